@@ -1,0 +1,263 @@
+"""The engine of one process: slices built on first use, verdicts kept, both dropped when the state changes.
+
+A hot call is one dictionary lookup (`kept`). A cold one builds the slice if need be and asks Cedar (`decide`), in a
+thread. `drop` and `activate` take effect before they return: no verdict made from what they dropped is given out by
+`kept` or `decide` afterwards (INVARIANT: BARRIER, the part that is the policies').
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+import cedarpy
+import msgspec
+
+from gateway.domain.changes import Change, ChangeKind
+from gateway.domain.officers import Act, Matter, Officer
+from gateway.domain.state import SliceState
+from gateway.domain.verdicts import Call, Verdict
+from gateway.policy import refusals
+from gateway.policy.acts import decide_act
+from gateway.policy.convergence import Convergence, DrawnBook
+from gateway.policy.layers import Layers
+from gateway.policy.shadow import Shadow, ShadowReport
+from gateway.policy.slices import Slice, Standing
+
+log = logging.getLogger(__name__)
+
+BUILD_ATTEMPTS = 8
+"""How often a slice is built anew because the state changed meanwhile; then the call is denied as `state-stale`."""
+
+Pair = tuple[str, str]
+
+
+class Kept(msgspec.Struct, frozen=True, gc=False):
+    """A verdict with the standing of its slice and the seconds between which it holds."""
+
+    standing: Standing
+    since_unix: int
+    until_unix: int
+    verdict: Verdict
+
+
+class _Build:
+    """A slice being built, so that a change that arrives meanwhile can name it."""
+
+    __slots__ = ("pair", "sequence")
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+        self.sequence = 0
+
+
+class Engine:
+    """Decides calls and acts over the static layers in force and the state that `read` reads.
+
+    Thread-safe. `kept` takes no lock; the lock elsewhere is never held while Cedar or the state works.
+
+    Args:
+        layers: the static layers in force.
+        read: a consistent reading of the state for (department, dataset); called in the deciding thread.
+        drawn: what departments have lately drawn; without it every call on a dataset that a convergence rule names
+            is denied, for it could not be known what it is combined with.
+        max_slices: of how many pairs of department and dataset verdicts are kept.
+        max_verdicts: how many verdicts are kept.
+        max_parsed: how many slices are held with their parsed policies and entities, which take about 50 KiB each; a
+            pair whose slice is not held keeps its verdicts, and its slice is built again for the next new call.
+    """
+
+    def __init__(
+        self,
+        layers: Layers,
+        read: Callable[[str, str], SliceState],
+        *,
+        drawn: DrawnBook | None = None,
+        max_slices: int = 4096,
+        max_verdicts: int = 65_536,
+        max_parsed: int = 256,
+    ) -> None:
+        self._layers = layers
+        self._read = read
+        self._convergence = Convergence(drawn)
+        self._max_slices = max_slices
+        self._max_verdicts = max_verdicts
+        self._max_parsed = max_parsed
+        self._lock = threading.Lock()
+        self._slices: dict[Pair, Slice] = {}
+        self._standings: dict[Pair, Standing] = {}
+        self._verdicts: dict[Call, Kept] = {}
+        self._builds: set[_Build] = set()
+        self._seen = 0
+        self._shadow: Shadow | None = None
+        self.drops = 0
+        """Counts drops and activations: a verdict awaited across a rise of it may no longer stand."""
+        self.errors = 0
+        """Counts calls denied because something failed while they were decided."""
+
+    @property
+    def layers(self) -> Layers:
+        """The static layers in force."""
+        return self._layers
+
+    def kept(self, call: Call, now_unix: int) -> Verdict | None:
+        """The verdict at hand that still holds at `now_unix`, or None. One lookup; takes no lock."""
+        kept = self._verdicts.get(call)
+        if kept is None or not kept.standing.live or not kept.since_unix <= now_unix < kept.until_unix:
+            return None
+        return kept.verdict
+
+    def decide(self, call: Call, now_unix: int) -> Verdict:
+        """The verdict on `call` at `now_unix`; reads the state if its slice is not held. Blocks: call it in a thread.
+
+        Never raises: whatever fails is a denial (INVARIANT: ERROR-DENIES).
+        """
+        verdict = self.kept(call, now_unix)
+        if verdict is not None:
+            return verdict
+        try:
+            return self._decide(call, now_unix)
+        except Exception as error:  # noqa: BLE001 - any error inside is a denial, whatever it is
+            self.errors += 1
+            log.error("a call could not be decided and is denied: %s", type(error).__name__)
+            return refusals.error_denial(self._layers.digest, now_unix + 1)
+
+    def explain(self, call: Call, now_unix: int) -> Verdict:
+        """The verdict with its explanation, made afresh from the state; keeps nothing.
+
+        Raises:
+            GatewayError: if the state cannot be read.
+        """
+        part = Slice(self._layers, self._read(call.department, call.dataset))
+        return self._convergence.preview(part, call, now_unix) if part.periods else part.evaluate(call, now_unix)
+
+    def authorize(self, officer: Officer, act: Act, matter: Matter, now_unix: int) -> Verdict:
+        """Whether `officer` may do `act` about `matter`: a permit, or a denial with `act-not-permitted`."""
+        return decide_act(self._layers, officer, act, matter, now_unix)
+
+    def policies_for(self, department: str, dataset: str) -> str:
+        """The exact Cedar that governs the uses of `dataset` by `department`: static layers, then built policies."""
+        part = Slice(self._layers, self._read(department, dataset))
+        parts = (self._layers.uses_text(), part.cedar_text())
+        return str(cedarpy.format_policies("\n\n".join(parts), line_width=110))
+
+    def drop(self, change: Change) -> None:
+        """Drop every slice and verdict that `change` touches, before returning. Quick; may be called on a loop."""
+        if change.kind is ChangeKind.KEY:
+            return
+        with self._lock:
+            self._seen = max(self._seen, change.sequence)
+            self.drops += 1
+            for build in self._builds:
+                if _may_touch(change, build.pair):
+                    build.sequence = max(build.sequence, change.sequence)
+            for pair in self._touched(change):
+                self._forget(pair)
+
+    def activate(self, layers: Layers) -> None:
+        """Put other static layers in force, at once and whole: what was made under the old is dropped."""
+        with self._lock:
+            self._layers = layers
+            self.drops += 1
+            for pair in list(self._standings):
+                self._forget(pair)
+            self._verdicts.clear()
+
+    def shadow(self, candidate: Layers | None) -> None:
+        """Let `candidate` decide beside the active layers from now on, or end that with None. Counts begin at zero.
+
+        What is kept is made anew, so that calls whose verdicts were at hand are compared too.
+        """
+        with self._lock:
+            self._shadow = None if candidate is None else Shadow(candidate)
+            self._verdicts.clear()
+
+    def shadow_report(self) -> ShadowReport | None:
+        """What shadow mode has counted, or None where it is off."""
+        shadow = self._shadow
+        return None if shadow is None else shadow.report()
+
+    def _touched(self, change: Change) -> list[Pair]:
+        department, dataset, supplier = change.department, change.dataset, change.supplier
+        if change.kind is ChangeKind.DEPARTMENT and department is not None:
+            return [
+                pair for pair, one in self._standings.items() if department == pair[0] or department in one.concerned
+            ]
+        if department is not None and dataset is not None:
+            pair = (department, dataset)
+            return [pair] if pair in self._standings else []
+        return [
+            pair
+            for pair, one in self._standings.items()
+            if (department is None or pair[0] == department)
+            and (dataset is None or pair[1] == dataset)
+            and (supplier is None or one.supplier in (None, supplier))
+        ]
+
+    def _forget(self, pair: Pair) -> None:
+        self._standings.pop(pair).live = False
+        self._slices.pop(pair, None)
+
+    def _decide(self, call: Call, now_unix: int) -> Verdict:
+        for _ in range(BUILD_ATTEMPTS):
+            part = self._slice(call.department, call.dataset)
+            if part is None:
+                continue
+            if part.periods:
+                verdict = self._convergence.evaluate(part, call, now_unix)
+            else:
+                verdict = part.evaluate(call, now_unix)
+            shadow = self._shadow
+            if shadow is not None:
+                shadow.watch(part, call, now_unix, self._convergence.lately, verdict)
+            with self._lock:
+                # INVARIANT: BARRIER — a slice dropped while it was evaluated decides nothing.
+                if not part.standing.live:
+                    continue
+                if not part.periods:
+                    while len(self._verdicts) >= self._max_verdicts:
+                        del self._verdicts[next(iter(self._verdicts))]
+                    self._verdicts[call] = Kept(part.standing, now_unix, verdict.valid_until_unix, verdict)
+            return verdict
+        return refusals.plain_denial("state-stale", self._layers.digest, now_unix + 1)
+
+    def _slice(self, department: str, dataset: str) -> Slice | None:
+        """The slice of a pair, held or built now; None if the state changed while it was built."""
+        pair = (department, dataset)
+        build = _Build(pair)
+        with self._lock:
+            part = self._slices.get(pair)
+            if part is not None:
+                # The oldest is evicted first: a pair asked for again becomes the youngest.
+                self._slices[pair] = self._slices.pop(pair)
+                self._standings[pair] = self._standings.pop(pair)
+                return part
+            layers, build.sequence = self._layers, self._seen
+            self._builds.add(build)
+        try:
+            part = Slice(layers, self._read(department, dataset))
+        finally:
+            with self._lock:
+                self._builds.discard(build)
+        with self._lock:
+            # INVARIANT: BARRIER — a reading from before a change that touches the pair is not kept.
+            if part.state.sequence < build.sequence or layers is not self._layers:
+                return None
+            standing = self._standings.get(pair)
+            if standing is None:
+                while len(self._standings) >= self._max_slices:
+                    self._forget(next(iter(self._standings)))
+                self._standings[pair] = part.standing
+            else:
+                # Nothing has dropped what was read before, so this reading is the same.
+                part.standing = standing
+            while len(self._slices) >= self._max_parsed:
+                del self._slices[next(iter(self._slices))]
+            self._slices[pair] = part
+            return part
+
+
+def _may_touch(change: Change, pair: Pair) -> bool:
+    """Whether `change` may touch what is just being read for `pair`, of which no more is known yet."""
+    if change.kind is ChangeKind.DEPARTMENT:
+        return True
+    return change.department in (None, pair[0]) and change.dataset in (None, pair[1])

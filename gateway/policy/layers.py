@@ -1,0 +1,323 @@
+"""Static policies: the law as Cedar files, one folder a layer, read whole and refused whole.
+
+A layer is a folder of `*.cedar` files beside `schema.cedarschema`. Every policy bears `@id`, `@article` and `@title`;
+it may bear `@refusal` (the problem code of a denial it determines) and `@mask` (see `gateway.policy.masks`). The
+Cedar id of a policy is its `@id`, so that what determined a verdict can be looked up in the files.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cedarpy
+import msgspec
+import yaml
+
+from gateway.domain.directory import SharingMode
+from gateway.domain.errors import PROBLEMS, GatewayError
+from gateway.domain.officers import Act
+from gateway.policy.masks import Mask, parse_masks
+from gateway.policy.time_limits import TimeUse, time_use
+
+SCHEMA_FILE = "schema.cedarschema"
+REQUIRED_ANNOTATIONS = ("id", "article", "title")
+USE_ACTIONS = frozenset({"use", "obtain", *(mode.value for mode in SharingMode)})
+ACT_ACTIONS = frozenset({"act", "stop", "consult", "keepDirectory", "runPlatform", *(act.value for act in Act)})
+
+
+class StaticPolicy(msgspec.Struct, frozen=True):
+    """One policy of a layer.
+
+    Args:
+        id: its `@id`, unique over all layers.
+        layer: the layer's name.
+        file: path below the policies root.
+        effect: `permit` or `forbid`.
+        articles: the citations of `@article`, separated there by `; `.
+        title: one sentence.
+        refusal: the problem code of a denial that this policy determines.
+        masks: what it masks where it is a determining permit.
+        est: Cedar's JSON form of it.
+        for_uses: whether its action can be a sharing mode.
+        for_acts: whether its action can be an officer's act.
+        time: which times it looks at.
+    """
+
+    id: str
+    layer: str
+    file: str
+    effect: str
+    articles: tuple[str, ...]
+    title: str
+    refusal: str
+    masks: tuple[Mask, ...]
+    est: dict[str, Any]
+    for_uses: bool
+    for_acts: bool
+    time: TimeUse
+
+
+class Clock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A period in working days that a layer sets.
+
+    Args:
+        days: the period.
+        article: where it stands.
+        extension: how many working days it may be extended by, 0 if none.
+    """
+
+    days: int
+    article: str
+    extension: int = 0
+
+
+class Layers:
+    """A validated set of layers, parsed once and shared by every slice. Immutable after `load_layers`.
+
+    Attributes:
+        names: the layers, in order.
+        digest: SHA-256 (hex) over the schema and every file of the layers.
+        policies: id -> policy.
+        clocks: name -> clock; a later layer replaces an earlier one's.
+        schema: the parsed schema.
+        use_set: the policies that can apply to a use, parsed.
+        permit_set: the permits among them, parsed; None where no layer permits a use by itself.
+        act_set: the policies that can apply to an officer's act, parsed.
+        time: which times the policies on uses look at, together.
+        attributes: every attribute that some policy on uses names, and those that built policies name.
+        convergence: dataset id -> periods of `context.drawn` that the rules which name this dataset look at.
+        convergence_rules: ids of the policies that look at `context.drawn`.
+    """
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        digest: str,
+        policies: Mapping[str, StaticPolicy],
+        clocks: Mapping[str, Clock],
+        schema: cedarpy.Schema,
+    ) -> None:
+        self.names = names
+        self.digest = digest
+        self.policies = policies
+        self.clocks = clocks
+        self.schema = schema
+        self.use_set = _parsed(policy for policy in policies.values() if policy.for_uses)
+        permits = [policy for policy in policies.values() if policy.for_uses and policy.effect == "permit"]
+        self.permit_set = _parsed(permits) if permits else None
+        self.act_set = _parsed(policy for policy in policies.values() if policy.for_acts)
+        self.time = TimeUse.together(policy.time for policy in policies.values() if policy.for_uses)
+        self.attributes = frozenset({"supplier", "department", "dataset"}).union(
+            *(_named_attributes(policy.est["conditions"]) for policy in policies.values() if policy.for_uses)
+        )
+        self.convergence = _convergence(policies.values())
+        self.convergence_rules = frozenset(
+            policy.id for policy in policies.values() if _drawn_periods(policy.est["conditions"])
+        )
+
+    def faults_of(self, built: Mapping[str, dict[str, Any]]) -> list[str]:
+        """What of built policies does not fit the schema; empty if they are valid."""
+        checked = cedarpy.validate_policies(est_to_text(built), self.schema) if built else None
+        return [] if checked is None else [str(fault.error) for fault in checked.errors]
+
+    def uses_text(self) -> str:
+        """The static policies on uses, as Cedar prints them."""
+        return est_to_text({policy.id: policy.est for policy in self.policies.values() if policy.for_uses})
+
+
+def default_policies_root() -> Path:
+    """The policies that come with the gateway: `gateway/_policies` in a wheel, else `policies/` of the source tree."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "_policies"
+    return installed if installed.is_dir() else package.parent / "policies"
+
+
+def load_layers(root: Path, layers: Sequence[str]) -> Layers:
+    """Read and validate the named layers below `root`, in order.
+
+    Raises:
+        GatewayError: `invalid-input`, with every fault of every file under `faults`: a missing layer or file, Cedar
+            that does not parse or does not fit the schema, a policy without id, article or title, an id used twice.
+    """
+    faults: list[dict[str, Any]] = []
+    hasher = hashlib.sha256()
+    schema = _read_schema(root / SCHEMA_FILE, hasher, faults)
+    policies: dict[str, StaticPolicy] = {}
+    clocks: dict[str, Clock] = {}
+    if not layers:
+        faults.append({"field": "layers", "fault": "no layer is named; without `national` nothing is permitted"})
+    for layer in layers:
+        folder = root / layer
+        files = sorted(folder.glob("*.cedar")) if layer and folder.resolve().parent == root.resolve() else []
+        if not files:
+            faults.append({"field": layer, "fault": "is no folder with policies below the policies root"})
+        for file in files:
+            text = _read(file, hasher, root, faults)
+            _add_file(policies, layer, file.relative_to(root).as_posix(), text, schema, faults)
+        if (folder / "clocks.yaml").is_file() and files:
+            _add_clocks(clocks, folder / "clocks.yaml", _read(folder / "clocks.yaml", hasher, root, faults), faults)
+    if faults or schema is None:
+        raise GatewayError("invalid-input", "the policies have faults; nothing was put in force", faults=faults)
+    return Layers(tuple(layers), hasher.hexdigest(), policies, clocks, schema)
+
+
+def est_to_text(policies: Mapping[str, dict[str, Any]]) -> str:
+    """Cedar text of policies in JSON form, printed by Cedar itself."""
+    text: str = cedarpy.policies_from_json_str(est_document(policies))
+    return text
+
+
+def est_document(policies: Mapping[str, dict[str, Any]]) -> str:
+    """Cedar's JSON form of a whole policy set, with the given ids."""
+    document = {"templates": {}, "staticPolicies": policies, "templateLinks": []}
+    return msgspec.json.encode(document).decode()
+
+
+def _parsed(policies: Iterable[StaticPolicy]) -> cedarpy.PolicySet:
+    return cedarpy.PolicySet.from_json_str(est_document({policy.id: policy.est for policy in policies}))
+
+
+def _read(file: Path, hasher: Any, root: Path, faults: list[dict[str, Any]]) -> str:
+    content = file.read_bytes()
+    hasher.update(f"{file.relative_to(root).as_posix()}\0{len(content)}\0".encode())
+    hasher.update(content)
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        faults.append({"field": file.relative_to(root).as_posix(), "fault": "is not UTF-8"})
+        return ""
+
+
+def _read_schema(file: Path, hasher: Any, faults: list[dict[str, Any]]) -> cedarpy.Schema | None:
+    if not file.is_file():
+        faults.append({"field": SCHEMA_FILE, "fault": "is missing below the policies root"})
+        return None
+    text = _read(file, hasher, file.parent, faults)
+    try:
+        return cedarpy.Schema.from_str(text)
+    except ValueError as error:
+        faults.append({"field": SCHEMA_FILE, "fault": f"is not a Cedar schema: {error}"})
+        return None
+
+
+def _add_file(
+    policies: dict[str, StaticPolicy],
+    layer: str,
+    file: str,
+    text: str,
+    schema: cedarpy.Schema | None,
+    faults: list[dict[str, Any]],
+) -> None:
+    """Parse one file and add its policies; what is wrong with it goes to `faults`."""
+    try:
+        document = msgspec.json.decode(cedarpy.policies_to_json_str(text))
+    except ValueError as error:
+        faults.append({"field": file, "fault": f"does not parse: {error}"})
+        return
+    if document["templates"]:
+        faults.append({"field": file, "fault": "holds a template; static policies name what they mean"})
+    if schema is not None:
+        checked = cedarpy.validate_policies(text, schema)
+        faults += [{"field": file, "fault": str(fault.error)} for fault in checked.errors]
+    for est in document["staticPolicies"].values():
+        policy = _static_policy(layer, file, est, faults)
+        if policy is None:
+            continue
+        if policy.id in policies:
+            faults.append({"field": file, "fault": f"`{policy.id}` is also in `{policies[policy.id].file}`"})
+        policies[policy.id] = policy
+
+
+def _static_policy(layer: str, file: str, est: dict[str, Any], faults: list[dict[str, Any]]) -> StaticPolicy | None:
+    notes: dict[str, str] = est.get("annotations", {})
+    name = notes.get("id") or "a policy"
+    lacks = [note for note in REQUIRED_ANNOTATIONS if not (notes.get(note) or "").strip()]
+    if lacks:
+        faults.append({"field": file, "fault": f"`{name}` has no {', no '.join(f'`@{note}`' for note in lacks)}"})
+        return None
+    refusal = notes.get("refusal", "not-granted")
+    if refusal not in PROBLEMS:
+        faults.append({"field": file, "fault": f"`{name}` refuses with `{refusal}`, which is no problem code"})
+    try:
+        masks = parse_masks(notes["mask"]) if "mask" in notes else ()
+    except ValueError as error:
+        faults.append({"field": file, "fault": f"`{name}`: {error}"})
+        masks = ()
+    if masks and est["effect"] != "permit":
+        faults.append({"field": file, "fault": f"`{name}` masks, but only a permit lets out what can be masked"})
+    actions = _action_names(est["action"])
+    return StaticPolicy(
+        id=name,
+        layer=layer,
+        file=file,
+        effect=est["effect"],
+        articles=tuple(part.strip() for part in notes["article"].split(";")),
+        title=notes["title"],
+        refusal=refusal,
+        masks=masks,
+        est=est,
+        for_uses=actions is None or bool(actions & USE_ACTIONS),
+        for_acts=actions is None or bool(actions & ACT_ACTIONS),
+        time=time_use(est),
+    )
+
+
+def _action_names(scope: dict[str, Any]) -> frozenset[str] | None:
+    """The actions a scope names, or None where it names none and so means all."""
+    if scope["op"] == "All":
+        return None
+    entities = scope.get("entities") or [scope["entity"]]
+    return frozenset(entity["id"] for entity in entities)
+
+
+def _add_clocks(clocks: dict[str, Clock], file: Path, text: str, faults: list[dict[str, Any]]) -> None:
+    name = f"{file.parent.name}/{file.name}"
+    try:
+        clocks.update(msgspec.convert(yaml.safe_load(text) or {}, dict[str, Clock]))
+    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        faults.append({"field": name, "fault": f"does not state clocks: {error}"})
+
+
+def _convergence(policies: Iterable[StaticPolicy]) -> dict[str, frozenset[str]]:
+    """Which periods of `context.drawn` are looked at for which dataset; key "" stands for every dataset."""
+    found: dict[str, set[str]] = {}
+    for policy in policies:
+        periods = set(_drawn_periods(policy.est["conditions"]))
+        for dataset in (_named_datasets(policy.est) or {""}) if periods else ():
+            found.setdefault(dataset, set()).update(periods)
+    return {dataset: frozenset(periods) for dataset, periods in found.items()}
+
+
+def _named_datasets(node: Any) -> set[str]:
+    """Every dataset that stands in a policy, in its scope or its conditions."""
+    if isinstance(node, dict):
+        if node.get("type") == "Dataset" and isinstance(node.get("id"), str):
+            return {node["id"]}
+        node = list(node.values())
+    if isinstance(node, list):
+        return set().union(*(_named_datasets(part) for part in node))
+    return set()
+
+
+def _named_attributes(node: Any) -> set[str]:
+    """Every attribute that stands in a condition, of whatever it is one."""
+    if isinstance(node, list):
+        return set().union(*(_named_attributes(part) for part in node))
+    if not isinstance(node, dict):
+        return set()
+    found = set().union(*(_named_attributes(part) for part in node.values()))
+    if isinstance(node.get("attr"), str):
+        found.add(node["attr"])
+    return found
+
+
+def _drawn_periods(node: Any) -> list[str]:
+    if isinstance(node, list):
+        return [period for part in node for period in _drawn_periods(part)]
+    if not isinstance(node, dict):
+        return []
+    access = node.get(".")
+    if isinstance(access, dict) and access.get("left") == {".": {"left": {"Var": "context"}, "attr": "drawn"}}:
+        return [access["attr"]]
+    return [period for part in node.values() for period in _drawn_periods(part)]

@@ -1,0 +1,118 @@
+"""Quotas: a grant's calls and rows a day, exact over every worker and node.
+
+A worker leases a block of the quota from the shared state and draws from it without asking; what is leased counts as
+used, so the quota is never exceeded, and a worker that dies loses at most its open blocks until the day ends (China
+Standard Time). Blocks are small beside the quota, so that one worker does not starve the others.
+"""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from datetime import date, timedelta
+
+from gateway.domain.verdicts import Verdict
+from gateway.policy.time_limits import china_day
+
+Lease = Callable[[str, date, str, int, int], int]
+"""(grant, day, kind `calls` or `rows`, block, limit) -> how many are granted, at most `block`; 0 is used up. Atomic."""
+
+MAX_BLOCK = 1024
+SHARES = 64
+"""A block is at most this part of the quota."""
+
+MAX_METERS = 16_384
+_EPOCH = date(1970, 1, 1)
+
+
+MeterKey = tuple[str, int, str]
+"""Grant, day (counted from 1970-01-01, China Standard Time), kind."""
+
+
+class _Meter:
+    """The open block of one grant, day and kind: what is left of it, and at which limit no more was to be had."""
+
+    __slots__ = ("exhausted_at", "left", "lock")
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.exhausted_at: int | None = None
+        self.lock = threading.Lock()
+
+
+class QuotaMeter:
+    """Draws on quotas; usable as the data plane's meter. `draw_*` answer at once while the open block lasts.
+
+    Args:
+        lease: takes a block from the shared state.
+        executor: where `lease` runs.
+        now: Unix time in seconds.
+    """
+
+    def __init__(self, lease: Lease, executor: Executor, now: Callable[[], float]) -> None:
+        self._lease = lease
+        self._executor = executor
+        self._now = now
+        self._lock = threading.Lock()
+        self._meters: dict[MeterKey, _Meter] = {}
+
+    def draw_call(self, verdict: Verdict) -> bool | Awaitable[bool]:
+        """Take one call from today's quota; False where it is used up."""
+        return self._draw(verdict.grant, "calls", verdict.calls_a_day, 1)
+
+    def draw_rows(self, verdict: Verdict, rows: int) -> bool | Awaitable[bool]:
+        """Take `rows` from today's quota, all or none; False where too few are left."""
+        return self._draw(verdict.grant, "rows", verdict.rows_a_day, rows)
+
+    def _draw(self, grant: str | None, kind: str, limit: int | None, amount: int) -> bool | Awaitable[bool]:
+        if grant is None or limit is None or amount <= 0:
+            return True
+        key = (grant, china_day(int(self._now())), kind)
+        meter = self._meters.get(key)
+        if meter is not None and meter.lock.acquire(blocking=False):
+            try:
+                if meter.left >= amount:
+                    meter.left -= amount
+                    return True
+                if meter.exhausted_at == limit:
+                    return False
+            finally:
+                meter.lock.release()
+        return self._draw_slowly(key, limit, amount)
+
+    async def _draw_slowly(self, key: MeterKey, limit: int, amount: int) -> bool:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self.draw_leasing, key, limit, amount)
+
+    def draw_leasing(self, key: MeterKey, limit: int, amount: int) -> bool:
+        """Take `amount`, leasing blocks as needed. Blocks the calling thread.
+
+        What was leased and does not suffice stays in the open block: it may serve a smaller draw.
+        """
+        grant, day, kind = key
+        meter = self._meter(key)
+        with meter.lock:
+            while meter.left < amount and meter.exhausted_at != limit:
+                block = max(amount - meter.left, block_size(limit))
+                leased = self._lease(grant, _EPOCH + timedelta(days=day), kind, block, limit)
+                meter.left += leased
+                meter.exhausted_at = limit if leased < block else None
+            if meter.left < amount:
+                return False
+            meter.left -= amount
+            return True
+
+    def _meter(self, key: MeterKey) -> _Meter:
+        with self._lock:
+            if len(self._meters) >= MAX_METERS:
+                # Meters of past days are of no use; those of today that go lose their open block, never the count.
+                today = max(held[1] for held in self._meters)
+                self._meters = {held: meter for held, meter in self._meters.items() if held[1] == today}
+                while len(self._meters) >= MAX_METERS:
+                    del self._meters[next(iter(self._meters))]
+            return self._meters.setdefault(key, _Meter())
+
+
+def block_size(limit: int) -> int:
+    """How much is leased at a time of a quota of `limit`."""
+    return max(1, min(MAX_BLOCK, limit // SHARES))

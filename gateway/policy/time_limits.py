@@ -1,0 +1,139 @@
+"""When a verdict can change by the passing of time alone.
+
+Grants state their limits, so their next change is known. A static policy may look at `context.now` or
+`context.minuteOfDay` too: compared with a number, its next change is known; used in any other way it is not, and then
+a verdict holds for the instant it was made at and no longer.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from gateway.domain.errors import GatewayError
+
+CHINA_OFFSET_SECONDS = 8 * 3600
+"""China Standard Time is UTC+8 all year, without daylight saving time."""
+
+DAY_SECONDS = 86_400
+FOREVER_UNIX = 253_402_300_799
+"""9999-12-31T23:59:59Z: stands for "no time limit in sight"."""
+
+_COMPARISONS = frozenset({"<", "<=", ">", ">=", "==", "!="})
+_CLOCKS = {"now": "instants", "minuteOfDay": "minutes"}
+
+
+class TimeUse(msgspec.Struct, frozen=True):
+    """Which times policies look at.
+
+    Args:
+        instants: seconds at which a comparison with `context.now` can turn.
+        minutes: minutes of the day at which a comparison with `context.minuteOfDay` can turn.
+        unknown: whether time is used in a way whose next change is not known.
+    """
+
+    instants: frozenset[int] = frozenset()
+    minutes: frozenset[int] = frozenset()
+    unknown: bool = False
+
+    @classmethod
+    def together(cls, uses: Iterable["TimeUse"]) -> "TimeUse":
+        """The times that any of `uses` looks at."""
+        listed = list(uses)
+        return cls(
+            instants=frozenset().union(*(use.instants for use in listed)),
+            minutes=frozenset().union(*(use.minutes for use in listed)),
+            unknown=any(use.unknown for use in listed),
+        )
+
+
+def time_use(est: dict[str, Any]) -> TimeUse:
+    """Which times the conditions of one policy, in Cedar's JSON form, look at."""
+    found: dict[str, set[int]] = {"instants": set(), "minutes": set()}
+    unknown = _walk(est.get("conditions", []), found)
+    return TimeUse(frozenset(found["instants"]), frozenset(found["minutes"]), unknown)
+
+
+def _walk(node: Any, found: dict[str, set[int]]) -> bool:
+    """Collect known turning points below `node`; True if time is used in any other way."""
+    if isinstance(node, list):
+        return _walk_all(node, found)
+    if not isinstance(node, dict):
+        return False
+    if node == {"Var": "context"}:
+        # The record as a whole carries the time with it.
+        return True
+    for operator, body in node.items():
+        if operator in _COMPARISONS and _note_comparison(body, found):
+            return False
+        if operator in (".", "has") and isinstance(body, dict) and body.get("left") == {"Var": "context"}:
+            return operator == "." and body["attr"] in _CLOCKS
+    if set(node) == {"Value"}:
+        return False
+    return _walk_all(list(node.values()), found)
+
+
+def _walk_all(nodes: list[Any], found: dict[str, set[int]]) -> bool:
+    """Walk every node, also after one whose use of time is unknown."""
+    unknown = [_walk(node, found) for node in nodes]
+    return any(unknown)
+
+
+def _note_comparison(body: dict[str, Any], found: dict[str, set[int]]) -> bool:
+    """Note the turning points of a comparison of a clock with a number; False if it is none."""
+    for clock_side, number_side in (("left", "right"), ("right", "left")):
+        access = body[clock_side].get(".")
+        number = body[number_side].get("Value")
+        if (
+            isinstance(access, dict)
+            and access.get("left") == {"Var": "context"}
+            and access["attr"] in _CLOCKS
+            and isinstance(number, int)
+            and not isinstance(number, bool)
+        ):
+            # Every comparison is constant below the number, at it, and above it.
+            found[_CLOCKS[access["attr"]]].update((number, number + 1))
+            return True
+    return False
+
+
+def unix_seconds(moment: datetime) -> int:
+    """The first whole second that is not before `moment`.
+
+    Raises:
+        GatewayError: `invalid-input`, if `moment` has no time zone: it would mean another time on another machine.
+    """
+    if moment.tzinfo is None:
+        raise GatewayError("invalid-input", "a time limit has no time zone")
+    whole = int(moment.timestamp() // 1)
+    return whole if moment.microsecond == 0 else whole + 1
+
+
+def minute_of_day(now_unix: int) -> int:
+    """The minute of the day in China Standard Time, 0 to 1439."""
+    return (now_unix + CHINA_OFFSET_SECONDS) % DAY_SECONDS // 60
+
+
+def china_day(now_unix: int) -> int:
+    """The day in China Standard Time, counted from 1970-01-01."""
+    return (now_unix + CHINA_OFFSET_SECONDS) // DAY_SECONDS
+
+
+def next_change(now_unix: int, instants: Iterable[int], minutes: Iterable[int], *, unknown: bool = False) -> int:
+    """The first second after `now_unix` at which one of the time limits turns.
+
+    Args:
+        now_unix: the second a verdict is made at.
+        instants: seconds at which something begins or ends.
+        minutes: minutes of the day (China Standard Time) at which something begins or ends, each day.
+        unknown: whether time is looked at in a way whose next change is not known.
+    """
+    if unknown:
+        return now_unix + 1
+    first = min((instant for instant in instants if instant > now_unix), default=FOREVER_UNIX)
+    second_of_day = (now_unix + CHINA_OFFSET_SECONDS) % DAY_SECONDS
+    for minute in minutes:
+        ahead = (minute * 60 - second_of_day) % DAY_SECONDS or DAY_SECONDS
+        first = min(first, now_unix + ahead)
+    return first

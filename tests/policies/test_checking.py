@@ -1,0 +1,76 @@
+"""`check` finds what does not load, comes out otherwise, cites nothing real, or can never matter."""
+
+from pathlib import Path
+
+from gateway.policy.checking import check
+from tests.policies.cases import ROOT
+from tests.policies.layering import note, root_with
+
+USE = 'action in Action::"use"'
+
+
+def found(tmp_path: Path, text: str) -> set[tuple[str, str]]:
+    checked = check(root_with(tmp_path, extra=text), ["national", "extra"])
+    assert not checked.is_sound
+    return {(finding.kind, finding.subject) for finding in checked.findings}
+
+
+def test_the_shipped_layers_are_sound() -> None:
+    checked = check(ROOT, ["national", "zhongshan"])
+    assert checked.findings == ()
+    assert checked.is_sound
+    assert checked.cases > 80
+
+
+IDLE = {
+    "idle-1": f"forbid (principal, {USE}, resource) when {{ context.assurance > 3 }};",
+    "idle-2": f"forbid (principal, {USE}, resource) when {{ resource.dataset.grade == 9 }};",
+    "idle-3": f'forbid (principal, {USE}, resource) when {{ context.purpose == "a" && context.purpose == "b" }};',
+    "idle-4": f'forbid (principal, {USE}, resource) when {{ resource.dataset.attribute == "secret" }};',
+    "idle-5": (
+        'permit (principal is Officer, action == Action::"lift", resource) when { principal.roles.contains("boss") };'
+    ),
+}
+
+RARE = {
+    "rare-1": f'forbid (principal, {USE}, resource) when {{ context.purpose == "a" && resource.dataset.grade == 4 }};',
+    "rare-2": f'forbid (principal == System::"s9", {USE}, resource in Dataset::"d9");',
+    "rare-3": f"forbid (principal, {USE}, resource) when {{ context.minuteOfDay == 17 }};",
+    "rare-4": f'forbid (principal, {USE}, resource) when {{ context has grant && context.grant == Grant::"g9" }};',
+    "rare-5": (
+        'forbid (principal, action in Action::"obtain", resource) when { context has drawn && '
+        'context.drawn.year.containsAll([Dataset::"a1", Dataset::"a2"]) };'
+    ),
+}
+
+
+def test_a_policy_that_nothing_satisfies_is_found_and_a_rare_one_is_not(tmp_path: Path) -> None:
+    rules = "\n".join(note(name) + rule for name, rule in {**IDLE, **RARE}.items())
+    assert found(tmp_path, rules) == {("unreachable", name) for name in IDLE}
+
+
+def test_vain_repeated_and_wrongly_cited_policies_are_found(tmp_path: Path) -> None:
+    """A permit that is always overruled; a policy that says what another says; an article that is in no table."""
+    closed = 'when { resource.dataset.attribute == "non-shareable" };'
+    cited = '@id("cited") @title("x") @article("Decree 809 Art. 99")\n'
+    rules = (
+        note("vain") + f'permit (principal is System, action in Action::"obtain", resource) {closed}',
+        note("again") + f'forbid (principal, action in Action::"obtain", resource) {closed}',
+        cited + f'forbid (principal, {USE}, resource) when {{ context.purpose == "x" }};',
+    )
+    expected = {("overruled", "vain"), ("twin", "again"), ("article", "cited")}
+    assert found(tmp_path, "\n".join(rules)) == expected
+
+
+def test_a_change_that_breaks_a_decision_table_is_found(tmp_path: Path) -> None:
+    """The tables are run under the layers they name, as they stand in the checked root."""
+    root = root_with(tmp_path)
+    grades = root / "national" / "art34-35-grades.cedar"
+    grades.write_text(grades.read_text(encoding="utf-8").replace(">= 3", ">= 4"), encoding="utf-8")
+    kinds = {finding.kind for finding in check(root, ["national"]).findings}
+    assert kinds == {"table"}
+
+
+def test_what_does_not_load_is_found_and_not_raised(tmp_path: Path) -> None:
+    assert {kind for kind, _ in found(tmp_path, "permit (")} == {"fault"}
+    assert not check(tmp_path / "nowhere", ["national"]).is_sound

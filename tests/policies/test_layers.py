@@ -1,0 +1,107 @@
+"""Layers are read whole or refused whole, with every fault named."""
+
+from pathlib import Path
+
+import cedarpy
+import msgspec
+import pytest
+
+from gateway.domain.directory import SharingMode
+from gateway.domain.errors import GatewayError
+from gateway.domain.officers import Act
+from gateway.policy import default_policies_root, load_layers
+from gateway.policy.layers import ACT_ACTIONS, USE_ACTIONS
+from gateway.policy.world import ACT_GROUPS, USE_GROUPS
+from tests.policies.cases import NATIONAL, ROOT, ZHONGSHAN
+from tests.policies.layering import note, root_with
+
+PLAIN = 'forbid (principal, action in Action::"use", resource) when { context.purpose == "x" };'
+
+
+def faults(root: Path, *layers: str) -> str:
+    with pytest.raises(GatewayError) as caught:
+        load_layers(root, layers)
+    assert caught.value.code == "invalid-input"
+    return "\n".join(f"{fault['field']}: {fault['fault']}" for fault in caught.value.members["faults"])
+
+
+def test_the_shipped_layers_load() -> None:
+    assert default_policies_root() == ROOT
+    assert NATIONAL.names == ("national",)
+    assert set(NATIONAL.policies) < set(ZHONGSHAN.policies)
+    assert NATIONAL.digest != ZHONGSHAN.digest
+
+
+def test_every_static_policy_has_id_article_and_title() -> None:
+    for policy in ZHONGSHAN.policies.values():
+        assert policy.id
+        assert policy.articles
+        assert policy.title
+        assert policy.id.startswith(policy.layer)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (PLAIN, "`a policy` has no `@id`, no `@article`, no `@title`"),
+        ('@id("x") @title("x")\n' + PLAIN, "`x` has no `@article`"),
+        ('@id("x") @title("x") @article(" ")\n' + PLAIN, "`x` has no `@article`"),
+        (note("national-art3-secrets") + PLAIN, "`national-art3-secrets` is also in `national/art03-secrets.cedar`"),
+        (note("x") + "forbid (", "does not parse"),
+        (note("x") + "forbid (principal == ?principal, action, resource);", "holds a template"),
+        (note("x") + PLAIN.replace("purpose", "aim"), "attribute `aim`"),
+        (note("x", '@refusal("because")') + PLAIN, "refuses with `because`"),
+        (note("x", '@mask("name=blur")') + PLAIN.replace("forbid", "permit"), "`@mask` is a list"),
+        (note("x", '@mask("name=hash")') + PLAIN, "only a permit lets out"),
+    ],
+)
+def test_a_faulty_file_is_refused_with_its_fault(tmp_path: Path, text: str, said: str) -> None:
+    root = root_with(tmp_path, extra=text)
+    assert said in faults(root, "national", "extra")
+    assert load_layers(root, ["national"]).digest == NATIONAL.digest
+
+
+def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
+    root = root_with(tmp_path, one=PLAIN, two=note("x") + "forbid (")
+    said = faults(root, "one", "two", "three")
+    for word in ("one.cedar", "two.cedar", "three: is no folder"):
+        assert word in said
+
+
+@pytest.mark.parametrize("layer", ["..", "../policies", "/etc", "", "national/tests"])
+def test_a_layer_is_a_folder_of_the_root_and_nothing_else(layer: str) -> None:
+    assert "is no folder with policies" in faults(ROOT, layer)
+
+
+def test_no_layers_are_refused() -> None:
+    assert "no layer is named" in faults(ROOT)
+
+
+def test_a_regional_clock_replaces_the_national_one() -> None:
+    assert NATIONAL.clocks["reply-conditional"].days == 10
+    assert ZHONGSHAN.clocks["reply-conditional"].days == 5
+    assert ZHONGSHAN.clocks["reply-unconditional"] == NATIONAL.clocks["reply-unconditional"]
+
+
+def test_faulty_clocks_are_refused(tmp_path: Path) -> None:
+    root = root_with(tmp_path, extra={"a.cedar": note("x") + PLAIN, "clocks.yaml": "reply: {days: soon}"})
+    assert "does not state clocks" in faults(root, "extra")
+
+
+def test_the_action_groups_are_the_schemas() -> None:
+    """The entities built for each call say of the actions what the schema says."""
+    text = (ROOT / "schema.cedarschema").read_text(encoding="utf-8")
+    schema = cedarpy.Schema.from_str(text)
+    for groups, known in ((USE_GROUPS, USE_ACTIONS), (ACT_GROUPS, ACT_ACTIONS)):
+        assert set(map(str, groups)) == set(known)
+        entities = [
+            {
+                "uid": {"type": "Action", "id": str(action)},
+                "attrs": {},
+                "parents": [{"type": "Action", "id": group} for group in of],
+            }
+            for action, of in groups.items()
+        ]
+        cedarpy.Entities.from_json_str(msgspec.json.encode(entities).decode(), schema)
+    assert {mode.value for mode in SharingMode} < {str(action) for action in USE_GROUPS}
+    assert {act.value for act in Act} < set(ACT_GROUPS)

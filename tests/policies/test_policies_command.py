@@ -1,0 +1,126 @@
+"""`gateway policies`: what it prints, how it fails, and comparing over a real state."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from gateway.cli.policies import explanation_lines, policies
+from gateway.control.standing import StandingState
+from gateway.domain.directory import Purpose, System
+from gateway.domain.orders import Reach
+from gateway.policy import load_layers
+from gateway.policy.comparing import compare
+from gateway.policy.slices import Slice
+from gateway.runtime.home import GatewayHome
+from gateway.runtime.setup import initialise
+from gateway.store import Store
+from tests.policies.cases import NATIONAL, NOW, ZHONGSHAN, call, dataset, department, grant, interface, order, state
+from tests.policies.layering import note, root_with
+
+BROKEN = note("idle") + 'forbid (principal, action in Action::"use", resource) when { context.assurance > 3 };'
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(policies, list(arguments))
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.output
+
+
+def test_check_says_that_the_shipped_policies_are_sound() -> None:
+    status, said = run("check")
+    assert status == 0
+    assert "national: " in said
+    assert "national + zhongshan: " in said
+    status, said = run("check", "--layer", "national", "--json")
+    assert (status, [one["sound"] for one in json.loads(said)]) == (0, [True])
+
+
+def test_check_fails_with_every_fault(tmp_path: Path) -> None:
+    root = root_with(tmp_path, extra=BROKEN)
+    status, said = run("check", "--root", str(root), "--layer", "national", "--layer", "extra", "--json")
+    assert status == 1
+    assert [fault["field"] for fault in json.loads(said)["faults"]] == ["idle"]
+
+
+def test_the_tables_are_run(tmp_path: Path) -> None:
+    status, said = run("test")
+    assert (status, said.endswith("cases, 0 wrong\n")) == (0, True)
+    table = "layers: [national]\ncases:\n  - {case: nothing is ever shared, expect: not-granted}\n"
+    root = root_with(tmp_path, national={"tests/wrong.yaml": table})
+    status, said = run("test", "--root", str(root), "--layer", "national", "--json")
+    assert status == 1
+    assert [one["case"] for one in json.loads(said) if one["fault"]] == ["nothing is ever shared"]
+
+
+@pytest.mark.parametrize("arguments", [("explain", "s", "no-slash"), ("explain", "s", "a/b", "--parameter", "x")])
+def test_wrong_usage_is_one_sentence(arguments: tuple[str, ...]) -> None:
+    status, said = run(*arguments, "--department", "d", "--purpose", "p")
+    assert status == 1
+    assert "Traceback" not in said
+
+
+def lines(the_state: Any, the_call: Any, *, chinese: bool) -> str:
+    verdict = Slice(NATIONAL, the_state).evaluate(the_call, NOW)
+    return "\n".join(explanation_lines(json.loads(msgspec.json.encode(verdict)), chinese=chinese))
+
+
+def test_an_explanation_reads_in_both_languages() -> None:
+    said = lines(state(), call(purpose="x"), chinese=False)
+    assert "denied: purpose-not-granted" in said
+    assert "grant g1:" in said
+    assert "what to do: use a purpose of your grant" in said
+    assert "Decree 809 Art. 25 ¶1" in said
+    said = lines(state(), call(purpose="x"), chinese=True)
+    assert "拒绝" in said
+    assert "下一步" in said
+    assert "permitted under grant g1" in lines(state(), call(), chinese=False)
+    assert "允许（授权 g1）" in lines(state(), call(), chinese=True)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store.open(f"sqlite:///{tmp_path / 'state.db'}")
+    with opened.transaction() as tx:
+        for name in ("police", "civil-affairs", "tax"):
+            tx.put_department(department(name))
+        tx.put_system(System("marriage-desk", "civil-affairs", "desk"))
+        tx.put_purpose(Purpose("marriage-registration", "marriage registration"))
+        entry = tx.submit_dataset(dataset(purposes=("marriage-registration",), conditions="x", scope="x"))
+        tx.release_dataset(entry.id, entry.version)
+        tx.put_interface(interface())
+        tx.insert_grant(grant("g1"))
+        tx.insert_grant(grant("g2", items=("name",)))
+        tx.insert_grant(grant("g3", department="tax"))
+    yield opened
+    opened.close()
+
+
+def test_what_stands_is_read_from_the_state(store: Store, tmp_path: Path) -> None:
+    root = root_with(tmp_path)
+    grades = root / "national" / "art34-35-grades.cedar"
+    grades.write_text(grades.read_text(encoding="utf-8").replace(">= 3", ">= 2"), encoding="utf-8")
+    standing = StandingState(store)
+    assert sorted(standing.pairs()) == [("civil-affairs", "d1"), ("tax", "d1")]
+    found = compare(NATIONAL, load_layers(root, ["national"]), standing, NOW)
+    assert (found.grants, found.losing) == (3, ("g1", "g2", "g3"))
+    assert compare(NATIONAL, NATIONAL, standing, NOW).losing == ()
+    assert compare(NATIONAL, ZHONGSHAN, standing, NOW).gaining == ()
+    with store.transaction() as tx:
+        tx.put_order(order(reach=Reach.DEPARTMENT, target="tax"))
+    assert compare(NATIONAL, load_layers(root, ["national"]), standing, NOW).losing == ("g1", "g2")
+
+
+def test_compare_over_a_home(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    initialise(GatewayHome(home), region="442000", department="data-bureau")
+    root = root_with(tmp_path)
+    status, said = run("compare", str(root), str(root), "--home", str(home), "--no-loss")
+    assert status == 0
+    assert "nobody gains and nobody loses" in said
+    status, said = run("compare", str(root), str(root), "--home", str(tmp_path / "none"))
+    assert status == 1

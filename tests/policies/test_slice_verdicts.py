@@ -1,0 +1,334 @@
+"""What a slice permits and denies, by the national and the Zhongshan layers."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from gateway.domain.callers import Assurance
+from gateway.domain.directory import SharingAttribute, SharingMode
+from gateway.domain.grants import GrantState, Hours, Quota
+from gateway.domain.orders import OrderKind, Reach
+from gateway.domain.verdicts import Decision, Verdict
+from gateway.policy.layers import Layers
+from gateway.policy.slices import Slice
+from gateway.policy.world import LONG_DOCUMENT
+from tests.policies.cases import (
+    NATIONAL,
+    NOON,
+    NOW,
+    ZHONGSHAN,
+    call,
+    dataset,
+    department,
+    grant,
+    interface,
+    order,
+    state,
+)
+
+
+def verdict(the_state: Any = None, the_call: Any = None, layers: Layers = NATIONAL, now: int = NOW) -> Verdict:
+    return Slice(layers, the_state or state()).evaluate(the_call or call(), now)
+
+
+def test_a_covered_call_is_permitted_under_its_grant_with_the_asked_items() -> None:
+    found = verdict()
+    assert found.decision is Decision.PERMIT
+    assert found.code == ""
+    assert (found.grant, found.grant_version) == ("g1", 1)
+    assert found.items == ("name",)
+    assert not found.all_items
+    assert found.policies == ("grant:g1:v1",)
+    assert found.approver == "Wang"
+    assert found.legal_basis == "Marriage Registration Regulations Art. 5"
+    assert found.valid_until_unix == int(datetime(2027, 1, 1, tzinfo=UTC).timestamp())
+
+
+@pytest.mark.parametrize(
+    ("the_call", "code"),
+    [
+        (call(purpose="advertising"), "purpose-not-granted"),
+        (call(purpose=""), "purpose-not-granted"),
+        (call(items=("address",)), "items-not-granted"),
+        (call(items=("name", "blood_type")), "items-unknown"),
+        (call(mode=SharingMode.BATCH), "mode-not-granted"),
+        (call(interface="police/other"), "interface-unknown"),
+        (call(department="other"), "not-granted"),
+    ],
+)
+def test_what_the_grant_does_not_cover_is_denied_with_its_code(the_call: Any, code: str) -> None:
+    found = verdict(the_call=the_call)
+    assert found.decision is Decision.DENY
+    assert found.code == code
+    assert found.items == ()
+    assert found.grant is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"valid_from": NOON + timedelta(seconds=1)}, "grant-not-yet-valid"),
+        ({"valid_until": NOON}, "grant-expired"),
+        ({"state": GrantState.SUSPENDED}, "suspended"),
+        ({"state": GrantState.TERMINATED}, "terminated"),
+        ({"state": GrantState.CLOSED}, "grant-expired"),
+        ({"systems": ("other-desk",)}, "not-granted"),
+        ({"interfaces": ("other",)}, "not-granted"),
+        ({"hours": Hours(0, 60)}, "not-granted"),
+        ({"parameters": {"region": ("442000",)}}, "not-granted"),
+        ({"assurance": Assurance.MTLS}, "assurance-too-low"),
+        ({"department": "civil-affairs-branch"}, "not-granted"),
+        ({"dataset": "d2"}, "not-granted"),
+    ],
+)
+def test_a_grant_that_does_not_hold_gives_nothing(changes: dict[str, Any], code: str) -> None:
+    found = verdict(state(grants=(grant(**changes),)))
+    assert found.decision is Decision.DENY
+    assert found.code == code
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"valid_from": NOON},
+        {"valid_until": NOON + timedelta(seconds=1)},
+        {"systems": ("marriage-desk",)},
+        {"interfaces": ("people",)},
+        {"interfaces": ("police/people",)},
+        {"hours": Hours(12 * 60, 12 * 60 + 1)},
+        {"assurance": Assurance.DPOP},
+        {"quota": Quota(calls_a_day=3)},
+    ],
+)
+def test_a_grant_holds_at_the_edge_of_its_conditions(changes: dict[str, Any]) -> None:
+    assert verdict(state(grants=(grant(**changes),))).is_permit
+
+
+def test_a_parameter_is_borne_exactly_once_with_an_allowed_value() -> None:
+    limited = state(grants=(grant(parameters={"region": ("442000", "441900")}),))
+    assert verdict(limited, call(parameters=(("region", "442000"),))).is_permit
+    for parameters in ((), (("region", "440100"),), (("region", "442000"), ("region", "440100")), (("r", "442000"),)):
+        assert not verdict(limited, call(parameters=parameters)).is_permit
+
+
+def test_granted_items_only_a_grant_of_the_parent_does_not_cover_a_child_department() -> None:
+    """Decree 809 Art. 25 ¶1: a subordinate department is a third party until it has a grant of its own."""
+    child = department("branch", parent="civil-affairs")
+    below = state(department=child, ancestors=(department(),))
+    found = verdict(below, call(department="branch"))
+    assert found.code == "not-granted"
+    assert found.explanation is not None
+    assert found.explanation.near == ()
+
+
+def test_granted_items_only_all_items_is_said_only_where_all_leave() -> None:
+    everything = ("address", "id_number", "name")
+    wide = state(grants=(grant(items=everything),))
+    assert verdict(wide, call(items=everything)).all_items
+    assert verdict(wide, call(items=None)).all_items
+    assert not verdict(wide, call(items=("name", "address"))).all_items
+
+
+def test_a_call_without_items_takes_the_narrowest_grant() -> None:
+    """Fewer items, then single systems, then single interfaces, then the earlier end, then the smaller id."""
+    later = datetime(2028, 1, 1, tzinfo=UTC)
+    grants = {
+        "e-wide": grant("e-wide", items=("name", "id_number", "address")),
+        "d-any": grant("d-any"),
+        "c-long": grant("c-long", valid_until=later),
+        "b-interface": grant("b-interface", interfaces=("people",), valid_until=later),
+        "a-system": grant("a-system", systems=("marriage-desk",), valid_until=later),
+        "f-any": grant("f-any"),
+    }
+    expected = ["a-system", "b-interface", "d-any", "f-any", "c-long", "e-wide"]
+    for leading in range(len(expected)):
+        left = tuple(grants[name] for name in reversed(expected[leading:]))
+        found = verdict(state(grants=left), call(items=None))
+        assert found.grant == expected[leading]
+        assert found.items == tuple(sorted(grants[expected[leading]].items))
+
+
+def test_the_narrowest_grant_that_covers_the_asked_items_is_named() -> None:
+    grants = (grant("narrow", items=("name",)), grant("wide", items=("name", "address")))
+    assert verdict(state(grants=grants), call(items=("name",))).grant == "narrow"
+    assert verdict(state(grants=grants), call(items=("address",))).grant == "wide"
+
+
+@pytest.mark.parametrize(
+    ("reach", "target", "changes"),
+    [
+        (Reach.GRANT, "g1", {}),
+        (Reach.SYSTEM, "marriage-desk", {}),
+        (Reach.DEPARTMENT, "civil-affairs", {}),
+        (Reach.DATASET, "d1", {}),
+        (Reach.SUPPLIER, "police", {}),
+        (Reach.DEPARTMENT, "civil-affairs", {"supplier": "police"}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [(OrderKind.SUSPENSION, "suspended"), (OrderKind.EMERGENCY, "suspended"), (OrderKind.TERMINATION, "terminated")],
+)
+def test_forbid_wins_an_order_in_force_stands_above_every_grant(
+    reach: Reach, target: str, changes: dict[str, Any], kind: OrderKind, code: str
+) -> None:
+    found = verdict(state(orders=(order(reach=reach, target=target, kind=kind, **changes),)))
+    assert found.code == code
+    assert "order:o1" in found.policies
+
+
+@pytest.mark.parametrize(
+    "the_order",
+    [
+        order(target="g2"),
+        order(reach=Reach.SYSTEM, target="other"),
+        order(reach=Reach.DEPARTMENT, target="other"),
+        order(reach=Reach.DATASET, target="d2"),
+        order(reach=Reach.SUPPLIER, target="civil-affairs"),
+        order(reach=Reach.DEPARTMENT, target="civil-affairs", supplier="other"),
+        order(lifted_at=NOON, lifted_by="officer-1"),
+    ],
+)
+def test_an_order_beside_the_call_or_lifted_forbids_nothing(the_order: Any) -> None:
+    assert verdict(state(orders=(the_order,))).is_permit
+
+
+def test_an_order_on_one_grant_leaves_another_grant_standing() -> None:
+    found = verdict(state(grants=(grant("g1"), grant("g2")), orders=(order(target="g1"),)))
+    assert found.grant == "g2"
+
+
+def test_forbid_wins_no_grant_overrides_non_shareable() -> None:
+    closed = dataset(sharing_attribute=SharingAttribute.NON_SHAREABLE)
+    covering = grant(modes=tuple(SharingMode))
+    for layers in (NATIONAL, ZHONGSHAN):
+        for mode in (SharingMode.QUERY, SharingMode.BATCH, SharingMode.DOWNLOAD):
+            found = verdict(state(dataset=closed, grants=(covering,)), call(mode=mode), layers)
+            assert found.code == "non-shareable"
+            assert "national-art14-non-shareable" in found.policies
+    found = verdict(state(dataset=closed, grants=(covering,)), call(mode=SharingMode.VERIFY))
+    assert found.code == "non-shareable"
+
+
+@pytest.mark.parametrize("classification", ["state-secret", "work-secret"])
+def test_forbid_wins_secrets_are_shared_by_no_layer(classification: str) -> None:
+    secret = dataset(classification=classification, sharing_attribute=SharingAttribute.UNCONDITIONAL)
+    for mode in (SharingMode.QUERY, SharingMode.VERIFY):
+        found = verdict(state(dataset=secret), call(mode=mode), ZHONGSHAN)
+        assert found.code == "non-shareable"
+
+
+@pytest.mark.parametrize("attribute", [SharingAttribute.NON_SHAREABLE, SharingAttribute.CONDITIONAL])
+def test_zhongshan_verifies_without_a_grant_and_lets_nothing_pass_unfiltered(attribute: SharingAttribute) -> None:
+    closed = state(dataset=dataset(sharing_attribute=attribute, sharing_modes=()), grants=())
+    found = verdict(closed, call(mode=SharingMode.VERIFY, items=None), ZHONGSHAN)
+    assert found.is_permit
+    assert found.grant is None
+    assert found.items == ("address", "id_number", "name")
+    assert not found.all_items
+    assert found.legal_basis == "Zhongshan Art. 22 ¶3"
+    assert not verdict(closed, call(mode=SharingMode.VERIFY), NATIONAL).is_permit
+
+
+def test_zhongshan_gives_unconditional_data_without_application() -> None:
+    free = state(dataset=dataset(sharing_attribute=SharingAttribute.UNCONDITIONAL), grants=())
+    found = verdict(free, call(items=None), ZHONGSHAN)
+    assert found.is_permit
+    assert found.grant is None
+    assert found.items == ("address", "id_number", "name")
+    assert found.policies == ("zhongshan-art22-unconditional",)
+    assert verdict(free, call(items=None), NATIONAL).code == "not-granted"
+
+
+@pytest.mark.parametrize("region", ["440000", "440100", "000000"])
+def test_zhongshan_binds_its_own_region_alone(region: str) -> None:
+    free = dataset(sharing_attribute=SharingAttribute.UNCONDITIONAL)
+    demand = state(dataset=free, grants=(), department=department(region=region))
+    supply = state(dataset=free, grants=(), supplier=department("police", region=region))
+    assert not verdict(demand, layers=ZHONGSHAN).is_permit
+    assert not verdict(supply, layers=ZHONGSHAN).is_permit
+
+
+def test_a_grant_is_named_before_the_regional_rule() -> None:
+    free = state(dataset=dataset(sharing_attribute=SharingAttribute.UNCONDITIONAL))
+    assert verdict(free, layers=ZHONGSHAN).grant == "g1"
+    assert verdict(free, call(items=("address",)), ZHONGSHAN).grant is None
+
+
+@pytest.mark.parametrize(("grade", "assurance", "code"), [
+    (2, Assurance.LEGACY, ""),
+    (3, Assurance.LEGACY, "assurance-too-low"),
+    (3, Assurance.BEARER, "assurance-too-low"),
+    (3, Assurance.DPOP, ""),
+    (4, Assurance.BEARER, "assurance-too-low"),
+    (4, Assurance.MTLS, ""),
+])  # fmt: skip
+def test_from_grade_three_a_credential_is_sender_constrained(grade: int, assurance: Assurance, code: str) -> None:
+    assert verdict(state(dataset=dataset(grade=grade)), call(assurance=assurance)).code == code
+
+
+def test_an_entry_forbids_modes_and_purposes_it_does_not_state() -> None:
+    """Decree 809 Art. 13, 15: the directory entry stands above a grant."""
+    wide = grant(modes=(SharingMode.QUERY, SharingMode.BATCH), purposes=("marriage-registration", "census"))
+    narrow = state(dataset=dataset(sharing_modes=(SharingMode.QUERY,), purposes=("marriage-registration",)))
+    narrow = state(dataset=narrow.dataset, grants=(wide,))
+    assert verdict(narrow).is_permit
+    batch = verdict(narrow, call(mode=SharingMode.BATCH))
+    assert (batch.code, batch.policies) == ("mode-not-granted", ("entry:d1:v1:modes",))
+    census = verdict(narrow, call(purpose="census"))
+    assert (census.code, census.policies) == ("purpose-not-granted", ("entry:d1:v1:purposes",))
+
+
+def test_a_mode_the_interface_does_not_serve_is_denied() -> None:
+    only_batch = state(interfaces=(interface(modes=(SharingMode.BATCH,)),))
+    assert verdict(only_batch).code == "mode-not-granted"
+
+
+def test_an_item_that_left_the_directory_leaves_no_more() -> None:
+    stale = state(grants=(grant(items=("name", "blood_type")),))
+    assert verdict(stale, call(items=None)).items == ("name",)
+
+
+def test_unknown_department_or_dataset_gives_nothing() -> None:
+    for lacking in ({"department": None}, {"dataset": None}, {"supplier": None}):
+        assert verdict(state(**lacking)).code == "not-granted"
+
+
+def test_a_return_flow_grant_with_an_added_condition_permits_nothing() -> None:
+    """Decree 809 Art. 24: no additional restrictive conditions."""
+    assert verdict(state(grants=(grant(return_flow=True),))).is_permit
+    assert not verdict(state(grants=(grant(return_flow=True, quota=Quota(calls_a_day=1)),))).is_permit
+
+
+def test_a_quota_makes_the_verdict_metered() -> None:
+    assert verdict(state(grants=(grant(quota=Quota(rows_a_day=10)),))).metered
+    assert not verdict().metered
+
+
+def test_a_verdict_holds_until_the_first_time_limit_in_the_slice() -> None:
+    soon = NOON + timedelta(hours=3)
+    assert verdict(state(grants=(grant(), grant("g2", valid_from=soon)))).valid_until_unix == NOW + 3 * 3600
+    office = grant(hours=Hours(9 * 60, 17 * 60))
+    assert verdict(state(grants=(office,))).valid_until_unix == NOW + 5 * 3600
+    evening = NOW + 6 * 3600
+    found = verdict(state(grants=(office,)), now=evening)
+    assert not found.is_permit
+    assert found.valid_until_unix == NOW + 21 * 3600
+
+
+def test_a_fractional_time_limit_is_kept_to_the_second_that_is_safe() -> None:
+    half = timedelta(milliseconds=500)
+    early = state(grants=(grant(valid_from=NOON + half),))
+    assert not verdict(early).is_permit
+    assert verdict(early).valid_until_unix == NOW + 1
+    assert verdict(early, now=NOW + 1).is_permit
+
+
+def test_a_slice_with_very_many_grants_is_decided_like_any_other() -> None:
+    """Its documents are long, so they are parsed with the interpreter released."""
+    many = tuple(grant(f"g{number:03}", purposes=("census",)) for number in range(120))
+    part = Slice(NATIONAL, state(grants=(*many, grant("held"))))
+    assert len(part.document) > LONG_DOCUMENT
+    assert part.evaluate(call(), NOW).grant == "held"
+    assert part.evaluate(call(purpose="x"), NOW).code == "purpose-not-granted"
