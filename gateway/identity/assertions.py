@@ -1,0 +1,126 @@
+"""Client authentication at the token endpoint by a signed assertion (`private_key_jwt`).
+
+Source: RFC 7523 §3; RFC 7521 §4.2; FAPI 2.0 §5.3.2.1 (`aud` is the issuer; the endpoint's URL is taken too, as older
+clients send it); RFC 8725.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from gateway.domain.directory import System
+from gateway.domain.errors import GatewayError
+from gateway.identity.jwk import VerifyingKey, parse_public_jwk
+from gateway.identity.strict import Jws, Unreadable, is_text, parse_jws
+from gateway.identity.verify import SKEW_SECONDS, check_times
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+MAX_ASSERTION_SECONDS = 300
+"""Longest assertion: its `jti` is remembered that long."""
+
+# RFC 7523 asks no `typ`, and clients in use leave it out; `iss` = `sub` and the audience tell an assertion apart.
+_TYPES = frozenset({"", "jwt", "client-authentication+jwt"})
+
+UseOnce = Callable[[str, str, int], bool]
+"""(namespace, value, expires_unix) -> whether this is its first use; across processes and restarts."""
+
+
+class Client(msgspec.Struct, frozen=True):
+    """An authenticated client.
+
+    Args:
+        system: which system it is.
+        key_id: the `kid` of the registered key that it has shown; None where it showed a certificate.
+    """
+
+    system: System
+    key_id: str | None
+
+
+class AssertionVerifier:
+    """Verifies client assertions; each is good once.
+
+    Args:
+        issuer: this gateway's issuer identifier.
+        token_endpoint: the token endpoint's URL.
+        system: the registered system of an id, or None; may block.
+        use_once: remembers `jti`s; durable, shared by all processes; may block.
+        now: the clock, Unix seconds.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        token_endpoint: str,
+        system: Callable[[str], System | None],
+        use_once: UseOnce,
+        now: Callable[[], float],
+    ) -> None:
+        self._audiences = (issuer, token_endpoint)
+        self._system = system
+        self._use_once = use_once
+        self._now = now
+
+    def verify(self, assertion: bytes, client_id: str | None) -> Client:
+        """The client that signed `assertion`.
+
+        Args:
+            assertion: as the form field brought it.
+            client_id: the form's `client_id`, which may be left out (RFC 7521 §4.2).
+
+        Raises:
+            GatewayError: `credential-invalid`, with the reason where it helps an honest client and nobody else.
+        """
+        try:
+            return self._verify(assertion, client_id)
+        except Unreadable as error:
+            raise GatewayError("credential-invalid", f"the client assertion is refused: {error}") from error
+
+    def _verify(self, assertion: bytes, client_id: str | None) -> Client:
+        jws = parse_jws(assertion, types=_TYPES)
+        claimed = jws.payload.get("iss")
+        if not is_text(claimed) or jws.payload.get("sub") != claimed or client_id not in (None, claimed):
+            raise Unreadable("`iss`, `sub` and `client_id` do not name one client")
+        self._check_audience(jws.payload.get("aud"))
+        expires = check_times({"iat": _issued(jws), **jws.payload}, self._now(), longest=MAX_ASSERTION_SECONDS)
+        token_id = jws.payload.get("jti")
+        if not is_text(token_id):
+            raise Unreadable("it has no `jti`")
+        system = self._system(str(claimed))
+        if system is None or not system.active:
+            raise Unreadable("the client is not known")
+        key = _key_of(system, jws)
+        key.verify_signature(jws.algorithm, jws.signing_input, jws.signature)
+        # Only a verified assertion is remembered: nobody can burn another client's `jti`, or fill the memory.
+        if not self._use_once("assertion", f"{system.id} {token_id}", expires + SKEW_SECONDS):
+            raise Unreadable("it was used before")
+        return Client(system, key.kid)
+
+    def _check_audience(self, claimed: object) -> None:
+        # One audience only: an assertion that another server takes too could be replayed there (FAPI 2.0 §5.3.2.1).
+        name = claimed[0] if isinstance(claimed, list) and len(claimed) == 1 else claimed
+        if not isinstance(name, str) or name not in self._audiences:
+            raise Unreadable("it is for another audience")
+
+
+def _issued(jws: Jws) -> Any:
+    """`iat` is optional in RFC 7523 §3; without it the assertion counts as issued as long before `exp` as it may be."""
+    expires = jws.payload.get("exp")
+    return max(expires - MAX_ASSERTION_SECONDS, 0) if isinstance(expires, int) else None
+
+
+def _key_of(system: System, jws: Jws) -> VerifyingKey:
+    keys = [_parsed(jwk) for jwk in system.keys]
+    if jws.key_id is not None:
+        keys = [key for key in keys if key is not None and key.kid == jws.key_id]
+    if len(keys) != 1 or keys[0] is None:
+        raise Unreadable("it does not name one registered key: send its `kid`")
+    return keys[0]
+
+
+def _parsed(jwk: Mapping[str, Any]) -> VerifyingKey | None:
+    try:
+        return parse_public_jwk(jwk)
+    except Unreadable:
+        return None  # registered before the present rules: as good as not registered

@@ -1,0 +1,156 @@
+"""Issuers that settings trust besides this gateway: a national or provincial identity service, a Keycloak.
+
+Their keys come from the one URL that settings name, over TLS; never from where a token points (`jku`, `x5u`, `jwk`).
+They are asked for every five minutes, and out of turn when a token names a key that is not at hand, but not more
+often than every ten seconds, however many such tokens come. Keys that could not be asked for within an hour no longer
+verify: what was withdrawn there meanwhile is not known here.
+
+An issuer vouches for the clients that settings list and for no others, so that it cannot name another's system.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from gateway.domain.errors import GatewayError
+from gateway.identity.jwk import VerifyingKey, parse_public_jwk
+from gateway.identity.strict import Unreadable, parse_object
+from gateway.identity.tokens import ACCESS_TOKEN_TYPE
+
+REFRESH_SECONDS = 300.0
+MIN_REFRESH_SECONDS = 10.0
+MAX_AGE_SECONDS = 3600.0
+TIMEOUT_SECONDS = 5.0
+MAX_SET_BYTES = 256 * 1024
+MAX_KEYS = 64
+
+_LOG = logging.getLogger("gateway.security")
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class ExternalIssuer:
+    """An external issuer and its keys. Belongs to one event loop.
+
+    Args:
+        name: its `iss`, exactly as its tokens bear it.
+        audience: the `aud` its tokens for this gateway bear.
+        jwks_uri: where its keys are; https, or http on loopback.
+        systems: its client ids, each with the system it is registered as here.
+        client: makes the requests; its redirects must be off. By default one that verifies TLS by the system's
+            authorities.
+        now: the clock, Unix seconds.
+        token_types: `typ` of its access tokens; a provider that does not follow RFC 9068 may need `jwt`.
+        allow_rs256: whether its keys may verify RS256.
+
+    Raises:
+        GatewayError: `invalid-input` for an address that is not safe to trust keys from.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        audience: str,
+        jwks_uri: str,
+        systems: Mapping[str, str],
+        now: Callable[[], float],
+        *,
+        client: httpx.AsyncClient | None = None,
+        token_types: frozenset[str] = frozenset({ACCESS_TOKEN_TYPE}),
+        allow_rs256: bool = False,
+    ) -> None:
+        parts = urlsplit(jwks_uri)
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+            raise GatewayError("invalid-input", f"keys of the issuer `{name}` must come over https")
+        self.name = name
+        self.audience = audience
+        self.token_types = token_types
+        self._uri = jwks_uri
+        self._systems = dict(systems)
+        self._now = now
+        self._client = client or httpx.AsyncClient(timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False)
+        self._allow_rs256 = allow_rs256
+        self._keys: dict[str, VerifyingKey] = {}
+        self._learnt_at = float("-inf")
+        self._tried_at = float("-inf")
+        self._asking: asyncio.Task[None] | None = None
+
+    @property
+    def may_refresh(self) -> bool:
+        """Whether asking is under way, or the last asking is long enough ago."""
+        return self._asking is not None or self._now() - self._tried_at >= MIN_REFRESH_SECONDS
+
+    def keys(self) -> Mapping[str, VerifyingKey]:
+        """Its keys, unless they are too old to be trusted."""
+        return self._keys if self._now() - self._learnt_at < MAX_AGE_SECONDS else {}
+
+    def key(self, kid: str) -> VerifyingKey | None:
+        """Its key of that name."""
+        return self.keys().get(kid)
+
+    def system_of(self, client_id: str) -> str:
+        """The system that its client is registered as; raises `Unreadable` for a client that settings do not list."""
+        try:
+            return self._systems[client_id]
+        except KeyError as error:
+            raise Unreadable("the issuer does not vouch for this client") from error
+
+    async def refresh(self) -> None:
+        """Ask for the keys anew; all who ask meanwhile share one request. What fails is logged and changes nothing."""
+        if self._asking is None:
+            if not self.may_refresh:
+                return
+            self._tried_at = self._now()
+            self._asking = asyncio.create_task(self._ask())
+            self._asking.add_done_callback(self._asked)
+        await asyncio.shield(self._asking)
+
+    def _asked(self, _task: asyncio.Task[None]) -> None:
+        self._asking = None
+
+    async def keep_fresh(self) -> None:
+        """Ask every five minutes, until cancelled."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(REFRESH_SECONDS)
+
+    async def _ask(self) -> None:
+        try:
+            self._keys = self._parse(await self._fetch())
+            self._learnt_at = self._now()
+        except (httpx.HTTPError, Unreadable) as error:
+            reason = str(error) if isinstance(error, Unreadable) else type(error).__name__
+            _LOG.error("keys of the issuer `%s` could not be had: %s", self.name, reason)
+
+    async def _fetch(self) -> bytes:
+        body = bytearray()
+        async with self._client.stream("GET", self._uri, headers={"Accept": "application/json"}) as answer:
+            if answer.status_code != 200:
+                raise Unreadable(f"it answered {answer.status_code}")
+            async for chunk in answer.aiter_bytes():
+                body += chunk
+                if len(body) > MAX_SET_BYTES:
+                    raise Unreadable("its key set is too large")
+        return bytes(body)
+
+    def _parse(self, body: bytes) -> dict[str, VerifyingKey]:
+        """The usable keys of a JWK Set; others (for encryption, of unknown types, weak) are left out (RFC 7517 §5)."""
+        members: Any = parse_object(body, most_brackets=8 * MAX_KEYS).get("keys")
+        if not isinstance(members, list) or len(members) > MAX_KEYS:
+            raise Unreadable("its key set is malformed")
+        keys: dict[str, VerifyingKey] = {}
+        twice = set()
+        for jwk in members:
+            if not isinstance(jwk, dict) or "kid" not in jwk:
+                continue
+            try:
+                key = parse_public_jwk(jwk, allow_rs256=self._allow_rs256)
+            except Unreadable:
+                continue
+            if key.kid in keys:
+                twice.add(key.kid)
+            keys[key.kid] = key
+        return {kid: key for kid, key in keys.items() if kid not in twice}

@@ -1,0 +1,249 @@
+"""Officers' sign-in by an OpenID Connect provider: the authorization code flow with PKCE.
+
+The protocol's pieces (request, code challenge, ID token rules) are Authlib's (`oidc` extra); requests go by httpx, and
+the ID token's bytes and signature are read by this room's own strict rules before Authlib sees a claim.
+
+    begin    state, nonce and PKCE verifier are made, and kept sealed by whoever asks until the answer comes
+    finish   `state` and `iss` are compared, the code is exchanged, the ID token verified, the officer named
+
+Source: OpenID Connect Core 1.0 §3.1; RFC 7636 (S256 only); RFC 9207 (`iss` in the answer); RFC 9700 §2.1.
+"""
+
+import hmac
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from gateway.domain.errors import GatewayError
+from gateway.identity.issuers import TIMEOUT_SECONDS, ExternalIssuer
+from gateway.identity.strict import Unreadable, is_text, parse_jws, parse_object
+from gateway.identity.verify import SKEW_SECONDS, check_audience, check_times
+
+MAX_DOCUMENT_BYTES = 256 * 1024
+SIGN_IN_SECONDS = 600
+_ID_TOKEN_TYPES = frozenset({"", "jwt"})
+
+
+class Provider(msgspec.Struct, frozen=True):
+    """An OpenID provider, as settings describe it.
+
+    Args:
+        issuer: its issuer identifier; its metadata stand under it.
+        client_id: the gateway's client there.
+        client_secret: that client's secret (`client_secret_basic`).
+        redirect_uri: the control plane's callback URL as registered there.
+        officer_claim: the ID token's claim that is an officer's id.
+        allow_rs256: whether its ID tokens may be signed by RS256, the provider's default nearly everywhere.
+    """
+
+    issuer: str
+    client_id: str
+    client_secret: str
+    redirect_uri: str
+    officer_claim: str = "preferred_username"
+    allow_rs256: bool = True
+
+    def __repr__(self) -> str:
+        """Never shows the secret (INVARIANT: NO-VALUES)."""
+        return f"Provider(issuer={self.issuer!r}, client_id={self.client_id!r})"
+
+
+class Pending(msgspec.Struct, frozen=True):
+    """A sign-in that has begun: what must be kept, sealed, until the provider's answer comes.
+
+    Args:
+        state: binds the answer to the browser that asked.
+        nonce: binds the ID token to this sign-in.
+        verifier: PKCE's secret.
+        return_to: the local path to go to afterwards.
+        until_unix: when it lapses.
+    """
+
+    state: str
+    nonce: str
+    verifier: str
+    return_to: str
+    until_unix: int
+
+
+class OpenIdSignIn:
+    """Signs officers in at one provider. Belongs to one event loop.
+
+    Args:
+        provider: which one.
+        now: the clock, Unix seconds.
+        client: makes the requests; its redirects must be off.
+    """
+
+    def __init__(
+        self, provider: Provider, now: Callable[[], float], *, client: httpx.AsyncClient | None = None
+    ) -> None:
+        self._provider = provider
+        self._now = now
+        self._client = client or httpx.AsyncClient(timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False)
+        self._metadata: dict[str, Any] | None = None
+        self._keys: ExternalIssuer | None = None
+
+    async def begin(self, return_to: str) -> tuple[str, Pending]:
+        """The provider's URL to send the officer to, and what to keep meanwhile.
+
+        Raises:
+            GatewayError: `unavailable` where the provider cannot be asked, or Authlib is not installed.
+        """
+        try:
+            from authlib.common.security import generate_token  # noqa: PLC0415 -- an extra
+            from authlib.oauth2.rfc6749.parameters import prepare_grant_uri  # noqa: PLC0415 -- the same
+            from authlib.oauth2.rfc7636 import create_s256_code_challenge  # noqa: PLC0415 -- the same
+        except ImportError as error:
+            raise GatewayError("unavailable", "sign-in by OpenID Connect needs the extra `oidc`") from error
+        metadata = await self._discover()
+        until = int(self._now()) + SIGN_IN_SECONDS
+        pending = Pending(generate_token(32), generate_token(32), generate_token(64), local_path(return_to), until)
+        uri = prepare_grant_uri(
+            metadata["authorization_endpoint"],
+            self._provider.client_id,
+            "code",
+            redirect_uri=self._provider.redirect_uri,
+            scope="openid profile",
+            state=pending.state,
+            nonce=pending.nonce,
+            code_challenge=create_s256_code_challenge(pending.verifier),
+            code_challenge_method="S256",
+        )
+        return str(uri), pending
+
+    async def finish(self, pending: Pending, *, code: str, state: str, issuer: str | None) -> str:
+        """The id of the officer who signed in.
+
+        Args:
+            pending: what `begin` gave, as it was kept.
+            code: the answer's `code`.
+            state: its `state`.
+            issuer: its `iss`, where it has one.
+
+        Raises:
+            GatewayError: `credential-invalid` where anything does not fit; `unavailable` where the provider fails.
+        """
+        if self._now() >= pending.until_unix or not hmac.compare_digest(state.encode(), pending.state.encode()):
+            raise GatewayError("credential-invalid", "the sign-in has lapsed or was begun elsewhere: begin again")
+        if issuer is not None and issuer != self._provider.issuer:
+            raise GatewayError("credential-invalid", "the answer is of another provider")
+        metadata = await self._discover()
+        if issuer is None and metadata.get("authorization_response_iss_parameter_supported") is True:
+            raise GatewayError("credential-invalid", "the answer does not name its provider")
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": self._provider.redirect_uri,
+            "code_verifier": pending.verifier,
+        }
+        secret = httpx.BasicAuth(self._provider.client_id, self._provider.client_secret)
+        answer = await self._json("POST", str(metadata["token_endpoint"]), data=form, auth=secret)
+        try:
+            return await self._officer(answer, pending)
+        except Unreadable as error:
+            raise GatewayError("credential-invalid", f"the provider's ID token is refused: {error}") from error
+
+    async def _officer(self, answer: dict[str, Any], pending: Pending) -> str:
+        token = answer.get("id_token")
+        if not isinstance(token, str):
+            raise Unreadable("there is none")
+        jws = parse_jws(token.encode("utf-8"), types=_ID_TOKEN_TYPES)
+        if jws.payload.get("iss") != self._provider.issuer:
+            raise Unreadable("its issuer is another")
+        check_audience(jws.payload.get("aud"), self._provider.client_id)
+        check_times(jws.payload, self._now())
+        keys = self._issuer_keys()
+        key = keys.key(jws.key_id or "")
+        if key is None:
+            await keys.refresh()
+            key = keys.key(jws.key_id or "")
+        if key is None:
+            raise Unreadable("its key is not known")
+        key.verify_signature(jws.algorithm, jws.signing_input, jws.signature)
+        self._check_claims(jws.header, jws.payload, answer.get("access_token"), pending)
+        officer = jws.payload.get(self._provider.officer_claim)
+        if not is_text(officer):
+            raise Unreadable(f"it has no `{self._provider.officer_claim}`")
+        return str(officer)
+
+    def _check_claims(self, header: dict[str, Any], payload: dict[str, Any], access: Any, pending: Pending) -> None:
+        """The rules of OpenID Connect Core §3.1.3.7 beyond a token's: `nonce`, `azp`, `at_hash`; by Authlib."""
+        from authlib.oidc.core.claims import CodeIDToken  # noqa: PLC0415 -- an extra
+        from joserfc.errors import JoseError  # noqa: PLC0415 -- comes with it
+
+        params = {"nonce": pending.nonce, "client_id": self._provider.client_id, "access_token": access}
+        try:
+            CodeIDToken(payload, header, {}, params).validate(int(self._now()), SKEW_SECONDS)
+        except JoseError as error:
+            raise Unreadable("its claims do not belong to this sign-in") from error
+
+    def _issuer_keys(self) -> ExternalIssuer:
+        if self._keys is None:
+            assert self._metadata is not None
+            uri = str(self._metadata["jwks_uri"])
+            self._keys = ExternalIssuer(
+                self._provider.issuer,
+                self._provider.client_id,
+                uri,
+                {},
+                self._now,
+                client=self._client,
+                allow_rs256=self._provider.allow_rs256,
+            )
+        return self._keys
+
+    async def _discover(self) -> dict[str, Any]:
+        """The provider's metadata, asked for once; its issuer must be the one settings name (Discovery §4.3)."""
+        if self._metadata is None:
+            url = self._provider.issuer.rstrip("/") + "/.well-known/openid-configuration"
+            found = await self._json("GET", url)
+            places = [found.get(name) for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")]
+            if found.get("issuer") != self._provider.issuer or not all(_is_safe(place) for place in places):
+                raise GatewayError("unavailable", "the OpenID provider's metadata are not its own, or not over https")
+            self._metadata = found
+        return self._metadata
+
+    async def _json(self, method: str, url: str, **options: Any) -> dict[str, Any]:
+        body = bytearray()
+        try:
+            async with self._client.stream(method, url, **options) as answer:
+                if answer.status_code != 200:
+                    raise GatewayError("unavailable", f"the OpenID provider answered {answer.status_code}")
+                async for chunk in answer.aiter_bytes():
+                    body += chunk
+                    if len(body) > MAX_DOCUMENT_BYTES:
+                        raise GatewayError("unavailable", "the OpenID provider's answer is too large")
+            return parse_object(bytes(body), most_brackets=1024)
+        except (httpx.HTTPError, Unreadable) as error:
+            raise GatewayError("unavailable", "the OpenID provider cannot be understood or reached") from error
+
+
+def _is_safe(url: object) -> bool:
+    parts = urlsplit(url) if isinstance(url, str) else None
+    return parts is not None and (
+        parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1"))
+    )
+
+
+def local_path(wanted: str) -> str:
+    """`wanted` if it is a path on this host, else `/`: a sign-in never forwards elsewhere (RFC 9700 §4.11)."""
+    plain = wanted.isascii() and wanted.isprintable() and "\\" not in wanted and len(wanted) <= 1024
+    return wanted if plain and wanted.startswith("/") and not wanted.startswith("//") else "/"
+
+
+def encode_pending(pending: Pending) -> bytes:
+    """What to seal of a pending sign-in."""
+    return json.dumps(msgspec.to_builtins(pending)).encode("utf-8")
+
+
+def parse_pending(data: bytes) -> Pending:
+    """A pending sign-in as it was sealed; raises `credential-invalid` where it is none."""
+    try:
+        return msgspec.json.decode(data, type=Pending)
+    except msgspec.DecodeError as error:
+        raise GatewayError("credential-invalid", "the sign-in was begun elsewhere: begin again") from error

@@ -1,0 +1,174 @@
+"""The replay table lets each value through once, whichever process asks, and refuses rather than forgets."""
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from gateway.domain.errors import GatewayError
+from gateway.identity import replay
+from gateway.identity.replay import SharedReplay
+from tests.unit.identity.identity_kit import Clock
+
+RACER = """
+import sys
+from pathlib import Path
+from gateway.identity.replay import SharedReplay
+table = SharedReplay(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+print(sum(table.use_once("n", str(number), int(sys.argv[2])) for number in range(2000)))
+"""
+
+HOLDER = """
+import fcntl, os, sys, time
+file = os.open(sys.argv[1], os.O_RDWR)
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_value_is_fresh_once(tmp_path: Path) -> None:
+    """The second use is refused, also through another opening of the file; other values and namespaces are fresh."""
+    table = SharedReplay(tmp_path / "t")
+    until = int(time.time()) + 60
+    assert table.use_once("dpop", "a", until)
+    assert not table.use_once("dpop", "a", until)
+    assert table.use_once("dpop", "b", until)
+    assert table.use_once("legacy", "a", until)
+    assert not SharedReplay(tmp_path / "t").use_once("dpop", "a", until)
+
+
+def test_value_is_forgotten_after_its_time(tmp_path: Path) -> None:
+    """A slot is free again once what stood in it has expired, and not before."""
+    now = Clock(1_000_000.0)
+    table = SharedReplay(tmp_path / "t", now)
+    assert table.use_once("n", "a", 1_000_060)
+    now.at = 1_000_060.0
+    assert not table.use_once("n", "a", 1_000_120)
+    now.at = 1_000_061.0
+    assert table.use_once("n", "a", 1_000_120)
+
+
+def test_processes_race_and_each_value_wins_once(tmp_path: Path) -> None:
+    """Three processes that try the same 2,000 values at once get 2,000 in all."""
+    until = str(int(time.time()) + 600)
+    command = [sys.executable, "-c", RACER, str(tmp_path / "t"), until]
+    racers = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path.cwd())
+        for _ in range(3)
+    ]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    assert sum(int(racer.communicate(timeout=60)[0]) for racer in racers) == 2000
+
+
+def test_threads_race_and_each_value_wins_once(tmp_path: Path) -> None:
+    """The same among threads of one process."""
+    table, wins = SharedReplay(tmp_path / "t"), []
+    until = int(time.time()) + 600
+
+    def race() -> None:
+        wins.append(sum(table.use_once("n", str(number), until) for number in range(500)))
+
+    threads = [threading.Thread(target=race) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(wins) == 500
+
+
+def test_killed_holder_frees_its_lock(tmp_path: Path) -> None:
+    """A process killed while it holds the table does not stop the others."""
+    table = SharedReplay(tmp_path / "t")
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path / "t")], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    holder.stdout.close()
+    assert table.use_once("n", "a", int(time.time()) + 60)
+
+
+def test_full_bucket_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no room left, a fresh value is refused: a false alarm, never a replay."""
+    monkeypatch.setattr(replay, "BUCKETS", 1)
+    monkeypatch.setattr(replay, "_SIZE_BYTES", replay.HEADER_BYTES + replay._BUCKET_BYTES)
+    now = Clock(1_000_000.0)
+    table = SharedReplay(tmp_path / "t", now)
+    for number in range(replay.BUCKET_SLOTS):
+        assert table.use_once("n", str(number), 1_000_060)
+    assert not table.use_once("n", "one more", 1_000_060)
+    now.at = 1_000_061.0
+    assert table.use_once("n", "one more", 1_000_120)
+
+
+def test_table_of_an_earlier_boot_is_begun_anew(tmp_path: Path) -> None:
+    """What the machine's crash may have lost is not relied upon: the table says from when on it knows all."""
+    now = Clock(1_000_000.0)
+    first = SharedReplay(tmp_path / "t", now)
+    assert first.since_unix == 1_000_000 - 2
+    assert first.use_once("n", "a", 1_000_600)
+    first.close()
+    now.at = 1_000_100.0
+    again = SharedReplay(tmp_path / "t", now)
+    assert again.since_unix == 1_000_000 - 2
+    assert not again.use_once("n", "a", 1_000_600)
+    again.close()
+    with (tmp_path / "t").open("r+b") as file:
+        file.seek(8)
+        file.write(b"another boot....")
+    after = SharedReplay(tmp_path / "t", now)
+    assert after.since_unix == 1_000_100 - 2
+
+
+def test_torn_file_is_begun_anew(tmp_path: Path) -> None:
+    """A file that is short, or none of ours, is replaced by an empty table."""
+    for content in (b"", b"x", replay.MAGIC + bytes(100), struct.pack(">Q", 1) * 100):
+        path = tmp_path / str(len(content))
+        path.write_bytes(content)
+        assert SharedReplay(path).use_once("n", "a", int(time.time()) + 60)
+        assert path.stat().st_size == replay._SIZE_BYTES
+
+
+def test_replaced_file_does_not_hurt_those_who_map_it(tmp_path: Path) -> None:
+    """A process that maps the old file goes on with it while a new one is put in its place."""
+    old = SharedReplay(tmp_path / "t")
+    with (tmp_path / "t").open("r+b") as file:
+        file.write(b"otherone")
+    new = SharedReplay(tmp_path / "t")
+    until = int(time.time()) + 60
+    assert old.use_once("n", "a", until)
+    assert new.use_once("n", "b", until)
+    assert [path.name for path in tmp_path.iterdir()] == ["t"]
+
+
+def test_file_is_private_and_sparse(tmp_path: Path) -> None:
+    """The table is 0600, and takes disk only where it was touched."""
+    before = os.umask(0)
+    try:
+        SharedReplay(tmp_path / "t").use_once("n", "a", int(time.time()) + 60)
+    finally:
+        os.umask(before)
+    found = (tmp_path / "t").stat()
+    assert found.st_mode & 0o777 == 0o600
+    assert found.st_blocks * 512 < 1 << 20
+
+
+def test_unwritable_place_is_one_sentence(tmp_path: Path) -> None:
+    """No folder, no traceback."""
+    with pytest.raises(GatewayError, match="unavailable"):
+        SharedReplay(tmp_path / "missing" / "t")

@@ -1,0 +1,346 @@
+"""Officers come by a session token through a local account or an OpenID provider, and by nothing else."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import argon2
+import httpx
+import jwt
+import msgspec
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from gateway.client.keys import ClientKey
+from gateway.control.sign_in import OfficerSignIn, SignInServices, sign_in_router
+from gateway.domain.errors import GatewayError, problem_document
+from gateway.domain.officers import Officer
+from gateway.identity.accounts import LocalAccounts, hash_password
+from gateway.identity.oidc import OpenIdSignIn, Provider, local_path
+from tests.unit.identity.identity_kit import ISSUER, OFFICER, House
+
+PASSWORD = "nine cups of jasmine tea"
+FAST = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+IDP = "https://idp.test/realms/gov"
+
+
+class Idp:
+    """An OpenID provider: metadata, keys, and ID tokens for whoever brings the code that belongs to the challenge."""
+
+    def __init__(self, house: House) -> None:
+        self.now = house.now
+        self.key = ClientKey(rsa.generate_private_key(65537, 2048), "idp-1")
+        self.claims: dict[str, Any] = {}
+        self.metadata: dict[str, Any] = {
+            "issuer": IDP,
+            "authorization_endpoint": IDP + "/auth",
+            "token_endpoint": IDP + "/token",
+            "jwks_uri": IDP + "/keys",
+        }
+        self.algorithm = "RS256"
+        self.nonce = ""
+        self.challenge = ""
+        self.exchanges = 0
+
+    def authorize(self, url: str) -> dict[str, str]:
+        asked = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+        assert asked["code_challenge_method"] == "S256"
+        self.nonce, self.challenge = asked["nonce"], asked["code_challenge"]
+        return {"code": "code-1", "state": asked["state"]}
+
+    async def serve(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path.removeprefix("/realms/gov")
+        if path == "/.well-known/openid-configuration":
+            return httpx.Response(200, json=self.metadata)
+        if path == "/keys":
+            jwk = {k: v for k, v in self.key.registration().items() if k != "alg"}
+            return httpx.Response(200, json={"keys": [jwk]})
+        self.exchanges += 1
+        form = parse_qs(request.content.decode())
+        assert request.headers["authorization"].startswith("Basic ")
+        from authlib.oauth2.rfc7636 import create_s256_code_challenge  # noqa: PLC0415 -- what it is compared with
+
+        if create_s256_code_challenge(form["code_verifier"][0]) != self.challenge:
+            return httpx.Response(400, json={"error": "invalid_grant"})
+        at = int(self.now())
+        claims = {
+            "iss": IDP,
+            "sub": "u-1",
+            "aud": "sharing-gateway",
+            "iat": at,
+            "exp": at + 300,
+            "nonce": self.nonce,
+            "preferred_username": OFFICER.id,
+            **self.claims,
+        }
+        claims = {name: value for name, value in claims.items() if value is not None}
+        token = jwt.encode(claims, self.key._key, self.algorithm, headers={"kid": "idp-1"})
+        return httpx.Response(200, json={"id_token": token, "access_token": "at", "token_type": "Bearer"})
+
+
+class Office:
+    """The control plane's sign-in over the house, with a browser's cookies."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.idp = Idp(house)
+        self._app: FastAPI | None = None
+        self.hashes = {OFFICER.id: hash_password(PASSWORD, OFFICER.id, hasher=FAST)}
+        self.told: list[tuple[str, str]] = []
+        self.accounts = LocalAccounts(house.officers.get, self.hashes.get, house.now, hasher=FAST)
+
+    def app(self) -> FastAPI:
+        house = self.house
+        provider = OpenIdSignIn(
+            Provider(IDP, "sharing-gateway", "client secret", ISSUER + "/sign-in/provider/answer"),
+            house.now,
+            client=httpx.AsyncClient(transport=httpx.MockTransport(self.idp.serve)),
+        )
+        services = SignInServices(
+            issuer=house.issuer,
+            officer=house.officers.get,
+            security=house.security,
+            accounts=self.accounts,
+            provider=provider,
+            cipher=house.ring.field_cipher,
+            use_once=house.once,
+            signed_in=lambda officer, method: self.told.append((officer.id, method)),
+        )
+        app = FastAPI()
+        app.include_router(sign_in_router(services))
+        sign_in = OfficerSignIn(house.verifier, house.officers.get, house.security)
+
+        @app.get("/v1/me")
+        def me(officer: Officer = Depends(sign_in.officer_of)) -> dict[str, Any]:  # noqa: B008 -- FastAPI's way
+            return {"id": officer.id, "roles": list(officer.roles)}
+
+        @app.exception_handler(GatewayError)
+        def refused(request: Request, error: GatewayError) -> JSONResponse:
+            document = problem_document(error)
+            return JSONResponse(document, document["status"], headers=dict(error.headers))
+
+        return app
+
+    def browse(self, story: Callable[[httpx.AsyncClient], Any]) -> Any:
+        async def run() -> Any:
+            self._app = self._app or self.app()
+            transport = httpx.ASGITransport(self._app)
+            async with httpx.AsyncClient(transport=transport, base_url=ISSUER) as client:
+                return await story(client)
+
+        return asyncio.run(run())
+
+    def password(self, officer: str = OFFICER.id, password: str = PASSWORD) -> httpx.Response:
+        async def story(client: httpx.AsyncClient) -> httpx.Response:
+            return await client.post("/sign-in", json={"officer": officer, "password": password})
+
+        return self.browse(story)
+
+    def me(self, authorization: str | None) -> httpx.Response:
+        async def story(client: httpx.AsyncClient) -> httpx.Response:
+            headers = {"Authorization": authorization} if authorization is not None else {}
+            return await client.get("/v1/me", headers=headers)
+
+        return self.browse(story)
+
+    def through_provider(self, **answer: str) -> tuple[httpx.Response, httpx.Cookies]:
+        async def story(client: httpx.AsyncClient) -> tuple[httpx.Response, httpx.Cookies]:
+            away = await client.get("/sign-in/provider", params={"return_to": "/console/uses"})
+            assert away.status_code == 303
+            back = {**self.idp.authorize(away.headers["Location"]), **answer}
+            return await client.get("/sign-in/provider/answer", params=back), client.cookies
+
+        return self.browse(story)
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    return Office(House(tmp_path))
+
+
+def test_password_gives_a_session(office: Office) -> None:
+    """The right password is answered with a token that the control API takes; the sign-in is told of."""
+    answer = office.password()
+    assert answer.headers["Cache-Control"] == "no-store"
+    token = answer.json()["access_token"]
+    assert office.me(f"Bearer {token}").json() == {"id": OFFICER.id, "roles": ["supplier"]}
+    assert office.told == [(OFFICER.id, "password")]
+
+
+def test_roles_and_dismissal_hold_at_once(office: Office) -> None:
+    """A session of an officer who is dismissed afterwards is worth nothing."""
+    token = office.password().json()["access_token"]
+    office.house.officers[OFFICER.id] = msgspec.structs.replace(OFFICER, active=False)
+    assert office.me(f"Bearer {token}").status_code == 401
+    assert office.password().status_code == 401
+
+
+@pytest.mark.parametrize("officer", [OFFICER.id, "nobody"])
+def test_wrong_password_says_nothing(office: Office, officer: str) -> None:
+    """A wrong password and an unknown officer are refused alike, and neither is repeated."""
+    answer = office.password(officer, "wrong password entirely")
+    assert answer.status_code == 401
+    assert answer.json()["detail"] == "officer or password is not right"
+    assert "entirely" not in answer.text
+
+
+def test_guessing_is_slowed_and_ends(office: Office) -> None:
+    """After three failures even the right password waits; the wait doubles; success forgets."""
+    for _ in range(3):
+        assert office.password(password="guess guess guess").status_code == 401
+    slowed = office.password()
+    assert (slowed.status_code, slowed.headers["Retry-After"]) == (429, "2")
+    office.house.now.at += 1.1
+    assert office.password(password="guess guess guess").status_code == 401
+    office.house.now.at += 1.1
+    assert office.password().status_code == 429
+    office.house.now.at += 1
+    assert office.password().status_code == 200
+    assert office.password(password="guess guess guess").status_code == 401
+    assert office.password().status_code == 200
+
+
+def test_address_that_tries_many_accounts_is_slowed(office: Office) -> None:
+    """Twenty failures over different accounts slow the address, also for accounts it has not tried."""
+    for number in range(20):
+        office.password(f"officer-{number}", "guess guess guess")
+    assert office.password().status_code == 429
+
+
+@pytest.mark.parametrize("password", ["short", "aaaaaaaaaaaaaaaa", OFFICER.id + OFFICER.id, "x" * 2000])
+def test_weak_passwords_are_refused(password: str) -> None:
+    """Too short, too long, one character, or the officer's own id."""
+    with pytest.raises(GatewayError, match="invalid-input"):
+        hash_password(password, OFFICER.id, hasher=FAST)
+
+
+def test_stored_hash_is_argon2id() -> None:
+    """What is stored is argon2id with RFC 9106's memory-constrained parameters."""
+    assert hash_password(PASSWORD, OFFICER.id).startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+
+
+def test_session_token_is_asked_for(office: Office) -> None:
+    """Nothing, another scheme, a system's token, a cookie: none acts on the control plane."""
+    system = office.house.token()
+    for authorization in (None, "Basic dTpw", "Bearer", "Bearer a.b.c", f"Bearer {system}"):
+        answer = office.me(authorization)
+        assert answer.status_code == 401
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    token = office.house.issuer.issue_officer(OFFICER)
+
+    async def by_cookie(client: httpx.AsyncClient) -> httpx.Response:
+        client.cookies.set("__Host-sharing-session", token)
+        return await client.get("/v1/me")
+
+    assert office.browse(by_cookie).status_code == 401
+
+
+def test_session_ends(office: Office) -> None:
+    """A session token lives half an hour."""
+    token = office.house.issuer.issue_officer(OFFICER)
+    office.house.now.at += 1831
+    assert office.me(f"Bearer {token}").status_code == 401
+    for seconds in (0, 100_000):
+        with pytest.raises(GatewayError, match="invalid-input"):
+            office.house.issuer.issue_officer(OFFICER, seconds)
+
+
+def test_provider_signs_in(office: Office) -> None:
+    """Through the provider and back: a session in a cookie only the host's own pages get, and the page asked for."""
+    answer, cookies = office.through_provider()
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/console/uses")
+    set_cookie = next(c for c in answer.headers.get_list("set-cookie") if c.startswith("__Host-sharing-session"))
+    for attribute in ("HttpOnly", "Secure", "SameSite=lax", "Path=/"):
+        assert attribute in set_cookie
+    token = cookies["__Host-sharing-session"]
+    assert office.me(f"Bearer {token}").json()["id"] == OFFICER.id
+    assert office.told == [(OFFICER.id, "provider")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "claims"),
+    [
+        ({"state": "forged"}, {}),
+        ({"code": ""}, {}),
+        ({"error": "access_denied"}, {}),
+        ({"iss": "https://attacker.test"}, {}),
+        ({}, {"iss": "https://attacker.test"}),
+        ({}, {"aud": "another-client"}),
+        ({}, {"aud": ["sharing-gateway", "another-client"]}),
+        ({}, {"azp": "another-client"}),
+        ({}, {"nonce": "stale"}),
+        ({}, {"nonce": None}),
+        ({}, {"exp": 1000, "iat": 900}),
+        ({}, {"at_hash": "AAAA"}),
+        ({}, {"preferred_username": None}),
+        ({}, {"preferred_username": "stranger"}),
+    ],
+)
+def test_answer_that_does_not_fit_is_refused(office: Office, answer: dict[str, str], claims: dict[str, Any]) -> None:
+    """Another state, code, issuer, audience, party, nonce, time, hash or person: no session."""
+    office.idp.claims = claims
+    response, cookies = office.through_provider(**answer)
+    assert response.status_code == 401
+    assert "__Host-sharing-session" not in cookies
+
+
+def test_answer_in_another_browser_is_refused(office: Office) -> None:
+    """An answer without the cookie of the browser that began is nobody's (login CSRF)."""
+
+    async def story(client: httpx.AsyncClient) -> httpx.Response:
+        away = await client.get("/sign-in/provider")
+        back = office.idp.authorize(away.headers["Location"])
+        client.cookies.clear()
+        client.cookies.set("__Host-sharing-sign-in", secrets.token_urlsafe(64))
+        return await client.get("/sign-in/provider/answer", params=back)
+
+    assert office.browse(story).status_code == 401
+    assert office.idp.exchanges == 0
+
+
+def test_answer_is_good_once(office: Office) -> None:
+    """The same answer a second time, cookie and all, is refused before the provider is asked."""
+
+    async def story(client: httpx.AsyncClient) -> list[int]:
+        away = await client.get("/sign-in/provider")
+        kept = client.cookies["__Host-sharing-sign-in"]
+        back = office.idp.authorize(away.headers["Location"])
+        codes = []
+        for _ in range(2):
+            client.cookies.set("__Host-sharing-sign-in", kept)
+            codes.append((await client.get("/sign-in/provider/answer", params=back)).status_code)
+        return codes
+
+    assert office.browse(story) == [303, 401]
+    assert office.idp.exchanges == 1
+
+
+def test_provider_that_is_not_itself_is_refused(office: Office) -> None:
+    """Metadata of another issuer, or with endpoints off https, are not used."""
+    for name, value in [("issuer", "https://attacker.test"), ("token_endpoint", "http://attacker.test/token")]:
+        office.idp.metadata = {**office.idp.metadata, name: value}
+
+        async def story(client: httpx.AsyncClient) -> httpx.Response:
+            return await client.get("/sign-in/provider")
+
+        assert office.browse(story).status_code == 503
+
+
+@pytest.mark.parametrize("path", ["https://attacker.test", "//attacker.test", "/\\attacker.test", "x", "/a\nb", ""])
+def test_return_goes_nowhere_else(path: str) -> None:
+    """After a sign-in the browser is sent to a path of this host, or to its root."""
+    assert local_path(path) == "/"
+    assert local_path("/console?x=1") == "/console?x=1"
+
+
+def test_secrets_do_not_show(office: Office) -> None:
+    """INVARIANT: NO-VALUES. Neither a provider's secret nor a password stands in what may be printed."""
+    assert "client secret" not in repr(Provider(IDP, "c", "client secret", "r"))
+    office.password(password="guess guess guess")
+    assert "guess" not in json.dumps(office.house.security.counters)
