@@ -1,0 +1,66 @@
+r"""The ledger: every use on record, provable for three years (Decree 809 Art. 29).
+
+An auditor who trusts nobody can prove that a record stood there and that none was removed or changed; a crash loses
+nothing that was answered. This text specifies what lies on disk, byte by byte; the modules say the rest.
+
+Life of a record
+
+    UseJournal.opened        entries      canonical bytes with a salt, made once
+      -> writer thread       journal      one write and one fdatasync for all that wait; then the waiters are told
+      -> durable             segments     `durable` names the sequence up to which every frame is synced
+    Integrator.step          segments     reads what is confirmed, writer after writer: this is leaf order
+      -> TiledLog.commit     tree, log    leaf hashes, tiles, root; signed; compared and swapped in signer.db
+      -> LogFiles            log_files    tiles and bundles in place, synced; `checkpoint` renamed; packs sealed
+      -> Index.add           rows, index  one row a use; it can be found
+    Integrator               segments     a segment that is wholly in the log goes
+
+Layout below `ledger/`
+
+    journal/<writer>/<first sequence, 20 digits>.journal   segments
+    journal/<writer>/durable, lock, *.tmp, *.broken        confirmed sequence; lock; being made; kept by a repair
+    tree/checkpoint, tree/cosigned, tree/minimum-index     what is served beside the tiles
+    tree/tile/...                                          hash tiles and bundles, see `log_files`
+    tree/pruning.json                                      a prune under way
+    signer.db                                              what was signed last, see `signing`
+    index/manifest.json, index/date=YYYY-MM-DD/*.parquet   the index; beside each file its `.subjects`
+    backup.json                                            only in a copy: it does not sign, see `backup`
+
+A segment (integers little-endian; the file is preallocated with zeros)
+
+    8    magic `SGJRNL1\n`
+    .    frames, one after the other; the first is the opening, each further one is an entry
+
+A frame
+
+    4    length n of the payload; 0 is the preallocated end
+    4    CRC-32 (zlib) of the payload, continued from the frame before; the opening's from the CRC-32 of the magic
+    n    the payload: an entry of at most 65,535 bytes; the opening at most 16 MiB
+
+The opening is JSON: `v` (1), `writer`, `run` (the writer's start), `first` (sequence of the first entry), `chain` (the
+CRC-32 at which the segment before this ended), `open` ([record id, retention years] of the uses open then). So the
+newest segment alone says which uses were open when a writer died; each of them gets one `recovered`.
+
+`durable` is the confirmed sequence, uint64 big-endian, and the same with every bit turned. It is written after the
+sync has returned and never before. What is broken at or below it is corruption: it is named and nothing starts. What
+is broken above it is a torn tail: a `.broken` copy is kept, the whole frames are rewritten to a new file and synced.
+
+An entry is canonical JSON (see `entries`). All have `v`, `kind`, `id`, `time` (Unix ns), `retain_until`, `salt`:
+
+    use.opened    request, trace, subject?, use{what the verdict and the caller fix}
+    use.closed    bytes, digest?, duration_us, end, items (released), rows, status; `id` is that of its opening
+    use.refused   as use.opened, with code, articles and near (grants that came near, and what failed) in `use`
+    recovered     `id` is that of its opening: the use was open when its writer died
+    prune         first, end (leaves), rule, plan (digest), officer
+    others        an act's own fields (`acts`); effect, storage, destruction, order, grant, directory, policy, key,
+                  export, consultation
+
+A record id is `run-number`: 12 characters of the writer's start (8 of its second, base32hex, then 4 random), a count.
+
+The log is C2SP tlog-tiles, tlog-checkpoint, signed-note, tlog-cosignature, tlog-witness and tlog-proof to the letter;
+at rest, bundles have the form `at_rest` specifies, and are served in theirs.
+
+An optimisation names its benchmark: `tests/bench/ledger_*.py`. Formats change with their `v` or magic, never quietly.
+
+Invariants upheld here: RECORD-FIRST (`uses`, `journal`), APPEND-ONLY (`durable`, `log_files`, `retention`),
+NEVER-FORKED (`signing`, `log`, `cosigning`, `service`, `backup`), NO-VALUES (`entries`).
+"""

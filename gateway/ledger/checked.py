@@ -1,0 +1,42 @@
+"""What the offline verifier reports, and how it fails."""
+
+import msgspec
+
+from gateway.domain.errors import GatewayError
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What was verified.
+
+    Args:
+        what: `record`, `export` or `log`.
+        origin: the log.
+        size: leaves at the checkpoint it rests on.
+        entries: entries that were hashed.
+        checked: what holds, one sentence each.
+        not_checked: what this cannot show, one sentence each.
+    """
+
+    what: str
+    origin: str
+    size: int
+    entries: int
+    checked: tuple[str, ...]
+    not_checked: tuple[str, ...]
+
+
+class VerificationFailed(GatewayError):  # noqa: N818 — says what happened, like the module
+    """Something does not hold: where, and what.
+
+    Args:
+        where: the file, leaf or line.
+        what: one sentence.
+    """
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__("conflict", f"{where}: {what}")
+        self.where = where
+        self.what = what
+
+    def __reduce__(self) -> tuple[type["VerificationFailed"], tuple[str, str]]:
+        return VerificationFailed, (self.where, self.what)

@@ -1,0 +1,148 @@
+"""What survives a crash, and how: the only file of this room that syncs.
+
+On Linux a file is durable when its content has been synced (`fsync`, or `fdatasync` where the size stands already)
+*and* the directory that names it has been synced. A rename within one directory is atomic; it is durable once that
+directory has been synced. None of these functions tries a failed sync again: the kernel marks the pages clean and
+reports the error once, so a second sync that succeeds proves nothing.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from gateway.domain.errors import GatewayError
+
+_CHUNK_BYTES = 1 << 20
+_LOCK_PAUSE_SECONDS = 0.02
+_ZEROS = bytes(_CHUNK_BYTES)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in `directory` durable."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_directory(directory: Path) -> None:
+    """Create `directory` and what is missing above it. Durability: each new name is synced on return."""
+    missing = []
+    at = directory
+    while not at.exists():
+        missing.append(at)
+        at = at.parent
+    for path in reversed(missing):
+        path.mkdir(mode=0o750, exist_ok=True)
+        sync_directory(path.parent)
+
+
+def write_all(fd: int, content: bytes | memoryview, offset: int) -> None:
+    """Write the whole of `content` at `offset`; a short write is continued. Durability: none."""
+    view = memoryview(content)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view = view[written:]
+        offset += written
+
+
+def replace_file(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Put `content` at `path` in one step: a reader sees the old file or the new one, whole.
+
+    Durability: content and name are synced on return; with `sync=False` the name is left to the caller's
+    `sync_directory`, the content is synced all the same.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+    try:
+        write_all(fd, content, 0)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    temporary.rename(path)
+    if sync:
+        sync_directory(path.parent)
+
+
+def write_once(path: Path, content: bytes) -> bool:
+    """Put `content` at `path` unless the same bytes stand there already; returns whether it was written.
+
+    Durability: the content is synced, the name is left to the caller's `sync_directory`.
+
+    Raises:
+        GatewayError: `conflict` if other bytes stand there (INVARIANT: APPEND-ONLY).
+    """
+    try:
+        standing = path.read_bytes()
+    except FileNotFoundError:
+        replace_file(path, content, sync=False)
+        return True
+    # INVARIANT: APPEND-ONLY: what was published under a name is never replaced by something else.
+    if standing != content:
+        raise GatewayError("conflict", f"`{path}` holds other bytes than the log would write there")
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    return False
+
+
+def preallocate(path: Path, size_bytes: int) -> int:
+    """Create `path` as `size_bytes` zeros and return its descriptor, open for reading and writing.
+
+    Zeros are written, not only reserved: a later `fdatasync` then has no extent to convert and no size to change.
+    Durability: the content is synced; the name is not.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+    try:
+        os.posix_fallocate(fd, 0, size_bytes)
+        for offset in range(0, size_bytes, _CHUNK_BYTES):
+            write_all(fd, _ZEROS[: min(_CHUNK_BYTES, size_bytes - offset)], offset)
+        os.fsync(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def unlink_all(paths: Iterable[Path]) -> None:
+    """Remove `paths`, those that are there. Durability: the directories are synced on return."""
+    directories = set()
+    for path in paths:
+        path.unlink(missing_ok=True)
+        directories.add(path.parent)
+    for directory in directories:
+        if directory.exists():
+            sync_directory(directory)
+
+
+def take_lock(path: Path, what: str, wait_seconds: float = 0.0) -> int:
+    """Lock `path` for this process and return the descriptor that holds it; closing it lets go.
+
+    The lock falls with the process, however it ends.
+
+    Raises:
+        GatewayError: `conflict` if another process holds it and does not let go within `wait_seconds`.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    until = time.monotonic() + wait_seconds
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() >= until:
+                os.close(fd)
+                raise GatewayError("conflict", f"{what} is in use by another process") from error
+            time.sleep(_LOCK_PAUSE_SECONDS)
+        else:
+            return fd
+
+
+def free_bytes(directory: Path) -> int:
+    """Bytes an ordinary user can still write on the disk of `directory`."""
+    figures = os.statvfs(directory)
+    return figures.f_bavail * figures.f_frsize

@@ -1,0 +1,216 @@
+"""Retention: what may go, why, and that it goes whole (Decree 809 Art. 29).
+
+Bundles go from the front of the log only, and only where every entry in them is past its `retain_until` and belongs
+to no held grant. The opening of a use stays until its closing may go. Hash tiles stay for ever: older proofs and
+consistency still verify, and the log still proves that something stood there.
+
+A prune in its steps; a crash after any of them is made good at the next start:
+
+    1  the plan is made again and must be the one that was asked for
+    2  the `prune` record is in the log: what range, by what rule, by whom
+    3  `pruning.json` states the range
+    4  `minimum-index` is replaced
+    5  bundles, index rows and exports in the gateway's keeping go
+    6  `pruning.json` goes
+
+INVARIANT: APPEND-ONLY: nothing here changes an entry, and nothing goes before its time.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.domain.errors import GatewayError
+from gateway.ledger.durable import replace_file, unlink_all
+from gateway.ledger.log_files import LogFiles
+from gateway.ledger.notes import parse_note
+from gateway.ledger.tiles import WIDTH
+
+RULE = "Decree 809 Art. 29: three calendar years from the end of the use, or longer where a rule says so"
+MINIMUM_INDEX = "minimum-index"
+PRUNING = "pruning.json"
+
+
+class Holds(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What keeps records past their own time.
+
+    Args:
+        grants: grants under dispute or investigation: their records stay.
+        until: grant -> the first day its records may go (three years after its disposal).
+    """
+
+    grants: frozenset[str] = frozenset()
+    until: Mapping[str, date] = {}
+
+    def keeps(self, grant: str | None, today: date) -> bool:
+        """Whether a record of `grant` stays for its grant's sake."""
+        if grant is None:
+            return False
+        return grant in self.grants or self.until.get(grant, date.min) > today
+
+
+class RetentionPlan(msgspec.Struct, frozen=True):
+    """What would go: leaves `first` to `end` (not included), always whole bundles.
+
+    Args:
+        first: the minimum index before.
+        end: the minimum index after.
+        today: the day it was made for, China Standard Time.
+        entries: how many entries would go.
+        rule: by what rule.
+        stopped_by: why no more goes: one sentence.
+        latest: the latest `retain_until` among what would go; None if nothing does.
+    """
+
+    first: int
+    end: int
+    today: date
+    entries: int
+    rule: str
+    stopped_by: str
+    latest: date | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the plan."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+
+
+class _Entry(msgspec.Struct):
+    id: str
+    kind: str
+    retain_until: date
+    use: Any = None
+    grant: Any = None
+
+    @property
+    def named_grant(self) -> str | None:
+        """The grant it is under, if it names one."""
+        named = self.use.get("grant") if isinstance(self.use, dict) else self.grant
+        return named if isinstance(named, str) else None
+
+
+class _Pruning(msgspec.Struct, frozen=True):
+    first: int
+    end: int
+
+
+_decode = msgspec.json.Decoder(_Entry).decode
+Closing = Callable[[str], bytes | None]
+"""Record id -> the closing entry of that use; None while it is open."""
+
+
+def minimum_index(root: Path) -> int:
+    """The first leaf whose entry is still served; 0 for a log that was never pruned."""
+    try:
+        return int((root / MINIMUM_INDEX).read_text(encoding="ascii"))
+    except FileNotFoundError:
+        return 0
+
+
+def plan_retention(files: LogFiles, size: int, today: date, holds: Holds, closing: Closing) -> RetentionPlan:
+    """What may go today from a log of `size` leaves.
+
+    Args:
+        files: the log.
+        size: its leaves.
+        today: China Standard Time.
+        holds: what keeps records past their time.
+        closing: finds closings that lie beyond what is looked through.
+    """
+    first = minimum_index(files.root)
+    end, why, latest = first // WIDTH, "every full bundle is past its time", None
+    openings: dict[str, int] = {}
+    grants: dict[str, str | None] = {}
+    while (end + 1) * WIDTH <= size:
+        entries = [_decode(content) for content in files.bundle(end)]
+        keeps = _first_kept(entries, today, holds, grants)
+        if keeps:
+            why = f"bundle {end}: {keeps}"
+            break
+        for entry in entries:
+            if entry.kind == "use.opened":
+                openings[entry.id] = end
+            else:
+                openings.pop(entry.id, None)
+        latest = max([*([latest] if latest else []), *(entry.retain_until for entry in entries)])
+        end += 1
+    for record, bundle in sorted(openings.items(), key=lambda each: each[1]):
+        if bundle >= end:
+            break
+        content = closing(record)
+        if content is None or _decode(content).retain_until > today:
+            end, why = bundle, f"bundle {bundle}: use {record} is open, or its closing is not past its time"
+            break
+    if end * WIDTH <= first:
+        return RetentionPlan(first, first, today, 0, RULE, why)
+    return RetentionPlan(first, end * WIDTH, today, end * WIDTH - first, RULE, why, latest)
+
+
+def _first_kept(entries: Iterable[_Entry], today: date, holds: Holds, grants: dict[str, str | None]) -> str:
+    """Why some entry stays, or "" if none does; `grants` remembers which use is under which grant."""
+    for entry in entries:
+        if entry.retain_until > today:
+            return f"record {entry.id} stays until {entry.retain_until.isoformat()}"
+        if entry.kind == "use.opened":
+            grants[entry.id] = entry.named_grant
+        grant = entry.named_grant or grants.get(entry.id)
+        if holds.keeps(grant, today):
+            return f"record {entry.id} is held with grant {grant}"
+    return ""
+
+
+def begin_pruning(files: LogFiles, plan: RetentionPlan) -> None:
+    """Step 3: state what is being removed. Durability: synced on return."""
+    replace_file(files.root / PRUNING, msgspec.json.encode(_Pruning(plan.first, plan.end)))
+
+
+def pruning_under_way(files: LogFiles) -> tuple[int, int] | None:
+    """The range of a prune that was begun and not ended."""
+    try:
+        pruning = msgspec.json.decode((files.root / PRUNING).read_bytes(), type=_Pruning)
+    except FileNotFoundError:
+        return None
+    return pruning.first, pruning.end
+
+
+def finish_pruning(files: LogFiles, remove_rows: Callable[[int], None], exports: Path | None) -> int:
+    """Steps 4 to 6 of the prune that was begun; harmless to repeat. Returns bytes of bundles freed.
+
+    Args:
+        files: the log.
+        remove_rows: removes index rows below a leaf.
+        exports: where the gateway keeps exports; those that hold a record that goes, go with it.
+    """
+    under_way = pruning_under_way(files)
+    if under_way is None:
+        return 0
+    first, end = under_way
+    replace_file(files.root / MINIMUM_INDEX, f"{end}\n".encode())
+    freed = files.drop_bundles(first // WIDTH, end // WIDTH)
+    remove_rows(end)
+    if exports is not None and exports.is_dir():
+        unlink_all(_exports_below(exports, end))
+    unlink_all([files.root / PRUNING])
+    return freed
+
+
+class _Span(msgspec.Struct):
+    lowest_leaf: int | None = None
+
+
+def _exports_below(exports: Path, end: int) -> list[Path]:
+    gone = []
+    for manifest in exports.glob("*.manifest"):
+        try:
+            text = parse_note(manifest.read_bytes()).text
+            span = msgspec.json.decode(text.partition("\n")[2], type=_Span)
+        except (GatewayError, msgspec.DecodeError):
+            continue
+        if span.lowest_leaf is not None and span.lowest_leaf < end:
+            gone += [manifest, manifest.with_suffix("")]
+    return gone

@@ -1,0 +1,123 @@
+"""`signer.db`: what was signed last. The one place where the log commits.
+
+INVARIANT: NEVER-FORKED: a root is signed and given out only after size, root and note have replaced the ones before
+in one transaction that also compared them; a trigger refuses a smaller size, and another root for the same size,
+whoever writes. The same transaction holds how far each writer's journal is in the log and the entries that came in
+with this commit, so that after a crash at any point the tiles can be put in place anew, byte for byte.
+"""
+
+import sqlite3
+from pathlib import Path
+
+import msgspec
+
+from gateway.domain.errors import GatewayError
+from gateway.ledger.tree import EMPTY_ROOT
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS signed (
+    one     INTEGER PRIMARY KEY CHECK (one = 1),
+    origin  TEXT    NOT NULL,
+    size    INTEGER NOT NULL CHECK (size >= 0),
+    root    BLOB    NOT NULL CHECK (length(root) = 32),
+    note    BLOB    NOT NULL,
+    cursors TEXT    NOT NULL,
+    before  INTEGER NOT NULL,
+    staged  BLOB    NOT NULL
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS never_forked BEFORE UPDATE ON signed
+WHEN NEW.size < OLD.size OR (NEW.size = OLD.size AND NEW.root <> OLD.root) OR NEW.origin <> OLD.origin
+BEGIN SELECT RAISE(ABORT, 'the log would be forked'); END;
+CREATE TRIGGER IF NOT EXISTS never_forgotten BEFORE DELETE ON signed
+BEGIN SELECT RAISE(ABORT, 'the log would be forgotten'); END;
+"""
+
+
+class Signed(msgspec.Struct, frozen=True):
+    """The last commit.
+
+    Args:
+        origin: the log's name.
+        size: leaves.
+        root: over them.
+        note: the checkpoint as signed; empty before the first signature.
+        cursors: writer -> sequence of its last entry in the log.
+        before: size of the commit before this one.
+        staged: a zstd frame of the entries from `before` to `size`, as one bundle stream.
+    """
+
+    origin: str
+    size: int
+    root: bytes
+    note: bytes
+    cursors: dict[str, int]
+    before: int
+    staged: bytes
+
+
+class SignedState:
+    """The commit record of one log, in SQLite with full synchronisation.
+
+    Args:
+        path: of the database.
+        origin: the log's name; a database of another log is refused.
+    """
+
+    def __init__(self, path: Path, origin: str) -> None:
+        is_new = not path.exists()
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._connection.execute("PRAGMA journal_mode = DELETE")
+        self._connection.execute("PRAGMA synchronous = EXTRA")
+        self._connection.executescript(_SCHEMA)
+        self._connection.execute(
+            "INSERT OR IGNORE INTO signed VALUES (1, ?, 0, ?, x'', '{}', 0, x'')", (origin, EMPTY_ROOT)
+        )
+        if is_new:
+            path.chmod(0o640)
+        self.last = self._read()
+        if self.last.origin != origin:
+            raise GatewayError("conflict", f"`{path}` is of log `{self.last.origin}`, not of `{origin}`")
+
+    def advance(self, then: Signed) -> None:
+        """Replace the last commit by `then`. Durability: synced on return.
+
+        Raises:
+            GatewayError: `conflict` if the last commit is not the one this object read, or the log would be forked.
+            sqlite3.Error: if it is not known whether the commit stands: stop, and read it again at a new start.
+        """
+        held = self.last
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            changed = self._connection.execute(
+                "UPDATE signed SET size = ?, root = ?, note = ?, cursors = ?, before = ?, staged = ? "
+                "WHERE one = 1 AND size = ? AND root = ? AND origin = ?",
+                (
+                    then.size,
+                    then.root,
+                    then.note,
+                    msgspec.json.encode(then.cursors).decode(),
+                    then.before,
+                    then.staged,
+                    held.size,
+                    held.root,
+                    then.origin,
+                ),
+            ).rowcount
+        except sqlite3.IntegrityError as error:
+            self._connection.rollback()
+            raise GatewayError("conflict", "the log would be forked") from error
+        if changed != 1:
+            self._connection.rollback()
+            raise GatewayError("conflict", "another process has signed for this log")
+        self._connection.execute("COMMIT")
+        self.last = then
+
+    def close(self) -> None:
+        """Let the database go."""
+        self._connection.close()
+
+    def _read(self) -> Signed:
+        row = self._connection.execute(
+            "SELECT origin, size, root, note, cursors, before, staged FROM signed"
+        ).fetchone()
+        return Signed(row[0], row[1], row[2], row[3], msgspec.json.decode(row[4], type=dict[str, int]), row[5], row[6])

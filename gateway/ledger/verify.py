@@ -1,0 +1,112 @@
+"""The offline verifier of a record and of an export, with nothing but the log's verifier key (`verify_log`: a log).
+
+What each check covers, and what it leaves to the caller, is said in its report: the caller must have the verifier
+key from a source it trusts, and learns nothing here about what was never recorded.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from gateway.domain.errors import GatewayError
+from gateway.ledger.checked import Checked, VerificationFailed
+from gateway.ledger.checkpoints import verify_checkpoint
+from gateway.ledger.exports import MANIFEST_HEADER, Manifest, manifest_path
+from gateway.ledger.notes import VerifierKey, parse_note, parse_verifier_key, verify_note
+from gateway.ledger.proofs import parse_proof, verify_inclusion
+from gateway.ledger.verify_log import verify_log
+
+Progress = Callable[[int, int], None]
+
+__all__ = ["Checked", "VerificationFailed", "parse_key", "verify_export", "verify_log", "verify_record"]
+
+
+def verify_record(source: Path | bytes, verifier_key: str) -> Checked:
+    """Verify a tlog-proof that bears its entry.
+
+    Raises:
+        VerificationFailed: if entry, path, root and signature do not fit.
+        GatewayError: `invalid-input` if it is no such proof.
+    """
+    key = parse_verifier_key(verifier_key)
+    where = str(source) if isinstance(source, Path) else "the proof"
+    proof = parse_proof(source.read_bytes() if isinstance(source, Path) else source)
+    if not proof.extra:
+        raise GatewayError("invalid-input", "the proof bears no entry")
+    try:
+        checkpoint, _ = verify_checkpoint(proof.checkpoint, key)
+        verify_inclusion(proof.index, checkpoint.size, checkpoint.root, proof.extra, proof.path)
+    except GatewayError as error:
+        raise VerificationFailed(where, error.detail) from error
+    return Checked(
+        "record",
+        key.name,
+        checkpoint.size,
+        1,
+        (
+            f"the checkpoint of {checkpoint.size} leaves is signed by the key of `{key.name}`",
+            f"the entry in the proof is leaf {proof.index} of that log, byte for byte",
+        ),
+        ("whether later checkpoints of the log continue this one: compare with a witness or verify the log",),
+    )
+
+
+def verify_export(path: Path, verifier_key: str) -> Checked:
+    """Verify an export against the signed manifest beside it.
+
+    Raises:
+        VerificationFailed: if file, count and manifest do not fit.
+        GatewayError: `not-found` if the manifest is missing.
+    """
+    key = parse_verifier_key(verifier_key)
+    beside = manifest_path(path)
+    if not beside.exists():
+        raise GatewayError("not-found", f"the manifest `{beside}` is missing")
+    try:
+        manifest = _parse_manifest(beside.read_bytes(), key)
+    except GatewayError as error:
+        raise VerificationFailed(str(beside), error.detail) from error
+    if manifest.origin != key.name:
+        raise VerificationFailed(str(beside), f"it is of log `{manifest.origin}`, the key of `{key.name}`")
+    hashing = hashlib.sha256()
+    lines = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            hashing.update(block)
+            lines += block.count(b"\n")
+    if hashing.hexdigest() != manifest.sha256:
+        raise VerificationFailed(str(path), "the file is not the one the manifest was signed for")
+    if manifest.format == "ndjson" and lines != manifest.records:
+        raise VerificationFailed(str(path), f"it holds {lines} records, the manifest says {manifest.records}")
+    return Checked(
+        "export",
+        key.name,
+        manifest.size,
+        0,
+        (
+            f"the manifest is signed by the key of `{key.name}`",
+            f"the file has the digest, size and {manifest.records} records the manifest names",
+            f"it answers the question `{msgspec.json.encode(manifest.query).decode()}` at {manifest.size} leaves",
+        ),
+        ("whether the log holds further records of that question: verify the log and ask again",),
+    )
+
+
+def _parse_manifest(content: bytes, key: VerifierKey) -> Manifest:
+    note = parse_note(content)
+    verify_note(note, [key])
+    header, _, said = note.text.partition("\n")
+    if header != MANIFEST_HEADER:
+        raise GatewayError("invalid-input", "this is not an export's manifest")
+    try:
+        return msgspec.json.decode(said, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise GatewayError("invalid-input", "the manifest is not readable") from error
+
+
+def parse_key(text: str) -> VerifierKey:
+    """A verifier key from its text, or from a file that holds it."""
+    path = Path(text)
+    return parse_verifier_key(path.read_text(encoding="utf-8") if path.is_file() else text)

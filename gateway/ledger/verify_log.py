@@ -1,0 +1,240 @@
+"""The offline verifier of a whole log, from the first leaf, with nothing but the log's verifier key.
+
+    1  the checkpoint is signed by the key; so is the cosigned one, if there is one
+    2  every entry of every bundle hashes to its place in a level-0 tile; bundles may be missing at the front only,
+       and only where a `prune` record in the log says so
+    3  every tile is the tile below it, hashed; every partial tile and bundle is the beginning of its successor
+    4  the right edge folds to the signed root; the cosigned root is that of the same tiles
+
+Step 2, and step 3 for the leaves' tiles, is most of the work and runs on every core. The caller must have the key
+from a source it trusts, and should compare the checkpoint with what a witness has cosigned: nobody can see from one
+copy whether another was shown.
+"""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.domain.errors import GatewayError
+from gateway.ledger.at_rest import PACK
+from gateway.ledger.checked import Checked, VerificationFailed
+from gateway.ledger.checkpoints import Checkpoint, verify_checkpoint
+from gateway.ledger.cosigning import COSIGNED
+from gateway.ledger.log_files import LOOSE, LogFiles
+from gateway.ledger.notes import parse_verifier_key
+from gateway.ledger.proofs import Hashes
+from gateway.ledger.tiles import HASH_BYTES, WIDTH, bundle_path, full_tiles, partial_width, tile_path
+from gateway.ledger.tree import Edge, perfect_root
+
+SPAN_BUNDLES = 16 * PACK
+"""Bundles one process looks at in one go."""
+_SMALL_LEAVES = 100_000
+_PRUNE = b'"kind":"prune"'
+
+Progress = Callable[[int, int], None]
+
+
+class _Prune(msgspec.Struct):
+    kind: str
+    end: Any = 0
+
+
+class _Span(msgspec.Struct, frozen=True):
+    """What one span of bundles came to: entries hashed, bundles missing, and where prune records say pruning ended."""
+
+    hashed: int
+    missing: tuple[int, ...]
+    pruned_to: int
+
+
+def verify_log(
+    directory: Path, verifier_key: str, *, progress: Progress = lambda _done, _of: None, processes: int | None = None
+) -> Checked:
+    """Verify a log's folder (`checkpoint` and `tile/` in it) or a ledger's (with `tree/` in it).
+
+    Args:
+        directory: the folder.
+        verifier_key: `name+id+base64`.
+        progress: called with leaves done and leaves in all.
+        processes: how many to use; all cores unless said.
+
+    Raises:
+        VerificationFailed: at the first thing that does not hold; it names the file or the leaf.
+        GatewayError: `not-found` if there is no checkpoint.
+    """
+    key = parse_verifier_key(verifier_key)
+    root = directory / "tree" if (directory / "tree").is_dir() else directory
+    files = LogFiles(root)
+    content = files.checkpoint()
+    if not content:
+        raise GatewayError("not-found", f"`{root}` holds no checkpoint")
+    try:
+        checkpoint, _ = verify_checkpoint(content, key)
+    except GatewayError as error:
+        raise VerificationFailed(str(root / "checkpoint"), error.detail) from error
+    spans = list(_spans(root, checkpoint.size, progress, processes))
+    hashed = sum(span.hashed for span in spans)
+    pruned = _pruned(spans)
+    _verify_levels(files, checkpoint)
+    _verify_partials(files, checkpoint.size)
+    checked = [
+        f"the checkpoint of {checkpoint.size} leaves is signed by the key of `{key.name}`",
+        f"{hashed} entries hash to their leaves",
+        "every hash tile follows from the tile below it, and the root from them",
+    ]
+    missing = [
+        "whether anyone was shown another log: compare this checkpoint with a witness's",
+        "index and journals: they are not the log; the index can be rebuilt from it",
+    ]
+    cosigned = root / COSIGNED
+    if cosigned.exists():
+        try:
+            older, note = verify_checkpoint(cosigned.read_bytes(), key)
+            _verify_older(files, checkpoint, older)
+        except GatewayError as error:
+            raise VerificationFailed(str(cosigned), error.detail) from error
+        checked.append(f"the cosigned checkpoint of {older.size} leaves is of the same tree")
+        missing.append(f"the {len(note.signatures) - 1} cosignatures: verify them with their witnesses' keys")
+    if pruned:
+        checked.append(f"leaves 0 to {pruned - 1} were pruned, as a record in the log says; their hashes still stand")
+        missing.append(f"what the {pruned} pruned entries said")
+    return Checked("log", key.name, checkpoint.size, hashed, tuple(checked), tuple(missing))
+
+
+def _spans(root: Path, size: int, progress: Progress, processes: int | None) -> Iterator[_Span]:
+    bundles = (size + WIDTH - 1) // WIDTH
+    ranges = [(first, min(first + SPAN_BUNDLES, bundles)) for first in range(0, bundles, SPAN_BUNDLES)]
+    workers = min(processes or os.cpu_count() or 1, len(ranges))
+    done = 0
+    if workers <= 1 or size < _SMALL_LEAVES:
+        for first, end in ranges:
+            yield _verify_span(root, first, end, size)
+            progress(min(end * WIDTH, size), size)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        under_way = {pool.submit(_verify_span, root, first, end, size): end - first for first, end in ranges}
+        for future in as_completed(under_way):
+            try:
+                yield future.result()
+            except GatewayError:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+            done += under_way[future] * WIDTH
+            progress(min(done, size), size)
+
+
+def _verify_span(root: Path, first: int, end: int, size: int) -> _Span:
+    files = LogFiles(root)
+    hashed = pruned_to = 0
+    missing = []
+    for n in range(first, end):
+        width = min(WIDTH, size - n * WIDTH)
+        stated = _tile(files, 0, n, width)
+        if width == WIDTH:
+            _verify_tile(files, 0, n, size, stated)
+        try:
+            entries = files.bundle(n, width)
+        except GatewayError as error:
+            if error.code == "not-found":
+                missing.append(n)
+                continue
+            raise VerificationFailed(f"leaves {n * WIDTH} to {n * WIDTH + width - 1}", error.detail) from error
+        hashes = b"".join([sha256(b"\x00" + entry).digest() for entry in entries])
+        if hashes != stated:
+            raise VerificationFailed(_first_difference(hashes, stated, n * WIDTH), "the entry is not what was logged")
+        hashed += width
+        if _PRUNE in b"".join(entries):
+            pruned_to = max([pruned_to, *(_prune_end(entry) for entry in entries if _PRUNE in entry)])
+    return _Span(hashed, tuple(missing), pruned_to)
+
+
+def _prune_end(entry: bytes) -> int:
+    prune = msgspec.json.decode(entry, type=_Prune)
+    return prune.end if prune.kind == "prune" and isinstance(prune.end, int) else 0
+
+
+def _pruned(spans: list[_Span]) -> int:
+    """Leaves that were pruned; raises if a bundle is missing that no prune record accounts for."""
+    missing = sorted(n for span in spans for n in span.missing)
+    allowed = max((span.pruned_to for span in spans), default=0)
+    for at, n in enumerate(missing):
+        if n != at or (n + 1) * WIDTH > allowed:
+            raise VerificationFailed(
+                f"leaves {n * WIDTH} to {(n + 1) * WIDTH - 1}", "the bundle is missing, and no prune record says why"
+            )
+    return len(missing) * WIDTH
+
+
+def _verify_tile(files: LogFiles, level: int, n: int, size: int, hashes: bytes) -> None:
+    """Raise unless full tile `n` at `level` hashes to its place in the tile above."""
+    above, at = divmod(n, WIDTH)
+    above_width = min(WIDTH, (size >> (8 * (level + 1))) - above * WIDTH)
+    stated = _tile(files, level + 1, above, above_width)[at * HASH_BYTES : (at + 1) * HASH_BYTES]
+    if perfect_root(hashes) != stated:
+        raise VerificationFailed(f"tile {n} at level {level}", "it does not hash to the tile above it")
+
+
+def _verify_levels(files: LogFiles, checkpoint: Checkpoint) -> None:
+    size = checkpoint.size
+    partial = []
+    level = 0
+    while size >> (8 * level):
+        width = partial_width(size, level)
+        partial.append(_tile(files, level, full_tiles(size, level), width) if width else b"")
+        for n in range(full_tiles(size, level) if level else 0):
+            _verify_tile(files, level, n, size, _tile(files, level, n, WIDTH))
+        level += 1
+    if Edge(size, partial).root() != checkpoint.root:
+        raise VerificationFailed(f"the log at {size} leaves", "the tiles do not hash to the signed root")
+
+
+def _verify_partials(files: LogFiles, size: int) -> None:
+    """Every partial tile and bundle that older checkpoints need is the beginning of what stands now."""
+    level = 0
+    while size >> (8 * level):
+        n, width = full_tiles(size, level), partial_width(size, level)
+        if width:
+            whole = _tile(files, level, n, width)
+            for path in sorted((files.root / f"{tile_path(level, n)}.p").glob("*")):
+                content = path.read_bytes()
+                if content != whole[: len(content)] or len(content) != int(path.name) * HASH_BYTES:
+                    raise VerificationFailed(str(path), "it is not the beginning of the tile it belongs to")
+        level += 1
+    n, width = full_tiles(size, 0), partial_width(size, 0)
+    if width:
+        entries = files.bundle(n, width)
+        for path in sorted((files.root / f"{bundle_path(n)}.p").glob(f"*{LOOSE}")):
+            stated = int(path.name.removesuffix(LOOSE))
+            try:
+                older = files.bundle(n, stated)
+            except GatewayError as error:
+                raise VerificationFailed(str(path), error.detail) from error
+            if older[:width] != entries[:stated]:
+                raise VerificationFailed(str(path), "it is not the beginning of the bundle it belongs to")
+
+
+def _verify_older(files: LogFiles, checkpoint: Checkpoint, older: Checkpoint) -> None:
+    if older.size > checkpoint.size:
+        raise GatewayError("conflict", f"it is ahead of the checkpoint of {checkpoint.size} leaves")
+    if older.size and Hashes(checkpoint.size, files.tile).span(0, older.size) != older.root:
+        raise GatewayError("conflict", "it is of another tree")
+
+
+def _tile(files: LogFiles, level: int, n: int, width: int) -> bytes:
+    try:
+        return files.tile(level, n, width)
+    except GatewayError as error:
+        raise VerificationFailed(f"tile {n} at level {level}", error.detail) from error
+
+
+def _first_difference(hashes: bytes, stated: bytes, first: int) -> str:
+    for at in range(0, len(stated), HASH_BYTES):
+        if hashes[at : at + HASH_BYTES] != stated[at : at + HASH_BYTES]:
+            return f"leaf {first + at // HASH_BYTES}"
+    return f"the bundle at leaf {first}"

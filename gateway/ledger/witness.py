@@ -1,0 +1,252 @@
+"""Witnesses (c2sp.org/tlog-witness): asking others to cosign this log, and cosigning others' logs.
+
+A witness that has cosigned size N never cosigns a log in which the first N leaves differ, nor a smaller one. So a
+ring of departments guards each other, and a log restored from an older copy is found out before it signs again.
+
+`Witness.add_checkpoint` as a table, in the order the protocol asks for:
+
+    the body is not `old N`, proof, empty line, note     400
+    the origin is unknown                                404
+    no trusted key of the origin signed, or it fails     403
+    N is larger than the checkpoint                      400
+    N is not the size cosigned last                      409, with that size
+    N is the checkpoint's size and the roots differ      409, with that size
+    the consistency proof does not hold                  422
+    else                                                 200, with a cosignature; the new size is durable first
+"""
+
+import base64
+import binascii
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from gateway.domain.errors import GatewayError
+from gateway.ledger.checkpoints import Checkpoint, cosign, parse_checkpoint, verify_cosignature
+from gateway.ledger.notes import (
+    COSIGNATURE,
+    MAX_NOTE_BYTES,
+    Note,
+    Signature,
+    Signer,
+    VerifierKey,
+    check_name,
+    parse_note,
+    parse_verifier_key,
+    verify_note,
+)
+from gateway.ledger.proofs import MAX_PATH, Hashes, verify_consistency
+from gateway.ledger.tree import EMPTY_ROOT
+
+SIZE_TYPE = "text/x.tlog.size"
+TEXT_TYPE = "text/plain; charset=utf-8"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS cosigned (
+    origin TEXT PRIMARY KEY,
+    size   INTEGER NOT NULL,
+    root   BLOB NOT NULL
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS only_onwards BEFORE UPDATE ON cosigned
+WHEN NEW.size < OLD.size OR (NEW.size = OLD.size AND NEW.root <> OLD.root)
+BEGIN SELECT RAISE(ABORT, 'a witness does not go back'); END;
+"""
+
+
+class WitnessAnswer(msgspec.Struct, frozen=True):
+    """What a witness answers over HTTP: status, body and content type."""
+
+    status: int
+    body: str
+    content_type: str = TEXT_TYPE
+
+
+class Witness:
+    """Cosigns checkpoints of the logs it knows. Thread-safe.
+
+    Args:
+        path: of its database.
+        name: its name, as a schema-less URL.
+        signer: an Ed25519 key used for nothing else (c2sp.org/tlog-cosignature: one key, one cosigner).
+        logs: origin -> the keys trusted for it.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        name: str,
+        signer: Signer,
+        logs: Mapping[str, Sequence[VerifierKey]],
+        clock: Callable[[], float],
+    ) -> None:
+        self.key = VerifierKey(check_name(name), COSIGNATURE, signer.public_bytes)
+        self._signer = signer
+        self._logs = logs
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._connection.execute("PRAGMA synchronous = EXTRA")
+        self._connection.executescript(_SCHEMA)
+
+    def add_checkpoint(self, body: bytes) -> WitnessAnswer:
+        """Answer one `add-checkpoint`. Durability: a size that is cosigned in the answer is synced on return."""
+        try:
+            old, proof, note = parse_request(body)
+            checkpoint = parse_checkpoint(note.text)
+        except GatewayError as error:
+            return WitnessAnswer(400, f"{error.detail}\n")
+        keys = self._logs.get(checkpoint.origin)
+        if keys is None:
+            return WitnessAnswer(404, "this witness does not know the log\n")
+        try:
+            verify_note(note, keys)
+        except GatewayError as error:
+            return WitnessAnswer(403, f"{error.detail}\n")
+        if old > checkpoint.size:
+            return WitnessAnswer(400, "the old size is larger than the checkpoint\n")
+        with self._lock:
+            return self._advance(old, proof, note, checkpoint)
+
+    def close(self) -> None:
+        """Let the database go."""
+        self._connection.close()
+
+    def _advance(self, old: int, proof: Sequence[bytes], note: Note, checkpoint: Checkpoint) -> WitnessAnswer:
+        row = self._connection.execute(
+            "SELECT size, root FROM cosigned WHERE origin = ?", (checkpoint.origin,)
+        ).fetchone()
+        size, root = row or (0, EMPTY_ROOT)
+        if old != size or (row is not None and size == checkpoint.size and root != checkpoint.root):
+            return WitnessAnswer(409, f"{size}\n", SIZE_TYPE)
+        try:
+            verify_consistency(old, root, checkpoint.size, checkpoint.root, proof)
+        except GatewayError as error:
+            return WitnessAnswer(422, f"{error.detail}\n")
+        self._connection.execute(
+            "INSERT INTO cosigned VALUES (?, ?, ?) "
+            "ON CONFLICT (origin) DO UPDATE SET size = excluded.size, root = excluded.root",
+            (checkpoint.origin, checkpoint.size, checkpoint.root),
+        )
+        return WitnessAnswer(200, cosign(note.text, self.key.name, self._signer, int(self._clock())).line())
+
+
+class WitnessTarget(msgspec.Struct, frozen=True):
+    """A witness to ask: its submission prefix, and its verifier key."""
+
+    url: str
+    key: str
+
+
+class Cosigned(msgspec.Struct, frozen=True):
+    """What asking a witness came to: a cosignature, or why there is none.
+
+    Args:
+        name: the witness.
+        signature: its cosignature over the checkpoint asked about.
+        seen_unix: when it says it saw it.
+        ahead: the size it has cosigned, where that is more than this log has: this log was restored from an older
+            copy, and must not sign.
+        fault: why there is no cosignature.
+    """
+
+    name: str
+    signature: Signature | None = None
+    seen_unix: int = 0
+    ahead: int = 0
+    fault: str = ""
+
+
+class WitnessClient:
+    """Asks one witness, remembering what it cosigned last.
+
+    Args:
+        target: whom.
+        timeout_seconds: for one exchange.
+        transport: httpx's, for tests that serve a witness in process.
+    """
+
+    def __init__(
+        self, target: WitnessTarget, *, timeout_seconds: float = 10.0, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        self.key = parse_verifier_key(target.key)
+        if self.key.algorithm != COSIGNATURE:
+            raise GatewayError("invalid-input", f"the key of witness `{self.key.name}` is not a cosigner's")
+        self._url = f"{target.url.rstrip('/')}/add-checkpoint"
+        self._http = httpx.Client(timeout=timeout_seconds, transport=transport)
+        self._size = 0
+
+    def cosign(self, note: bytes, hashes: Hashes) -> Cosigned:
+        """Ask for a cosignature over the checkpoint `note` of the log that `hashes` reads."""
+        parsed = parse_note(note)
+        size = parse_checkpoint(parsed.text).size
+        for _ in range(2):
+            old = min(self._size, size)
+            try:
+                answer = self._http.post(
+                    self._url, content=request_body(old, hashes.consistency(old) if old else (), note)
+                )
+            except httpx.HTTPError:
+                return Cosigned(self.key.name, fault="it does not answer")
+            if answer.status_code == 409:
+                stated = answer.text.strip()
+                if not stated.isascii() or not stated.isdigit():
+                    return Cosigned(self.key.name, fault="it refuses without saying what it has cosigned")
+                self._size = int(stated)
+                if self._size > size:
+                    return Cosigned(self.key.name, ahead=self._size, fault=f"it has cosigned {stated} leaves")
+                if self._size == old:
+                    return Cosigned(self.key.name, ahead=size, fault=f"it has cosigned another root at {stated} leaves")
+                continue
+            if answer.status_code != 200:
+                return Cosigned(self.key.name, fault=f"it answers {answer.status_code}")
+            return self._take(parsed, answer.text, size)
+        return Cosigned(self.key.name, fault="it was asked by someone else meanwhile")
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._http.close()
+
+    def _take(self, note: Note, lines: str, size: int) -> Cosigned:
+        try:
+            for signature in parse_note((note.text + "\n" + lines).encode()).signatures:
+                if (signature.name, signature.key_id) == (self.key.name, self.key.key_id):
+                    seen = verify_cosignature(note.text, signature, self.key)
+                    self._size = size
+                    return Cosigned(self.key.name, signature, seen)
+        except GatewayError as error:
+            return Cosigned(self.key.name, fault=error.detail)
+        return Cosigned(self.key.name, fault="its answer bears no cosignature of its key")
+
+
+def request_body(old: int, proof: Sequence[bytes], note: bytes) -> bytes:
+    """The body of `add-checkpoint`."""
+    lines = [f"old {old}", *(base64.b64encode(each).decode() for each in proof), "", ""]
+    return "\n".join(lines).encode() + note
+
+
+def parse_request(body: bytes) -> tuple[int, tuple[bytes, ...], Note]:
+    """Old size, consistency proof and note of an `add-checkpoint` body.
+
+    Raises:
+        GatewayError: `invalid-input` if it is none.
+    """
+    fault = GatewayError("invalid-input", "the body is not `old N`, a proof, an empty line and a note")
+    if len(body) > MAX_NOTE_BYTES:
+        raise fault
+    head, split, rest = body.partition(b"\n\n")
+    try:
+        word, *encoded = head.decode("ascii").split("\n")
+        proof = tuple(base64.b64decode(line, validate=True) for line in encoded)
+    except (UnicodeDecodeError, binascii.Error) as error:
+        raise fault from error
+    size = word.removeprefix("old ")
+    if not split or size == word or not size.isdigit() or size != str(int(size)):
+        raise fault
+    if len(proof) > MAX_PATH or any(len(each) != 32 for each in proof):
+        raise fault
+    return int(size), proof, parse_note(rest)

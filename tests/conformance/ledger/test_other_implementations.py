@@ -1,0 +1,88 @@
+"""Other people's programs read the log as tlog-tiles serves it, and find it right."""
+
+import base64
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from pymerkle import InmemoryTree, verify_consistency, verify_inclusion
+
+from gateway.ledger.checkpoints import parse_checkpoint
+from gateway.ledger.log import TiledLog
+from gateway.ledger.notes import parse_note
+from gateway.ledger.tiles import WIDTH, bundle_path, full_tiles, partial_width, tile_path
+from tests.support.ledger import ORIGIN, City, TestSigner
+
+GO = Path(__file__).with_name("gocheck")
+
+
+def serve_plainly(log, target):
+    """The log below `target` as HTTP serves it: checkpoint, hash tiles, bundles."""
+    size = log.size
+
+    def put(path, content):
+        (target / path).parent.mkdir(parents=True, exist_ok=True)
+        (target / path).write_bytes(content)
+
+    put("checkpoint", log.files.checkpoint())
+    level = 0
+    while size >> (8 * level):
+        widths = [(n, WIDTH) for n in range(full_tiles(size, level))]
+        if partial_width(size, level):
+            widths.append((full_tiles(size, level), partial_width(size, level)))
+        for n, width in widths:
+            put(tile_path(level, n, width), log.files.tile(level, n, width))
+            if level == 0:
+                put(bundle_path(n, width), log.files.bundle_bytes(n, width))
+        level += 1
+
+
+@pytest.fixture
+def log(tmp_path):
+    made = TiledLog(tmp_path / "ledger", ORIGIN, TestSigner())
+    yield made
+    made.close()
+
+
+def test_go_s_sumdb_tlog_and_note_confirm_the_log(tmp_path, log):
+    """golang.org/x/mod: the note opens, every leaf is included, and the log continues its older self."""
+    if shutil.which("go") is None:
+        pytest.skip("Go is not there: golang.org/x/mod/sumdb was not asked")
+    entries = list(City().entries(2700))
+    log.commit(entries[:1000], {})
+    older = parse_checkpoint(parse_note(log.note).text)
+    log.commit(entries[1000:], {})
+    serve_plainly(log, tmp_path / "served")
+    if subprocess.run(["go", "mod", "download"], cwd=GO, capture_output=True, check=False).returncode:
+        pytest.skip("the Go module golang.org/x/mod cannot be fetched from here")
+    subprocess.run(["go", "build", "-o", str(tmp_path / "gocheck"), "."], cwd=GO, check=True)
+    said = subprocess.run(
+        [
+            str(tmp_path / "gocheck"),
+            str(tmp_path / "served"),
+            log.key.text(),
+            str(older.size),
+            base64.b64encode(older.root).decode(),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.strip() == str(len(entries))
+
+
+@pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 700])
+def test_pymerkle_confirms_roots_and_proofs(log, size):
+    """A tree written by others from RFC 9162 gives the same roots, and its proofs hold against ours."""
+    entries = list(City().entries(400))[:size]
+    theirs = InmemoryTree(algorithm="sha256")
+    for entry in entries:
+        theirs.append_entry(entry)
+    ours = log.commit(entries, {})
+    assert theirs.get_root() == ours.root
+    for index in {0, size // 2, size - 1}:
+        verify_inclusion(theirs.get_leaf(index + 1), ours.root, theirs.prove_inclusion(index + 1))
+    for old in {1, size // 2 or 1, size}:
+        verify_consistency(theirs.get_root(old), ours.root, theirs.prove_consistency(old, size))

@@ -1,0 +1,208 @@
+"""The log: what is signed, what is on disk, and that it never forks."""
+
+import shutil
+import sqlite3
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.domain.errors import GatewayError
+from gateway.ledger.checkpoints import verify_checkpoint
+from gateway.ledger.log import TiledLog
+from gateway.ledger.log_files import LogFiles
+from gateway.ledger.signing import Signed, SignedState
+from gateway.ledger.tree import EMPTY_ROOT, leaf_hash
+from gateway.ledger.verify import VerificationFailed, verify_log
+from tests.support.ledger import ORIGIN, City, TestSigner
+from tests.unit.ledger.test_tree import root_by_definition
+
+SIGNER = TestSigner()
+
+
+def open_log(directory):
+    return TiledLog(directory, ORIGIN, SIGNER)
+
+
+def entries(count, size=40):
+    return [f"{n:0{size}d}".encode() for n in range(count)]
+
+
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from([1, 2, 100, 255, 256, 257, 1000, 4096]), min_size=1, max_size=5))
+def test_every_commit_is_whole_on_disk(tmp_path_factory, portions):
+    """After each commit the checkpoint verifies, the root is that of the definition, and every entry is served."""
+    directory = tmp_path_factory.mktemp("log")
+    log = open_log(directory)
+    everything = entries(sum(portions))
+    at = 0
+    for portion in portions:
+        checkpoint = log.commit(everything[at : at + portion], {"w": at + portion})
+        at += portion
+        assert checkpoint.size == at
+    assert checkpoint.root == root_by_definition([leaf_hash(each) for each in everything])
+    assert verify_checkpoint(log.files.checkpoint(), log.key)[0] == checkpoint
+    for n in range((at + 255) // 256):
+        width = min(256, at - n * 256)
+        assert log.files.bundle(n, width) == everything[n * 256 : n * 256 + width]
+    log.close()
+    assert verify_log(directory, log.key.text()).entries == at
+    again = open_log(directory)
+    assert (again.size, dict(again.cursors)) == (at, {"w": at})
+    again.close()
+
+
+def test_a_commit_cut_off_after_signing_is_finished_at_the_next_start(tmp_path):
+    """Whatever of the last commit's files is missing is put in place again, byte for byte."""
+    log = open_log(tmp_path / "one")
+    log.commit(entries(4000), {"w": 4000})
+    log.close()
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    log = open_log(tmp_path / "one")
+    log.commit(entries(700, 50), {"w": 4700})
+    log.close()
+    shutil.copy(tmp_path / "one" / "signer.db", tmp_path / "two" / "signer.db")
+    log = open_log(tmp_path / "two")
+    assert log.size == 4700
+    log.close()
+    for path in (tmp_path / "one" / "tree").rglob("*"):
+        other = tmp_path / "two" / path.relative_to(tmp_path / "one")
+        assert other.exists()
+        assert path.is_dir() or path.read_bytes() == other.read_bytes()
+
+
+def test_never_forked_by_a_second_writer(tmp_path):
+    """INVARIANT: NEVER-FORKED: the commit compares what was signed last; who is behind does not sign."""
+    first = SignedState(tmp_path / "signer.db", ORIGIN)
+    second = SignedState(tmp_path / "signer.db", ORIGIN)
+    first.advance(Signed(ORIGIN, 5, bytes([1]) * 32, b"n", {}, 0, b""))
+    with pytest.raises(GatewayError, match="another process has signed"):
+        second.advance(Signed(ORIGIN, 6, bytes([2]) * 32, b"n", {}, 0, b""))
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize(("size", "root"), [(4, bytes(32)), (5, bytes([9]) * 32)])
+def test_never_forked_by_the_database_itself(tmp_path, size, root):
+    """INVARIANT: NEVER-FORKED: neither a smaller size nor another root for the same size can be stored."""
+    state = SignedState(tmp_path / "signer.db", ORIGIN)
+    state.advance(Signed(ORIGIN, 5, bytes([1]) * 32, b"n", {}, 0, b""))
+    with pytest.raises(GatewayError, match="forked"):
+        state.advance(Signed(ORIGIN, size, root, b"n", {}, 0, b""))
+    state.close()
+    with sqlite3.connect(tmp_path / "signer.db") as connection:
+        for statement in ("UPDATE signed SET size = 1", "DELETE FROM signed", "UPDATE signed SET root = zeroblob(32)"):
+            with pytest.raises(sqlite3.IntegrityError):
+                connection.execute(statement)
+    connection.close()
+
+
+def test_never_forked_by_two_processes(tmp_path):
+    """INVARIANT: NEVER-FORKED: one process a log."""
+    log = open_log(tmp_path)
+    with pytest.raises(GatewayError, match="in use by another process"):
+        open_log(tmp_path)
+    log.close()
+
+
+def test_never_forked_by_an_older_signer_db(tmp_path):
+    """INVARIANT: NEVER-FORKED: a `signer.db` restored from before what was published is refused."""
+    log = open_log(tmp_path)
+    log.commit(entries(300), {})
+    log.close()
+    shutil.copy(tmp_path / "signer.db", tmp_path / "older.db")
+    log = open_log(tmp_path)
+    log.commit(entries(10), {})
+    log.close()
+    shutil.copy(tmp_path / "older.db", tmp_path / "signer.db")
+    with pytest.raises(GatewayError, match="would fork the log"):
+        open_log(tmp_path)
+
+
+def test_a_signed_size_beyond_the_disk_is_refused(tmp_path):
+    """A tree older than `signer.db` is not signed on from: what was signed cannot be borne out."""
+    log = open_log(tmp_path)
+    log.commit(entries(300), {})
+    log.close()
+    shutil.copytree(tmp_path / "tree", tmp_path / "older")
+    log = open_log(tmp_path)
+    for n in range(3):
+        log.commit(entries(300, 30 + n), {})
+    log.close()
+    shutil.rmtree(tmp_path / "tree")
+    shutil.copytree(tmp_path / "older", tmp_path / "tree")
+    with pytest.raises(GatewayError, match="do not bear it out"):
+        open_log(tmp_path)
+
+
+def test_another_log_s_database_is_refused(tmp_path):
+    """A ledger keeps its origin."""
+    open_log(tmp_path).close()
+    with pytest.raises(GatewayError, match="is of log"):
+        TiledLog(tmp_path, "another.example/log", SIGNER)
+
+
+def test_append_only(tmp_path):
+    """INVARIANT: APPEND-ONLY: no tile or bundle is written over by other content."""
+    log = open_log(tmp_path)
+    log.commit(entries(5000), {})
+    log.close()
+    files = LogFiles(tmp_path / "tree")
+    tile, bundle = files.tile(0, 3), files.bundle(18)
+    files.put_tile(0, 3, tile)
+    files.put_bundles(18, [bundle])
+    with pytest.raises(GatewayError, match="other bytes"):
+        files.put_tile(0, 3, bytes(len(tile)))
+    with pytest.raises(GatewayError, match="other entries"):
+        files.put_bundles(18, [[b"another", *bundle[1:]]])
+    with pytest.raises(GatewayError, match="other entries"):
+        files.put_bundles(0, [entries(256, 7)] * 16)
+
+
+def test_a_log_begins_signed_and_empty(tmp_path):
+    """So that a witness can be asked before the first leaf whether there was a log of this name."""
+    log = open_log(tmp_path)
+    checkpoint, _ = verify_checkpoint(log.note, log.key)
+    assert (checkpoint.size, checkpoint.root) == (0, EMPTY_ROOT)
+    log.close()
+
+
+def test_only_a_commit_signs_checkpoints(tmp_path):
+    """The log's key signs other statements under a first line that no checkpoint of the log has."""
+    log = open_log(tmp_path)
+    with pytest.raises(GatewayError, match="only a commit"):
+        log.sign(f"{ORIGIN}\n5\nAAAA\n")
+    log.close()
+
+
+def test_any_flipped_bit_of_a_log_is_found_and_located(tmp_path):
+    """Whatever file of the tree is changed, verification fails and names the file or the leaf."""
+    log = open_log(tmp_path)
+    everything = list(City().entries(2150))
+    log.commit(everything[:4200], {})
+    log.commit(everything[4200:], {})
+    key = log.key.text()
+    log.close()
+    files = sorted(path for path in (tmp_path / "tree").rglob("*") if path.is_file() and path.name != ".lock")
+    assert len(files) > 20
+    verify_log(tmp_path, key)
+    for n, path in enumerate(files):
+        content = path.read_bytes()
+        at = (0, len(content) // 2, len(content) - 1)[n % 3]
+        path.write_bytes(content[:at] + bytes([content[at] ^ 0x10]) + content[at + 1 :])
+        with pytest.raises(VerificationFailed) as failure:
+            verify_log(tmp_path, key)
+        assert failure.value.where
+        path.write_bytes(content)
+    verify_log(tmp_path, key)
+
+
+def test_a_missing_bundle_is_found(tmp_path):
+    """Bundles may be missing at the front only, and only where a prune record says so."""
+    log = open_log(tmp_path)
+    log.commit(entries(9000), {})
+    key = log.key.text()
+    log.close()
+    (tmp_path / "tree" / "tile" / "entries" / "000.pack").unlink()
+    with pytest.raises(VerificationFailed, match="no prune record"):
+        verify_log(tmp_path, key)

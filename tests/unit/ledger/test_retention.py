@@ -1,0 +1,286 @@
+"""Retention: nothing before its time, everything of what goes, and the log still proves what stood there."""
+
+import asyncio
+import json
+import shutil
+import threading
+from datetime import UTC, date, datetime
+
+import pytest
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.uses import RecordKind
+from gateway.ledger.checkpoints import parse_checkpoint
+from gateway.ledger.entries import CHINA, Salts, UseEntries, act_entry, new_run
+from gateway.ledger.notes import parse_note
+from gateway.ledger.proofs import Hashes, verify_consistency
+from gateway.ledger.queries import RecordQuery
+from gateway.ledger.retention import Holds, begin_pruning, minimum_index
+from gateway.ledger.service import LedgerService
+from gateway.ledger.verify import VerificationFailed, verify_export, verify_log, verify_record
+from tests.support.ledger import ORIGIN, City, TestSigner
+
+
+class Clock:
+    """A clock that stands where it is set."""
+
+    def __init__(self, moment):
+        self.now = moment.timestamp()
+
+    def __call__(self):
+        return self.now
+
+    def set(self, moment):
+        self.now = moment.timestamp()
+
+
+def ns(moment):
+    return int(moment.timestamp()) * 10**9
+
+
+def open_at(directory, clock):
+    return LedgerService(
+        directory / "ledger",
+        origin=ORIGIN,
+        signer=TestSigner(),
+        clock=clock,
+        exports=directory / "exports",
+        memory_bytes=256 << 20,
+    )
+
+
+def fill(service, moments, *, kind=0, per_moment=400):
+    """Uses at each of `moments`, all of one grant."""
+    city, made = City(), UseEntries(new_run(ns(moments[0])), Salts())
+    for moment in moments:
+        entries = []
+        for _ in range(per_moment):
+            use = city.use(ns(moment), kind=kind)
+            record, opened = made.opened(use)
+            entries += [opened, made.closed(record, use, city.outcome(use), ns(moment))]
+        service.log.commit(entries, {})
+        service.index.add(entries)
+
+
+def apply(service, holds=Holds()):  # noqa: B008 — a frozen value
+    """Plan and apply while the service is at work."""
+    stop = threading.Event()
+    thread = threading.Thread(target=service.run, args=(stop,))
+    thread.start()
+    try:
+        return service.apply_retention(service.plan_retention(holds), holds, "officer-1")
+    finally:
+        stop.set()
+        thread.join()
+
+
+LEAP = datetime(2024, 2, 29, 12, tzinfo=CHINA)
+LATER = datetime(2024, 6, 1, 12, tzinfo=CHINA)
+
+
+@pytest.mark.parametrize(
+    ("today", "goes"),
+    [
+        (datetime(2027, 2, 28, 23, 59, tzinfo=CHINA), 0),
+        (datetime(2027, 2, 28, 17, 0, tzinfo=UTC), 768),
+        (datetime(2027, 3, 1, 0, 0, tzinfo=CHINA), 768),
+        (datetime(2027, 5, 31, 23, 59, tzinfo=CHINA), 768),
+        (datetime(2027, 6, 1, 0, 0, tzinfo=CHINA), 1536),
+    ],
+)
+def test_nothing_goes_before_three_calendar_years(tmp_path, today, goes):
+    """Decree 809 Art. 29: by the calendar, in China's days, leap days too; whole bundles alone."""
+    service = open_at(tmp_path, Clock(today))
+    fill(service, [LEAP, LATER])
+    plan = service.plan_retention(Holds())
+    assert (plan.first, plan.end, plan.entries) == (0, goes, goes)
+    service.close()
+
+
+def test_a_longer_rule_keeps_longer(tmp_path):
+    """A dataset's own retention, above three years, holds."""
+    service = open_at(tmp_path, Clock(datetime(2028, 1, 1, tzinfo=CHINA)))
+    entries = [
+        act_entry(RecordKind.EFFECT, f"r-{n}", {"grant": "G"}, "00" * 16, ns(LEAP), years=4 if n == 300 else 3)
+        for n in range(600)
+    ]
+    service.log.commit(entries, {})
+    plan = service.plan_retention(Holds())
+    assert plan.end == 256
+    assert "r-300 stays until 2028-02-29" in plan.stopped_by
+    service.close()
+
+
+@pytest.mark.parametrize(
+    ("holds", "goes"),
+    [
+        (Holds(grants=frozenset({"G-0000"})), 0),
+        (Holds(grants=frozenset({"G-0009"})), 768),
+        (Holds(until={"G-0000": date(2030, 1, 1)}), 0),
+        (Holds(until={"G-0000": date(2027, 3, 1)}), 768),
+    ],
+)
+def test_holds_keep_a_grant_s_records(tmp_path, holds, goes):
+    """A dispute, or three years after a grant's disposal, keeps its records; another grant's hold does not."""
+    service = open_at(tmp_path, Clock(datetime(2027, 3, 1, tzinfo=CHINA)))
+    fill(service, [LEAP])
+    assert service.plan_retention(holds).end == goes
+    service.close()
+
+
+def test_a_use_s_clock_starts_when_it_closed(tmp_path):
+    """The opening of a use stays until its closing may go, however long it ran."""
+    service = open_at(tmp_path, Clock(datetime(2027, 3, 1, tzinfo=CHINA)))
+    city, made = City(), UseEntries(new_run(ns(LEAP)), Salts())
+    use = city.use(ns(LEAP))
+    record, opened = made.opened(use)
+    others = []
+    for _ in range(400):
+        other = city.use(ns(LEAP))
+        name, content = made.opened(other)
+        others += [content, made.closed(name, other, city.outcome(other), ns(LEAP))]
+    entries = [*others[:600], opened, *others[600:], made.closed(record, use, city.outcome(use), ns(LATER))]
+    service.log.commit(entries, {})
+    service.index.add(entries)
+    plan = service.plan_retention(Holds())
+    assert plan.end == 512
+    assert record in plan.stopped_by
+    service.close()
+
+
+def test_what_goes_goes_everywhere_and_the_log_still_proves(tmp_path):
+    """Bundles, rows and exports go, on record; hash tiles, older proofs and what is kept stand."""
+    clock = Clock(datetime(2024, 6, 2, tzinfo=CHINA))
+    service = open_at(tmp_path, clock)
+    service.prepare()
+    fill(service, [LEAP], per_moment=2500)
+    older = service.log.note
+    fill(service, [LATER], per_moment=100)
+    service.index.flush()
+    kept_record = service.index.find(RecordQuery(), None, 1).rows[0].record
+    gone_record = json.loads(service.log.files.entry(0, service.log.size))["id"]
+    (tmp_path / "exports").mkdir()
+    client_exports(service, tmp_path)
+    key = service.log.key.text()
+
+    clock.set(datetime(2027, 3, 2, tzinfo=CHINA))
+    pruned = apply(service)
+    assert (pruned.first, pruned.end) == (0, 4864)
+    assert minimum_index(service.log.files.root) == 4864
+    assert pruned.freed_bytes > 0
+    for n in range(4864 // 256):
+        with pytest.raises(GatewayError, match="not-found"):
+            service.log.files.bundle(n)
+        assert len(service.log.files.tile(0, n)) == 8192
+    rows = service.index.find(RecordQuery(), None, 1000).rows
+    assert min(row.leaf for row in rows) >= 4864
+    assert gone_record not in {row.record for row in rows}
+    with pytest.raises(GatewayError):
+        service.index.locate(gone_record)
+    assert sorted(path.name for path in (tmp_path / "exports").iterdir()) == ["late.ndjson", "late.ndjson.manifest"]
+    verify_export(tmp_path / "exports" / "late.ndjson", key)
+
+    size = service.log.size
+    record = json.loads(service.log.files.entry(service.index.locate(pruned.record)[0], size))
+    assert (record["kind"], record["first"], record["end"], record["officer"]) == ("prune", 0, 4864, "officer-1")
+    assert "Art. 29" in record["rule"]
+    from gateway.ledger.answers import Answers  # noqa: PLC0415 — the question as the socket asks it
+
+    proof = Answers(service).prove({"record": kept_record}, lambda _done, _of: None)
+    verify_record(proof.encode(), key)
+    before = parse_checkpoint(parse_note(older).text)
+    now = parse_checkpoint(parse_note(service.log.note).text)
+    consistency = Hashes(now.size, service.log.files.tile).consistency(before.size)
+    verify_consistency(before.size, before.root, now.size, now.root, consistency)
+    service.close()
+
+    report = verify_log(tmp_path / "ledger", key)
+    assert report.entries == size - 4864
+    assert any("leaves 0 to 4863 were pruned" in each for each in report.checked)
+    again = open_at(tmp_path, clock)
+    again.prepare()
+    assert again.plan_retention(Holds()).entries == 0
+    again.close()
+
+
+def client_exports(service, directory):
+    """Two exports in the gateway's keeping: one of everything, one of late records."""
+    from gateway.ledger.exports import export_records  # noqa: PLC0415 — used here alone
+
+    for name, query in (("all", RecordQuery()), ("late", RecordQuery(from_unix=int(LATER.timestamp())))):
+        export_records(
+            service.index, service.log, query, "ndjson", directory / "exports" / f"{name}.ndjson", now_unix=1
+        )
+
+
+def test_apply_does_just_the_plan(tmp_path):
+    """A plan that is not what may go now is refused, and nothing goes."""
+    clock = Clock(datetime(2027, 3, 1, tzinfo=CHINA))
+    service = open_at(tmp_path, clock)
+    service.prepare()
+    fill(service, [LEAP, LATER])
+    plan = service.plan_retention(Holds())
+    with pytest.raises(GatewayError, match="make it again"):
+        service.apply_retention(plan, Holds(grants=frozenset({"G-0000"})), "officer-1")
+    clock.set(datetime(2027, 3, 2, tzinfo=CHINA))
+    with pytest.raises(GatewayError, match="make it again"):
+        service.apply_retention(plan, Holds(), "officer-1")
+    clock.set(datetime(2026, 1, 1, tzinfo=CHINA))
+    with pytest.raises(GatewayError, match="removes nothing"):
+        service.apply_retention(service.plan_retention(Holds()), Holds(), "officer-1")
+    assert minimum_index(service.log.files.root) == 0
+    service.close()
+
+
+def test_a_prune_that_was_cut_off_is_finished_at_the_next_start(tmp_path):
+    """Once it is on record and begun, a prune is carried through, whatever stopped it."""
+    clock = Clock(datetime(2024, 6, 2, tzinfo=CHINA))
+    service = open_at(tmp_path, clock)
+    service.prepare()
+    fill(service, [LEAP], per_moment=2500)
+    fill(service, [LATER], per_moment=10)
+    clock.set(datetime(2027, 3, 2, tzinfo=CHINA))
+    plan = service.plan_retention(Holds())
+    entry = act_entry(
+        RecordKind.PRUNE, "r-1", {"first": plan.first, "end": plan.end}, "00" * 16, service.now_ns(), years=3
+    )
+    service.log.commit([entry], {})
+    begin_pruning(service.log.files, plan)
+    service.log.files.drop_bundles(0, 3)
+    service.close()
+    again = open_at(tmp_path, clock)
+    again.prepare()
+    assert minimum_index(again.log.files.root) == plan.end == 4864
+    assert min(row.leaf for row in again.index.find(RecordQuery(), None, 1000).rows) >= plan.end
+    key = again.log.key.text()
+    again.close()
+    verify_log(tmp_path / "ledger", key)
+    shutil.rmtree(tmp_path / "ledger" / "tree" / "tile" / "entries" / "019.p")
+    with pytest.raises(VerificationFailed):
+        verify_log(tmp_path / "ledger", key)
+
+
+def test_retention_over_the_socket(tmp_path):
+    """Plan and apply as the control room asks for them."""
+    from gateway.ledger.client import LedgerClient  # noqa: PLC0415 — used here alone
+
+    clock = Clock(datetime(2027, 3, 1, tzinfo=CHINA))
+    service = open_at(tmp_path, clock)
+    fill(service, [LEAP, LATER])
+    service.serve_questions(tmp_path / "ledger.sock")
+    stop = threading.Event()
+    thread = threading.Thread(target=service.run, args=(stop,))
+    thread.start()
+
+    async def story():
+        client = LedgerClient(tmp_path / "ledger.sock")
+        held = Holds(grants=frozenset({"G-0000"}), until={"G-1": date(2030, 1, 1)})
+        assert (await client.plan_retention(held)).entries == 0
+        plan = await client.plan_retention()
+        pruned = await client.apply_retention(plan, by="officer-2")
+        assert pruned.end == plan.end == await client.minimum_index()
+
+    asyncio.run(story())
+    stop.set()
+    thread.join()
+    service.close()
