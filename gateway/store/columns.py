@@ -1,0 +1,121 @@
+"""The words of directory spreadsheets: column names and cell values of the 2017 guide and of Decree 809, and ours."""
+
+from collections.abc import Mapping
+
+from gateway.domain.directory import SharingAttribute, SharingMode, UpdateCycle
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "category": ("信息资源分类", "分类", "主题分类", "数据目录分类"),
+    "name": ("信息资源名称", "数据目录名称", "目录名称", "资源名称"),
+    "code": ("信息资源代码", "数据目录代码", "目录代码", "资源代码"),
+    "supplier": ("信息资源提供方", "提供方", "数据提供部门", "提供部门"),
+    "supplier_code": ("信息资源提供方代码", "提供方代码", "数据提供部门代码"),
+    "abstract": ("信息资源摘要", "摘要", "数据摘要"),
+    "format": ("信息资源格式", "格式", "数据格式"),
+    "items": ("信息项名称", "信息项", "数据项", "数据项名称"),
+    "item_id": ("信息项标识", "信息项英文名称", "数据项标识", "字段名", "字段名称"),
+    "item_type": ("数据类型", "信息项类型", "数据项类型"),
+    "item_sensitive": ("敏感个人信息", "是否敏感个人信息"),
+    "sharing_attribute": ("共享类型", "共享属性"),
+    "conditions": ("共享条件", "使用条件", "共享使用条件"),
+    "sharing_modes": ("共享方式",),
+    "openness": ("开放属性", "是否向社会开放"),
+    "update_cycle": ("更新周期", "更新频率", "数据更新频率"),
+    "released_on": ("发布日期",),
+    "related_codes": ("关联资源代码", "关联信息资源代码", "关联目录代码"),
+    "classification": ("数据分类", "分类类别", "安全分类"),
+    "grade": ("数据分级", "分级", "数据级别", "安全等级"),
+    "scope": ("共享范围",),
+    "purposes": ("使用目的", "使用用途", "用途", "共享用途"),
+    "non_shareable_reason": ("不予共享理由", "不予共享的理由"),
+    "legal_basis": ("不予共享依据", "法律依据", "共享依据", "依据"),
+    "retention_years": ("记录保存年限",),
+    "retention_citation": ("记录保存依据",),
+}
+"""Field -> the column names it goes by; an export writes the first."""
+
+ITEM_FIELDS = frozenset({"items", "item_id", "item_type", "item_sensitive"})
+"""Fields that differ from row to row of one entry."""
+
+ATTRIBUTES: Mapping[str, SharingAttribute] = {
+    "1": SharingAttribute.UNCONDITIONAL,
+    "无条件共享": SharingAttribute.UNCONDITIONAL,
+    "无条件": SharingAttribute.UNCONDITIONAL,
+    "2": SharingAttribute.CONDITIONAL,
+    "有条件共享": SharingAttribute.CONDITIONAL,
+    "有条件": SharingAttribute.CONDITIONAL,
+    "3": SharingAttribute.NON_SHAREABLE,
+    "不予共享": SharingAttribute.NON_SHAREABLE,
+    **{attribute.value: attribute for attribute in SharingAttribute},
+}
+
+MODES: Mapping[str, SharingMode] = {
+    "服务接口": SharingMode.QUERY,
+    "接口": SharingMode.QUERY,
+    "接口服务": SharingMode.QUERY,
+    "接口调用": SharingMode.QUERY,
+    "查询": SharingMode.QUERY,
+    "核验": SharingMode.VERIFY,
+    "核对": SharingMode.VERIFY,
+    "比对": SharingMode.VERIFY,
+    "批量交换": SharingMode.BATCH,
+    "数据库交换": SharingMode.BATCH,
+    "库表交换": SharingMode.BATCH,
+    "库表": SharingMode.BATCH,
+    "文件下载": SharingMode.DOWNLOAD,
+    "文件": SharingMode.DOWNLOAD,
+    "下载": SharingMode.DOWNLOAD,
+    **{mode.value: mode for mode in SharingMode},
+}
+
+CYCLES: Mapping[str, UpdateCycle] = {
+    "实时": UpdateCycle.REAL_TIME,
+    **{
+        prefix + word: cycle
+        for prefix in ("", "每", "按")
+        for word, cycle in (
+            ("日", UpdateCycle.DAY),
+            ("天", UpdateCycle.DAY),
+            ("周", UpdateCycle.WEEK),
+            ("月", UpdateCycle.MONTH),
+            ("季", UpdateCycle.QUARTER),
+            ("季度", UpdateCycle.QUARTER),
+            ("年", UpdateCycle.YEAR),
+            ("年度", UpdateCycle.YEAR),
+        )
+    },
+    **{cycle.value: cycle for cycle in UpdateCycle},
+}
+
+TYPES: Mapping[str, str] = {
+    "字符型": "string",
+    "字符型C": "string",
+    "备注型": "string",
+    "备注型M": "string",
+    "通用型": "string",
+    "通用型G": "string",
+    "数值型": "number",
+    "数值型N": "number",
+    "货币型": "number",
+    "货币型Y": "number",
+    "浮点型": "number",
+    "浮点型F": "number",
+    "双精度型": "number",
+    "双精度型B": "number",
+    "整型": "integer",
+    "整型I": "integer",
+    "日期型": "date",
+    "日期型D": "date",
+    "日期时间型": "datetime",
+    "日期时间型T": "datetime",
+    "逻辑型": "boolean",
+    "逻辑型L": "boolean",
+    "二进制型": "binary",
+}
+"""The guide's data types, with and without their letters; any other word is kept as it stands."""
+
+FORMULA_STARTS = ("=", "+", "-", "@")
+"""What a spreadsheet program would take for a formula: an export writes such a cell behind an apostrophe."""
+
+YES = frozenset({"是", "1", "true", "yes", "y"})
+NO = frozenset({"否", "0", "false", "no", "n", ""})

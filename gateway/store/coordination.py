@@ -1,0 +1,166 @@
+"""What processes and nodes share besides the state: one-time values, quota blocks, liveness, what was drawn lately.
+
+These writes are brief: a crash of the process keeps them, a loss of power may take the last of them.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+
+from sqlalchemy import Connection, delete, select, text, update
+
+from gateway.store import schema
+from gateway.store.database import Database
+from gateway.store.values import Drawn, Node
+
+_USE_ONCE = text(
+    """
+    INSERT INTO one_time (namespace, digest, expires) VALUES (:namespace, :digest, :expires)
+    ON CONFLICT (namespace, digest) DO UPDATE SET expires = excluded.expires WHERE one_time.expires <= :now
+    """
+)
+_OPEN_QUOTA = text(
+    """
+    INSERT INTO quota_used (grant_id, day, kind, used) VALUES (:grant_id, :day, :kind, 0)
+    ON CONFLICT (grant_id, day, kind) DO UPDATE SET used = quota_used.used
+    RETURNING used
+    """
+)
+_BEAT = text(
+    """
+    INSERT INTO nodes (id, beat_ms, acknowledged) VALUES (:id, :beat_ms, 0)
+    ON CONFLICT (id) DO UPDATE SET beat_ms = excluded.beat_ms WHERE nodes.beat_ms < excluded.beat_ms
+    """
+)
+_ACKNOWLEDGE = text(
+    """
+    INSERT INTO nodes (id, beat_ms, acknowledged) VALUES (:id, 0, :sequence)
+    ON CONFLICT (id) DO UPDATE SET acknowledged = excluded.acknowledged
+    WHERE nodes.acknowledged < excluded.acknowledged
+    """
+)
+_NOTE_DRAWN = text(
+    """
+    INSERT INTO drawn (department, day, dataset, purpose) VALUES (:department, :day, :dataset, :purpose)
+    ON CONFLICT (department, day, dataset, purpose) DO NOTHING
+    """
+)
+
+DRAWN_DAYS = 400
+"""How long what was drawn is remembered for convergence rules (Decree 809 Art. 25 ¶2)."""
+
+
+class Coordination:
+    """Shared counters and leases over one `Database`."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._clock = clock
+
+    def use_once(self, namespace: str, value: str, expires_unix: int) -> bool:
+        """Whether `value` is used for the first time: True once, False until `expires_unix` for every other asker.
+
+        Holds across threads, processes and restarts. Only a digest of the value is stored.
+
+        Args:
+            namespace: what kind of value, such as `jti`; at most 32 characters.
+            value: of any length.
+            expires_unix: the first second at which it may be used again.
+        """
+        parameters = {
+            "namespace": namespace,
+            "digest": hashlib.sha256(value.encode()).hexdigest(),
+            "expires": expires_unix,
+            "now": int(self._clock()),
+        }
+        with self._database.brief() as connection:
+            return connection.execute(_USE_ONCE, parameters).rowcount == 1
+
+    def forget_expired(self, now_unix: int) -> int:
+        """Forget one-time values, remembered answers, old quota days and old drawings; how many rows went."""
+        day = datetime.fromtimestamp(now_unix, UTC).date()
+        before = date.fromordinal(day.toordinal() - DRAWN_DAYS).isoformat()
+        yesterday = date.fromordinal(day.toordinal() - 2).isoformat()
+        with self._database.brief() as connection:
+            gone = (
+                delete(schema.one_time).where(schema.one_time.c.expires <= now_unix),
+                delete(schema.answers).where(schema.answers.c.expires <= now_unix),
+                delete(schema.quota_used).where(schema.quota_used.c.day < yesterday),
+                delete(schema.drawn).where(schema.drawn.c.day < before),
+            )
+            return sum(connection.execute(statement).rowcount for statement in gone)
+
+    def lease_quota(self, grant: str, day: date, kind: str, block: int, limit: int) -> int:
+        """Take up to `block` from what is left of a grant's quota of `day`; 0 where it is used up.
+
+        Args:
+            grant: its id.
+            day: the calendar day, China Standard Time.
+            kind: `calls` or `rows`.
+            block: how many to take at most, 1 or more.
+            limit: the quota of the day.
+        """
+        key = {"grant_id": grant, "day": day.isoformat(), "kind": kind}
+        with self._database.brief() as connection:
+            used = int(connection.execute(_OPEN_QUOTA, key).scalar_one())
+            taken = max(0, min(block, limit - used))
+            if taken:
+                _add_quota(connection, key, taken)
+            return taken
+
+    def return_quota(self, grant: str, day: date, kind: str, unused: int) -> None:
+        """Give back the unused rest of a leased block."""
+        with self._database.brief() as connection:
+            _add_quota(connection, {"grant_id": grant, "day": day.isoformat(), "kind": kind}, -unused)
+
+    def beat(self, node: str, now_unix: float) -> None:
+        """Say that the node lives."""
+        with self._database.brief() as connection:
+            connection.execute(_BEAT, {"id": node, "beat_ms": int(now_unix * 1000)})
+
+    def acknowledge(self, node: str, sequence: int) -> None:
+        """Say that the node has let go of everything that changes up to `sequence` touch; never goes back."""
+        with self._database.brief() as connection:
+            connection.execute(_ACKNOWLEDGE, {"id": node, "sequence": sequence})
+
+    def nodes(self) -> tuple[Node, ...]:
+        """Every node that has been heard of and not been forgotten."""
+        rows = self._database.read(lambda c: c.execute(select(schema.nodes).order_by(schema.nodes.c.id)).all())
+        return tuple(Node(row.id, row.beat_ms / 1000, row.acknowledged) for row in rows)
+
+    def acknowledged(self) -> dict[str, int]:
+        """Node to the change up to which it has let go."""
+        return {node.id: node.acknowledged for node in self.nodes()}
+
+    def forget_node(self, node: str) -> None:
+        """Forget a node that has ended."""
+        with self._database.brief() as connection:
+            connection.execute(delete(schema.nodes).where(schema.nodes.c.id == node))
+
+    def note_drawn(self, department: str, dataset: str, purpose: str, day: date) -> None:
+        """Note that a department drew from a dataset for a purpose on `day`."""
+        with self._database.brief() as connection:
+            connection.execute(
+                _NOTE_DRAWN,
+                {"department": department, "day": day.isoformat(), "dataset": dataset, "purpose": purpose},
+            )
+
+    def drawn(self, department: str, since: date) -> tuple[Drawn, ...]:
+        """What a department has drawn on `since` or later."""
+        statement = (
+            select(schema.drawn)
+            .where(schema.drawn.c.department == department, schema.drawn.c.day >= since.isoformat())
+            .order_by(schema.drawn.c.day, schema.drawn.c.dataset, schema.drawn.c.purpose)
+        )
+        rows = self._database.read(lambda c: c.execute(statement).all())
+        return tuple(Drawn(row.dataset, row.purpose, date.fromisoformat(row.day)) for row in rows)
+
+
+def _add_quota(connection: Connection, key: dict[str, str], amount: int) -> None:
+    table = schema.quota_used
+    connection.execute(
+        update(table)
+        .where(table.c.grant_id == key["grant_id"], table.c.day == key["day"], table.c.kind == key["kind"])
+        .values(used=table.c.used + amount)
+    )

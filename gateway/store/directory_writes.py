@@ -1,0 +1,242 @@
+"""Writes of the directory: departments, systems and their keys, purposes, entries and their release, interfaces.
+
+An entry is enforced from its release on (Decree 809 Art. 16, 17); submitting a version touches no worker.
+"""
+
+# ruff: noqa: A002 - `id` and `filter` are the domain's names for them
+
+from datetime import date
+
+import msgspec
+from sqlalchemy import insert, update
+
+from gateway.domain.changes import ChangeKind
+from gateway.domain.directory import Dataset, Department, EntryState, Interface, Purpose, System
+from gateway.domain.errors import GatewayError
+from gateway.domain.officers import Officer
+from gateway.store import schema
+from gateway.store.scope import department_withdraws, entry_withdraws, interface_withdraws, system_withdraws
+from gateway.store.transaction import Transaction
+from gateway.store.values import LegacyKey
+
+
+class DirectoryTransaction(Transaction):
+    """A `Transaction` that can also write the directory: what `Store.transaction` gives."""
+
+    def put_department(self, department: Department, *, if_match: str | None = None) -> None:
+        """Store a department, new or changed."""
+        old = self.department(department.id)
+        self._match(old, if_match)
+        if old == department:
+            return
+        self._put(
+            schema.departments,
+            {"id": department.id},
+            {"parent": department.parent, "region": department.region, "body": _encode(department)},
+        )
+        # Its children's slices hold it as an ancestor, so every slice is dropped.
+        self.change(ChangeKind.DEPARTMENT, department.id, withdraws=department_withdraws(old, department))
+
+    def put_system(self, system: System, *, if_match: str | None = None) -> None:
+        """Store a system, new or changed; `active=False` revokes it.
+
+        Raises:
+            GatewayError: `not-found` if its department does not exist.
+        """
+        if self.department(system.department) is None:
+            raise GatewayError("not-found", f"there is no department `{system.department}`")
+        old = self.system(system.id)
+        self._match(old, if_match)
+        if old == system:
+            return
+        self._put(
+            schema.systems,
+            {"id": system.id},
+            {"department": system.department, "active": int(system.active), "body": _encode(system)},
+        )
+        for department in {system.department, (old or system).department}:
+            self.change(
+                ChangeKind.SYSTEM,
+                system.id,
+                department=department,
+                system=system.id,
+                withdraws=system_withdraws(old, system),
+            )
+
+    def put_legacy_key(self, key: LegacyKey) -> None:
+        """Store a key of an older contract, or withdraw one by `active=False`.
+
+        Raises:
+            GatewayError: `not-found` if its system does not exist.
+        """
+        system = self.system(key.system)
+        if system is None:
+            raise GatewayError("not-found", f"there is no system `{key.system}`")
+        old = self.legacy_key(key.contract, key.id)
+        self._put(
+            schema.legacy_keys,
+            {"contract": key.contract, "id": key.id},
+            {"system": key.system, "purpose": key.purpose, "secret": key.secret, "active": int(key.active)},
+        )
+        self.change(
+            ChangeKind.KEY,
+            key.id,
+            department=system.department,
+            system=key.system,
+            withdraws=old is not None and old.active and key != old,
+        )
+
+    def put_purpose(self, purpose: Purpose, *, if_match: str | None = None) -> None:
+        """Store a purpose, new or changed; grants name it by id, so no worker holds it."""
+        old = next((p for p in self.purposes() if p.id == purpose.id), None)
+        self._match(old, if_match)
+        self._put(schema.purposes, {"id": purpose.id}, {"body": _encode(purpose)})
+
+    def put_officer(self, officer: Officer, *, secret_hash: str | None = None, if_match: str | None = None) -> None:
+        """Store an officer, new or changed; without `secret_hash` a local account keeps the one it has."""
+        self._match(self.officer(officer.id), if_match)
+        values = {"department": officer.department, "body": _encode(officer)}
+        if secret_hash is not None:
+            values["secret_hash"] = secret_hash
+        self._put(schema.officers, {"id": officer.id}, values)
+
+    def submit_dataset(self, dataset: Dataset) -> Dataset:
+        """Store the next version of an entry, submitted for examination; its `version` and `state` are set here.
+
+        Raises:
+            GatewayError: `not-found` if its supplier does not exist.
+        """
+        if self.department(dataset.supplier) is None:
+            raise GatewayError("not-found", f"there is no department `{dataset.supplier}`")
+        versions = self.dataset_versions(dataset.id)
+        version = versions[-1].version + 1 if versions else 1
+        entry = msgspec.structs.replace(dataset, version=version, state=EntryState.SUBMITTED)
+        self._connection.execute(insert(schema.datasets).values(**entry_columns(entry)))
+        return entry
+
+    def release_dataset(self, id: str, version: int, *, on: date | None = None) -> Dataset:
+        """Release a submitted version (Decree 809 Art. 16, 17): from the commit on it is the one enforced.
+
+        Args:
+            id: the entry.
+            version: a submitted version.
+            on: the release date to note in the entry, if it names none.
+
+        Raises:
+            GatewayError: `not-found`; `conflict` if the version is not submitted, or an older one than is released.
+        """
+        entry = self._submitted(id, version)
+        old = self.dataset(id)
+        if old is not None:
+            if old.version > version:
+                raise GatewayError("conflict", f"version {old.version} of entry `{id}` is released already")
+            self._set_entry_state(old, EntryState.SUPERSEDED)
+        entry = self._set_entry_state(
+            msgspec.structs.replace(entry, released_on=entry.released_on or on), EntryState.RELEASED
+        )
+        self.entry_released(old, entry)
+        return entry
+
+    def entry_released(self, old: Dataset | None, new: Dataset) -> None:
+        """What follows from a release: the change in the feed, and whose grants they are if the supplier changed.
+
+        Interfaces of anybody else on the dataset are withdrawn: they serve what is not theirs.
+        """
+        for interface in self.interfaces_of(new.id):
+            if interface.supplier != new.supplier:
+                self.put_interface(msgspec.structs.replace(interface, active=False))
+        moved = old is not None and old.supplier != new.supplier
+        self.change(
+            ChangeKind.ENTRY,
+            new.id,
+            dataset=new.id,
+            supplier=None if moved else new.supplier,
+            withdraws=entry_withdraws(old, new),
+        )
+        if moved:
+            table = schema.grants
+            self._connection.execute(update(table).where(table.c.dataset == new.id).values(supplier=new.supplier))
+
+    def reject_dataset(self, id: str, version: int) -> Dataset:
+        """Reject a submitted version; a released one stays enforced."""
+        return self._set_entry_state(self._submitted(id, version), EntryState.REJECTED)
+
+    def withdraw_dataset(self, id: str) -> Dataset:
+        """Withdraw the released version: nothing of the dataset is shared from the commit on."""
+        old = self.dataset(id)
+        if old is None:
+            raise GatewayError("not-found", f"no version of entry `{id}` is released")
+        self.change(ChangeKind.ENTRY, id, dataset=id, supplier=old.supplier, withdraws=True)
+        return self._set_entry_state(old, EntryState.WITHDRAWN)
+
+    def _submitted(self, id: str, version: int) -> Dataset:
+        entry = next((found for found in self.dataset_versions(id) if found.version == version), None)
+        if entry is None:
+            raise GatewayError("not-found", f"there is no version {version} of entry `{id}`")
+        if entry.state is not EntryState.SUBMITTED:
+            raise GatewayError("conflict", f"version {version} of entry `{id}` is {entry.state.value}")
+        return entry
+
+    def _set_entry_state(self, entry: Dataset, state: EntryState) -> Dataset:
+        new = msgspec.structs.replace(entry, state=state)
+        table = schema.datasets
+        self._connection.execute(
+            update(table)
+            .where(table.c.id == entry.id, table.c.version == entry.version)
+            .values(state=state.value, body=_encode(new))
+        )
+        return new
+
+    def put_interface(self, interface: Interface, *, if_match: str | None = None) -> Interface:
+        """Store an interface, new or changed; its `version` counts the changes; `active=False` withdraws it.
+
+        Raises:
+            GatewayError: `not-found` if its supplier does not exist.
+        """
+        if self.department(interface.supplier) is None:
+            raise GatewayError("not-found", f"there is no department `{interface.supplier}`")
+        old = self.any_interface(interface.supplier, interface.id)
+        self._match(old, if_match)
+        new = msgspec.structs.replace(interface, version=old.version + 1 if old else 1)
+        if old is not None and old == msgspec.structs.replace(new, version=old.version):
+            return old
+        values = interface_columns(new)
+        self._put(schema.interfaces, {name: values.pop(name) for name in ("supplier", "id")}, values)
+        for dataset in {new.dataset, (old or new).dataset}:
+            self.change(
+                ChangeKind.INTERFACE,
+                new.key,
+                dataset=dataset,
+                supplier=new.supplier,
+                withdraws=interface_withdraws(old, new),
+            )
+        return new
+
+
+def entry_columns(entry: Dataset) -> dict[str, object]:
+    """The row of `datasets` that holds a version."""
+    return {
+        "id": entry.id,
+        "version": entry.version,
+        "state": entry.state.value,
+        "supplier": entry.supplier,
+        "sharing_attribute": entry.sharing_attribute.value,
+        "code": entry.code,
+        "name": entry.name,
+        "body": _encode(entry),
+    }
+
+
+def interface_columns(interface: Interface) -> dict[str, object]:
+    """The row of `interfaces` that holds an interface."""
+    return {
+        "supplier": interface.supplier,
+        "id": interface.id,
+        "dataset": interface.dataset,
+        "active": int(interface.active),
+        "body": _encode(interface),
+    }
+
+
+def _encode(value: msgspec.Struct) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,1 @@
+"""Alembic migrations, oldest first under `versions/`; `gateway.store.migrate` runs them."""

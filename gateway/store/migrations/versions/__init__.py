@@ -1,0 +1,1 @@
+"""One file a revision; numbers rise, and a released file is never edited."""

@@ -1,0 +1,265 @@
+"""What can be read, by id: the same on a `Store` and inside a `Transaction`.
+
+`SLICE` is one statement and so one consistent state on both databases, in one round trip: it is what a worker waits
+for when it meets a pair of department and dataset for the first time.
+"""
+
+# ruff: noqa: A002 - `id` and `filter` are the domain's names for them
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any, TypeVar
+
+import msgspec
+from sqlalchemy import Executable, select, text
+from sqlalchemy.sql import bindparam
+
+from gateway.domain.directory import Dataset, Department, EntryState, Interface, Purpose, System
+from gateway.domain.grants import Grant
+from gateway.domain.officers import Officer
+from gateway.domain.orders import Order
+from gateway.domain.state import SliceState
+from gateway.store import schema
+from gateway.store.values import Answer, Disposal, LegacyKey
+
+S = TypeVar("S", bound=msgspec.Struct)
+Rows = Sequence[Any]
+"""Rows of any columns: SQLAlchemy types a row by the number of its columns."""
+
+MAX_DEPTH = 16
+"""How many parents above a department are read: the levels of government are five."""
+
+SLICE = text(
+    f"""
+    WITH RECURSIVE up (id, parent, depth) AS (
+        SELECT id, parent, 0 FROM departments WHERE id = :department
+        UNION ALL
+        SELECT d.id, d.parent, up.depth + 1 FROM departments d JOIN up ON d.id = up.parent WHERE up.depth < {MAX_DEPTH}
+    ),
+    entry (supplier, body) AS (SELECT supplier, body FROM datasets WHERE id = :dataset AND state = 'released')
+    SELECT 'sequence' AS what, CAST(sequence AS BIGINT) AS place, '' AS body FROM feed
+    UNION ALL SELECT 'department', up.depth, d.body FROM up JOIN departments d ON d.id = up.id
+    UNION ALL SELECT 'supplier', 0, d.body FROM entry JOIN departments d ON d.id = entry.supplier
+    UNION ALL SELECT 'dataset', 0, body FROM entry
+    UNION ALL SELECT 'interface', 0, body FROM interfaces WHERE dataset = :dataset AND active = 1
+    UNION ALL SELECT 'grant', number, body FROM grants WHERE dataset = :dataset AND department = :department
+    UNION ALL SELECT 'order', 0, o.body FROM grants g JOIN orders o
+        ON o.reach = 'grant' AND o.target = g.id AND o.in_force = 1
+        WHERE g.dataset = :dataset AND g.department = :department
+    UNION ALL SELECT 'order', 0, o.body FROM systems s JOIN orders o
+        ON o.reach = 'system' AND o.target = s.id AND o.in_force = 1
+        WHERE s.department = :department
+    UNION ALL SELECT 'order', 0, body FROM orders WHERE reach = 'department' AND target = :department AND in_force = 1
+    UNION ALL SELECT 'order', 0, body FROM orders WHERE reach = 'dataset' AND target = :dataset AND in_force = 1
+    UNION ALL SELECT 'order', 0, o.body FROM entry JOIN orders o
+        ON o.reach = 'supplier' AND o.target = entry.supplier AND o.in_force = 1
+    """  # noqa: S608 - the only part set in is a constant of this module
+)
+
+_DEPARTMENT = select(schema.departments.c.body).where(schema.departments.c.id == bindparam("id"))
+_SYSTEM = select(schema.systems.c.body).where(schema.systems.c.id == bindparam("id"))
+_OFFICER = select(schema.officers.c.body).where(schema.officers.c.id == bindparam("id"))
+_OFFICER_SECRET = select(schema.officers.c.secret_hash).where(schema.officers.c.id == bindparam("id"))
+_PURPOSES = select(schema.purposes.c.body).order_by(schema.purposes.c.id)
+_ORDER = select(schema.orders.c.body).where(schema.orders.c.id == bindparam("id"))
+_GRANT = select(schema.grants.c.body).where(schema.grants.c.id == bindparam("id"))
+_GRANT_VERSIONS = (
+    select(schema.grant_versions.c.body)
+    .where(schema.grant_versions.c.id == bindparam("id"))
+    .order_by(schema.grant_versions.c.version)
+)
+_RELEASED = select(schema.datasets.c.body).where(
+    schema.datasets.c.id == bindparam("id"), schema.datasets.c.state == text("'released'")
+)
+_DATASET_VERSIONS = (
+    select(schema.datasets.c.body).where(schema.datasets.c.id == bindparam("id")).order_by(schema.datasets.c.version)
+)
+_INTERFACE = select(schema.interfaces.c.body).where(
+    schema.interfaces.c.supplier == bindparam("supplier"), schema.interfaces.c.id == bindparam("id")
+)
+_INTERFACES_OF = (
+    select(schema.interfaces.c.body)
+    .where(schema.interfaces.c.dataset == bindparam("dataset"), schema.interfaces.c.active == 1)
+    .order_by(schema.interfaces.c.supplier, schema.interfaces.c.id)
+)
+_LEGACY_KEY = select(schema.legacy_keys).where(
+    schema.legacy_keys.c.contract == bindparam("contract"), schema.legacy_keys.c.id == bindparam("id")
+)
+_LEGACY_KEYS_OF = (
+    select(schema.legacy_keys)
+    .where(schema.legacy_keys.c.system == bindparam("system"))
+    .order_by(schema.legacy_keys.c.contract, schema.legacy_keys.c.id)
+)
+_ANSWER = select(schema.answers.c.digest, schema.answers.c.status, schema.answers.c.content).where(
+    schema.answers.c.key == bindparam("key"), schema.answers.c.officer == bindparam("officer")
+)
+_DISPOSAL = select(schema.disposals).where(schema.disposals.c.grant_id == bindparam("id"))
+_SEQUENCE = select(schema.feed.c.sequence)
+
+_DECODERS: dict[type[msgspec.Struct], Any] = {
+    kind: msgspec.json.Decoder(kind)
+    for kind in (Department, System, Purpose, Dataset, Interface, Grant, Officer, Order)
+}
+
+
+def decode(kind: type[S], body: str) -> S:
+    """The domain value a `body` column holds."""
+    value: S = _DECODERS[kind].decode(body)
+    return value
+
+
+def decode_all(kind: type[S], rows: Rows) -> tuple[S, ...]:
+    """The domain values of rows whose first column is a body."""
+    decoder = _DECODERS[kind]
+    return tuple(decoder.decode(row[0]) for row in rows)
+
+
+def legacy_key_of(row: Any) -> LegacyKey:
+    """The key a row of `legacy_keys` holds."""
+    return LegacyKey(row.contract, row.id, row.system, row.purpose, bytes(row.secret), bool(row.active))
+
+
+def disposal_of(row: Any) -> Disposal:
+    """The duty a row of `disposals` holds."""
+    return Disposal(
+        grant=row.grant_id,
+        department=row.department,
+        supplier=row.supplier,
+        due_on=date.fromisoformat(row.due_on),
+        provisional=bool(row.provisional),
+        reason=row.reason,
+        destroyed_record=row.destroyed_record,
+        destroyed_on=date.fromisoformat(row.destroyed_on) if row.destroyed_on else None,
+    )
+
+
+_WAS_IN_FORCE = frozenset({EntryState.RELEASED, EntryState.SUPERSEDED, EntryState.WITHDRAWN})
+
+
+class Readings:
+    """Reads by id. A subclass says where rows come from."""
+
+    def _rows(self, statement: Executable, parameters: Mapping[str, Any]) -> Rows:
+        raise NotImplementedError
+
+    def _one(self, kind: type[S], statement: Executable, **parameters: Any) -> S | None:
+        rows = self._rows(statement, parameters)
+        return decode(kind, rows[0][0]) if rows else None
+
+    def department(self, id: str) -> Department | None:
+        """The department of that id."""
+        return self._one(Department, _DEPARTMENT, id=id)
+
+    def system(self, id: str) -> System | None:
+        """The system of that id, active or revoked."""
+        return self._one(System, _SYSTEM, id=id)
+
+    def purposes(self) -> tuple[Purpose, ...]:
+        """Every purpose, by id."""
+        return decode_all(Purpose, self._rows(_PURPOSES, {}))
+
+    def officer(self, id: str) -> Officer | None:
+        """The officer of that id, active or dismissed."""
+        return self._one(Officer, _OFFICER, id=id)
+
+    def officer_secret(self, id: str) -> str | None:
+        """The argon2 hash of a local account's password, or None where the officer has none."""
+        rows = self._rows(_OFFICER_SECRET, {"id": id})
+        return rows[0][0] if rows else None
+
+    def dataset(self, id: str) -> Dataset | None:
+        """The released version of the entry: the only one that is enforced (Decree 809 Art. 16, 17)."""
+        return self._one(Dataset, _RELEASED, id=id)
+
+    def dataset_versions(self, id: str) -> tuple[Dataset, ...]:
+        """Every version of the entry, oldest first."""
+        return decode_all(Dataset, self._rows(_DATASET_VERSIONS, {"id": id}))
+
+    def entry_owner(self, id: str) -> str | None:
+        """The supply department that answers for the entry, or None where there is no such entry.
+
+        That of the released version; of a withdrawn entry, that of the version that was in force last. A submission
+        that nobody has examined makes nobody the owner, but of an entry that was never in force: there it is the
+        first who submitted it.
+        """
+        versions = self.dataset_versions(id)
+        in_force = [entry for entry in versions if entry.state in _WAS_IN_FORCE]
+        released = [entry for entry in in_force if entry.state is EntryState.RELEASED]
+        submitted = [entry for entry in versions if entry.state is EntryState.SUBMITTED]
+        for found in (released[-1:], in_force[-1:], submitted[:1], versions[-1:]):
+            if found:
+                return found[0].supplier
+        return None
+
+    def interface(self, supplier: str, id: str) -> Interface | None:
+        """The active interface of that supplier and id."""
+        found = self.any_interface(supplier, id)
+        return found if found is not None and found.active else None
+
+    def any_interface(self, supplier: str, id: str) -> Interface | None:
+        """The interface of that supplier and id, active or withdrawn."""
+        return self._one(Interface, _INTERFACE, supplier=supplier, id=id)
+
+    def interfaces_of(self, dataset: str) -> tuple[Interface, ...]:
+        """The dataset's active interfaces."""
+        return decode_all(Interface, self._rows(_INTERFACES_OF, {"dataset": dataset}))
+
+    def grant(self, id: str, version: int | None = None) -> Grant | None:
+        """The newest version of the grant, or the version asked for."""
+        newest = self._one(Grant, _GRANT, id=id)
+        if version is None or newest is None or newest.version == version:
+            return newest
+        return next((grant for grant in self.grant_history(id) if grant.version == version), None)
+
+    def grant_history(self, id: str) -> tuple[Grant, ...]:
+        """The superseded versions of the grant, oldest first."""
+        return decode_all(Grant, self._rows(_GRANT_VERSIONS, {"id": id}))
+
+    def order(self, id: str) -> Order | None:
+        """The order of that id, in force or lifted."""
+        return self._one(Order, _ORDER, id=id)
+
+    def legacy_key(self, contract: str, id: str) -> LegacyKey | None:
+        """The key that a caller names by `id` under `contract`, active or withdrawn."""
+        rows = self._rows(_LEGACY_KEY, {"contract": contract, "id": id})
+        return legacy_key_of(rows[0]) if rows else None
+
+    def legacy_keys(self, system: str) -> tuple[LegacyKey, ...]:
+        """A system's keys."""
+        return tuple(map(legacy_key_of, self._rows(_LEGACY_KEYS_OF, {"system": system})))
+
+    def disposal(self, grant: str) -> Disposal | None:
+        """The disposal duty of a closed grant."""
+        rows = self._rows(_DISPOSAL, {"id": grant})
+        return disposal_of(rows[0]) if rows else None
+
+    def answer_of(self, key: str, officer: str) -> Answer | None:
+        """What the officer's act under that `Idempotency-Key` answered."""
+        rows = self._rows(_ANSWER, {"key": key, "officer": officer})
+        return Answer(rows[0][0], rows[0][1], bytes(rows[0][2])) if rows else None
+
+    def sequence(self) -> int:
+        """The change feed's position: 0 before the first change."""
+        return int(self._rows(_SEQUENCE, {})[0][0])
+
+    def slice_state(self, department: str, dataset: str) -> SliceState:
+        """Everything the policies need for one department and one dataset, as of one moment."""
+        found: dict[str, list[tuple[int, str]]] = {}
+        for what, place, body in self._rows(SLICE, {"department": department, "dataset": dataset}):
+            found.setdefault(what, []).append((place, body))
+
+        def all_of(kind: type[S], what: str) -> tuple[S, ...]:
+            decoder = _DECODERS[kind]
+            return tuple(decoder.decode(body) for _, body in sorted(found.get(what, ())))
+
+        lineage = all_of(Department, "department")
+        return SliceState(
+            sequence=found["sequence"][0][0],
+            department=lineage[0] if lineage else None,
+            ancestors=lineage[1:],
+            supplier=next(iter(all_of(Department, "supplier")), None),
+            dataset=next(iter(all_of(Dataset, "dataset")), None),
+            interfaces=all_of(Interface, "interface"),
+            grants=all_of(Grant, "grant"),
+            orders=all_of(Order, "order"),
+        )

@@ -1,0 +1,279 @@
+"""The tables of the newest schema: keys and what is searched by as columns, the whole domain value as JSON in `body`.
+
+Flags are integers 0 and 1, times are Unix seconds, so that one text of SQL serves SQLite and PostgreSQL.
+The migrations under `migrations/` build exactly these tables; a test compares the two.
+
+| table | one row is |
+|---|---|
+| departments, systems, purposes, interfaces, officers, orders | the newest value |
+| datasets | a version of a directory entry; at most one version of an entry is released |
+| grants | the newest version of a grant |
+| grant_versions | a superseded version of a grant |
+| legacy_keys | a key of an older platform's contract, its secret encrypted by the key ring |
+| feed, changes | the feed's position (one row), and each committed change under its sequence |
+| one_time, quota_used, answers, nodes, drawn | what processes share besides: see `coordination` |
+| disposals, applications | duties with a due date |
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    text,
+)
+
+HEAD = "0001"
+"""The newest migration: a database at another revision is migrated, or refused if it is newer."""
+
+metadata = MetaData()
+
+departments = Table(
+    "departments",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("parent", String(64)),
+    Column("region", String(6), nullable=False),
+    Column("body", Text, nullable=False),
+    Index("departments_region", "region", "id"),
+)
+
+systems = Table(
+    "systems",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("department", String(64), nullable=False),
+    Column("active", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("systems_department", "department", "id"),
+)
+
+purposes = Table(
+    "purposes",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("id", String(128), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("supplier", String(64), nullable=False),
+    Column("sharing_attribute", String(16), nullable=False),
+    Column("code", String(128), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    PrimaryKeyConstraint("id", "version"),
+    Index(
+        "datasets_released",
+        "id",
+        unique=True,
+        sqlite_where=text("state = 'released'"),
+        postgresql_where=text("state = 'released'"),
+    ),
+    Index("datasets_state", "state", "id", "version", "name", "code"),
+    Index("datasets_supplier", "supplier", "state", "id", "version"),
+)
+
+interfaces = Table(
+    "interfaces",
+    metadata,
+    Column("supplier", String(64), nullable=False),
+    Column("id", String(64), nullable=False),
+    Column("dataset", String(128), nullable=False),
+    Column("active", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    PrimaryKeyConstraint("supplier", "id"),
+    Index("interfaces_dataset", "dataset", "active"),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("id", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("department", String(64), nullable=False),
+    Column("dataset", String(128), nullable=False),
+    Column("supplier", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("disputed", Integer, nullable=False),
+    Column("valid_from", BigInteger, nullable=False),
+    Column("valid_until", BigInteger, nullable=False),
+    Column("expires_day", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("grants_id", "id", unique=True),
+    Index("grants_slice", "dataset", "department", "number"),
+    Index("grants_department", "department", "state", "number", "valid_until", "supplier"),
+    Index("grants_supplier", "supplier", "state", "number", "valid_until"),
+    Index(
+        "grants_state",
+        "state",
+        "number",
+        sqlite_where=text("state <> 'issued'"),
+        postgresql_where=text("state <> 'issued'"),
+    ),
+    Index("grants_expiry", "state", "expires_day", "number", "valid_until", "valid_from"),
+    Index(
+        "grants_disputed",
+        "disputed",
+        "number",
+        sqlite_where=text("disputed = 1"),
+        postgresql_where=text("disputed = 1"),
+    ),
+)
+"""`number` rises in the order of issue, and all indexes but the first two end in it: a new grant goes to the end of a
+department's, a supplier's and a day's run, so a bulk import touches few pages. Most grants are issued, so those in
+other states alone have an index of their own. `expires_day` is `valid_until` in days
+since 1970, UTC. The trailing columns let a page be chosen from the index alone."""
+
+grant_versions = Table(
+    "grant_versions",
+    metadata,
+    Column("id", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    PrimaryKeyConstraint("id", "version"),
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("reach", String(16), nullable=False),
+    Column("target", String(128), nullable=False),
+    Column("supplier", String(64)),
+    Column("in_force", Integer, nullable=False),
+    Column("rectify_by", String(10)),
+    Column("body", Text, nullable=False),
+    Index("orders_target", "reach", "target", "in_force"),
+    Index("orders_in_force", "in_force", "id"),
+)
+
+officers = Table(
+    "officers",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("department", String(64), nullable=False),
+    Column("secret_hash", Text),
+    Column("body", Text, nullable=False),
+    Index("officers_department", "department", "id"),
+)
+
+legacy_keys = Table(
+    "legacy_keys",
+    metadata,
+    Column("contract", String(32), nullable=False),
+    Column("id", String(128), nullable=False),
+    Column("system", String(64), nullable=False),
+    Column("purpose", String(64), nullable=False),
+    Column("secret", LargeBinary, nullable=False),
+    Column("active", Integer, nullable=False),
+    PrimaryKeyConstraint("contract", "id"),
+    Index("legacy_keys_system", "system"),
+)
+
+feed = Table(
+    "feed",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("sequence", BigInteger, nullable=False),
+)
+
+changes = Table(
+    "changes",
+    metadata,
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("body", Text, nullable=False),
+)
+
+one_time = Table(
+    "one_time",
+    metadata,
+    Column("namespace", String(32), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    PrimaryKeyConstraint("namespace", "digest"),
+    Index("one_time_expires", "expires"),
+)
+
+quota_used = Table(
+    "quota_used",
+    metadata,
+    Column("grant_id", String(64), nullable=False),
+    Column("day", String(10), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("used", BigInteger, nullable=False),
+    PrimaryKeyConstraint("grant_id", "day", "kind"),
+    Index("quota_used_day", "day"),
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("key", String(255), nullable=False),
+    Column("officer", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    PrimaryKeyConstraint("officer", "key"),
+    Index("answers_expires", "expires"),
+)
+
+nodes = Table(
+    "nodes",
+    metadata,
+    Column("id", String(128), primary_key=True),
+    Column("beat_ms", BigInteger, nullable=False),
+    Column("acknowledged", BigInteger, nullable=False),
+)
+
+drawn = Table(
+    "drawn",
+    metadata,
+    Column("department", String(64), nullable=False),
+    Column("day", String(10), nullable=False),
+    Column("dataset", String(128), nullable=False),
+    Column("purpose", String(64), nullable=False),
+    PrimaryKeyConstraint("department", "day", "dataset", "purpose"),
+)
+
+disposals = Table(
+    "disposals",
+    metadata,
+    Column("grant_id", String(64), primary_key=True),
+    Column("department", String(64), nullable=False),
+    Column("supplier", String(64), nullable=False),
+    Column("due_on", String(10), nullable=False),
+    Column("provisional", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("destroyed_record", String(128)),
+    Column("destroyed_on", String(10)),
+    Index("disposals_due", "due_on", "grant_id"),
+)
+
+applications = Table(
+    "applications",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("department", String(64), nullable=False),
+    Column("dataset", String(128), nullable=False),
+    Column("supplier", String(64), nullable=False),
+    Column("state", String(24), nullable=False),
+    Column("due_on", String(10)),
+    Column("body", Text, nullable=False),
+    Index("applications_state", "state", "due_on", "id"),
+    Index("applications_supplier", "supplier", "state", "id"),
+    Index("applications_department", "department", "state", "id"),
+)

@@ -1,0 +1,139 @@
+"""Whether an entry is one: every lack by Decree 809 Art. 3, 13 and 15 named at once, never only the first."""
+
+import re
+from collections.abc import Mapping
+
+from gateway.domain.directory import Dataset, Department, Interface, Purpose, SharingAttribute
+
+Fault = dict[str, object]
+"""`field`, `fault`, and where it comes from a file `row`."""
+
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_DATASET_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}")
+_ITEM = re.compile(r"[^\s,\"\\/~\x00-\x1f]{1,64}")
+_REGION = re.compile(r"[0-9]{6}")
+_SECRETS: Mapping[str, str] = {
+    "state-secret": "state secret",
+    "work-secret": "work secret",
+    "国家秘密": "state secret",
+    "工作秘密": "work secret",
+}
+
+MAX_GRADE = 4
+MIN_RETENTION_YEARS = 3
+
+
+def _fault(field: str, fault: str) -> Fault:
+    return {"field": field, "fault": fault}
+
+
+def validate_dataset(dataset: Dataset) -> list[Fault]:
+    """Every fault of an entry taken by itself; an empty list where there is none.
+
+    Source: Decree 809 Art. 3 (no secrets), Art. 13 (required fields), Art. 15 (required by attribute), Art. 29.
+    """
+    faults = [
+        _fault(field, f"missing: {what} (Decree 809 Art. 13)")
+        for field, what in (
+            ("name", "name of the data directory"),
+            ("code", "information resource code"),
+            ("supplier", "supply department"),
+            ("format", "data format"),
+            ("classification", "classification"),
+        )
+        if not getattr(dataset, field).strip()
+    ]
+    if not _DATASET_ID.fullmatch(dataset.id):
+        faults.append(_fault("id", f"`{dataset.id}` is not an id: letters, digits, `.`, `_` and `-`, at most 127"))
+    if dataset.classification.strip().lower() in _SECRETS:
+        secret = _SECRETS[dataset.classification.strip().lower()]
+        faults.append(_fault("classification", f"a {secret} is no government data (Decree 809 Art. 3)"))
+    if not 1 <= dataset.grade <= MAX_GRADE:
+        faults.append(_fault("grade", f"grading is 1 to {MAX_GRADE}, not {dataset.grade} (Decree 809 Art. 13)"))
+    if dataset.retention_years < MIN_RETENTION_YEARS:
+        fault = f"records of use are kept for at least three years, not {dataset.retention_years} (Decree 809 Art. 29)"
+        faults.append(_fault("retention_years", fault))
+    return [*faults, *_item_faults(dataset), *_attribute_faults(dataset)]
+
+
+def _item_faults(dataset: Dataset) -> list[Fault]:
+    if not dataset.items:
+        return [_fault("items", "missing: at least one data item (Decree 809 Art. 13)")]
+    faults: list[Fault] = []
+    seen: set[str] = set()
+    for item in dataset.items:
+        if not _ITEM.fullmatch(item.name):
+            faults.append(_fault("items", f"`{item.name}` is not an item's name: no blanks, commas, quotes or slashes"))
+        if item.name in seen:
+            faults.append(_fault("items", f"item `{item.name}` stands twice"))
+        seen.add(item.name)
+    return faults
+
+
+def _attribute_faults(dataset: Dataset) -> list[Fault]:
+    faults: list[Fault] = []
+    if dataset.sharing_attribute is SharingAttribute.NON_SHAREABLE:
+        faults += [
+            _fault(field, f"missing: {what} of a non-shareable entry (Decree 809 Art. 15)")
+            for field, what in (("non_shareable_reason", "the reason"), ("legal_basis", "the legal basis"))
+            if not getattr(dataset, field).strip()
+        ]
+        return faults
+    if not dataset.sharing_modes:
+        faults.append(_fault("sharing_modes", "missing: at least one sharing mode (Decree 809 Art. 13, 22)"))
+    if dataset.sharing_attribute is SharingAttribute.CONDITIONAL:
+        faults += [
+            _fault(field, f"missing: {what} of a conditional entry (Decree 809 Art. 15)")
+            for field, what in (
+                ("scope", "the scope of sharing"),
+                ("purposes", "the purposes of use"),
+                ("conditions", "the conditions for use"),
+            )
+            if not getattr(dataset, field)
+        ]
+    return faults
+
+
+def validate_department(department: Department) -> list[Fault]:
+    """Every fault of a department taken by itself."""
+    faults = [] if _SLUG.fullmatch(department.id) else [_not_a_slug(department.id)]
+    if not department.name.strip():
+        faults.append(_fault("name", "missing: the department's name"))
+    if not _REGION.fullmatch(department.region):
+        faults.append(_fault("region", f"`{department.region}` is not a division code of six digits (GB/T 2260)"))
+    return faults
+
+
+def validate_purpose(purpose: Purpose) -> list[Fault]:
+    """Every fault of a purpose."""
+    faults = [] if _SLUG.fullmatch(purpose.id) else [_not_a_slug(purpose.id)]
+    if not purpose.name.strip():
+        faults.append(_fault("name", "missing: the purpose's name"))
+    return faults
+
+
+def validate_interface(interface: Interface, dataset: Dataset | None) -> list[Fault]:
+    """Every fault of an interface, against the entry of the dataset it serves where that is known."""
+    faults = [] if _SLUG.fullmatch(interface.id) else [_not_a_slug(interface.id)]
+    if interface.upstream.startswith("http://") and not interface.plain_http:
+        faults.append(_fault("upstream", "`http:` needs `plain_http` to be set"))
+    elif not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", interface.upstream):
+        faults.append(_fault("upstream", "not an `https:` URL without query"))
+    if not interface.methods or not interface.modes:
+        faults.append(_fault("methods" if not interface.methods else "modes", "missing: at least one"))
+    if interface.rows and not interface.rows.startswith("/"):
+        faults.append(_fault("rows", "not a JSON Pointer (RFC 6901): it is empty or begins with `/`"))
+    if dataset is not None:
+        unknown = sorted(set(interface.places) - dataset.item_names)
+        faults += [_fault("places", f"`{name}` is not an item of dataset `{dataset.id}`") for name in unknown]
+        if dataset.supplier != interface.supplier:
+            faults.append(_fault("supplier", f"dataset `{dataset.id}` is supplied by `{dataset.supplier}`"))
+        if dataset.sharing_attribute is SharingAttribute.NON_SHAREABLE:
+            return faults
+        extra = sorted(mode.value for mode in set(interface.modes) - set(dataset.sharing_modes))
+        faults += [_fault("modes", f"`{mode}` is not a sharing mode of dataset `{dataset.id}`") for mode in extra]
+    return faults
+
+
+def _not_a_slug(value: str) -> Fault:
+    return _fault("id", f"`{value}` is not a slug: small letters, digits and `-`, at most 63")

@@ -1,0 +1,172 @@
+"""An interface proposed from a supplier's OpenAPI document: where the rows are, and where each item stands."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.domain.directory import AnswerFormat, DataItem, SharingMode
+from gateway.domain.errors import GatewayError
+from gateway.store.openapi import DerivedInterface, derive_interface
+from gateway.store.validation import validate_interface
+from tests.support.state import dataset
+
+ENTRY = dataset(
+    items=(
+        DataItem("name", "姓名"),
+        DataItem("id_number", "身份证号"),
+        DataItem("address", "住址"),
+        DataItem("photo", "照片"),
+    )
+)
+PERSON = {
+    "type": "object",
+    "properties": {
+        "xm": {"type": "string", "description": "姓名"},
+        "ID_NUMBER": {"type": "string"},
+        "home": {"allOf": [{"$ref": "#/components/schemas/Address"}]},
+        "a/b~c": {"type": "string"},
+    },
+}
+ADDRESS = {"type": "object", "properties": {"full": {"type": "string", "title": "住址"}}}
+
+
+def document(schema: Any, kind: str = "application/json; charset=utf-8", **operation: Any) -> dict[str, Any]:
+    answer = {"description": "ok", "content": {kind: {"schema": schema}}}
+    return {
+        "openapi": "3.1.0",
+        "servers": [{"url": "https://household.example/api/"}],
+        "paths": {
+            "/persons/{id}/x": {
+                "parameters": [{"name": "id", "in": "path"}],
+                "get": {
+                    "summary": "查询人口",
+                    "parameters": [{"$ref": "#/components/parameters/Region"}],
+                    "responses": {"200": answer},
+                    **operation,
+                },
+                "post": {"responses": {}},
+            }
+        },
+        "components": {
+            "schemas": {"Person": PERSON, "Address": ADDRESS, "Loop": {"$ref": "#/components/schemas/Loop"}},
+            "parameters": {"Region": {"name": "region", "in": "query"}},
+        },
+    }
+
+
+def derive(schema: Any, **arguments: Any) -> DerivedInterface:
+    return derive_interface(document(schema, **arguments), "/persons/{id}/x", dataset=ENTRY, id="persons")
+
+
+ROWS = {"type": "array", "items": {"$ref": "#/components/schemas/Person"}}
+ENVELOPE = {"type": "object", "properties": {"code": {"type": "integer"}, "message": {"type": "string"}, "data": ROWS}}
+
+
+def test_usual_envelope_gives_rows_places_and_envelope() -> None:
+    """Items are found by name, title or description, at any depth of a row; the rest is named as unclaimed."""
+    found = derive(ENVELOPE)
+    assert found.interface.rows == "/data"
+    assert found.interface.places == {"name": "/xm", "id_number": "/ID_NUMBER", "address": "/home/full"}
+    assert found.interface.envelope == ("code", "message")
+    assert found.interface.upstream == "https://household.example/api/persons"
+    assert found.interface.methods == ("GET", "POST")
+    assert found.interface.modes == (SharingMode.QUERY, SharingMode.VERIFY)
+    assert found.interface.title == "查询人口"
+    assert found.unplaced == ("photo",)
+    assert found.unclaimed == ("/a~1b~0c",)
+    assert found.query_parameters == ("region",)
+    assert any("template" in note for note in found.notes)
+    assert validate_interface(found.interface, ENTRY) == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "rows"),
+    [
+        (ROWS, ""),
+        ({"properties": {"result": {"properties": {"list": ROWS, "total": {}}}}}, "/result/list"),
+        ({"properties": {"tags": {"items": {"type": "string"}}, "datas": ROWS}}, "/datas"),
+        ({"properties": {"code": {}, "data": {"$ref": "#/components/schemas/Person"}}}, "/data"),
+        ({"$ref": "#/components/schemas/Person"}, ""),
+    ],
+    ids=["root array", "nested", "array of strings beside", "single row", "root object"],
+)
+def test_rows_are_found_where_they_are(schema: Any, rows: str) -> None:
+    """Rows stand at the root, in the envelope or deeper, as a list or as a single object."""
+    found = derive(schema)
+    assert found.interface.rows == rows
+    assert found.interface.places["name"] == "/xm"
+
+
+@pytest.mark.parametrize(
+    ("kind", "format_", "places"),
+    [
+        ("application/x-ndjson", AnswerFormat.NDJSON, {"name": "/xm"}),
+        ("text/csv", AnswerFormat.CSV, {"name": "xm"}),
+        ("application/pdf", AnswerFormat.OPAQUE, {}),
+    ],
+)
+def test_other_formats(kind: str, format_: AnswerFormat, places: dict[str, str]) -> None:
+    """Lines of JSON are rows, CSV has columns, and what is neither cannot be filtered."""
+    found = derive({"properties": {"xm": {"title": "姓名"}}}, kind=kind).interface
+    assert (found.format, found.places) == (format_, places)
+
+
+@pytest.mark.parametrize(
+    ("openapi", "said"),
+    [
+        ({}, "no `paths`"),
+        ({"paths": {}}, "no path"),
+        ({"paths": {"/persons/{id}/x": {}}}, "no operation"),
+        ({**document(ROWS), "servers": []}, "no server"),
+        ({**document(ROWS), "servers": [{"url": "/relative"}]}, "no server"),
+        (document({"$ref": "https://elsewhere.example/x.json"}), "out of the document"),
+        (document({"$ref": "#/components/schemas/None"}), "leads nowhere"),
+        (document({"$ref": "#/components/schemas/Loop"}), "in a circle"),
+    ],
+)
+def test_what_cannot_be_derived_is_refused_in_words(openapi: dict[str, Any], said: str) -> None:
+    """A document that lacks something, or leads out of itself, is refused; nothing is fetched."""
+    with pytest.raises(GatewayError, match=said) as refused:
+        derive_interface(openapi, "/persons/{id}/x", dataset=ENTRY, id="persons")
+    assert refused.value.members["faults"]
+
+
+def test_schema_that_holds_itself_ends() -> None:
+    """A tree-shaped answer, whose schema leads back to itself, is followed to a bound."""
+    openapi = document({"$ref": "#/components/schemas/Node"})
+    openapi["components"]["schemas"]["Node"] = {
+        "properties": {"xm": {"title": "姓名"}, "child": {"$ref": "#/components/schemas/Node"}}
+    }
+    found = derive_interface(openapi, "/persons/{id}/x", dataset=ENTRY, id="persons", upstream="http://other.example/")
+    assert found.interface.places["name"].endswith("/xm")
+    assert found.interface.plain_http
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["properties", "items", "allOf", "$ref", "content", "schema", "application/json", "200", "data"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=20,
+)
+
+
+@given(schema=JSON, responses=JSON, parameters=JSON)
+def test_any_document_is_derived_or_refused(schema: Any, responses: Any, parameters: Any) -> None:
+    """A document that is no OpenAPI ends in a refusal or a proposal, never a traceback."""
+    for openapi in (document(schema), document(ROWS, responses=responses), document(ROWS, parameters=parameters)):
+        try:
+            found = derive_interface(openapi, "/persons/{id}/x", dataset=ENTRY, id="persons")
+        except GatewayError as error:
+            assert error.code == "invalid-input"  # noqa: PT017 - a refusal is one of two right answers
+        else:
+            assert set(found.interface.places) <= ENTRY.item_names
