@@ -1,0 +1,434 @@
+"""A caller's connection: bytes in, one request at a time out of them, answers back in order.
+
+Requests that a caller pipelines wait as bytes until the exchange before them has ended (RFC 9112 §9.3.2). What the
+connection does is in `Phase`; what the exchange does is its own table.
+"""
+
+import asyncio
+import fcntl
+import socket
+import struct
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from typing import TYPE_CHECKING, cast
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.uses import Use
+from gateway.proxy import states
+from gateway.proxy.exchange import Exchange
+from gateway.proxy.framing import BodyReader, body_reader
+from gateway.proxy.heads import parse_request_line
+from gateway.proxy.ports import Peer
+from gateway.proxy.refusals import refusal, status_line
+
+if TYPE_CHECKING:
+    from gateway.proxy.plane import DataPlane
+
+_NEVER = float("inf")
+_DROP_UNSENT = struct.pack("ii", 1, 0)
+_SEND_UNSENT = struct.pack("ii", 0, 0)
+_SIOCOUTQNSD = 0x894B
+"""Linux: bytes that the kernel holds for a TCP peer and has not sent yet."""
+MAX_LEAVING = 4
+"""Uses remembered whose answers may still lie in the kernel; only a caller that pipelines has more than one."""
+_TCP_NOTSENT_LOWAT = 25
+
+
+class Phase(IntEnum):
+    """What a caller's connection does."""
+
+    IDLE = 0
+    HEAD = 1
+    EXCHANGE = 2
+    LINGER = 3
+    CLOSED = 4
+
+
+_IDLE, _HEAD, _EXCHANGE, _LINGER, _CLOSED = Phase
+
+
+class CallerConnection(asyncio.Protocol):
+    """One caller's connection."""
+
+    __slots__ = (
+        "_advancing",
+        "_body",
+        "_buffer",
+        "_closes",
+        "_is_chunking",
+        "_lingered",
+        "_paused_for",
+        "_phase",
+        "_plane",
+        "_reads_end",
+        "due",
+        "exchange",
+        "is_leaving_unknown",
+        "is_writing_paused",
+        "leaving",
+        "peer",
+        "slot",
+        "transport",
+    )
+
+    def __init__(self, plane: "DataPlane") -> None:
+        self._plane = plane
+        self._buffer = b""
+        self._body: BodyReader | None = None
+        self._phase = _IDLE
+        self._closes = False
+        self._is_chunking = False
+        self._lingered = 0
+        self._paused_for = 0
+        self._advancing = False
+        self._reads_end = False
+        self.is_writing_paused = False
+        self.exchange: Exchange | None = None
+        self.leaving: list[Use] = []
+        self.is_leaving_unknown = False
+        self.peer = Peer("")
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self.due = _NEVER
+        self.slot = -1
+
+    # What the transport tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        plane = self._plane
+        self.transport.set_write_buffer_limits(high=plane.limits.write_high_bytes, low=0)
+        # INVARIANT: BARRIER: the kernel of a worker that is killed drops what it holds for its callers. Only what is
+        # closed in good order (`_close`) is sent to its end.
+        self._set_linger(_DROP_UNSENT)
+        address = transport.get_extra_info("peername")
+        tls = transport.get_extra_info("ssl_object")
+        certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+        self.peer = Peer(address[0] if address else "", tls is not None, certificate)
+        if not plane.connected(self):
+            self._phase = _CLOSED
+            self.transport.abort()
+            return
+        plane.wheel.arm(self, plane.loop.time() + plane.limits.idle_timeout_seconds)
+
+    def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's name
+        self._phase = _CLOSED
+        self.due = _NEVER
+        self._plane.wheel.disarm(self)
+        self._plane.disconnected(self)
+        if self.exchange is not None:
+            exchange, self.exchange = self.exchange, None
+            exchange.caller_gone()
+
+    def eof_received(self) -> bool:
+        """A half close: the caller sends no more, but may still wait for its answer (RFC 9112 §9.6)."""
+        self._reads_end = True
+        if self._phase is _EXCHANGE and self.exchange is not None and self.exchange.body.is_whole:
+            return not self.peer.is_tls
+        return False
+
+    def pause_writing(self) -> None:
+        self.is_writing_paused = True
+
+    def resume_writing(self) -> None:
+        self.is_writing_paused = False
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.resume_answer()
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase is _LINGER:
+            self._lingered += len(data)
+            if self._lingered > self._plane.limits.linger_bytes:
+                self.transport.abort()
+            return
+        self._buffer = self._buffer + data if self._buffer else data
+        try:
+            self._advance()
+        except Exception:  # noqa: BLE001 - a mistake ends this exchange and no other
+            if self.exchange is not None:
+                self.exchange.broken()
+            else:
+                self._plane.failed()
+                self.transport.abort()
+
+    # From bytes to requests.
+
+    def _advance(self) -> None:
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            while self._buffer and self._phase < _LINGER:
+                if self._phase is _EXCHANGE:
+                    if not self._read_body():
+                        break
+                elif not self._read_head():
+                    break
+        finally:
+            self._advancing = False
+
+    def _read_head(self) -> bool:
+        """Start an exchange if a head has arrived; True where there is more to do."""
+        buffer, limits = self._buffer, self._plane.limits
+        while buffer[:2] == b"\r\n":
+            # Empty lines before a request line are tolerated (RFC 9112 §2.2), within the header time-out.
+            buffer = self._buffer = buffer[2:]
+        line_end = buffer.find(b"\r\n")
+        if line_end > limits.request_line_bytes or (line_end < 0 and len(buffer) > limits.request_line_bytes):
+            self._refuse_head(GatewayError("target-too-long"))
+            return False
+        end = buffer.find(b"\r\n\r\n", line_end) + 4 if line_end >= 0 else 3
+        if end < 4:
+            if self._phase is _IDLE:
+                self._phase = _HEAD
+                self.set_deadline(limits.header_timeout_seconds)
+            if self._is_hopeless(buffer, line_end):
+                return False
+            return False
+        self._phase = _EXCHANGE
+        self._buffer = buffer[end:]
+        try:
+            method, raw_target = parse_request_line(buffer[:line_end])
+            block = self._plane.blocks.read(buffer[line_end + 2 : end])
+            target = self._plane.targets.read(raw_target, block.host)
+        except GatewayError as error:
+            self._refuse_head(error)
+            return False
+        self._closes = block.is_last
+        exchange = self.exchange = Exchange(self._plane, self, method, target, block)
+        if block.content_length != 0:
+            self._body = body_reader(block.content_length)
+            if self._buffer:
+                self._read_body()
+        if exchange.state is states.IDENTIFYING:
+            exchange.begin()
+        return True
+
+    def _is_hopeless(self, buffer: bytes, line_end: int) -> bool:
+        """Refuse a head that no further byte can save."""
+        limits = self._plane.limits
+        if len(buffer) > limits.head_bytes + (max(line_end, 0)):
+            self._refuse_head(GatewayError("headers-too-large"))
+            return True
+        # INVARIANT: ONE-MEANING.
+        # A bare LF ends a line for lenient parsers; it is refused as soon as it is seen.
+        if buffer.count(b"\n") != buffer.count(b"\r\n"):
+            self._refuse_head(GatewayError("malformed-request", "a line ends with a bare LF"))
+            return True
+        return False
+
+    def _read_body(self) -> bool:
+        """Bring what has arrived of the body to the exchange; True where there is more to do."""
+        exchange, reader = self.exchange, self._body
+        if reader is None or exchange is None:
+            if len(self._buffer) > self._plane.limits.read_high_bytes:
+                self._pause(1)
+            return False
+        if exchange.body.held_bytes() >= self._plane.limits.read_high_bytes:
+            self._pause(1)
+            return False
+        data, self._buffer = self._buffer, b""
+        try:
+            body, rest = reader.feed(data)
+        except GatewayError as error:
+            exchange.refuse(error)
+            return False
+        self._buffer = rest
+        if body:
+            exchange.request_piece(body)
+        if reader.is_complete:
+            self._body = None
+            exchange.request_ended()
+            return bool(self._buffer)
+        return bool(body) and bool(rest)
+
+    def _refuse_head(self, error: GatewayError) -> None:
+        """Answer a request that is none, and close: what follows it has no meaning."""
+        self._phase = _EXCHANGE
+        self._plane.counters.nowhere.ended("refused", error.code, 0)
+        self._plane.counters.refused(error.code)
+        status, fields, content = refusal(error, chinese=False)
+        self._closes = True
+        self._buffer = b""
+        self._write(status_line(status) + fields + b"Content-Length: %d\r\n" % len(content), content)
+        self._finish()
+
+    # What the exchange does.
+
+    def pause_body(self) -> None:
+        """Read no more of the request's body for now."""
+        self._pause(2)
+
+    def resume_body(self) -> None:
+        """Read on."""
+        self._resume(3)
+        if self._buffer:
+            self._advance()
+
+    def send_continue(self) -> None:
+        """Ask for the body (RFC 9110 §10.1.1)."""
+        self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def send_answer(self, head: bytes, content: bytes) -> None:
+        """Send an answer whole; `head` has its framing."""
+        self._write(head, content)
+        if self.is_writing_paused:
+            self.set_deadline(self._plane.limits.write_progress_seconds)
+        else:
+            self.answer_flushed()
+
+    def begin_answer(self, head: bytes) -> None:
+        """Send the head of an answer whose content comes in pieces; `head` has its framing."""
+        self._write(head, b"")
+
+    def send_piece(self, data: bytes, *, is_chunk: bool) -> None:
+        """Send more of the content."""
+        if is_chunk:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        self.transport.write(data)
+        if self.is_writing_paused:
+            self.set_deadline(self._plane.limits.write_progress_seconds)
+
+    def end_answer(self, data: bytes) -> None:
+        """Send what ends the content."""
+        self.transport.write(data)
+        if self.is_writing_paused:
+            self.set_deadline(self._plane.limits.write_progress_seconds)
+        else:
+            self.answer_flushed()
+
+    def _write(self, head: bytes, content: bytes) -> None:
+        exchange = self.exchange
+        if self._plane.is_draining or self._reads_end or (exchange is not None and not exchange.body.is_whole):
+            self._closes = True
+        date = self._plane.date
+        closing = b"Connection: close\r\n\r\n" if self._closes else b"\r\n"
+        if len(content) < 65536:
+            self.transport.write(b"%b%b%b%b" % (head, date, closing, content))
+        else:
+            self.transport.writelines((head, date, closing, content))
+
+    def answer_flushed(self) -> None:
+        """The caller has taken the answer: the exchange is over."""
+        exchange = self.exchange
+        if exchange is not None:
+            # INVARIANT: BARRIER.
+            # What is still on its way to the kernel can be cut.
+            if exchange.use is not None:
+                if len(self.leaving) == MAX_LEAVING:
+                    del self.leaving[0]
+                    self.is_leaving_unknown = True
+                self.leaving.append(exchange.use)
+            exchange.flushed()
+        self._finish()
+
+    def _finish(self) -> None:
+        """The answer is written: go on with the next request, or close."""
+        exchange, self.exchange = self.exchange, None
+        is_whole = exchange.body.is_whole if exchange is not None else False
+        self._body = None
+        if self._phase >= _LINGER:
+            return
+        if self._closes:
+            if is_whole or self._reads_end:
+                self._close()
+            else:
+                self._linger()
+            return
+        self._phase = _IDLE
+        self.due = self._plane.now_seconds + self._plane.limits.idle_timeout_seconds
+        self._resume(3)
+        if self._buffer and not self._advancing:
+            self._advance()
+
+    def _linger(self) -> None:
+        """Let the caller read its refusal before the rest of its request resets the connection (RFC 9112 §9.6)."""
+        self._phase = _LINGER
+        self._buffer = b""
+        self._set_linger(_SEND_UNSENT)
+        self._resume(3)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.set_deadline(self._plane.limits.linger_seconds)
+
+    def reset(self) -> None:
+        """Cut the connection: what has not been sent is dropped, the caller sees a reset."""
+        self._phase = _CLOSED
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.caller_gone()
+        self.leaving.clear()
+        self._set_linger(_DROP_UNSENT)
+        self.transport.abort()
+
+    def is_leaving_under(self, matches: Callable[[Use], bool]) -> bool:
+        """Whether bytes of a finished answer under a use that `matches` may still wait here or in the kernel.
+
+        What waits cannot be told apart by answer: where more were pipelined than are remembered, any may be meant.
+        """
+        if not self.leaving or not (self.transport.get_write_buffer_size() or self._unsent_bytes()):
+            return False
+        return self.is_leaving_unknown or any(map(matches, self.leaving))
+
+    def _unsent_bytes(self) -> int:
+        """What the kernel holds for the caller and has not sent; 0 where that cannot be asked."""
+        raw = self.transport.get_extra_info("socket")
+        if raw is None:
+            return 0
+        try:
+            return int.from_bytes(fcntl.ioctl(raw.fileno(), _SIOCOUTQNSD, bytes(4)), sys.byteorder)
+        except OSError:
+            return 0
+
+    def _set_linger(self, value: bytes) -> None:
+        raw = self.transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
+
+    def _close(self) -> None:
+        """Close in good order: what was written is sent."""
+        self._phase = _CLOSED
+        self._set_linger(_SEND_UNSENT)
+        self.transport.close()
+
+    # Time.
+
+    def set_deadline(self, seconds: float) -> None:
+        """What is awaited must come within `seconds`."""
+        plane = self._plane
+        due = plane.now_seconds + seconds
+        if due < self.due or self.slot < 0:
+            plane.wheel.arm(self, due)
+        else:
+            self.due = due
+
+    def expired(self) -> None:
+        """The deadline has passed."""
+        self.due = _NEVER
+        if self._phase is _EXCHANGE and self.exchange is not None:
+            self.exchange.timed_out()
+        elif self._phase is _HEAD:
+            self._refuse_head(GatewayError("request-timeout"))
+        elif self._phase is _IDLE:
+            self._close()
+        elif self._phase is not _CLOSED or not self.transport.is_closing():
+            self.transport.abort()
+
+    def drain(self) -> None:
+        """Take no more requests; close at once if none is under way."""
+        if self._phase is _IDLE:
+            self._close()
+        elif self._phase is _LINGER:
+            self.transport.abort()
+
+    def _pause(self, reason: int) -> None:
+        if not self._paused_for:
+            self.transport.pause_reading()
+        self._paused_for |= reason
+
+    def _resume(self, reasons: int) -> None:
+        if self._paused_for:
+            self._paused_for &= ~reasons
+            if not self._paused_for and not self.transport.is_closing():
+                self.transport.resume_reading()

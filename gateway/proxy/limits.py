@@ -1,0 +1,66 @@
+"""The bounds that one data-plane process keeps, so that no caller and no supplier can take it from the others."""
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """Every bound in one place; each default states whom it is like.
+
+    Args:
+        request_line_bytes: longest request line; nginx and Envoy allow 8 KiB a line.
+        head_bytes: longest header section; nginx allows 4 x 8 KiB.
+        fields: most header fields; Envoy's default is 100.
+        connections: most callers' connections a worker holds.
+        header_timeout_seconds: from a head's first byte to its last (nginx: 60; a call here has no reason to pause).
+        idle_timeout_seconds: an idle keep-alive connection (nginx: 75).
+        port_timeout_seconds: for what identifying, resolving, deciding or recording must wait for.
+        body_progress_seconds: longest pause between two pieces of a request body.
+        write_progress_seconds: longest pause of a caller that does not read what was written to it.
+        linger_seconds: how long the rest of a refused request's body is read and thrown away.
+        linger_bytes: how much of it.
+        system_concurrency: calls at once of one calling system; more are `rate-limited`.
+        queue: calls waiting for one supplier's slot; more are shed.
+        queue_seconds: longest wait for a slot.
+        collect_bytes: largest answer that is gathered whole (JSON); it is held about three times while projected.
+        collect_total_bytes: all answers being gathered at once.
+        row_bytes: longest row of a streamed answer (NDJSON, CSV).
+        inflate_ratio: largest ratio of decoded to coded bytes of an answer, above 1 MiB.
+        inflate_bytes: largest decoded size of an answer that is streamed.
+        write_high_bytes: bytes buffered for a reader before its sender is paused.
+        read_high_bytes: bytes of a caller held unparsed before it is paused.
+        pool_idle_seconds: an idle supplier connection; below the 5 s after which common servers close theirs, since
+            a request written to a closing connection cannot be sent again.
+        pool_idle_connections: idle connections kept for one supplier.
+        circuit_failures: failures in a row that open a supplier's circuit.
+        circuit_seconds: how long it stays open before one call probes.
+        tick_seconds: how fine time-outs are.
+        handshake_timeout_seconds: for a caller's TLS handshake.
+    """
+
+    request_line_bytes: int = 8 * 1024
+    head_bytes: int = 32 * 1024
+    fields: int = 100
+    connections: int = 20_000
+    header_timeout_seconds: float = 10.0
+    idle_timeout_seconds: float = 75.0
+    port_timeout_seconds: float = 10.0
+    body_progress_seconds: float = 20.0
+    write_progress_seconds: float = 30.0
+    linger_seconds: float = 2.0
+    linger_bytes: int = 1 << 20
+    system_concurrency: int = 256
+    queue: int = 1024
+    queue_seconds: float = 5.0
+    collect_bytes: int = 16 << 20
+    collect_total_bytes: int = 256 << 20
+    row_bytes: int = 1 << 20
+    inflate_ratio: int = 100
+    inflate_bytes: int = 4 << 30
+    write_high_bytes: int = 64 * 1024
+    read_high_bytes: int = 64 * 1024
+    pool_idle_seconds: float = 4.0
+    pool_idle_connections: int = 256
+    circuit_failures: int = 5
+    circuit_seconds: float = 5.0
+    tick_seconds: float = 0.25
+    handshake_timeout_seconds: float = 10.0

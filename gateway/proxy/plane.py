@@ -1,0 +1,286 @@
+"""The data plane of one worker: it listens, holds what exchanges share, drains and cuts."""
+
+import asyncio
+import logging
+import socket
+import ssl
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Any
+
+from gateway.domain.directory import Interface
+from gateway.domain.uses import Use
+from gateway.domain.verdicts import Call, Verdict
+from gateway.proxy.counters import Counters
+from gateway.proxy.downstream import CallerConnection
+from gateway.proxy.heads import BlockReader
+from gateway.proxy.limits import Limits
+from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, Resolve, UseLedger
+from gateway.proxy.routes import Plan, Route
+from gateway.proxy.targets import TargetReader
+from gateway.proxy.upstream import Pool, Slots
+from gateway.proxy.wheel import Wheel
+
+_log = logging.getLogger(__name__)
+
+MAX_PLANS = 8192
+"""Plans kept: one for each (interface, verdict) that is in use; about 3 KiB each."""
+
+
+class DataPlane:
+    """What one worker serves. Construct it on the running loop; every method is called on that loop.
+
+    Args:
+        identify: credential to caller.
+        resolve: path to interface.
+        decide: call to verdict.
+        ledger: durable use records.
+        meter: quotas.
+        pseudonym: data-subject identifier to pseudonym; may raise nothing.
+        is_fresh: whether the state can be relied on now; asked before each call is forwarded and each release.
+        limits: every bound.
+        supplier_tls: the context to call a supplier's `https:` interface with; None where none is called.
+        digest_key: 32 bytes; keys the digests of requests and answers in records, see `digests`.
+        clock: Unix nanoseconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        identify: Identify,
+        resolve: Resolve,
+        decide: Decide,
+        ledger: UseLedger,
+        meter: Meter,
+        pseudonym: Pseudonym,
+        is_fresh: IsFresh,
+        limits: Limits | None = None,
+        tls: ssl.SSLContext | None = None,
+        supplier_tls: Callable[[Interface], ssl.SSLContext] | None = None,
+        digest_key: bytes,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.digest_key = digest_key
+        self.identify = identify
+        self.resolve = resolve
+        self.decide = decide
+        self.ledger = ledger
+        self.meter = meter
+        self.pseudonym = pseudonym
+        self.is_fresh = is_fresh
+        self.limits = limits or Limits()
+        self.clock = clock
+        self.loop = asyncio.get_running_loop()
+        self.wheel = Wheel(self.limits.tick_seconds, self.loop.time())
+        self.blocks = BlockReader(self.limits)
+        self.targets = TargetReader()
+        self.counters = Counters()
+        self.epoch = 0
+        self.now_seconds = self.loop.time()
+        self.is_draining = False
+        self.is_draining_over = False
+        self.gathered_bytes = 0
+        self.date = b""
+        self._tls = tls
+        self._supplier_tls = supplier_tls
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[CallerConnection] = set()
+        self._routes: dict[str, Route] = {}
+        self._plans: dict[int, Plan] = {}
+        self._pools: dict[Any, Pool] = {}
+        self._slots: dict[str, Slots] = {}
+        self._systems: dict[str, int] = {}
+        self._all_gone: asyncio.Event | None = None
+        self._tick()
+
+    async def serve(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        reuse_port: bool = True,
+        sock: socket.socket | None = None,
+        tls: ssl.SSLContext | None = None,
+        backlog: int = 4096,
+    ) -> asyncio.Server:
+        """Listen on an address or a bound socket; call it once for each listener.
+
+        Args:
+            host: an address.
+            port: a port; 0 picks a free one (read it from the returned server's sockets).
+            reuse_port: several workers may listen on one port.
+            sock: a bound socket, in place of host and port.
+            tls: the listener's own context; the data plane's if None.
+            backlog: connections the kernel queues.
+
+        Raises:
+            OSError: the address is in use or not ours.
+        """
+        context = tls or self._tls
+        if sock is None:
+            sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            sock.bind((host, port))
+        server = await self.loop.create_server(
+            lambda: CallerConnection(self),
+            sock=sock,
+            backlog=backlog,
+            ssl=context,
+            ssl_handshake_timeout=self.limits.handshake_timeout_seconds if context is not None else None,
+        )
+        self._servers.append(server)
+        return server
+
+    async def drain(self, seconds: float) -> bool:
+        """Stop listening, let running exchanges end, close the rest; whether all ended within `seconds`."""
+        self.is_draining = True
+        for server in self._servers:
+            server.close()
+        for connection in tuple(self._connections):
+            connection.drain()
+        self._all_gone = asyncio.Event()
+        if not self._connections:
+            self._all_gone.set()
+        try:
+            await asyncio.wait_for(self._all_gone.wait(), seconds)
+        except TimeoutError:
+            is_whole = False
+        else:
+            is_whole = True
+        self.is_draining_over = True
+        for connection in tuple(self._connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+        for pool in self._pools.values():
+            pool.close()
+        self._timer.cancel()
+        return is_whole
+
+    def cut(self, matches: Callable[[Use], bool]) -> int:
+        """Cut every answer under a use that `matches`; how many were cut.
+
+        On return nothing of them is in the worker's buffers. A call that has been decided but has released nothing
+        is decided anew before it releases anything. Call it after the change has reached `decide`.
+        """
+        # INVARIANT: BARRIER.
+        self.epoch += 1
+        cut = 0
+        for connection in tuple(self._connections):
+            exchange = connection.exchange
+            if exchange is not None and exchange.use is not None and matches(exchange.use):
+                cut += exchange.cut()
+            if connection.is_leaving_under(matches):
+                connection.reset()
+                cut += 1
+        self.counters.cuts += cut
+        return cut
+
+    def snapshot(self) -> dict[str, Any]:
+        """Counters and gauges, as plain values."""
+        return {
+            **self.counters.snapshot(),
+            "connections": len(self._connections),
+            "exchanges": sum(connection.exchange is not None for connection in self._connections),
+            "supplier_connections": sum(pool.open for pool in self._pools.values()),
+            "waiting": sum(len(slots.waiting) for slots in self._slots.values()),
+            "circuits_open": sum(pool.is_open for pool in self._pools.values()),
+        }
+
+    # What exchanges and connections share.
+
+    def connected(self, connection: CallerConnection) -> bool:
+        """Count a connection in; False where there are too many."""
+        if len(self._connections) >= self.limits.connections or self.is_draining:
+            self.counters.turned_away("connections")
+            return False
+        self.counters.connections += 1
+        self._connections.add(connection)
+        return True
+
+    def disconnected(self, connection: CallerConnection) -> None:
+        """Count a connection out."""
+        self._connections.discard(connection)
+        if self._all_gone is not None and not self._connections:
+            self._all_gone.set()
+
+    def route_of(self, interface: Interface) -> Route:
+        """The interface taken apart; made anew when its entry is another."""
+        key = interface.key
+        route = self._routes.get(key)
+        if route is None or route.interface is not interface:
+            route = self._routes[key] = Route(interface, self.counters.tally(interface.supplier, interface.id))
+        return route
+
+    def plan_of(self, route: Route, call: Call, verdict: Verdict) -> Plan:
+        """The plan of a permit; kept as long as the policies keep the very same verdict."""
+        plan = self._plans.get(id(verdict))
+        if plan is not None and plan.verdict is verdict and plan.route is route and plan.call == call:
+            return plan
+        plan = Plan(route, call, verdict, self.pseudonym)
+        if len(self._plans) >= MAX_PLANS:
+            del self._plans[next(iter(self._plans))]
+        self._plans[id(verdict)] = plan
+        return plan
+
+    def pool_of(self, route: Route) -> Pool:
+        """The connections to the route's host."""
+        pool = self._pools.get(route.pool_key)
+        if pool is None:
+            context = None
+            if route.is_tls:
+                assert self._supplier_tls is not None
+                context = self._supplier_tls(route.interface)
+            pool = Pool(route.host, route.port, self.limits, self.loop.time, context, route.interface.tls_name)
+            self._pools[route.pool_key] = pool
+        return pool
+
+    def slots_of(self, route: Route) -> Slots:
+        """The slots of the route's interface."""
+        slots = self._slots.get(route.key)
+        if slots is None:
+            slots = self._slots[route.key] = Slots(route.interface.concurrency, self.limits)
+        slots.most = route.interface.concurrency
+        return slots
+
+    def enter_system(self, system: str) -> bool:
+        """Count one more call of a system; False where it has too many."""
+        running = self._systems.get(system, 0)
+        if running >= self.limits.system_concurrency:
+            return False
+        self._systems[system] = running + 1
+        return True
+
+    def leave_system(self, system: str) -> None:
+        """Count one call of a system less."""
+        running = self._systems[system] - 1
+        if running:
+            self._systems[system] = running
+        else:
+            del self._systems[system]
+
+    def failed(self) -> None:
+        """Count something that failed in a way it does not declare, and say where it did.
+
+        The exception's text could hold values and is not logged (INVARIANT: NO-VALUES).
+        """
+        self.counters.failures += 1
+        kind, _, trace = sys.exc_info()
+        where = traceback.extract_tb(trace)[-1:] if trace is not None else []
+        _log.error(
+            "the data plane failed: %s at %s",
+            kind.__name__ if kind is not None else "error in an awaited port",
+            ", ".join(f"{frame.name}:{frame.lineno}" for frame in where),
+        )
+
+    def _tick(self) -> None:
+        now = self.now_seconds = self.loop.time()
+        self.wheel.advance(now)
+        for pool in self._pools.values():
+            pool.sweep(now)
+        self.date = b"Date: %b\r\n" % formatdate(self.clock() / 1e9, usegmt=True).encode()
+        self._timer = self.loop.call_later(self.limits.tick_seconds, self._tick)

@@ -1,0 +1,105 @@
+"""What the data plane asks of the house: identify, resolve, decide, record, meter, and whether the state is fresh.
+
+The exchange speaks to these protocols and to `gateway.domain` alone; it knows no SQL, no Cedar and no FastAPI.
+Where an answer is at hand it is returned at once; otherwise an awaitable is, so that a hot call costs no task.
+All are called on the worker's event loop and must not block it.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from gateway.domain.callers import Caller
+from gateway.domain.directory import Interface
+from gateway.domain.uses import Outcome, Use
+from gateway.domain.verdicts import Call, Verdict
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """The transport a request came on.
+
+    Args:
+        address: the caller's IP address.
+        is_tls: whether the connection is TLS.
+        certificate_der: the verified client certificate (DER), or None.
+    """
+
+    address: str
+    is_tls: bool = False
+    certificate_der: bytes | None = None
+
+
+class RequestHead(msgspec.Struct, frozen=True):
+    """A request's head after framing and hygiene checks: what identity may look at.
+
+    Args:
+        method: as sent, upper case.
+        path: the raw path, percent-encoded as sent.
+        query: the raw query without `?`, possibly empty.
+        fields: (lower-case name, value) in order.
+        host: the value of `Host`.
+    """
+
+    method: bytes
+    path: bytes
+    query: bytes
+    fields: Sequence[tuple[bytes, bytes]]
+    host: bytes
+
+
+class Identify(Protocol):
+    """Credential to `Caller`; raises `credential-missing` or `credential-invalid`."""
+
+    def __call__(self, head: RequestHead, peer: Peer) -> Caller | Awaitable[Caller]: ...
+
+
+class Resolve(Protocol):
+    """Supplier and interface id (path segments) to the active `Interface`; raises `interface-unknown`."""
+
+    def __call__(self, supplier: str, interface: str) -> Interface | Awaitable[Interface]: ...
+
+
+class Decide(Protocol):
+    """The policies' answer for a call now. Never raises for a denial; any error inside is a denial."""
+
+    def __call__(self, call: Call) -> Verdict | Awaitable[Verdict]: ...
+
+
+class UseLedger(Protocol):
+    """Durable use records (INVARIANT: RECORD-FIRST)."""
+
+    def opened(self, use: Use, done: Callable[[BaseException | None], None]) -> str:
+        """Write `use.opened` and return its record id; `done(None)` is called on the loop once it is durable.
+
+        `done(error)` is called instead if it cannot be made durable: nothing may be forwarded then.
+        Raises `records-unavailable` at once where the journal is poisoned, full or closed.
+        """
+
+    def closed(self, record: str, use: Use, outcome: Outcome) -> None:
+        """Write `use.closed`; does not wait for the sync. Never raises: what is lost here is recovered at start."""
+
+    def refused(self, use: Use) -> str:
+        """Write `use.refused` with the verdict's code and return its record id; does not wait for the sync."""
+
+
+class Meter(Protocol):
+    """Counts against a grant's quota, exact across workers (leased blocks)."""
+
+    def draw_call(self, verdict: Verdict) -> bool | Awaitable[bool]:
+        """Take one call from the grant's quota of today; False where it is used up."""
+
+    def draw_rows(self, verdict: Verdict, rows: int) -> bool | Awaitable[bool]:
+        """Take `rows` from the grant's quota of today before they are released; False where too few are left."""
+
+
+class Pseudonym(Protocol):
+    """Data-subject identifier to a keyed pseudonym (by year), so that it is never stored (INVARIANT: NO-VALUES)."""
+
+    def __call__(self, identifier: bytes) -> str: ...
+
+
+class IsFresh(Protocol):
+    """Whether the worker's lease on the state still holds (INVARIANT: STALE-DENIES); asked before every release."""
+
+    def __call__(self) -> bool: ...

@@ -1,0 +1,348 @@
+"""A JSON answer reduced to the granted items: decoded once, checked, and written anew.
+
+Two ways lead to the same bytes. The fast one compiles the interface's entry and the granted items to msgspec types in
+which every item is a `Raw`: what is not granted is skipped by the decoder and what is granted keeps its text. Where
+an answer does not fit those types (a place that passes through an array, say), or places overlap, or masks apply, the
+other one walks the tree of places level by level. tests/property/proxy holds them to each other.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from gateway.domain.errors import GatewayError
+from gateway.proxy.projection.masks import Mask
+from gateway.proxy.projection.places import Place, parse_pointer, place_tree
+
+ENVELOPE_TEXT_BYTES = 512
+"""Longest string of an envelope member that passes, as JSON text."""
+
+MAX_ARRAYS = 4
+"""How many arrays within arrays a place may pass through."""
+
+_OBJECT = msgspec.json.Decoder(dict[str, Raw])
+_ARRAY = msgspec.json.Decoder(list[Raw])
+_ANY = msgspec.json.Decoder()
+_encode = msgspec.json.Encoder().encode
+_astuple = msgspec.structs.astuple
+_SPACE = b" \t\r\n"
+_NESTED = (b"{", b"[")
+
+
+class Projected(msgspec.Struct, frozen=True):
+    """A filtered answer.
+
+    Args:
+        content: what may leave.
+        rows: how many rows it holds.
+        items: names of the items that stand in at least one row.
+    """
+
+    content: bytes
+    rows: int
+    items: tuple[str, ...]
+
+
+def not_filterable(detail: str) -> GatewayError:
+    """An answer that cannot be reduced; the detail names no value."""
+    return GatewayError("answer-not-filterable", detail)
+
+
+class DocumentProjector:
+    """Reduces JSON answers of one interface to one set of granted items. Pure; may be kept and shared.
+
+    Args:
+        rows: JSON Pointer to the row array or the single row object.
+        places: item -> JSON Pointer below a row, of every item of the dataset.
+        envelope: top-level members that may pass.
+        granted: names of the items that may leave.
+        masks: item -> mask.
+
+    Raises:
+        GatewayError: `answer-not-filterable` where the entry itself is faulty.
+    """
+
+    __slots__ = ("_envelope", "_fast", "_masks", "_places", "_rows", "_tree")
+
+    def __init__(
+        self,
+        rows: str,
+        places: Mapping[str, str],
+        envelope: tuple[str, ...],
+        granted: tuple[str, ...],
+        masks: Mapping[str, Mask],
+    ) -> None:
+        self._rows = parse_pointer(rows)
+        top = self._rows[0] if self._rows else None
+        self._envelope = frozenset(name for name in envelope if name != top)
+        self._masks = masks
+        self._tree = place_tree(places, granted)
+        self._fast = _Typed(self._rows, self._envelope, self._tree) if self._is_plain(self._tree) else None
+
+    def _is_plain(self, node: Place) -> bool:
+        """Whether the types can say it: members only, no overlap, no mask, an item at the end of every place."""
+        if node.is_denied or (node.item is not None and (node.children or node.item in self._masks)):
+            return False
+        return all(
+            not token.isdigit() and not token.isspace() and self._is_plain(child)
+            for token, child in node.children.items()
+        ) and (node is not self._tree or (node.item is None and bool(node.children)))
+
+    def project(self, content: bytes) -> Projected:
+        """The answer reduced to the granted items.
+
+        Raises:
+            GatewayError: `answer-not-filterable`.
+        """
+        if content[:3] == b"\xef\xbb\xbf":
+            content = content[3:]
+        # The decoder does not look into strings it skips or keeps, so octets are checked here.
+        if not content.isascii():
+            try:
+                content.decode("utf-8")
+            except UnicodeDecodeError:
+                raise not_filterable("the answer is not UTF-8") from None
+        try:
+            if self._fast is not None:
+                try:
+                    return self._fast.project(content)
+                except msgspec.ValidationError:
+                    pass
+            return self._walk(content)
+        except (msgspec.DecodeError, RecursionError):
+            raise not_filterable("the answer is not strict JSON, or nested too deep") from None
+
+    def values(self, content: bytes) -> list[dict[str, Raw]]:
+        """For each row the granted items by name, as they stand: for comparison only, masks are not applied.
+
+        Raises:
+            GatewayError: `answer-not-filterable`.
+        """
+        try:
+            content.decode("utf-8-sig")
+            raw: Raw | None = Raw(content.removeprefix(b"\xef\xbb\xbf"))
+            for token in self._rows:
+                if raw is None:
+                    return []
+                if _kind(raw) != b"{":
+                    _empty(raw)
+                    return []
+                raw = _OBJECT.decode(raw).get(token)
+            if raw is None or _kind(raw) not in {b"{", b"["}:
+                return []
+            rows = _ARRAY.decode(raw) if _kind(raw) == b"[" else [raw]
+            return [self._gather(row, self._tree, {}) for row in rows]
+        except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
+            raise not_filterable("the answer is not strict JSON, or nested too deep") from None
+
+    def _gather(self, raw: Raw, node: Place, into: dict[str, Raw]) -> dict[str, Raw]:
+        if not node.is_denied:
+            if node.item is not None:
+                into[node.item] = raw
+            if node.children and _kind(raw) == b"{":
+                for name, value in _OBJECT.decode(raw).items():
+                    if name in node.children:
+                        self._gather(value, node.children[name], into)
+            elif node.children and _kind(raw) == b"[":
+                for index, value in enumerate(_ARRAY.decode(raw)):
+                    if str(index) in node.children:
+                        self._gather(value, node.children[str(index)], into)
+        return into
+
+    def _walk(self, content: bytes) -> Projected:
+        seen: set[str] = set()
+        if not self._rows:
+            rows, count = self._filter_rows(Raw(content), seen)
+            return Projected(bytes(rows), count, tuple(sorted(seen)))
+        if content.lstrip(_SPACE)[:1] != b"{":
+            raise not_filterable("the answer is not an object, but the entry places its rows in one")
+        members = _OBJECT.decode(content)
+        out: dict[str, Any] = {
+            name: raw for name, raw in members.items() if name in self._envelope and is_envelope_scalar(raw)
+        }
+        count = 0
+        raw: Raw | None = members.get(self._rows[0])
+        inner: dict[str, Any] = out
+        for depth, token in enumerate(self._rows):
+            if raw is None:
+                break
+            if depth == len(self._rows) - 1:
+                inner[token], count = self._filter_rows(raw, seen)
+                break
+            if _kind(raw) != b"{":
+                inner[token] = _empty(raw)
+                break
+            inner[token] = inner = {}
+            raw = _OBJECT.decode(raw).get(self._rows[depth + 1])
+        return Projected(_encode(out), count, tuple(sorted(seen)))
+
+    def _filter_rows(self, raw: Raw, seen: set[str]) -> tuple[Raw, int]:
+        kind = _kind(raw)
+        if kind == b"[":
+            rows = []
+            for row in _ARRAY.decode(raw):
+                kept = self._filter(row, self._tree, seen, 0)
+                if kept is None:
+                    raise not_filterable("a row of the answer is not an object")
+                rows.append(kept)
+            return Raw(_encode(rows)), len(rows)
+        if kind == b"{":
+            kept = self._filter(raw, self._tree, seen, 0)
+            if kept is None:
+                raise not_filterable("the row of the answer is not granted as it stands")
+            return kept, 1
+        return _empty(raw), 0
+
+    def _filter(self, raw: Raw, node: Place, seen: set[str], arrays: int) -> Raw | None:
+        """What may pass of the value at `node`; None for nothing."""
+        # INVARIANT: GRANTED-ITEMS-ONLY.
+        if node.is_denied:
+            return None
+        if node.item is not None and not node.children:
+            return self._leaf(raw, node.item, seen)
+        kind = _kind(raw)
+        if kind == b"{":
+            kept: dict[str, Raw] = {}
+            for name, value in _OBJECT.decode(raw).items():
+                child = node.children.get(name)
+                if child is not None:
+                    passed = self._filter(value, child, seen, arrays)
+                else:
+                    passed = self._leaf(value, node.item, seen) if node.item is not None else None
+                if passed is not None:
+                    kept[name] = passed
+            return Raw(_encode(kept))
+        if kind == b"[" and arrays < MAX_ARRAYS and node is not self._tree:
+            return self._filter_array(raw, node, seen, arrays)
+        return self._leaf(raw, node.item, seen) if node.item is not None and kind != b"[" else None
+
+    def _filter_array(self, raw: Raw, node: Place, seen: set[str], arrays: int) -> Raw:
+        """A place that passes through an array: an index picks its element, a name applies to every element."""
+        by_index = any(token.isdigit() for token in node.children)
+        kept: list[Raw | None] = []
+        for index, element in enumerate(_ARRAY.decode(raw)):
+            child = node.children.get(str(index)) if by_index else node
+            if child is None:
+                kept.append(self._leaf(element, node.item, seen) if node.item is not None else None)
+                continue
+            passed = self._filter(element, child, seen, arrays + 1)
+            if passed is not None or by_index:
+                kept.append(passed)
+        while by_index and kept and kept[-1] is None:
+            kept.pop()
+        return Raw(_encode(kept))
+
+    def _leaf(self, raw: Raw, item: str, seen: set[str]) -> Raw | None:
+        mask = self._masks.get(item)
+        if mask is not None:
+            masked = masked_value(raw, mask)
+            if masked is None:
+                return None
+            raw = masked
+        seen.add(item)
+        return raw
+
+
+def masked_value(raw: Raw, mask: Mask) -> Raw | None:
+    """What a mask leaves of a JSON value: strings and numbers by their text, null as it is, all else nothing."""
+    kind = _kind(raw)
+    if kind == b"n":
+        return raw
+    if kind in {b"{", b"[", b"t", b"f"}:
+        return None
+    text = _ANY.decode(raw) if kind == b'"' else bytes(raw).decode()
+    left = mask(text)
+    return None if left is None else Raw(_encode(left))
+
+
+def is_envelope_scalar(raw: Raw) -> bool:
+    """Whether an envelope member, as decoded, may pass: a number, boolean, null or short string."""
+    text = bytes(raw)
+    return len(text) <= ENVELOPE_TEXT_BYTES and text[:1] not in _NESTED
+
+
+def _kind(raw: Raw) -> bytes:
+    """The first byte of a value's text."""
+    return bytes(memoryview(raw)[:64]).lstrip(_SPACE)[:1] or bytes(raw).lstrip(_SPACE)[:1]
+
+
+def _empty(raw: Raw) -> Raw:
+    """A value that stands for "no rows"; raises for any other scalar, which could be data."""
+    text = bytes(memoryview(raw)[:8]).strip(_SPACE)
+    if text in {b"null", b'""'}:
+        return Raw(text)
+    raise not_filterable("the answer holds no rows where the interface's entry places them")
+
+
+class _Typed:
+    """The fast way: msgspec types made from the places."""
+
+    __slots__ = ("_all", "_decode", "_is_flat", "_items", "_path", "_single_type")
+
+    def __init__(self, rows: tuple[str, ...], envelope: frozenset[str], tree: Place) -> None:
+        self._items: list[tuple[str, Callable[[Any], bool]]] = []
+        row = self._row_type(tree, ())
+        self._single_type = row
+        kind: Any = list[row] | row  # type: ignore[valid-type]
+        for depth, token in enumerate(reversed(rows)):
+            members: list[tuple[str, Any, Any]] = [("rows", kind, msgspec.field(name=token))]
+            if depth == len(rows) - 1:
+                members += [
+                    (f"e{index}", Raw | UnsetType, msgspec.field(default=UNSET, name=name))
+                    for index, name in enumerate(sorted(envelope))
+                ]
+            kind = msgspec.defstruct("Level", members)
+        self._path = len(rows)
+        self._items.sort(key=lambda pair: pair[0])
+        self._all = tuple(item for item, _ in self._items)
+        self._is_flat = all(child.item is not None for child in tree.children.values())
+        self._decode = msgspec.json.Decoder(kind).decode
+
+    def _row_type(self, node: Place, path: tuple[str, ...]) -> Any:
+        members: list[tuple[str, Any, Any]] = []
+        for index, (token, child) in enumerate(sorted(node.children.items())):
+            attribute = f"f{index}"
+            here = (*path, attribute)
+            kind = Raw if child.item is not None else self._row_type(child, here)
+            members.append((attribute, kind | UnsetType, msgspec.field(default=UNSET, name=token)))
+            if child.item is not None:
+                self._items.append((child.item, _presence(here)))
+        return msgspec.defstruct("Row", members)
+
+    def project(self, content: bytes) -> Projected:
+        """As `DocumentProjector.project`; `msgspec.ValidationError` where the answer does not fit the types."""
+        document = self._decode(content)
+        rows: Any = document
+        if self._path:
+            for index, raw in enumerate(_astuple(document)[1:]):
+                if raw is not UNSET and not is_envelope_scalar(raw):
+                    setattr(document, f"e{index}", UNSET)
+        for _ in range(self._path):
+            rows = rows.rows
+        if isinstance(rows, self._single_type):
+            count, listed = 1, (rows,)
+        else:
+            count, listed = len(rows), rows
+        if count and self._is_flat and UNSET not in _astuple(listed[0]):
+            items = self._all
+        else:
+            items = tuple(item for item, present in self._items if any(map(present, listed)))
+        return Projected(_encode(document), count, items)
+
+
+def _presence(path: tuple[str, ...]) -> Callable[[Any], bool]:
+    """Whether a row has a value at the attributes of `path`."""
+    if len(path) == 1:
+        only = path[0]
+        return lambda row: getattr(row, only) is not UNSET
+
+    def present(row: Any) -> bool:
+        for attribute in path:
+            row = getattr(row, attribute)
+            if row is UNSET:
+                return False
+        return True
+
+    return present

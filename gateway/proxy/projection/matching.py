@@ -1,0 +1,94 @@
+"""Verify mode: the caller sends values, the supplier is asked, and only match or no match leaves.
+
+The caller POSTs `{"values": {"<item>": <value>, …}}` to the interface's path with `Sharing-Mode: verify`; the path and
+query go to the supplier by GET. Where the supplier is asked by POST, its request body stands beside: `{"values": …,
+"query": <any JSON>}`. The values go nowhere but into the comparison. The answer is
+`{"matches": {"<item>": true | false, …}}`: true where some row of the supplier's answer holds that value.
+
+Texts are compared in Unicode form C without surrounding white space, numbers by their value, a number and a text by
+the number's plain text. An object or an array in the caller's values is a fault; one in the supplier's answer, null and
+a missing item match nothing.
+
+Source: Zhongshan Art. 22 ¶3 (data that may not be shared may still be verified and compared).
+"""
+
+import unicodedata
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from gateway.domain.errors import GatewayError
+
+MAX_BODY_BYTES = 64 * 1024
+"""Values to compare are one person's; more is a batch."""
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What a caller asks in verify mode: the values, and the body to ask the supplier with (empty is GET)."""
+
+    values: dict[str, Raw]
+    query: Raw = Raw()
+
+    @property
+    def method(self) -> bytes:
+        """How the supplier is asked."""
+        return b"POST" if bytes(self.query) else b"GET"
+
+
+_question = msgspec.json.Decoder(Question)
+_row = msgspec.json.Decoder(dict[str, Raw])
+_encode = msgspec.json.Encoder().encode
+
+
+def parse_question(body: bytes) -> Question:
+    """The question in a request body.
+
+    Raises:
+        GatewayError: `malformed-request`.
+    """
+    try:
+        body.decode("utf-8")
+        question = _question.decode(body)
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
+        raise GatewayError("malformed-request", 'the body is not `{"values": {…}}`') from None
+    if not question.values or len(question.values) > 512:
+        raise GatewayError("malformed-request", "the body names no values")
+    for value in question.values.values():
+        if comparable(value) is None:
+            raise GatewayError("malformed-request", "a value to verify is neither a text, a number nor a boolean")
+    return question
+
+
+def comparable(raw: Raw) -> str | None:
+    """A JSON value as the text it is compared by; None for what matches nothing."""
+    text = bytes(raw).strip(b" \t\r\n")
+    if text[:1] in {b"{", b"[", b"n", b""}:
+        return None
+    if text[:1] == b'"':
+        value: Any = msgspec.json.decode(text)
+        return unicodedata.normalize("NFC", value).strip()
+    if text[:1] in {b"t", b"f"}:
+        return text.decode()
+    if len(text) > 64:
+        return text.decode()
+    try:
+        number = Decimal(text.decode()).normalize()
+    except InvalidOperation:
+        return text.decode()
+    return f"{number:f}" if abs(number.adjusted()) < 64 else str(number)
+
+
+def matches(question: Question, rows: list[dict[str, Raw]]) -> bytes:
+    """The answer: for each item whether some row holds its value.
+
+    Args:
+        question: what the caller asks.
+        rows: for each row of the supplier's answer, its granted items by name.
+    """
+    found: dict[str, bool] = {}
+    for item, value in question.values.items():
+        wanted = comparable(value)
+        found[item] = any(item in row and comparable(row[item]) == wanted for row in rows)
+    return _encode({"matches": found})

@@ -1,0 +1,209 @@
+"""Answers of many rows, reduced row by row in constant memory: NDJSON and CSV.
+
+A row is complete when its line end has arrived, so nothing is released of a row that was not read whole. A row longer
+than `row_bytes`, or one that cannot be reduced, ends the answer.
+
+CSV is RFC 4180 with a header row: comma, `"` quotes, `""` within. Only the columns of granted items leave, in the
+supplier's order, written anew. A row with more or fewer fields than the header is refused: its values would not stand
+in the columns that were granted.
+"""
+
+import csv
+import io
+from collections.abc import Mapping
+from typing import Protocol
+
+from gateway.proxy.projection.document import DocumentProjector, not_filterable
+from gateway.proxy.projection.masks import Mask
+
+
+class RowReducer(Protocol):
+    """Takes an answer piece by piece and gives what may leave of it.
+
+    Attributes:
+        rows: rows given so far.
+        items: names of the items that stood in at least one of them.
+        content_type: of what is given.
+    """
+
+    rows: int
+    items: set[str]
+    content_type: bytes
+
+    def feed(self, data: bytes) -> bytes:
+        """What may leave of the rows completed by `data`."""
+
+    def finish(self) -> bytes:
+        """What may leave of a last row without a line end."""
+
+
+class _Lines:
+    """Whole lines out of pieces."""
+
+    __slots__ = ("_most", "_rest", "_started")
+
+    def __init__(self, row_bytes: int) -> None:
+        self._rest: list[bytes] = []
+        self._most = row_bytes
+        self._started = False
+
+    def take(self, data: bytes) -> bytes:
+        """Octets up to the last line end so far; empty if there is none."""
+        end = data.rfind(b"\n") + 1
+        if not end:
+            self._rest.append(data)
+            if sum(map(len, self._rest)) > self._most:
+                raise not_filterable("a row of the answer is too long")
+            return b""
+        whole = b"".join((*self._rest, data[:end]))
+        self._rest = [data[end:]] if end < len(data) else []
+        return self._without_mark(whole)
+
+    def last(self) -> bytes:
+        """What stands behind the last line end."""
+        rest = b"".join(self._rest)
+        self._rest = []
+        return self._without_mark(rest)
+
+    def keep(self, data: bytes) -> None:
+        """Put back what is no whole row yet."""
+        self._rest.insert(0, data)
+        if sum(map(len, self._rest)) > self._most:
+            raise not_filterable("a row of the answer is too long")
+
+    def _without_mark(self, data: bytes) -> bytes:
+        if not self._started and data:
+            self._started = True
+            return data.removeprefix(b"\xef\xbb\xbf")
+        return data
+
+
+class NdjsonReducer:
+    """NDJSON: one object a line, empty lines left out."""
+
+    __slots__ = ("_lines", "_projector", "content_type", "items", "rows")
+
+    def __init__(
+        self, places: Mapping[str, str], granted: tuple[str, ...], masks: Mapping[str, Mask], row_bytes: int
+    ) -> None:
+        self._projector = DocumentProjector("", places, (), granted, masks)
+        self._lines = _Lines(row_bytes)
+        self.rows = 0
+        self.items: set[str] = set()
+        self.content_type = b"application/x-ndjson"
+
+    def feed(self, data: bytes) -> bytes:
+        """As `RowReducer.feed`."""
+        return self._reduce(self._lines.take(data))
+
+    def finish(self) -> bytes:
+        """As `RowReducer.finish`."""
+        return self._reduce(self._lines.last())
+
+    def _reduce(self, lines: bytes) -> bytes:
+        out: list[bytes] = []
+        for line in lines.split(b"\n"):
+            row = line.strip(b" \t\r")
+            if not row:
+                continue
+            if row[:1] != b"{":
+                raise not_filterable("a row of the answer is not an object")
+            projected = self._projector.project(row)
+            self.rows += 1
+            self.items.update(projected.items)
+            out.append(projected.content)
+        out.append(b"")
+        return b"\n".join(out)
+
+
+class CsvReducer:
+    """CSV with a header row; places are column names."""
+
+    __slots__ = ("_columns", "_lines", "_masks", "_names", "_wanted", "_width", "content_type", "items", "rows")
+
+    def __init__(
+        self, places: Mapping[str, str], granted: tuple[str, ...], masks: Mapping[str, Mask], row_bytes: int
+    ) -> None:
+        # INVARIANT: GRANTED-ITEMS-ONLY: a column that an item outside the grant also names does not leave.
+        denied = {places[item] for item in places.keys() - set(granted)}
+        self._wanted = {places[item]: item for item in granted if item in places and places[item] not in denied}
+        self._masks = masks
+        self._lines = _Lines(row_bytes)
+        self._columns: list[int] | None = None
+        self._names: list[str] = []
+        self._width = 0
+        self.rows = 0
+        self.items: set[str] = set()
+        self.content_type = b"text/csv; charset=utf-8"
+
+    def feed(self, data: bytes) -> bytes:
+        """As `RowReducer.feed`."""
+        lines = self._lines.take(data)
+        if not lines:
+            return b""
+        if lines.count(b'"') % 2:
+            # The last line end stands within quotes: go back to one that does not.
+            end = self._last_row_end(lines)
+            self._lines.keep(lines[end:])
+            lines = lines[:end]
+        return self._reduce(lines)
+
+    @staticmethod
+    def _last_row_end(lines: bytes) -> int:
+        end, quotes, position = 0, 0, 0
+        while (line_end := lines.find(b"\n", position)) >= 0:
+            quotes += lines.count(b'"', position, line_end)
+            position = line_end + 1
+            if quotes % 2 == 0:
+                end = position
+        return end
+
+    def finish(self) -> bytes:
+        """As `RowReducer.finish`."""
+        return self._reduce(self._lines.last())
+
+    def _reduce(self, lines: bytes) -> bytes:
+        if not lines:
+            return b""
+        try:
+            text = lines.decode("utf-8")
+            if "\0" in text:
+                raise not_filterable("the answer holds a NUL")
+            rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        except UnicodeDecodeError:
+            raise not_filterable("the answer is not UTF-8") from None
+        except csv.Error:
+            raise not_filterable("the answer is not well-formed CSV") from None
+        out = io.StringIO(newline="")
+        writer = csv.writer(out)
+        for row in rows:
+            if not row:
+                continue
+            if self._columns is None:
+                writer.writerow(self._read_header(row))
+                continue
+            if len(row) != self._width:
+                raise not_filterable("a row of the answer has another number of fields than its header")
+            writer.writerow(self._fields(row))
+            self.rows += 1
+        if self.rows:
+            self.items.update(self._names)
+        return out.getvalue().encode("utf-8")
+
+    def _read_header(self, row: list[str]) -> list[str]:
+        self._width = len(row)
+        names = [name.strip() for name in row]
+        self._columns = [index for index, name in enumerate(names) if name in self._wanted]
+        columns = [names[index] for index in self._columns]
+        if not columns or len(set(columns)) != len(columns):
+            raise not_filterable("the answer's header does not name the granted items once each")
+        self._names = [self._wanted[column] for column in columns]
+        return columns
+
+    def _fields(self, row: list[str]) -> list[str]:
+        assert self._columns is not None
+        fields = []
+        for index, item in zip(self._columns, self._names, strict=True):
+            mask = self._masks.get(item)
+            fields.append((mask(row[index]) or "") if mask is not None else row[index])
+        return fields

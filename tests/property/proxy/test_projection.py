@@ -1,0 +1,187 @@
+"""GRANTED-ITEMS-ONLY: whatever a supplier answers, nothing outside the granted items leaves, and nothing crashes."""
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.domain.errors import GatewayError
+from gateway.proxy.projection.document import DocumentProjector, Projected
+from gateway.proxy.projection.masks import parse_mask
+
+SECRET = "SECRET"
+PLACES = {"a": "/a", "b": "/b", "c": "/n/c", "s": "/s", "t": "/n/t", "deep": "/n/m/deep", "address": "/address"}
+GRANTED = ("a", "b", "c", "deep")
+
+keys = st.sampled_from(["a", "b", "s", "n", "c", "t", "m", "deep", "data", "code", "message", "x", "address", "street"])
+scalars = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5)
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(keys, inner, max_size=4)),
+    max_leaves=8,
+)
+rows = st.dictionaries(keys, values, max_size=6)
+
+
+def projector(granted: tuple[str, ...] = GRANTED, places: dict[str, str] = PLACES, **masks: str) -> DocumentProjector:
+    kinds = {item: parse_mask(mask, lambda value: f"p{len(value)}") for item, mask in masks.items()}
+    return DocumentProjector("/data", places, ("code", "message"), granted, kinds)
+
+
+def plant(value: Any, path: tuple[str, ...]) -> Any:
+    """The same value with a mark in every text that does not stand at a granted place."""
+    granted = {("a",), ("b",), ("n", "c"), ("n", "m", "deep")}
+    if path in granted:
+        return value
+    if isinstance(value, dict):
+        return {key: plant(inner, (*path, key)) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [plant(inner, path) for inner in value]
+    return SECRET
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.one_of(st.lists(rows, max_size=3), rows), st.dictionaries(keys, values, max_size=3))
+def test_granted_items_only(data: Any, beside: dict[str, Any]) -> None:
+    """A mark planted everywhere outside the granted places is nowhere in what leaves."""
+    marked = [plant(row, ()) for row in data] if isinstance(data, list) else plant(data, ())
+    document = {**{key: [SECRET] for key in beside}, "data": marked}
+    projected = projector().project(json.dumps(document).encode())
+    assert SECRET.encode() not in projected.content
+    assert projected.rows == (len(data) if isinstance(data, list) else 1)
+    assert set(projected.items) <= set(GRANTED)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.one_of(st.lists(rows, max_size=3), rows), st.integers(0, 2))
+def test_the_fast_way_and_the_walk_give_the_same(data: Any, indent: int) -> None:
+    """Two ways, one result."""
+    content = json.dumps({"code": 1, "data": data}, indent=indent or None).encode()
+    one = projector()
+    assert one._fast is not None
+    walked = one._walk(content)
+    projected = one.project(content)
+    assert json.loads(projected.content) == json.loads(walked.content)
+    assert (projected.rows, projected.items) == (walked.rows, walked.items)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=60))
+def test_no_octets_crash_it(octets: bytes) -> None:
+    """Anything is filtered or not filterable."""
+    for content in (octets, b'{"data":' + octets + b"}", b'{"data":[{"a":' + octets + b',"s":"SECRET"}]}'):
+        with contextlib.suppress(GatewayError):
+            projected = projector().project(content)
+            json.loads(projected.content)
+            assert b"SECRET" not in projected.content
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        ('{"data":[{"a":1,"a":2}]}', '{"data":[{"a":2}]}'),
+        ('{"data":{"s":1},"data":[{"a":1}]}', '{"data":[{"a":1}]}'),
+        ('{"data":[{"\\u0061":1,"\\u0073":"SECRET"}]}', '{"data":[{"a":1}]}'),
+        ('{"data":[{"a":12345678901234567890.123456789012345678901}]}', None),
+        ('{"data":[{"a":1e999}]}', None),
+        ('{"data":[{"a":-0.0}]}', None),
+        ('{"data":[{"a":' + "9" * 5000 + "}]}", None),
+        ('\ufeff{"data":[{"a":1}]}', '{"data":[{"a":1}]}'),
+        ('{"data":null}', None),
+        ('{"data":""}', None),
+        ('{"code":1}', None),
+        ('{"code":{"x":"SECRET"},"message":["SECRET"],"data":[]}', '{"data":[]}'),
+        ('{"message":"' + "m" * 600 + '","data":[]}', '{"data":[]}'),
+        ('{"data":[{"n":[{"c":1,"t":"SECRET"},{"c":2}]}]}', '{"data":[{"n":[{"c":1},{"c":2}]}]}'),
+        ('{"data":[{"n":"SECRET"}]}', '{"data":[{}]}'),
+        ('{"data":[{"n":null,"a":null}]}', '{"data":[{"a":null}]}'),
+    ],
+)
+def test_hostile_json_keeps_what_is_granted_in_the_suppliers_text(answer: str, kept: str | None) -> None:
+    """Repeated and escaped keys, huge numbers, a byte order mark: the granted text as it was, and nothing else."""
+    content = projector().project(answer.encode()).content.decode()
+    assert content == (answer if kept is None else kept)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"data":[{"a":NaN}]}',
+        '{"data":[{"a":Infinity}]}',
+        '{"data":[{"a":01}]}',
+        '{"data":[{"a":"\\ud800"}]}',
+        '{"data":[{"a":1}]} trailing',
+        '{"data":[{"a":1},]}',
+        '{"data":"SECRET"}',
+        '{"data":true}',
+        '{"data":[1]}',
+        '{"data":[["SECRET"]]}',
+        '["SECRET"]',
+        '"SECRET"',
+        "",
+        '{"data":' + "[" * 100_000 + "]" * 100_000 + "}",
+        '{"data":[{"s":' + '{"x":' * 50_000 + "1" + "}" * 50_000 + "}]}",
+    ],
+)
+def test_what_is_not_strict_json_with_rows_is_not_filterable(answer: str) -> None:
+    """Never a leak, never a crash."""
+    with pytest.raises(GatewayError, match="answer-not-filterable"):
+        projector().project(answer.encode())
+
+
+@pytest.mark.parametrize(
+    "octets", [b'{"data":[{"a":"\xff"}]}', b'{"data":[{"a":"\xed\xa0\x80"}]}', "é".encode("utf-16")]
+)
+def test_octets_that_are_not_utf8_are_not_filterable(octets: bytes) -> None:
+    """What one reader takes for a quote another may not."""
+    with pytest.raises(GatewayError, match="answer-not-filterable"):
+        projector().project(octets)
+
+
+def test_an_item_below_another_is_taken_out_of_it() -> None:
+    """Granting `address` does not grant `street`, which stands in it; nor the other way round."""
+    places = {"address": "/address", "street": "/address/street"}
+    row = b'{"data":[{"address":{"street":"SECRET","city":"Z"}}]}'
+    assert projector(("address",), places).project(row).content == b'{"data":[{"address":{"city":"Z"}}]}'
+    assert projector(("street",), places).project(row).content == b'{"data":[{"address":{"street":"SECRET"}}]}'
+    assert projector(("address", "street"), places).project(row).items == ("address", "street")
+
+
+def test_two_items_at_one_place_leave_only_if_both_are_granted() -> None:
+    """A place that an item outside the grant also names does not leave."""
+    places = {"a": "/a", "alias": "/a"}
+    assert projector(("a",), places).project(b'{"data":[{"a":"SECRET"}]}').content == b'{"data":[{}]}'
+
+
+def test_an_index_picks_one_element() -> None:
+    """A pointer with an index grants that element alone."""
+    answer = b'{"data":[{"phones":["SECRET","1","SECRET"]}]}'
+    assert projector(("p",), {"p": "/phones/1"}).project(answer).content == b'{"data":[{"phones":[null,"1"]}]}'
+
+
+@pytest.mark.parametrize(
+    ("mask", "value", "left"),
+    [
+        ("keep-last-4", '"442000199001011234"', '"**************1234"'),
+        ("keep-last-4", '"123"', '"***"'),
+        ("keep-last-4", '"1234"', '"****"'),
+        ("keep-last-4", "13800001234", '"*******1234"'),
+        ("year-only", '"1990-01-02"', '"1990"'),
+        ("year-only", '"19900102"', '"1990"'),
+        ("year-only", '"02/01/1990"', None),
+        ("hash", '"abc"', '"p3"'),
+        ("unheard-of", '"SECRET"', None),
+        ("keep-last-4", '{"x":"SECRET"}', None),
+        ("keep-last-4", "null", "null"),
+    ],
+)
+def test_masks(mask: str, value: str, left: str | None) -> None:
+    """What a mask leaves; what it cannot work on does not leave."""
+    projected: Projected = projector(("a",), PLACES, a=mask).project(f'{{"data":[{{"a":{value}}}]}}'.encode())
+    assert projected.content.decode() == ('{"data":[{}]}' if left is None else f'{{"data":[{{"a":{left}}}]}}')
+    assert projected.items == (() if left is None else ("a",))

@@ -1,0 +1,256 @@
+"""BARRIER: cutting what streams, deciding anew what has not begun, and what is in the buffers."""
+
+import asyncio
+import socket
+import struct
+from typing import Any
+
+import pytest
+import uvloop
+
+from gateway.domain.directory import AnswerFormat
+from gateway.domain.verdicts import Verdict
+from tests.support.proxy_ports import (
+    CallerSide,
+    House,
+    Supplier,
+    deny,
+    interface_for,
+    json_answer,
+    permit,
+    request,
+    serving,
+    until,
+)
+
+
+async def _read_to_the_end(caller: socket.socket) -> None:
+    while await asyncio.get_running_loop().sock_recv(caller, 65536):
+        pass
+
+
+def is_grant_one(use: Any) -> bool:
+    return bool(use.verdict.grant == "g-1")
+
+
+def test_barrier_a_streaming_answer_is_reset_with_what_was_not_sent() -> None:
+    """BARRIER: after `cut` returns, no byte of the answer comes that the kernel did not already have."""
+
+    async def endless(_: Any, writer: asyncio.StreamWriter, __: bytes) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n")
+        while True:
+            writer.write(b"x" * 65536)
+            await writer.drain()
+
+    async def story() -> None:
+        async with Supplier(endless) as supplier:
+            house = House(interface_for(supplier.port, format=AnswerFormat.OPAQUE))
+            house.verdict = permit(all_items=True)
+            async with serving(house) as (plane, port):
+                caller = await CallerSide.connect(port)
+                other = await CallerSide.connect(port)
+                caller.writer.write(request())
+                await caller.reader.readexactly(100_000)
+                assert plane.cut(lambda use: use.verdict.grant == "g-2") == 0
+                assert plane.cut(is_grant_one) == 1
+                with pytest.raises(ConnectionResetError):
+                    await caller.rest()
+                assert house.ledger.outcomes()[0].end == "cut"
+                assert plane.snapshot()["cuts"] == 1
+                house.verdict = deny("suspended")
+                assert (await other.ask(request()))[0] == 403
+
+    uvloop.run(story())
+
+
+def test_barrier_what_has_not_begun_is_decided_anew_before_release() -> None:
+    """BARRIER: a suspension while the supplier works refuses the answer with the order's own code."""
+    arrived = asyncio.Event()
+    go_on = asyncio.Event()
+
+    async def slow(_: Any, writer: asyncio.StreamWriter, __: bytes) -> None:
+        arrived.set()
+        await go_on.wait()
+        writer.write(json_answer('{"data":[{"xm":"secret"}]}'))
+
+    async def story() -> None:
+        async with Supplier(slow) as supplier:
+            house = House(interface_for(supplier.port))
+            async with serving(house) as (plane, port):
+                caller = await CallerSide.connect(port)
+                caller.writer.write(request())
+                await arrived.wait()
+                house.verdict = deny("suspended")
+                assert plane.cut(is_grant_one) == 0
+                go_on.set()
+                status, _, content = await caller.answer()
+                assert status == 403
+                assert b"suspended" in content
+                assert b"secret" not in content
+                assert house.ledger.outcomes()[0].end == "cut"
+                assert house.ledger.outcomes()[0].bytes == 0
+
+    uvloop.run(story())
+
+
+def test_barrier_an_order_before_the_record_is_durable_stops_the_call() -> None:
+    """BARRIER: the verdict is asked for again before the supplier is called."""
+
+    async def story() -> None:
+        async with Supplier() as supplier:
+            house = House(interface_for(supplier.port))
+            house.ledger.hold = True
+            async with serving(house) as (plane, port):
+                caller = await CallerSide.connect(port)
+                caller.writer.write(request())
+                await until(lambda: bool(house.ledger.events))
+                house.verdict = deny("terminated")
+                plane.cut(is_grant_one)
+                house.ledger.release()
+                assert (await caller.answer())[0] == 403
+                assert supplier.connections == 0
+
+    uvloop.run(story())
+
+
+def test_barrier_a_permit_that_was_on_its_way_is_asked_for_again() -> None:
+    """BARRIER: a permit decided before a change is not acted on after it."""
+    asked = []
+    go_on = asyncio.Event()
+
+    async def story() -> None:
+        async with Supplier() as supplier:
+            house = House(interface_for(supplier.port))
+
+            async def decide(call: object) -> Verdict:
+                asked.append(call)
+                if len(asked) == 1:
+                    await go_on.wait()
+                    return permit()
+                return deny("suspended")
+
+            house.decide_later = decide
+            async with serving(house) as (plane, port):
+                caller = await CallerSide.connect(port)
+                caller.writer.write(request())
+                await until(lambda: bool(asked))
+                plane.cut(lambda _: True)
+                go_on.set()
+                assert (await caller.answer())[0] == 403
+                assert supplier.connections == 0
+                assert len(asked) == 2
+
+    uvloop.run(story())
+
+
+def test_barrier_a_verdict_that_runs_out_meanwhile_is_asked_for_again() -> None:
+    """A grant that expires while the supplier works releases nothing."""
+
+    async def story() -> None:
+        house: House
+        now = [1_000 * 10**9]
+
+        async def late(_: Any, writer: asyncio.StreamWriter, __: bytes) -> None:
+            now[0] += 100 * 10**9
+            house.verdict = deny("grant-expired")
+            writer.write(json_answer('{"data":[{"xm":"secret"}]}'))
+
+        async with Supplier(late) as supplier:
+            house = House(interface_for(supplier.port))
+            house.clock = lambda: now[0]
+            house.verdict = permit(valid_until_unix=1_050)
+            async with serving(house) as (_, port):
+                caller = await CallerSide.connect(port)
+                assert (await caller.ask(request()))[0] == 403
+
+    uvloop.run(story())
+
+
+def test_barrier_a_small_answer_in_the_buffers_can_still_be_cut() -> None:
+    """BARRIER: an exchange that is over but whose bytes are still in the process is cut as well."""
+
+    async def story() -> None:
+        async with Supplier(json_answer('{"data":[{"xm":"' + "a" * 60_000 + '"}]}')) as supplier:
+            house = House(interface_for(supplier.port))
+            async with serving(house) as (plane, port):
+                caller = await CallerSide.connect(port, limit=1024)
+                caller.writer.transport.pause_reading()
+                caller.writer.write(request() * 200)
+                await until(lambda: any(c.transport.get_write_buffer_size() for c in plane._connections))
+                assert plane.cut(is_grant_one) >= 1
+                caller.writer.transport.resume_reading()
+                with pytest.raises(ConnectionResetError):
+                    await caller.rest()
+
+    uvloop.run(story())
+
+
+def test_barrier_an_answer_that_only_the_kernel_still_holds_can_be_cut() -> None:
+    """BARRIER: an answer that was finished, but that its caller does not read, is dropped with its unsent bytes."""
+
+    async def large(_: Any, writer: asyncio.StreamWriter, __: bytes) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1500000\r\n\r\n" + b"x" * 1_500_000)
+        await writer.drain()
+
+    async def story() -> None:
+        async with Supplier(large) as supplier:
+            house = House(interface_for(supplier.port, format=AnswerFormat.OPAQUE))
+            house.verdict = permit(all_items=True)
+            async with serving(house) as (plane, port):
+                with socket.socket() as caller:
+                    caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                    caller.setblocking(False)
+                    loop = asyncio.get_running_loop()
+                    await loop.sock_connect(caller, ("127.0.0.1", port))
+                    await loop.sock_sendall(caller, request())
+                    await until(lambda: [outcome.end for outcome in house.ledger.outcomes()] == ["complete"])
+                    assert plane.cut(lambda use: use.verdict.grant == "g-2") == 0
+                    assert plane.cut(is_grant_one) == 1
+                    with pytest.raises(ConnectionResetError):
+                        await _read_to_the_end(caller)
+
+    uvloop.run(story())
+
+
+def test_barrier_a_killed_workers_kernel_keeps_nothing_for_its_callers() -> None:
+    """BARRIER: while a connection stands, its end without an orderly close drops what was not sent."""
+
+    async def story() -> None:
+        async with (
+            Supplier(json_answer('{"data":[]}')) as supplier,
+            serving(House(interface_for(supplier.port))) as (plane, port),
+        ):
+            caller = await CallerSide.connect(port)
+            assert (await caller.ask(request()))[0] == 200
+            (connection,) = plane._connections
+            raw = connection.transport.get_extra_info("socket")
+            linger = raw.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
+            assert struct.unpack("ii", linger) == (1, 0)
+
+    uvloop.run(story())
+
+
+def test_stale_denies_within_a_stream() -> None:
+    """STALE-DENIES: a worker that becomes stale while it streams cuts the answer at the next piece."""
+    go_on = asyncio.Event()
+
+    async def two_pieces(_: Any, writer: asyncio.StreamWriter, __: bytes) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n0123456789")
+        await go_on.wait()
+        writer.write(b"9876543210")
+
+    async def story() -> None:
+        async with Supplier(two_pieces) as supplier:
+            house = House(interface_for(supplier.port, format=AnswerFormat.OPAQUE))
+            house.verdict = permit(all_items=True)
+            async with serving(house) as (_, port):
+                caller = await CallerSide.connect(port)
+                caller.writer.write(request())
+                await caller.reader.readuntil(b"0123456789")
+                house.fresh = False
+                go_on.set()
+                with pytest.raises(ConnectionResetError):
+                    await caller.rest()
+                assert house.ledger.outcomes()[0].end == "state-stale"
+
+    uvloop.run(story())

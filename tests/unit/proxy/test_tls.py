@@ -1,0 +1,137 @@
+"""TLS on both sides: verified, reloadable, certificates handed to identity."""
+
+import asyncio
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from gateway.domain.errors import GatewayError
+from gateway.proxy.tls import ClientCertificates, caller_context, reload_certificate, supplier_context
+from tests.support.certificates import Authority
+from tests.support.proxy_ports import CallerSide, House, Supplier, interface_for, request, serving
+
+
+class Files:
+    """An authority's certificates in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.authority = Authority()
+        self.ca = self.authority.write_ca(folder / "ca.pem")
+        self.server = self.authority.write("127.0.0.1", folder / "server.pem")
+        self.client = self.authority.write("marriage-desk", folder / "client.pem")
+        self.supplier = self.authority.write("household.example", folder / "supplier.pem")
+        self.other_ca = Authority("other").write_ca(folder / "other.pem")
+
+    def calling(self, client: Path | None = None) -> dict[str, Any]:
+        context = ssl.create_default_context(cafile=self.ca)
+        if client is not None:
+            context.load_cert_chain(client)
+        return {"ssl": context, "server_hostname": "127.0.0.1"}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_a_client_certificate_reaches_identity(files: Files, loop: str) -> None:
+    """Optional: identity sees the certificate where there is one, None where there is not."""
+
+    async def story() -> None:
+        context = caller_context(files.server, client_certificates=ClientCertificates.OPTIONAL, client_ca=files.ca)
+        async with Supplier() as supplier:
+            house = House(interface_for(supplier.port))
+            async with serving(house, tls=context) as (_, port):
+                for client in (files.client, None):
+                    caller = await CallerSide.connect(port, **files.calling(client))
+                    assert (await caller.ask(request()))[0] == 200
+                    assert (await caller.ask(request()))[0] == 200
+                shown = [peer.certificate_der for peer in house.peers]
+                assert shown[0] == shown[1]
+                assert shown[0] == ssl.PEM_cert_to_DER_cert(files.client.read_text().partition("-----BEGIN PRIV")[0])
+                assert shown[2:] == [None, None]
+                assert all(peer.is_tls for peer in house.peers)
+
+    (uvloop.run if loop == "uvloop" else asyncio.run)(story())
+
+
+def test_a_required_certificate_must_be_there(files: Files) -> None:
+    """Without one the handshake fails and nothing is read."""
+
+    async def story() -> None:
+        context = caller_context(files.server, client_certificates=ClientCertificates.REQUIRED, client_ca=files.ca)
+        house = House()
+        async with serving(house, tls=context) as (_, port):
+            with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
+                await (await CallerSide.connect(port, **files.calling())).ask(request())
+            assert house.heads == []
+
+    uvloop.run(story())
+
+
+def test_old_protocol_versions_are_refused(files: Files) -> None:
+    """TLS 1.2 is the least."""
+    assert caller_context(files.server).minimum_version is ssl.TLSVersion.TLSv1_2
+    assert not [
+        suite["name"]
+        for suite in caller_context(files.server).get_ciphers()
+        if "GCM" not in suite["name"] and "CHACHA20" not in suite["name"]
+    ]
+
+
+def test_a_reload_drops_no_connection(files: Files, tmp_path: Path) -> None:
+    """New handshakes see the new certificate; a connection that stands goes on; a bad file changes nothing."""
+    renewed = files.authority.write("127.0.0.1", tmp_path / "renewed.pem")
+
+    async def story() -> None:
+        context = caller_context(files.server)
+        async with Supplier() as supplier:
+            house = House(interface_for(supplier.port))
+            async with serving(house, tls=context) as (_, port):
+                standing = await CallerSide.connect(port, **files.calling())
+                assert (await standing.ask(request()))[0] == 200
+                (tmp_path / "bad.pem").write_text("no certificate")
+                with pytest.raises(GatewayError):
+                    reload_certificate(context, tmp_path / "bad.pem")
+                serials = []
+                for path in (files.server, renewed):
+                    reload_certificate(context, path)
+                    fresh = await CallerSide.connect(port, **files.calling())
+                    serials.append(fresh.writer.get_extra_info("peercert")["serialNumber"])
+                    assert (await fresh.ask(request()))[0] == 200
+                assert serials[0] != serials[1]
+                assert (await standing.ask(request()))[0] == 200
+
+    uvloop.run(story())
+
+
+@pytest.mark.parametrize(
+    ("name", "authority", "status"),
+    [("household.example", "ca", 200), ("other.example", "ca", 502), ("household.example", "other_ca", 502)],
+)
+def test_a_supplier_is_verified_by_its_authority_and_name(files: Files, name: str, authority: str, status: int) -> None:
+    """A supplier that cannot prove its name under its own authority is not called."""
+
+    async def story() -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(files.supplier)
+        context.load_verify_locations(files.ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+        async with Supplier(tls=context) as supplier:
+            house = House(
+                interface_for(
+                    supplier.port, upstream=f"https://127.0.0.1:{supplier.port}/api", plain_http=False, tls_name=name
+                )
+            )
+            async with serving(
+                house, supplier_tls=lambda _: supplier_context(getattr(files, authority), files.client)
+            ) as (_, port):
+                caller = await CallerSide.connect(port)
+                assert (await caller.ask(request()))[0] == status
+                assert len(supplier.requests) == (1 if status == 200 else 0)
+
+    uvloop.run(story())
