@@ -1,0 +1,164 @@
+"""Whether a grant can be issued: every reason against it at once (Decree 809 Art. 20, 21, 24; Art. 15)."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from gateway.domain.directory import Dataset, SharingAttribute, SharingMode
+from gateway.domain.grants import Grant, GrantState
+from gateway.store import Store, StoreTransaction
+
+Fault = dict[str, Any]
+
+MINUTES_OF_A_DAY = 24 * 60
+
+
+class GrantChecks:
+    """The checks of one request: what they look up is read once.
+
+    Args:
+        state: where departments, entries and the like are looked up.
+        now: when the grants are issued.
+    """
+
+    def __init__(self, state: Store | StoreTransaction, now: datetime) -> None:
+        self._now = now
+        self._department = cache(state.department)
+        self._system = cache(state.system)
+        self.entry: Callable[[str], Dataset | None] = cache(state.dataset)
+        self._interfaces = cache(state.interfaces_of)
+        self._grant = state.grant
+        self._purposes = frozenset(each.id for each in state.purposes())
+        self._ids: set[str] = set()
+
+    def new(self, grant: Grant) -> list[Fault]:
+        """Every fault of a grant to be issued anew."""
+        faults = self.scope(grant)
+        if grant.id in self._ids:
+            faults.append(_fault("id", f"grant `{grant.id}` stands twice"))
+        elif self._grant(grant.id) is not None:
+            faults.append(_fault("id", f"there already is a grant `{grant.id}`; renew it instead"))
+        self._ids.add(grant.id)
+        return faults
+
+    def renewal(self, old: Grant, grant: Grant) -> list[Fault]:
+        """Every fault of the next version of `old`."""
+        faults = self.scope(grant)
+        for field in ("department", "dataset"):
+            if getattr(old, field) != getattr(grant, field):
+                faults.append(_fault(field, f"a version keeps its {field}; issue a new grant"))
+        for side in ("demand_approval", "supply_approval"):
+            if getattr(old, side) == getattr(grant, side):
+                faults.append(_fault(side, "a new version needs an approval of its own (Decree 809 Art. 20)"))
+        if old.state is not GrantState.ISSUED:
+            faults.append(_fault("id", f"grant `{old.id}` is {old.state.value}"))
+        return faults
+
+    def scope(self, grant: Grant) -> list[Fault]:
+        """Every fault of what a grant covers."""
+        faults: list[Fault] = []
+        if self._department(grant.department) is None:
+            faults.append(_fault("department", f"there is no department `{grant.department}`"))
+        entry = self.entry(grant.dataset)
+        if entry is None:
+            faults.append(_fault("dataset", f"`{grant.dataset}` is not a released dataset"))
+        else:
+            faults += _entry_faults(grant, entry)
+        faults += self._named_faults(grant, entry)
+        faults += _time_faults(grant, self._now)
+        faults += _condition_faults(grant)
+        return faults
+
+    def _named_faults(self, grant: Grant, entry: Dataset | None) -> Iterator[Fault]:
+        for purpose in grant.purposes:
+            if purpose not in self._purposes:
+                yield _fault("purposes", f"there is no purpose `{purpose}`")
+        for id_ in grant.systems:
+            system = self._system(id_)
+            if system is None:
+                yield _fault("systems", f"there is no system `{id_}`")
+            elif system.department != grant.department:
+                yield _fault("systems", f"system `{id_}` belongs to department `{system.department}`")
+            elif not system.active:
+                yield _fault("systems", f"system `{id_}` is revoked")
+        if entry is not None:
+            yield from self._interface_faults(grant, entry)
+        for id_ in grant.combination:
+            if self.entry(id_) is None:
+                yield _fault("combination", f"`{id_}` is not a released dataset")
+        if grant.combination and grant.dataset not in grant.combination:
+            yield _fault("combination", "does not name the grant's own dataset")
+
+    def _interface_faults(self, grant: Grant, entry: Dataset) -> Iterator[Fault]:
+        interfaces = self._interfaces(entry.id)
+        known = {each.id for each in interfaces} | {each.key for each in interfaces}
+        for id_ in grant.interfaces:
+            if id_ not in known:
+                yield _fault("interfaces", f"dataset `{entry.id}` has no interface `{id_}`")
+        open_parameters = {name for each in interfaces for name in each.scope_parameters}
+        for name in grant.parameters:
+            if name not in open_parameters:
+                yield _fault("parameters", f"no interface of `{entry.id}` lets a grant constrain `{name}`")
+
+
+def _entry_faults(grant: Grant, entry: Dataset) -> Iterator[Fault]:
+    for item in sorted(set(grant.items) - entry.item_names):
+        yield _fault("items", f"dataset `{entry.id}` has no item `{item}`")
+    if entry.sharing_attribute is SharingAttribute.NON_SHAREABLE:
+        if set(grant.modes) != {SharingMode.VERIFY}:
+            yield _fault("dataset", f"`{entry.id}` is not shareable: no grant overrides that (Decree 809 Art. 14)")
+        return
+    for mode in sorted(set(grant.modes) - set(entry.sharing_modes)):
+        yield _fault("modes", f"`{mode.value}` is not a sharing mode of `{entry.id}` (Decree 809 Art. 13)")
+    if entry.sharing_attribute is SharingAttribute.CONDITIONAL and entry.purposes:
+        for purpose in sorted(set(grant.purposes) - set(entry.purposes)):
+            yield _fault("purposes", f"`{purpose}` is not a purpose of `{entry.id}` (Decree 809 Art. 15)")
+
+
+def _time_faults(grant: Grant, now: datetime) -> Iterator[Fault]:
+    if grant.valid_from >= grant.valid_until:
+        yield _fault("valid_until", "is not after `valid_from`")
+    if grant.valid_until <= now:
+        yield _fault("valid_until", "has passed")
+    for side in ("demand_approval", "supply_approval"):
+        approval = getattr(grant, side)
+        if not approval.person.strip():
+            yield _fault(f"{side}.person", "is missing (Decree 809 Art. 20)")
+        if approval.at > now:
+            yield _fault(f"{side}.at", "lies in the future")
+
+
+def _condition_faults(grant: Grant) -> Iterator[Fault]:
+    for field in ("items", "purposes", "modes"):
+        if not getattr(grant, field):
+            yield _fault(field, "names none")
+    for field in ("items", "purposes", "modes", "systems", "interfaces", "combination"):
+        values = getattr(grant, field)
+        if len(set(values)) != len(values):
+            yield _fault(field, "names something twice")
+    for field in ("legal_basis", "scenario", "scope_of_use"):
+        if not getattr(grant, field).strip():
+            yield _fault(field, "is missing (Decree 809 Art. 20)")
+    yield from _limit_faults(grant)
+    if grant.return_flow:
+        for field in ("hours", "parameters", "quota", "assurance"):
+            if getattr(grant, field):
+                yield _fault(field, "data returned to a lower level bears no added condition (Decree 809 Art. 24)")
+
+
+def _limit_faults(grant: Grant) -> Iterator[Fault]:
+    hours = grant.hours
+    if hours is not None and not 0 <= hours.start_minute < hours.end_minute <= MINUTES_OF_A_DAY:
+        yield _fault("hours", "are not minutes of a day, start before end")
+    for name in ("calls_a_day", "rows_a_day"):
+        limit = getattr(grant.quota, name, None)
+        if limit is not None and limit < 1:
+            yield _fault(f"quota.{name}", "is less than 1")
+    for name, values in grant.parameters.items():
+        if not values:
+            yield _fault(f"parameters.{name}", "allows no value")
+
+
+def _fault(field: str, fault: str) -> Fault:
+    return {"field": field, "fault": fault}

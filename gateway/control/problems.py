@@ -1,0 +1,159 @@
+"""Errors to RFC 9457 responses, once for the whole control plane; and the outermost guard of the application.
+
+A 5xx never bears an exception's text: what was not foreseen is logged by its type and place and answered as
+`internal`. Once an answer has begun, a failure cuts the connection.
+"""
+
+import logging
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.domain.errors import GatewayError, prefers_chinese, problem_document
+
+log = logging.getLogger(__name__)
+
+BODY_BYTES = 1 << 20
+"""The largest request body, unless a route below takes more."""
+
+LARGE_BODY_BYTES: Mapping[str, int] = {"/v1/grants": 16 << 20, "/v1/directory": 48 << 20, "/v1/policies": 8 << 20}
+"""Routes that take files: a batch of grants, a directory of a city (1,392 interfaces are some 3 MiB)."""
+
+
+def problem_response(error: GatewayError, accept_language: str) -> Response:
+    """The response of `error`, with the header fields it bears."""
+    chinese = prefers_chinese(accept_language)
+    headers = dict(error.headers)
+    if error.problem.retry_after_seconds is not None:
+        headers["Retry-After"] = str(error.problem.retry_after_seconds)
+    headers["Content-Language"] = "zh" if chinese else "en"
+    document = msgspec.json.encode(problem_document(error, chinese=chinese))
+    return Response(document, error.problem.status, headers, media_type="application/problem+json")
+
+
+def install_problems(app: FastAPI) -> None:
+    """Answer every error of `app` with a problem."""
+
+    def answer(request: Request, error: GatewayError) -> Response:
+        return problem_response(error, request.headers.get("accept-language", ""))
+
+    @app.exception_handler(GatewayError)
+    async def refused(request: Request, error: GatewayError) -> Response:
+        if error.problem.status >= 500:
+            log.error("%s %s failed: %s", request.method, _route(request), error.code)
+        return answer(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def faulty(request: Request, error: RequestValidationError) -> Response:
+        return answer(request, faults_of(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        code = {405: "method-not-allowed", 404: "not-found", 413: "body-too-large"}.get(error.status_code)
+        if code is None:
+            code = "malformed-request" if error.status_code < 500 else "internal"
+        allowed = tuple((error.headers or {}).items()) if code == "method-not-allowed" else ()
+        return answer(request, GatewayError(code, headers=allowed))
+
+    app.add_middleware(Shield)
+
+
+def faults_of(errors: Any, *, row: int | None = None) -> GatewayError:
+    """`invalid-input` with every fault that pydantic found, by field; without the values it found there."""
+    faults = []
+    for each in errors:
+        place = [str(part) for part in each["loc"] if part not in {"body", "query", "path", "header"}]
+        fault: dict[str, Any] = {"field": ".".join(place) or None, "fault": _sentence(each)}
+        faults.append(fault if row is None else {"row": row, **fault})
+    return GatewayError("invalid-input", f"the input has {_count(len(faults))}", faults=faults)
+
+
+def invalid(faults: list[dict[str, Any]]) -> GatewayError:
+    """`invalid-input` with these faults."""
+    return GatewayError("invalid-input", f"the input has {_count(len(faults))}", faults=faults)
+
+
+def _count(number: int) -> str:
+    return "1 fault" if number == 1 else f"{number} faults"
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    if error["type"] == "missing":
+        return "is missing"
+    if error["type"] == "extra_forbidden":
+        return "is not a field here"
+    if error["type"] == "string_pattern_mismatch":
+        return "has a form that is not allowed here"
+    message = str(error["msg"])
+    return message[:1].lower() + message[1:]
+
+
+def _route(request: Request) -> str:
+    route = request.scope.get("route")
+    return str(getattr(route, "path", "an unknown path"))
+
+
+class Shield:
+    """The application's outermost guard: bounds what is read, forbids caching, and lets no exception's text out."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+        read = 0
+        path = str(scope["path"])
+        limit = LARGE_BODY_BYTES.get(path, BODY_BYTES)
+
+        async def bounded() -> Message:
+            nonlocal read
+            message = await receive()
+            if message["type"] == "http.request":
+                read += len(message.get("body", b""))
+                if read > limit:
+                    raise GatewayError("body-too-large", f"a body here holds at most {limit} bytes")
+            return message
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                message.setdefault("headers", [])
+                names = {name.lower() for name, _ in message["headers"]}
+                if b"cache-control" not in names:
+                    message["headers"].append((b"cache-control", b"no-store"))
+                message["headers"].append((b"x-content-type-options", b"nosniff"))
+            await send(message)
+
+        language = ""
+        for name, value in scope["headers"]:
+            if name == b"content-length" and (not value.isdigit() or int(value) > limit):
+                refusal = GatewayError("body-too-large", f"a body here holds at most {limit} bytes")
+                await problem_response(refusal, language)(scope, receive, watched)
+                return
+            if name == b"accept-language":
+                language = value.decode("latin-1")
+        try:
+            await self._app(scope, bounded, watched)
+        except Exception as error:
+            log.error("a request failed with %s at %s", type(error).__name__, _place(error))
+            if begun:
+                raise
+            known = error if isinstance(error, GatewayError) else GatewayError("internal")
+            await problem_response(known, language)(scope, receive, watched)
+
+
+def _place(error: BaseException) -> str:
+    """Where an exception arose, without its text: that could hold a value."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"

@@ -1,0 +1,109 @@
+"""What an auditor asks of the records, from query parameters or a body, to the ledger's question."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from fastapi import Depends, Query
+
+from gateway.control.bodies import EntryId, Identifier, Slug
+from gateway.control.problems import invalid
+from gateway.control.scopes import Scope
+from gateway.ledger.queries import RecordQuery
+
+Moment = Annotated[datetime | None, Query(description="RFC 3339, with its zone")]
+
+
+class Question(msgspec.Struct, frozen=True):
+    """A question before it is narrowed; `subject` is an identifier and goes no further than `query`."""
+
+    from_: datetime | None = None
+    until: datetime | None = None
+    department: str | None = None
+    system: str | None = None
+    supplier: str | None = None
+    dataset: str | None = None
+    interface: str | None = None
+    grant: str | None = None
+    purpose: str | None = None
+    verdict: str | None = None
+    code: str | None = None
+    policy: str | None = None
+    status: int | None = None
+    kind: str | None = None
+    officer: str | None = None
+    subject: str | None = None
+
+    def query(
+        self, scope: Scope, within: tuple[str, ...] | None, pseudonyms: Callable[[bytes], tuple[str, ...]]
+    ) -> RecordQuery:
+        """The ledger's question within `scope`; `within` are the departments of its region."""
+        return RecordQuery(
+            from_unix=_unix("from", self.from_),
+            until_unix=_unix("until", self.until),
+            kinds=(self.kind,) if self.kind else None,
+            department=scope.department,
+            system=self.system,
+            supplier=scope.supplier,
+            dataset=self.dataset,
+            interface=self.interface,
+            grant=self.grant,
+            purpose=self.purpose,
+            verdict=self.verdict,
+            code=self.code,
+            policy=self.policy,
+            status=self.status,
+            officer=self.officer,
+            subjects=pseudonyms(self.subject.encode()) if self.subject is not None else None,
+            within_suppliers=within,
+            within_departments=within,
+        )
+
+
+def asked(  # noqa: PLR0917 - each is a query parameter, given by name
+    from_: Annotated[datetime | None, Query(alias="from", description="RFC 3339, with its zone")] = None,
+    until: Moment = None,
+    department: Annotated[Slug | None, Query(description="demand department")] = None,
+    system: Annotated[Slug | None, Query()] = None,
+    supplier: Annotated[Slug | None, Query(description="supply department")] = None,
+    dataset: Annotated[EntryId | None, Query()] = None,
+    interface: Annotated[str | None, Query(max_length=130, description="`supplier/id`")] = None,
+    grant: Annotated[Identifier | None, Query()] = None,
+    purpose: Annotated[Slug | None, Query()] = None,
+    verdict: Annotated[str | None, Query(pattern="^(permit|deny)$")] = None,
+    code: Annotated[str | None, Query(max_length=64, description="a refusal's problem code")] = None,
+    policy: Annotated[str | None, Query(max_length=128, description="a determining policy")] = None,
+    status: Annotated[int | None, Query(ge=0, le=599)] = None,
+    kind: Annotated[str | None, Query(max_length=32, description="`use`, `use.refused`, `order`, `grant`, …")] = None,
+    officer: Annotated[Slug | None, Query(description="who acted")] = None,
+) -> Question:
+    """A question in query parameters; one about a data subject goes into a body, so that no URL bears it."""
+    return Question(
+        from_=from_,
+        until=until,
+        department=department,
+        system=system,
+        supplier=supplier,
+        dataset=dataset,
+        interface=interface,
+        grant=grant,
+        purpose=purpose,
+        verdict=verdict,
+        code=code,
+        policy=policy,
+        status=status,
+        kind=kind,
+        officer=officer,
+    )
+
+
+Asked = Annotated[Question, Depends(asked)]
+
+
+def _unix(field: str, moment: datetime | None) -> int | None:
+    if moment is None:
+        return None
+    if moment.tzinfo is None:
+        raise invalid([{"field": field, "fault": "a time needs a zone"}])
+    return int(moment.timestamp())

@@ -1,0 +1,374 @@
+"""/v1/departments, /v1/purposes, /v1/datasets, /v1/interfaces, and whole directory files (Decree 809 Art. 12 to 17)."""
+
+from enum import StrEnum
+from hashlib import sha256
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
+
+from gateway.control.acting import (
+    Answer,
+    Deed,
+    IdempotencyKey,
+    Services,
+    SignedIn,
+    is_permitted,
+    matter_between,
+    perform,
+    require_permit,
+)
+from gateway.control.bodies import Body, EntryId, Slug, Statement, body_model, body_of, describes, model_of, read_json
+from gateway.control.directory_import import check_directory, import_directory, read_upload
+from gateway.control.examples import DATASET, DEPARTMENT, INTERFACE, PURPOSE
+from gateway.control.paging import Cursor, Limit, json_response, page_response
+from gateway.control.preconditions import entity_tag
+from gateway.control.services import ControlServices
+from gateway.domain.directory import Dataset, Department, EntryState, Interface, Purpose, SharingAttribute
+from gateway.domain.errors import GatewayError
+from gateway.domain.officers import Act, Officer
+from gateway.domain.uses import RecordKind
+from gateway.store import DatasetFilter
+from gateway.store.dcat import export_dcat
+from gateway.store.directory_export import export_csv, export_json
+from gateway.store.directory_file import DirectoryFile
+from gateway.store.openapi import derive_interface
+
+router = APIRouter(prefix="/v1", tags=["directory"])
+
+DepartmentBody = body_model(Department)
+PurposeBody = body_model(Purpose)
+DatasetBody = body_model(Dataset, without=frozenset({"version", "state"}))
+InterfaceBody = body_model(Interface, without=frozenset({"version"}))
+
+
+class ExaminationBody(Body):
+    """The competent department's word on a submitted version (Decree 809 Art. 16, 17)."""
+
+    release: bool
+    reason: Statement | None = None
+
+
+EntryPath = Annotated[EntryId, Path(description="the entry's id")]
+Check = Annotated[bool, Query(description="say what it would do and list every fault; change nothing")]
+Supplier = Annotated[Slug | None, Query(description="supply department")]
+
+
+@router.get("/departments", summary="Departments")
+def list_departments(
+    services: Services,
+    officer: SignedIn,  # noqa: ARG001 - any officer reads the directory
+    region: Annotated[str, Query(pattern=r"^[0-9]{0,6}$", description="prefix of the division code")] = "",
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Response:
+    """Departments by id."""
+    page = services.store.list_departments(cursor, limit, region=region)
+    return page_response(page.items, page.cursor)
+
+
+@router.post(
+    "/departments", summary="Register or change a department", openapi_extra=describes(DepartmentBody, DEPARTMENT)
+)
+def put_department(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    department: Annotated[Department, Depends(body_of(DepartmentBody, Department))],
+    key: IdempotencyKey = None,
+) -> Response:
+    """A department, new or changed."""
+    return _import(request, services, officer, key, DirectoryFile(departments=(department,)), department)
+
+
+@router.get("/purposes", summary="Purposes of use")
+def list_purposes(services: Services, officer: SignedIn) -> Response:  # noqa: ARG001 - any officer reads the directory
+    """Every purpose."""
+    return page_response(services.store.purposes(), None)
+
+
+@router.post("/purposes", summary="Register or change a purpose", openapi_extra=describes(PurposeBody, PURPOSE))
+def put_purpose(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    purpose: Annotated[Purpose, Depends(body_of(PurposeBody, Purpose))],
+    key: IdempotencyKey = None,
+) -> Response:
+    """A purpose, new or changed."""
+    return _import(request, services, officer, key, DirectoryFile(purposes=(purpose,)), purpose)
+
+
+@router.get("/datasets", summary="Directory entries")
+def list_datasets(
+    services: Services,
+    officer: SignedIn,  # noqa: ARG001 - any officer reads the directory
+    supplier: Supplier = None,
+    state: EntryState = EntryState.RELEASED,
+    attribute: SharingAttribute | None = None,
+    words: Annotated[str | None, Query(max_length=100, description="part of the name or code")] = None,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Response:
+    """Versions of entries in one state."""
+    narrow = DatasetFilter(state=state, supplier=supplier, sharing_attribute=attribute, words=words)
+    page = services.store.list_datasets(narrow, cursor, limit)
+    return page_response(page.items, page.cursor)
+
+
+@router.get("/datasets/{id}", summary="A directory entry, with its versions")
+def show_dataset(services: Services, officer: SignedIn, id: EntryPath) -> Response:  # noqa: A002, ARG001
+    """The released version and every other."""
+    versions = services.store.dataset_versions(id)
+    if not versions:
+        raise GatewayError("not-found", f"there is no entry `{id}`")
+    released = services.store.dataset(id)
+    headers = {"ETag": entity_tag(released)} if released is not None else {}
+    return json_response({"released": released, "versions": versions}, headers=headers)
+
+
+@router.post(
+    "/datasets", summary="Submit a version of an entry", status_code=201, openapi_extra=describes(DatasetBody, DATASET)
+)
+def submit_dataset(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    dataset: Annotated[Dataset, Depends(body_of(DatasetBody, Dataset))],
+    release: Annotated[bool, Query(description="release it at once; takes the right to release")] = False,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Submit an entry for examination (Art. 16), or submit and release it."""
+    return _import(request, services, officer, key, DirectoryFile(datasets=(dataset,)), dataset, release=release)
+
+
+@router.post(
+    "/datasets/{id}/versions/{version}/examination",
+    summary="Release or reject a submitted version",
+    openapi_extra=describes(ExaminationBody, {"release": True}),
+)
+def examine_dataset(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    id: EntryPath,  # noqa: A002
+    version: Annotated[int, Path(ge=1)],
+    word: Annotated[ExaminationBody, Depends(model_of(ExaminationBody))],
+    key: IdempotencyKey = None,
+) -> Response:
+    """Release or reject a submitted version (Art. 16, 17); a rejection states its reason."""
+
+    def work(deed: Deed) -> Answer:
+        found = next((each for each in deed.tx.dataset_versions(id) if each.version == version), None)
+        if found is None:
+            raise GatewayError("not-found", f"there is no version {version} of entry `{id}`")
+        deed.permit(Act.RELEASE_ENTRY, matter_between(deed.tx, found.supplier, None, id))
+        if not word.release and word.reason is None:
+            raise GatewayError(
+                "invalid-input", "a rejection states its reason", faults=[{"field": "reason", "fault": "is missing"}]
+            )
+        entry = (
+            deed.tx.release_dataset(id, version, on=deed.today) if word.release else deed.tx.reject_dataset(id, version)
+        )
+        deed.record(
+            RecordKind.DIRECTORY,
+            dataset=id,
+            supplier=entry.supplier,
+            version=version,
+            state=entry.state.value,
+            reason=word.reason or "",
+        )
+        return Answer({"dataset": entry}, headers={"ETag": entity_tag(entry)})
+
+    return perform(services, request, officer, key, word.model_dump(), work)
+
+
+@router.post("/datasets/{id}/withdrawal", summary="Withdraw the released version")
+def withdraw_dataset(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    id: EntryPath,  # noqa: A002
+    key: IdempotencyKey = None,
+) -> Response:
+    """Withdraw an entry: nothing of the dataset is shared from the return of this call on."""
+
+    def work(deed: Deed) -> Answer:
+        old = deed.tx.dataset(id)
+        if old is None:
+            raise GatewayError("not-found", f"no version of entry `{id}` is released")
+        deed.permit(Act.RELEASE_ENTRY, matter_between(deed.tx, old.supplier, None, id))
+        entry = deed.tx.withdraw_dataset(id)
+        deed.record(RecordKind.DIRECTORY, dataset=id, supplier=entry.supplier, version=entry.version, state="withdrawn")
+        return Answer({"dataset": entry})
+
+    return perform(services, request, officer, key, id, work)
+
+
+@router.get("/interfaces", summary="Supply departments' interfaces")
+def list_interfaces(
+    services: Services,
+    officer: SignedIn,
+    supplier: Supplier = None,
+    dataset: Annotated[EntryId | None, Query()] = None,
+    active: Annotated[bool | None, Query()] = True,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Response:
+    """Interfaces; where they lead is shown only to who may manage them."""
+    page = services.store.list_interfaces(cursor, limit, supplier=supplier, dataset=dataset, active=active)
+    return page_response([_shown(services, officer, each) for each in page.items], page.cursor)
+
+
+@router.get("/interfaces/{supplier}/{id}", summary="An interface")
+def show_interface(
+    services: Services,
+    officer: SignedIn,
+    supplier: Annotated[Slug, Path()],
+    id: Annotated[Slug, Path()],  # noqa: A002
+) -> Response:
+    """One interface, active or withdrawn."""
+    found = services.store.any_interface(supplier, id)
+    if found is None:
+        raise GatewayError("not-found", f"there is no interface `{supplier}/{id}`")
+    return json_response(_shown(services, officer, found), headers={"ETag": entity_tag(found)})
+
+
+@router.post(
+    "/interfaces", summary="Register or change an interface", openapi_extra=describes(InterfaceBody, INTERFACE)
+)
+def put_interface(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    interface: Annotated[Interface, Depends(body_of(InterfaceBody, Interface))],
+    key: IdempotencyKey = None,
+) -> Response:
+    """An interface, new or changed; `active: false` withdraws it."""
+    return _import(request, services, officer, key, DirectoryFile(interfaces=(interface,)), interface)
+
+
+class DirectoryFormat(StrEnum):
+    """What the directory is exported as."""
+
+    JSON = "json"
+    CSV = "csv"
+    DCAT = "dcat"
+
+
+@router.get("/directory", summary="The directory as a file")
+def export_file(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    format: DirectoryFormat = DirectoryFormat.JSON,  # noqa: A002
+) -> Response:
+    """What is released: JSON that import takes, CSV with the Chinese column names, or DCAT 3 in JSON-LD."""
+    found = services.store.directory()
+    if format is DirectoryFormat.CSV:
+        return Response(export_csv(found.datasets, found.departments), media_type="text/csv; charset=utf-8")
+    if format is DirectoryFormat.DCAT:
+        catalog = export_dcat(
+            found.datasets,
+            departments=found.departments,
+            interfaces=found.interfaces,
+            base=str(request.base_url).rstrip("/"),
+        )
+        return Response(msgspec.json.encode(catalog), media_type="application/ld+json")
+    shown = tuple(_shown(services, officer, each) for each in found.interfaces)
+    return Response(export_json(msgspec.structs.replace(found, interfaces=shown)), media_type="application/json")
+
+
+@router.get("/datasets/{id}/versions/{version}/effects", summary="What releasing a version would change")
+def release_effects(
+    services: Services,
+    officer: SignedIn,
+    id: EntryPath,  # noqa: A002
+    version: Annotated[int, Path(ge=1)],
+) -> Response:
+    """Field by field, and every standing grant that would lose (Art. 15): to be read before releasing."""
+    effects = services.store.release_effects(id, version)
+    owner = services.store.entry_owner(id)
+    require_permit(services, officer, Act.SUBMIT_ENTRY, matter_between(services.store, owner, None, id))
+    return json_response(effects)
+
+
+class DerivationBody(Body):
+    """A supplier's OpenAPI document, from which an interface is proposed."""
+
+    openapi: dict[str, Any]
+    path: Statement
+    dataset: EntryId
+    id: Slug
+    upstream: Statement | None = None
+
+
+@router.post(
+    "/interfaces/derivation",
+    summary="Propose an interface from an OpenAPI document",
+    openapi_extra=describes(DerivationBody),
+)
+def derive(
+    services: Services, officer: SignedIn, body: Annotated[DerivationBody, Depends(model_of(DerivationBody))]
+) -> Response:
+    """Where each item stands in the answer, as far as the document tells; registers nothing."""
+    entry = services.store.dataset(body.dataset)
+    if entry is None:
+        raise GatewayError("not-found", f"`{body.dataset}` is not a released dataset")
+    require_permit(services, officer, Act.MANAGE_INTERFACES, matter_between(services.store, entry.supplier, None))
+    return json_response(derive_interface(body.openapi, body.path, dataset=entry, id=body.id, upstream=body.upstream))
+
+
+@router.post("/directory", summary="Import a directory file, whole or not at all")
+async def import_file(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    release: Annotated[bool, Query(description="release what is submitted; takes the right to release")] = True,
+    check: Check = False,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Import `{"departments", "purposes", "datasets", "interfaces"}`, or `{"file": name, "content_base64": …}`."""
+    raw = await read_json(request)
+    return await run_in_threadpool(_import_file, request, services, officer, raw, release, check, key)
+
+
+def _import_file(
+    request: Request,
+    services: ControlServices,
+    officer: Officer,
+    raw: bytes,
+    release: bool,
+    check: bool,
+    key: str | None,
+) -> Response:
+    found = read_upload(services.store, raw, services.spool)
+    if check:
+        return json_response(check_directory(services, officer, found, release=release))
+    return _import(request, services, officer, key, found, sha256(raw).hexdigest(), release=release)
+
+
+def _import(
+    request: Request,
+    services: ControlServices,
+    officer: Officer,
+    key: str | None,
+    found: DirectoryFile,
+    body: Any,
+    *,
+    release: bool = False,
+) -> Response:
+    def work(deed: Deed) -> Answer:
+        return Answer(import_directory(deed, found, release=release), 201)
+
+    return perform(services, request, officer, key, body, work)
+
+
+def _shown(services: ControlServices, officer: Officer, interface: Interface) -> Interface:
+    """The interface as the officer may see it: a supplier's address is its own business."""
+    matter = matter_between(services.store, interface.supplier, None, interface.dataset)
+    if is_permitted(services, officer, Act.MANAGE_INTERFACES, matter):
+        return interface
+    return msgspec.structs.replace(interface, upstream="", tls_ca=None, tls_name=None, tls_client=None)

@@ -1,0 +1,90 @@
+"""/v1/retention: what may go from the ledger today, and the act that lets just that go (Decree 809 Art. 29).
+
+Records of a grant under dispute stay (Art. 28), those of a grant whose data has not been disposed of (Art. 27 ¶1), and
+those of a disposed one for three years more.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import Response
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from gateway.control.acting import Services, SignedIn, china_day, require_permit
+from gateway.control.bodies import Body, describes, model_of
+from gateway.control.directory_import import every
+from gateway.control.paging import json_response
+from gateway.control.services import ControlServices
+from gateway.domain.calendar import years_after
+from gateway.domain.errors import GatewayError
+from gateway.domain.officers import Act, Matter, Officer
+from gateway.ledger.retention import Holds, RetentionPlan
+from gateway.store import GrantFilter
+
+router = APIRouter(prefix="/v1/retention", tags=["retention"])
+
+
+RETENTION_YEARS = 3
+"""Records are kept not less than three years (Decree 809 Art. 29)."""
+
+
+class ApplyBody(Body):
+    """Which plan to apply: the digest that `GET /v1/retention` gave."""
+
+    plan: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+@router.get("", summary="What may go today, and why no more")
+async def plan_retention(services: Services, officer: SignedIn) -> Response:
+    """The plan of today; nothing is removed."""
+    plan, _ = await _plan(services, officer)
+    return json_response(_shown(plan))
+
+
+@router.post("", summary="Apply just that plan", openapi_extra=describes(ApplyBody))
+async def apply_retention(
+    services: Services, officer: SignedIn, body: Annotated[ApplyBody, Depends(model_of(ApplyBody))]
+) -> Response:
+    """Remove what the plan names, from every copy the gateway keeps; the prune is itself a record of the log."""
+    plan, holds = await _plan(services, officer)
+    if plan.digest != body.plan:
+        raise GatewayError("precondition-failed", "this is not the plan of today any more: look at it again")
+    pruned = await services.ledger.apply_retention(plan, holds, by=officer.id)
+    return json_response({"pruned": pruned, "plan": _shown(plan)}, headers={"Sharing-Record": pruned.record})
+
+
+async def _plan(services: ControlServices, officer: Officer) -> tuple[RetentionPlan, Holds]:
+    await run_in_threadpool(require_permit, services, officer, Act.APPLY_RETENTION, Matter(region=officer.region))
+    holds = await run_in_threadpool(holds_of, services)
+    return await services.ledger.plan_retention(holds), holds
+
+
+def holds_of(services: ControlServices) -> Holds:
+    """The grants whose records stay past their own time, and until when those of disposed grants do."""
+    today = china_day(datetime.fromtimestamp(services.now(), UTC))
+    disputed = every(lambda cursor: services.store.list_grants(GrantFilter(disputed=True), cursor, 1000))
+    undisposed = services.store.open_disposals()
+    disposed = services.store.disposed_since(today - timedelta(days=366 * RETENTION_YEARS))
+    return Holds(
+        grants=frozenset({grant.id for grant in disputed} | {duty.grant for duty in undisposed}),
+        until={
+            duty.grant: years_after(duty.destroyed_on, RETENTION_YEARS)
+            for duty in disposed
+            if duty.destroyed_on is not None
+        },
+    )
+
+
+def _shown(plan: RetentionPlan) -> dict[str, Any]:
+    return {
+        "plan": plan.digest,
+        "first": plan.first,
+        "end": plan.end,
+        "entries": plan.entries,
+        "rule": plan.rule,
+        "stopped_by": plan.stopped_by,
+        "latest": plan.latest,
+        "today": plan.today,
+    }

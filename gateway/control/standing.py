@@ -1,0 +1,40 @@
+"""What stands in the state, as a comparison of policies reads it (Decree 809 Art. 15: what takes away is shown)."""
+
+from collections.abc import Iterator
+
+from gateway.control.directory_import import every
+from gateway.domain.directory import Department
+from gateway.domain.grants import GrantState
+from gateway.domain.state import SliceState
+from gateway.store import GrantFilter, Store
+
+STANDING = (GrantState.ISSUED, GrantState.SUSPENDED)
+
+
+class StandingState:
+    """The state of one store, for `gateway.policy.comparing`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """(department, dataset) of every grant that stands, each once."""
+        seen: set[tuple[str, str]] = set()
+        for grant in self._store.every_grant(GrantFilter(states=STANDING)):
+            pair = (grant.department, grant.dataset)
+            if pair not in seen:
+                seen.add(pair)
+                yield pair
+
+    def datasets(self) -> Iterator[str]:
+        """Ids of the released datasets."""
+        for entry in every(lambda cursor: self._store.list_datasets(None, cursor, 1000)):
+            yield entry.id
+
+    def departments(self) -> Iterator[Department]:
+        """Every department."""
+        yield from every(lambda cursor: self._store.list_departments(cursor, 1000))
+
+    def read(self, department: str, dataset: str) -> SliceState:
+        """The state of a pair."""
+        return self._store.slice_state(department, dataset)

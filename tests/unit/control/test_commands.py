@@ -1,0 +1,137 @@
+"""The commands over the control API, what they print, and how they fail."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+from gateway.cli import app
+from gateway.control.examples import GRANT, SYSTEM
+from gateway.runtime.api import Api
+from tests.support.control import ISSUER, World
+
+
+class Commands:
+    """`gateway …` as one officer; the control API is served in this process, once for all commands."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._runner = CliRunner()
+
+    def __call__(self, *words: object, fails: bool = False, officer: str = "registrar") -> Result:
+        result = self._runner.invoke(app, [*map(str, words), "--as", officer])
+        assert (result.exit_code != 0) == fails, result.output
+        return result
+
+    def json(self, *words: object, fails: bool = False, officer: str = "registrar") -> Any:
+        return json.loads(self(*words, "--json", fails=fails, officer=officer).stdout)
+
+
+@pytest.fixture
+def gateway(world: World, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    @contextmanager
+    def open_here(_home: Path, officer: str | None = None) -> Iterator[Api]:
+        headers = {"Authorization": f"Bearer {world.token(officer or 'registrar')}"}
+        transport = httpx.ASGITransport(app=world.app, raise_app_exceptions=False)
+        client = httpx.AsyncClient(base_url=ISSUER, headers=headers, transport=transport)
+        with Api(client, asyncio.Runner()) as api:
+            yield api
+
+    # By name: in `gateway.cli` the groups of commands stand under their modules' names.
+    for name in ("grants", "orders", "directory", "records"):
+        monkeypatch.setattr(sys.modules[f"gateway.cli.{name}"], "open_api", open_here)
+    return Commands(world)
+
+
+def written(path: Path, value: Any) -> Path:
+    path.write_text(json.dumps(value), "utf-8")
+    return path
+
+
+def test_grants_life_by_commands(gateway: Commands, tmp_path: Path) -> None:
+    """Issue, show, suspend, lift, close, dispose: each one sentence or one JSON document."""
+    issued = gateway.json("grants", "issue", written(tmp_path / "g.json", {**GRANT, "id": "life"}))
+    assert issued["grant"]["state"] == "issued"
+    stopped = gateway("grants", "suspend", "life", "--violation", "found", "--rectify-by", "2099-01-01")
+    assert "is suspended; effective everywhere after" in stopped.stdout
+    assert gateway.json("grants", "show", "life")["standing"] == "suspended"
+    assert [grant["id"] for grant in gateway.json("grants", "list", "--state", "suspended")["items"]] == ["life"]
+    gateway("grants", "lift", "life", "--reason", "rectified")
+    done = ("grants", "close", "life", "--outcome", "achieved", "--reason", "done")
+    assert "may not `close`" in gateway(*done, fails=True).stderr
+    assert "disposal is due" in gateway(*done, officer="civil").stdout
+    destroyed = ("--method", "erased", "--destroyed-on", "2026-01-01", "--by", "data centre")
+    assert "is disposed" in gateway("grants", "dispose", "life", *destroyed, officer="civil").stdout
+
+
+def test_issue_lists_every_fault_of_a_file_and_issues_nothing(gateway: Commands, tmp_path: Path) -> None:
+    """A file of many grants is checked whole before anything is issued; rows count from the file's first grant."""
+    rows = [{**GRANT, "id": f"many-{number}"} for number in range(620)]
+    rows[510] = {**rows[510], "items": ["nonsense"]}
+    rows[619] = {**rows[619], "id": "many-3"}
+    file = tmp_path / "many.ndjson"
+    file.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    refused = gateway.json("grants", "issue", file, fails=True)
+    assert [(fault["row"], fault["field"]) for fault in refused["faults"]] == [(511, "items"), (620, "id")]
+    assert gateway.json("grants", "list")["items"] == []
+    file.write_text("\n".join(json.dumps(row) for row in rows[:505]), "utf-8")
+    assert gateway.json("grants", "issue", file)["issued"] == 505
+    assert gateway.json("grants", "issue", file, "--resume")["issued"] == 505, "what stands is not repeated"
+
+
+def test_directory_goes_out_and_comes_back(gateway: Commands, tmp_path: Path) -> None:
+    """What is exported imports to the same: nothing changes."""
+    gateway("directory", "export", tmp_path / "out.json")
+    again = gateway.json("directory", "import", tmp_path / "out.json")
+    assert (again["datasets"], again["unchanged_datasets"]) == (0, 1)
+    gateway("directory", "export", tmp_path / "out.dcat.json", "--dcat")
+    assert "dcat:dataset" in (tmp_path / "out.dcat.json").read_text("utf-8")
+    gateway("directory", "export", tmp_path / "out.json", fails=True)
+
+
+def test_systems_keys_and_orders(gateway: Commands) -> None:
+    """Keys are shown and withdrawn, an order stops a system and is lifted."""
+    assert [each["id"] for each in gateway.json("systems", "list")["items"]] == ["marriage-registry"]
+    stopped = gateway.json(
+        "orders", "issue", "system", "marriage-registry", "--kind", "emergency", "--reason", "leaked key"
+    )
+    order = stopped["order"]["id"]
+    assert gateway.json("orders", "show", order)["report_due"]
+    gateway("orders", "lift", order, "--reason", "key withdrawn")
+    gateway("systems", "key", "marriage-registry", "--withdraw", SYSTEM["keys"][0]["kid"])
+    assert gateway.json("systems", "key", "marriage-registry")["keys"] == []
+    assert "revoked" in gateway("systems", "revoke", "marriage-registry", "--reason", "replaced").stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("grants", "show", "no-such-grant"),
+        ("grants", "issue", "/no/such/file.json"),
+        ("systems", "add", "x", "--department", "nobody"),
+        ("orders", "lift", "o-1", "--reason", "x"),
+        ("records", "find"),
+        ("records", "export", "/tmp/x.docx"),
+    ],
+)
+def test_failures_are_one_sentence_and_exit_status_1(gateway: Commands, words: tuple[str, ...]) -> None:
+    """A clear sentence and what to do, never a traceback; a problem document with --json."""
+    said = gateway(*words, fails=True)
+    assert said.exit_code == 1
+    assert said.stderr.startswith("gateway: ")
+    assert "Traceback" not in said.output
+    assert gateway.json(*words, fails=True)["type"].startswith("/problems/")
+
+
+def test_lifecycle_is_printed(gateway: Commands) -> None:
+    """The state table needs no gateway."""
+    result = CliRunner().invoke(app, ["grants", "lifecycle"])
+    assert result.exit_code == 0
+    assert "Decree 809 Art. 27 ¶2" in result.stdout

@@ -1,0 +1,176 @@
+"""The directory over the API: imported whole or not at all, released by the competent department, shown by right."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from gateway.control.examples import DATASET, DEPARTMENT, GRANT, INTERFACE, PURPOSE, SYSTEM
+from tests.support.control import World, done, refused
+
+
+def places_of(document: dict[str, Any]) -> list[tuple[int | None, str]]:
+    return [(fault.get("row"), fault["field"]) for fault in document["faults"]]
+
+
+def test_directory_is_refused_whole_with_every_fault(world: World) -> None:
+    """Faults of the file and faults against the state are listed by row and field; nothing is half imported."""
+    lacking = {**DATASET, "id": "lacking", "format": "", "scope": "", "grade": 9}
+    document = {"departments": [{**DEPARTMENT, "id": "new-one"}], "datasets": [DATASET, lacking]}
+    faults = refused(world.post("registrar", "/v1/directory", document), "invalid-input")
+    assert {row for row, _ in places_of(faults)} == {2}
+    assert {field.rpartition(".")[2] for _, field in places_of(faults)} == {"format", "scope", "grade"}
+    assert world.store.department("new-one") is None
+    unknown = {**DATASET, "supplier": "nobody", "purposes": ["nothing"]}
+    served = {**INTERFACE, "dataset": "none"}
+    faults = refused(
+        world.post("registrar", "/v1/directory", {"datasets": [unknown], "interfaces": [served]}), "invalid-input"
+    )
+    places = {(fault["list"], fault["field"]) for fault in faults["faults"]}
+    assert places == {("datasets", "supplier"), ("datasets", "purposes"), ("interfaces", "dataset")}
+
+
+def test_directory_import_is_idempotent(world: World) -> None:
+    """What is released already becomes no new version."""
+    document = {"purposes": [PURPOSE], "datasets": [DATASET], "interfaces": [INTERFACE]}
+    answer = done(world.post("registrar", "/v1/directory", document))
+    assert (answer["datasets"], answer["unchanged_datasets"]) == (0, 1)
+    assert len(world.store.dataset_versions(DATASET["id"])) == 1
+
+
+def test_directory_check_shows_the_grants_that_lose(world: World) -> None:
+    """Art. 15: before a version takes items away, the standing grants that lose by it are shown."""
+    world.grant()
+    narrower = {**DATASET, "items": [item for item in DATASET["items"] if item["name"] != "marital_status"]}
+    answer = done(world.post("registrar", "/v1/directory?check=true", {"datasets": [narrower]}))
+    assert answer["losing_grants"] == [
+        {
+            "grant": GRANT["id"],
+            "department": "civil-affairs",
+            "state": "issued",
+            "dataset": DATASET["id"],
+            "items": ["marital_status"],
+        }
+    ]
+    assert len(world.store.dataset_versions(DATASET["id"])) == 1
+
+
+def test_directory_takes_a_sheet(world: World) -> None:
+    """A CSV with the Chinese column names is read on the server, faults by row and column."""
+    sheet = "信息资源名称,信息资源代码,提供方\n户籍,307010001/000099,public-security\n"
+    upload = {"file": "目录.csv", "content_base64": base64.b64encode(sheet.encode()).decode()}
+    faults = refused(world.post("registrar", "/v1/directory", upload), "invalid-input")["faults"]
+    assert {fault["row"] for fault in faults} == {1, 2}
+    refused(world.post("registrar", "/v1/directory", {**upload, "file": "目录.exe"}), "invalid-input")
+    refused(world.post("registrar", "/v1/directory", {**upload, "content_base64": "%"}), "invalid-input")
+
+
+def test_supplier_submits_and_the_competent_department_releases(world: World) -> None:
+    """Art. 16: only a released version is enforced; a rejection states its reason."""
+    entry = {**DATASET, "id": "new.1", "code": "new/1"}
+    done(world.post("police", "/v1/datasets", entry))
+    assert world.store.dataset("new.1") is None
+    path = "/v1/datasets/new.1/versions/1/examination"
+    refused(world.post("police", path, {"release": True}), "act-not-permitted")
+    refused(world.post("police", "/v1/datasets?release=true", {**entry, "id": "new.2"}), "act-not-permitted")
+    refused(world.post("registrar", path, {"release": False}), "invalid-input")
+    assert done(world.post("registrar", path, {"release": True}))["dataset"]["state"] == "released"
+    refused(world.post("registrar", path, {"release": True}), "conflict")
+    withdrawn = done(world.post("registrar", "/v1/datasets/new.1/withdrawal"))
+    assert withdrawn["barrier"]["sequence"] > 0
+    assert done(world.get("civil", "/v1/datasets/new.1"))["released"] is None
+
+
+def test_a_supplier_registers_only_its_own(world: World) -> None:
+    """Another department's entries and interfaces are not a supplier's to submit."""
+    refused(world.post("market-both", "/v1/datasets", {**DATASET, "id": "x.1"}), "act-not-permitted")
+    refused(world.post("market-both", "/v1/interfaces", INTERFACE), "act-not-permitted")
+    renamed = {**DEPARTMENT, "name": "市公安局（新）"}
+    refused(world.post("police", "/v1/departments", renamed), "act-not-permitted")
+    refused(world.post("stranger", "/v1/departments", renamed), "act-not-permitted")
+
+
+def test_where_an_interface_leads_is_its_suppliers_business(world: World) -> None:
+    """The upstream's address is shown to who may manage the interface, and to no demand department."""
+    path = "/v1/interfaces/public-security/household"
+    assert done(world.get("police", path))["upstream"] == INTERFACE["upstream"]
+    assert done(world.get("civil", path))["upstream"] == ""
+    assert {each["upstream"] for each in done(world.get("civil", "/v1/interfaces"))["items"]} == {""}
+
+
+def test_systems_are_the_demand_departments_own(world: World) -> None:
+    """A demand department registers and revokes its own systems; another's it neither changes nor sees."""
+    body = {**SYSTEM, "id": "second", "keys": []}
+    assert world.post("civil", "/v1/systems", body).status_code == 201
+    refused(world.post("civil", "/v1/systems", body), "conflict")
+    refused(world.post("market-both", "/v1/systems", {**body, "id": "third"}), "act-not-permitted")
+    refused(world.get("market-both", "/v1/systems/second"), "not-found")
+    private = {**SYSTEM["keys"][0], "kid": "k", "d": "AAAA"}
+    answer = world.post("civil", "/v1/systems/second/keys", {"key": private})
+    assert "AAAA" not in answer.text
+    refused(answer, "invalid-input")
+    key = SYSTEM["keys"][0]
+    assert len(done(world.post("civil", "/v1/systems/second/keys", {"key": key}))["system"]["keys"]) == 1
+    withdrawn = done(world.ask("civil", "DELETE", f"/v1/systems/second/keys/{key['kid']}"))
+    assert withdrawn["barrier"]["sequence"] > 0
+    refused(world.ask("civil", "DELETE", "/v1/systems/second/keys/none"), "not-found")
+    revoked = done(world.post("civil", "/v1/systems/second/revocation", {"reason": "replaced"}))
+    assert revoked["system"]["active"] is False
+    refused(world.post("civil", "/v1/systems/second/keys", {"key": key}), "conflict")
+
+
+def test_nobody_gives_officers_more_than_the_own_region(world: World) -> None:
+    """The competent department makes officers of its region; a wider region or another's department is refused."""
+    person = {"id": "new-officer", "department": "market", "region": "442000", "roles": ["supplier"], "name": "某某"}
+    done(world.post("registrar", "/v1/officers", person))
+    refused(world.post("registrar", "/v1/officers", {**person, "region": "000000"}), "act-not-permitted")
+    refused(world.post("registrar", "/v1/officers", {**person, "department": "elsewhere"}), "act-not-permitted")
+    refused(world.post("police", "/v1/officers", person), "act-not-permitted")
+    refused(world.post("registrar", "/v1/officers", {**person, "roles": []}), "invalid-input")
+    assert "new-officer" in {each["id"] for each in done(world.get("registrar", "/v1/officers"))["items"]}
+    assert done(world.get("police", "/v1/officers"))["items"] == []
+
+
+@pytest.mark.parametrize("path", ["departments", "purposes", "datasets", "interfaces"])
+def test_the_directory_is_read_by_every_officer_and_by_no_one_else(world: World, path: str) -> None:
+    """The directory is released to all departments (Art. 16), not to the public."""
+    assert done(world.get("civil", f"/v1/{path}"))["items"]
+    refused(world.get(None, f"/v1/{path}"), "credential-missing")
+
+
+def test_an_act_without_a_record_does_not_stand(world: World) -> None:
+    """Where the act's record cannot be made durable, the act is refused and nothing is changed."""
+    world.acts.close()
+    before = world.store.sequence()
+    answer = world.post("registrar", "/v1/departments", DEPARTMENT | {"id": "unrecorded"})
+    refused(answer, "records-unavailable")
+    assert world.store.department("unrecorded") is None
+    assert world.store.sequence() == before
+
+
+def test_orders_of_wider_reach(world: World) -> None:
+    """A supplier stops its own data for a department; all suppliers' data only the competent department stops."""
+    body = {"kind": "emergency", "reach": "department", "target": "civil-affairs", "reason": "keys leaked"}
+    refused(world.post("police", "/v1/orders", body), "act-not-permitted")
+    own = done(world.post("police", "/v1/orders", {**body, "supplier": "public-security"}))
+    assert own["order"]["report_due"]
+    assert own["barrier"]["sequence"] > 0
+    refused(world.post("market-both", "/v1/orders", {**body, "supplier": "public-security"}), "act-not-permitted")
+    wide = done(world.post("registrar", "/v1/orders", body))["order"]
+    refused(world.post("police", f"/v1/orders/{wide['id']}/lift", {"reason": "rectified"}), "act-not-permitted")
+    done(world.post("police", f"/v1/orders/{own['order']['id']}/lift", {"reason": "rectified"}))
+    refused(world.post("police", f"/v1/orders/{own['order']['id']}/lift", {"reason": "again"}), "conflict")
+    assert [each["id"] for each in done(world.get("civil", "/v1/orders", in_force=True))["items"]] == [wide["id"]]
+    assert done(world.get("market-both", "/v1/orders"))["items"] == []
+    refused(world.post("registrar", "/v1/orders", {**body, "reach": "grant", "target": "g"}), "invalid-input")
+    lacking = {
+        **body,
+        "kind": "termination",
+        "supplier": "public-security",
+        "reach": "dataset",
+        "target": DATASET["id"],
+    }
+    faults = refused(world.post("registrar", "/v1/orders", lacking), "invalid-input")
+    assert {field for _, field in places_of(faults)} == {"supplier", "consultation", "filing"}
+    assert json.dumps(done(world.get("registrar", f"/v1/orders/{wide['id']}")))

@@ -1,0 +1,112 @@
+"""Every error is a problem: in the caller's language, with every fault, and never with an exception's text."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from gateway.control import routes_health
+from gateway.control.problems import BODY_BYTES
+from gateway.domain.errors import PROBLEMS
+from tests.support.control import World, refused
+
+
+def test_unknown_paths_and_methods_are_problems(world: World) -> None:
+    """404 and 405 are the house's own problems; 405 says what is allowed."""
+    refused(world.get("civil", "/v1/nowhere"), "not-found")
+    answer = world.ask("civil", "PUT", "/v1/grants")
+    refused(answer, "method-not-allowed")
+    assert "GET" in answer.headers["allow"] or "POST" in answer.headers["allow"]
+
+
+def test_problems_speak_chinese_on_request(world: World) -> None:
+    """`Accept-Language` chooses; the code stays."""
+    answer = world.ask("civil", "GET", "/v1/grants/none", headers={"Accept-Language": "zh-CN,zh;q=0.9,en;q=0.5"})
+    document = refused(answer, "not-found")
+    assert document["title"] == PROBLEMS["not-found"].title_zh
+    assert answer.headers["content-language"] == "zh"
+
+
+def test_faults_in_parameters_are_listed(world: World) -> None:
+    """FastAPI's own checks become `invalid-input` with `faults`, by field."""
+    document = refused(
+        world.get("civil", "/v1/grants", limit=0, state="sleeping", expires_within_days=-1), "invalid-input"
+    )
+    assert {fault["field"].partition(".")[0] for fault in document["faults"]} == {
+        "limit",
+        "state",
+        "expires_within_days",
+    }
+
+
+def test_credentials_are_asked_for_by_challenge(world: World) -> None:
+    """401 bears `WWW-Authenticate`, also where the token is wrong; the token is not repeated."""
+    missing = world.get(None, "/v1/grants")
+    refused(missing, "credential-missing")
+    assert missing.headers["www-authenticate"].startswith("Bearer")
+    wrong = world.ask(None, "GET", "/v1/grants", headers={"Authorization": "Bearer forged.token.here"})
+    refused(wrong, "credential-invalid")
+    assert "forged" not in wrong.text
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff\xfe", b'{"reason": "x"} trailing', b"[1, 2"])
+def test_what_is_no_json_is_malformed(world: World, body: bytes) -> None:
+    """A body that cannot be read is told apart from one with faults."""
+    answer = world.ask(
+        "police", "POST", "/v1/orders/o-1/lift", content=body, headers={"Content-Type": "application/json"}
+    )
+    refused(answer, "malformed-request")
+
+
+def test_bodies_have_a_content_type_and_a_bound(world: World) -> None:
+    """What is no JSON by its type is refused, and what is too large before it is read whole."""
+    plain = {"Content-Type": "text/plain"}
+    refused(world.ask("police", "POST", "/v1/orders", content=b"{}", headers=plain), "malformed-request")
+    large = {"Content-Type": "application/json"}
+    refused(world.ask("police", "POST", "/v1/orders", content=b"x" * (BODY_BYTES + 1), headers=large), "body-too-large")
+
+    async def unannounced() -> Any:
+        for _ in range(3):
+            yield b"x" * (BODY_BYTES // 2)
+
+    refused(world.ask("police", "POST", "/v1/orders", content=unannounced(), headers=large), "body-too-large")
+
+
+def test_no_exception_text_leaves_or_is_logged(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """INVARIANT NO-VALUES: a failure nobody foresaw is `internal`; its text stands neither in answer nor log."""
+
+    def broken(_value: object) -> None:
+        raise RuntimeError("440106199001011234")
+
+    monkeypatch.setattr(routes_health, "json_response", broken)
+    with caplog.at_level(logging.DEBUG):
+        answer = world.get(None, "/healthz")
+    document = refused(answer, "internal")
+    assert "440106" not in answer.text
+    assert "440106" not in caplog.text
+    assert "detail" not in document
+
+
+def test_openapi_names_every_body_problem_and_example(world: World) -> None:
+    """The document is whole: no dangling reference, an example for each act, one problem for every error."""
+    document = world.get(None, "/openapi.json").json()
+    schemas = document["components"]["schemas"]
+
+    def references(node: Any) -> set[str]:
+        if isinstance(node, dict):
+            found = {node["$ref"].rpartition("/")[2]} if isinstance(node.get("$ref"), str) else set()
+            return found.union(*(references(each) for each in node.values()))
+        return set().union(*map(references, node)) if isinstance(node, list) else set()
+
+    assert references(document) <= set(schemas)
+    assert set(schemas["Problem"]["properties"]["type"]["enum"]) == {f"/problems/{code}" for code in PROBLEMS}
+    for path in ("/v1/grants", "/v1/orders", "/v1/systems", "/v1/grants/{id}/suspension", "/v1/datasets"):
+        content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+        assert content["example"]
+    assert "violation found" not in schemas["GrantBody"]["description"]
+    assert schemas["GrantBody"]["properties"]["legal_basis"]["description"] == "Art. 20: basis."
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            assert "default" in operation["responses"]

@@ -1,0 +1,162 @@
+"""Records over the API, with a real ledger: who reads what, each reading recorded, exports and proofs that verify."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gateway.control.examples import GRANT, SUSPENSION
+from gateway.ledger.verify import verify_export, verify_record
+from tests.support.control import World, done, refused
+
+
+@pytest.fixture
+def recorded(make_world: Callable[..., World]) -> World:
+    """A world with a ledger in which a grant was issued and suspended."""
+    world = make_world(ledger=True)
+    world.grant()
+    done(world.post("police", f"/v1/grants/{GRANT['id']}/suspension", SUSPENSION))
+    until_found(world, kind="order")
+    return world
+
+
+def until_found(world: World, officer: str = "registrar", **question: Any) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + 10
+    while True:
+        found = done(world.get(officer, "/v1/records", **question))["items"]
+        if found or time.monotonic() > deadline:
+            return list(found)
+        time.sleep(0.05)
+
+
+def test_acts_are_found_by_whom_they_concern(recorded: World) -> None:
+    """The suspension's record is found by the supplier, the demand and the competent department, by none other."""
+    for officer in ("police", "civil", "registrar", "auditor"):
+        rows = until_found(recorded, officer, kind="order")
+        assert [(row["officer"], row["grant"]) for row in rows] == [("police", GRANT["id"])]
+    assert done(recorded.get("market-both", "/v1/records", supplier="market"))["items"] == []
+    foreign = {"supplier": "public-security", "department": "civil-affairs"}
+    refused(recorded.get("market-both", "/v1/records", **foreign), "act-not-permitted")
+    assert done(recorded.get("stranger", "/v1/records"))["items"] == []
+    refused(recorded.get("operator", "/v1/records"), "act-not-permitted")
+    row = until_found(recorded, kind="order")[0]
+    for officer in ("market-both", "stranger", "operator"):
+        refused(recorded.get(officer, f"/v1/records/{row['record']}"), "act-not-permitted")
+
+
+def test_each_reading_is_itself_recorded(recorded: World) -> None:
+    """A question's record says who asked what; a data subject's identifier stands nowhere in it."""
+    body = {"format": "ndjson", "subject": "440106199001011234", "grant": GRANT["id"]}
+    answer = recorded.post("civil", "/v1/records/search", body)
+    assert done(answer)["items"] == []
+    reading = answer.headers["sharing-record"]
+    deadline = time.monotonic() + 10
+    while (shown := recorded.get("civil", f"/v1/records/{reading}")).is_error and time.monotonic() < deadline:
+        time.sleep(0.05)
+    entry = done(shown)["entries"][0]
+    assert (entry["kind"], entry["officer"], entry["of_subject"]) == ("consultation", "civil", True)
+    assert "440106" not in shown.text
+
+
+def test_a_grants_record_names_the_act_its_article_and_its_policies(recorded: World) -> None:
+    """Who, when, why, by which article and which policies: whole, as it stands in the log."""
+    row = until_found(recorded, kind="order")[0]
+    entry = done(recorded.get("police", f"/v1/records/{row['record']}"))["entries"][0]
+    assert entry["act"] == "suspend"
+    assert entry["reason"] == SUSPENSION["violation"]
+    assert (entry["before"], entry["after"], entry["article"]) == ("issued", "suspended", "Decree 809 Art. 27 ¶2")
+    assert entry["policies"] == ["national-art27-supplier-stops"]
+    assert len(entry["policy_digest"]) == 64
+
+
+def test_proofs_and_exports_verify_with_the_public_key_alone(recorded: World, tmp_path: Any) -> None:
+    """What leaves over the API is checked by the offline verifier; a changed byte is found."""
+    key = recorded.ledger_key
+    row = until_found(recorded, kind="order")[0]
+    proof = recorded.get("auditor", f"/v1/records/{row['record']}/proof")
+    verify_record(proof.content, key)
+    made = done(recorded.post("auditor", "/v1/records/export", {"format": "ndjson", "kind": "order"}))
+    assert made["summary"]["records"] == 1
+    refused(recorded.get("police", made["file"]), "not-found")
+    path = tmp_path / "export.ndjson"
+    path.write_bytes(recorded.get("auditor", made["file"]).content)
+    path.with_name("export.ndjson.manifest").write_bytes(recorded.get("auditor", made["manifest"]).content)
+    verify_export(path, key)
+    path.write_bytes(path.read_bytes().replace(b"police", b"nobody"))
+    with pytest.raises(Exception, match=r".+"):
+        verify_export(path, key)
+
+
+def test_a_direct_export_streams_with_a_link_to_its_manifest(recorded: World) -> None:
+    """One GET gives the file; the manifest is where `Link` says."""
+    answer = recorded.get("civil", "/v1/records/export", format="csv", kind="order")
+    assert answer.headers["content-type"].startswith("text/csv")
+    manifest = answer.headers["link"].partition(">")[0].removeprefix("<")
+    assert "sharing-gateway/export/v1" in recorded.get("civil", manifest).text
+
+
+def test_figures_over_records_are_narrowed_like_records(recorded: World) -> None:
+    """Art. 38: counted by group, within what the officer supervises; an operator sees counts and no record."""
+    found = done(recorded.get("registrar", "/v1/records/stats", by="kind"))
+    assert {row["key"] for row in found["items"]} >= {"order", "grant"}
+    assert done(recorded.get("stranger", "/v1/records/stats", by="kind"))["items"] == []
+    assert done(recorded.get("operator", "/v1/records/stats", by="day"))["by"] == "day"
+    refused(recorded.get("civil", "/v1/records/stats", department="market"), "act-not-permitted")
+    refused(recorded.get("registrar", "/v1/records/stats", by="subject"), "invalid-input")
+
+
+def test_the_log_is_public_but_for_its_entries(recorded: World) -> None:
+    """Checkpoint and hash tiles need no credential; bundles need an auditor's right, and that reading is recorded."""
+    checkpoint = recorded.get(None, "/log/checkpoint")
+    assert checkpoint.text.splitlines()[0] == "control.example/log"
+    size = int(checkpoint.text.splitlines()[1])
+    tile = recorded.get(None, f"/log/tile/0/000.p/{size}")
+    assert tile.is_success
+    assert len(tile.content) == 32 * size
+    bundle = f"/log/tile/entries/000.p/{size}"
+    refused(recorded.get(None, bundle), "credential-missing")
+    refused(recorded.get("police", bundle), "act-not-permitted")
+    refused(recorded.get("operator", bundle), "act-not-permitted")
+    assert recorded.get("auditor", bundle).content
+    for path in ("0/..%2f..%2fcheckpoint", "0/x00/000", "64/000", "entries/..%2f..%2f000", "0/000.p/256"):
+        refused(recorded.get("auditor", f"/log/tile/{path}"), "not-found")
+
+
+def test_demand_departments_file_effect_storage_and_destruction(recorded: World) -> None:
+    """Art. 29: the demand department files; nobody files for it."""
+    body = {"kind": "effect", "grant": GRANT["id"], "statement": "12,000 registrations without paper certificates"}
+    answer = done(recorded.post("civil", "/v1/records", body))
+    assert until_found(recorded, "police", kind="effect")[0]["record"] == answer["record"]
+    refused(recorded.post("police", "/v1/records", body), "act-not-permitted")
+    refused(recorded.post("civil", "/v1/records", {**body, "kind": "use"}), "invalid-input")
+
+
+def test_questions_without_a_ledger_are_unavailable(world: World) -> None:
+    """Where the ledger process is down, records cannot be read: a clear 503, no trace."""
+    refused(world.get("registrar", "/v1/records"), "unavailable")
+    refused(world.get(None, "/log/checkpoint"), "not-found")
+
+
+def test_policies_are_shown_and_explained_to_whom_they_concern(world: World) -> None:
+    """The active set, the exact Cedar of a pair, and why a call would be denied."""
+    world.grant()
+    active = done(world.get("civil", "/v1/policies"))
+    assert active["layers"] == ["national"]
+    assert all(policy["articles"] for policy in active["policies"])
+    pair = {"department": "civil-affairs", "dataset": GRANT["dataset"]}
+    assert "permit" in world.get("police", "/v1/policies/show", **pair).text
+    refused(world.get("market-both", "/v1/policies/show", **pair), "act-not-permitted")
+    call = {
+        "department": "civil-affairs",
+        "system": "marriage-registry",
+        "supplier": "public-security",
+        "interface": "household",
+        "purpose": "social-assistance",
+    }
+    verdict = done(world.post("civil", "/v1/policies/explain", call))["verdict"]
+    assert verdict["decision"] == "deny"
+    assert verdict["explanation"]["near"]
+    refused(world.post("market-both", "/v1/policies/explain", call), "act-not-permitted")
+    good = done(world.post("civil", "/v1/policies/explain", {**call, "purpose": "marriage-registration"}))
+    assert good["verdict"]["decision"] == "permit"

@@ -1,0 +1,45 @@
+"""Retention over the API: what stays for its grant's sake, who lets records go, and a plan applied as shown."""
+
+from collections.abc import Callable
+from datetime import date
+
+from gateway.control.examples import CLOSURE, DISPOSAL
+from gateway.control.routes_retention import holds_of
+from gateway.domain.calendar import years_after
+from tests.support.control import World, done, refused
+
+GRANT = "/v1/grants/g-2026-0001"
+
+
+def test_records_of_a_disputed_grant_stay_until_it_is_settled(world: World) -> None:
+    """Decree 809 Art. 28: a dispute holds the grant's records past their time."""
+    world.grant()
+    assert holds_of(world.services).grants == frozenset()
+    done(world.post("civil", f"{GRANT}/dispute", {"reason": "suspended without findings"}))
+    assert holds_of(world.services).grants == {"g-2026-0001"}
+    done(world.post("registrar", f"{GRANT}/dispute/settlement", {"outcome": "agreed"}))
+    assert holds_of(world.services).grants == frozenset()
+
+
+def test_records_of_a_closed_grant_stay_until_three_years_after_its_disposal(world: World) -> None:
+    """Art. 27 ¶1, 29: first until the data is destroyed, then for three calendar years."""
+    world.grant()
+    done(world.post("civil", f"{GRANT}/closure", CLOSURE))
+    assert holds_of(world.services).grants == {"g-2026-0001"}
+    done(world.post("civil", f"{GRANT}/disposal", DISPOSAL))
+    holds = holds_of(world.services)
+    assert holds.grants == frozenset()
+    assert holds.until == {"g-2026-0001": years_after(date.fromisoformat(DISPOSAL["destroyed_on"]), 3)}
+
+
+def test_only_an_operator_lets_records_go_and_only_by_the_plan_of_today(make_world: Callable[..., World]) -> None:
+    """The plan is read, then applied by its digest; another digest or an empty plan removes nothing."""
+    world = make_world(ledger=True)
+    world.grant()
+    refused(world.get("civil", "/v1/retention"), "act-not-permitted")
+    plan = done(world.get("operator", "/v1/retention"))
+    assert plan["entries"] == 0
+    assert plan["stopped_by"]
+    refused(world.post("operator", "/v1/retention", {"plan": "0" * 64}), "precondition-failed")
+    refused(world.post("operator", "/v1/retention", {"plan": plan["plan"]}), "invalid-input")
+    refused(world.post("registrar", "/v1/retention", {"plan": plan["plan"]}), "act-not-permitted")
