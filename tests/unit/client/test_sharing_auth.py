@@ -1,0 +1,298 @@
+"""The client gets a token from the real token endpoint, declares the use, and repeats only what is safe."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import Request
+from fastapi.responses import JSONResponse
+
+from gateway.client import (
+    CallMalformed,
+    CredentialRefused,
+    GatewayUnavailable,
+    NotGranted,
+    SharingAuth,
+    SharingProblem,
+    SharingStopped,
+    TokenRefused,
+    raise_for_problem,
+)
+from gateway.client.problems import _CLASSES
+from gateway.domain.callers import Caller
+from gateway.domain.errors import PROBLEMS, GatewayError, problem_document
+from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, PEER, House, head
+
+
+class Plane:
+    """Token endpoint and a stand-in for the data plane that identifies callers by the real `Identifier`."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.calls: list[Request] = []
+        self.token_requests = 0
+        self.answers: list[Callable[[Request], JSONResponse]] = []
+        self.app = house.app()
+        self.app.add_api_route("/{supplier}/{interface}", self.serve, methods=["GET", "POST"])
+
+    async def serve(self, request: Request) -> JSONResponse:
+        self.calls.append(request)
+        fields = [(name.decode(), value.decode("latin-1")) for name, value in request.headers.raw]
+        changes = {"method": request.method.encode(), "path": request.url.path.encode()}
+        try:
+            found = self.house.identify(head(*fields, **changes), PEER)
+            caller = found if isinstance(found, Caller) else await found
+        except GatewayError as error:
+            return problem(error)
+        if self.answers:
+            return self.answers.pop(0)(request)
+        return JSONResponse({"data": [caller.assurance]})
+
+    async def __call__(self, scope: dict[str, object], receive: object, send: object) -> None:
+        if scope["path"] == "/oauth/token":
+            self.token_requests += 1
+        await self.app(scope, receive, send)  # type: ignore[arg-type]
+
+    def client(self, auth: httpx.Auth) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.ASGITransport(self), base_url=AUDIENCE, auth=auth)
+
+
+def problem(error: GatewayError, **headers: str) -> JSONResponse:
+    document = problem_document(error)
+    bears = {**dict(error.headers), **headers}
+    return JSONResponse(document, document["status"], headers=bears, media_type="application/problem+json")
+
+
+@pytest.fixture(params=[False, True], ids=["no nonce", "nonce"])
+def plane(request: pytest.FixtureRequest, tmp_path: Path) -> Plane:
+    return Plane(House(tmp_path, nonces=request.param))
+
+
+def auth_of(plane: Plane, **options: object) -> SharingAuth:
+    chosen = {"purpose": "marriage-registration", "clock": plane.house.now, **options}
+    return SharingAuth(ISSUER + "/oauth/token", "marriage", plane.house.key._key, **chosen)  # type: ignore[arg-type]
+
+
+def get(plane: Plane, auth: httpx.Auth, times: int = 1) -> httpx.Response:
+    async def run() -> httpx.Response:
+        async with plane.client(auth) as client:
+            for _ in range(times):
+                response = await client.get("/public-security/household", params={"id": "1"})
+        return response
+
+    return asyncio.run(run())
+
+
+def test_call_is_bound_and_declared(plane: Plane) -> None:
+    """The first call fetches a token, proves possession of the key, and declares purpose, scenario and items."""
+    response = get(plane, auth_of(plane, scenario="婚姻登记", items=("name", "status"), operator="desk-3"))
+    assert raise_for_problem(response).json() == {"data": ["dpop"]}
+    headers = plane.calls[-1].headers
+    assert headers["sharing-purpose"] == "marriage-registration"
+    assert headers["sharing-items"] == "name,status"
+    assert headers["sharing-operator"] == "desk-3"
+    assert headers["sharing-scenario"].encode("latin-1").decode() == "婚姻登记"
+
+
+def test_without_dpop_the_token_is_bearer(plane: Plane) -> None:
+    """`dpop=False` gets a plain token."""
+    assert get(plane, auth_of(plane, dpop=False)).json() == {"data": ["bearer"]}
+
+
+def test_token_is_kept_and_renewed_in_time(plane: Plane) -> None:
+    """One token serves many calls, and is renewed half a minute before it ends."""
+    auth = auth_of(plane)
+    get(plane, auth, times=5)
+    fetched = plane.token_requests
+    assert fetched <= 2
+    plane.house.now.at += 271
+    assert get(plane, auth).status_code == 200
+    assert plane.token_requests > fetched
+
+
+def test_tasks_share_one_token(plane: Plane) -> None:
+    """A hundred tasks that start at once fetch one token."""
+
+    async def run() -> list[httpx.Response]:
+        async with plane.client(auth_of(plane, dpop=False)) as client:
+            return await asyncio.gather(*(client.get("/a/b") for _ in range(100)))
+
+    assert {response.status_code for response in asyncio.run(run())} == {200}
+    assert plane.token_requests == 1
+
+
+def test_withdrawn_token_is_renewed_once(plane: Plane) -> None:
+    """A token that the gateway no longer takes is replaced, and the call sent again."""
+    auth = auth_of(plane)
+    get(plane, auth)
+    plane.house.ring.rotate("token", overlap_seconds=0)
+    plane.house.now.at += 1.1
+    assert get(plane, auth).status_code == 200
+
+
+def test_refused_credential_is_not_tried_forever(plane: Plane) -> None:
+    """A system that is revoked gets its refusal after one renewal."""
+    auth = auth_of(plane)
+    get(plane, auth)
+    plane.house.revoke("marriage")
+    plane.house.identify.forget_all()
+    with pytest.raises(TokenRefused) as refusal:
+        get(plane, auth)
+    assert refusal.value.status == 401
+
+
+def test_call_that_was_not_made_is_sent_again(plane: Plane) -> None:
+    """`draining`, `state-stale`, `records-unavailable`: the supplier was not called, so even a POST is repeated."""
+    busy = GatewayError("draining")
+    plane.answers = [lambda _: problem(busy, **{"Retry-After": "0"})] * 2
+
+    async def run() -> httpx.Response:
+        async with plane.client(auth_of(plane)) as client:
+            return await client.post("/public-security/household", json={"id": "1"})
+
+    assert asyncio.run(run()).status_code == 200
+
+
+def test_call_that_may_have_been_made_is_not_repeated(plane: Plane) -> None:
+    """After `supplier-timeout` the caller decides."""
+    plane.answers = [lambda _: problem(GatewayError("supplier-timeout"))] * 2
+    assert get(plane, auth_of(plane)).status_code == 504
+    assert len(plane.answers) == 1
+
+
+def test_streamed_body_is_not_sent_again(plane: Plane) -> None:
+    """A body that can be read once is sent once."""
+    plane.answers = [lambda _: problem(GatewayError("draining"), **{"Retry-After": "0"})] * 2
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{}"
+
+    async def run() -> httpx.Response:
+        async with plane.client(auth_of(plane, dpop=False)) as client:
+            return await client.post("/public-security/household", content=body())
+
+    assert asyncio.run(run()).status_code == 503
+
+
+class Served:
+    """The plane on a socket of loopback, as a demand system meets it."""
+
+    def __init__(self, folder: Path) -> None:
+        listener = socket.socket()
+        listener.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self.plane = Plane(House(folder, nonces=True, issuer=self.url, audience=self.url))
+        config = uvicorn.Config(self.plane, log_config=None, lifespan="off", http="h11", ws="none")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, args=([listener],))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+    def auth(self, **options: object) -> SharingAuth:
+        key = self.plane.house.key._key
+        return SharingAuth(self.url + "/oauth/token", "marriage", key, purpose="p", **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    made = Served(tmp_path)
+    yield made
+    made.close()
+
+
+def test_sync_client_calls_over_a_socket(served: Served) -> None:
+    """`httpx.Client` over real HTTP: token, proof, nonce, call; then calls without another token."""
+    with httpx.Client(base_url=served.url, auth=served.auth()) as client:
+        assert raise_for_problem(client.get("/public-security/household?id=1")).json() == {"data": ["dpop"]}
+        fetched = served.plane.token_requests
+        assert client.post("/public-security/household", json={"id": "1"}).json() == {"data": ["dpop"]}
+        with client.stream("GET", "/public-security/household") as streamed:
+            assert b"".join(streamed.iter_raw()) == b'{"data":["dpop"]}'
+        assert served.plane.token_requests == fetched
+
+
+def test_threads_share_one_token(served: Served) -> None:
+    """Ten threads that start at once on one client fetch one token among them, and all calls pass."""
+    with httpx.Client(base_url=served.url, auth=served.auth(dpop=False)) as client:
+        with ThreadPoolExecutor(10) as pool:
+            answers = list(pool.map(lambda _: client.get("/public-security/household").status_code, range(30)))
+        assert set(answers) == {200}
+        assert served.plane.token_requests == 1
+
+
+def test_one_auth_serves_sync_and_async(served: Served) -> None:
+    """The same `SharingAuth` in threads and on loops, one after another, keeps its token."""
+    auth = served.auth()
+
+    async def run() -> int:
+        async with httpx.AsyncClient(base_url=served.url, auth=auth) as client:
+            return (await client.get("/public-security/household")).status_code
+
+    assert asyncio.run(run()) == 200
+    fetched = served.plane.token_requests
+    with httpx.Client(base_url=served.url, auth=auth) as client:
+        assert client.get("/public-security/household").status_code == 200
+    assert asyncio.run(run()) == 200
+    assert served.plane.token_requests == fetched
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("items-not-granted", NotGranted),
+        ("suspended", SharingStopped),
+        ("purpose-missing", CallMalformed),
+        ("credential-invalid", CredentialRefused),
+        ("records-unavailable", GatewayUnavailable),
+        ("internal", SharingProblem),
+    ],
+)
+def test_problems_have_types(code: str, kind: type[SharingProblem]) -> None:
+    """A problem raises the class that says what to do; its words and record come along."""
+    document = problem_document(GatewayError(code, "because"))
+    response = httpx.Response(
+        document["status"],
+        headers={"Content-Type": "application/problem+json", "Sharing-Record": "r1"},
+        content=json.dumps(document),
+    )
+    with pytest.raises(kind) as raised:
+        raise_for_problem(response)
+    assert type(raised.value) is kind
+    assert (raised.value.code, raised.value.record, raised.value.detail) == (code, "r1", "because")
+    assert "because" in str(raised.value)
+
+
+def test_every_data_plane_code_has_a_type() -> None:
+    """A code the data plane may answer with is not left untyped."""
+    control = {"invalid-input", "act-not-permitted", "not-found", "conflict", "precondition-failed", "internal"}
+    control |= {"idempotency-mismatch", "barrier-incomplete"}
+    assert set(PROBLEMS) - control <= set(_CLASSES)
+
+
+def test_suppliers_own_error_is_no_problem_of_the_gateway() -> None:
+    """An error page of the supplier raises without a code, and without quoting it."""
+    with pytest.raises(SharingProblem) as raised:
+        raise_for_problem(httpx.Response(404, content=b"<html>secret</html>"))
+    assert raised.value.code == ""
+    assert "secret" not in str(raised.value)
+
+
+def test_client_imports_no_room() -> None:
+    """A demand department needs httpx, pyjwt and cryptography, and nothing of the gateway's house."""
+    listing = "import sys, gateway.client; print([m for m in sys.modules if m.startswith('gateway')])"
+    loaded = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True).stdout
+    assert set(eval(loaded)) <= {"gateway", "gateway.client"} | {
+        f"gateway.client.{name}" for name in ("auth", "keys", "problems")
+    }
