@@ -1,0 +1,30 @@
+"""The `gateway` command: one sub-command a matter, all over the control API but what concerns files alone."""
+
+import typer
+
+from gateway.cli import operate
+from gateway.cli.directory import directory, systems
+from gateway.cli.grants import grants
+from gateway.cli.keys import keys, officers
+from gateway.cli.orders import orders
+from gateway.cli.policies import policies
+from gateway.cli.records import records
+from gateway.cli.retention import retention
+from gateway.cli.verify import verify
+
+app = typer.Typer(
+    name="gateway",
+    help="Share government data: only what was granted, for the purpose granted, as long as granted, on record.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for function in (operate.init, operate.serve, operate.status, operate.demo, verify):
+    app.command()(function)
+for group in (directory, systems, officers, grants, orders, policies, records, retention, keys):
+    app.add_typer(group)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,248 @@
+"""`gateway directory` and `gateway systems`: what is shared, and who calls (Decree 809 Art. 12 to 17)."""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json, print_table
+from gateway.domain.errors import GatewayError
+from gateway.runtime.api import Api, open_api
+
+directory = typer.Typer(name="directory", help="Import, list and export the directory.", no_args_is_help=True)
+systems = typer.Typer(name="systems", help="Register demand departments' systems and their keys.", no_args_is_help=True)
+
+KINDS = ("departments", "purposes", "datasets", "interfaces")
+
+
+@directory.command("import")
+@command
+def import_(
+    file: Annotated[Path, typer.Argument(help="A directory as .json, or entries as .csv or .xlsx.")],
+    submit_only: Annotated[
+        bool, typer.Option("--submit-only", help="Submit for examination; release nothing.")
+    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Say what it would do; change nothing.")] = False,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Import a directory file, whole or not at all; every fault is listed by row and field."""
+    content = file.read_bytes()
+    if file.suffix.lower() == ".json":
+        try:
+            body = json.loads(content)
+        except ValueError as error:
+            raise GatewayError("invalid-input", f"`{file}` is not JSON") from error
+    else:
+        body = {"file": file.name, "content_base64": base64.b64encode(content).decode()}
+    release = "false" if submit_only else "true"
+    with open_api(home, officer) as api:
+        answer = api.post(f"/v1/directory?release={release}&check={'true' if check else 'false'}", body)
+    if as_json:
+        print_json(answer)
+        return
+    counted = ", ".join(f"{answer[kind]} {kind}" for kind in KINDS)
+    done = "would import" if check else "imported and released" if answer["released"] else "submitted"
+    out.print(f"{done}: {counted}; {answer['unchanged_datasets']} datasets unchanged", markup=False)
+    for losing in answer.get("losing_grants", ()):
+        lost = "; ".join(
+            f"{kind} {', '.join(losing[kind])}" for kind in ("items", "modes", "purposes") if kind in losing
+        )
+        out.print(f"  grant `{losing['grant']}` of {losing['department']} would lose {lost}", markup=False)
+
+
+@directory.command("list")
+@command
+def list_(
+    kind: Annotated[str, typer.Argument(help="datasets, interfaces, departments or purposes.")] = "datasets",
+    supplier: Annotated[str | None, typer.Option(help="Supply department.")] = None,
+    words: Annotated[str | None, typer.Option(help="Part of an entry's name or code.")] = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the directory."""
+    if kind not in KINDS:
+        raise typer.BadParameter(f"list one of {', '.join(KINDS)}")
+    params = {"supplier": supplier} if kind in {"datasets", "interfaces"} else {}
+    if kind == "datasets":
+        params["words"] = words
+    with open_api(home, officer) as api:
+        rows = list(every(api, f"/v1/{kind}", **params))
+    if as_json:
+        print_json({"items": rows})
+        return
+    columns = {
+        "datasets": ("id", "name", "supplier", "sharing_attribute", "grade", "version"),
+        "interfaces": ("supplier", "id", "dataset", "title"),
+        "departments": ("id", "name", "region", "level"),
+        "purposes": ("id", "name", "basis"),
+    }[kind]
+    print_table(
+        kind, columns, ([row.get(column, 1 if column == "version" else "") for column in columns] for row in rows)
+    )
+
+
+@directory.command("export")
+@command
+def export(
+    file: Annotated[Path, typer.Argument(help="Where to write it; it must not exist.")],
+    dcat: Annotated[bool, typer.Option("--dcat", help="As DCAT in JSON-LD, for other catalogues.")] = False,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Export what is released as .json that `import` takes, as .csv, or as DCAT."""
+    if file.exists():
+        raise GatewayError("conflict", f"`{file}` exists already")
+    kind = "dcat" if dcat else file.suffix.removeprefix(".")
+    if kind not in {"dcat", "json", "csv"}:
+        raise GatewayError("invalid-input", f"`{file.name}` ends neither in .json nor .csv")
+    with open_api(home, officer) as api:
+        written = api.download("/v1/directory", {"format": kind}, file)
+    if as_json:
+        print_json({"file": str(file), "bytes": written})
+    else:
+        out.print(f"wrote {file}, {written} bytes", markup=False)
+
+
+@systems.command("add")
+@command
+def add(
+    system_id: Annotated[str, typer.Argument(help="The system's id, which is its `client_id`.")],
+    department: Annotated[str, typer.Option(help="Its department.")],
+    name: Annotated[str, typer.Option(help="Its name, for people; default: its id.")] = "",
+    key: Annotated[list[Path] | None, typer.Option(help="File of a public JWK; may be given again.")] = None,
+    certificate: Annotated[list[str] | None, typer.Option(help="SHA-256 thumbprint, base64url.")] = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register a system of a demand department."""
+    body = {
+        "id": system_id,
+        "department": department,
+        "name": name or system_id,
+        "keys": [read_key(path) for path in key or ()],
+        "certificates": certificate or [],
+    }
+    with open_api(home, officer) as api:
+        answer = api.post("/v1/systems", body)
+    _tell(answer, f"system `{system_id}` of {department} is registered", as_json=as_json)
+
+
+@systems.command("key")
+@command
+def key_(
+    system_id: Annotated[str, typer.Argument(help="The system's id.")],
+    add_key: Annotated[Path | None, typer.Option("--add", help="File of a public JWK to add.")] = None,
+    certificate: Annotated[str | None, typer.Option(help="Thumbprint of a certificate to add.")] = None,
+    withdraw: Annotated[str | None, typer.Option(help="`kid` or thumbprint to withdraw.")] = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add or withdraw a key; without either, show the system's keys."""
+    with open_api(home, officer) as api:
+        if withdraw is not None:
+            answer = api.delete(f"/v1/systems/{system_id}/keys/{withdraw}")
+            _tell(answer, f"key `{withdraw}` of system `{system_id}` is withdrawn", as_json=as_json)
+        elif add_key is not None or certificate is not None:
+            body: dict[str, Any] = {"certificate": certificate} if certificate else {}
+            if add_key is not None:
+                body["key"] = read_key(add_key)
+            answer = api.post(f"/v1/systems/{system_id}/keys", body)
+            _tell(answer, f"system `{system_id}` has a new key", as_json=as_json)
+        else:
+            shown = api.get(f"/v1/systems/{system_id}")
+            if as_json:
+                print_json(shown)
+            else:
+                rows = [("key", each.get("kid")) for each in shown.get("keys", ())]
+                rows += [("certificate", each) for each in shown.get("certificates", ())]
+                print_table(f"system {system_id}", ("", ""), rows)
+
+
+@systems.command("list")
+@command
+def list_systems(
+    department: Annotated[str | None, typer.Option(help="Its department.")] = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the systems you may see."""
+    with open_api(home, officer) as api:
+        rows = list(every(api, "/v1/systems", department=department))
+    if as_json:
+        print_json({"items": rows})
+        return
+    print_table(
+        "systems",
+        ("id", "department", "name", "keys", "state"),
+        (
+            (
+                row["id"],
+                row["department"],
+                row["name"],
+                len(row.get("keys", ())) + len(row.get("certificates", ())),
+                "active" if row.get("active", True) else "revoked",
+            )
+            for row in rows
+        ),
+    )
+
+
+@systems.command("revoke")
+@command
+def revoke(
+    system_id: Annotated[str, typer.Argument(help="The system's id.")],
+    reason: Annotated[str, typer.Option(help="Why, in words; it stands in the act's record.")],
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Revoke a system: when this returns, nothing more leaves to it."""
+    with open_api(home, officer) as api:
+        answer = api.post(f"/v1/systems/{system_id}/revocation", {"reason": reason})
+    _tell(answer, f"system `{system_id}` is revoked", as_json=as_json)
+
+
+def every(api: Api, path: str, **params: Any) -> Iterator[dict[str, Any]]:
+    """All rows of a list, page by page."""
+    cursor: str | None = None
+    while True:
+        page = api.get(path, **params) if path == "/v1/purposes" else api.get(path, **params, limit=1000, cursor=cursor)
+        yield from page["items"]
+        cursor = page["next"]
+        if cursor is None:
+            return
+
+
+def read_key(path: Path) -> dict[str, Any]:
+    """The public JWK in a file, also where it is the only one of a set.
+
+    Raises:
+        GatewayError: `invalid-input` if there is none.
+    """
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise GatewayError("invalid-input", f"`{path}` is not a JWK") from error
+    keys = found.get("keys") if isinstance(found, dict) else None
+    if isinstance(keys, list) and len(keys) == 1:
+        found = keys[0]
+    if not isinstance(found, dict) or "kty" not in found:
+        raise GatewayError("invalid-input", f"`{path}` is not a JWK")
+    return found
+
+
+def _tell(answer: dict[str, Any], words: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(answer)
+    else:
+        out.print(f"{words}; record {answer['record']}", markup=False)

@@ -1,0 +1,235 @@
+"""`gateway keys` and `gateway officers`: the keys everything rests on, and the people who act."""
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json, print_table
+from gateway.domain.officers import Role
+from gateway.runtime.api import open_api
+
+keys = typer.Typer(
+    name="keys", help="List and rotate the gateway's keys; register keys of older contracts.", no_args_is_help=True
+)
+legacy = typer.Typer(
+    name="legacy", help="Keys of the contracts that existing sharing platforms' callers speak.", no_args_is_help=True
+)
+officers = typer.Typer(
+    name="officers", help="Register officers, sign their tokens, set their passwords.", no_args_is_help=True
+)
+keys.add_typer(legacy)
+
+Reason = Annotated[str, typer.Option("--reason", help="Why; it stands in the record.")]
+SystemName = Annotated[str, typer.Argument(help="The system's id.")]
+ContractName = Annotated[str, typer.Argument(help="gjgxjhpt, gjzwfwpt, zhejiang or guangdong.")]
+KeyName = Annotated[str, typer.Argument(help="What the caller sends to name the key (rid, access key, paasid).")]
+OfficerName = Annotated[str, typer.Argument(help="The officer's id.")]
+
+
+@keys.command("list")
+@command
+def list_keys(home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False) -> None:
+    """List every key: purpose, name, algorithm, age and state; never a secret."""
+    with open_api(home, _operator(officer)) as api:
+        found = api.get("/v1/keys")["keys"]
+    if as_json:
+        print_json({"keys": found})
+        return
+    rows = [
+        (key["purpose"], key["id"], key["algorithm"], _day(key["created_unix"]), key["state"], _until(key))
+        for key in found
+    ]
+    print_table("keys", ("purpose", "name", "algorithm", "made", "state", "verifies until"), rows)
+
+
+@keys.command("rotate")
+@command
+def rotate(
+    purpose: Annotated[str, typer.Argument(help="token, log, witness, pseudonym or field.")],
+    reason: Reason,
+    overlap: Annotated[
+        int, typer.Option("--overlap", help="Seconds the replaced token key still verifies; 0 withdraws it at once.")
+    ] = 3600,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new key for a purpose and put it in use; the rotation is recorded first."""
+    body = {"reason": reason, "overlap_seconds": overlap}
+    with open_api(home, _operator(officer)) as api:
+        answer = api.post(f"/v1/keys/{purpose}/rotation", body)
+    if as_json:
+        print_json(answer)
+        return
+    rotation = answer["rotation"]
+    out.print(f"rotated the {purpose} key: `{rotation['new']}` is in use; record {answer['record']}", markup=False)
+    if purpose == "log":
+        out.print("the ledger signs with it from its next start: give auditors the new verifier key", markup=False)
+
+
+@keys.command("bundle")
+@command
+def bundle(
+    file: Annotated[Path, typer.Argument(help="Where to write it; it must not be there yet.")],
+    home: Home = DEFAULT_HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Write the whole ring as one document: for $GATEWAY_KEYS, or the systemd credential `gateway-keys`."""
+    from gateway.runtime.ring_document import write_ring_document  # noqa: PLC0415 -- loads the keys
+
+    count = write_ring_document(home, file)
+    if as_json:
+        print_json({"file": str(file), "keys": count})
+    else:
+        out.print(f"wrote {count} keys to {file}; it is as secret as the ring itself", markup=False)
+
+
+@legacy.command("add")
+@command
+def add_legacy(
+    system: SystemName,
+    contract: ContractName,
+    name: KeyName,
+    purpose: Annotated[str, typer.Option("--purpose", help="The one purpose the key is bound to.")],
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register a key of an older contract; its secret is read from standard input or asked for."""
+    body = {"purpose": purpose, "secret": _secret("secret")}
+    with open_api(home, officer) as api:
+        answer = api.put(f"/v1/systems/{system}/legacy-keys/{contract}/{name}", body)
+    _say(answer, f"registered key `{name}` of {contract} for system `{system}`", as_json=as_json)
+
+
+@legacy.command("withdraw")
+@command
+def withdraw_legacy(
+    system: SystemName,
+    contract: ContractName,
+    name: KeyName,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Withdraw a key of an older contract: nothing is taken under it once this returns."""
+    with open_api(home, officer) as api:
+        answer = api.delete(f"/v1/systems/{system}/legacy-keys/{contract}/{name}")
+    _say(answer, f"withdrew key `{name}` of {contract} from system `{system}`", as_json=as_json)
+
+
+@officers.command("list")
+@command
+def list_officers(
+    department: Annotated[str | None, typer.Option("--department", help="Only this department's.")] = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """List officers whom you may manage."""
+    with open_api(home, officer) as api:
+        found = api.get("/v1/officers", department=department, limit=1000)["items"]
+    if as_json:
+        print_json({"officers": found})
+        return
+    rows = [
+        (each["id"], each["department"], each["region"], ", ".join(each["roles"]), _state(each), each.get("name", ""))
+        for each in found
+    ]
+    print_table("officers", ("officer", "department", "region", "roles", "state", "name"), rows)
+
+
+@officers.command("add")
+@command
+def add_officer(
+    name: OfficerName,
+    department: Annotated[str, typer.Option("--department", help="The officer's department.")],
+    region: Annotated[str, typer.Option("--region", help="Division code the officer's competence covers.")],
+    role: Annotated[list[Role], typer.Option("--role", help="A role; repeat for several.")],
+    person: Annotated[str, typer.Option("--name", help="The officer's name, for people.")] = "",
+    dismissed: Annotated[bool, typer.Option("--dismissed", help="Dismiss: nothing is let through any more.")] = False,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register an officer, or change one; what each role may do is the policies' answer."""
+    body = {
+        "id": name,
+        "department": department,
+        "region": region,
+        "roles": [each.value for each in role],
+        "name": person,
+        "active": not dismissed,
+    }
+    with open_api(home, officer) as api:
+        answer = api.post("/v1/officers", body)
+    _say(answer, f"officer `{name}` is {'dismissed' if dismissed else 'registered'}", as_json=as_json)
+
+
+@officers.command("password")
+@command
+def set_password(
+    name: OfficerName, home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False
+) -> None:
+    """Give an officer a local account, or another password: read from standard input or asked for twice."""
+    body = {"password": _secret("password", twice=True)}
+    with open_api(home, officer) as api:
+        answer = api.post(f"/v1/officers/{name}/password", body)
+    _say(answer, f"officer `{name}` can sign in by password", as_json=as_json)
+
+
+@officers.command("token")
+@command
+def token(
+    name: OfficerName,
+    seconds: Annotated[int, typer.Option("--seconds", help="How long it holds, at most 43200.")] = 1800,
+    home: Home = DEFAULT_HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Sign a session token of an officer with the keys of this home, and print it."""
+    from gateway.runtime.officer_tokens import officer_token  # noqa: PLC0415 -- loads the store and the keys
+
+    made = officer_token(home, name, seconds)
+    if as_json:
+        print_json({"access_token": made, "token_type": "Bearer", "expires_in": seconds})
+    else:
+        sys.stdout.write(made + "\n")
+
+
+def _operator(officer: str | None) -> str | None:
+    """Whoever was named, by option or token; else the operator that `gateway init` made, since keys are its task."""
+    from gateway.runtime.setup import OPERATOR  # noqa: PLC0415 -- loads the store and the keys
+
+    return officer if officer or os.environ.get("GATEWAY_TOKEN") else OPERATOR
+
+
+def _secret(what: str, *, twice: bool = False) -> str:
+    """A secret from standard input, or asked for at a terminal; never an argument, which `ps` shows to everybody."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    answer: str = typer.prompt(what, hide_input=True, confirmation_prompt=twice)
+    return answer
+
+
+def _say(answer: dict[str, Any], sentence: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(answer)
+    else:
+        out.print(f"{sentence}; record {answer['record']}", markup=False)
+
+
+def _state(officer: dict[str, Any]) -> str:
+    return "active" if officer.get("active", True) else "dismissed"
+
+
+def _day(unix: int) -> str:
+    return datetime.fromtimestamp(unix, UTC).strftime("%Y-%m-%d")
+
+
+def _until(key: dict[str, Any]) -> str:
+    until = key.get("not_after_unix")
+    return datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if until else ""

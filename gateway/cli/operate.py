@@ -1,0 +1,89 @@
+"""`gateway init | serve | status | demo`: make a gateway, run it, look at it, see it at work."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.shell import DEFAULT_HOME, AsJson, Home, command, out, print_json, print_table
+from gateway.runtime.home import GatewayHome
+
+
+@command
+def init(
+    directory: Annotated[Path | None, typer.Argument(help="The home to make; default: --home.")] = None,
+    home: Home = DEFAULT_HOME,
+    region: Annotated[str, typer.Option(help="Division code of the competent department's region.")] = "000000",
+    department: Annotated[str, typer.Option(help="Id of the competent department of data sharing.")] = "data-bureau",
+    as_json: AsJson = False,
+) -> None:
+    """Make a home: settings, keys, state, and the competent department's first officer."""
+    from gateway.runtime.setup import initialise  # noqa: PLC0415 -- loads the store and the keys, which help does not need
+
+    made = initialise(GatewayHome(directory or home), region=region, department=department)
+    if as_json:
+        print_json(made)
+        return
+    at = f"--home {made['home']}"
+    out.print(f"made a gateway in {made['home']}", markup=False)
+    out.print(f"  log: {made['origin']}", markup=False)
+    out.print(f"  verifier key, for auditors: {made['verifier_key']}", markup=False)
+    out.print("what to do next:", markup=False)
+    out.print(f"  gateway serve {at}", markup=False)
+    out.print(f"  gateway directory import DIRECTORY.json {at}", markup=False)
+    out.print(f"  gateway systems add SYSTEM --department DEPARTMENT --key PUBLIC.jwk {at}", markup=False)
+
+
+@command
+def serve(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
+    """Run the gateway until SIGTERM; SIGHUP reads certificates and keys again."""
+    from gateway.runtime.logs import configure_logs  # noqa: PLC0415 -- only a process that runs writes logs
+    from gateway.runtime.supervisor import serve as run  # noqa: PLC0415 -- the same
+
+    place = GatewayHome(home)
+    place.require()
+    configure_logs(place.settings().log.level, "supervisor")
+
+    def announce(addresses: dict[str, Any]) -> None:
+        if as_json:
+            typer.echo(json.dumps({"ready": True, **addresses}))
+        else:
+            out.print(f"data plane     {addresses['data_plane']}", markup=False)
+            out.print(f"control plane  {addresses['control']}", markup=False)
+            out.print("ready; stop with Ctrl-C or SIGTERM", markup=False)
+
+    run(place, on_ready=announce)
+
+
+@command
+def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
+    """Tell in one screen what runs, what is wrong and what to do; exit status 1 if something is wrong."""
+    from gateway.runtime.status import examine  # noqa: PLC0415 -- loads the store and the keys
+
+    place = GatewayHome(home)
+    place.require()
+    seen = examine(place)
+    if as_json:
+        print_json(seen)
+    else:
+        print_table(f"gateway in {place.root}", ("part", "state", "detail"), [tuple(row) for row in seen["parts"]])
+        for fault in seen["faults"]:
+            out.print(f"wrong: {fault['what']}\n  what to do: {fault['advice']}", markup=False)
+        if not seen["faults"]:
+            out.print("nothing is wrong", markup=False)
+    if seen["faults"]:
+        raise typer.Exit(1)
+
+
+@command
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Tell the story and end.")] = False,
+    home: Annotated[Path | None, typer.Option(help="Where to live; default: a folder that goes at the end.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the main job on embedded defaults: real HTTP, real policies, real records, nobody real."""
+    from gateway.runtime.demo.stage import perform  # noqa: PLC0415 -- loads the client and the suppliers
+
+    if not perform(once=once, home=home, as_json=as_json):
+        raise typer.Exit(1)

@@ -1,0 +1,125 @@
+"""`gateway orders`: stops that reach wider than one grant (Decree 809 Art. 27 ¶2, 35)."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json, print_table
+from gateway.runtime.api import open_api
+
+orders = typer.Typer(
+    name="orders",
+    help="Stop a system, a department, a dataset or a supplier: effective when the command returns.",
+    no_args_is_help=True,
+)
+
+
+@orders.command("issue")
+@command
+def issue(
+    reach: Annotated[str, typer.Argument(help="system, department, dataset or supplier.")],
+    target: Annotated[str, typer.Argument(help="Its id.")],
+    *,
+    reason: Annotated[str, typer.Option(help="Why: the violation or incident.")],
+    kind: Annotated[str, typer.Option(help="suspension, emergency or termination.")] = "suspension",
+    rectify_by: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The date set for rectification.")
+    ] = None,
+    supplier: Annotated[str | None, typer.Option(help="Only this supplier's data.")] = None,
+    consultation: Annotated[str | None, typer.Option(help="Record of consultation (Art. 27 ¶3).")] = None,
+    filing: Annotated[str | None, typer.Option(help="Filing reference (Art. 27 ¶3).")] = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Order a stop: when this returns, not one more byte leaves under it."""
+    body: dict[str, Any] = {"kind": kind, "reach": reach, "target": target, "reason": reason}
+    optional = {
+        "rectify_by": rectify_by.date().isoformat() if rectify_by else None,
+        "supplier": supplier,
+        "consultation": consultation,
+        "filing": filing,
+    }
+    body |= {name: value for name, value in optional.items() if value is not None}
+    with open_api(home, officer) as api:
+        answer = api.post("/v1/orders", body)
+    if as_json:
+        print_json(answer)
+        return
+    held = answer["barrier"]
+    out.print(
+        f"order `{answer['order']['id']}` stops {reach} `{target}`, effective everywhere after "
+        f"{held['milliseconds']} ms ({len(held['confirmed'])} confirmed, {len(held['out'])} out)",
+        markup=False,
+    )
+
+
+@orders.command("list")
+@command
+def list_(
+    in_force: Annotated[bool | None, typer.Option("--in-force/--lifted", help="Whether in force.")] = None,
+    reach: Annotated[str | None, typer.Option(help="grant, system, department, dataset or supplier.")] = None,
+    target: Annotated[str | None, typer.Option(help="Its id.")] = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the orders you may see."""
+    with open_api(home, officer) as api:
+        page = api.get("/v1/orders", in_force=in_force, reach=reach, target=target, limit=1000)
+    if as_json:
+        print_json(page)
+        return
+    print_table(
+        "orders",
+        ("id", "kind", "reach", "target", "ordered", "by", "reason", "lifted"),
+        (
+            (
+                order["id"],
+                order["kind"],
+                order["reach"],
+                order["target"],
+                order["ordered_at"][:10],
+                order["ordered_by"],
+                order["reason"],
+                (order.get("lifted_at") or "")[:10],
+            )
+            for order in page["items"]
+        ),
+    )
+
+
+@orders.command("show")
+@command
+def show(
+    order_id: Annotated[str, typer.Argument(help="The order's id.")],
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one order."""
+    with open_api(home, officer) as api:
+        order = api.get(f"/v1/orders/{order_id}")
+    if as_json:
+        print_json(order)
+        return
+    print_table(f"order {order['id']}", ("", ""), ((name, value) for name, value in order.items() if name != "id"))
+
+
+@orders.command("lift")
+@command
+def lift(
+    order_id: Annotated[str, typer.Argument(help="The order's id.")],
+    reason: Annotated[str, typer.Option(help="Why, in words; it stands in the act's record.")],
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Lift an order."""
+    with open_api(home, officer) as api:
+        answer = api.post(f"/v1/orders/{order_id}/lift", {"reason": reason})
+    if as_json:
+        print_json(answer)
+        return
+    out.print(f"order `{order_id}` is lifted; record {answer['record']}", markup=False)

@@ -1,0 +1,293 @@
+"""`gateway policies`: check and test policies as files, look at the exact Cedar, explain a call, compare two sets."""
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
+
+from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, err, fail, out, print_json, print_table
+from gateway.domain.errors import GatewayError
+from gateway.policy.checking import Checked, check
+from gateway.policy.comparing import Comparison, compare
+from gateway.policy.layers import default_policies_root, load_layers
+from gateway.policy.tables import read_tables, run_tables
+
+policies = typer.Typer(
+    name="policies",
+    help="The law as Cedar: check it, test it, read what governs a department, and see what a change takes away.",
+    no_args_is_help=True,
+)
+
+NATIONAL = "national"
+
+Root = Annotated[
+    Path | None, typer.Option("--root", help="Folder with the schema and the layers; default: the shipped policies.")
+]
+LayerNames = Annotated[
+    list[str] | None,
+    typer.Option("--layer", help="A layer, repeated in order; default: national alone, and each other layer on it."),
+]
+
+
+@policies.command("check")
+@command
+def check_(root: Root = None, layer: LayerNames = None, as_json: AsJson = False) -> None:
+    """Check policies: schema, articles, decision tables, and policies that can never matter."""
+    folder = root or default_policies_root()
+    results = [check(folder, names) for names in layer_sets(folder, layer)]
+    faults = [
+        {"field": finding.subject, "fault": f"{finding.what} ({finding.kind})"}
+        for checked in results
+        for finding in checked.findings
+    ]
+    if faults:
+        unsound = GatewayError(
+            "invalid-input", "the policies are not sound", faults=[dict(pair) for pair in dict.fromkeys(_items(faults))]
+        )
+        fail(unsound, as_json=as_json)
+    if as_json:
+        print_json([_checked(checked) for checked in results])
+        return
+    for checked in results:
+        names = " + ".join(checked.layers)
+        counts = f"{checked.policies} policies, {checked.cases} decision table cases"
+        out.print(f"{names}: {counts}: sound ({checked.digest[:16]})", markup=False)
+
+
+@policies.command("test")
+@command
+def run_the_tables(
+    root: Root = None,
+    layer: LayerNames = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print every case.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the decision tables beside the policies."""
+    folder = root or default_policies_root()
+    names = tuple(dict.fromkeys(name for one in layer_sets(folder, layer) for name in one))
+    outcomes = list(run_tables(folder, read_tables(folder, names)))
+    failed = [outcome for outcome in outcomes if outcome.fault]
+    if as_json:
+        print_json([{"table": one.case.table, "case": one.case.name, "fault": one.fault or None} for one in outcomes])
+    else:
+        for outcome in outcomes:
+            if outcome.fault:
+                err.print(f"WRONG  {outcome.case.table}: {outcome.case.name}: {outcome.fault}", markup=False)
+            elif verbose:
+                out.print(f"right  {outcome.case.table}: {outcome.case.name}", markup=False)
+        out.print(f"{len(outcomes)} cases, {len(failed)} wrong", markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+@policies.command("show")
+@command
+def show(
+    department: Annotated[str, typer.Argument(help="Demand department.")],
+    dataset: Annotated[str, typer.Argument(help="Dataset.")],
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the exact Cedar that governs what DEPARTMENT may do with DATASET."""
+    from gateway.runtime.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
+
+    with open_api(home, officer) as api:
+        text = api.text("/v1/policies/show", department=department, dataset=dataset)
+    if as_json:
+        print_json({"department": department, "dataset": dataset, "cedar": text})
+    else:
+        typer.echo(text)
+
+
+@policies.command("explain")
+@command
+def explain(
+    *,
+    system: Annotated[str, typer.Argument(help="The calling system.")],
+    interface: Annotated[str, typer.Argument(help="The interface, `supplier/id`.")],
+    department: Annotated[str, typer.Option(help="The system's department.")],
+    purpose: Annotated[str, typer.Option(help="The declared purpose.")],
+    items: Annotated[
+        str | None, typer.Option(help="Items asked for, separated by commas; default: none named.")
+    ] = None,
+    mode: Annotated[str | None, typer.Option(help="query, verify, batch or download.")] = None,
+    assurance: Annotated[str, typer.Option(help="legacy, bearer, dpop or mtls.")] = "mtls",
+    parameter: Annotated[list[str] | None, typer.Option(help="A query parameter, `name=value`.")] = None,
+    chinese: Annotated[bool, typer.Option("--chinese", "--zh", help="In Chinese.")] = False,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a call would be permitted or denied now, and what to do about it."""
+    from gateway.runtime.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
+
+    supplier, slash, name = interface.partition("/")
+    if not slash:
+        raise GatewayError("invalid-input", f"`{interface}` is no interface: write `supplier/id`")
+    body = {
+        "department": department,
+        "system": system,
+        "supplier": supplier,
+        "interface": name,
+        "purpose": purpose,
+        "assurance": assurance,
+        "mode": mode,
+        "items": None if items is None else [item.strip() for item in items.split(",") if item.strip()],
+        "parameters": _parameters(parameter or []),
+    }
+    with open_api(home, officer) as api:
+        answer = api.post("/v1/policies/explain", {key: value for key, value in body.items() if value is not None})
+    if as_json:
+        print_json(answer)
+        return
+    for line in explanation_lines(answer["verdict"], chinese=chinese):
+        out.print(line, markup=False)
+
+
+@policies.command("compare")
+@command
+def compare_(
+    old: Annotated[Path, typer.Argument(help="Policies root before.")],
+    new: Annotated[Path, typer.Argument(help="Policies root after.")],
+    layer: Annotated[list[str] | None, typer.Option("--layer", help="A layer in both, repeated in order.")] = None,
+    new_layer: Annotated[
+        list[str] | None, typer.Option("--new-layer", help="The layers after, where they are not those before.")
+    ] = None,
+    no_loss: Annotated[
+        bool, typer.Option("--no-loss", help="Fail where anything that stands loses (Decree 809 Art. 15, 39(2)).")
+    ] = False,
+    home: Home = DEFAULT_HOME,
+    as_json: AsJson = False,
+) -> None:
+    """List over all standing grants and datasets who gains and who loses from OLD to NEW."""
+    from gateway.runtime.standing import open_standing  # noqa: PLC0415 -- checking files needs no gateway
+
+    before = load_layers(old, layer or [NATIONAL])
+    after = load_layers(new, new_layer or layer or [NATIONAL])
+    with open_standing(home) as standing, _progress(quiet=as_json) as progress:
+        task = progress.add_task("compared", total=None)
+        found = compare(before, after, standing, int(time.time()), lambda: progress.advance(task))
+    if as_json:
+        print_json({**_compared(found), "differences": found.differences})
+    else:
+        _print_comparison(found)
+    if no_loss and found.takes_away:
+        raise typer.Exit(1)
+
+
+def layer_sets(root: Path, named: list[str] | None) -> list[tuple[str, ...]]:
+    """The sets of layers to look at: those named, or national alone and each other layer on top of it."""
+    if named:
+        return [tuple(named)]
+    others = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and any(folder.glob("*.cedar")))
+    return [(NATIONAL,), *((NATIONAL, name) for name in others if name != NATIONAL)]
+
+
+def explanation_lines(verdict: dict[str, Any], *, chinese: bool) -> list[str]:
+    """A verdict's JSON form as lines for people."""
+    if verdict["decision"] == "permit":
+        grant = verdict.get("grant")
+        lines = [f"允许（授权 {grant}）" if chinese else f"permitted under grant {grant}"] if grant else []
+        lines = lines or ["允许（无需授权）" if chinese else "permitted without a grant"]
+        label = "可提供的数据项" if chinese else "items that leave"
+        return [
+            *lines,
+            f"  {label}: {', '.join(verdict.get('items', ())) or '-'}",
+            *_rests_on(verdict, chinese=chinese),
+        ]
+    explanation = verdict.get("explanation") or {}
+    lines = [f"{'拒绝' if chinese else 'denied'}: {verdict['code']}"]
+    for near in explanation.get("near", ()):
+        lines.append(f"  {'授权' if chinese else 'grant'} {near['grant']}:")
+        sentences = near.get("detail_zh" if chinese else "detail", ())
+        lines += [f"    - {sentence}" for sentence in sentences]
+    lines += _rests_on(verdict, chinese=chinese)
+    if explanation.get("articles"):
+        lines.append(f"  {'依据条款' if chinese else 'articles'}: {'; '.join(explanation['articles'])}")
+    lines.append(
+        f"  {'下一步' if chinese else 'what to do'}: {explanation.get('next_step_zh' if chinese else 'next_step')}"
+    )
+    return lines
+
+
+def _rests_on(verdict: dict[str, Any], *, chinese: bool) -> list[str]:
+    if not verdict.get("policies"):
+        return []
+    return [f"  {'依据策略' if chinese else 'policies'}: {', '.join(verdict['policies'])}"]
+
+
+def _parameters(given: list[str]) -> dict[str, str]:
+    pairs = [entry.partition("=") for entry in given]
+    wrong = [name for name, equals, _ in pairs if not (name and equals)]
+    if wrong:
+        raise GatewayError("invalid-input", f"`{wrong[0]}` is no parameter: write `name=value`")
+    return {name: value for name, _, value in pairs}
+
+
+def _items(faults: list[dict[str, str]]) -> list[tuple[tuple[str, str], ...]]:
+    return [tuple(fault.items()) for fault in faults]
+
+
+def _checked(checked: Checked) -> dict[str, Any]:
+    return {
+        "layers": checked.layers,
+        "digest": checked.digest,
+        "policies": checked.policies,
+        "cases": checked.cases,
+        "sound": checked.is_sound,
+    }
+
+
+def _compared(found: Comparison) -> dict[str, Any]:
+    return {
+        "old": found.old,
+        "new": found.new,
+        "grants": found.grants,
+        "datasets": found.datasets,
+        "calls": found.calls,
+        "gaining": found.gaining,
+        "losing": found.losing,
+        "takes_away": found.takes_away,
+    }
+
+
+def _print_comparison(found: Comparison) -> None:
+    out.print(
+        f"compared {found.grants} standing grants and {found.datasets} datasets without a grant, {found.calls} calls: "
+        f"{len(found.gaining)} grants gain, {len(found.losing)} lose",
+        markup=False,
+    )
+    if not found.differences:
+        out.print("nobody gains and nobody loses", markup=False)
+        return
+    print_table(
+        "differences",
+        ("change", "department", "dataset", "grant", "mode", "from", "before", "after", "by"),
+        (
+            (
+                one.change,
+                one.department,
+                one.dataset,
+                one.grant or "(none)",
+                one.mode,
+                one.assurance,
+                one.before,
+                one.after,
+                ", ".join(one.policies),
+            )
+            for one in found.differences
+        ),
+    )
+
+
+def _progress(*, quiet: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.completed} pairs of department and dataset {task.description}"),
+        TimeElapsedColumn(),
+        console=err,
+        disable=quiet or not err.is_terminal,
+        transient=True,
+    )

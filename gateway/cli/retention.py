@@ -1,0 +1,59 @@
+"""`gateway retention plan|apply`: what may go from the ledger today, and letting just that go."""
+
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json
+from gateway.runtime.api import open_api
+
+retention = typer.Typer(
+    name="retention",
+    help="Let records go after their time, and not before (at least three calendar years).",
+    no_args_is_help=True,
+)
+
+
+@retention.command("plan")
+@command
+def plan(home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False) -> None:
+    """Show what may go today, by which rule, and what keeps the rest; removes nothing."""
+    with open_api(home, officer or "operator") as api:
+        found = api.get("/v1/retention")
+    if as_json:
+        print_json(found)
+        return
+    _tell(found)
+    if found["entries"]:
+        out.print(f"let it go: gateway retention apply {found['plan']}", markup=False)
+
+
+@retention.command("apply")
+@command
+def apply(
+    digest: Annotated[str, typer.Argument(metavar="PLAN", help="The plan, as `gateway retention plan` names it.")],
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Do just that plan: remove what it names from every copy the gateway keeps."""
+    with open_api(home, officer or "operator") as api:
+        done = api.post("/v1/retention", {"plan": digest})
+    if as_json:
+        print_json(done)
+        return
+    pruned = done["pruned"]
+    out.print(
+        f"entries {pruned['first']} to {pruned['end'] - 1} are gone, {pruned['freed_bytes']} bytes freed; "
+        f"on record as {pruned['record']}",
+        markup=False,
+    )
+
+
+def _tell(found: dict[str, Any]) -> None:
+    if not found["entries"]:
+        out.print(f"nothing may go today: {found['stopped_by']}", markup=False)
+        return
+    out.print(f"{found['entries']} entries may go: {found['first']} to {found['end'] - 1}", markup=False)
+    out.print(f"  by the rule: {found['rule']}", markup=False)
+    out.print(f"  no more, since: {found['stopped_by']}", markup=False)

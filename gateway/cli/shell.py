@@ -1,0 +1,100 @@
+"""What every command shares: where the home is, how it prints, how it fails, and how it reaches the control API.
+
+Exit status: 0 done, 1 refused or failed, 2 wrong usage (click's own). A failure is one clear sentence on standard
+error, or with `--json` a problem document on standard output; never a traceback.
+"""
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gateway.domain.errors import GatewayError, problem_document
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Home = Annotated[
+    Path, typer.Option("--home", envvar="GATEWAY_HOME", help="Where the gateway's state lives.", show_default=True)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+AsOfficer = Annotated[
+    str | None,
+    typer.Option(
+        "--as",
+        envvar="GATEWAY_OFFICER",
+        help="Act as this officer, with a token signed by the keys of this home. Default: $GATEWAY_TOKEN, if set.",
+    ),
+]
+DEFAULT_HOME = Path("var")
+
+# A pipe has no width: what a script or an auditor reads there is never folded.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def command(function: Callable[P, T]) -> Callable[P, T]:
+    """Turn a `GatewayError`, a refused file or a broken pipe into one sentence and exit status 1."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except GatewayError as error:
+            fail(error, as_json=bool(kwargs.get("as_json")))
+        except BrokenPipeError:
+            sys.stderr.close()
+            raise typer.Exit(1) from None
+        except OSError as error:
+            what = f"`{error.filename}`: " if error.filename else ""
+            code = "not-found" if isinstance(error, FileNotFoundError) else "unavailable"
+            refusal = GatewayError(code, f"{what}{(error.strerror or 'the system refused').lower()}")
+            fail(refusal, as_json=bool(kwargs.get("as_json")))
+
+    return run
+
+
+def fail(error: GatewayError, *, as_json: bool) -> NoReturn:
+    """Print `error` and exit 1: as a problem document with `--json`, else as sentences on standard error."""
+    if as_json:
+        print_json(problem_document(error))
+        raise typer.Exit(1)
+    err.print(f"gateway: {error.detail or error.problem.title}", markup=False)
+    faults = error.members.get("faults")
+    if isinstance(faults, Iterable) and not isinstance(faults, (str, bytes)):
+        for fault in faults:
+            err.print(f"  {_fault_line(fault)}", markup=False)
+    # On the command line, what is not available is said with what to do about it; "try again later" would mislead.
+    if error.code != "unavailable":
+        err.print(f"  what to do: {error.problem.advice}", markup=False)
+    raise typer.Exit(1)
+
+
+def _fault_line(fault: Any) -> str:
+    if not isinstance(fault, dict):
+        return str(fault)
+    place = ", ".join(f"{key} {fault[key]}" for key in ("row", "field") if fault.get(key) is not None)
+    return f"{place}: {fault.get('fault', '')}" if place else str(fault.get("fault", fault))
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on standard output."""
+    text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False, indent=2)
+    sys.stdout.write(text + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table for people."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    out.print(table)

@@ -1,0 +1,53 @@
+"""`gateway verify`: the offline verifier. It needs the file and the log's verifier key, nothing of the gateway."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from gateway.cli.shell import AsJson, command, err, out, print_json
+from gateway.domain.errors import GatewayError
+from gateway.ledger.exports import manifest_path
+from gateway.ledger.proofs import PROOF_HEADER
+from gateway.ledger.verify import Checked, parse_key, verify_export, verify_log, verify_record
+
+
+@command
+def verify(
+    target: Annotated[Path, typer.Argument(help="A tlog-proof of a record, an export, or a log's folder.")],
+    key: Annotated[
+        str,
+        typer.Option(
+            "--key", envvar="GATEWAY_LOG_KEY", help="The log's verifier key (`name+id+base64`), or a file with it."
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Verify a record's proof, an export or a whole log, offline."""
+    verifier_key = parse_key(key).text()
+    if not target.exists():
+        raise GatewayError("not-found", f"`{target}` is not there")
+    if target.is_dir():
+        checked = _verify_log(target, verifier_key, quiet=as_json)
+    elif manifest_path(target).exists():
+        checked = verify_export(target, verifier_key)
+    elif target.read_bytes()[: len(PROOF_HEADER)] == PROOF_HEADER.encode():
+        checked = verify_record(target, verifier_key)
+    else:
+        raise GatewayError("invalid-input", f"`{target}` is no proof, and no manifest stands beside it")
+    if as_json:
+        print_json(checked)
+        return
+    out.print(f"[bold]{checked.what} verified[/bold]: log {json.dumps(checked.origin)} at {checked.size} leaves")
+    for sentence in checked.checked:
+        out.print(f"  holds: {sentence}", markup=False)
+    for sentence in checked.not_checked:
+        out.print(f"  not shown: {sentence}", markup=False)
+
+
+def _verify_log(directory: Path, verifier_key: str, *, quiet: bool) -> Checked:
+    with Progress(console=err, transient=True, disable=quiet or not err.is_terminal) as bar:
+        task = bar.add_task("verifying", total=None)
+        return verify_log(directory, verifier_key, progress=lambda done, of: bar.update(task, completed=done, total=of))

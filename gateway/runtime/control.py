@@ -1,0 +1,335 @@
+"""The control process: the control API on uvicorn, the hub its workers hang on, the feed, and the acts' journal."""
+
+import asyncio
+import logging
+import shutil
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from gateway.control.app import create_app
+from gateway.control.feed import Feed
+from gateway.control.hub import Hub
+from gateway.control.oauth import TOKEN_PATH, OAuthServices, certificate_from_proxy
+from gateway.control.routes_credentials import credentials_router
+from gateway.control.services import ControlServices
+from gateway.control.sign_in import OfficerSignIn, SignInServices, sign_in_router
+from gateway.domain.errors import GatewayError
+from gateway.identity.accounts import LocalAccounts
+from gateway.identity.assertions import AssertionVerifier
+from gateway.identity.dpop import Nonces, ProofVerifier
+from gateway.identity.keyring import KeyRing
+from gateway.identity.oidc import OpenIdSignIn, Provider
+from gateway.identity.security_log import FailureBudget, SecurityLog
+from gateway.identity.symmetric import Pseudonymiser, beijing_year
+from gateway.identity.tokens import TokenIssuer
+from gateway.identity.verify import OwnIssuer, TokenVerifier
+from gateway.ledger.acts import ActJournal
+from gateway.ledger.client import LedgerClient
+from gateway.ledger.notes import parse_verifier_key
+from gateway.ledger.witness import Witness
+from gateway.policy import Engine, default_policies_root, load_layers
+from gateway.runtime.drawn import StateDrawnBook
+from gateway.runtime.due import Due
+from gateway.runtime.home import GatewayHome
+from gateway.runtime.metrics import MetricSet, Publisher, read_snapshots, render
+from gateway.runtime.observing import ObservedBarrier
+from gateway.runtime.ring import open_ring
+from gateway.runtime.settings import Settings
+from gateway.store import Store
+from gateway.store.feed import Listener
+
+log = logging.getLogger("gateway.control")
+
+PROVIDER_ANSWER_PATH = "/sign-in/provider/answer"
+FORGET_SECONDS = 60.0
+"""How often one-time values whose time is over are forgotten."""
+PSEUDONYM_YEARS = 4
+"""Years back in which a data subject is looked for: records live three calendar years, which touch four."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a control plane is made of, to start and to close.
+
+    Args:
+        services: what the routes need.
+        store: the state.
+        acts: the journal of officers' acts.
+        ring: the keys, for what falls due.
+        feed: reads the change feed for the hub; None in a command on a stopped home.
+        hub: what workers hang on; None likewise.
+    """
+
+    services: ControlServices
+    store: Store
+    acts: ActJournal
+    ring: KeyRing
+    feed: Feed | None
+    hub: Hub | None
+
+    def close(self) -> None:
+        """Stop in reverse order; the acts' journal is synced."""
+        if self.feed is not None:
+            self.feed.stop()
+        if self.hub is not None:
+            self.hub.stop()
+        self.acts.close()
+        self.store.close()
+
+
+def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bool, is_first: bool = False) -> Parts:
+    """Wire a control plane for `home`.
+
+    Args:
+        home: where the gateway lives.
+        settings: in force.
+        issuer: the `iss` of its tokens, its public base URL.
+        with_hub: whether workers hang on this process; else acts wait for nobody here.
+        is_first: whether no other control process can have granted leases that still run.
+    """
+    store = Store.open(home.state_url(settings))
+    root = settings.policies.root or default_policies_root()
+    engine = Engine(load_layers(root, settings.policies.layers), store.slice_state, drawn=StateDrawnBook(store))
+    ring = open_ring(home, settings, frozenset({"token", "field", "pseudonym", "witness"}))
+    tokens = TokenIssuer(ring, issuer, settings.identity.audience, time.time)
+    security = SecurityLog(time.time)
+    oauth = OAuthServices(
+        issuer=tokens,
+        assertions=AssertionVerifier(issuer, issuer.rstrip("/") + TOKEN_PATH, store.system, store.use_once, time.time),
+        proofs=ProofVerifier(time.time, Nonces(ring.nonce_secret(home.origin(settings)), time.time)),
+        system=store.system,
+        use_once=store.use_once,
+        jwks=ring.jwks,
+        security=security,
+        budget=FailureBudget(time.time),
+        client_certificate=certificate_from_proxy(frozenset(settings.identity.trusted_proxies)),
+        further=(
+            credentials_router(ring),
+            sign_in_router(
+                SignInServices(
+                    issuer=tokens,
+                    officer=store.officer,
+                    security=security,
+                    accounts=LocalAccounts(store.officer, store.officer_secret, time.time),
+                    provider=_provider(settings, issuer),
+                    cipher=ring.field_cipher,
+                    use_once=store.use_once,
+                )
+            ),
+        ),
+    )
+    verifier = TokenVerifier(OwnIssuer(issuer, settings.identity.audience, ring), time.time)
+    pseudonymiser = Pseudonymiser(ring, time.time)
+    acts = ActJournal(home.ledger, "control", clock_ns=time.time_ns)
+    hub = feed = None
+    many = home.is_shared(settings)
+    # One log, one origin, one node: three gateways on one host have three names.
+    node = home.origin(settings) if many else None
+    if with_hub:
+        hub = Hub(home.control_socket, freshness=settings.state.freshness_seconds, after_another=not is_first)
+        feed = Feed(store, hub, node=node, book=store if many else None, now=time.time if many else None)
+    barrier = ObservedBarrier(
+        hub,
+        feed.wake if feed else lambda: None,
+        node=node,
+        nodes=store if many else None,
+        freshness=settings.state.freshness_seconds,
+    )
+    ledger = LedgerClient(home.ledger_socket)
+    spool = home.run / "spool"
+    shutil.rmtree(spool, ignore_errors=True)
+    spool.mkdir(mode=0o700)
+    services = ControlServices(
+        store=store,
+        engine=engine,
+        acts=acts,
+        ledger=ledger,
+        sign_in=OfficerSignIn(verifier, store.officer, security).officer_of,
+        barrier=barrier,
+        now=time.time,
+        tree=home.ledger / "tree",
+        spool=spool,
+        policies_root=root,
+        oauth=oauth,
+        hub=hub,
+        metrics=lambda: _metrics(home),
+        readiness=lambda: _readiness(home, store, hub),
+        witness=_witness(home, settings, ring),
+        pseudonyms=lambda identifier: tuple(
+            pseudonymiser.every(
+                identifier, range(beijing_year(time.time()), beijing_year(time.time()) - PSEUDONYM_YEARS, -1)
+            )
+        ),
+    )
+    return Parts(services, store, acts, ring, feed, hub)
+
+
+def _provider(settings: Settings, issuer: str) -> OpenIdSignIn | None:
+    """The OpenID provider that officers sign in at, or None where the settings name none."""
+    officers = settings.officers
+    if officers.provider is None:
+        return None
+    if officers.client_secret_file is None:
+        raise GatewayError("invalid-input", "`officers.provider` needs `officers.client_secret_file`")
+    secret = officers.client_secret_file.read_text("utf-8").strip()
+    callback = issuer.rstrip("/") + PROVIDER_ANSWER_PATH
+    provider = Provider(
+        officers.provider, officers.client_id, secret, callback, officers.officer_claim, officers.allow_rs256
+    )
+    return OpenIdSignIn(provider, time.time)
+
+
+def _witness(home: GatewayHome, settings: Settings, ring: KeyRing) -> Witness | None:
+    """This node as a witness of the logs in its settings, or None where there are none."""
+    keys = [parse_verifier_key(text) for text in settings.ledger.witnessed_logs]
+    if not keys:
+        return None
+    name = home.witness_name(settings)
+    return Witness(
+        home.root / "witness.db",
+        name=name,
+        signer=ring.witness_signer(name),
+        logs={key.name: [key] for key in keys},
+        clock=time.time,
+    )
+
+
+async def _forget_expired(store: Store) -> None:
+    """Forget used one-time values once they could not be accepted anyway."""
+    while True:
+        await asyncio.sleep(FORGET_SECONDS)
+        try:
+            await asyncio.to_thread(store.forget_expired, int(time.time()))
+        except GatewayError as error:
+            log.warning("expired one-time values stay for now: %s", error.code)
+
+
+def _metrics(home: GatewayHome) -> str:
+    """The figures of all processes of this gateway, as Prometheus text."""
+    text, _ = render(read_snapshots(home.run / "metrics"), time.time())
+    return text.decode()
+
+
+def _readiness(home: GatewayHome, store: Store, hub: Hub | None) -> Mapping[str, bool]:
+    """Which parts work: a use can be served only where all do."""
+    try:
+        store.sequence()
+        state = True
+    except Exception:
+        log.exception("the state cannot be read")
+        state = False
+    return {
+        "state": state,
+        "workers": hub is not None and any(hub.workers().values()),
+        "ledger": home.ledger_socket.exists(),
+    }
+
+
+class Control:
+    """The control process.
+
+    Args:
+        home: where the gateway lives.
+        settings: in force.
+        issuer: the `iss` of its tokens.
+        listen_fd: the listening socket that the supervisor opened.
+        is_first: whether this is the home's first control process since it was locked.
+    """
+
+    def __init__(self, home: GatewayHome, settings: Settings, issuer: str, listen_fd: int, *, is_first: bool) -> None:
+        self._is_first = is_first
+        self._home = home
+        self._settings = settings
+        self._issuer = issuer
+        self._listener = socket.socket(fileno=listen_fd)
+        self._parts: Parts | None = None
+        self._server: uvicorn.Server | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._figures: list[asyncio.Task[None]] = []
+        self._heard: Listener | None = None
+
+    async def start(self) -> dict[str, Any]:
+        """Migrate the state, take up the feed, and answer."""
+        self._parts = await asyncio.to_thread(
+            assemble, self._home, self._settings, self._issuer, with_hub=True, is_first=self._is_first
+        )
+        assert self._parts.feed is not None
+        await asyncio.to_thread(self._parts.feed.start)
+        if self._home.is_shared(self._settings):
+            # Another node's change is heard at once, and not only at the next reading of the feed.
+            feed = self._parts.feed
+            self._heard = self._parts.store.listen(lambda _changes: feed.wake())
+        self._publish_figures(self._parts)
+        config = uvicorn.Config(
+            create_app(self._parts.services),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=5,
+        )
+        self._server = _Server(config)
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="uvicorn")
+        while not self._server.started:
+            if self._task.done():
+                await self._task
+            await asyncio.sleep(0.01)
+        return {}
+
+    def _publish_figures(self, parts: Parts) -> None:
+        metrics = MetricSet("control")
+        certificate = self._settings.data_plane.tls_certificate
+        due = Due(metrics, parts.store, parts.ring.list, {"data-plane": certificate} if certificate else {}, time.time)
+        barrier = parts.services.barrier
+        assert isinstance(barrier, ObservedBarrier)
+        publisher = Publisher(metrics, self._home.run / "metrics", [lambda: barrier.fill(metrics)], time.time)
+        self._figures = [
+            asyncio.create_task(due.run(), name="due"),
+            asyncio.create_task(publisher.run(), name="metrics"),
+            asyncio.create_task(_forget_expired(parts.store), name="forget"),
+        ]
+
+    async def stop(self) -> None:
+        """Finish running requests, then let go of hub, journal and state."""
+        if self._server is not None and self._task is not None:
+            self._server.should_exit = True
+            await self._task
+        for task in self._figures:
+            task.cancel()
+        if self._heard is not None:
+            await asyncio.to_thread(self._heard.close)
+        if self._parts is not None:
+            await asyncio.to_thread(self._parts.close)
+
+    def reload(self) -> None:
+        """The key ring notices rotated keys by itself; nothing else is read again."""
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its own signal handlers: the process has them."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the process."""
+        yield
+
+
+def local_app(home: GatewayHome, settings: Settings, issuer: str) -> tuple[FastAPI, AbstractAsyncContextManager[None]]:
+    """The control API for a command on a stopped home, and what closes it; the caller holds the home's lock."""
+    parts = assemble(home, settings, issuer, with_hub=False)
+
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(parts.close)
+
+    return create_app(parts.services), lifespan()

@@ -1,0 +1,99 @@
+"""The ledger process: integrates every writer's journal into the log, indexes it, and answers questions about it."""
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from gateway.domain.errors import GatewayError
+from gateway.ledger.service import LedgerService
+from gateway.ledger.witness import WitnessTarget
+from gateway.runtime.home import GatewayHome
+from gateway.runtime.metrics import MetricSet, Publisher
+from gateway.runtime.observing import LedgerFigures
+from gateway.runtime.ring import open_ring
+from gateway.runtime.settings import Settings
+
+log = logging.getLogger("gateway.ledger")
+
+
+class Journals:
+    """One node's ledger service in a process of its own; it alone holds the log's signing key.
+
+    Args:
+        home: where the gateway lives.
+        settings: in force.
+    """
+
+    def __init__(self, home: GatewayHome, settings: Settings) -> None:
+        self._home = home
+        self._settings = settings
+        self._stop = threading.Event()
+        self._service: LedgerService | None = None
+        self._thread: threading.Thread | None = None
+        self._publishing: asyncio.Task[None] | None = None
+
+    async def start(self) -> dict[str, Any]:
+        """Open the log, which checks it and finishes what was cut off, and begin."""
+        service = await asyncio.to_thread(self._open)
+        metrics = MetricSet("ledger")
+        figures = LedgerFigures(metrics, service.status, self._home.ledger)
+        publisher = Publisher(metrics, self._home.run / "metrics", [figures.fill], time.time)
+        self._publishing = asyncio.create_task(publisher.run(), name="metrics")
+        return {}
+
+    def _open(self) -> LedgerService:
+        home, settings = self._home, self._settings
+        ring = open_ring(home, settings, frozenset({"log"}))
+        origin = home.origin(settings)
+        service = LedgerService(
+            home.ledger,
+            origin=origin,
+            signer=ring.log_signer(origin),
+            witnesses=witness_targets(settings.ledger.witnesses),
+            exports=home.run / "spool",
+            clock=time.time,
+        )
+        service.serve_questions(home.ledger_socket)
+        self._service = service
+        self._thread = threading.Thread(target=self._run, name="integrate", daemon=True)
+        self._thread.start()
+        return service
+
+    def _run(self) -> None:
+        assert self._service is not None
+        try:
+            self._service.run(self._stop)
+        except GatewayError as error:
+            # It stays up to say so: `gateway status` and /readyz show the fault, and questions are still answered.
+            log.critical("the log cannot go on: %s", error.detail)
+        except Exception:
+            log.exception("integration failed; this process ends and its successor goes on from what is on disk")
+            os._exit(1)
+
+    async def stop(self) -> None:
+        """Integrate what is confirmed, then close."""
+        self._stop.set()
+        if self._publishing is not None:
+            self._publishing.cancel()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+        if self._service is not None:
+            await asyncio.to_thread(self._service.close)
+
+    def reload(self) -> None:
+        """Nothing to read again: the log's key is fixed for the log's life."""
+
+
+def witness_targets(settings: Sequence[str]) -> list[WitnessTarget]:
+    """The witnesses of the settings, each `<verifier key> <URL>`; raises `invalid-input` for anything else."""
+    targets = []
+    for setting in settings:
+        key, _, url = setting.strip().partition(" ")
+        if not url.startswith(("https://", "http://")):
+            raise GatewayError("invalid-input", f"`{setting}` is no witness: write `<verifier key> <URL>`")
+        targets.append(WitnessTarget(url=url.strip(), key=key))
+    return targets

@@ -1,0 +1,341 @@
+"""From the parts of a process to its figures: measures the data plane's ports from outside, reads what others count.
+
+A worker's data plane counts its calls itself, by the directory's supplier and interface; calls that never came to an
+interface stand under `unknown`. What stands here turns those counts into metrics and is called once a second; only
+`ObservedPorts` and `ObservedLedger` lie in the way of a call.
+
+Journal, slices and barrier are measured from outside too, where they meet the data plane and the API: a sync is as long
+as the record waited that came last before it, a batch is what one sync made durable, a slice that is not held is read
+from the state.
+"""
+
+import asyncio
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from gateway.control.barrier import Barrier, BarrierReport
+from gateway.domain.callers import Caller
+from gateway.domain.state import SliceState
+from gateway.domain.uses import Outcome, Use
+from gateway.domain.verdicts import Call, Verdict
+from gateway.proxy.ports import Decide, Identify, Peer, RequestHead, UseLedger
+from gateway.runtime.metrics import UNKNOWN, MetricSet
+
+T = TypeVar("T")
+
+MAX_HELD = 10_000
+"""Barriers noted between two looks; a look is a second."""
+
+
+class ObservedPorts:
+    """`identify` and `decide`, measured; their answers pass untouched.
+
+    Args:
+        metrics: the worker's.
+        clock: seconds, rising.
+    """
+
+    def __init__(self, metrics: MetricSet, *, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        stages = metrics.histogram("gateway_stage_duration_seconds")
+        self._identified = stages.bound(("identify",))
+        self._decided = stages.bound(("decide",))
+        self._metrics = metrics
+        self._verdicts = metrics.counter("gateway_verdict_requests_total")
+        self._reading = threading.Lock()
+        self._read = 0
+
+    def identify(self, port: Identify) -> Identify:
+        """`port`, measured."""
+
+        def identify(head: RequestHead, peer: Peer) -> Caller | Awaitable[Caller]:
+            began = self._clock()
+            answer = port(head, peer)
+            if isinstance(answer, Caller):
+                self._identified(self._clock() - began)
+                return answer
+            return self._later(answer, began, self._identified)
+
+        return identify
+
+    def decide(self, port: Decide) -> Decide:
+        """`port`, measured; what is answered at once was a kept verdict."""
+
+        def decide(call: Call) -> Verdict | Awaitable[Verdict]:
+            began = self._clock()
+            answer = port(call)
+            if isinstance(answer, Verdict):
+                self._decided(self._clock() - began)
+                self._verdicts.add(("hit",))
+                return answer
+            self._verdicts.add(("miss",))
+            return self._later(answer, began, self._decided)
+
+        return decide
+
+    def slice_state(self, port: Callable[[str, str], SliceState]) -> Callable[[str, str], SliceState]:
+        """`port`, counted; called in threads, once for each slice that is not held."""
+
+        def slice_state(department: str, dataset: str) -> SliceState:
+            with self._reading:
+                self._read += 1
+            return port(department, dataset)
+
+        return slice_state
+
+    def fill(self) -> None:
+        """Set what was counted in threads. A verdict that is not kept asks a slice; what was not read was held."""
+        asked = int(self._verdicts.values.get(("miss",), 0))
+        slices = self._metrics.counter("gateway_slice_requests_total")
+        slices.total(self._read, ("miss",))
+        slices.total(max(asked - self._read, 0), ("hit",))
+
+    async def _later(self, answer: Awaitable[T], began: float, observe: Callable[[float], None]) -> T:
+        result = await answer
+        observe(self._clock() - began)
+        return result
+
+
+class ObservedLedger:
+    """A `UseLedger`, measured: until a record is durable, and from there until the use is closed.
+
+    Args:
+        metrics: the worker's.
+        journal: the ledger itself.
+        clock: seconds, rising.
+    """
+
+    def __init__(
+        self, metrics: MetricSet, journal: UseLedger, *, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._journal = journal
+        self._clock = clock
+        stages = metrics.histogram("gateway_stage_duration_seconds")
+        self._recorded = stages.bound(("record",))
+        self._answered = stages.bound(("answer",))
+        self._syncs = metrics.histogram("gateway_journal_sync_duration_seconds").bound((metrics.process,))
+        self._batches = metrics.histogram("gateway_journal_batch_records").bound((metrics.process,))
+        self._batch: list[float] = []
+        self._loop = asyncio.get_running_loop()
+        self._openings: dict[str, _Opening] = {}
+        self.refused = journal.refused
+
+    def opened(self, use: Use, done: Callable[[BaseException | None], None]) -> str:
+        """As the ledger's."""
+        opening = _Opening(self, done, self._clock())
+        opening.record = record = self._journal.opened(use, opening)
+        if not opening.failed:
+            self._openings[record] = opening
+        return record
+
+    def durable(self, opening: "_Opening", error: BaseException | None) -> None:
+        """A use's record is durable, or cannot be made so."""
+        opening.durable_at = self._clock()
+        waited = opening.durable_at - opening.began
+        self._recorded(waited)
+        if error is not None:
+            opening.failed = True
+            self._openings.pop(opening.record, None)
+            return
+        if not self._batch:
+            # All that one sync made durable is told in one go, before the loop comes to anything else.
+            self._loop.call_soon(self._end_batch)
+        self._batch.append(waited)
+
+    def _end_batch(self) -> None:
+        self._batches(len(self._batch))
+        self._syncs(min(self._batch))
+        self._batch.clear()
+
+    def closed(self, record: str, use: Use, outcome: Outcome) -> None:
+        """As the ledger's."""
+        self._journal.closed(record, use, outcome)
+        opening = self._openings.pop(record, None)
+        if opening is not None:
+            self._answered(self._clock() - opening.durable_at)
+
+
+class _Opening:
+    """Waits for one record in the place of the exchange: the exchange is told after it."""
+
+    __slots__ = ("_done", "_ledger", "began", "durable_at", "failed", "record")
+
+    def __init__(self, ledger: ObservedLedger, done: Callable[[BaseException | None], None], began: float) -> None:
+        self._ledger = ledger
+        self._done = done
+        self.began = self.durable_at = began
+        self.failed = False
+        self.record = ""
+
+    def __call__(self, error: BaseException | None) -> None:
+        self._ledger.durable(self, error)
+        self._done(error)
+
+
+def take_plane(metrics: MetricSet, plane: Mapping[str, Any]) -> None:
+    """Take over a `DataPlane.snapshot()`."""
+    metrics.gauge("gateway_connections").set(plane["connections"], ("caller",))
+    metrics.gauge("gateway_connections").set(plane["supplier_connections"], ("supplier",))
+    metrics.gauge("gateway_exchanges").set(plane["exchanges"])
+    metrics.gauge("gateway_waiting_calls").set(plane["waiting"])
+    metrics.gauge("gateway_circuits_open").set(plane["circuits_open"])
+    metrics.counter("gateway_connections_total").total(plane["connections_accepted"])
+    metrics.counter("gateway_cut_exchanges_total").total(plane["cuts"])
+    metrics.counter("gateway_failures_total").total(plane["failures"])
+    for limit, count in plane["shed"].items():
+        metrics.counter("gateway_shed_total").total(count, (limit,))
+    calls = metrics.counter("gateway_calls_total")
+    rows = metrics.counter("gateway_released_rows_total")
+    sent = metrics.counter("gateway_released_bytes_total")
+    durations: dict[str, tuple[list[int], float]] = {}
+    for (supplier, interface), tally in plane["interfaces"].items():
+        names = (supplier, f"{supplier}/{interface}") if supplier else (UNKNOWN, UNKNOWN)
+        for (verdict, reason), count in tally["calls"].items():
+            calls.total(count, (*names, verdict, reason))
+        if supplier:
+            rows.total(tally["rows"], names)
+            sent.total(tally["sent_bytes"], names)
+        counts, seconds = durations.get(names[0], ([0] * len(tally["durations"]), 0.0))
+        counts = [held + more for held, more in zip(counts, tally["durations"], strict=True)]
+        durations[names[0]] = counts, seconds + tally["duration_seconds"]
+    for supplier, (counts, seconds) in durations.items():
+        metrics.histogram("gateway_call_duration_seconds").total(counts, seconds, (supplier,))
+
+
+class ObservedBarrier(Barrier):
+    """A barrier that notes how long it was held; `fill` takes the notes over on the loop."""
+
+    def hold_at(self, sequence: int) -> BarrierReport:
+        """As the barrier's."""
+        report = super().hold_at(sequence)
+        self._held.append(report.milliseconds / 1000)
+        return report
+
+    @cached_property
+    def _held(self) -> deque[float]:
+        return deque(maxlen=MAX_HELD)
+
+    def fill(self, metrics: MetricSet) -> None:
+        """Count what was held since the last time."""
+        held = metrics.histogram("gateway_barrier_duration_seconds")
+        while self._held:
+            held.observe(self._held.popleft())
+
+
+class Link(Protocol):
+    """What is read of a worker's link to its control process."""
+
+    @property
+    def sequence(self) -> int: ...
+
+    def is_fresh(self) -> bool: ...
+
+
+class LinkFigures:
+    """Whether a worker's state is fresh, how long it has not been, and up to which change it knows.
+
+    Args:
+        metrics: the worker's.
+        link: its link.
+        clock: seconds, rising.
+    """
+
+    def __init__(self, metrics: MetricSet, link: Link, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._metrics = metrics
+        self._link = link
+        self._clock = clock
+        self._fresh_at = clock()
+
+    def fill(self) -> None:
+        """Set the gauges."""
+        now, fresh, label = self._clock(), self._link.is_fresh(), (self._metrics.process,)
+        if fresh:
+            self._fresh_at = now
+        self._metrics.gauge("gateway_fresh").set(int(fresh), label)
+        self._metrics.gauge("gateway_change_feed_age_seconds").set(now - self._fresh_at, label)
+        self._metrics.gauge("gateway_change_feed_sequence").set(self._link.sequence, label)
+
+
+class LedgerStatus(Protocol):
+    """What is read of the ledger's status."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def indexed(self) -> int: ...
+
+    @property
+    def backlog(self) -> int: ...
+
+
+class LedgerFigures:
+    """How far log and index are behind, and how much room the journals have.
+
+    Args:
+        metrics: the ledger process's.
+        status: the ledger's status now.
+        folder: the ledger's folder.
+        clock: seconds, rising.
+    """
+
+    def __init__(
+        self,
+        metrics: MetricSet,
+        status: Callable[[], LedgerStatus],
+        folder: Path,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._metrics = metrics
+        self._status = status
+        self._folder = folder
+        self._log = Backlog(clock)
+        self._index = Backlog(clock)
+
+    def fill(self) -> None:
+        """Set the gauges."""
+        status, gauge = self._status(), self._metrics.gauge
+        lag = self._log.age_seconds(status.size, status.size + status.backlog)
+        gauge("gateway_log_entries").set(status.size)
+        gauge("gateway_log_integration_lag_seconds").set(lag)
+        gauge("gateway_index_lag_seconds").set(self._index.age_seconds(status.indexed, status.size))
+        disk = os.statvfs(self._folder)
+        gauge("gateway_journal_free_bytes").set(disk.f_bavail * disk.f_frsize)
+
+
+class Backlog:
+    """How long something has been behind: an upper bound of the age of what waits longest, as fine as it is asked.
+
+    Args:
+        clock: seconds, rising.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._done_at = self._marked_at = clock()
+        self._mark = 0
+
+    def age_seconds(self, reached: int, of: int) -> float:
+        """At most how old the oldest of what waits is, 0 where nothing does.
+
+        Args:
+            reached: how many are done.
+            of: how many there are.
+        """
+        now = self._clock()
+        if reached >= of:
+            self._done_at = now
+        elif reached >= self._mark:
+            # All that was there at the last mark is done: what waits now came after it.
+            self._done_at = self._marked_at
+        else:
+            return now - self._done_at
+        self._mark, self._marked_at = of, now
+        return now - self._done_at

@@ -1,0 +1,94 @@
+"""Path to interface for the data plane, from memory where it is known and from a thread where it is not.
+
+A slow answer is read once for each question, however many calls wait for it. What a change overtakes while it is on
+its way is asked again: an answer read before a change is never given out after it (INVARIANT: BARRIER).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+
+from gateway.domain.changes import Change, ChangeKind
+from gateway.domain.directory import Interface
+from gateway.domain.errors import GatewayError
+from gateway.domain.uses import Use
+
+MAX_INTERFACES = 8192
+"""Interfaces a worker remembers; a large city has published 1,392."""
+MAX_ATTEMPTS = 5
+"""How often an interface is read again because changes kept coming; then the caller is told to come back."""
+
+Key = tuple[str, str]
+
+
+class Resolver:
+    """`Resolve` for the data plane: active interfaces, remembered until a change names them.
+
+    Args:
+        read: reads an active interface from the state, or None; blocks.
+        executor: where it is read.
+    """
+
+    def __init__(self, read: Callable[[str, str], Interface | None], executor: Executor) -> None:
+        self._read = read
+        self._executor = executor
+        self._known: dict[Key, Interface] = {}
+        self._pending: dict[Key, asyncio.Future[Interface | None]] = {}
+        self._changes = 0
+
+    def __call__(self, supplier: str, interface: str) -> Interface | Awaitable[Interface]:
+        """The interface; raises `interface-unknown` where there is none, `state-stale` where changes kept coming."""
+        known = self._known.get((supplier, interface))
+        return known if known is not None else self._look_up((supplier, interface))
+
+    async def _look_up(self, key: Key) -> Interface:
+        for _ in range(MAX_ATTEMPTS):
+            changes = self._changes
+            future = self._pending.get(key)
+            if future is None:
+                future = asyncio.get_running_loop().run_in_executor(self._executor, self._read, *key)
+                self._pending[key] = future
+            try:
+                # Shielded: one caller that goes away does not take the answer from the others who wait for it.
+                found = await asyncio.shield(future)
+            finally:
+                if self._pending.get(key) is future and future.done():
+                    del self._pending[key]
+            if changes != self._changes:
+                continue
+            if found is None:
+                raise GatewayError("interface-unknown")
+            if len(self._known) >= MAX_INTERFACES:
+                self._known.clear()
+            self._known[key] = found
+            return found
+        raise GatewayError("state-stale", "the state keeps changing under this call")
+
+    def drop(self, change: Change) -> None:
+        """Forget what `change` touches, and what is being read now."""
+        self._changes += 1
+        self._pending.clear()
+        if change.kind is ChangeKind.INTERFACE:
+            supplier, _, interface = change.subject.partition("/")
+            self._known.pop((supplier, interface), None)
+        elif change.kind in {ChangeKind.ENTRY, ChangeKind.DEPARTMENT}:
+            self._known.clear()
+
+    def drop_all(self) -> None:
+        """Forget everything: the feed could not say what changed."""
+        self._changes += 1
+        self._pending.clear()
+        self._known.clear()
+
+
+def is_touched(change: Change, use: Use) -> bool:
+    """Whether `change` reaches the exchange that makes `use`, so that it must be cut where the change withdraws."""
+    call, verdict = use.call, use.verdict
+    pairs = (
+        (change.grant, verdict.grant),
+        (change.system, call.system),
+        (change.department, call.department),
+        (change.dataset, call.dataset),
+        (change.supplier, use.supplier),
+    )
+    return all(wanted is None or wanted == found for wanted, found in pairs)

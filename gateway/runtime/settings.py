@@ -1,0 +1,256 @@
+"""Settings: `gateway.toml` in the home, overridden by `GATEWAY_<SECTION>__<NAME>` in the environment.
+
+The models below are the one source of every setting's name, default, unit and words: the commented file that
+`gateway init` writes, the page in `docs/`, and the check for unknown names are made from them.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gateway.domain.errors import GatewayError
+
+RESERVED = frozenset(
+    {"GATEWAY_HOME", "GATEWAY_OFFICER", "GATEWAY_TOKEN", "GATEWAY_PASSPHRASE", "GATEWAY_KEYS", "GATEWAY_LOG_KEY"}
+)
+"""Names in the environment that are not settings: they say where, who and how to unlock."""
+
+FORMAT = 1
+"""The version of the settings file; a newer one is refused."""
+
+
+class Section(BaseModel):
+    """A table of the settings file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataPlaneSettings(Section):
+    """Where demand departments' systems call, and what one connection or call may take."""
+
+    host: str = Field("127.0.0.1", description="address the data plane listens on")
+    port: int = Field(8080, ge=0, le=65535, description="its port; 0 lets the system choose")
+    workers: int = Field(2, ge=1, le=256, description="processes that serve calls; one a core is right")
+    tls_certificate: Path | None = Field(None, description="PEM chain of the listener; none serves plain HTTP")
+    tls_key: Path | None = Field(None, description="PEM private key of the listener")
+    client_ca: Path | None = Field(None, description="PEM authorities of callers' client certificates")
+    client_certificates: Literal["off", "optional", "required"] = Field(
+        "off", description="whether callers may or must present a client certificate"
+    )
+    drain_seconds: float = Field(20.0, ge=0, le=3600, description="how long running calls may take to end at shutdown")
+    max_connections: int = Field(16384, ge=16, description="callers' connections a worker holds at once")
+    system_concurrency: int = Field(512, ge=1, description="calls of one system a worker serves at once")
+    header_seconds: float = Field(10.0, gt=0, description="until a request's header section has arrived")
+    idle_seconds: float = Field(75.0, gt=0, description="until an idle connection is closed")
+    body_seconds: float = Field(30.0, gt=0, description="longest pause while a body arrives or is taken")
+    supplier_connections: int = Field(128, ge=1, description="connections a worker keeps to one supplier's host")
+
+
+class ControlSettings(Section):
+    """Where officers, auditors and token requests come in."""
+
+    host: str = Field("127.0.0.1", description="address the control plane listens on")
+    port: int = Field(8081, ge=0, le=65535, description="its port; 0 lets the system choose")
+    issuer: str | None = Field(
+        None, description="public base URL of the control plane, the `iss` of tokens; default: its own address"
+    )
+
+
+class StateSettings(Section):
+    """Where the directory, grants and orders are kept."""
+
+    url: str | None = Field(
+        None,
+        description="SQLAlchemy URL, such as postgresql+psycopg://gateway@db/gateway; default: SQLite in the home",
+    )
+    freshness_seconds: float = Field(
+        2.0, ge=0.5, le=2.0, description="how long a worker may go on without hearing that its state is current"
+    )
+
+
+class LedgerSettings(Section):
+    """Where use records are kept, and what witnesses the log."""
+
+    origin: str | None = Field(None, description="name of this node's log; default: sharing-gateway/<host name>")
+    low_water_bytes: int = Field(
+        256 << 20, ge=1 << 20, description="free disk, in bytes, below which no new use is accepted"
+    )
+    witnesses: tuple[str, ...] = Field(
+        (),
+        description="witnesses asked to cosign this log, each as `<verifier key> <URL>`, such as https://peer/witness",
+    )
+    witnessed_logs: tuple[str, ...] = Field(
+        (), description="verifier keys of other nodes' logs that this node cosigns as a witness, under `/witness`"
+    )
+
+
+class PolicySettings(Section):
+    """Which law is in force."""
+
+    root: Path | None = Field(None, description="folder of the policies; default: those the gateway ships")
+    layers: tuple[str, ...] = Field(("national",), description="layers in force: `national`, then a region's")
+
+
+class IssuerSettings(Section):
+    """Another issuer of access tokens that this gateway trusts."""
+
+    name: str = Field(description="its `iss`, exactly as its tokens bear it")
+    audience: str = Field(description="the `aud` that its tokens for this gateway bear")
+    jwks_uri: str = Field(description="where its keys are; https")
+    systems: dict[str, str] = Field(description="its client ids, each with the system it is registered as here")
+    allow_rs256: bool = Field(False, description="whether its keys may verify RS256")
+
+
+class IdentitySettings(Section):
+    """Tokens and keys."""
+
+    audience: str = Field("sharing-gateway", description="the `aud` that access tokens must bear")
+    keys: Path | None = Field(None, description="folder of the key ring; default: `keys` in the home")
+    issuers: tuple[IssuerSettings, ...] = Field((), description="other issuers of access tokens that are trusted")
+    origins: tuple[str, ...] = Field(
+        (), description="origins callers use where TLS ends before the gateway, such as https://share.example.gov.cn"
+    )
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="addresses of proxies before the control plane that may pass on client certificates (RFC 9440)"
+    )
+    legacy_window_seconds: int = Field(
+        300, ge=1, le=900, description="window of the national platforms' signed headers, in seconds"
+    )
+
+
+class OfficersSettings(Section):
+    """How officers sign in; local accounts are always there, tokens of `gateway officers token` too."""
+
+    provider: str | None = Field(None, description="issuer of an OpenID Connect provider; needs the extra `oidc`")
+    client_id: str = Field("", description="the gateway's client there")
+    client_secret_file: Path | None = Field(None, description="file with that client's secret")
+    officer_claim: str = Field("preferred_username", description="claim of the ID token that is an officer's id")
+    allow_rs256: bool = Field(True, description="whether ID tokens may be signed by RS256")
+
+
+class LogSettings(Section):
+    """What the processes say about themselves."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity written")
+
+
+class Settings(Section):
+    """Every setting of a gateway."""
+
+    format: int = Field(FORMAT, description="version of this file's format")
+    data_plane: DataPlaneSettings = DataPlaneSettings()  # type: ignore[call-arg]
+    control: ControlSettings = ControlSettings()  # type: ignore[call-arg]
+    state: StateSettings = StateSettings()  # type: ignore[call-arg]
+    ledger: LedgerSettings = LedgerSettings()  # type: ignore[call-arg]
+    policies: PolicySettings = PolicySettings()  # type: ignore[call-arg]
+    identity: IdentitySettings = IdentitySettings()  # type: ignore[call-arg]
+    officers: OfficersSettings = OfficersSettings()  # type: ignore[call-arg]
+    log: LogSettings = LogSettings()  # type: ignore[call-arg]
+
+
+def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings of the file at `path` (defaults where it is absent) under the environment's overrides.
+
+    Raises:
+        GatewayError: `invalid-input`, with every fault listed: unknown names with the nearest known one, values of
+            the wrong type or out of range, a file of a newer format.
+    """
+    values: dict[str, Any] = {}
+    if path.exists():
+        try:
+            values = tomllib.loads(path.read_text("utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise GatewayError("invalid-input", f"`{path}` is not TOML: {error}") from error
+    faults = list(_unknown(values, Settings, str(path)))
+    for name, text in environment.items():
+        if not name.startswith("GATEWAY_") or name in RESERVED:
+            continue
+        section, _, key = name.removeprefix("GATEWAY_").lower().partition("__")
+        if key not in _names(section):
+            known = [f"GATEWAY_{s}__{k}".upper() for s in _sections() for k in _names(s)]
+            faults.append({"field": name, "fault": f"unknown setting{_nearest(name, known)}"})
+            continue
+        table = values.setdefault(section, {})
+        if isinstance(table, dict):
+            table[key] = text.split(",") if isinstance(_default(section, key), tuple) else text
+    if not faults:
+        try:
+            settings = Settings.model_validate(values)
+        except ValidationError as error:
+            faults = [
+                {"field": ".".join(str(part) for part in fault["loc"]), "fault": fault["msg"].lower()}
+                for fault in error.errors(include_url=False, include_input=False)
+            ]
+        else:
+            if settings.format > FORMAT:
+                raise GatewayError(
+                    "invalid-input",
+                    f"`{path}` has format {settings.format}, newer than this gateway knows ({FORMAT}): upgrade first",
+                )
+            return settings
+    raise GatewayError("invalid-input", f"the settings have {len(faults)} fault(s)", faults=faults)
+
+
+def commented_file() -> str:
+    """The text of a `gateway.toml` that changes nothing and explains everything."""
+    lines = [
+        "# Settings of this gateway. Every line that is commented out shows the default.",
+        "# The environment overrides the file: GATEWAY_<SECTION>__<NAME>, e.g. GATEWAY_DATA_PLANE__PORT=9080.",
+        "",
+        f"format = {FORMAT}",
+    ]
+    for section, model in _sections().items():
+        lines += ["", f"# {(model.__doc__ or '').strip()}", f"[{section}]"]
+        for name, field in model.model_fields.items():
+            lines += [f"# {field.description}", f"# {name} = {_toml(field.default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _sections() -> dict[str, type[Section]]:
+    return {
+        name: type(field.default) for name, field in Settings.model_fields.items() if isinstance(field.default, Section)
+    }
+
+
+def _names(section: str) -> list[str]:
+    model = _sections().get(section)
+    return list(model.model_fields) if model else []
+
+
+def _default(section: str, key: str) -> object:
+    return _sections()[section].model_fields[key].default
+
+
+def _toml(value: object) -> str:
+    if value is None:
+        return '""  (unset)'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, tuple):
+        return "[" + ", ".join(f'"{item}"' for item in value) + "]"
+    return f'"{value}"'
+
+
+def _unknown(values: Mapping[str, Any], model: type[Section], where: str) -> Iterator[dict[str, str]]:
+    for name, value in values.items():
+        if name not in model.model_fields:
+            yield {
+                "field": f"{where}: {name}",
+                "fault": f"unknown setting{_nearest(name, list(model.model_fields))}",
+            }
+        elif isinstance(value, dict):
+            inner = type(model.model_fields[name].default)
+            if issubclass(inner, Section):
+                yield from _unknown(value, inner, f"{where}: [{name}]")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean `{near[0]}`?" if near else ""

@@ -1,0 +1,235 @@
+"""One worker: the data plane over the state, the policies, the caller's identity and the ledger.
+
+A worker opens its door once it holds a lease on the state. It loads no SQL migrations and no FastAPI, holds no private
+token key, and reads the state only for what it does not remember.
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import ssl
+import time
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from gateway.domain.changes import Change, ChangeKind
+from gateway.domain.directory import Interface
+from gateway.domain.errors import GatewayError
+from gateway.identity.caller import Identifier
+from gateway.identity.dpop import Nonces, ProofVerifier
+from gateway.identity.issuers import ExternalIssuer
+from gateway.identity.keyring import KeyRing
+from gateway.identity.legacy import LegacyIdentifier
+from gateway.identity.replay import SharedReplay
+from gateway.identity.security_log import FailureBudget, SecurityLog
+from gateway.identity.symmetric import Pseudonymiser
+from gateway.identity.verify import OwnIssuer, TokenVerifier
+from gateway.ledger.uses import UseJournal
+from gateway.policy import Decider, Engine, QuotaMeter, default_policies_root, load_layers
+from gateway.proxy.limits import Limits
+from gateway.proxy.plane import DataPlane
+from gateway.proxy.tls import ClientCertificates, caller_context, reload_certificate, supplier_context
+from gateway.runtime.drawn import StateDrawnBook
+from gateway.runtime.home import GatewayHome
+from gateway.runtime.link import Link
+from gateway.runtime.metrics import MetricSet, Publisher
+from gateway.runtime.observing import LinkFigures, ObservedLedger, ObservedPorts, take_plane
+from gateway.runtime.resolver import Resolver, is_touched
+from gateway.runtime.ring import open_ring
+from gateway.runtime.settings import DataPlaneSettings, Settings
+from gateway.store import Store
+
+log = logging.getLogger("gateway.worker")
+
+FRESH_SECONDS = 20.0
+"""How long a starting worker waits for its first lease."""
+
+
+class Worker:
+    """The data plane of one process.
+
+    Args:
+        home: where the gateway lives.
+        settings: in force.
+        name: `worker-N`; it names the journal.
+        issuer: the `iss` of the gateway's own tokens.
+        listen_fd: the listening socket that the supervisor opened.
+    """
+
+    def __init__(self, home: GatewayHome, settings: Settings, name: str, issuer: str, listen_fd: int) -> None:
+        self._home = home
+        self._settings = settings
+        self._name = name
+        self._issuer = issuer
+        self._listener = socket.socket(fileno=listen_fd)
+        self._pool = ThreadPoolExecutor(2, "slow")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._tls: ssl.SSLContext | None = None
+
+    async def start(self) -> dict[str, Any]:
+        """Wire the parts, wait for a lease, and open the door."""
+        loop = asyncio.get_running_loop()
+        home, settings = self._home, self._settings
+        self._store = Store.open(home.state_url(settings), migrate_forward=False)
+        layers = load_layers(settings.policies.root or default_policies_root(), settings.policies.layers)
+        metrics = MetricSet(self._name)
+        observed = ObservedPorts(metrics)
+        slice_state = observed.slice_state(self._store.slice_state)
+        self._engine = Engine(layers, slice_state, drawn=StateDrawnBook(self._store))
+        # No private token key: a worker verifies, it does not issue.
+        ring = open_ring(home, settings, frozenset({"field", "pseudonym"}))
+        self._identifier = self._make_identifier(ring)
+        self._resolver = Resolver(self._store.interface, self._pool)
+        self._journal = UseJournal(
+            home.ledger,
+            self._name,
+            loop=loop,
+            clock_ns=time.time_ns,
+            on_poisoned=self._poisoned,
+            low_water_bytes=settings.ledger.low_water_bytes,
+        )
+        self._link = Link(
+            home.control_socket,
+            self._name,
+            self._apply,
+            on_reset=self._drop_everything,
+            on_stale=lambda: self._cut_all("the lease on the state has run out"),
+        )
+        self._plane = DataPlane(
+            identify=observed.identify(self._identifier),
+            resolve=self._resolver,
+            decide=observed.decide(Decider(self._engine, self._pool, time.time)),
+            ledger=ObservedLedger(metrics, self._journal),
+            meter=QuotaMeter(self._store.lease_quota, self._pool, time.time),
+            pseudonym=Pseudonymiser(ring, time.time),
+            is_fresh=self._link.is_fresh,
+            limits=limits_of(settings.data_plane),
+            supplier_tls=self._supplier_context,
+            digest_key=ring.digest_key(),
+        )
+        link_figures = LinkFigures(metrics, self._link)
+        fill = (lambda: take_plane(metrics, self._plane.snapshot()), link_figures.fill, observed.fill)
+        publisher = Publisher(metrics, home.run / "metrics", fill, time.time)
+        self._tasks.append(asyncio.create_task(publisher.run(), name="metrics"))
+        self._tasks.append(asyncio.create_task(self._link.run(), name="link"))
+        await asyncio.wait_for(self._link.wait_fresh(), FRESH_SECONDS)
+        self._tls = listener_context(settings.data_plane)
+        await self._plane.serve(sock=self._listener, tls=self._tls)
+        return {}
+
+    def _make_identifier(self, ring: KeyRing) -> Identifier:
+        home, identity = self._home, self._settings.identity
+        replay = SharedReplay(home.run / "replay")
+        externals = [
+            ExternalIssuer(
+                issuer.name,
+                issuer.audience,
+                issuer.jwks_uri,
+                issuer.systems,
+                time.time,
+                allow_rs256=issuer.allow_rs256,
+            )
+            for issuer in identity.issuers
+        ]
+        self._tasks += [asyncio.create_task(issuer.keep_fresh(), name="issuer") for issuer in externals]
+        own = OwnIssuer(self._issuer, identity.audience, ring)
+        return Identifier(
+            TokenVerifier(own, time.time, externals=externals),
+            self._store.system,
+            time.time,
+            proofs=ProofVerifier(time.time, Nonces(ring.nonce_secret(home.origin(self._settings)), time.time)),
+            use_once=replay.use_once,
+            origins=identity.origins,
+            security=SecurityLog(time.time),
+            budget=FailureBudget(time.time),
+            legacy=LegacyIdentifier(
+                self._store.legacy_key,
+                self._store.system,
+                ring,
+                self._use_once_anywhere if self._home.is_shared(self._settings) else replay.use_once,
+                time.time,
+                national_window_seconds=identity.legacy_window_seconds,
+                since_unix=replay.since_unix,
+            ),
+        )
+
+    def _use_once_anywhere(self, namespace: str, value: str, expires_unix: int) -> Awaitable[bool]:
+        """As the node's own memory of used signatures, but among all nodes: those bear no node's name."""
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._pool, self._store.use_once, namespace, value, expires_unix)
+
+    async def stop(self) -> None:
+        """Drain, then close the journal: the last records are synced before the process ends."""
+        if hasattr(self, "_plane"):
+            await self._plane.drain(self._settings.data_plane.drain_seconds)
+        for task in self._tasks:
+            task.cancel()
+        if hasattr(self, "_journal"):
+            self._journal.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def reload(self) -> None:
+        """Read the listener's certificate again; connections that stand are not touched."""
+        plane = self._settings.data_plane
+        if self._tls is not None and plane.tls_certificate is not None:
+            try:
+                reload_certificate(self._tls, plane.tls_certificate, plane.tls_key)
+            except GatewayError as error:
+                log.error("%s; the old one stays", error.detail)
+
+    def _apply(self, change: Change) -> None:
+        # INVARIANT: BARRIER: everything kept is dropped before anything is cut, and both before the acknowledgement.
+        self._engine.drop(change)
+        self._identifier.forget(change)
+        self._resolver.drop(change)
+        if change.withdraws:
+            self._plane.cut(lambda use: is_touched(change, use))
+
+    def _drop_everything(self, sequence: int) -> None:
+        self._engine.drop(Change(sequence=sequence, kind=ChangeKind.POLICY, subject="reset"))
+        self._identifier.forget_all()
+        self._resolver.drop_all()
+        self._cut_all("the changes cannot be told one by one")
+
+    def _cut_all(self, reason: str) -> None:
+        cut = self._plane.cut(lambda _: True)
+        if cut:
+            log.warning("cut %d answers: %s", cut, reason)
+
+    def _poisoned(self, error: BaseException) -> None:
+        # A journal that failed to sync is never synced again: this process ends, and its successor repairs the tail.
+        log.critical("the journal failed (%s); this worker ends", type(error).__name__)
+        os._exit(1)
+
+    def _supplier_context(self, interface: Interface) -> ssl.SSLContext:
+        folder = self._home.keys(self._settings) / "suppliers"
+        client = folder / f"{interface.tls_client}.pem" if interface.tls_client else None
+        return supplier_context(Path(interface.tls_ca) if interface.tls_ca else None, client)
+
+
+def limits_of(settings: DataPlaneSettings) -> Limits:
+    """The data plane's limits as the settings have them."""
+    return Limits(
+        connections=settings.max_connections,
+        header_timeout_seconds=settings.header_seconds,
+        idle_timeout_seconds=settings.idle_seconds,
+        body_progress_seconds=settings.body_seconds,
+        write_progress_seconds=settings.body_seconds,
+        system_concurrency=settings.system_concurrency,
+        pool_idle_connections=settings.supplier_connections,
+    )
+
+
+def listener_context(settings: DataPlaneSettings) -> ssl.SSLContext | None:
+    """The callers' TLS context, or None where no certificate is set."""
+    if settings.tls_certificate is None:
+        return None
+    return caller_context(
+        settings.tls_certificate,
+        settings.tls_key,
+        client_certificates=ClientCertificates(settings.client_certificates),
+        client_ca=settings.client_ca,
+    )

@@ -1,0 +1,80 @@
+"""Settings come from one file and the environment; what is unknown or wrong is named, with what was meant."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from gateway.domain.errors import GatewayError
+from gateway.runtime.settings import Settings, commented_file, load_settings
+
+
+def _load(tmp_path: Path, text: str, **environment: str) -> Settings:
+    file = tmp_path / "gateway.toml"
+    file.write_text(text, "utf-8")
+    return load_settings(file, environment)
+
+
+def _faults(tmp_path: Path, text: str, **environment: str) -> dict[str, str]:
+    with pytest.raises(GatewayError) as caught:
+        _load(tmp_path, text, **environment)
+    assert caught.value.code == "invalid-input"
+    return {fault["field"]: fault["fault"] for fault in caught.value.members.get("faults", [])}
+
+
+def test_the_commented_file_changes_nothing(tmp_path: Path) -> None:
+    """What `gateway init` writes is the defaults, said aloud."""
+    assert _load(tmp_path, commented_file()) == Settings()
+
+
+def test_every_line_of_the_commented_file_is_valid_when_uncommented(tmp_path: Path) -> None:
+    """An administrator who removes a `# ` gets a working setting with its default."""
+    lines = []
+    for line in commented_file().splitlines():
+        bare = line.removeprefix("# ")
+        name, separator, value = bare.partition(" = ")
+        is_setting = line.startswith("# ") and separator and name.isidentifier() and "(unset)" not in value
+        lines.append(bare if is_setting else line)
+    text = "\n".join(lines)
+    assert len(tomllib.loads(text)["data_plane"]) > 5
+    assert _load(tmp_path, text) == Settings()
+
+
+def test_environment_overrides_the_file(tmp_path: Path) -> None:
+    """The environment wins, and a list is written with commas."""
+    settings = _load(
+        tmp_path,
+        "[data_plane]\nport = 9000\n",
+        GATEWAY_DATA_PLANE__PORT="9001",
+        GATEWAY_POLICIES__LAYERS="national,zhongshan",
+        GATEWAY_HOME="elsewhere",
+        PATH="/bin",
+    )
+    assert settings.data_plane.port == 9001
+    assert settings.policies.layers == ("national", "zhongshan")
+
+
+def test_unknown_names_are_refused_with_the_nearest_known_one(tmp_path: Path) -> None:
+    """A misspelt setting is never ignored, in the file or in the environment."""
+    faults = _faults(tmp_path, "[data_plane]\nwokers = 3\n[contrl]\nport = 1\n", GATEWAY_LEDGER__ORIGN="x")
+    assert "`workers`" in faults[f"{tmp_path}/gateway.toml: [data_plane]: wokers"]
+    assert "`control`" in faults[f"{tmp_path}/gateway.toml: contrl"]
+    assert "`GATEWAY_LEDGER__ORIGIN`" in faults["GATEWAY_LEDGER__ORIGN"]
+
+
+def test_values_of_the_wrong_kind_are_all_named_at_once(tmp_path: Path) -> None:
+    """Every fault is listed, so that one correction is enough."""
+    faults = _faults(tmp_path, '[data_plane]\nport = 70000\nworkers = "many"\n')
+    assert set(faults) == {"data_plane.port", "data_plane.workers"}
+
+
+def test_freshness_limit_cannot_be_loosened(tmp_path: Path) -> None:
+    """Two seconds is what suppliers were promised; a setting may only be stricter."""
+    assert set(_faults(tmp_path, "[state]\nfreshness_seconds = 30\n")) == {"state.freshness_seconds"}
+
+
+@pytest.mark.parametrize("text", ["not toml at all [", "\x00", "format = 99\n"])
+def test_an_unreadable_or_newer_file_is_refused_in_a_sentence(tmp_path: Path, text: str) -> None:
+    """What cannot be understood is not guessed at."""
+    with pytest.raises(GatewayError, match=r"gateway\.toml"):
+        _load(tmp_path, text)
