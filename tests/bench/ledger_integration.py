@@ -1,0 +1,96 @@
+"""Records a second from journals into the signed log and the index, in one process; and bytes a use at rest.
+
+    python tests/bench/ledger_integration.py [--quick]
+
+Target: at least 25,000 records a second sustained; at most 300 bytes a use in all, of which at most 60 in the index.
+The journals are written beforehand; what is measured ends with everything committed, synced, indexed and flushed.
+"""
+
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from gateway.ledger.journal import JournalWriter
+from gateway.ledger.verify_log import verify_log
+from tests.support.ledger import City, open_ledger
+from tests.support.measuring import Results, is_quick
+
+CITY_CALLS_A_DAY = 20_000_000
+DAYS = 1096
+DAY_NS = 86_400 * 10**9
+
+
+def write_journal(directory: Path, entries: list[bytes]) -> None:
+    """Put `entries` into one writer's journal."""
+    left = threading.Semaphore(0)
+    journal = JournalWriter(
+        directory,
+        "worker-1",
+        clock_ns=time.time_ns,
+        tell=lambda waiters, _error: [left.release() for _ in waiters],
+        on_poisoned=print,
+        low_water_bytes=0,
+    )
+    for entry in entries:
+        journal.put((entry, None, "", 0))
+    journal.put((entries[-1], object(), "", 0))
+    left.acquire()
+    journal.close()
+
+
+def size_of(directory: Path, pattern: str) -> int:
+    """Bytes of disk the files below `directory` take, in whole blocks."""
+    return sum(path.stat().st_blocks * 512 for path in directory.rglob(pattern) if path.is_file())
+
+
+def main() -> None:
+    quick = is_quick(__doc__ or "")
+    uses = 40_000 if quick else 400_000
+    results = Results("integration")
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name) / "ledger"
+        spacing = DAY_NS // 100_000
+        for part in range(0, uses, 40_000):
+            entries = list(
+                City(part).entries(40_000, spacing_ns=spacing, start_ns=1_767_240_000 * 10**9 + part * spacing)
+            )
+            write_journal(directory, entries)
+        service = open_ledger(directory)
+        service.prepare()
+        began, spent = time.perf_counter(), time.process_time()
+        while service.step():
+            pass
+        service.index.flush()
+        seconds, spent = time.perf_counter() - began, time.process_time() - spent
+        size = service.log.size
+        results.add("integrated, committed, indexed", size / seconds, "records/s", ">= 25,000")
+        results.add("the same by processor time", size / spent, "records/s")
+        key = service.log.key.text()
+        service.close()
+
+        tree, index = directory / "tree" / "tile", directory / "index"
+        bundles = size_of(tree, "*.pack") + size_of(tree, "*.sgb")
+        hashes = size_of(tree, "*") - bundles
+        rows = size_of(index, "*.parquet")
+        results.add("bundles at rest", bundles / uses, "bytes/use")
+        results.add("hash tiles", hashes / uses, "bytes/use")
+        results.add("index", rows / uses, "bytes/use", "<= 60")
+        whole = (bundles + hashes + rows) / uses
+        results.add("in all", whole, "bytes/use", "<= 300")
+        results.add("20 million calls a day for three years", whole * CITY_CALLS_A_DAY * DAYS / 1e12, "TB")
+
+        for processes in (1, None):
+            began = time.perf_counter()
+            checked = verify_log(directory, key, processes=processes)
+            rate = checked.entries / (time.perf_counter() - began)
+            cores = "every core" if processes is None else "one core"
+            results.add(f"verified from the first leaf, {cores}", rate, "records/s", "" if processes else ">= 150,000")
+    results.table()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,424 @@
+"""Deciding at size: warm and first verdicts, memory, stalls, beside one flat policy set and beside policies as strings.
+
+    python tests/bench/policy_scale.py [--quick] [--sizes 1000,10000,100000,1000000] [--states FOLDER] [--save FILE]
+
+Prints a JSON line a measurement, then a table. Targets at one million grants and 100,000 datasets on SQLite: a warm
+verdict at most 3 µs; the first verdict of a slice at most 2 ms p99; memory of a worker below 200 MiB and independent
+of the number of grants; building and dropping slices stalls another thread's calls by at most 1 ms.
+
+Each size is measured in a process of its own, so that memory is that size's. The flat set and the strings are given
+all grants at once and only the entities of the pair asked for; sizes that would take longer than `FLAT_SECONDS` to
+parse are left out and named. `cpu` is the time the deciding thread itself worked; on a machine that others load, the
+rest of a first verdict is waiting for a processor, so every line says the load.
+"""
+
+import argparse
+import gc
+import json
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import cedarpy  # noqa: E402 - the repository's path must be known first
+
+from gateway.domain.callers import Assurance  # noqa: E402
+from gateway.domain.changes import Change, ChangeKind  # noqa: E402
+from gateway.domain.directory import (  # noqa: E402
+    DataItem,
+    Dataset,
+    Department,
+    Interface,
+    Level,
+    Purpose,
+    SharingAttribute,
+    SharingMode,
+    UpdateCycle,
+)
+from gateway.domain.grants import Approval, Grant  # noqa: E402
+from gateway.domain.verdicts import Call  # noqa: E402
+from gateway.policy import Engine, default_policies_root, load_layers  # noqa: E402
+from gateway.policy.building import build_grant  # noqa: E402
+from gateway.policy.layers import Layers, est_document, est_to_text  # noqa: E402
+from gateway.policy.world import caller_entities, slice_entities, use_request  # noqa: E402
+from gateway.store import Store  # noqa: E402
+from gateway.store.directory_file import DirectoryFile  # noqa: E402
+
+DEPARTMENTS = 300
+NOW = datetime(2026, 3, 2, 4, tzinfo=UTC)
+NOW_UNIX = int(NOW.timestamp())
+APPROVAL = Approval("负责人", NOW, "批准〔2026〕1号")
+ITEMS = tuple(DataItem(f"item_{number}", f"信息项{number}") for number in range(12))
+FLAT_SECONDS = 40.0
+PARSE_SECONDS_A_POLICY = 0.00012
+"""What parsing one grant's policy takes at least; used only to leave out what would take too long."""
+FULL = (1_000, 10_000, 100_000, 1_000_000)
+QUICK = (1_000, 10_000)
+
+Say = Callable[..., None]
+
+
+def say(what: str, grants: int, **values: Any) -> None:
+    print(json.dumps({"what": what, "grants": grants, **values, "load": round(os.getloadavg()[0], 1)}), flush=True)
+
+
+def supplier_of(dataset: int) -> str:
+    return f"d{dataset % DEPARTMENTS}"
+
+
+def purposes_of(dataset: int) -> tuple[str, ...]:
+    return tuple(f"p{(dataset * 7 + step) % 50}" for step in range(5))
+
+
+def directory(datasets: int) -> DirectoryFile:
+    return DirectoryFile(
+        departments=tuple(Department(f"d{n}", f"部门{n}", "442000", Level.CITY) for n in range(DEPARTMENTS)),
+        purposes=tuple(Purpose(f"p{n}", f"目的{n}") for n in range(50)),
+        datasets=tuple(
+            Dataset(
+                id=f"set-{n}",
+                code=f"307010001/{n:06}",
+                name=f"信息资源{n}",
+                supplier=supplier_of(n),
+                items=ITEMS,
+                sharing_attribute=SharingAttribute.CONDITIONAL,
+                update_cycle=UpdateCycle.DAY,
+                format="json",
+                grade=1 + n % 4,
+                classification="general",
+                sharing_modes=(SharingMode.QUERY,),
+                conditions="as granted",
+                scope="departments of the city",
+                purposes=purposes_of(n),
+            )
+            for n in range(datasets)
+        ),
+        interfaces=tuple(
+            Interface(f"i{n}", supplier_of(n), f"set-{n}", "https://supplier.example/") for n in range(datasets)
+        ),
+    )
+
+
+def grants(count: int, datasets: int) -> Iterator[Grant]:
+    """The same grants for the same numbers; any of them can be made again without the others."""
+    return (one_grant(number, datasets) for number in range(count))
+
+
+def one_grant(number: int, datasets: int) -> Grant:
+    chance = random.Random(number)
+    dataset = chance.randrange(datasets)
+    return Grant(
+        id=f"{chance.getrandbits(64):016x}-{number}",
+        department=f"d{chance.randrange(DEPARTMENTS)}",
+        dataset=f"set-{dataset}",
+        items=("item_0", "item_1", "item_2", "item_3"),
+        purposes=purposes_of(dataset)[:1],
+        modes=(SharingMode.QUERY,),
+        valid_from=NOW - timedelta(days=100),
+        valid_until=NOW + timedelta(days=1 + chance.randrange(700)),
+        legal_basis="政务数据共享条例第二十条",
+        scenario="办理事项核验",
+        scope_of_use="本部门办理事项",
+        demand_approval=APPROVAL,
+        supply_approval=APPROVAL,
+    )
+
+
+def call_under(grant: Grant, system: str = "system") -> Call:
+    dataset = int(grant.dataset.removeprefix("set-"))
+    return Call(
+        system,
+        grant.department,
+        Assurance.DPOP,
+        f"{supplier_of(dataset)}/i{dataset}",
+        grant.dataset,
+        SharingMode.QUERY,
+        grant.purposes[0],
+        ("item_0", "item_1"),
+    )
+
+
+def datasets_for(count: int) -> int:
+    return max(100, count // 10)
+
+
+def make_state(folder: Path, count: int) -> str:
+    """A state with `count` grants, made in a process of its own unless it is there."""
+    file = folder.absolute() / f"state-{count}.db"
+    url = f"sqlite:///{file}"
+    if not file.exists():
+        run_child("--make", url, count)
+    return url
+
+
+def make(url: str, count: int) -> None:
+    store = Store.open(url)
+    datasets = datasets_for(count)
+    with store.transaction() as tx:
+        tx.import_directory(directory(datasets), release=True)
+    store.import_grants(grants(count, datasets))
+    store.close()
+
+
+def memory() -> dict[str, float]:
+    """This process's own memory, and the pages of the database file it has mapped, which all workers share."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    found = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line.startswith("Rss")}
+    return {"mib": round(found["RssAnon"] + found["RssShmem"], 1), "mapped_files_mib": round(found["RssFile"], 1)}
+
+
+def percentiles(taken: list[float]) -> tuple[float, float]:
+    taken.sort()
+    return taken[len(taken) // 2], taken[min(len(taken) - 1, int(len(taken) * 0.99))]
+
+
+def sample(count: int, number: int) -> list[Grant]:
+    datasets = datasets_for(count)
+    chosen: dict[tuple[str, str], Grant] = {}
+    for place in random.Random(7).sample(range(count), min(count, number)):
+        grant = one_grant(place, datasets)
+        chosen.setdefault((grant.department, grant.dataset), grant)
+    return list(chosen.values())
+
+
+def measure(url: str, count: int, *, quick: bool) -> None:
+    """Everything that is measured on the engine at one size."""
+    layers = load_layers(default_policies_root(), ["national", "zhongshan"])
+    store = Store.open(url, migrate_forward=False)
+    engine = Engine(layers, store.slice_state)
+    # As a worker does once it has started: what was loaded until now is not walked again.
+    gc.collect()
+    gc.freeze()
+    say("memory before the first call", count, **memory())
+    chosen = sample(count, 1_000 if quick else 6_000)
+    calls = [call_under(grant) for grant in chosen]
+    for one in calls[:20]:
+        engine.decide(one, NOW_UNIX)
+    taken, worked = [], []
+    permits = 0
+    for one in calls[20:]:
+        begin, spent = time.perf_counter(), time.thread_time()
+        verdict = engine.decide(one, NOW_UNIX)
+        taken.append((time.perf_counter() - begin) * 1000)
+        worked.append((time.thread_time() - spent) * 1000)
+        permits += verdict.is_permit
+    (middle, late), (busy, busiest) = percentiles(taken), percentiles(worked)
+    say(
+        "first verdict",
+        count,
+        p50_ms=round(middle, 3),
+        p99_ms=round(late, 3),
+        cpu_p50_ms=round(busy, 3),
+        cpu_p99_ms=round(busiest, 3),
+        calls=len(taken),
+        permits=permits,
+    )
+    again = calls[-1]
+    rounds = 100_000 if quick else 500_000
+    begin = time.perf_counter()
+    for _ in range(rounds):
+        engine.kept(again, NOW_UNIX)
+    say("warm verdict", count, us=round((time.perf_counter() - begin) / rounds * 1e6, 3))
+    kept = [call_under(grant) for grant in chosen[-500:]]
+    begin = time.perf_counter()
+    for _ in range(rounds // 500):
+        for one in kept:
+            engine.kept(one, NOW_UNIX)
+    say("warm verdict, 500 calls in turn", count, us=round((time.perf_counter() - begin) / rounds * 1e6, 3))
+    for interval in (0.005, 0.0005):
+        stalls(engine, chosen, count, interval, 2.0 if quick else 6.0)
+    if not quick and count == FULL[-1]:
+        fill(engine, chosen)
+    gc.collect()
+    say("memory with its slices and verdicts", count, **memory())
+    store.close()
+
+
+def fill(engine: Engine, chosen: list[Grant]) -> None:
+    """Fill the cache of verdicts: many systems on each of the newest slices."""
+    for grant in chosen[-4096:]:
+        for number in range(16):
+            engine.decide(call_under(grant, f"system-{number}"), NOW_UNIX)
+
+
+def stalls(engine: Engine, chosen: list[Grant], count: int, interval: float, seconds: float) -> None:
+    """How long one thread's warm calls wait while another builds and drops slices without pause."""
+    sys.setswitchinterval(interval)
+    own = call_under(chosen[0])
+    engine.decide(own, NOW_UNIX)
+    for busy in (False, True):
+        stop = threading.Event()
+        built = [0]
+
+        def churn(stop: threading.Event = stop, built: list[int] = built) -> None:
+            place = 0
+            while not stop.is_set():
+                grant = chosen[1 + place % (len(chosen) - 1)]
+                engine.decide(call_under(grant), NOW_UNIX)
+                engine.drop(Change(0, ChangeKind.GRANT, grant.id, grant.department, grant.dataset))
+                place += 1
+            built[0] = place
+
+        worker = threading.Thread(target=churn)
+        if busy:
+            worker.start()
+        waits = []
+        end = time.perf_counter() + seconds
+        while (begin := time.perf_counter()) < end:
+            # Ten calls and a pause that lets the other thread go on, as a loop waiting for its sockets does.
+            for _ in range(10):
+                engine.kept(own, NOW_UNIX)
+            waits.append((time.perf_counter() - begin) * 1000)
+            time.sleep(0.0005)
+        stop.set()
+        if busy:
+            worker.join()
+        waits.sort()
+        say(
+            f"stall of ten warm calls, switch interval {interval * 1000:g} ms, {'building' if busy else 'idle'}",
+            count,
+            p50_ms=round(waits[len(waits) // 2], 4),
+            p99_ms=round(waits[int(len(waits) * 0.99)], 3),
+            p999_ms=round(waits[int(len(waits) * 0.999)], 3),
+            max_ms=round(waits[-1], 3),
+            built_a_second=round(built[0] / seconds),
+        )
+    sys.setswitchinterval(0.005)
+
+
+def flat(url: str, count: int) -> None:
+    """All grants in one policy set, and the same as strings."""
+    layers = load_layers(default_policies_root(), ["national", "zhongshan"])
+    if count * PARSE_SECONDS_A_POLICY > FLAT_SECONDS:
+        say("one flat policy set", count, left_out=f"parsing would take over {FLAT_SECONDS:g} s")
+        say("cedarpy with strings, flat", count, left_out="the same, for each call")
+        return
+    store = Store.open(url, migrate_forward=False)
+    datasets = datasets_for(count)
+    grant = one_grant(0, datasets)
+    state = store.slice_state(grant.department, grant.dataset)
+    entities_json = json.dumps([*slice_entities(state), *json.loads(caller_entities(call_under(grant)))])
+    request = use_request(call_under(grant), NOW_UNIX, ("item_0", "item_1"), grant.id, None)
+    policies = {policy.id: policy.est for policy in layers.policies.values() if policy.for_uses}
+    for one in grants(count, datasets):
+        policies |= build_grant(one, "supplier")
+    before = memory()["mib"]
+    document = est_document(policies)
+    begin = time.perf_counter()
+    parsed = cedarpy.PolicySet.from_json_str(document)
+    parse_seconds = time.perf_counter() - begin
+    entities = cedarpy.Entities.from_json_str(entities_json)
+    taken = repeat(lambda: cedarpy.is_authorized(request, parsed, entities), 5.0)
+    say(
+        "one flat policy set",
+        count,
+        parse_s=round(parse_seconds, 2),
+        p50_ms=round(percentiles(taken)[0], 3),
+        added_mib=round(memory()["mib"] - before, 1),
+    )
+    if count > 10_000:
+        say("cedarpy with strings, flat", count, left_out=f"each call would parse for {parse_seconds:.0f} s")
+        return
+    del policies, document
+    strings(layers, count, datasets, request, entities_json)
+    store.close()
+
+
+def strings(layers: Layers, count: int, datasets: int, request: dict[str, Any], entities_json: str) -> None:
+    """Policies given as text at every call: all of them, and those of one slice."""
+    statics = {policy.id: policy.est for policy in layers.policies.values() if policy.for_uses}
+    one = est_to_text({**statics, **build_grant(one_grant(0, datasets), "supplier")})
+    everything = est_to_text(
+        {**statics, **{name: est for grant in grants(count, datasets) for name, est in build_grant(grant, "s").items()}}
+    )
+    for what, text in (("cedarpy with strings, flat", everything), ("cedarpy with strings, one slice", one)):
+        taken = repeat(lambda text=text: cedarpy.is_authorized(request, text, entities_json), 5.0)
+        say(what, count, p50_ms=round(percentiles(taken)[0], 3))
+
+
+def repeat(work: Callable[[], object], seconds: float) -> list[float]:
+    """Durations in milliseconds of as many calls as fit, at least three and at most 200."""
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(taken) < 3 or (len(taken) < 200 and time.perf_counter() < end):
+        begin = time.perf_counter()
+        work()
+        taken.append((time.perf_counter() - begin) * 1000)
+    return taken
+
+
+def run_child(*arguments: Any) -> list[str]:
+    """Run this file in a process of its own, passing its lines on."""
+    command = [sys.executable, __file__, *map(str, arguments)]
+    lines = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            sys.stdout.write(line)
+            sys.stdout.flush()
+            lines.append(line)
+    if child.returncode:
+        raise SystemExit(child.returncode)
+    return lines
+
+
+def table(lines: list[str], sizes: list[int]) -> None:
+    """What was measured, a row a measurement and a column a size."""
+    rows: dict[str, dict[int, str]] = {}
+    for line in lines:
+        found = json.loads(line)
+        what, grants_ = found.pop("what"), found.pop("grants")
+        rows.setdefault(what, {})[grants_] = ", ".join(f"{key} {value}" for key, value in found.items())
+    for what, cells in rows.items():
+        print(f"\n{what}")
+        for size in sizes:
+            print(f"  {size:>9,} grants  {cells.get(size, '-')}")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--quick", action="store_true", help="small sizes, in half a minute")
+    options.add_argument("--save", type=Path, help="a file to keep the measurements in, with the machine they are of")
+    options.add_argument("--states", type=Path, help="a folder to keep the made states in, for another run")
+    options.add_argument("--sizes", help="numbers of grants, separated by commas")
+    for name in ("--make", "--measure", "--flat"):
+        options.add_argument(name, nargs=2, help=argparse.SUPPRESS)
+    given = options.parse_args()
+    if given.make:
+        make(given.make[0], int(given.make[1]))
+        return
+    if given.measure:
+        measure(given.measure[0], int(given.measure[1]), quick=given.quick)
+        return
+    if given.flat:
+        flat(given.flat[0], int(given.flat[1]))
+        return
+    sizes = [int(size) for size in given.sizes.split(",")] if given.sizes else list(QUICK if given.quick else FULL)
+    lines: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="policy-scale-") as folder:
+        for size in sizes:
+            url = make_state(given.states or Path(folder), size)
+            lines += run_child(*(["--quick"] if given.quick else []), "--measure", url, size)
+            lines += run_child("--flat", url, size)
+    table(lines, sizes)
+    if given.save:
+        machine = (
+            f"{os.cpu_count()} CPUs, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"
+        )
+        kept = {"hardware": machine, "measurements": [json.loads(line) for line in lines]}
+        given.save.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

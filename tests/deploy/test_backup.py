@@ -1,0 +1,99 @@
+"""A backup of a home can be restored, and its mirror of the log proves itself."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gateway.domain.errors import GatewayError
+from gateway.identity.keyring import KeyRing
+from gateway.ledger.verify import verify_log
+from gateway.runtime.home import GatewayHome
+from gateway.runtime.setup import initialise
+from gateway.store import Store
+from tests.support.deploy_tools import DEPLOY
+from tests.support.gateways import RunningGateway, running_gateway, wait_for
+
+
+def back_up(home: Path, target: Path) -> str:
+    done = subprocess.run([DEPLOY / "backup", home, target], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def call(gateway: RunningGateway, times: int) -> None:
+    with gateway.client() as client:
+        for _ in range(times):
+            assert client.get("/public-security/persons", params={"id_number": "x"}).status_code == 200
+
+
+def checkpoint_size(tree: Path) -> int:
+    return int((tree / "checkpoint").read_text("utf-8").splitlines()[1])
+
+
+@pytest.mark.deep
+def test_backup_of_a_running_gateway_restores_and_its_log_verifies(tmp_path: Path) -> None:
+    """Taken twice under load; the state has its grants, the mirror verifies, and what was pruned would go from it."""
+    target = tmp_path / "backups"
+    with running_gateway(tmp_path / "var") as gateway:
+        key = str(gateway.made["verifier_key"])
+        tree = gateway.home.ledger / "tree"
+        call(gateway, 40)
+        assert wait_for((tree / "checkpoint").exists)
+        back_up(gateway.home.root, target)
+        first = verify_log(target / "log", key)
+        call(gateway, 300)
+        wait_for(lambda: checkpoint_size(tree) >= first.size + 600)
+        (target / "log" / "tile" / "stray").write_text("pruned at the source", "utf-8")
+        back_up(gateway.home.root, target)
+        second = verify_log(target / "log", key)
+        assert second.size >= first.size + 600
+        assert not (target / "log" / "tile" / "stray").exists()
+
+    states = sorted(target.glob("state-*"))
+    assert len(states) == 2
+    assert all(path.stat().st_mode & 0o077 == 0 for path in [target, *states, *states[-1].rglob("*")])
+    restored = GatewayHome(tmp_path / "restored")
+    restored.make()
+    shutil.rmtree(restored.root)
+    shutil.copytree(states[-1], restored.root)
+    with Store.open(restored.state_url(restored.settings())) as store:
+        assert store.grant("G-2026-0001") is not None
+    assert KeyRing.open(restored.keys(restored.settings())).list()
+
+
+def test_home_that_never_ran_is_backed_up_and_old_copies_go(tmp_path: Path) -> None:
+    """Before the first use there is no log; fourteen copies stay."""
+    home = GatewayHome(tmp_path / "home")
+    initialise(home, region="440000", department="data-bureau")
+    for _ in range(16):
+        back_up(home.root, tmp_path / "backups")
+    assert len(list((tmp_path / "backups").glob("state-*"))) == 14
+
+
+def test_folder_without_a_gateway_is_refused(tmp_path: Path) -> None:
+    """A wrong path is told, not backed up as an empty success."""
+    done = subprocess.run([DEPLOY / "backup", tmp_path, tmp_path / "b"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "no gateway lives" in done.stderr
+
+
+@pytest.mark.deep
+def test_restored_ledger_never_goes_on_under_the_old_origin(tmp_path: Path) -> None:
+    """NEVER-FORKED: a signer that has signed more than the disk holds refuses to start."""
+    with running_gateway(tmp_path / "var") as gateway:
+        tree = gateway.home.ledger / "tree"
+        call(gateway, 10)
+        assert wait_for((tree / "checkpoint").exists)
+        back_up(gateway.home.root, tmp_path / "backups")
+        size = checkpoint_size(tree)
+        call(gateway, 30)
+        wait_for(lambda: checkpoint_size(tree) >= size + 60)
+        gateway.stop()
+        # The disk was lost but for the signer's database, and the mirror put in the log's place.
+        shutil.rmtree(tree)
+        shutil.rmtree(gateway.home.ledger / "journal")
+        shutil.copytree(tmp_path / "backups" / "log", tree)
+        with pytest.raises((GatewayError, AssertionError), match=r"signed"):
+            gateway.start()

@@ -1,0 +1,200 @@
+"""One use from call to record, against a real gateway: supervisor, control, ledger and two workers."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.domain.errors import GatewayError
+from gateway.ledger.verify import verify_log, verify_record
+from tests.support.gateways import RunningGateway, running_gateway, wait_for
+
+PERSONS = "/public-security/persons"
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    """One furnished gateway for the module; tests leave its grants as they found them."""
+    with running_gateway(tmp_path_factory.mktemp("home") / "var") as running:
+        yield running
+
+
+def _entries(gateway: RunningGateway) -> list[dict[str, object]]:
+    with gateway.officer("auditor-he") as api:
+        return list(api.get("/v1/records", limit=500)["items"])
+
+
+def test_granted_items_only(gateway: RunningGateway) -> None:
+    """GRANTED-ITEMS-ONLY: the supplier sends whole rows, the caller gets the granted items in them."""
+    person = gateway.population.persons[1]
+    with gateway.client() as client:
+        answer = client.get(PERSONS, params={"id_number": person["id_number"]})
+    assert answer.status_code == 200
+    assert answer.json()["data"] == [
+        {"name": person["name"], "birth_date": person["birth_date"], "address": {"city": person["address"]["city"]}}
+    ]
+    assert answer.headers["Sharing-Grant"] == "G-2026-0001"
+    assert answer.headers["Sharing-Record"]
+
+
+def test_no_values_in_anything_the_gateway_writes(gateway: RunningGateway) -> None:
+    """NO-VALUES: what was asked for and answered stands nowhere under the home: ledger, state, logs, figures."""
+    person = gateway.population.persons[2]
+    with gateway.client() as client:
+        assert client.get(PERSONS, params={"id_number": person["id_number"]}).status_code == 200
+        assert client.get(PERSONS, params={"id_number": person["id_number"], "x": "y" * 9000}).status_code == 414
+    wait_for(lambda: len(_entries(gateway)) > 0)
+    metrics = gateway.officer()
+    with metrics as api:
+        figures = api.text("/metrics")
+    assert person["id_number"] not in figures
+    marks = [person["id_number"].encode(), person["name"].encode(), person["phone"].encode()]
+    for file in gateway.home.root.rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            assert [mark for mark in marks if mark in content] == [], file
+
+
+def test_a_use_is_on_record_with_who_what_for_and_under_which_grant(gateway: RunningGateway) -> None:
+    """Decree 809 Art. 29: the record names demand, supply, purpose, grant, items and outcome."""
+    person = gateway.population.persons[3]
+    with gateway.client() as client:
+        answer = client.get(PERSONS, params={"id_number": person["id_number"]})
+    record = answer.headers["Sharing-Record"]
+
+    def closed() -> dict[str, object] | None:
+        return next((use for use in _entries(gateway) if use["record"] == record and use.get("status") == 200), None)
+
+    use = wait_for(closed)
+    assert use is not None
+    expected = {
+        "department": "housing-fund",
+        "system": "housing-fund-approval",
+        "supplier": "public-security",
+        "dataset": "household",
+        "purpose": "housing-fund-withdrawal",
+        "grant": "G-2026-0001",
+        "kind": "use",
+        "rows": 1,
+    }
+    assert {name: use.get(name) for name in expected} == expected
+
+
+def test_a_use_is_shown_and_proven_to_those_it_concerns_and_to_nobody_else(gateway: RunningGateway) -> None:
+    """Decree 809 Art. 29: the supplier and the auditor may consult it; another supplier's officer may not."""
+    with gateway.client() as client:
+        record = client.get(PERSONS, params={"id_number": "x"}).headers["Sharing-Record"]
+    assert wait_for(lambda: any(use["record"] == record and use.get("status") == 200 for use in _entries(gateway)))
+    for officer in ("auditor-he", "police-chen"):
+        with gateway.officer(officer) as api:
+            shown = api.get(f"/v1/records/{record}")
+            assert [entry["kind"] for entry in shown["entries"]] == ["use.opened", "use.closed"]
+            proof = api.text(f"/v1/records/{record}/proof")
+        checked = verify_record(proof.encode(), str(gateway.made["verifier_key"]))
+        assert checked.origin == gateway.made["origin"]
+    with gateway.officer("civil-wu") as api:
+        for path in (f"/v1/records/{record}", f"/v1/records/{record}/proof"):
+            with pytest.raises(GatewayError, match="act-not-permitted"):
+                api.text(path)
+
+
+def test_a_refusal_is_a_problem_in_the_callers_language_and_is_on_record(gateway: RunningGateway) -> None:
+    """RFC 9457, with what failed and what to do, in English or Chinese; nobody was called."""
+    reached = gateway.suppliers["public-security"].calls
+    with gateway.client(purpose="statistical-survey") as client:
+        answer = client.get(PERSONS, params={"id_number": "x"}, headers={"Accept-Language": "zh-CN,en;q=0.5"})
+    assert answer.status_code == 403
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    problem = answer.json()
+    assert problem["type"] == "/problems/purpose-not-granted"
+    assert "使用目的" in problem["title"]
+    assert gateway.suppliers["public-security"].calls == reached
+    record = answer.headers["Sharing-Record"]
+    assert wait_for(lambda: any(use["record"] == record and use["kind"] == "use.refused" for use in _entries(gateway)))
+
+
+def test_a_call_without_a_credential_is_refused_and_reaches_nobody(gateway: RunningGateway) -> None:
+    """Who calls comes before what for."""
+    reached = gateway.suppliers["public-security"].calls
+    answer = httpx.get(f"{gateway.data_plane}{PERSONS}", headers={"Sharing-Purpose": "x"}, trust_env=False)
+    assert answer.status_code == 401
+    assert answer.json()["type"] == "/problems/credential-missing"
+    assert gateway.suppliers["public-security"].calls == reached
+
+
+def test_suspended_is_refused_at_once_and_lifted_is_served_again(gateway: RunningGateway) -> None:
+    """The very next call after a suspension returned is refused; lifting gives back just what it took."""
+    with gateway.client() as client:
+        for _ in range(3):
+            with gateway.officer("police-chen") as api:
+                api.post(
+                    "/v1/grants/G-2026-0001/suspension",
+                    {"violation": "beyond the purpose", "rectify_by": "2099-01-31"},
+                )
+            answers = [client.get(PERSONS, params={"id_number": "x"}) for _ in range(4)]
+            assert {answer.status_code for answer in answers} == {403}
+            assert {answer.json()["type"] for answer in answers} == {"/problems/suspended"}
+            with gateway.officer("police-chen") as api:
+                api.post("/v1/grants/G-2026-0001/suspension/lift", {"reason": "rectified"})
+            assert client.get(PERSONS, params={"id_number": "x"}).status_code == 200
+
+
+def test_another_departments_officer_cannot_suspend(gateway: RunningGateway) -> None:
+    """Only the supplier concerned and the competent department may stop a grant (Decree 809 Art. 27 ¶2)."""
+    with gateway.officer("civil-wu") as api, pytest.raises(GatewayError, match="act-not-permitted"):
+        api.post("/v1/grants/G-2026-0001/suspension", {"violation": "x", "rectify_by": "2099-01-31"})
+
+
+def test_the_whole_log_verifies_with_the_public_key_alone(gateway: RunningGateway) -> None:
+    """An auditor who trusts nobody walks the log from its first leaf."""
+    checked = verify_log(gateway.home.ledger, str(gateway.made["verifier_key"]))
+    assert checked.size > 0
+
+
+def test_the_command_line_reaches_the_running_gateway(gateway: RunningGateway) -> None:
+    """`--json` prints one document, and a refusal ends with status 1 and one sentence."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "gateway", *arguments, "--home", str(gateway.home.root)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    listed = run("grants", "list", "--json", "--as", "competent-lin")
+    assert listed.returncode == 0, listed.stderr
+    assert "G-2026-0001" in listed.stdout
+    json.loads(listed.stdout)
+    status = run("status", "--json")
+    assert status.returncode == 0, status.stdout
+    assert json.loads(status.stdout)["faults"] == []
+    missing = run("grants", "show", "G-none", "--as", "competent-lin")
+    assert missing.returncode == 1
+    assert "Traceback" not in missing.stderr
+    assert len(missing.stderr.strip().splitlines()) <= 3
+
+
+def test_serving_a_home_twice_is_refused_in_one_sentence(gateway: RunningGateway) -> None:
+    """Two gateways in one home would fork the log."""
+    command = [sys.executable, "-m", "gateway", "serve", "--home", str(gateway.home.root)]
+    again = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert again.returncode == 1
+    assert "another gateway runs" in again.stderr
+    assert "Traceback" not in again.stderr
+
+
+def test_folders_of_the_home_are_closed_to_others(gateway: RunningGateway) -> None:
+    """Keys and sockets are the gateway's own."""
+    keys = gateway.home.keys(gateway.home.settings())
+    for file in keys.rglob("*"):
+        if file.is_file():
+            assert file.stat().st_mode & 0o077 == 0, file
+
+
+def test_home_that_is_missing_says_what_to_do(tmp_path: Path) -> None:
+    """A command on no home names the command that makes one."""
+    command = [sys.executable, "-m", "gateway", "serve", "--home", str(tmp_path / "none")]
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert answer.returncode == 1
+    assert "gateway init" in answer.stderr

@@ -1,0 +1,179 @@
+"""A control plane over real rooms: SQLite, Cedar, key ring, journals and, where asked for, the ledger."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from gateway.control.app import create_app
+from gateway.control.barrier import Barrier
+from gateway.control.examples import DATASET, GRANT, INTERFACE, SYSTEM
+from gateway.control.services import ControlServices
+from gateway.control.sign_in import OfficerSignIn
+from gateway.domain.directory import Department, Level, Purpose
+from gateway.domain.officers import Officer, Role
+from gateway.identity.keyring import KeyRing
+from gateway.identity.security_log import SecurityLog
+from gateway.identity.tokens import TokenIssuer
+from gateway.identity.verify import OwnIssuer, TokenVerifier
+from gateway.ledger.acts import ActJournal
+from gateway.ledger.client import LedgerClient
+from gateway.ledger.service import LedgerService
+from gateway.policy import Engine, Layers, default_policies_root, load_layers
+from gateway.store import Store
+
+ISSUER = "http://control.example"
+CITY, OTHER_CITY = "442000", "441300"
+
+DEPARTMENTS = (
+    Department("data-bureau", "市政务服务和数据管理局", CITY, Level.CITY, competent=True),
+    Department("public-security", "市公安局", CITY, Level.CITY),
+    Department("civil-affairs", "市民政局", CITY, Level.CITY),
+    Department("market", "市市场监督管理局", CITY, Level.CITY),
+    Department("elsewhere", "外市公安局", OTHER_CITY, Level.CITY),
+)
+OFFICERS = (
+    Officer("registrar", "data-bureau", CITY, (Role.COMPETENT,)),
+    Officer("auditor", "data-bureau", CITY, (Role.AUDITOR,)),
+    Officer("operator", "data-bureau", CITY, (Role.OPERATOR,)),
+    Officer("police", "public-security", CITY, (Role.SUPPLIER,)),
+    Officer("civil", "civil-affairs", CITY, (Role.DEMAND,)),
+    Officer("market-both", "market", CITY, (Role.SUPPLIER, Role.DEMAND)),
+    Officer("stranger", "elsewhere", OTHER_CITY, (Role.COMPETENT,)),
+)
+
+
+@cache
+def national_layers() -> Layers:
+    """The national layer, read once: layers are immutable."""
+    return load_layers(default_policies_root(), ["national"])
+
+
+_APPS: list[FastAPI] = []
+
+
+def shared_app(services: ControlServices) -> FastAPI:
+    """One application for all worlds: what serves a request is what `app.state.services` says then."""
+    if not _APPS:
+        _APPS.append(create_app(services))
+    return _APPS[0]
+
+
+class World:
+    """A control plane and its officers."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        barrier: Barrier | None = None,
+        ledger: bool = False,
+        now: Callable[[], float] = time.time,
+        **services: Any,
+    ) -> None:
+        self.now = now
+        self.store = Store.open(f"sqlite:///{folder / 'state.db'}")
+        self.ring = KeyRing.open(folder / "keys") if (folder / "keys").exists() else KeyRing.create(folder / "keys")
+        self.issuer = TokenIssuer(self.ring, ISSUER, "sharing-gateway", time.time)
+        verifier = TokenVerifier(OwnIssuer(ISSUER, "sharing-gateway", self.ring), time.time)
+        self.acts = ActJournal(folder / "ledger", "control", clock_ns=time.time_ns, low_water_bytes=1)
+        self.engine = Engine(national_layers(), self.store.slice_state)
+        self._stop = threading.Event()
+        self.ledger_key = ""
+        self._ledger: LedgerService | None = None
+        self._thread: threading.Thread | None = None
+        if ledger:
+            signer = self.ring.log_signer("control.example/log")
+            self._ledger = LedgerService(folder / "ledger", origin="control.example/log", signer=signer)
+            self._ledger.serve_questions(folder / "l.sock")
+            self.ledger_key = self._ledger.status().verifier_key
+            self._thread = threading.Thread(target=self._ledger.run, args=(self._stop,))
+            self._thread.start()
+        spool = folder / "spool"
+        spool.mkdir(exist_ok=True)
+        self.services = ControlServices(
+            store=self.store,
+            engine=self.engine,
+            acts=self.acts,
+            ledger=LedgerClient(folder / "l.sock"),
+            sign_in=OfficerSignIn(verifier, self.store.officer, SecurityLog(time.time)).officer_of,
+            barrier=barrier or Barrier(None),
+            now=lambda: self.now(),  # noqa: PLW0108 - a test moves the clock by setting `now`
+            tree=folder / "ledger" / "tree",
+            spool=spool,
+            policies_root=default_policies_root(),
+            pseudonyms=lambda identifier: (f"pseudonym-of-{len(identifier)}-bytes",),
+            **services,
+        )
+        self.app = shared_app(self.services)
+        self.app.state.services = self.services
+        self._runner = asyncio.Runner()
+        transport = httpx.ASGITransport(app=self.app, raise_app_exceptions=False)
+        self._client = httpx.AsyncClient(base_url=ISSUER, transport=transport)
+        if self.store.sequence():
+            return
+        with self.store.transaction() as tx:
+            for department in DEPARTMENTS:
+                tx.put_department(department)
+            for officer in OFFICERS:
+                tx.put_officer(officer)
+            tx.put_purpose(Purpose("marriage-registration", "婚姻登记"))
+            tx.put_purpose(Purpose("social-assistance", "社会救助"))
+
+    def close(self) -> None:
+        self._runner.run(self._client.aclose())
+        self._runner.close()
+        self._stop.set()
+        if self._thread is not None and self._ledger is not None:
+            self._thread.join()
+            self._ledger.close()
+        self.acts.close()
+        self.store.close()
+
+    def token(self, officer: str) -> str:
+        found = self.store.officer(officer)
+        assert found is not None
+        return self.issuer.issue_officer(found, lifetime_seconds=300)
+
+    def ask(self, officer: str | None, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
+        headers = dict(options.pop("headers", {}))
+        if officer is not None:
+            headers["Authorization"] = f"Bearer {self.token(officer)}"
+        if body is not None:
+            options["json"] = body
+        return self._runner.run(self._client.request(method, path, headers=headers, **options))
+
+    def get(self, officer: str | None, path: str, **params: Any) -> httpx.Response:
+        return self.ask(officer, "GET", path, params=params)
+
+    def post(self, officer: str | None, path: str, body: Any = None, **options: Any) -> httpx.Response:
+        return self.ask(officer, "POST", path, body, **options)
+
+    def furnish(self) -> None:
+        """A released dataset with its interface and a registered system."""
+        done(self.post("registrar", "/v1/datasets?release=true", DATASET))
+        done(self.post("registrar", "/v1/interfaces", INTERFACE))
+        done(self.post("civil", "/v1/systems", SYSTEM))
+
+    def grant(self, **fields: Any) -> dict[str, Any]:
+        """An issued grant, as the API shows it."""
+        return done(self.post("police", "/v1/grants", {**GRANT, **fields}))["grant"]
+
+
+def done(answer: httpx.Response) -> Any:
+    assert answer.is_success, answer.text
+    return answer.json()
+
+
+def refused(answer: httpx.Response, code: str) -> dict[str, Any]:
+    document = answer.json()
+    assert document["type"] == f"/problems/{code}", answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert document["status"] == answer.status_code
+    return document

@@ -1,0 +1,142 @@
+"""A real gateway for tests: `gateway serve` in a process of its own, furnished as the demo furnishes it."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from gateway.client import SharingAuth, new_private_key
+from gateway.runtime.api import Api, open_api
+from gateway.runtime.demo.population import Population
+from gateway.runtime.demo.stage import furnish
+from gateway.runtime.demo.story import PURPOSE, SYSTEM
+from gateway.runtime.demo.suppliers import SupplierServer, register_servers
+from gateway.runtime.demo.world import REGION
+from gateway.runtime.home import GatewayHome
+from gateway.runtime.setup import initialise
+
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
+
+
+class RunningGateway:
+    """A gateway that runs, and what stands around it.
+
+    Args:
+        home: where it lives.
+        made: what `initialise` said.
+        population: whom the suppliers know.
+        suppliers: the suppliers' servers.
+        key: PEM of the demand system's private key.
+        environment: settings by environment.
+    """
+
+    def __init__(
+        self,
+        home: GatewayHome,
+        made: Mapping[str, Any],
+        population: Population,
+        suppliers: dict[str, SupplierServer],
+        key: str,
+        environment: Mapping[str, str],
+    ) -> None:
+        self.home = home
+        self.made = made
+        self.population = population
+        self.suppliers = suppliers
+        self.key = key
+        self.log = home.root / "gateway.log"
+        self._environment = {
+            **os.environ,
+            "GATEWAY_DATA_PLANE__PORT": "0",
+            "GATEWAY_CONTROL__PORT": "0",
+            "GATEWAY_DATA_PLANE__DRAIN_SECONDS": "5",
+            **environment,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+        self.addresses: dict[str, Any] = {}
+
+    def start(self) -> None:
+        """Start `gateway serve` and wait until it is ready."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "gateway", "serve", "--home", str(self.home.root)],
+                env=self._environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        process = self._process
+        found = wait_for(lambda: process.poll() is not None or self.home.addresses(), START_SECONDS)
+        assert isinstance(found, dict), f"the gateway did not start:\n{self.log.read_text('utf-8', 'replace')[-3000:]}"
+        self.addresses = found
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send the signal, wait for the end, and return the exit status."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        try:
+            return self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise
+
+    @property
+    def data_plane(self) -> str:
+        """Base URL of the data plane."""
+        return str(self.addresses["data_plane"])
+
+    @property
+    def control(self) -> str:
+        """Base URL of the control plane."""
+        return str(self.addresses["control"])
+
+    def auth(self, *, purpose: str = PURPOSE, items: tuple[str, ...] | None = None, dpop: bool = True) -> SharingAuth:
+        """Authentication of the demand system."""
+        return SharingAuth(f"{self.control}/oauth/token", SYSTEM, self.key, purpose=purpose, items=items, dpop=dpop)
+
+    def client(self, **options: Any) -> httpx.Client:
+        """A client of the data plane, signed in as the demand system."""
+        return httpx.Client(base_url=self.data_plane, auth=self.auth(**options), trust_env=False, timeout=15)
+
+    def officer(self, id_: str | None = None) -> contextlib.AbstractContextManager[Api]:
+        """The control API as one officer; the registrar where none is named."""
+        return open_api(self.home.root, id_)
+
+    def pid(self, name: str) -> int:
+        """The process id of a child."""
+        return int((self.home.addresses() or self.addresses)["children"][name])
+
+
+@contextlib.contextmanager
+def running_gateway(folder: Path, **environment: str) -> Iterator[RunningGateway]:
+    """A gateway furnished as the demo furnishes it, running; everything is stopped at the end."""
+    population = Population()
+    suppliers = register_servers(population)
+    home = GatewayHome(folder)
+    made = initialise(home, region=REGION, department="data-bureau")
+    gateway = RunningGateway(home, made, population, suppliers, new_private_key(), environment)
+    with contextlib.ExitStack() as stack:
+        for supplier in suppliers.values():
+            supplier.start()
+            stack.callback(supplier.stop)
+        gateway.start()
+        stack.callback(gateway.stop)
+        furnish(home, {id_: server.url for id_, server in suppliers.items()}, gateway.key)
+        yield gateway
+
+
+def wait_for(ask: Callable[[], Any], seconds: float = 10.0) -> Any:
+    """The first truthy answer of `ask`, or its last one when the seconds are over."""
+    deadline = time.monotonic() + seconds
+    while not (answer := ask()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return answer

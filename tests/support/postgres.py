@@ -1,0 +1,157 @@
+"""A real PostgreSQL server for tests, on a Unix socket of its own, thrown away afterwards.
+
+`postgres` refuses to run as root, so for root it runs as the user `postgres`. Where it cannot be started, the reason
+is printed and the tests that need it are skipped; with `CI=true` they fail instead.
+"""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+_SETTINGS = {
+    "fsync": "off",  # a test kills the server, never the machine
+    "full_page_writes": "off",
+    "shared_buffers": "64MB",
+    "max_connections": "200",
+    "listen_addresses": "",
+    "max_wal_size": "256MB",
+}
+
+
+class PostgresUnavailableError(Exception):
+    """Why no server can be started here."""
+
+
+def _binaries() -> Path:
+    for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
+        if (folder / "initdb").exists() and (folder / "postgres").exists():
+            return folder
+    found = shutil.which("initdb")
+    if found is None or shutil.which("postgres") is None:
+        raise PostgresUnavailableError("neither /usr/lib/postgresql nor the path holds `initdb` and `postgres`")
+    return Path(found).parent
+
+
+class Postgres:
+    """One server: started by `start`, ended by `stop`, whose data stay until `remove`."""
+
+    def __init__(self, **settings: str) -> None:
+        self._bin = _binaries()
+        self._settings = {**_SETTINGS, **settings}
+        self._as_user: dict[str, object] = {}
+        if os.geteuid() == 0:
+            try:
+                user = pwd.getpwnam("postgres")
+            except KeyError as error:
+                raise PostgresUnavailableError("running as root, and there is no user `postgres`") from error
+            self._as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        self.home = Path(tempfile.mkdtemp(prefix="pg-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._databases = 0
+        if self._as_user:
+            os.chown(self.home, user.pw_uid, user.pw_gid)
+        made = subprocess.run(
+            [
+                self._bin / "initdb",
+                *("-D", self.home / "data", "-U", "gateway", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"),
+            ],
+            **self._as_user,
+            capture_output=True,
+            check=False,
+            cwd=self.home,
+        )
+        if made.returncode:
+            self.remove()
+            raise PostgresUnavailableError(f"initdb failed: {made.stderr.decode(errors='replace').strip()[-300:]}")
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
+        with (self.home / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._bin / "postgres", "-D", self.home / "data", "-k", self.home, *options],
+                **self._as_user,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.home,
+            )
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with contextlib.suppress(psycopg.OperationalError), self.connect("postgres") as connection:
+                connection.execute("SELECT 1")
+                return
+            if self._process.poll() is not None:
+                break
+            time.sleep(0.05)
+        said = (self.home / "log").read_text(errors="replace").strip()[-300:]
+        raise PostgresUnavailableError(f"the server did not start: {said}")
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End the server: SIGINT ends sessions and shuts down, SIGQUIT crashes it."""
+        if self._process is None:
+            return
+        self._process.send_signal(how)
+        self._process.wait(60)
+        self._process = None
+
+    def restart(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop and start, keeping the data."""
+        self.stop(how)
+        self.start()
+
+    def remove(self) -> None:
+        """End the server and delete everything it made."""
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def connect(self, database: str) -> psycopg.Connection:
+        """A connection for the test's own statements."""
+        return psycopg.connect(f"host={self.home} user=gateway dbname={database}", autocommit=True)
+
+    def create_database(self, template: str | None = None) -> str:
+        """A new database's name, empty or a copy of `template`."""
+        self._databases += 1
+        name = f"gateway_{self._databases}"
+        with self.connect("postgres") as connection:
+            connection.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+        return name
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database, ending the sessions in it."""
+        with self.connect("postgres") as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def url(self, database: str) -> str:
+        """The state's URL for a database."""
+        return f"postgresql+psycopg://gateway@/{database}?host={self.home}"
+
+
+@contextlib.contextmanager
+def running_postgres(**settings: str) -> Iterator[Postgres]:
+    """A running server; skips with the printed reason where there can be none, or fails with `CI=true`."""
+    try:
+        server = Postgres(**settings)
+        try:
+            server.start()
+        except PostgresUnavailableError:
+            server.remove()
+            raise
+    except PostgresUnavailableError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"no PostgreSQL, which CI must have: {error}")
+        pytest.skip(f"no PostgreSQL: {error}")
+    try:
+        yield server
+    finally:
+        server.remove()
