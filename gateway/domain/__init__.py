@@ -1,0 +1,16 @@
+"""What the regulation talks about, as frozen values: no I/O, no clock, no framework.
+
+    errors      a refusal's code, status and words
+    directory   departments, systems, datasets, data items, interfaces, purposes
+    grants      what a supplier approved, and its life from issue to disposal
+    orders      suspensions and terminations that reach wider than one grant
+    officers    people who act, their roles, and the acts they may ask for
+    callers     who calls, and how well that is proven
+    verdicts    the answer of a decision: a value, never a truth
+    uses        one use of data, from opened to closed, as its record names it
+    changes     what a committed change touches, so that what was kept can be dropped
+    calendar    clocks in working days
+
+Times are aware `datetime`s where people set them (grants, orders) and integer Unix milliseconds or nanoseconds,
+named so, where machines measure them.
+"""

@@ -1,0 +1,72 @@
+"""Clocks in working days (Decree 809 Art. 17, 21, 22, 26) and retention by calendar years (Art. 29).
+
+A calendar answers for one region. A clock that runs into a year whose holidays are not announced yet is marked
+provisional, never guessed: `chinesecalendar` knows 2004 to 2026.
+"""
+
+from collections.abc import Callable
+from datetime import date, timedelta
+
+import chinese_calendar
+import msgspec
+
+MAX_WORKING_DAYS = 250
+"""Longest clock: about one working year; no article asks for more."""
+
+
+class Due(msgspec.Struct, frozen=True):
+    """When a duty falls due.
+
+    Args:
+        on: the last day on which it can be done.
+        provisional: whether some day on the way lies in a year without an announced calendar; weekends alone
+            were then left out, and the date must be computed anew once the calendar is announced.
+    """
+
+    on: date
+    provisional: bool
+
+
+def national_workday(day: date) -> bool | None:
+    """Whether `day` is a working day by the State Council's announcement; None where none has been made."""
+    try:
+        return bool(chinese_calendar.is_workday(day))
+    except NotImplementedError:
+        return None
+
+
+def working_days_after(start: date, days: int, workday: Callable[[date], bool | None] = national_workday) -> Due:
+    """The day on which a period of `days` working days ends that begins the day after `start`.
+
+    The day of the event is not counted (Civil Code Art. 201).
+
+    Args:
+        start: the day of the event.
+        days: 1 to 250.
+        workday: the region's calendar: True, False, or None for a day it does not know.
+
+    Raises:
+        ValueError: if `days` is out of range.
+    """
+    if not 1 <= days <= MAX_WORKING_DAYS:
+        raise ValueError(f"a clock runs 1 to {MAX_WORKING_DAYS} working days, not {days}")
+    day, left, provisional = start, days, False
+    while left:
+        day += timedelta(days=1)
+        works = workday(day)
+        if works is None:
+            provisional = True
+            works = day.weekday() < 5
+        left -= works
+    return Due(day, provisional)
+
+
+def years_after(start: date, years: int) -> date:
+    """The same day `years` calendar years on; 29 February becomes 1 March, so that a period is never cut short.
+
+    Source: Decree 809 Art. 29: not less than three years, counted by the calendar.
+    """
+    try:
+        return start.replace(year=start.year + years)
+    except ValueError:
+        return date(start.year + years, 3, 1)

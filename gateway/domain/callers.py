@@ -1,0 +1,47 @@
+"""Who calls, and how well that is proven."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Assurance(StrEnum):
+    """How strongly a credential is bound to its sender, weakest first."""
+
+    LEGACY = "legacy"
+    BEARER = "bearer"
+    DPOP = "dpop"
+    MTLS = "mtls"
+
+    @property
+    def rank(self) -> int:
+        """0 (legacy) to 3 (mtls): policies compare ranks."""
+        return _RANKS[self]
+
+    @property
+    def is_sender_constrained(self) -> bool:
+        """Whether a stolen credential is useless without a key (RFC 8705, RFC 9449)."""
+        return self.rank >= Assurance.DPOP.rank
+
+
+_RANKS = {Assurance.LEGACY: 0, Assurance.BEARER: 1, Assurance.DPOP: 2, Assurance.MTLS: 3}
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """A demand department's system, proven by a credential.
+
+    Args:
+        system: the system's id.
+        department: its department's id.
+        assurance: how well the credential is bound to the sender.
+        credential: what names the credential in records: a token's `jti` or a legacy key's id; never a secret.
+        expires_unix: the second after which the credential no longer holds.
+        purpose: the one purpose a legacy key is bound to, else None.
+    """
+
+    system: str
+    department: str
+    assurance: Assurance
+    credential: str
+    expires_unix: int
+    purpose: str | None = None

@@ -1,0 +1,268 @@
+"""The directory: departments, their systems, the datasets they supply and the interfaces that serve them.
+
+Source: Decree 809 Art. 12 to 17; the field names of the 2017 guide to the directory of government information
+resources. An entry here is a *version*: only a released version is enforced (Art. 16, 17).
+"""
+
+from datetime import date
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+
+class Level(StrEnum):
+    """The level of government a department belongs to."""
+
+    NATIONAL = "national"
+    PROVINCE = "province"
+    CITY = "city"
+    COUNTY = "county"
+    TOWNSHIP = "township"
+
+
+class SharingAttribute(StrEnum):
+    """The three sharing attributes of Decree 809 Art. 14."""
+
+    UNCONDITIONAL = "unconditional"
+    CONDITIONAL = "conditional"
+    NON_SHAREABLE = "non-shareable"
+
+
+class SharingMode(StrEnum):
+    """How data is shared: the three modes of Decree 809 Art. 22, and verification (Zhongshan Art. 22 ¶3).
+
+    `query` is a service interface, `batch` a batch exchange, `download` a file download; `verify` answers match or
+    no match and never a value. Each is also the Cedar action of a call.
+    """
+
+    QUERY = "query"
+    VERIFY = "verify"
+    BATCH = "batch"
+    DOWNLOAD = "download"
+
+
+class UpdateCycle(StrEnum):
+    """How often a dataset is updated (更新周期)."""
+
+    REAL_TIME = "real-time"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    QUARTER = "quarter"
+    YEAR = "year"
+
+
+class EntryState(StrEnum):
+    """Where a version of a directory entry stands (Decree 809 Art. 16, 17)."""
+
+    SUBMITTED = "submitted"
+    RELEASED = "released"
+    REJECTED = "rejected"
+    SUPERSEDED = "superseded"
+    WITHDRAWN = "withdrawn"
+
+
+class Department(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A government department.
+
+    Args:
+        id: a slug (`[a-z0-9][a-z0-9-]{0,62}`); it stands in paths.
+        name: the department's name, in its own language.
+        region: administrative division code (GB/T 2260), six digits; `000000` is the nation.
+        level: the level of government.
+        parent: the id of the department it belongs to, if any.
+        competent: whether it is the competent department of government data sharing of its region (Art. 8).
+        code: unified social credit code (提供方代码), if known.
+    """
+
+    id: str
+    name: str
+    region: str
+    level: Level
+    parent: str | None = None
+    competent: bool = False
+    code: str | None = None
+
+
+class System(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A demand department's information system: what calls.
+
+    Args:
+        id: a slug; it is the OAuth `client_id`.
+        department: the id of its department.
+        name: for people.
+        keys: public JWKs (RFC 7517) that sign its client assertions.
+        certificates: SHA-256 thumbprints (base64url, RFC 8705 §3.1) of its client certificates.
+        active: False once revoked.
+    """
+
+    id: str
+    department: str
+    name: str
+    keys: tuple[dict[str, Any], ...] = ()
+    certificates: tuple[str, ...] = ()
+    active: bool = True
+
+
+class Purpose(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A purpose of use that applications and calls can name (Decree 809 Art. 15, 20, 25).
+
+    Args:
+        id: what stands in `Sharing-Purpose`, a slug such as `marriage-registration`.
+        name: for people.
+        basis: the law or duty it serves.
+    """
+
+    id: str
+    name: str
+    basis: str = ""
+
+
+class DataItem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A data item (信息项) of a dataset: the smallest thing a grant can name.
+
+    Args:
+        name: identifier used in `Sharing-Items`, grants and records.
+        title: the item's name for people.
+        type: its type as the directory states it (string, integer, date, …).
+        sensitive: whether it is sensitive personal information (PIPL Art. 28).
+    """
+
+    name: str
+    title: str = ""
+    type: str = "string"
+    sensitive: bool = False
+
+
+class Dataset(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One version of a directory entry: every field that Decree 809 Art. 13 and 15 ask for.
+
+    Args:
+        id: the entry's identity across versions: the directory code with `/` written as `.`.
+        code: the information resource code (信息资源代码), such as `307010001/000012`.
+        name: name of the data directory (信息资源名称).
+        category: theme (分类).
+        abstract: summary (摘要).
+        supplier: the id of the supply department (提供方).
+        format: data format (格式).
+        items: the data items, at least one.
+        sharing_attribute: Art. 14.
+        sharing_modes: Art. 13, 22; at least one unless the entry is non-shareable.
+        update_cycle: data update frequency (更新周期).
+        conditions: conditions for use (共享条件); required for conditional entries.
+        scope: departments a conditional entry may be shared with, in words (Art. 15).
+        purposes: ids of the purposes of use a conditional entry allows (Art. 15).
+        grade: 1 (lowest) to 4 (highest).
+        classification: data class, in the supplier's own scheme; `state-secret` and `work-secret` are refused (Art. 3).
+        non_shareable_reason: required for non-shareable entries (Art. 15).
+        legal_basis: the law, regulation or decision that makes an entry non-shareable (Art. 15).
+        openness: whether it is open to the public (开放属性).
+        released_on: release date (发布日期).
+        related_codes: codes of related entries.
+        retention_years: how long use records are kept at least; never below three (Art. 29).
+        retention_citation: the rule behind a longer retention.
+        version: 1, 2, …; counts per id.
+        state: where this version stands.
+    """
+
+    id: str
+    code: str
+    name: str
+    supplier: str
+    items: tuple[DataItem, ...]
+    sharing_attribute: SharingAttribute
+    update_cycle: UpdateCycle
+    format: str
+    grade: int
+    classification: str
+    sharing_modes: tuple[SharingMode, ...] = ()
+    category: str = ""
+    abstract: str = ""
+    conditions: str = ""
+    scope: str = ""
+    purposes: tuple[str, ...] = ()
+    non_shareable_reason: str = ""
+    legal_basis: str = ""
+    openness: str = ""
+    released_on: date | None = None
+    related_codes: tuple[str, ...] = ()
+    retention_years: int = 3
+    retention_citation: str = ""
+    version: int = 1
+    state: EntryState = EntryState.SUBMITTED
+
+    @property
+    def item_names(self) -> frozenset[str]:
+        """The names of all items."""
+        return frozenset(item.name for item in self.items)
+
+
+class AnswerFormat(StrEnum):
+    """What an interface answers with, for item filtering."""
+
+    JSON = "json"
+    NDJSON = "ndjson"
+    CSV = "csv"
+    OPAQUE = "opaque"
+
+
+class Interface(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A supply department's service interface: where a dataset is served, and where each item stands in its answer.
+
+    Args:
+        id: a slug, unique within the supplier; the data-plane path is `/{supplier}/{id}/…`.
+        supplier: the supply department's id.
+        dataset: the dataset's id.
+        title: for people.
+        upstream: base URL of the supplier's service; the rest of the caller's path is appended.
+        methods: allowed request methods.
+        modes: sharing modes this interface serves; the first is the default of a call that names none.
+        format: the answer's format.
+        rows: JSON Pointer (RFC 6901) to the row array or the single row object in a JSON answer; "" is the root.
+        places: item name -> JSON Pointer below a row (JSON, NDJSON) or column name (CSV).
+        envelope: top-level members of a JSON answer outside `rows` that may pass (such as `code`, `message`).
+        subject_parameter: the query parameter that holds the data subject's identifier, for the pseudonym only.
+        scope_parameters: query parameters that a grant may constrain (a region code, say).
+        plain_http: allow `http:` to the supplier; False unless the entry says so.
+        tls_ca: PEM file of the supplier's CA; None uses the system's.
+        tls_name: the name the supplier's certificate must bear, if not the URL's host.
+        tls_client: name of the client certificate in the key ring presented to the supplier, if any.
+        body_limit_bytes: the largest request body.
+        connect_timeout_seconds: until a connection stands.
+        first_byte_timeout_seconds: from the request's last byte until the answer's first.
+        total_timeout_seconds: for the whole exchange; 0 is none.
+        concurrency: how many calls at once the supplier takes on this interface.
+        version: counts changes of this entry.
+        active: False once withdrawn.
+    """
+
+    id: str
+    supplier: str
+    dataset: str
+    upstream: str
+    title: str = ""
+    methods: tuple[str, ...] = ("GET",)
+    modes: tuple[SharingMode, ...] = (SharingMode.QUERY,)
+    format: AnswerFormat = AnswerFormat.JSON
+    rows: str = "/data"
+    places: dict[str, str] = {}
+    envelope: tuple[str, ...] = ("code", "message", "msg")
+    subject_parameter: str | None = None
+    scope_parameters: tuple[str, ...] = ()
+    plain_http: bool = False
+    tls_ca: str | None = None
+    tls_name: str | None = None
+    tls_client: str | None = None
+    body_limit_bytes: int = 1 << 20
+    connect_timeout_seconds: float = 2.0
+    first_byte_timeout_seconds: float = 30.0
+    total_timeout_seconds: float = 0.0
+    concurrency: int = 256
+    version: int = 1
+    active: bool = True
+
+    @property
+    def key(self) -> str:
+        """`supplier/id`: the interface's identity in records, policies and metrics."""
+        return f"{self.supplier}/{self.id}"

@@ -1,0 +1,362 @@
+"""Refusals as values of one kind: a code, a sentence, and what to do next.
+
+The core raises `GatewayError(code, detail)`. `PROBLEMS` is the one table that turns a code into an HTTP status
+and the words of an RFC 9457 problem, for the data plane and the control API alike. A `detail` never holds an
+exception's text, a data value or a credential (INVARIANT: NO-VALUES).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One row of the table: what a code means to a person, in English and Chinese.
+
+    Args:
+        status: the HTTP status the code is answered with.
+        title: a short sentence that is the same for every occurrence (RFC 9457 §3.1.4).
+        title_zh: the same in Chinese.
+        advice: what the reader can do next.
+        advice_zh: the same in Chinese.
+        retry_after_seconds: sent as `Retry-After` where waiting helps, else None.
+    """
+
+    status: int
+    title: str
+    title_zh: str
+    advice: str
+    advice_zh: str
+    retry_after_seconds: int | None = None
+
+
+class GatewayError(Exception):
+    """A refusal or failure with a machine code, a human sentence, and optional members for the problem document.
+
+    Args:
+        code: a key of `PROBLEMS`.
+        detail: one sentence about this occurrence; no data values, no credentials, no exception text.
+        headers: (name, value) of fields the answer bears besides, such as `WWW-Authenticate` or `DPoP-Nonce`.
+        members: extension members of the problem document (RFC 9457 §3.2), JSON values only.
+    """
+
+    def __init__(
+        self, code: str, detail: str = "", *, headers: tuple[tuple[str, str], ...] = (), **members: Any
+    ) -> None:
+        if code not in PROBLEMS:
+            raise ValueError(f"`{code}` is not a problem code")
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+        self.headers = headers
+        self.members: Mapping[str, Any] = members
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}" if self.detail else self.code
+
+    @property
+    def problem(self) -> Problem:
+        """The table's row for this error."""
+        return PROBLEMS[self.code]
+
+
+def problem_document(error: GatewayError, *, chinese: bool = False, instance: str | None = None) -> dict[str, Any]:
+    """The RFC 9457 document of `error`; `instance` names the use record where there is one.
+
+    The advice stands as an extension member `advice`. Extension members never replace a standard one.
+    """
+    row = error.problem
+    document: dict[str, Any] = {
+        "type": f"/problems/{error.code}",
+        "title": row.title_zh if chinese else row.title,
+        "status": row.status,
+        "advice": row.advice_zh if chinese else row.advice,
+    }
+    if error.detail:
+        document["detail"] = error.detail
+    if instance:
+        document["instance"] = f"/v1/records/{instance}"
+    return {**error.members, **document}
+
+
+def prefers_chinese(accept_language: str) -> bool:
+    """Whether `Accept-Language` (RFC 9110 §12.5.4) ranks Chinese above English; English where neither is named.
+
+    Bounded: only the first 16 ranges of at most 256 characters are read.
+    """
+    best = {"zh": -1.0, "en": -1.0}
+    for entry in accept_language[:256].split(",")[:16]:
+        tag, _, parameter = entry.strip().partition(";")
+        primary = tag.strip().lower().partition("-")[0]
+        if primary not in best:
+            continue
+        try:
+            quality = float(parameter.strip().removeprefix("q=")) if parameter else 1.0
+        except ValueError:
+            continue
+        best[primary] = max(best[primary], quality)
+    return best["zh"] > 0 and best["zh"] > best["en"]
+
+
+PROBLEMS: Mapping[str, Problem] = {
+    # What a caller of the data plane may see.
+    "malformed-request": Problem(
+        400,
+        "the request is malformed",
+        "请求格式有误",
+        "correct the request as the detail says and send it again",
+        "请按说明修正请求后重新发送",
+    ),
+    "purpose-missing": Problem(
+        400,
+        "the request declares no purpose",
+        "请求未声明使用目的",
+        "send the header `Sharing-Purpose` with a purpose of your grant (Decree 809 Art. 25 ¶1)",
+        "请在请求头 `Sharing-Purpose` 中填写授权所载的使用目的（第809号令第二十五条第一款）",
+    ),
+    "items-unknown": Problem(
+        400,
+        "the request asks for items that the dataset does not have",
+        "请求的数据项不在目录之中",
+        "compare `Sharing-Items` with the directory entry of the dataset",
+        "请对照目录核对 `Sharing-Items`",
+    ),
+    "credential-missing": Problem(
+        401,
+        "the request bears no credential",
+        "请求缺少身份凭证",
+        "get an access token from `/oauth/token` and send it as `Authorization: Bearer`",
+        "请从 `/oauth/token` 获取访问令牌，并以 `Authorization: Bearer` 发送",
+    ),
+    "credential-invalid": Problem(
+        401,
+        "the credential is not valid",
+        "身份凭证无效",
+        "get a new access token; where that fails, ask your operator to check the system's registration",
+        "请重新获取访问令牌；仍失败时请联系运维核对系统登记",
+    ),
+    "not-granted": Problem(
+        403,
+        "no grant covers this call",
+        "没有覆盖本次调用的授权",
+        "apply for sharing under Decree 809 Art. 20, naming basis, scenario, scope, mode and time limit",
+        "请依据第809号令第二十条提出共享申请，写明依据、场景、使用范围、共享方式和使用时限",
+    ),
+    "purpose-not-granted": Problem(
+        403,
+        "the declared purpose is not granted",
+        "声明的使用目的未获授权",
+        "use a purpose of your grant, or ask the supplier's consent for another (Decree 809 Art. 25 ¶1)",
+        "请使用授权所载目的；需用于其他目的的，应取得提供部门同意（第809号令第二十五条第一款）",
+    ),
+    "items-not-granted": Problem(
+        403,
+        "an item asked for is not granted",
+        "请求的数据项超出授权范围",
+        "ask only for granted items, or ask the supplier's consent to widen the scope (Decree 809 Art. 25 ¶1)",
+        "请仅请求授权的数据项；需扩大使用范围的，应取得提供部门同意（第809号令第二十五条第一款）",
+    ),
+    "mode-not-granted": Problem(
+        403,
+        "the sharing mode is not granted",
+        "该共享方式未获授权",
+        "use a mode of your grant (Decree 809 Art. 22)",
+        "请使用授权所载的共享方式（第809号令第二十二条）",
+    ),
+    "grant-not-yet-valid": Problem(
+        403,
+        "the grant is not yet valid",
+        "授权尚未生效",
+        "call again from the date the grant begins",
+        "请在授权生效之日起调用",
+    ),
+    "grant-expired": Problem(
+        403,
+        "the grant has expired",
+        "授权已过期",
+        "apply for renewal (Decree 809 Art. 20)",
+        "请申请续期（第809号令第二十条）",
+    ),
+    "suspended": Problem(
+        403,
+        "sharing is suspended",
+        "共享已被暂停",
+        "rectify as the suspension asks and have it lifted by who ordered it (Decree 809 Art. 27 ¶2)",
+        "请按暂停决定的要求整改，并由作出决定的部门解除（第809号令第二十七条第二款）",
+    ),
+    "terminated": Problem(
+        403,
+        "sharing has been terminated",
+        "共享已被终止",
+        "apply anew under Decree 809 Art. 20, or raise a dispute under Art. 28",
+        "请依据第809号令第二十条重新申请，或依据第二十八条提出争议处理",
+    ),
+    "non-shareable": Problem(
+        403,
+        "the dataset is not shareable",
+        "该数据属于不予共享类",
+        "see the reason and legal basis in the directory entry (Decree 809 Art. 15)",
+        "请查阅目录所载的理由和依据（第809号令第十五条）",
+    ),
+    "assurance-too-low": Problem(
+        403,
+        "the credential's assurance is too low for this dataset's grade",
+        "凭证的保障级别低于该数据等级的要求",
+        "use a sender-constrained token: mutual TLS or DPoP",
+        "请使用绑定发送方的令牌：双向 TLS 或 DPoP",
+    ),
+    "interface-unknown": Problem(
+        404,
+        "no such interface",
+        "接口不存在",
+        "compare the path with `/{supplier}/{interface}/…` in the directory",
+        "请对照目录核对路径 `/{supplier}/{interface}/…`",
+    ),
+    "body-too-large": Problem(
+        413,
+        "the request body is too large",
+        "请求体过大",
+        "send less at a time; the interface's entry names the limit",
+        "请减少单次发送的数据量；上限见接口登记",
+    ),
+    "target-too-long": Problem(
+        414,
+        "the request line is too long",
+        "请求行过长",
+        "shorten the path or query to less than 8 KiB",
+        "请将路径或查询串缩短至 8 KiB 以内",
+    ),
+    "headers-too-large": Problem(
+        431,
+        "the header section is too large",
+        "请求头过大",
+        "send at most 100 fields and 32 KiB",
+        "请求头最多 100 个字段、32 KiB",
+    ),
+    "request-timeout": Problem(
+        408,
+        "the request did not arrive in time",
+        "请求未在时限内到达",
+        "send the request without pauses",
+        "请不间断地发送请求",
+    ),
+    "quota-exhausted": Problem(
+        429,
+        "the grant's quota for today is used up",
+        "授权的当日额度已用尽",
+        "call again tomorrow, or ask for a larger quota",
+        "请次日再调用，或申请提高额度",
+    ),
+    "rate-limited": Problem(
+        429,
+        "too many calls at once",
+        "并发调用过多",
+        "slow down and try again",
+        "请降低频率后重试",
+        1,
+    ),
+    "answer-not-filterable": Problem(
+        502,
+        "the supplier's answer cannot be reduced to the granted items",
+        "提供部门的应答无法裁剪为授权的数据项",
+        "ask the supplier to correct the interface's entry or its answer",
+        "请联系提供部门更正接口登记或应答格式",
+    ),
+    "supplier-unreachable": Problem(
+        502,
+        "the supplier cannot be reached",
+        "无法连接提供部门",
+        "try again later; if it lasts, tell the supplier",
+        "请稍后重试；持续失败时请告知提供部门",
+    ),
+    "records-unavailable": Problem(
+        503,
+        "the use cannot be recorded, so it is not made",
+        "无法写入使用记录，调用未执行",
+        "try again later; the operator has been alerted by the gateway's metrics",
+        "请稍后重试",
+        2,
+    ),
+    "state-stale": Problem(
+        503,
+        "the gateway cannot confirm that the grant still stands",
+        "网关暂时无法确认授权是否仍然有效",
+        "try again in a few seconds",
+        "请数秒后重试",
+        2,
+    ),
+    "draining": Problem(
+        503,
+        "this gateway process is shutting down or overloaded",
+        "网关进程正在退出或过载",
+        "try again at once on a new connection",
+        "请立即以新连接重试",
+        1,
+    ),
+    "supplier-timeout": Problem(
+        504,
+        "the supplier did not answer in time",
+        "提供部门未在时限内应答",
+        "try again later; if it lasts, tell the supplier",
+        "请稍后重试；持续失败时请告知提供部门",
+    ),
+    # What a caller of the control plane may see besides.
+    "invalid-input": Problem(
+        422,
+        "the input has faults",
+        "输入有误",
+        "correct every fault listed under `faults` and send it again; nothing was changed",
+        "请更正 `faults` 所列的全部问题后重新提交；未作任何更改",
+    ),
+    "act-not-permitted": Problem(
+        403,
+        "the officer may not do this",
+        "该人员无权进行此操作",
+        "ask an officer of the department that may; roles are bound to department and region",
+        "请由有权部门的人员操作；角色与部门、区域绑定",
+    ),
+    "not-found": Problem(404, "no such thing", "对象不存在", "check the identifier", "请核对标识"),
+    "method-not-allowed": Problem(
+        405, "the method is not allowed here", "不支持该方法", "see `/openapi.json`", "请查阅 `/openapi.json`"
+    ),
+    "conflict": Problem(
+        409,
+        "the act does not fit the present state",
+        "操作与当前状态不符",
+        "read the present state and decide again",
+        "请读取当前状态后重新决定",
+    ),
+    "precondition-failed": Problem(
+        412,
+        "someone changed it meanwhile",
+        "对象已被他人更改",
+        "read it again and send its `ETag` in `If-Match`",
+        "请重新读取，并在 `If-Match` 中发送其 `ETag`",
+    ),
+    "idempotency-mismatch": Problem(
+        422,
+        "the idempotency key was used for another request",
+        "幂等键已用于其他请求",
+        "use a new key for a new request",
+        "新的请求请使用新的幂等键",
+    ),
+    "barrier-incomplete": Problem(
+        503,
+        "the stop is in force, but not every process has confirmed it",
+        "停止决定已生效，但尚有进程未确认",
+        "it takes effect at the latest when the freshness limit has run out; call again to see it confirmed",
+        "最迟在新鲜度时限届满时全面生效；请再次调用以确认",
+        2,
+    ),
+    "unavailable": Problem(
+        503, "a part this needs is not running", "所需的部件未运行", "try again later", "请稍后重试", 2
+    ),
+    "internal": Problem(
+        500,
+        "the gateway failed",
+        "网关内部错误",
+        "try again; tell the operator the time of the call",
+        "请重试，并将调用时间告知运维人员",
+    ),
+}

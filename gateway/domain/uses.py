@@ -1,0 +1,83 @@
+"""One use of shared data, as its records name it (Decree 809 Art. 26, 29; Zhongshan Art. 32).
+
+A use is opened before the supplier is called, and closed when the last byte has left or the exchange has failed;
+a call that is denied is refused. Records hold names, counts and digests: no personal values, no credentials
+(INVARIANT: NO-VALUES).
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from gateway.domain.callers import Caller
+from gateway.domain.verdicts import Call, Verdict
+
+
+class RecordKind(StrEnum):
+    """What a ledger entry records."""
+
+    USE_OPENED = "use.opened"
+    USE_CLOSED = "use.closed"
+    USE_REFUSED = "use.refused"
+    EFFECT = "effect"
+    STORAGE = "storage"
+    DESTRUCTION = "destruction"
+    ORDER = "order"
+    GRANT = "grant"
+    DIRECTORY = "directory"
+    POLICY = "policy"
+    KEY = "key"
+    EXPORT = "export"
+    CONSULTATION = "consultation"
+    PRUNE = "prune"
+    RECOVERED = "recovered"
+
+
+class Use(msgspec.Struct, frozen=True):
+    """What is known of a use when it is decided, before the supplier is called.
+
+    Args:
+        caller: who.
+        call: what for, and under which interface.
+        verdict: the decision.
+        supplier: the supply department's id.
+        scenario: the declared scenario (`Sharing-Scenario`), "" if none.
+        operator: the declared operator (`Sharing-Operator`), "" if none.
+        trace_id: the W3C trace id, 32 hex digits.
+        request_digest: keyed digest (64 hex digits) over method, target and, where it is at hand, body.
+        subject: pseudonym of the data subject, if the interface names one and the call bears it.
+        started_unix_ns: when the request's header had arrived.
+    """
+
+    caller: Caller
+    call: Call
+    verdict: Verdict
+    supplier: str
+    scenario: str
+    operator: str
+    trace_id: str
+    request_digest: str
+    subject: str | None
+    started_unix_ns: int
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """How a use ended.
+
+    Args:
+        status: the status sent to the caller; 0 if none was.
+        released_items: names of the items that left in at least one row.
+        rows: rows released.
+        bytes: content bytes sent to the caller.
+        response_digest: keyed digest (64 hex digits) over the released content, "" if none left.
+        duration_us: from the request's header to the last byte, microseconds.
+        end: `complete`, `cut` (by an order), `caller-gone`, `supplier-failed`, `not-filterable` or another short code.
+    """
+
+    status: int
+    released_items: tuple[str, ...]
+    rows: int
+    bytes: int
+    response_digest: str
+    duration_us: int
+    end: str

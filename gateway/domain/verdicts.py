@@ -1,0 +1,132 @@
+"""The question put to the policies, and their answer: values, so that nothing depends on who asked when.
+
+They hold nothing that could hold them (`gc=False`): a worker keeps many, and the garbage collector need not walk them.
+"""
+
+from enum import StrEnum
+from typing import NoReturn
+
+import msgspec
+
+from gateway.domain.callers import Assurance
+from gateway.domain.directory import SharingMode
+
+
+class Decision(StrEnum):
+    """What a verdict says."""
+
+    PERMIT = "permit"
+    DENY = "deny"
+
+
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """What is decided on: one call, without its values.
+
+    Args:
+        system: the calling system's id.
+        department: its department's id.
+        assurance: of the credential.
+        interface: the interface's key, `supplier/id`.
+        dataset: the dataset's id.
+        mode: the sharing mode, which is the Cedar action.
+        purpose: the declared purpose.
+        items: the items asked for, sorted; None where the caller named none and so asks for what one grant gives.
+        parameters: (name, value) of the query parameters that the interface lets grants constrain, sorted by name;
+            a parameter that stands twice in the query is refused before this.
+    """
+
+    system: str
+    department: str
+    assurance: Assurance
+    interface: str
+    dataset: str
+    mode: SharingMode
+    purpose: str
+    items: tuple[str, ...] | None
+    parameters: tuple[tuple[str, str], ...] = ()
+
+
+class NearMiss(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A grant of the caller's own department that came near, and the conditions of it that failed.
+
+    Args:
+        grant: its id.
+        failed: the failed conditions: `purpose`, `items`, `time`, `mode`, `system`, `interface`, `hours`,
+            `parameters`, `assurance`, `quota`, `combination`, `suspended`, `terminated`.
+        articles: what each rests on.
+        detail: one sentence a condition, in English.
+        detail_zh: the same in Chinese.
+    """
+
+    grant: str
+    failed: tuple[str, ...]
+    articles: tuple[str, ...] = ()
+    detail: tuple[str, ...] = ()
+    detail_zh: tuple[str, ...] = ()
+
+
+class Explanation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Why a call is denied, for its caller: names nothing of other departments.
+
+    Args:
+        near: the grants that came near, nearest first, at most five.
+        articles: the articles the denial rests on.
+        next_step: what the caller can do, in English.
+        next_step_zh: the same in Chinese.
+    """
+
+    near: tuple[NearMiss, ...] = ()
+    articles: tuple[str, ...] = ()
+    next_step: str = ""
+    next_step_zh: str = ""
+
+
+class Verdict(msgspec.Struct, frozen=True, gc=False):
+    """The answer of the policies to one `Call`: a value without a truth value.
+
+    Args:
+        decision: permit or deny.
+        code: a problem code of a denial, "" for a permit.
+        policies: ids of the determining policies, sorted.
+        policy_digest: SHA-256 (hex) over the static layers and the policies built for the slice.
+        valid_until_unix: the first second at which a time limit could change this verdict; keep it no longer.
+        grant: the narrowest grant that covers the call, if one was needed.
+        grant_version: its version.
+        items: names of the items that may leave, sorted, or in verify mode may be compared; of a denial, none.
+        all_items: whether `items` is every item of the dataset, so that what cannot be filtered may pass.
+        masks: (item, mask) pairs to apply before an item leaves.
+        legal_basis: of the grant.
+        approver: who approved the grant on the supplier's side.
+        retention_years: how long the record of this use is kept at least; three or more (Decree 809 Art. 29).
+        metered: whether the grant has a quota that this call draws on.
+        explanation: of a denial.
+        calls_a_day: the grant's quota of calls a day, if it has one.
+        rows_a_day: the grant's quota of rows a day, if it has one.
+    """
+
+    decision: Decision
+    code: str
+    policies: tuple[str, ...]
+    policy_digest: str
+    valid_until_unix: int
+    grant: str | None = None
+    grant_version: int = 0
+    items: tuple[str, ...] = ()
+    all_items: bool = False
+    masks: tuple[tuple[str, str], ...] = ()
+    legal_basis: str = ""
+    approver: str = ""
+    retention_years: int = 3
+    metered: bool = False
+    explanation: Explanation | None = None
+    calls_a_day: int | None = None
+    rows_a_day: int | None = None
+
+    def __bool__(self) -> NoReturn:
+        """A verdict is asked for its decision by name; `if verdict:` would let a denial through."""
+        raise TypeError("a Verdict has no truth value; compare `verdict.decision`")
+
+    @property
+    def is_permit(self) -> bool:
+        """Whether the call may go on."""
+        return self.decision is Decision.PERMIT
