@@ -128,8 +128,12 @@ class OwnIssuer:
         return self._ring.token_keys()
 
     def key(self, kid: str) -> VerifyingKey | None:
-        """As `TrustedIssuer.key`; one look at the ring's folder where the key is not at hand (a stat)."""
-        return self._ring.token_keys().get(kid) or self._ring.token_keys(eager=True).get(kid)
+        """As `TrustedIssuer.key`, after a look at the ring's folder (a stat).
+
+        A new key is known at once, and one that was withdrawn verifies nothing more once its rotation has returned:
+        whoever was told to forget remembered tokens must not find the old key still at hand.
+        """
+        return self._ring.token_keys(eager=True).get(kid)
 
     async def refresh(self) -> None:
         """Nothing to ask for: the ring was looked at already."""

@@ -15,6 +15,7 @@ from gateway.identity import keyfiles
 from gateway.identity.keyring import PURPOSES, KeyRing, Rotation
 from gateway.identity.signer import SoftwareSigner
 from gateway.identity.symmetric import Pseudonymiser
+from gateway.identity.verify import OwnIssuer
 from tests.unit.identity.identity_kit import Clock
 
 PASSPHRASE = "three horses, one door"
@@ -150,6 +151,17 @@ def test_other_process_sees_a_rotation(tmp_path: Path) -> None:
     script += "print(KeyRing.open(Path(sys.argv[1])).rotate('token').new)"
     made = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
     assert made.stdout.strip() in worker.token_keys(eager=True)
+
+
+def test_withdrawn_key_verifies_nothing_at_once_elsewhere(tmp_path: Path) -> None:
+    """A key rotated without overlap is gone from every other process by the next verification, not a second later."""
+    ring = KeyRing.create(tmp_path)
+    old = ring.token_signer().kid
+    worker = OwnIssuer("https://gateway.example", "sharing-gateway", KeyRing.open(tmp_path, only=frozenset()))
+    assert worker.key(old) is not None
+    new = ring.rotate("token", overlap_seconds=0).new
+    assert worker.key(old) is None
+    assert worker.key(new) is not None
 
 
 def test_unreadable_folder_leaves_keys_as_they_are(tmp_path: Path) -> None:
