@@ -79,9 +79,21 @@ class RetentionDays:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[int, int], str] = {}
+        self._last = ""
+        self._last_years = -1
+        self._last_from_ns = self._last_to_ns = 0
 
     def text(self, unix_ns: int, years: int) -> str:
         """The date as `YYYY-MM-DD`."""
+        if years == self._last_years and self._last_from_ns <= unix_ns < self._last_to_ns:
+            return self._last
+        text = self._last = self._look_up(unix_ns, years)
+        self._last_years = years
+        self._last_from_ns = ((unix_ns // 1_000_000_000 + 28_800) // 86_400 * 86_400 - 28_800) * 1_000_000_000
+        self._last_to_ns = self._last_from_ns + 86_400 * 1_000_000_000
+        return text
+
+    def _look_up(self, unix_ns: int, years: int) -> str:
         key = ((unix_ns // 1_000_000_000 + 28_800) // 86_400, years)
         text = self._kept.get(key)
         if text is None:
@@ -100,11 +112,18 @@ class Salts:
 
     def next(self) -> str:
         """A salt no one has seen."""
+        # Taking from the list is one step that no other thread can come between; only filling it needs the lock.
+        while True:
+            try:
+                return self._left.pop()
+            except IndexError:
+                self._fill()
+
+    def _fill(self) -> None:
         with self._lock:
             if not self._left:
                 block = os.urandom(16 * _SALT_BLOCK).hex()
-                self._left = [block[at : at + 32] for at in range(0, len(block), 32)]
-            return self._left.pop()
+                self._left.extend(block[at : at + 32] for at in range(0, len(block), 32))
 
 
 def new_run(unix_ns: int) -> str:
@@ -147,6 +166,7 @@ class UseEntries:
         self._number = 0
         self._salt = salts.next
         self._constants: dict[tuple[object, ...], tuple[Use, str]] = {}
+        self._latest: dict[int, tuple[Use, str]] = {}
         self._items: dict[tuple[str, ...], str] = {}
         self._days = RetentionDays()
 
@@ -164,8 +184,8 @@ class UseEntries:
         day = self._days.text(use.started_unix_ns, use.verdict.retention_years)
         subject = f'"subject":{text(use.subject)},' if use.subject is not None else ""
         content = (
-            f'{{"id":"{record}","kind":"{kind}","request":{text(use.request_digest)},"retain_until":"{day}",'
-            f'"salt":"{self._salt()}",{subject}"time":{use.started_unix_ns},"trace":{text(use.trace_id)},'
+            f'{{"id":"{record}","kind":"{kind}","request":"{use.request_digest}","retain_until":"{day}",'
+            f'"salt":"{self._salt()}",{subject}"time":{use.started_unix_ns},"trace":"{use.trace_id}",'
             f'"use":{self._constant(use)},"v":1}}'
         ).encode()
         if len(content) > MAX_PAYLOAD_BYTES:
@@ -183,7 +203,7 @@ class UseEntries:
                 released = f'["({len(outcome.released_items)} items)"]'
             self._items[outcome.released_items] = released
         day = self._days.text(now_unix_ns, use.verdict.retention_years)
-        digest = f'"digest":{text(outcome.response_digest)},' if outcome.response_digest else ""
+        digest = f'"digest":"{outcome.response_digest}",' if outcome.response_digest else ""
         return (
             f'{{"bytes":{outcome.bytes},{digest}"duration_us":{outcome.duration_us},"end":{text(outcome.end)},'
             f'"id":"{record}","items":{released},"kind":"use.closed","retain_until":"{day}","rows":{outcome.rows},'
@@ -200,13 +220,28 @@ class UseEntries:
 
     def _constant(self, use: Use) -> str:
         # Keyed by the verdict's identity: kept verdicts are shared objects, and the entry kept here holds the
-        # verdict, so that its id is not given to another while the key stands.
+        # verdict, so that its id is not given to another while the key stands. A call that the data plane knows from
+        # a moment ago comes with the very same parts: comparing them costs less than hashing them.
+        latest = self._latest.get(id(use.verdict))
+        if latest is not None:
+            known = latest[0]
+            if (
+                known.call is use.call
+                and known.caller is use.caller
+                and known.scenario == use.scenario
+                and known.operator == use.operator
+                and known.supplier == use.supplier
+            ):
+                return latest[1]
         key = (id(use.verdict), use.call, use.caller.credential, use.supplier, use.scenario, use.operator)
         kept = self._constants.get(key)
         if kept is None:
             if len(self._constants) > _MAX_CONSTANTS:
                 self._constants.clear()
             kept = self._constants[key] = (use, constant_part(use))
+        if len(self._latest) > _MAX_CONSTANTS:
+            self._latest.clear()
+        self._latest[id(use.verdict)] = (use, kept[1])
         return kept[1]
 
 

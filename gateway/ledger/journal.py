@@ -11,7 +11,8 @@ import queue
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ SEGMENT_BYTES = 32 << 20
 LOW_WATER_BYTES = 1 << 30
 MAX_BATCH = 8192
 MAX_BATCH_BYTES = 4 << 20
+MAX_SYNCS = 65_536
+"""Syncs noted between two looks at them; a look is a second."""
 _DISK_LOOK_SECONDS = 1.0
 
 Waiting = tuple[bytes, Any, str, int]
@@ -46,6 +49,23 @@ Tell = Callable[[list[Any], BaseException | None], None]
 def journal_directory(ledger: Path, writer: str) -> Path:
     """Where a writer's segments live below the ledger's folder."""
     return ledger / "journal" / writer
+
+
+def _parts(batch: list[Waiting]) -> Iterator[list[Waiting]]:
+    """`batch` in parts, each of which one write and one sync may take."""
+    if len(batch) <= MAX_BATCH and sum(len(item[0]) for item in batch) <= MAX_BATCH_BYTES:
+        if batch:
+            yield batch
+        return
+    part: list[Waiting] = []
+    size = 0
+    for item in batch:
+        if part and (len(part) == MAX_BATCH or size + len(item[0]) > MAX_BATCH_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(item)
+        size += len(item[0])
+    yield part
 
 
 class JournalWriter:
@@ -90,7 +110,9 @@ class JournalWriter:
         self._on_poisoned = on_poisoned
         self._segment_bytes = segment_bytes
         self._low_water_bytes = low_water_bytes
-        self._queue: queue.SimpleQueue[Waiting | None] = queue.SimpleQueue()
+        self.syncs: deque[tuple[float, int]] = deque(maxlen=MAX_SYNCS)
+        """(seconds, uses opened) of each sync since they were last taken."""
+        self._queue: queue.SimpleQueue[list[Waiting] | None] = queue.SimpleQueue()
         self._open: dict[str, int] = {}
         self._fd = -1
         self._looked = 0.0
@@ -118,8 +140,12 @@ class JournalWriter:
         """Whether a new use can be recorded: not poisoned, not closed, and room on the disk."""
         return self.fault is None and not self.low
 
-    def put(self, waiting: Waiting) -> None:
-        """Queue an entry; who waits is told in queue order. Thread-safe."""
+    def put(self, *waiting: Waiting) -> None:
+        """Queue entries; who waits is told in queue order. Thread-safe."""
+        self._queue.put(list(waiting))
+
+    def put_all(self, waiting: list[Waiting]) -> None:
+        """As `put`; the list is the journal's from now on."""
         self._queue.put(waiting)
 
     def close(self) -> None:
@@ -148,22 +174,19 @@ class JournalWriter:
         waits = self._queue
         stop = False
         while not stop:
+            more = waits.get()
             batch: list[Waiting] = []
-            size = 0
-            item = waits.get()
-            while True:
-                if item is None:
-                    stop = True
+            while more is not None:
+                batch += more
+                if len(batch) >= MAX_BATCH or waits.empty():
                     break
-                batch.append(item)
-                size += len(item[0])
-                if len(batch) >= MAX_BATCH or size >= MAX_BATCH_BYTES or waits.empty():
-                    break
-                item = waits.get()
-            if batch:
-                self._commit_or_fail(batch)
+                more = waits.get()
+            stop = more is None
+            for part in _parts(batch):
+                self._commit_or_fail(part)
 
     def _commit_or_fail(self, batch: list[Waiting]) -> None:
+        """Commit `batch` and tell who waits."""
         waiters = [item[1] for item in batch if item[1] is not None]
         fault = self.fault
         if fault is None:
@@ -182,6 +205,7 @@ class JournalWriter:
         if self._offset + needed > self._capacity:
             self._switch(needed)
         parts: list[bytes] = []
+        opened = 0
         checksum, pack, crc32 = self._checksum, frames.HEAD.pack, zlib.crc32
         for payload, _, record, use in batch:
             # As `frames.frame`, written out: one copy of the payload less (`tests/bench/ledger_journal.py`).
@@ -189,8 +213,10 @@ class JournalWriter:
             parts += (pack(len(payload), checksum), payload)
             if use > 0:
                 self._open[record] = use
+                opened += 1
             elif use:
                 self._open.pop(record, None)
+        began = time.monotonic()
         write_all(self._fd, b"".join(parts), self._offset)
         os.fdatasync(self._fd)
         self._offset += needed
@@ -198,6 +224,7 @@ class JournalWriter:
         self._sequence += len(batch)
         self._mark.store(self._sequence)
         now = time.monotonic()
+        self.syncs.append((now - began, opened))
         if now - self._looked > _DISK_LOOK_SECONDS:
             self._looked = now
             self._look_at_disk()

@@ -8,13 +8,19 @@ from typing import Any
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Outcome, Use
 from gateway.ledger.entries import UseEntries
-from gateway.ledger.journal import LOW_WATER_BYTES, SEGMENT_BYTES, JournalWriter
+from gateway.ledger.journal import LOW_WATER_BYTES, SEGMENT_BYTES, JournalWriter, Waiting
 
 Done = Callable[[BaseException | None], None]
+
+LINGER_SECONDS = 0.01
+"""How long an entry that nobody waits for may wait for others, so that one sync serves them all."""
 
 
 class UseJournal:
     """Durable use records for one worker (it satisfies the data plane's `UseLedger`).
+
+    What one turn of the loop opens goes to the journal together, at the end of that turn. What closes or refuses a use
+    goes with it, or after `LINGER_SECONDS`: nobody waits for it.
 
     All methods are called on the worker's event loop and do not block it. Opening repairs the journal and records
     every use that was open when this writer died as `recovered`.
@@ -55,7 +61,8 @@ class UseJournal:
             segment_bytes=segment_bytes,
             low_water_bytes=low_water_bytes,
         )
-        self._put = self._journal.put
+        self._gathered: list[Waiting] = []
+        self._is_due = self._is_lingering = False
         self._entries = UseEntries(self._journal.run, self._journal.salts)
 
     @property
@@ -75,12 +82,17 @@ class UseJournal:
         if not self._journal.accepts:
             raise self._refusal()
         record, content = self._entries.opened(use)
-        self._put((content, done, record, use.verdict.retention_years))
+        self._gathered.append((content, done, record, use.verdict.retention_years))
+        if not self._is_due:
+            self._is_due = True
+            self._loop.call_soon(self._hand_over)
         return record
 
     def closed(self, record: str, use: Use, outcome: Outcome) -> None:
         """Write `use.closed` without waiting; what is lost here is `recovered` at the next start. Never raises."""
-        self._put((self._entries.closed(record, use, outcome, self._clock_ns()), None, record, -1))
+        self._gathered.append((self._entries.closed(record, use, outcome, self._clock_ns()), None, record, -1))
+        if not self._is_lingering:
+            self._linger()
 
     def refused(self, use: Use) -> str:
         """Write `use.refused` without waiting and return its record id.
@@ -91,12 +103,38 @@ class UseJournal:
         if not self._journal.accepts:
             raise self._refusal()
         record, content = self._entries.refused(use)
-        self._put((content, None, record, 0))
+        self._gathered.append((content, None, record, 0))
+        if not self._is_lingering:
+            self._linger()
         return record
+
+    def syncs(self) -> list[tuple[float, int]]:
+        """(seconds, uses opened) of each sync of the journal since the last time this was asked."""
+        syncs = self._journal.syncs
+        return [syncs.popleft() for _ in range(len(syncs))]
 
     def close(self) -> None:
         """Make what waits durable and let the journal go; blocks for one sync."""
+        self._hand_over()
         self._journal.close()
+
+    def _hand_over(self) -> None:
+        """Give what was gathered to the journal's thread."""
+        self._is_due = False
+        if self._gathered:
+            gathered, self._gathered = self._gathered, []
+            self._journal.put_all(gathered)
+
+    def _linger(self) -> None:
+        if self._loop.is_closed():
+            self._hand_over()
+            return
+        self._is_lingering = True
+        self._loop.call_later(LINGER_SECONDS, self._lingered)
+
+    def _lingered(self) -> None:
+        self._is_lingering = False
+        self._hand_over()
 
     def _refusal(self) -> GatewayError:
         if self._journal.fault is None:

@@ -7,6 +7,33 @@ BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 _BOUNDS_NS = tuple(int(bound * 1e9) for bound in BOUNDS_SECONDS)
 
 
+STAGE_BOUNDS_SECONDS = (
+    *(0.00002, 0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0),
+    *(2.5, 5.0, 10.0, 30.0),
+)
+_STAGE_BOUNDS_NS = tuple(int(bound * 1e9) for bound in STAGE_BOUNDS_SECONDS)
+
+
+class Stage:
+    """How long one stage of permitted calls took.
+
+    Attributes:
+        counts: calls a bucket of `STAGE_BOUNDS_SECONDS`, the last one above all.
+        sum_ns: sum of them.
+    """
+
+    __slots__ = ("counts", "sum_ns")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_STAGE_BOUNDS_NS) + 1)
+        self.sum_ns = 0
+
+    def note(self, ns: int) -> None:
+        """One call's."""
+        self.counts[bisect_left(_STAGE_BOUNDS_NS, ns)] += 1
+        self.sum_ns += ns
+
+
 class Tally:
     """Counts of one interface; of requests that named none, those of `Counters.nowhere`.
 
@@ -53,9 +80,11 @@ class Counters:
         cuts: answers cut by an order.
         shed: limit -> calls or connections turned away.
         failures: ports that failed in a way they do not declare.
+        recorded: from opening a use to its record being durable.
+        answered: from there to its end: the supplier's part and the release.
     """
 
-    __slots__ = ("connections", "cuts", "failures", "interfaces", "nowhere", "refusals", "shed")
+    __slots__ = ("answered", "connections", "cuts", "failures", "interfaces", "nowhere", "recorded", "refusals", "shed")
 
     def __init__(self) -> None:
         self.interfaces: dict[tuple[str, str], Tally] = {}
@@ -65,6 +94,8 @@ class Counters:
         self.cuts = 0
         self.failures = 0
         self.shed: dict[str, int] = {}
+        self.recorded = Stage()
+        self.answered = Stage()
 
     def tally(self, supplier: str, interface: str) -> Tally:
         """The tally of an interface."""
@@ -97,4 +128,8 @@ class Counters:
             "cuts": self.cuts,
             "failures": self.failures,
             "shed": dict(self.shed),
+            "stages": {
+                "record": (list(self.recorded.counts), self.recorded.sum_ns / 1e9),
+                "answer": (list(self.answered.counts), self.answered.sum_ns / 1e9),
+            },
         }

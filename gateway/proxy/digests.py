@@ -12,5 +12,8 @@ KEY_BYTES = 32
 
 
 def keyed_digest(key: bytes, data: bytes = b"") -> "hashlib.blake2b":
-    """A digest under `key` (32 bytes) that begins with `data`; `.update` takes more, `.hexdigest()` is 64 digits."""
+    """A digest under `key` (32 bytes) that begins with `data`; `.update` takes more, `.hexdigest()` is 64 digits.
+
+    The data plane makes one and copies it for each request and answer: that spares them the key's own block.
+    """
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES, key=key)

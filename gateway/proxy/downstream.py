@@ -396,10 +396,12 @@ class CallerConnection(asyncio.Protocol):
 
     def set_deadline(self, seconds: float) -> None:
         """What is awaited must come within `seconds`."""
-        plane = self._plane
-        due = plane.now_seconds + seconds
+        self.set_due(self._plane.now_seconds + seconds)
+
+    def set_due(self, due: float) -> None:
+        """What is awaited must come by `due`, in the loop's time."""
         if due < self.due or self.slot < 0:
-            plane.wheel.arm(self, due)
+            self._plane.wheel.arm(self, due)
         else:
             self.due = due
 

@@ -20,14 +20,23 @@ from gateway.proxy import states
 from gateway.proxy.admission import Admission
 from gateway.proxy.bodies import NO_BODY, RequestBody
 from gateway.proxy.heads import Block
+from gateway.proxy.lanes import Lane
 from gateway.proxy.ports import RequestHead
 from gateway.proxy.projection.matching import Question, parse_question
 from gateway.proxy.refusals import refusal, status_line
 from gateway.proxy.release import Release
-from gateway.proxy.requests import body_limit_bytes, check_question, make_call, make_use, request_digest, request_head
+from gateway.proxy.requests import (
+    body_limit_bytes,
+    check_question,
+    make_call,
+    make_use,
+    parameters_for,
+    request_digest,
+    request_head,
+)
 from gateway.proxy.routes import Plan, Route
 from gateway.proxy.standing import Standing
-from gateway.proxy.states import TRANSITIONS, Event, State
+from gateway.proxy.states import NEXT, Event, State
 from gateway.proxy.targets import Target
 from gateway.proxy.upstream import AnswerHead, SupplierConnection
 
@@ -37,6 +46,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_NEVER = float("inf")
 _PERMIT = Decision.PERMIT
 _VERIFY = SharingMode.VERIFY
 _RELEASING = frozenset({states.COLLECTING, states.STREAMING})
@@ -54,34 +64,24 @@ class Exchange:
         body: the request's body.
     """
 
-    __slots__ = (
-        "_admission",
-        "_call",
-        "_caller",
-        "_is_refused",
-        "_is_told",
-        "_plan",
-        "_record",
-        "_release",
-        "_route",
-        "_standing",
-        "_started_ns",
-        "_subject",
-        "_tally",
-        "_task",
-        "_total_seconds",
-        "_upstream",
-        "block",
-        "body",
-        "connection",
-        "method",
-        "plane",
-        "question",
-        "state",
-        "status",
-        "target",
-        "use",
-    )
+    # No slots: what most calls never touch stands here once for all of them, instead of being set by each
+    # (tests/bench/data_plane/in_process.py shows it).
+    state: State = states.IDENTIFYING
+    use: Use | None = None
+    status = 0
+    question: Question | None = None
+    _subject: str | None = None
+    _record: str | None = None
+    _release: Release | None = None
+    _admission: Admission | None = None
+    _upstream: SupplierConnection | None = None
+    _task: asyncio.Future[Any] | None = None
+    _is_refused = False
+    _is_told = False
+    _was_at_once = True
+    _total_due = _NEVER
+    _opened_ns = 0
+    _durable_ns = 0
 
     # Each is set by the step that leads to the first state in which it is read.
     _caller: Caller
@@ -89,6 +89,7 @@ class Exchange:
     _call: Call
     _standing: Standing
     _plan: Plan
+    _fields: bytes
 
     def __init__(
         self, plane: "DataPlane", connection: "CallerConnection", method: bytes, target: Target, block: Block
@@ -98,44 +99,66 @@ class Exchange:
         self.method = method
         self.target = target
         self.block = block
-        self.state: State = states.IDENTIFYING
-        self.use: Use | None = None
-        self.status = 0
-        self.question: Question | None = None
         self.body = NO_BODY if block.content_length == 0 else RequestBody(block.content_length)
         self._started_ns = plane.clock()
-        self._subject: str | None = None
-        self._record: str | None = None
-        self._release: Release | None = None
-        self._admission: Admission | None = None
-        self._upstream: SupplierConnection | None = None
-        self._task: asyncio.Future[Any] | None = None
-        self._is_refused = False
-        self._is_told = False
         self._tally = plane.counters.nowhere
-        self._total_seconds = 0.0
 
     # Steps 1 to 3: identify, resolve, decide.
 
     def begin(self) -> None:
         """Start: who calls?"""
-        plane = self.plane
+        plane, connection = self.plane, self.connection
+        lane = plane.lanes.get((id(self.block), self.method, self.target.path))
+        if (
+            lane is not None
+            and self._started_ns < lane.until_ns
+            and lane.certificate_der == connection.peer.certificate_der
+            and self.body is NO_BODY
+        ):
+            self._follow(lane)
+            return
         head = RequestHead(self.method, self.target.path, self.target.query, self.block.fields, self.block.host)
-        self.wait(self._identified, plane.identify, head, self.connection.peer)
+        self.wait(self._identified, plane.identify, head, connection.peer)
+
+    def _follow(self, lane: Lane) -> None:
+        """What this request means is at hand: go on as if it had been identified, resolved and permitted just now."""
+        self.move(states.ON_KNOWN)
+        plane, route = self.plane, lane.route
+        plane.lanes.followed += 1
+        self._caller = lane.caller
+        self._call = call = lane.call
+        self._fields = lane.fields
+        self._plan = lane.plan
+        self._take(route)
+        self._standing = Standing(self, call, lane.verdict)
+        if route.parameter_names:
+            try:
+                _, self._subject = parameters_for(route, self.target, plane.pseudonym)
+            except GatewayError as error:
+                self.refuse(error)
+                return
+        self._note_use(lane.verdict)
+        self._admit(route)
+
+    def _take(self, route: Route) -> None:
+        self._route = route
+        self._tally = route.tally
+        total = route.interface.total_timeout_seconds
+        if total:
+            self._total_due = self.plane.now_seconds + total
 
     def _identified(self, caller: Caller) -> None:
-        self.state = TRANSITIONS[self.state][states.ON_IDENTIFIED]
+        self.move(states.ON_IDENTIFIED)
         self._caller = caller
         target = self.target
         self.wait(self._resolved, self.plane.resolve, target.supplier, target.interface)
 
     def _resolved(self, interface: Interface) -> None:
-        self.state = TRANSITIONS[self.state][states.ON_RESOLVED]
+        self.move(states.ON_RESOLVED)
         plane, body = self.plane, self.body
         try:
-            route = self._route = plane.route_of(interface)
-            self._tally = route.tally
-            self._total_seconds = interface.total_timeout_seconds
+            route = plane.route_of(interface)
+            self._take(route)
             self._call, self._subject = make_call(
                 route, self._caller, self.method, self.target, self.block, plane.pseudonym
             )
@@ -176,6 +199,26 @@ class Exchange:
             self._standing.decide(self._decided)
 
     def _decided(self, verdict: Verdict) -> None:
+        self._note_use(verdict)
+        if verdict.decision is not _PERMIT:
+            assert self.use is not None
+            self._deny(self.use)
+            return
+        self.move(states.ON_PERMITTED)
+        plane, block, route = self.plane, self.block, self._route
+        try:
+            plan = self._plan = plane.plan_of(route, self._call, verdict)
+        except GatewayError as error:
+            self.refuse(error)
+            return
+        self._fields = b"" if self.question is not None else plan.fields_for(block)
+        if self._was_at_once and self.body is NO_BODY:
+            key = (id(block), self.method, self.target.path)
+            peer, now_ns = self.connection.peer, self._started_ns
+            plane.lanes.keep(key, block, peer, self._caller, route, self._call, verdict, plan, now_ns)
+        self._admit(route)
+
+    def _note_use(self, verdict: Verdict) -> None:
         body = self.body
         self.use = make_use(
             self._route,
@@ -183,24 +226,10 @@ class Exchange:
             self._call,
             verdict,
             self.block,
-            request_digest(self.plane.digest_key, self.method, self.target, body.pieces if body.is_whole else []),
+            request_digest(self.plane.digest, self.method, self.target, body.pieces if body.is_whole else ()),
             self._subject,
             self._started_ns,
         )
-        if verdict.decision is not _PERMIT:
-            self._deny(self.use)
-            return
-        self.state = TRANSITIONS[self.state][states.ON_PERMITTED]
-        try:
-            self._plan = self.plane.plan_of(self._route, self._call, verdict)
-            self._admission = Admission(self.plane, self._route, self._call.system)
-            if not self._admission.enter(self._admitted):
-                self.set_deadline(self.plane.limits.queue_seconds)
-                return
-        except GatewayError as error:
-            self.refuse(error)
-            return
-        self._admitted()
 
     def _deny(self, use: Use) -> None:
         self.use = use
@@ -213,22 +242,37 @@ class Exchange:
 
     # Step 4: the quota, the record.
 
+    def _admit(self, route: Route) -> None:
+        try:
+            admission = self._admission = Admission(self.plane, route, self._call.system)
+            if not admission.enter(self._admitted):
+                self.set_deadline(self.plane.limits.queue_seconds)
+                return
+        except GatewayError as error:
+            self.refuse(error)
+            return
+        self._admitted()
+
     def _admitted(self) -> None:
         use = self.use
         assert use is not None
         if use.verdict.metered:
             self.wait(self._drawn, self.plane.meter.draw_call, use.verdict)
         else:
-            self._drawn(True)
+            self._open(use)
 
     def _drawn(self, is_left: bool) -> None:
         use = self.use
         assert use is not None
-        if not is_left:
-            verdict = msgspec.structs.replace(use.verdict, decision=Decision.DENY, code="quota-exhausted", items=())
-            self._deny(msgspec.structs.replace(use, verdict=verdict))
+        if is_left:
+            self._open(use)
             return
-        self.state = TRANSITIONS[self.state][states.ON_ADMITTED]
+        verdict = msgspec.structs.replace(use.verdict, decision=Decision.DENY, code="quota-exhausted", items=())
+        self._deny(msgspec.structs.replace(use, verdict=verdict))
+
+    def _open(self, use: Use) -> None:
+        self.move(states.ON_ADMITTED)
+        self._opened_ns = self.plane.clock()
         try:
             self._record = self.plane.ledger.opened(use, self._recorded)
         except GatewayError as error:
@@ -243,7 +287,10 @@ class Exchange:
             if error is not None:
                 self._record = None
                 self.refuse(GatewayError("records-unavailable"))
-            elif self._standing.holds(self._forward):
+                return
+            self._durable_ns = durable_ns = self.plane.clock()
+            self.plane.counters.recorded.note(durable_ns - self._opened_ns)
+            if self._standing.holds(self._forward):
                 self._forward()
         except Exception:  # noqa: BLE001 - the ledger wakes others besides this exchange
             self.broken()
@@ -251,7 +298,7 @@ class Exchange:
     # Step 5: forward.
 
     def _forward(self) -> None:
-        self.state = TRANSITIONS[self.state][states.ON_RECORDED]
+        self.move(states.ON_RECORDED)
         assert self._admission is not None
         kept = self._admission.pool.take()
         if kept is not None:
@@ -273,26 +320,28 @@ class Exchange:
         self._connected(task.result())
 
     def _connected(self, connection: SupplierConnection) -> None:
-        self.state = TRANSITIONS[self.state][states.ON_CONNECTED]
+        self.move(states.ON_CONNECTED)
         self._upstream = connection
-        body, question = self.body, self.question
-        if body is NO_BODY:
-            framing, octets = b"", b""
-        elif question is None:
-            framing, octets = body.start(connection)
-        else:
-            octets = bytes(question.query)
+        body, question, use, record = self.body, self.question, self.use, self._record
+        assert use is not None
+        assert record is not None
+        framing = octets = b""
+        method = self.method
+        if question is not None:
+            method, octets = question.method, bytes(question.query)
             framing = b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(octets) if octets else b""
-        assert self.use is not None
-        assert self._record is not None
-        head = request_head(self._plan, self.method, self.target, self.block, self.use, self._record, framing, question)
+        elif body is not NO_BODY:
+            framing, octets = body.start(connection)
+        head = request_head(self._plan, method, self.target, self.block, self._fields, use, record, framing)
         if body.is_whole:
             self.set_deadline(self._route.interface.first_byte_timeout_seconds)
         else:
             self.set_deadline(self.plane.limits.body_progress_seconds)
             if self.block.expects_continue and not octets:
                 self.connection.send_continue()
-        connection.start(self, head + octets, is_head_request=self.method == b"HEAD", is_whole=body.is_whole)
+        connection.start(
+            self, head + octets if octets else head, is_head_request=self.method == b"HEAD", is_whole=body.is_whole
+        )
         if not body.is_whole:
             self.connection.resume_body()
 
@@ -337,12 +386,13 @@ class Exchange:
 
     def answer_whole(self, head: AnswerHead, content: bytes) -> None:
         """The supplier's answer has arrived at once; its connection is no longer ours."""
-        assert self._admission is not None
+        admission = self._admission
+        assert admission is not None
         self._upstream = None
-        self._admission.pool.succeeded()
-        self._admission.free_slot()
-        self._release = Release(self, self._plan, self._standing, head)
-        self._release.begin_whole(content)
+        admission.pool.succeeded()
+        admission.free_slot()
+        release = self._release = Release(self, self._plan, self._standing, head)
+        release.begin_whole(content)
 
     def answer_piece(self, data: bytes) -> None:
         """Content from the supplier."""
@@ -503,6 +553,8 @@ class Exchange:
         else:
             outcome = Outcome(self.status, (), 0, 0, "", duration_ns // 1000, end)
         tally.ended("permit", end, duration_ns, outcome.rows, outcome.bytes)
+        if self._durable_ns:
+            self.plane.counters.answered.note(duration_ns - (self._durable_ns - self._started_ns))
         self.plane.ledger.closed(record, use, outcome)
 
     def drop_upstream(self) -> None:
@@ -527,14 +579,15 @@ class Exchange:
 
     def move(self, event: Event) -> None:
         """Go to the state that the table names; LookupError where it names none."""
-        self.state = TRANSITIONS[self.state][event]
+        after = NEXT[self.state][event]
+        if after is None:
+            raise LookupError(event)
+        self.state = after
 
     def set_deadline(self, seconds: float) -> None:
         """What is awaited must come within `seconds`, and within what is left of the call's total."""
-        if self._total_seconds:
-            gone = (self.plane.clock() - self._started_ns) / 1e9
-            seconds = min(seconds, max(self._total_seconds - gone, 0.0))
-        self.connection.set_deadline(seconds)
+        due = self.plane.now_seconds + seconds
+        self.connection.set_due(min(self._total_due, due))
 
     def wait(self, then: Callable[[T], None], port: Callable[..., T | Awaitable[T]], *asked: Any) -> None:
         """Go on with what a port answers: at once, or when its awaitable is done; a `GatewayError` refuses."""
@@ -548,6 +601,7 @@ class Exchange:
             self.refuse(GatewayError("internal"))
             return
         if hasattr(answer, "__await__"):
+            self._was_at_once = False
             self.set_deadline(self.plane.limits.port_timeout_seconds)
             self._await(asyncio.ensure_future(cast("Awaitable[T]", answer)), then)
         else:

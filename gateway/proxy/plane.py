@@ -15,8 +15,10 @@ from gateway.domain.directory import Interface
 from gateway.domain.uses import Use
 from gateway.domain.verdicts import Call, Verdict
 from gateway.proxy.counters import Counters
+from gateway.proxy.digests import keyed_digest
 from gateway.proxy.downstream import CallerConnection
 from gateway.proxy.heads import BlockReader
+from gateway.proxy.lanes import Lanes
 from gateway.proxy.limits import Limits
 from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, Resolve, UseLedger
 from gateway.proxy.routes import Plan, Route
@@ -36,7 +38,8 @@ class DataPlane:
     Args:
         identify: credential to caller.
         resolve: path to interface.
-        decide: call to verdict.
+        decide: call to verdict. What it and the two before it answer at once may be kept for up to a second, or until
+            `forget`.
         ledger: durable use records.
         meter: quotas.
         pseudonym: data-subject identifier to pseudonym; may raise nothing.
@@ -63,7 +66,7 @@ class DataPlane:
         digest_key: bytes,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.digest_key = digest_key
+        self.digest = keyed_digest(digest_key)
         self.identify = identify
         self.resolve = resolve
         self.decide = decide
@@ -78,6 +81,7 @@ class DataPlane:
         self.blocks = BlockReader(self.limits)
         self.targets = TargetReader()
         self.counters = Counters()
+        self.lanes = Lanes()
         self.epoch = 0
         self.now_seconds = self.loop.time()
         self.is_draining = False
@@ -161,6 +165,10 @@ class DataPlane:
         self._timer.cancel()
         return is_whole
 
+    def forget(self) -> None:
+        """Forget what repeated requests mean. Call it for every change, before it is acknowledged."""
+        self.lanes.forget()
+
     def cut(self, matches: Callable[[Use], bool]) -> int:
         """Cut every answer under a use that `matches`; how many were cut.
 
@@ -168,6 +176,7 @@ class DataPlane:
         is decided anew before it releases anything. Call it after the change has reached `decide`.
         """
         # INVARIANT: BARRIER.
+        self.forget()
         self.epoch += 1
         cut = 0
         for connection in tuple(self._connections):
@@ -184,6 +193,7 @@ class DataPlane:
         """Counters and gauges, as plain values."""
         return {
             **self.counters.snapshot(),
+            "followed": self.lanes.followed,
             "connections": len(self._connections),
             "exchanges": sum(connection.exchange is not None for connection in self._connections),
             "supplier_connections": sum(pool.open for pool in self._pools.values()),

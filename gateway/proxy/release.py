@@ -12,7 +12,6 @@ answer below 300 that cannot be filtered is refused (`answer-not-filterable`). N
 passes but what `hygiene.PASSED_TO_CALLER` lists, and that only as it is.
 """
 
-from collections import deque
 from collections.abc import Iterator
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
@@ -21,11 +20,11 @@ from gateway.domain.directory import AnswerFormat
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Outcome
 from gateway.proxy import hygiene, states
-from gateway.proxy.digests import keyed_digest
 from gateway.proxy.projection import matching
 from gateway.proxy.projection.codings import Reader
 from gateway.proxy.projection.streams import CsvReducer, NdjsonReducer, RowReducer
 from gateway.proxy.refusals import status_line
+from gateway.proxy.upstream import PLAIN_TYPES
 
 if TYPE_CHECKING:
     from gateway.proxy.exchange import Exchange
@@ -34,16 +33,6 @@ if TYPE_CHECKING:
     from gateway.proxy.upstream import AnswerHead
 
 _RELEASING = (states.COLLECTING, states.STREAMING)
-_PLAIN_TYPES = frozenset(
-    {
-        b"",
-        b"application/json",
-        b"application/json; charset=utf-8",
-        b"application/json;charset=utf-8",
-        b"application/json; charset=UTF-8",
-        b"application/json;charset=UTF-8",
-    }
-)
 
 
 class How(IntEnum):
@@ -69,27 +58,19 @@ class Release:
         head: the supplier's.
     """
 
-    __slots__ = (
-        "_exchange",
-        "_gathered_bytes",
-        "_head",
-        "_how",
-        "_is_ended",
-        "_is_held",
-        "_is_pumping",
-        "_length",
-        "_pending",
-        "_pieces",
-        "_plan",
-        "_reader",
-        "_reducer",
-        "_standing",
-        "digest",
-        "items",
-        "rows",
-        "sent_bytes",
-        "status",
-    )
+    # No slots: what a gathered answer never touches stands here once for all (see `Exchange`).
+    _how = _WHOLE
+    _reader: Reader | None = None
+    _reducer: RowReducer | None = None
+    _gathered_bytes = 0
+    _pieces: Iterator[bytes] | None = None
+    _is_held = False
+    _is_pumping = False
+    _is_ended = False
+    rows = 0
+    items: tuple[str, ...] = ()
+    sent_bytes = 0
+    digest: Any = None
 
     def __init__(
         self,
@@ -103,20 +84,8 @@ class Release:
         self._standing = standing
         self._head = head
         self._length = head.length
-        self._how = _WHOLE
-        self._reader: Reader | None = None
-        self._reducer: RowReducer | None = None
-        self._pending: deque[bytes] = deque()
-        self._gathered_bytes = 0
-        self._pieces: Iterator[bytes] | None = None
-        self._is_held = False
-        self._is_pumping = False
-        self._is_ended = False
+        self._pending: list[bytes] = []
         self.status = head.status
-        self.rows = 0
-        self.items: tuple[str, ...] = ()
-        self.sent_bytes = 0
-        self.digest: Any = None
 
     # The head.
 
@@ -155,7 +124,7 @@ class Release:
             return _AS_IS if form is _OPAQUE and plan.passes_unfiltered else _WHOLE
         if self.status == 206 or form is _OPAQUE:
             raise GatewayError("answer-not-filterable", "a part of an answer, or an opaque one, cannot be filtered")
-        if coding or kind not in _PLAIN_TYPES:
+        if coding or kind not in PLAIN_TYPES:
             reader = Reader(coding.decode("latin-1"), kind.decode("latin-1"), exchange.plane.limits)
             self._reader = None if reader.is_plain else reader
         if form is _JSON:
@@ -172,6 +141,20 @@ class Release:
 
     def begin_whole(self, content: bytes) -> None:
         """The supplier's answer has arrived at once."""
+        exchange = self._exchange
+        if (
+            self.status == 200
+            and self._head.is_plain_json
+            and self._plan.is_document
+            and exchange.question is None
+            and len(content) <= exchange.plane.limits.collect_bytes
+        ):
+            # What `begin` would choose for most answers.
+            exchange.move(states.ON_GATHERS)
+            self._pending.append(content)
+            self._is_ended = True
+            self._release_whole()
+            return
         self.begin()
         if self._exchange.state in _RELEASING:
             self._pending.append(content)
@@ -294,7 +277,8 @@ class Release:
         framing = b"" if exchange.is_without_content(self.status) else b"Content-Length: %d\r\n" % len(content)
         self.sent_bytes = len(content)
         if content:
-            self.digest = keyed_digest(exchange.plane.digest_key, content)
+            self.digest = exchange.plane.digest.copy()
+            self.digest.update(content)
         exchange.move(states.ON_RELEASED)
         exchange.status = self.status
         exchange.connection.send_answer(
@@ -313,7 +297,7 @@ class Release:
         self._is_held = False
         exchange.move(states.ON_STREAMS)
         exchange.status = self.status
-        self.digest = keyed_digest(exchange.plane.digest_key)
+        self.digest = exchange.plane.digest.copy()
         framing = b""
         if not exchange.is_without_content(self.status):
             framing = b"Transfer-Encoding: chunked\r\n" if length is None else b"Content-Length: %d\r\n" % length
@@ -358,7 +342,7 @@ class Release:
             else:
                 self._reduce(piece)
         elif self._pending:
-            data = self._pending.popleft()
+            data = self._pending.pop(0)
             if self._how is _AS_IS:
                 self._emit(data)
             elif self._reader is not None:
@@ -426,7 +410,7 @@ class Release:
             self._length = None
             exchange.move(states.ON_STREAMS)
             exchange.status = self.status
-            self.digest = keyed_digest(exchange.plane.digest_key)
+            self.digest = exchange.plane.digest.copy()
             exchange.connection.begin_answer(
                 b"%bContent-Type: %b\r\nTransfer-Encoding: chunked\r\n%bSharing-Record: %b\r\n"
                 % (

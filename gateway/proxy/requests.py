@@ -1,13 +1,14 @@
 """What a request asks of the policies, and how it is told to the supplier. Pure."""
 
-import random
+from collections.abc import Sequence
+from hashlib import blake2b
+from random import getrandbits
 
 from gateway.domain.callers import Caller
-from gateway.domain.directory import AnswerFormat, SharingMode
+from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Use
 from gateway.domain.verdicts import Call, Verdict
-from gateway.proxy.digests import keyed_digest
 from gateway.proxy.heads import Block
 from gateway.proxy.ports import Pseudonym
 from gateway.proxy.projection.matching import MAX_BODY_BYTES, Question
@@ -39,15 +40,7 @@ def make_call(
     length = block.content_length
     if length and length > body_limit_bytes(route, mode):
         raise GatewayError("body-too-large", f"the interface takes at most {body_limit_bytes(route, mode)} bytes")
-    parameters: tuple[tuple[str, str], ...] = ()
-    subject = None
-    if route.parameter_names:
-        parameters = parameters_of(target.query, route.parameter_names)
-        if interface.subject_parameter:
-            for name, value in parameters:
-                if name == interface.subject_parameter:
-                    subject = pseudonym(value.encode("utf-8"))
-            parameters = tuple(pair for pair in parameters if pair[0] in interface.scope_parameters)
+    parameters, subject = parameters_for(route, target, pseudonym)
     purpose = block.purpose or caller.purpose
     if not purpose:
         raise GatewayError("purpose-missing")
@@ -63,6 +56,27 @@ def make_call(
         parameters,
     )
     return call, subject
+
+
+def parameters_for(
+    route: Route, target: Target, pseudonym: Pseudonym
+) -> tuple[tuple[tuple[str, str], ...], str | None]:
+    """The query parameters that policies look at, and the data subject's pseudonym where the interface names one.
+
+    Raises:
+        GatewayError: `malformed-request`.
+    """
+    if not route.parameter_names:
+        return (), None
+    interface = route.interface
+    parameters = parameters_of(target.query, route.parameter_names)
+    subject = None
+    if interface.subject_parameter:
+        for name, value in parameters:
+            if name == interface.subject_parameter:
+                subject = pseudonym(value.encode("utf-8"))
+        parameters = tuple(pair for pair in parameters if pair[0] in interface.scope_parameters)
+    return parameters, subject
 
 
 def check_question(question: Question, route: Route) -> None:
@@ -89,16 +103,17 @@ def make_use(
         route.interface.supplier,
         block.scenario,
         block.operator,
-        block.trace[0] if block.trace else f"{random.getrandbits(128):032x}",
+        block.trace[0] if block.trace else f"{getrandbits(128):032x}",
         digest,
         subject,
         started_unix_ns,
     )
 
 
-def request_digest(key: bytes, method: bytes, target: Target, body: list[bytes]) -> str:
-    """Keyed digest (hex) over method, target and the body at hand."""
-    digest = keyed_digest(key, b"%b %b?%b\n" % (method, target.path, target.query))
+def request_digest(keyed: blake2b, method: bytes, target: Target, body: Sequence[bytes]) -> str:
+    """Keyed digest (hex) over method, target and the body at hand; `keyed` is under the key and has taken nothing."""
+    digest = keyed.copy()
+    digest.update(b"%b %b?%b\n" % (method, target.path, target.query))
     for piece in body:
         digest.update(piece)
     return digest.hexdigest()
@@ -109,37 +124,30 @@ def request_head(
     method: bytes,
     target: Target,
     block: Block,
+    fields: bytes,
     use: Use,
     record: str,
     framing: bytes,
-    question: Question | None,
 ) -> bytes:
     """The head of the request to the supplier.
 
-    The caller's credential stops here: `forwarded` was cleaned when the block was read. A `traceparent` child is
-    fresh for each call; `Via` is continued (RFC 9110 §7.6.3). In verify mode nothing of the caller's fields goes on.
+    A `traceparent` child is fresh for each call (W3C Trace Context).
+
+    Args:
+        plan: the permit on the wire.
+        method: the caller's, or in verify mode the question's.
+        target: the caller's.
+        block: the caller's header block.
+        fields: `Plan.fields_for` the block; empty in verify mode, where nothing of the caller's fields goes on.
+        use: the use.
+        record: its record's id.
+        framing: the fields that frame the body.
     """
     path = plan.route.base + target.rest or b"/"
     if target.query:
         path = b"%b?%b" % (path, target.query)
-    conditions = b""
-    forwarded = block.forwarded
-    if question is not None:
-        method = question.method
-        forwarded = b""
-    elif block.conditions and plan.passes_unfiltered and plan.route.interface.format is AnswerFormat.OPAQUE:
-        conditions = block.conditions
+    traced = block.trace
     trace = (
-        f"traceparent: 00-{use.trace_id}-{random.getrandbits(64) or 1:016x}-{block.trace[1] if block.trace else '00'}"
+        f"{record}\r\ntraceparent: 00-{use.trace_id}-{getrandbits(64) or 1:016x}-{traced[1] if traced else '00'}\r\n"
     )
-    return b"%b %b HTTP/1.1\r\n%b%b%bVia: %b1.1 sharing-gateway\r\nSharing-Record: %b\r\n%b\r\n%b\r\n" % (
-        method,
-        path,
-        plan.request_fields,
-        forwarded,
-        conditions,
-        block.via + b", " if block.via else b"",
-        record.encode(),
-        trace.encode(),
-        framing,
-    )
+    return b"%b %b HTTP/1.1\r\n%b%b%b\r\n" % (method, path, fields or plan.own_fields, trace.encode(), framing)

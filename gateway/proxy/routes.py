@@ -10,6 +10,7 @@ from gateway.domain.directory import AnswerFormat, Interface, SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.verdicts import Call, Verdict
 from gateway.proxy.counters import Tally
+from gateway.proxy.heads import Block
 from gateway.proxy.projection.document import DocumentProjector, Projected, not_filterable
 from gateway.proxy.projection.masks import parse_mask
 
@@ -104,7 +105,9 @@ class Plan:
     __slots__ = (
         "answer_fields",
         "call",
+        "is_document",
         "masks",
+        "own_fields",
         "passes_unfiltered",
         "projector",
         "request_fields",
@@ -122,7 +125,8 @@ class Plan:
         self.passes_unfiltered = verdict.all_items and not verdict.masks
         self.masks = {item: parse_mask(mask, pseudonym) for item, mask in verdict.masks}
         self.projector: DocumentProjector | None = None
-        if interface.format is AnswerFormat.JSON:
+        self.is_document = interface.format is AnswerFormat.JSON
+        if self.is_document:
             self.projector = DocumentProjector(
                 interface.rows, interface.places, interface.envelope, verdict.items, self.masks
             )
@@ -138,9 +142,27 @@ class Plan:
         self.request_fields = b"Host: %b\r\nAccept-Encoding: identity\r\n" % route.authority + b"".join(
             f"{name}: {quote(value, safe=_SAFE)}\r\n".encode() for name, value in told.items()
         )
+        self.own_fields = self.request_fields + b"Via: 1.1 sharing-gateway\r\nSharing-Record: "
         self.answer_fields = b"Cache-Control: no-store\r\n"
         if verdict.grant is not None:
             self.answer_fields += f"Sharing-Grant: {quote(verdict.grant, safe=_SAFE)}\r\n".encode()
+
+    def fields_for(self, block: Block) -> bytes:
+        """The fields of a request to the supplier, up to the record's id: what is set here and what goes on of `block`.
+
+        The caller's credential stops here: `forwarded` was cleaned when the block was read. `Via` is continued
+        (RFC 9110 §7.6.3); ranges and preconditions go on only where the answer passes as it is.
+        """
+        conditions = b""
+        if block.conditions and self.passes_unfiltered and self.route.interface.format is AnswerFormat.OPAQUE:
+            conditions = block.conditions
+        via = block.via + b", " if block.via else b""
+        return b"%b%b%bVia: %b1.1 sharing-gateway\r\nSharing-Record: " % (
+            self.request_fields,
+            block.forwarded,
+            conditions,
+            via,
+        )
 
     def project(self, content: bytes) -> Projected:
         """An answer gathered whole, reduced to the granted items.

@@ -20,6 +20,7 @@ class Standing:
     Args:
         exchange: whose.
         call: what is decided on.
+        verdict: a permit that stands now, where there is one already.
     """
 
     __slots__ = ("_again", "_call", "_epoch", "_exchange", "_is_doubtful", "_then", "_until_ns")
@@ -27,11 +28,11 @@ class Standing:
     _then: Callable[[Verdict], None]
     _again: Callable[[], None]
 
-    def __init__(self, exchange: "Exchange", call: Call) -> None:
+    def __init__(self, exchange: "Exchange", call: Call, verdict: Verdict | None = None) -> None:
         self._exchange = exchange
         self._call = call
-        self._epoch = 0
-        self._until_ns = 0
+        self._epoch = exchange.plane.epoch
+        self._until_ns = 0 if verdict is None else verdict.valid_until_unix * 1_000_000_000
         self._is_doubtful = False
 
     def decide(self, then: Callable[[Verdict], None]) -> None:

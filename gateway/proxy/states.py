@@ -1,6 +1,6 @@
 """One exchange as a table: the states it goes through, what can happen, and where that leads.
 
-    IDENTIFYING   who calls
+    IDENTIFYING   who calls; a request whose meaning is at hand (`lanes`) is permitted from here
     RESOLVING     which interface
     DECIDING      what the policies say
     ADMITTING     waits for a slot at the supplier, then draws on the quota
@@ -56,6 +56,7 @@ class Event(IntEnum):
     TIMED_OUT = 12
     CUT = 13
     CALLER_GONE = 14
+    KNOWN = 15
 
 
 _REFUSABLE = {
@@ -67,7 +68,7 @@ _REFUSABLE = {
 _FORWARDED = {**_REFUSABLE, Event.SUPPLIER_FAILED: State.FLUSHING}
 
 TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
-    State.IDENTIFYING: {Event.IDENTIFIED: State.RESOLVING, **_REFUSABLE},
+    State.IDENTIFYING: {Event.IDENTIFIED: State.RESOLVING, Event.KNOWN: State.ADMITTING, **_REFUSABLE},
     State.RESOLVING: {Event.RESOLVED: State.DECIDING, **_REFUSABLE},
     State.DECIDING: {Event.PERMITTED: State.ADMITTING, **_REFUSABLE},
     State.ADMITTING: {Event.ADMITTED: State.RECORDING, **_FORWARDED},
@@ -122,7 +123,11 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
     ON_TIMED_OUT,
     ON_CUT,
     ON_CALLER_GONE,
+    ON_KNOWN,
 ) = Event
+
+NEXT = tuple(tuple(TRANSITIONS[state].get(event) for event in Event) for state in State)
+"""The table by index, None where it lists nothing: an enum's member as a key is hashed by Python code, twice a step."""
 
 
 def following(state: State, event: Event) -> State:

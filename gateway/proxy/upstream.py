@@ -27,6 +27,21 @@ _STRICT_HEAD = re.compile(
 )
 
 
+PLAIN_TYPES = frozenset(
+    {
+        b"",
+        b"application/json",
+        b"application/json; charset=utf-8",
+        b"application/json;charset=utf-8",
+        b"application/json; charset=UTF-8",
+        b"application/json;charset=UTF-8",
+    }
+)
+"""Values of `Content-Type` under which JSON is read as it is, in UTF-8 (RFC 8259 §8.1)."""
+
+MAX_HEADS = 128
+
+
 class AnswerHead(NamedTuple):
     """The final head of an answer.
 
@@ -35,12 +50,14 @@ class AnswerHead(NamedTuple):
         fields: (lower-case name, value) in order.
         named: the same by name.
         length: of the content, None where it is not known.
+        is_plain_json: whether content may be read as JSON without decoding it first.
     """
 
     status: int
     fields: list[tuple[bytes, bytes]]
     named: dict[bytes, bytes]
     length: int | None
+    is_plain_json: bool
 
 
 class Answered(Protocol):
@@ -197,8 +214,17 @@ class SupplierConnection(asyncio.Protocol):
             if self._buffer:
                 data = self._buffer + data
                 self._buffer = b""
+            end = data.find(b"\r\n\r\n") + 4
+            # Equal octets mean the same: the head of an answer that comes whole need not be read twice.
+            known = self._pool.heads.get(data[:end])
+            if known is not None and len(data) - end == known.length and not self._is_head_request:
+                exchange = self.exchange
+                assert exchange is not None
+                self._keeps = True
+                self._let_go()
+                exchange.answer_whole(known, data[end:])
+                return
             while self._in_head:
-                end = data.find(b"\r\n\r\n") + 4
                 if end < 4 or end > self._limits.head_bytes:
                     if len(data) > self._limits.head_bytes:
                         self._fail("the answer's header section is too large")
@@ -219,8 +245,11 @@ class SupplierConnection(asyncio.Protocol):
                 data = data[end:]
                 if not data:
                     return
-        if self._feed(data):
-            self._tell()
+                end = data.find(b"\r\n\r\n") + 4
+            if self._feed(data):
+                self._tell(data[:end])
+        elif self._feed(data):
+            self._tell(b"")
 
     def _feed(self, data: bytes) -> bool:
         try:
@@ -233,7 +262,8 @@ class SupplierConnection(asyncio.Protocol):
             self._dirty = True
         return True
 
-    def _tell(self) -> None:
+    def _tell(self, raw: bytes) -> None:
+        """Tell the exchange what has come; `raw` is the final head if that has come just now."""
         exchange = self.exchange
         if exchange is None:
             return
@@ -257,9 +287,12 @@ class SupplierConnection(asyncio.Protocol):
             elif length == -1:
                 self._until_close = b"transfer-encoding" not in named
                 self._keeps = self._keeps and not self._until_close
-            head = AnswerHead(status, fields, named, None if length == -1 else length)
+            is_plain_json = not named.get(b"content-encoding") and named.get(b"content-type", b"") in PLAIN_TYPES
+            head = AnswerHead(status, fields, named, None if length == -1 else length, is_plain_json)
             if self._complete and len(self._pieces) == 1:
                 content, self._pieces = self._pieces[0], []
+                if self._keeps and not self._dirty and length > 0:
+                    self._pool.learn(raw, head)
                 self._let_go()
                 exchange.answer_whole(head, content)
                 return
@@ -340,6 +373,7 @@ class Pool:
         "_open_until",
         "_probing",
         "context",
+        "heads",
         "host",
         "name",
         "open",
@@ -360,6 +394,7 @@ class Pool:
         self.context = context
         self.name = name
         self.open = 0
+        self.heads: dict[bytes, AnswerHead] = {}
         self._limits = limits
         self._now = now
         self._idle: deque[SupplierConnection] = deque()
@@ -416,6 +451,12 @@ class Pool:
         )
         self.open += 1
         return connection
+
+    def learn(self, raw: bytes, head: AnswerHead) -> None:
+        """Remember what a head says under which a connection is kept and the content has a length."""
+        if len(self.heads) >= MAX_HEADS:
+            self.heads.clear()
+        self.heads[raw] = head
 
     def give_back(self, connection: SupplierConnection) -> None:
         """Keep a connection for the next call."""

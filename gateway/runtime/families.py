@@ -87,7 +87,7 @@ FAMILIES = _families(
     Family(
         "gateway_journal_sync_duration_seconds",
         Kind.HISTOGRAM,
-        "One sync of a journal: how long the record waited that came last before it.",
+        "One write and sync of a journal.",
         ("process",),
         (*FAST, 2.5, 10.0),
     ),

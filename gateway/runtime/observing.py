@@ -2,19 +2,18 @@
 
 A worker's data plane counts its calls itself, by the directory's supplier and interface; calls that never came to an
 interface stand under `unknown`. What stands here turns those counts into metrics and is called once a second; only
-`ObservedPorts` and `ObservedLedger` lie in the way of a call.
+`ObservedPorts` lies in the way of a call, and of none whose meaning the data plane remembers: such a call takes no time
+to identify and decide, and counts as a hit of a kept verdict.
 
-Journal, slices and barrier are measured from outside too, where they meet the data plane and the API: a sync is as long
-as the record waited that came last before it, a batch is what one sync made durable, a slice that is not held is read
-from the state.
+Slices and barrier are measured from outside too, where they meet the data plane and the API: a slice that is not held
+is read from the state.
 """
 
-import asyncio
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -22,9 +21,8 @@ from typing import Any, Protocol, TypeVar
 from gateway.control.barrier import Barrier, BarrierReport
 from gateway.domain.callers import Caller
 from gateway.domain.state import SliceState
-from gateway.domain.uses import Outcome, Use
 from gateway.domain.verdicts import Call, Verdict
-from gateway.proxy.ports import Decide, Identify, Peer, RequestHead, UseLedger
+from gateway.proxy.ports import Decide, Identify, Peer, RequestHead
 from gateway.runtime.metrics import UNKNOWN, MetricSet
 
 T = TypeVar("T")
@@ -49,7 +47,7 @@ class ObservedPorts:
         self._metrics = metrics
         self._verdicts = metrics.counter("gateway_verdict_requests_total")
         self._reading = threading.Lock()
-        self._read = 0
+        self._read = self._followed = 0
 
     def identify(self, port: Identify) -> Identify:
         """`port`, measured."""
@@ -89,8 +87,14 @@ class ObservedPorts:
 
         return slice_state
 
-    def fill(self) -> None:
-        """Set what was counted in threads. A verdict that is not kept asks a slice; what was not read was held."""
+    def fill(self, followed: int = 0) -> None:
+        """Set what was counted elsewhere. A verdict that is not kept asks a slice; what was not read was held.
+
+        Args:
+            followed: calls for which the data plane asked nobody, since it began.
+        """
+        self._verdicts.add(("hit",), followed - self._followed)
+        self._followed = followed
         asked = int(self._verdicts.values.get(("miss",), 0))
         slices = self._metrics.counter("gateway_slice_requests_total")
         slices.total(self._read, ("miss",))
@@ -102,80 +106,25 @@ class ObservedPorts:
         return result
 
 
-class ObservedLedger:
-    """A `UseLedger`, measured: until a record is durable, and from there until the use is closed.
+class JournalFigures:
+    """How long a worker's journal syncs, and how many uses one sync makes durable.
 
     Args:
         metrics: the worker's.
-        journal: the ledger itself.
-        clock: seconds, rising.
+        syncs: (seconds, uses opened) of each sync since it was last asked.
     """
 
-    def __init__(
-        self, metrics: MetricSet, journal: UseLedger, *, clock: Callable[[], float] = time.perf_counter
-    ) -> None:
-        self._journal = journal
-        self._clock = clock
-        stages = metrics.histogram("gateway_stage_duration_seconds")
-        self._recorded = stages.bound(("record",))
-        self._answered = stages.bound(("answer",))
+    def __init__(self, metrics: MetricSet, syncs: Callable[[], Sequence[tuple[float, int]]]) -> None:
+        self._take = syncs
         self._syncs = metrics.histogram("gateway_journal_sync_duration_seconds").bound((metrics.process,))
         self._batches = metrics.histogram("gateway_journal_batch_records").bound((metrics.process,))
-        self._batch: list[float] = []
-        self._loop = asyncio.get_running_loop()
-        self._openings: dict[str, _Opening] = {}
-        self.refused = journal.refused
 
-    def opened(self, use: Use, done: Callable[[BaseException | None], None]) -> str:
-        """As the ledger's."""
-        opening = _Opening(self, done, self._clock())
-        opening.record = record = self._journal.opened(use, opening)
-        if not opening.failed:
-            self._openings[record] = opening
-        return record
-
-    def durable(self, opening: "_Opening", error: BaseException | None) -> None:
-        """A use's record is durable, or cannot be made so."""
-        opening.durable_at = self._clock()
-        waited = opening.durable_at - opening.began
-        self._recorded(waited)
-        if error is not None:
-            opening.failed = True
-            self._openings.pop(opening.record, None)
-            return
-        if not self._batch:
-            # All that one sync made durable is told in one go, before the loop comes to anything else.
-            self._loop.call_soon(self._end_batch)
-        self._batch.append(waited)
-
-    def _end_batch(self) -> None:
-        self._batches(len(self._batch))
-        self._syncs(min(self._batch))
-        self._batch.clear()
-
-    def closed(self, record: str, use: Use, outcome: Outcome) -> None:
-        """As the ledger's."""
-        self._journal.closed(record, use, outcome)
-        opening = self._openings.pop(record, None)
-        if opening is not None:
-            self._answered(self._clock() - opening.durable_at)
-
-
-class _Opening:
-    """Waits for one record in the place of the exchange: the exchange is told after it."""
-
-    __slots__ = ("_done", "_ledger", "began", "durable_at", "failed", "record")
-
-    def __init__(self, ledger: ObservedLedger, done: Callable[[BaseException | None], None], began: float) -> None:
-        self._ledger = ledger
-        self._done = done
-        self.began = self.durable_at = began
-        self.failed = False
-        self.record = ""
-
-    def __call__(self, error: BaseException | None) -> None:
-        self._ledger.durable(self, error)
-        self._done(error)
+    def fill(self) -> None:
+        """Take over the syncs since the last time; one that opened no use has no batch."""
+        for seconds, opened in self._take():
+            self._syncs(seconds)
+            if opened:
+                self._batches(opened)
 
 
 def take_plane(metrics: MetricSet, plane: Mapping[str, Any]) -> None:
@@ -193,6 +142,9 @@ def take_plane(metrics: MetricSet, plane: Mapping[str, Any]) -> None:
     calls = metrics.counter("gateway_calls_total")
     rows = metrics.counter("gateway_released_rows_total")
     sent = metrics.counter("gateway_released_bytes_total")
+    stages = metrics.histogram("gateway_stage_duration_seconds")
+    for stage, (counts, seconds) in plane["stages"].items():
+        stages.total(counts, seconds, (stage,))
     durations: dict[str, tuple[list[int], float]] = {}
     for (supplier, interface), tally in plane["interfaces"].items():
         names = (supplier, f"{supplier}/{interface}") if supplier else (UNKNOWN, UNKNOWN)

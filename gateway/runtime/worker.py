@@ -36,7 +36,7 @@ from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.link import Link
 from gateway.runtime.metrics import MetricSet, Publisher
-from gateway.runtime.observing import LinkFigures, ObservedLedger, ObservedPorts, take_plane
+from gateway.runtime.observing import JournalFigures, LinkFigures, ObservedPorts, take_plane
 from gateway.runtime.resolver import Resolver, is_touched
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import DataPlaneSettings, Settings
@@ -102,7 +102,7 @@ class Worker:
             identify=observed.identify(self._identifier),
             resolve=self._resolver,
             decide=observed.decide(Decider(self._engine, self._pool, time.time)),
-            ledger=ObservedLedger(metrics, self._journal),
+            ledger=self._journal,
             meter=QuotaMeter(self._store.lease_quota, self._pool, time.time),
             pseudonym=Pseudonymiser(ring, time.time),
             is_fresh=self._link.is_fresh,
@@ -110,8 +110,12 @@ class Worker:
             supplier_tls=self._supplier_context,
             digest_key=ring.digest_key(),
         )
-        link_figures = LinkFigures(metrics, self._link)
-        fill = (lambda: take_plane(metrics, self._plane.snapshot()), link_figures.fill, observed.fill)
+        fill = (
+            lambda: take_plane(metrics, self._plane.snapshot()),
+            LinkFigures(metrics, self._link).fill,
+            JournalFigures(metrics, self._journal.syncs).fill,
+            lambda: observed.fill(self._plane.lanes.followed),
+        )
         publisher = Publisher(metrics, home.run / "metrics", fill, time.time)
         self._tasks.append(asyncio.create_task(publisher.run(), name="metrics"))
         self._tasks.append(asyncio.create_task(self._link.run(), name="link"))
@@ -182,6 +186,7 @@ class Worker:
 
     def _apply(self, change: Change) -> None:
         # INVARIANT: BARRIER: everything kept is dropped before anything is cut, and both before the acknowledgement.
+        self._plane.forget()
         self._engine.drop(change)
         self._identifier.forget(change)
         self._resolver.drop(change)
@@ -189,6 +194,7 @@ class Worker:
             self._plane.cut(lambda use: is_touched(change, use))
 
     def _drop_everything(self, sequence: int) -> None:
+        self._plane.forget()
         self._engine.drop(Change(sequence=sequence, kind=ChangeKind.POLICY, subject="reset"))
         self._identifier.forget_all()
         self._resolver.drop_all()

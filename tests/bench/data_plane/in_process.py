@@ -2,8 +2,9 @@
 
     .venv/bin/python tests/bench/data_plane/in_process.py [--profile]
 
-Transports are stand-ins that keep what is written; the ports answer at once. The least of several rounds is printed,
-so that it can be compared between two versions of the code on one machine, however busy.
+Transports are stand-ins that keep what is written; the ports answer at once, records are rendered and not written.
+The least of several rounds is printed, so that it can be compared between two versions of the code on one machine,
+however busy.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.uses import Outcome, Use
+from gateway.ledger.entries import Salts, UseEntries, new_run
 from gateway.proxy.downstream import CallerConnection
 from gateway.proxy.upstream import SupplierConnection
 from tests.support.proxy_ports import House, interface_for, json_answer, request
@@ -54,16 +56,22 @@ class StandIn:
 
 
 class AtOnce:
-    """A ledger that is durable when asked."""
+    """A ledger that renders its entries and is durable when asked."""
 
     def __init__(self) -> None:
         self.done: Any = None
+        self.entries = UseEntries(new_run(time.time_ns()), Salts())
+        self.kept: list[bytes] = []
 
     def opened(self, use: Use, done: Any) -> str:
         self.done = done
-        return "01lg4g780im2-1"
+        record, content = self.entries.opened(use)
+        self.kept = [content]
+        return record
 
-    def closed(self, record: str, use: Use, outcome: Outcome) -> None: ...
+    def closed(self, record: str, use: Use, outcome: Outcome) -> None:
+        self.kept.append(self.entries.closed(record, use, outcome, time.time_ns()))
+
     def refused(self, use: Use) -> str:
         return "r"
 

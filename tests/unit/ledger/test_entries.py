@@ -16,6 +16,7 @@ from gateway.ledger.entries import CHINA, Salts, UseEntries, act_entry, new_run,
 from tests.support.ledger import NOON_NS, City
 
 WORDS = st.text(max_size=40)
+DIGESTS = st.binary(min_size=32, max_size=32).map(bytes.hex)
 
 
 def canonical_by_another_hand(content: bytes) -> bytes:
@@ -27,7 +28,7 @@ def entries() -> UseEntries:
     return UseEntries(new_run(NOON_NS), Salts())
 
 
-@given(scenario=WORDS, operator=WORDS, subject=st.none() | WORDS, digest=WORDS, end=WORDS, purpose=WORDS)
+@given(scenario=WORDS, operator=WORDS, subject=st.none() | WORDS, digest=DIGESTS, end=WORDS, purpose=WORDS)
 def test_entries_of_uses_are_canonical_json(scenario, operator, subject, digest, end, purpose):
     """Whatever a caller declares, the bytes are the one canonical form of what they say."""
     city = City()

@@ -37,11 +37,14 @@ def running(directory):
         service.close()
 
 
-async def until_found(client, record):
-    """Wait until `record` can be shown; other refusals than `not-found` are failures."""
+async def until_found(client, record, entries=1):
+    """Wait until `record` can be shown with so many entries; other refusals than `not-found` are failures."""
     for _ in range(1000):
         try:
-            return await client.show(record)
+            shown = await client.show(record)
+            if len(shown.entries) >= entries:
+                return shown
+            await asyncio.sleep(0.01)
         except GatewayError as error:
             if error.code != "not-found":
                 raise
@@ -56,7 +59,7 @@ def test_a_finished_use_is_found_shown_and_proven(tmp_path):
     async def story(service, client):
         uses = [city.use(time.time_ns()) for _ in range(300)]
         records = await record_uses(tmp_path / "ledger", uses, city)
-        shown = await until_found(client, records[-1])
+        shown = await until_found(client, records[-1], entries=2)
         opened, closed = shown.entries
         use = uses[-1]
         assert opened["use"]["grant"] == use.verdict.grant

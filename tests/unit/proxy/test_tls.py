@@ -45,10 +45,11 @@ def test_a_client_certificate_reaches_identity(files: Files, loop: str) -> None:
         context = caller_context(files.server, client_certificates=ClientCertificates.OPTIONAL, client_ca=files.ca)
         async with Supplier() as supplier:
             house = House(interface_for(supplier.port))
-            async with serving(house, tls=context) as (_, port):
+            async with serving(house, tls=context) as (plane, port):
                 for client in (files.client, None):
                     caller = await CallerSide.connect(port, **files.calling(client))
                     assert (await caller.ask(request()))[0] == 200
+                    plane.forget()
                     assert (await caller.ask(request()))[0] == 200
                 shown = [peer.certificate_der for peer in house.peers]
                 assert shown[0] == shown[1]

@@ -1,7 +1,7 @@
 """Every call is counted once, by the directory's names; what the rooms count themselves is taken over."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,19 @@ from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.state import SliceState
-from gateway.domain.uses import Outcome, Use
+from gateway.domain.uses import Use
 from gateway.domain.verdicts import Call, Decision, Verdict
 from gateway.ledger.service import Status
-from gateway.proxy.counters import BOUNDS_SECONDS, Counters
+from gateway.proxy.counters import BOUNDS_SECONDS, STAGE_BOUNDS_SECONDS, Counters
 from gateway.proxy.ports import Peer, RequestHead
 from gateway.runtime.families import FAMILIES
 from gateway.runtime.metrics import MetricSet
 from gateway.runtime.observing import (
     Backlog,
+    JournalFigures,
     LedgerFigures,
     LinkFigures,
     ObservedBarrier,
-    ObservedLedger,
     ObservedPorts,
     take_plane,
 )
@@ -113,110 +113,49 @@ def test_ports_are_measured_and_their_answers_untouched() -> None:
     assert sum(stages["identify",].counts) == 1
 
 
-class Journal:
-    """A ledger in memory: durable at once, or never."""
-
-    def __init__(self, fault: GatewayError | None = None) -> None:
-        self.fault = fault
-        self.entries: list[str] = []
-
-    def opened(self, use: Use, done: Callable[[BaseException | None], None]) -> str:
-        self.entries.append("opened")
-        done(self.fault)
-        return "r1"
-
-    def closed(self, record: str, use: Use, outcome: Outcome) -> None:
-        self.entries.append(f"closed {record}")
-
-    def refused(self, use: Use) -> str:
-        self.entries.append("refused")
-        return "r2"
-
-
 def stage_counts(metrics: MetricSet) -> dict[str, int]:
     stages = metrics.histogram("gateway_stage_duration_seconds").values
     return {labels[0]: sum(series.counts) for labels, series in stages.items()}
 
 
-def test_record_and_answer_are_measured_and_every_entry_is_passed_on() -> None:
-    """The real ledger gets what the data plane wrote, and the data plane what the ledger said."""
-    metrics, journal = MetricSet("worker-0"), Journal()
-    told: list[BaseException | None] = []
-
-    async def story() -> None:
-        ledger = ObservedLedger(metrics, journal)
-        record = ledger.opened(USE, told.append)
-        ledger.closed(record, USE, Outcome(200, (), 1, 90, "", 1500, "complete"))
-        assert ledger.refused(USE) == "r2"
-
-    asyncio.run(story())
-    assert told == [None]
-    assert journal.entries == ["opened", "closed r1", "refused"]
-    assert stage_counts(metrics) == {"record": 1, "answer": 1}
+def test_stages_of_the_data_plane_are_taken_over() -> None:
+    """Record and answer are timed where they happen; taken twice, a call still counts once."""
+    metrics, counters = MetricSet("worker-0"), Counters()
+    counters.recorded.note(3_000_000)
+    counters.answered.note(7_000_000)
+    counters.answered.note(40_000_000_000)
+    for _ in range(2):
+        take_plane(metrics, {**plane(), "stages": counters.snapshot()["stages"]})
+    assert stage_counts(metrics) == {"record": 1, "answer": 2}
+    assert metrics.histogram("gateway_stage_duration_seconds").values["record",].sum == pytest.approx(0.003)
 
 
-def test_what_is_told_in_one_go_was_one_sync() -> None:
-    """Three uses told together are one batch of three; its sync is as long as the last of them waited."""
+def test_each_sync_of_the_journal_is_counted_once() -> None:
+    """A sync that made no new use durable has a duration and no batch."""
     metrics = MetricSet("worker-0")
-    at = 0.0
-
-    async def story() -> None:
-        nonlocal at
-        journal = Waiting()
-        ledger = ObservedLedger(metrics, journal, clock=lambda: at)
-        for moment in (0.0, 1.0, 4.0):
-            at = moment
-            ledger.opened(USE, lambda _error: None)
-        at = 4.5
-        journal.tell()
-        await asyncio.sleep(0)
-        ledger.opened(USE, lambda _error: None)
-        at = 6.5
-        journal.tell()
-        await asyncio.sleep(0)
-
-    asyncio.run(story())
+    taken = [[(0.5, 3), (0.25, 0)], [], [(2.0, 1)]]
+    figures = JournalFigures(metrics, lambda: taken.pop(0))
+    for _ in range(3):
+        figures.fill()
     batches = metrics.histogram("gateway_journal_batch_records").values["worker-0",]
     syncs = metrics.histogram("gateway_journal_sync_duration_seconds").values["worker-0",]
     assert (sum(batches.counts), batches.sum) == (2, 4)
-    assert (sum(syncs.counts), syncs.sum) == (2, 2.5)
+    assert (sum(syncs.counts), syncs.sum) == (3, 2.75)
 
 
-class Waiting(Journal):
-    """A ledger in memory that tells when it is asked to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waiting: list[Callable[[BaseException | None], None]] = []
-
-    def opened(self, use: Use, done: Callable[[BaseException | None], None]) -> str:
-        self.waiting.append(done)
-        return f"r{len(self.waiting)}"
-
-    def tell(self) -> None:
-        for done in self.waiting:
-            done(None)
-        self.waiting.clear()
-
-
-def test_unrecorded_use_is_told_as_it_is_and_held_no_longer() -> None:
-    """INVARIANT: RECORD-FIRST. The journal's error reaches the data plane; nothing is kept of the use."""
-    metrics, journal = MetricSet("worker-0"), Journal(GatewayError("records-unavailable"))
-    told: list[BaseException | None] = []
-
-    async def story() -> None:
-        ledger = ObservedLedger(metrics, journal)
-        ledger.opened(USE, told.append)
-        assert ledger._openings == {}
-
-    asyncio.run(story())
-    assert told == [journal.fault]
-    assert stage_counts(metrics) == {"record": 1, "answer": 0}
+def test_followed_calls_are_hits_of_kept_verdicts() -> None:
+    """What the data plane knew from a moment ago counts as a hit, each call once, and asks no slice."""
+    metrics = MetricSet("worker-0")
+    ports = ObservedPorts(metrics)
+    for followed in (5, 5, 9):
+        ports.fill(followed)
+    assert metrics.counter("gateway_verdict_requests_total").values == {("hit",): 9}
 
 
 def test_buckets_of_the_data_plane_are_those_of_the_metric() -> None:
     """A call's duration stands in the same buckets wherever it is counted."""
     assert FAMILIES["gateway_call_duration_seconds"].bounds == BOUNDS_SECONDS
+    assert FAMILIES["gateway_stage_duration_seconds"].bounds == STAGE_BOUNDS_SECONDS
 
 
 def test_ledger_that_stands_still_shows_its_age(tmp_path: Path) -> None:
