@@ -153,7 +153,8 @@ class Release:
             exchange.move(states.ON_GATHERS)
             self._pending.append(content)
             self._is_ended = True
-            self._release_whole()
+            if self._plan.verdict.metered or not self._release_document(content):
+                self._release_whole()
             return
         self.begin()
         if self._exchange.state in _RELEASING:
@@ -249,6 +250,26 @@ class Release:
             exchange.draw_rows(self.rows, lambda: self._send_whole(fields, content))
         else:
             self._send_whole(fields, content)
+
+    def _release_document(self, content: bytes) -> bool:
+        """The way of most answers, in one step: False where it is another one, or must wait, and nothing was done."""
+        exchange, plan = self._exchange, self._plan
+        if not self._standing.is_certain():
+            return False
+        try:
+            projected = plan.project(content)
+        except GatewayError:
+            return False
+        content, self.rows, self.items = projected.content, projected.rows, projected.items
+        self.sent_bytes = len(content)
+        digest = self.digest = exchange.plane.digest.copy()
+        digest.update(content)
+        exchange.move(states.ON_RELEASED)
+        exchange.status = 200
+        exchange.connection.send_answer(
+            b"%b%d\r\nSharing-Record: %b\r\n" % (plan.document_head, self.sent_bytes, exchange.record_name), content
+        )
+        return True
 
     def _read_whole(self, content: bytes) -> bytes:
         assert self._reader is not None

@@ -13,6 +13,7 @@ from gateway.proxy.counters import Tally
 from gateway.proxy.heads import Block
 from gateway.proxy.projection.document import DocumentProjector, Projected, not_filterable
 from gateway.proxy.projection.masks import parse_mask
+from gateway.proxy.refusals import status_line
 
 _SAFE = "!#$&'*+-.^_`|~:/@,()=?"
 _BASE = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,=:@%]+)*/?")
@@ -105,6 +106,7 @@ class Plan:
     __slots__ = (
         "answer_fields",
         "call",
+        "document_head",
         "is_document",
         "masks",
         "own_fields",
@@ -146,6 +148,10 @@ class Plan:
         self.answer_fields = b"Cache-Control: no-store\r\n"
         if verdict.grant is not None:
             self.answer_fields += f"Sharing-Grant: {quote(verdict.grant, safe=_SAFE)}\r\n".encode()
+
+        self.document_head = (
+            status_line(200) + b"Content-Type: application/json\r\n" + self.answer_fields + b"Content-Length: "
+        )
 
     def fields_for(self, block: Block) -> bytes:
         """The fields of a request to the supplier, up to the record's id: what is set here and what goes on of `block`.

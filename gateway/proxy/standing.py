@@ -54,6 +54,12 @@ class Standing:
         """An order stands over the use: ask anew before anything more is done under it."""
         self._is_doubtful = True
 
+    def is_certain(self) -> bool:
+        """Whether to go on now without asking anybody."""
+        plane = self._exchange.plane
+        # INVARIANT: STALE-DENIES, BARRIER: as `holds`.
+        return plane.is_fresh() and not self._is_doubtful and plane.clock() < self._until_ns
+
     def holds(self, again: Callable[[], None]) -> bool:
         """Whether to go on now.
 
