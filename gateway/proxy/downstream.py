@@ -190,13 +190,13 @@ class CallerConnection(asyncio.Protocol):
         self._buffer = buffer[end:]
         try:
             method, raw_target = parse_request_line(buffer[:line_end])
-            block = self._plane.blocks.read(buffer[line_end + 2 : end])
+            block, trace, is_repeated = self._plane.blocks.read(buffer[line_end + 2 : end])
             target = self._plane.targets.read(raw_target, block.host)
         except GatewayError as error:
             self._refuse_head(error)
             return False
         self._closes = block.is_last
-        exchange = self.exchange = Exchange(self._plane, self, method, target, block)
+        exchange = self.exchange = Exchange(self._plane, self, method, target, block, trace, is_repeated=is_repeated)
         if block.content_length != 0:
             self._body = body_reader(block.content_length)
             if self._buffer:

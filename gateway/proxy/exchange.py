@@ -62,6 +62,7 @@ class Exchange:
         status: of the answer that was sent, 0 before.
         question: what is compared, in verify mode.
         body: the request's body.
+        trace: the caller's trace id and flags, if it sent any.
     """
 
     # No slots: what most calls never touch stands here once for all of them, instead of being set by each
@@ -78,7 +79,6 @@ class Exchange:
     _task: asyncio.Future[Any] | None = None
     _is_refused = False
     _is_told = False
-    _was_at_once = True
     _total_due = _NEVER
     _opened_ns = 0
     _durable_ns = 0
@@ -92,13 +92,23 @@ class Exchange:
     _fields: bytes
 
     def __init__(
-        self, plane: "DataPlane", connection: "CallerConnection", method: bytes, target: Target, block: Block
+        self,
+        plane: "DataPlane",
+        connection: "CallerConnection",
+        method: bytes,
+        target: Target,
+        block: Block,
+        trace: tuple[str, str] | None,
+        *,
+        is_repeated: bool,
     ) -> None:
         self.plane = plane
         self.connection = connection
         self.method = method
         self.target = target
         self.block = block
+        self.trace = trace
+        self._may_be_known = is_repeated
         self.body = NO_BODY if block.content_length == 0 else RequestBody(block.content_length)
         self._started_ns = plane.clock()
         self._tally = plane.counters.nowhere
@@ -212,7 +222,7 @@ class Exchange:
             self.refuse(error)
             return
         self._fields = b"" if self.question is not None else plan.fields_for(block)
-        if self._was_at_once and self.body is NO_BODY:
+        if self._may_be_known and self.body is NO_BODY:
             key = (id(block), self.method, self.target.path)
             peer, now_ns = self.connection.peer, self._started_ns
             plane.lanes.keep(key, block, peer, self._caller, route, self._call, verdict, plan, now_ns)
@@ -226,6 +236,7 @@ class Exchange:
             self._call,
             verdict,
             self.block,
+            self.trace,
             request_digest(self.plane.digest, self.method, self.target, body.pieces if body.is_whole else ()),
             self._subject,
             self._started_ns,
@@ -332,7 +343,7 @@ class Exchange:
             framing = b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(octets) if octets else b""
         elif body is not NO_BODY:
             framing, octets = body.start(connection)
-        head = request_head(self._plan, method, self.target, self.block, self._fields, use, record, framing)
+        head = request_head(self._plan, method, self.target, self.trace, self._fields, use, record, framing)
         if body.is_whole:
             self.set_deadline(self._route.interface.first_byte_timeout_seconds)
         else:
@@ -601,7 +612,7 @@ class Exchange:
             self.refuse(GatewayError("internal"))
             return
         if hasattr(answer, "__await__"):
-            self._was_at_once = False
+            self._may_be_known = False
             self.set_deadline(self.plane.limits.port_timeout_seconds)
             self._await(asyncio.ensure_future(cast("Awaitable[T]", answer)), then)
         else:

@@ -30,6 +30,7 @@ _BLOCK = re.compile(rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_TRACE_LINE = re.compile(rb"(?<=\r\n)[Tt]raceparent: (00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})\r\n")
 _SINGLE = frozenset(
     {
         b"authorization",
@@ -65,6 +66,7 @@ class Block(msgspec.Struct, frozen=True):
         operator: `Sharing-Operator`, "" if missing.
         mode: `Sharing-Mode`, "" if missing.
         trace: trace id and flags of a valid `traceparent`, else None.
+        names_trace: whether there is a `traceparent`, valid or not.
         chinese: whether problems are worded in Chinese.
         forwarded: the fields that go on to the supplier, rendered (RFC 9112 §5), without those the gateway sets.
         conditions: the range and precondition fields, rendered: they go on only where the answer passes as it is.
@@ -82,6 +84,7 @@ class Block(msgspec.Struct, frozen=True):
     operator: str
     mode: str
     trace: tuple[str, str] | None
+    names_trace: bool
     chinese: bool
     forwarded: bytes
     conditions: bytes
@@ -211,7 +214,6 @@ def parse_block(block: bytes, limits: Limits) -> Block:
         raise malformed("the field `expect` asks for something other than `100-continue`")
     options = hygiene.connection_options(fields)
     _agree(block, fields, has_body=length != 0)
-    trace = _TRACEPARENT.fullmatch(single.get(b"traceparent", b""))
     forwarded, conditions, via = hygiene.request_fields(fields, options)
     return Block(
         fields=tuple(fields),
@@ -224,7 +226,8 @@ def parse_block(block: bytes, limits: Limits) -> Block:
         scenario=_text(single, b"sharing-scenario"),
         operator=_text(single, b"sharing-operator"),
         mode=_text(single, b"sharing-mode"),
-        trace=(trace[1].decode(), trace[3].decode()) if trace and trace[1].strip(b"0") else None,
+        trace=trace_of(single.get(b"traceparent", b"")),
+        names_trace=b"traceparent" in single,
         chinese=prefers_chinese(
             ",".join(value.decode("latin-1") for name, value in fields if name == b"accept-language")
         ),
@@ -276,8 +279,19 @@ def _items(single: dict[bytes, bytes]) -> tuple[str, ...] | None:
     return tuple(sorted(names))
 
 
+def trace_of(value: bytes) -> tuple[str, str] | None:
+    """Trace id and flags of a `traceparent` (W3C Trace Context §3.2), None where it is not valid."""
+    trace = _TRACEPARENT.fullmatch(value)
+    return (trace[1].decode(), trace[3].decode()) if trace and trace[1].strip(b"0") else None
+
+
 class BlockReader:
     """`parse_block` with a memory: equal bytes have equal meaning, so a block seen before is not parsed again.
+
+    A caller that sends a `traceparent` sends another one with each call, and nothing else of its block changes. So a
+    line that is a well-formed `traceparent` is read by itself, and the block is remembered without it. That cannot
+    change what the rest means: what is left is held to the same grammar, and where it names the field once more, or
+    would be too much with it, the block is parsed whole, and refused.
 
     Bounded by count and by size of what is kept; the oldest goes first.
     """
@@ -289,12 +303,26 @@ class BlockReader:
         self._most = most
         self._kept: dict[bytes, Block] = {}
 
-    def read(self, block: bytes) -> Block:
-        """As `parse_block`."""
+    def read(self, block: bytes) -> tuple[Block, tuple[str, str] | None, bool]:
+        """What a block says, its trace, and whether it was read before; raises as `parse_block`."""
         kept = self._kept.get(block)
         if kept is not None:
-            return kept
+            return kept, kept.trace, True
+        at = block.find(b"raceparent: 00-")
+        if at > 0:
+            line = _TRACE_LINE.search(block, max(at - 3, 0), at + 80)
+            if line is not None and len(block) <= self._limits.head_bytes:
+                rest = block[: line.start()] + block[line.end() :]
+                kept = self._kept.get(rest)
+                is_known = kept is not None
+                if kept is None:
+                    kept = self._learn(rest, parse_block(rest, self._limits))
+                if not kept.names_trace and len(kept.fields) < self._limits.fields:
+                    return kept, trace_of(line[1]), is_known
         parsed = parse_block(block, self._limits)
+        return self._learn(block, parsed), parsed.trace, False
+
+    def _learn(self, block: bytes, parsed: Block) -> Block:
         if len(block) <= 4096:
             if len(self._kept) >= self._most:
                 del self._kept[next(iter(self._kept))]

@@ -8,9 +8,10 @@ subject, the trace, the record) is no part of it.
 INVARIANT: BARRIER: every change of the state that reaches the worker forgets all lanes before it is acknowledged
 (`DataPlane.forget`). What is withdrawn without a change (a key file that is gone) is noticed where the lane ends.
 
-A lane is made only of answers that the ports gave at once, of a permit, and of a credential that is good more than
-once (a bearer token, or one bound to the client certificate it came with); never of a DPoP proof or a signature, which
-differ with every call, and not where a query parameter decides (`scope_parameters`) or a body is part of the question.
+A lane is made of a header block that was read before (`heads.BlockReader` bounds those by size and number), of answers
+that the ports gave at once, of a permit, and of a credential that is good more than once (a bearer token, or one bound
+to the client certificate it came with); never of a DPoP proof or a signature, which differ with every call, and not
+where a query parameter decides (`scope_parameters`) or a body is part of the question.
 """
 
 from gateway.domain.callers import Assurance, Caller
@@ -21,7 +22,7 @@ from gateway.proxy.ports import Peer
 from gateway.proxy.routes import Plan, Route
 
 LANE_SECONDS = 1
-MAX_LANES = 4096
+MAX_LANES = 1024
 
 _LASTING = frozenset({Assurance.BEARER, Assurance.MTLS})
 
@@ -77,6 +78,9 @@ class Lanes:
         self.get = self._kept.get
         self.followed = 0
         """Counts calls that followed a lane."""
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def forget(self) -> None:
         """Drop every lane."""

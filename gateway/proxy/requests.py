@@ -91,6 +91,7 @@ def make_use(
     call: Call,
     verdict: Verdict,
     block: Block,
+    trace: tuple[str, str] | None,
     digest: str,
     subject: str | None,
     started_unix_ns: int,
@@ -103,7 +104,7 @@ def make_use(
         route.interface.supplier,
         block.scenario,
         block.operator,
-        block.trace[0] if block.trace else f"{getrandbits(128):032x}",
+        trace[0] if trace else f"{getrandbits(128):032x}",
         digest,
         subject,
         started_unix_ns,
@@ -123,7 +124,7 @@ def request_head(
     plan: Plan,
     method: bytes,
     target: Target,
-    block: Block,
+    trace: tuple[str, str] | None,
     fields: bytes,
     use: Use,
     record: str,
@@ -137,7 +138,7 @@ def request_head(
         plan: the permit on the wire.
         method: the caller's, or in verify mode the question's.
         target: the caller's.
-        block: the caller's header block.
+        trace: the caller's trace id and flags, if it sent any.
         fields: `Plan.fields_for` the block; empty in verify mode, where nothing of the caller's fields goes on.
         use: the use.
         record: its record's id.
@@ -146,8 +147,6 @@ def request_head(
     path = plan.route.base + target.rest or b"/"
     if target.query:
         path = b"%b?%b" % (path, target.query)
-    traced = block.trace
-    trace = (
-        f"{record}\r\ntraceparent: 00-{use.trace_id}-{getrandbits(64) or 1:016x}-{traced[1] if traced else '00'}\r\n"
-    )
-    return b"%b %b HTTP/1.1\r\n%b%b%b\r\n" % (method, path, fields or plan.own_fields, trace.encode(), framing)
+    flags = trace[1] if trace else "00"
+    child = f"{record}\r\ntraceparent: 00-{use.trace_id}-{getrandbits(64) or 1:016x}-{flags}\r\n"
+    return b"%b %b HTTP/1.1\r\n%b%b%b\r\n" % (method, path, fields or plan.own_fields, child.encode(), framing)

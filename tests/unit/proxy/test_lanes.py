@@ -32,26 +32,55 @@ def told(story: Callable[[House, Any, CallerSide], Any], **interface: Any) -> Ho
 
 
 def test_a_repeated_request_asks_nobody() -> None:
-    """The second call of the same words is identified and decided by one look-up, and recorded like the first."""
+    """From the third call of the same words on one look-up is enough, and each is recorded like the first."""
 
     async def story(house: House, plane: Any, caller: CallerSide) -> None:
-        answers = [await caller.ask(request(f"/hukou/person/v1?id={number}")) for number in range(3)]
-        assert [status for status, _, _ in answers] == [200, 200, 200]
-        assert len({fields[b"sharing-record"] for _, fields, _ in answers}) == 3
+        answers = [await caller.ask(request(f"/hukou/person/v1?id={number}")) for number in range(4)]
+        assert {status for status, _, _ in answers} == {200}
+        assert len({fields[b"sharing-record"] for _, fields, _ in answers}) == 4
         assert plane.lanes.followed == 2
 
     house = told(story)
-    assert len(house.heads) == len(house.calls) == 1
-    assert house.ledger.kinds() == ["opened", "closed"] * 3
+    assert len(house.heads) == len(house.calls) == 2
+    assert house.ledger.kinds() == ["opened", "closed"] * 4
     digests = {use.request_digest for kind, _, use in house.ledger.events if kind == "opened"}
-    assert len(digests) == 3
+    assert len(digests) == 4
+
+
+def test_words_said_once_leave_nothing_behind() -> None:
+    """A header block that never comes again makes no lane, so that nobody fills the memory with them."""
+
+    async def story(_house: House, plane: Any, caller: CallerSide) -> None:
+        for number in range(5):
+            assert (await caller.ask(request(fields=f"X-Request: {number}\r\n")))[0] == 200
+        assert plane.lanes.followed == 0
+        assert len(plane.lanes) == 0
+
+    told(story)
+
+
+def test_a_trace_is_each_calls_own() -> None:
+    """Callers that trace send another `traceparent` with each call; the rest of their words is known all the same."""
+
+    async def story(_house: House, plane: Any, caller: CallerSide) -> None:
+        for number in range(1, 5):
+            line = f"traceparent: 00-{number:032x}-{7:016x}-01\r\n"
+            assert (await caller.ask(request(fields=line)))[0] == 200
+        assert plane.lanes.followed == 2
+        twice = request(fields=line * 2)
+        assert (await caller.ask(twice))[0] == 400
+
+    house = told(story)
+    traces = [use.trace_id for kind, _, use in house.ledger.events if kind == "opened"]
+    assert traces == [f"{number:032x}" for number in range(1, 5)]
 
 
 def test_barrier_nothing_is_known_after_a_change() -> None:
     """INVARIANT: BARRIER. What was permitted a moment ago is asked anew once the plane was told to forget."""
 
     async def story(house: House, plane: Any, caller: CallerSide) -> None:
-        assert (await caller.ask(request()))[0] == 200
+        for _ in range(2):
+            assert (await caller.ask(request()))[0] == 200
         house.verdict = deny("suspended")
         assert (await caller.ask(request()))[0] == 200
         plane.forget()
@@ -64,7 +93,8 @@ def test_barrier_a_cut_forgets_too() -> None:
     """INVARIANT: BARRIER. An order that cuts leaves nothing known behind."""
 
     async def story(house: House, plane: Any, caller: CallerSide) -> None:
-        assert (await caller.ask(request()))[0] == 200
+        for _ in range(2):
+            assert (await caller.ask(request()))[0] == 200
         house.verdict = deny("terminated")
         plane.cut(lambda _: False)
         assert (await caller.ask(request()))[0] == 403
@@ -89,7 +119,7 @@ def test_a_lane_ends_with_what_it_rests_on(expires: int, valid_until: int, later
         caller = Caller("s-1", "civil-affairs", Assurance.BEARER, "jti", expires)
         verdict = permit(valid_until_unix=valid_until)
         call: Any = type("C", (), {"mode": SharingMode.QUERY})()
-        block = plane.blocks.read(b"Host: gateway\r\n\r\n")
+        block, _, _ = plane.blocks.read(b"Host: gateway\r\n\r\n")
         plan: Any = type("P", (), {"fields_for": lambda _self, _block: b""})()
         known.keep((1, b"GET", b"/"), block, Peer("a"), caller, route, call, verdict, plan, now_ns)
         lane = known.get((1, b"GET", b"/"))
@@ -110,10 +140,11 @@ def test_a_lane_is_not_followed_after_its_moment() -> None:
             house.clock = lambda: at_ns
             async with serving(house) as (_, port):
                 caller = await CallerSide.connect(port)
+                assert (await caller.ask(request()))[0] == 200
                 for step_ns in (0, lanes.LANE_SECONDS * SECOND - 1, 1):
                     at_ns += step_ns
                     assert (await caller.ask(request()))[0] == 200
-            assert len(house.heads) == 2
+            assert len(house.heads) == 3
 
     asyncio.run(run())
 
@@ -153,13 +184,13 @@ def test_the_data_subject_is_each_calls_own() -> None:
     """One lane, two persons: each record has its own pseudonym, and a query that could be read twice is refused."""
 
     async def story(_house: House, plane: Any, caller: CallerSide) -> None:
-        for query in ("id=1", "id=22"):
+        for query in ("id=1", "id=1", "id=22"):
             assert (await caller.ask(request(f"/hukou/person/v1?{query}")))[0] == 200
         assert plane.lanes.followed == 1
         assert (await caller.ask(request("/hukou/person/v1?id=1&ID=2")))[0] == 400
 
     house = told(story, subject_parameter="id")
-    assert [use.subject for kind, _, use in house.ledger.events if kind == "opened"] == ["p1", "p2"]
+    assert [use.subject for kind, _, use in house.ledger.events if kind == "opened"] == ["p1", "p1", "p2"]
 
 
 def test_an_awaited_answer_is_never_known() -> None:
@@ -189,11 +220,14 @@ def test_other_words_are_another_request() -> None:
             request().replace(b"Bearer good", b"Bearer good2"),
         ]
         for one in asked:
-            assert (await caller.ask(one, is_head=one.startswith(b"HEAD")))[0] == 200
-        assert plane.lanes.followed == 0
+            for _ in range(2):
+                assert (await caller.ask(one, is_head=one.startswith(b"HEAD")))[0] == 200
+        # The second and the third have the first's header block, which was known by then.
+        assert plane.lanes.followed == 2
+        assert len(plane.lanes) == len(asked)
         assert (await caller.ask(request().replace(b"Bearer good", b"Bearer bad")))[0] == 401
 
-    assert len(told(story, methods=("GET", "HEAD")).calls) == 5
+    assert len(told(story, methods=("GET", "HEAD")).calls) == 8
 
 
 def test_lanes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
