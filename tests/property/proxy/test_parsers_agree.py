@@ -1,6 +1,7 @@
 """ONE-MEANING: what the data plane accepts, llhttp and h11 read in the very same way, however it is cut."""
 
 import contextlib
+from collections.abc import Callable
 
 import h11
 import httptools
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError
 from gateway.proxy.framing import Chunked
-from gateway.proxy.heads import parse_block, parse_request_line
+from gateway.proxy.heads import Block, BlockReader, parse_block, parse_request_line
 from gateway.proxy.limits import Limits
 from gateway.proxy.targets import TargetReader
 
@@ -59,6 +60,47 @@ lines = st.one_of(
 heads = st.tuples(lines, ends, st.lists(st.one_of(fields, st.just(b"Host: g\r\n")), max_size=6)).map(
     lambda parts: parts[0] + parts[1] + b"".join(parts[2])
 )
+
+
+traces = st.tuples(
+    st.sampled_from([b"traceparent", b"Traceparent", b"TRACEPARENT", b"xraceparent", b"X-Traceparent"]),
+    st.sampled_from([b": ", b":", b":  "]),
+    st.sampled_from([b"00-" + b"a" * 32, b"00-" + b"0" * 32, b"00-" + b"A" * 32, b"01-" + b"a" * 32]),
+    st.sampled_from([b"-" + b"b" * 16 + b"-01", b"-" + b"b" * 16 + b"-01,", b"-" + b"b" * 16, b"-0"]),
+    st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r\n "]),
+).map(b"".join)
+blocks = st.lists(st.one_of(st.just(b"Host: g\r\n"), traces, fields), min_size=1, max_size=5).map(
+    lambda lines: b"".join(lines) + b"\r\n"
+)
+
+
+def meaning(read: Block) -> dict[str, object]:
+    """What a block says, its trace apart: the trace is read by itself."""
+    said = {name: getattr(read, name) for name in Block.__struct_fields__ if name not in ("trace", "names_trace")}
+    return {**said, "fields": [pair for pair in read.fields if pair[0] != b"traceparent"]}
+
+
+def outcome(read: Callable[[bytes], tuple[Block, tuple[str, str] | None]], block: bytes) -> object:
+    """What a block says and its trace, or the code by which it is refused."""
+    try:
+        found, trace = read(block)
+    except GatewayError as error:
+        return error.code
+    return meaning(found), trace
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(blocks, min_size=1, max_size=4))
+def test_a_remembered_block_says_what_it_says_read_alone(said: list[bytes]) -> None:
+    """The memory of blocks and the trace read by itself change no meaning, and let nothing in that is refused alone."""
+    reader = BlockReader(LIMITS)
+
+    def alone(block: bytes) -> tuple[Block, tuple[str, str] | None]:
+        parsed = parse_block(block, LIMITS)
+        return parsed, parsed.trace
+
+    for block in said * 2:
+        assert outcome(lambda each: reader.read(each)[:2], block) == outcome(alone, block)
 
 
 class Reading:
