@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from gateway.domain.errors import GatewayError
 from gateway.proxy.routes import Route
-from gateway.proxy.upstream import Pool
 
 if TYPE_CHECKING:
     from gateway.proxy.plane import DataPlane
@@ -29,11 +28,10 @@ class Admission:
     def __init__(self, plane: "DataPlane", route: Route, system: str) -> None:
         self._plane = plane
         self._system = system
-        self._slots = plane.slots_of(route)
         self._go: Callable[[], None] | None = None
         self._has_slot = False
         self._is_counted = False
-        self.pool: Pool = plane.pool_of(route)
+        self._slots, self.pool = route.place or plane.place_of(route)
 
     def enter(self, go: Callable[[], None]) -> bool:
         """Take a place: True where it is taken, False where `go` will be called once it is.
@@ -48,7 +46,9 @@ class Admission:
             plane.counters.turned_away("system")
             raise GatewayError("rate-limited")
         self._is_counted = True
-        if self._slots.take():
+        slots = self._slots
+        if slots.in_use < slots.most:
+            slots.in_use += 1
             self._has_slot = True
             return True
         self._go = go
@@ -64,6 +64,13 @@ class Admission:
             go, self._go = self._go, None
             go()
 
+    def answered(self) -> None:
+        """The supplier has answered whole: it is well, and done with this call, though its caller may not be."""
+        self.pool.succeeded()
+        if self._has_slot:
+            self._has_slot = False
+            self._slots.free()
+
     def free_slot(self) -> None:
         """The supplier is done with this call, though its caller may not be."""
         if self._has_slot:
@@ -75,7 +82,8 @@ class Admission:
         if self._go is not None:
             self._go = None
             self._slots.leave(self._slot_taken)
-        self.free_slot()
+        if self._has_slot:
+            self.free_slot()
         if self._is_counted:
             self._is_counted = False
             self._plane.leave_system(self._system)

@@ -65,23 +65,39 @@ class Exchange:
         trace: the caller's trace id and flags, if it sent any.
     """
 
-    # No slots: what most calls never touch stands here once for all of them, instead of being set by each
-    # (tests/bench/data_plane/in_process.py shows it).
-    state: State = states.IDENTIFYING
-    use: Use | None = None
-    status = 0
-    question: Question | None = None
-    _subject: str | None = None
-    _record: str | None = None
-    _release: Release | None = None
-    _admission: Admission | None = None
-    _upstream: SupplierConnection | None = None
-    _task: asyncio.Future[Any] | None = None
-    _is_refused = False
-    _is_told = False
-    _total_due = _NEVER
-    _opened_ns = 0
-    _durable_ns = 0
+    __slots__ = (
+        "_admission",
+        "_call",
+        "_caller",
+        "_durable_ns",
+        "_fields",
+        "_is_refused",
+        "_is_told",
+        "_may_be_known",
+        "_opened_ns",
+        "_plan",
+        "_record",
+        "_release",
+        "_route",
+        "_standing",
+        "_started_ns",
+        "_subject",
+        "_tally",
+        "_task",
+        "_total_due",
+        "_upstream",
+        "block",
+        "body",
+        "connection",
+        "method",
+        "plane",
+        "question",
+        "state",
+        "status",
+        "target",
+        "trace",
+        "use",
+    )
 
     # Each is set by the step that leads to the first state in which it is read.
     _caller: Caller
@@ -110,8 +126,21 @@ class Exchange:
         self.trace = trace
         self._may_be_known = is_repeated
         self.body = NO_BODY if block.content_length == 0 else RequestBody(block.content_length)
+        self.state: State = states.IDENTIFYING
+        self.use: Use | None = None
+        self.status = 0
+        self.question: Question | None = None
         self._started_ns = plane.clock()
+        self._opened_ns = self._durable_ns = 0
+        self._subject: str | None = None
+        self._record: str | None = None
+        self._release: Release | None = None
+        self._admission: Admission | None = None
+        self._upstream: SupplierConnection | None = None
+        self._task: asyncio.Future[Any] | None = None
+        self._is_refused = self._is_told = False
         self._tally = plane.counters.nowhere
+        self._total_due = _NEVER
 
     # Steps 1 to 3: identify, resolve, decide.
 
@@ -400,8 +429,7 @@ class Exchange:
         admission = self._admission
         assert admission is not None
         self._upstream = None
-        admission.pool.succeeded()
-        admission.free_slot()
+        admission.answered()
         release = self._release = Release(self, self._plan, self._standing, head)
         release.begin_whole(content)
 

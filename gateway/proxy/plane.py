@@ -237,6 +237,11 @@ class DataPlane:
         self._plans[id(verdict)] = plan
         return plan
 
+    def place_of(self, route: Route) -> tuple[Slots, Pool]:
+        """The slots of the route's interface and the connections to its host, from now on at hand in the route."""
+        place = route.place = (self.slots_of(route), self.pool_of(route))
+        return place
+
     def pool_of(self, route: Route) -> Pool:
         """The connections to the route's host."""
         pool = self._pools.get(route.pool_key)

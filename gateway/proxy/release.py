@@ -58,19 +58,27 @@ class Release:
         head: the supplier's.
     """
 
-    # No slots: what a gathered answer never touches stands here once for all (see `Exchange`).
-    _how = _WHOLE
-    _reader: Reader | None = None
-    _reducer: RowReducer | None = None
-    _gathered_bytes = 0
-    _pieces: Iterator[bytes] | None = None
-    _is_held = False
-    _is_pumping = False
-    _is_ended = False
-    rows = 0
-    items: tuple[str, ...] = ()
-    sent_bytes = 0
-    digest: Any = None
+    __slots__ = (
+        "_exchange",
+        "_gathered_bytes",
+        "_head",
+        "_how",
+        "_is_ended",
+        "_is_held",
+        "_is_pumping",
+        "_length",
+        "_pending",
+        "_pieces",
+        "_plan",
+        "_reader",
+        "_reducer",
+        "_standing",
+        "digest",
+        "items",
+        "rows",
+        "sent_bytes",
+        "status",
+    )
 
     def __init__(
         self,
@@ -84,8 +92,17 @@ class Release:
         self._standing = standing
         self._head = head
         self._length = head.length
+        self._how = _WHOLE
+        self._reader: Reader | None = None
+        self._reducer: RowReducer | None = None
         self._pending: list[bytes] = []
+        self._gathered_bytes = 0
+        self._pieces: Iterator[bytes] | None = None
+        self._is_held = self._is_pumping = self._is_ended = False
         self.status = head.status
+        self.rows = self.sent_bytes = 0
+        self.items: tuple[str, ...] = ()
+        self.digest: Any = None
 
     # The head.
 

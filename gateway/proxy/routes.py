@@ -14,6 +14,7 @@ from gateway.proxy.heads import Block
 from gateway.proxy.projection.document import DocumentProjector, Projected, not_filterable
 from gateway.proxy.projection.masks import parse_mask
 from gateway.proxy.refusals import status_line
+from gateway.proxy.upstream import Pool, Slots
 
 _SAFE = "!#$&'*+-.^_`|~:/@,()=?"
 _BASE = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,=:@%]+)*/?")
@@ -39,6 +40,7 @@ class Route:
         "methods",
         "modes",
         "parameter_names",
+        "place",
         "pool_key",
         "port",
         "tally",
@@ -60,6 +62,7 @@ class Route:
             raise GatewayError("supplier-unreachable", "the interface's entry does not allow plain HTTP")
         self.interface = interface
         self.tally = tally
+        self.place: tuple[Slots, Pool] | None = None
         self.key = interface.key
         self.host = parts.hostname
         self.port = parts.port or (443 if self.is_tls else 80)
