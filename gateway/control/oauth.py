@@ -200,7 +200,7 @@ def _issue(services: OAuthServices, request: Request, form: Mapping[str, str]) -
         if not services.use_once("dpop", f"{proof.proof_key} {proof.token_id}", proof.forget_unix):
             raise _OAuthError("invalid_dpop_proof", "the proof was used before")
         cnf["jkt"] = proof.proof_key
-    token, seconds = services.issuer.issue(system, cnf=cnf, client_key=client.key_id)
+    token, seconds = services.issuer.issue(system, cnf=cnf, client_key=client.key)
     kind = "DPoP" if proof is not None else "Bearer"
     headers = dict(_NOT_STORED)
     if services.proofs.nonces is not None:

@@ -143,7 +143,7 @@ def parse_public_jwk(jwk: Mapping[str, Any], *, allow_rs256: bool = False) -> Ve
         raise Unreadable("its private half is published")
     named = jwk.get("alg")
     if named is not None:
-        if named not in algorithms:
+        if not isinstance(named, str) or named not in algorithms:
             raise Unreadable("its `alg` does not fit its type")
         algorithms = frozenset({"EdDSA", "Ed25519"}) if kind == "OKP" else frozenset({named})
     kid = jwk.get("kid", None)

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from gateway.client.keys import ClientKey
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.errors import GatewayError
@@ -75,7 +77,7 @@ def test_remembered_token_ends_with_its_clients_key(house: House) -> None:
     der = b"certificate"
     house.register_certificate(der)
     bound = Peer("192.0.2.7", is_tls=True, certificate_der=der)
-    by_key = house.token(client_key=house.key.kid)
+    by_key = house.token(client_key=house.key.thumbprint)
     by_certificate = house.token(cnf={"x5t#S256": certificate_thumbprint(der)})
     house.bearer(by_key)
     house.bearer(by_certificate, peer=bound)
@@ -83,6 +85,16 @@ def test_remembered_token_ends_with_its_clients_key(house: House) -> None:
     house.identify.forget(Change(1, ChangeKind.SYSTEM, "marriage", withdraws=True))
     assert "key is not known" in refused(house, ("authorization", f"Bearer {by_key}"))
     assert "key is not known" in refused(house, ("authorization", f"Bearer {by_certificate}"), peer=bound)
+
+
+def test_key_replaced_under_its_name_ends_its_tokens(house: House) -> None:
+    """Another key registered under the `kid` of a leaked one is another key: tokens got by the old one are refused."""
+    token = house.token(client_key=house.key.thumbprint)
+    house.bearer(token)
+    other = ClientKey(ec.generate_private_key(ec.SECP256R1()), house.key.kid)
+    house.systems["marriage"] = msgspec.structs.replace(house.systems["marriage"], keys=(other.registration(),))
+    house.identify.forget(Change(1, ChangeKind.SYSTEM, "marriage", withdraws=True))
+    assert "key is not known" in refused(house, ("authorization", f"Bearer {token}"))
 
 
 def test_other_systems_stay_remembered(house: House) -> None:
