@@ -21,6 +21,7 @@ from gateway.client import (
     CredentialRefused,
     GatewayUnavailable,
     NotGranted,
+    RateLimited,
     SharingAuth,
     SharingProblem,
     SharingStopped,
@@ -40,6 +41,7 @@ class Plane:
         self.house = house
         self.calls: list[Request] = []
         self.token_requests = 0
+        self.busy: list[int] = []
         self.answers: list[Callable[[Request], JSONResponse]] = []
         self.app = house.app()
         self.app.add_api_route("/{supplier}/{interface}", self.serve, methods=["GET", "POST"])
@@ -60,6 +62,10 @@ class Plane:
     async def __call__(self, scope: dict[str, object], receive: object, send: object) -> None:
         if scope["path"] == "/oauth/token":
             self.token_requests += 1
+            if self.busy:
+                busy = JSONResponse({"error": "temporarily_unavailable"}, self.busy.pop(), headers={"Retry-After": "0"})
+                await busy(scope, receive, send)  # type: ignore[arg-type]
+                return
         await self.app(scope, receive, send)  # type: ignore[arg-type]
 
     def client(self, auth: httpx.Auth) -> httpx.AsyncClient:
@@ -167,6 +173,39 @@ def test_call_that_may_have_been_made_is_not_repeated(plane: Plane) -> None:
     plane.answers = [lambda _: problem(GatewayError("supplier-timeout"))] * 2
     assert get(plane, auth_of(plane)).status_code == 504
     assert len(plane.answers) == 1
+
+
+@pytest.mark.parametrize("status", [401, 503])
+def test_answer_with_a_record_is_of_a_call_that_was_made(plane: Plane, status: int) -> None:
+    """A supplier's own 401 or 503, even in the gateway's words: the call was made, and is not repeated."""
+    auth = auth_of(plane)
+    get(plane, auth)
+    fetched = plane.token_requests
+    supplied = problem_document(GatewayError("draining"))
+    headers = {"Sharing-Record": "r1", "Retry-After": "0"}
+    answer = JSONResponse(supplied, status, headers=headers, media_type="application/problem+json")
+    plane.answers = [lambda _: answer] * 2
+
+    async def run() -> httpx.Response:
+        async with plane.client(auth) as client:
+            return await client.post("/public-security/household", json={"id": "1"})
+
+    assert asyncio.run(run()).status_code == status
+    assert len(plane.answers) == 1
+    get(plane, auth)
+    assert plane.token_requests == fetched
+
+
+@pytest.mark.parametrize(("status", "kind"), [(503, GatewayUnavailable), (429, RateLimited)])
+def test_token_endpoint_that_is_busy_is_asked_again(plane: Plane, status: int, kind: type[SharingProblem]) -> None:
+    """A token request is repeated, by a new assertion each time; where it stays busy the error says so."""
+    plane.busy = [status, status]
+    assert get(plane, auth_of(plane)).status_code == 200
+    assert plane.token_requests >= 3
+    plane.busy = [status] * 4
+    with pytest.raises(kind) as raised:
+        get(plane, auth_of(plane))
+    assert raised.value.status == status
 
 
 def test_streamed_body_is_not_sent_again(plane: Plane) -> None:
