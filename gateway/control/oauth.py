@@ -32,6 +32,8 @@ from gateway.identity.tokens import TokenIssuer
 MAX_FORM_BYTES = 2 * MAX_TOKEN_BYTES
 MAX_FORM_FIELDS = 16
 JWKS_SECONDS = 300
+CERTIFICATE_SCOPE = "gateway.client_certificate"
+"""Where the connection's verified client certificate (DER) stands in a request's scope."""
 TOKEN_PATH = "/oauth/token"  # noqa: S105  (a path)
 ASSERTION_ALGORITHMS = ("ES256", "ES384", "EdDSA", "PS256")
 
@@ -150,6 +152,23 @@ def certificate_from_proxy(trusted: frozenset[str]) -> Callable[[Request], bytes
             return base64.b64decode(value[1:-1], validate=True)
         except ValueError:
             return None
+
+    return certificate_of
+
+
+def presented_certificate(trusted: frozenset[str]) -> Callable[[Request], bytes | None]:
+    """`client_certificate` of a control plane that ends TLS itself, or stands behind proxies that do.
+
+    What a proxy in `trusted` shows on its own connection is the proxy's certificate and no client's: of those, only
+    the field counts.
+    """
+    from_proxy = certificate_from_proxy(trusted)
+
+    def certificate_of(request: Request) -> bytes | None:
+        if request.client is not None and request.client.host in trusted:
+            return from_proxy(request)
+        certificate: bytes | None = request.scope.get(CERTIFICATE_SCOPE)
+        return certificate
 
     return certificate_of
 
