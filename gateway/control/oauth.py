@@ -20,6 +20,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
+from gateway.control.addresses import AddressOf, direct_address
 from gateway.domain.directory import System
 from gateway.domain.errors import GatewayError, prefers_chinese, problem_document
 from gateway.identity.assertions import ASSERTION_TYPE, AssertionVerifier, Client
@@ -52,6 +53,7 @@ class OAuthServices:
         security: counters and log of refusals.
         budget: how many failing requests an address may make.
         client_certificate: the verified client certificate (DER) of a request, or None.
+        address: where a request comes from.
         further: routers that stand beside the token endpoint: officers' sign-in, keys.
     """
 
@@ -64,6 +66,7 @@ class OAuthServices:
     security: SecurityLog
     budget: FailureBudget
     client_certificate: Callable[[Request], bytes | None] = field(default=lambda _request: None)
+    address: AddressOf = direct_address
     further: tuple[APIRouter, ...] = ()
 
 
@@ -86,7 +89,7 @@ def oauth_router(services: OAuthServices) -> APIRouter:
 
     @router.post(TOKEN_PATH, openapi_extra=_FORM, summary="Issue an access token to a system")
     async def token(request: Request) -> JSONResponse:
-        address = request.client.host if request.client else ""
+        address = services.address(request)
         try:
             _check_budget(services, address)
             form = await _form(request)

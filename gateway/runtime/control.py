@@ -14,6 +14,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from gateway.control.addresses import address_behind
 from gateway.control.app import create_app
 from gateway.control.feed import Feed
 from gateway.control.hub import Hub
@@ -104,6 +105,8 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
     ring = open_ring(home, settings, frozenset({"token", "field", "pseudonym", "witness"}))
     tokens = TokenIssuer(ring, issuer, settings.identity.audience, time.time)
     security = SecurityLog(time.time)
+    proxies = frozenset(settings.identity.trusted_proxies)
+    address = address_behind(proxies)
     oauth = OAuthServices(
         issuer=tokens,
         assertions=AssertionVerifier(issuer, issuer.rstrip("/") + TOKEN_PATH, store.system, store.use_once, time.time),
@@ -113,7 +116,8 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         jwks=ring.jwks,
         security=security,
         budget=FailureBudget(time.time),
-        client_certificate=presented_certificate(frozenset(settings.identity.trusted_proxies)),
+        client_certificate=presented_certificate(proxies),
+        address=address,
         further=(
             credentials_router(ring),
             sign_in_router(
@@ -125,6 +129,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
                     provider=_provider(settings, issuer),
                     cipher=ring.field_cipher,
                     use_once=store.use_once,
+                    address=address,
                 )
             ),
         ),
@@ -155,7 +160,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         engine=engine,
         acts=acts,
         ledger=ledger,
-        sign_in=OfficerSignIn(verifier, store.officer, security).officer_of,
+        sign_in=OfficerSignIn(verifier, store.officer, security, address=address).officer_of,
         barrier=barrier,
         now=time.time,
         tree=home.ledger / "tree",

@@ -127,7 +127,9 @@ class IdentitySettings(Section):
         (), description="origins callers use where TLS ends before the gateway, such as https://share.example.gov.cn"
     )
     trusted_proxies: tuple[str, ...] = Field(
-        (), description="addresses of proxies before the control plane that may pass on client certificates (RFC 9440)"
+        (),
+        description="addresses of proxies before the control plane that are believed: what they say is the caller's "
+        "address (`X-Forwarded-For`) and client certificate (`Client-Cert`, RFC 9440)",
     )
     legacy_window_seconds: int = Field(
         300, ge=1, le=900, description="window of the national platforms' signed headers, in seconds"
