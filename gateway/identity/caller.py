@@ -256,6 +256,7 @@ class Identifier:
             uri=self._uri(head, peer),
             token=token,
             bound_to=claims.proof_key,
+            address=peer.address,
         )
         fresh = self._use_once("dpop", f"{found.proof_key} {found.token_id}", found.forget_unix)
         if isinstance(fresh, bool):
@@ -289,7 +290,7 @@ class Identifier:
             return GatewayError("credential-invalid", reason, headers=headers)
         self.security.note(reason, address)
         if self._budget is not None:
-            self._budget.spend(address)
+            self._budget.spend(address, error.cost)
         challenge = f'{_CHALLENGE}, error="invalid_token"'
         return GatewayError("credential-invalid", reason, headers=(("WWW-Authenticate", challenge),))
 
