@@ -48,7 +48,7 @@ class FailureBudget:
     """How many signatures that fail one address may make us check a second; beyond that they are not checked.
 
     A check costs about as much as a whole call; without a budget a flood of well-formed forgeries would be the
-    cheapest way to keep a worker busy. The default rate is 6 % of a processor. It is not lower because behind a proxy
+    cheapest way to keep a worker busy. The default rate is 3 % of a processor. It is not lower because behind a proxy
     that passes TLS through all callers are one address, and whoever has spent the budget spends it for all of them.
     Tokens that are remembered are not touched by it.
 
@@ -60,7 +60,7 @@ class FailureBudget:
     """
 
     def __init__(
-        self, now: Callable[[], float], *, per_second: float = 1000.0, burst: float = 2000.0, max_addresses: int = 4096
+        self, now: Callable[[], float], *, per_second: float = 400.0, burst: float = 800.0, max_addresses: int = 4096
     ) -> None:
         self._now = now
         self._per_second = per_second
