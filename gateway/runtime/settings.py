@@ -124,7 +124,9 @@ class IdentitySettings(Section):
     )
     issuers: tuple[IssuerSettings, ...] = Field((), description="other issuers of access tokens that are trusted")
     origins: tuple[str, ...] = Field(
-        (), description="origins callers use where TLS ends before the gateway, such as https://share.example.gov.cn"
+        (),
+        description="origins that callers use, such as https://share.example.gov.cn: a DPoP proof for any other is "
+        "refused; default: whatever `Host` says",
     )
     trusted_proxies: tuple[str, ...] = Field(
         (),
