@@ -100,7 +100,7 @@ class SharingAuth(httpx.Auth):
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """As `httpx.Auth` asks: yields requests, is sent their responses."""
-        refused: list[str] = []
+        refused: list[httpx.Response] = []
         for attempt in range(1, MAX_ATTEMPTS + 1):
             token = self._held()
             if token is None:
@@ -129,7 +129,7 @@ class SharingAuth(httpx.Auth):
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """As `httpx.Auth` asks: yields requests, is sent their responses."""
-        refused: list[str] = []
+        refused: list[httpx.Response] = []
         for attempt in range(1, MAX_ATTEMPTS + 1):
             token = self._held()
             if token is None:
@@ -229,22 +229,26 @@ class SharingAuth(httpx.Auth):
         if nonce:
             self._nonces[_origin(request.url)] = nonce
 
-    def _wait_before_repeat(self, response: httpx.Response, token: _Token, refused: list[str]) -> float | None:
+    def _wait_before_repeat(
+        self, response: httpx.Response, token: _Token, refused: list[httpx.Response]
+    ) -> float | None:
         """Seconds to wait before the call is sent again; None where it is not to be.
 
         Args:
             response: which has been read.
             token: what the call was sent with.
-            refused: why earlier attempts of this call were refused; added to.
+            refused: earlier answers of this call that refused the token; added to.
         """
         if "Sharing-Record" in response.headers:
             return None
         if response.status_code == 401:
-            why = "nonce" if "use_dpop_nonce" in response.headers.get("WWW-Authenticate", "") else "token"
-            if why in refused:
+            if "use_dpop_nonce" in response.headers.get("WWW-Authenticate", ""):
+                # Each of several nodes has nonces of its own, and the next attempt may meet another node.
+                return 0.0 if "DPoP-Nonce" in response.headers else None
+            if refused:
                 return None
-            refused.append(why)
-            if why == "token" and self._token is token:
+            refused.append(response)
+            if self._token is token:
                 self._token = None
             return 0.0
         code = str(problem_of(response).get("type", "")).rpartition("/")[2]

@@ -31,6 +31,7 @@ from gateway.client import (
 from gateway.client.problems import _CLASSES
 from gateway.domain.callers import Caller
 from gateway.domain.errors import PROBLEMS, GatewayError, problem_document
+from gateway.identity.dpop import Nonces, ProofVerifier
 from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, PEER, House, head
 
 
@@ -42,12 +43,16 @@ class Plane:
         self.calls: list[Request] = []
         self.token_requests = 0
         self.busy: list[int] = []
+        self.nodes: list[ProofVerifier] = []
         self.answers: list[Callable[[Request], JSONResponse]] = []
         self.app = house.app()
         self.app.add_api_route("/{supplier}/{interface}", self.serve, methods=["GET", "POST"])
 
     async def serve(self, request: Request) -> JSONResponse:
         self.calls.append(request)
+        if self.nodes:
+            self.house.proofs = self.nodes.pop(0)
+            self.house.identify = self.house.new_identifier()
         fields = [(name.decode(), value.decode("latin-1")) for name, value in request.headers.raw]
         changes = {"method": request.method.encode(), "path": request.url.path.encode()}
         try:
@@ -206,6 +211,22 @@ def test_token_endpoint_that_is_busy_is_asked_again(plane: Plane, status: int, k
     with pytest.raises(kind) as raised:
         get(plane, auth_of(plane))
     assert raised.value.status == status
+
+
+def test_nodes_with_nonces_of_their_own_are_one_gateway(tmp_path: Path) -> None:
+    """Attempts that meet one node after another take each one's nonce, until one meets the node that gave it."""
+    plane = Plane(House(tmp_path, nonces=True))
+    auth = auth_of(plane)
+    get(plane, auth)
+    own = plane.house.proofs
+    other = ProofVerifier(plane.house.now, Nonces(b"another node", plane.house.now))
+    plane.nodes = [other, own, other, other]
+    calls = len(plane.calls)
+    assert get(plane, auth).status_code == 200
+    assert len(plane.calls) - calls == 4
+    plane.nodes = [own, other] * 4
+    assert get(plane, auth).status_code == 401
+    assert len(plane.nodes) == 4
 
 
 def test_streamed_body_is_not_sent_again(plane: Plane) -> None:
