@@ -42,9 +42,10 @@ class SharingAuth(httpx.Auth):
 
     A header that a request sets itself (`Sharing-Purpose`, `Sharing-Items`, …) is left as it is, so that one client
     can serve several purposes. Sent again, at most three times, are token requests, and calls that the gateway says it
-    did not make (RFC 9110 §9.2.2 asks idempotence only where that is unknown), unless their body is a stream. An
-    answer that bears `Sharing-Record` is of a call that was made, whatever else it says. A connection that fails is
-    left to the caller: only `httpx.HTTPTransport(retries=…)` knows whether anything had been sent.
+    did not make (RFC 9110 §9.2.2 asks idempotence only where that is unknown), unless their body is a stream. A call
+    that has a record may have reached the supplier: it is sent again only if it is a GET or HEAD, and never where the
+    answer is the supplier's. A connection that fails is left to the caller: only `httpx.HTTPTransport(retries=…)` knows
+    whether anything had been sent.
 
     Args:
         token_endpoint: URL of the gateway's `/oauth/token`.
@@ -239,7 +240,7 @@ class SharingAuth(httpx.Auth):
             token: what the call was sent with.
             refused: earlier answers of this call that refused the token; added to.
         """
-        if "Sharing-Record" in response.headers:
+        if "Sharing-Record" in response.headers and not _is_safe_though_recorded(response):
             return None
         if response.status_code == 401:
             if "use_dpop_nonce" in response.headers.get("WWW-Authenticate", ""):
@@ -280,6 +281,16 @@ def _error_of(answer: httpx.Response) -> tuple[str, str]:
 def _may_repeat(request: httpx.Request) -> bool:
     """Whether the body is at hand to be sent again."""
     return isinstance(request.stream, httpx.ByteStream)
+
+
+def _is_safe_though_recorded(response: httpx.Response) -> bool:
+    """Whether a call that has a record may be sent again: its answer is the gateway's own, and its method is safe.
+
+    A record says that the supplier may have been called; the gateway's own problem names that record as `instance`,
+    and whatever does not is the supplier's answer.
+    """
+    own = problem_of(response).get("instance") == f"/v1/records/{response.headers['Sharing-Record']}"
+    return own and response.request.method in ("GET", "HEAD")
 
 
 def _is_worth_reading(response: httpx.Response) -> bool:

@@ -45,6 +45,11 @@ class Throttle:
         self._failures: dict[str, tuple[int, float]] = {}
         self._lock = threading.Lock()
 
+    def wait_seconds(self, name: str) -> float:
+        """How long `name` must still wait; 0 where it need not."""
+        with self._lock:
+            return self._wait(*self._failures.get(name, (0, 0.0)), self._now())
+
     def begin(self, name: str) -> float:
         """0 where an attempt of `name` may be made, which counts as a failure from now on; else the seconds to wait."""
         with self._lock:
@@ -116,11 +121,9 @@ class LocalAccounts:
                 account or address must wait.
         """
         account, place = officer_id[:64], _place(address)
-        wait = self._accounts.begin(account)
-        if wait == 0:
-            wait = self._addresses.begin(place)
-            if wait > 0:
-                self._accounts.forgive(account)
+        # Looked at first: an address that must wait does not touch the account, and could otherwise keep it waiting.
+        wait = max(self._addresses.wait_seconds(place), self._accounts.wait_seconds(account))
+        wait = wait or self._addresses.begin(place) or self._accounts.begin(account)
         if wait > 0:
             raise _slow_down(wait)
         if not self._queue.acquire(blocking=False):

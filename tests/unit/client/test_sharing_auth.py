@@ -229,6 +229,22 @@ def test_nodes_with_nonces_of_their_own_are_one_gateway(tmp_path: Path) -> None:
     assert len(plane.nodes) == 4
 
 
+@pytest.mark.parametrize(("method", "attempts"), [("GET", 2), ("POST", 1)])
+def test_recorded_call_is_repeated_only_where_that_is_safe(plane: Plane, method: str, attempts: int) -> None:
+    """The gateway's own `draining` after a record was opened: the supplier may have been called."""
+    document = problem_document(GatewayError("draining"), instance="r1")
+    headers = {"Sharing-Record": "r1", "Retry-After": "0"}
+    plane.answers = [lambda _: JSONResponse(document, 503, headers, media_type="application/problem+json")]
+    auth = auth_of(plane, dpop=False)
+
+    async def run() -> httpx.Response:
+        async with plane.client(auth) as client:
+            return await client.request(method, "/public-security/household")
+
+    assert asyncio.run(run()).status_code == (200 if attempts == 2 else 503)
+    assert len(plane.calls) == attempts
+
+
 def test_streamed_body_is_not_sent_again(plane: Plane) -> None:
     """A body that can be read once is sent once."""
     plane.answers = [lambda _: problem(GatewayError("draining"), **{"Retry-After": "0"})] * 2

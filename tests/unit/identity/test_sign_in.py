@@ -231,6 +231,21 @@ def test_address_that_tries_many_accounts_is_slowed(office: Office) -> None:
     assert office.password().status_code == 429
 
 
+def test_address_that_must_wait_does_not_keep_an_account_waiting(office: Office) -> None:
+    """Who has guessed at many accounts cannot, without being checked, hold one of them for its officer."""
+    for _ in range(4):
+        office.house.now.at += 60
+        office.password(password="guess guess guess")
+    for number in range(22):
+        office.house.now.at += 2.0 ** max(0, number - 16)
+        assert office.password(f"officer-{number}", "guess guess guess").status_code == 401
+    for _ in range(5):
+        office.house.now.at += 1
+        assert office.password(password="guess guess guess").status_code == 429
+    officer = office.accounts.sign_in(OFFICER.id, PASSWORD, "198.51.100.7")
+    assert officer == OFFICER
+
+
 def test_guesses_side_by_side_are_no_more_than_one_by_one(office: Office) -> None:
     """Forty guesses at once: three are checked, as three in a row would be; the rest wait."""
     hasher = Slow()
