@@ -2,17 +2,14 @@
 
 import asyncio
 import json
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
@@ -32,6 +29,7 @@ from gateway.client.problems import _CLASSES
 from gateway.domain.callers import Caller
 from gateway.domain.errors import PROBLEMS, GatewayError, problem_document
 from gateway.identity.dpop import Nonces, ProofVerifier
+from tests.support.loopback import Loopback
 from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, PEER, House, head
 
 
@@ -263,18 +261,10 @@ class Served:
     """The plane on a socket of loopback, as a demand system meets it."""
 
     def __init__(self, folder: Path) -> None:
-        listener = socket.socket()
-        listener.bind(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        loopback = Loopback()
+        self.url, self.close = loopback.url, loopback.close
         self.plane = Plane(House(folder, nonces=True, issuer=self.url, audience=self.url))
-        config = uvicorn.Config(self.plane, log_config=None, lifespan="off", http="h11", ws="none")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([listener],))
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.should_exit = True
-        self._thread.join()
+        loopback.start(self.plane)
 
     def auth(self, **options: object) -> SharingAuth:
         key = self.plane.house.key._key

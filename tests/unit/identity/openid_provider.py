@@ -7,18 +7,17 @@ import base64
 import hashlib
 import hmac
 import secrets
-import socket
-import threading
 import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from joserfc import jwt
 from joserfc.jwk import RSAKey
+
+from tests.support.loopback import Loopback
 
 REALM = "/realms/gov"
 
@@ -48,17 +47,9 @@ class OpenIdProvider:
         self.codes: dict[str, _Code] = {}
         self.refused_codes = 0
         self._key = RSAKey.generate_key(2048, {"kid": secrets.token_hex(4), "use": "sig"}, auto_kid=False)
-        listener = socket.socket()
-        listener.bind(("127.0.0.1", 0))
-        self.issuer = f"http://127.0.0.1:{listener.getsockname()[1]}{REALM}"
-        config = uvicorn.Config(self._app(), log_config=None, lifespan="off", ws="none")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([listener],))
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.should_exit = True
-        self._thread.join()
+        loopback = Loopback()
+        self.issuer, self.close = loopback.url + REALM, loopback.close
+        loopback.start(self._app())
 
     def _app(self) -> FastAPI:
         app = FastAPI()

@@ -1,6 +1,5 @@
 """A gateway made with the commercial suite under a passphrase, by the commands alone; the README's call through it."""
 
-import contextlib
 import json
 import os
 import re
@@ -13,14 +12,10 @@ import httpx
 import jwt
 import pytest
 
-from gateway.client import new_private_key
 from gateway.ledger.verify import verify_record
-from gateway.runtime.demo.population import Population
-from gateway.runtime.demo.stage import furnish
-from gateway.runtime.demo.suppliers import register_servers
 from gateway.runtime.demo.world import REGION
 from gateway.runtime.home import GatewayHome
-from tests.support.gateways import RunningGateway, wait_for
+from tests.support.gateways import RunningGateway, served_home, wait_for
 
 pytestmark = pytest.mark.deep
 ROOT = Path(__file__).parents[3]
@@ -35,23 +30,14 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway
     credentials.mkdir()
     (credentials / "gateway-passphrase").write_text(PASSPHRASE + "\n")
     home = GatewayHome(folder / "home")
-    with contextlib.ExitStack() as stack:
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
+    with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
         line = ["init", str(home.root), "--region", REGION, "--suite", "commercial", "--tokens", "SM2"]
         said = command(*line).stdout
         assert "no certification" in said
-        population = Population()
-        suppliers = register_servers(population)
         made = {"origin": home.origin(home.settings()), "verifier_key": said.split("for auditors: ")[1].split("\n")[0]}
-        running = RunningGateway(home, made, population, suppliers, new_private_key(), {})
-        for supplier in suppliers.values():
-            supplier.start()
-            stack.callback(supplier.stop)
-        running.start()
-        stack.callback(running.stop)
-        furnish(home, {id_: server.url for id_, server in suppliers.items()}, running.key)
-        yield running
+        with served_home(home, made) as running:
+            yield running
 
 
 def command(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
