@@ -16,12 +16,18 @@ def init(
     home: Home = DEFAULT_HOME,
     region: Annotated[str, typer.Option(help="Division code of the competent department's region.")] = "000000",
     department: Annotated[str, typer.Option(help="Id of the competent department of data sharing.")] = "data-bureau",
+    suite: Annotated[
+        str, typer.Option(help="Ciphers of secrets and pseudonyms: international, or commercial (SM3, SM4).")
+    ] = "international",
+    tokens: Annotated[str, typer.Option(help="What signs tokens: ES256, EdDSA or SM2.")] = "ES256",
     as_json: AsJson = False,
 ) -> None:
     """Make a home: settings, keys, state, and the competent department's first officer."""
     from gateway.runtime.setup import initialise  # noqa: PLC0415 -- loads the store and the keys, which help does not need
 
-    made = initialise(GatewayHome(directory or home), region=region, department=department)
+    made = initialise(
+        GatewayHome(directory or home), region=region, department=department, suite=suite, token_algorithm=tokens
+    )
     if as_json:
         print_json(made)
         return
@@ -29,6 +35,8 @@ def init(
     out.print(f"made a gateway in {made['home']}", markup=False)
     out.print(f"  log: {made['origin']}", markup=False)
     out.print(f"  verifier key, for auditors: {made['verifier_key']}", markup=False)
+    if suite == "commercial" or tokens == "SM2":
+        out.print("  SM algorithms are chosen: a choice of algorithms, and no certification", markup=False)
     out.print("what to do next:", markup=False)
     out.print(f"  gateway serve {at}", markup=False)
     out.print(f"  gateway directory import DIRECTORY.json {at}", markup=False)

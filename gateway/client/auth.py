@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from gateway.client.keys import ClientKey, PrivateKey, new_private_key, public_jwk
-from gateway.client.problems import TokenRefused, problem_of
+from gateway.client.problems import GatewayUnavailable, RateLimited, SharingProblem, TokenRefused, problem_of
 
 __all__ = ["SharingAuth", "new_private_key", "public_jwk"]
 
@@ -41,20 +41,24 @@ class SharingAuth(httpx.Auth):
     """Authenticates calls through the gateway; for `httpx.Client` and `httpx.AsyncClient`, shared by threads and tasks.
 
     A header that a request sets itself (`Sharing-Purpose`, `Sharing-Items`, …) is left as it is, so that one client
-    can serve several purposes. Sent again, at most three times, are calls that the gateway says it did not make
-    (RFC 9110 §9.2.2 asks idempotence only where that is unknown), unless their body is a stream.
+    can serve several purposes. Sent again, at most three times, are token requests, and calls that the gateway says it
+    did not make (RFC 9110 §9.2.2 asks idempotence only where that is unknown), unless their body is a stream. A call
+    that has a record may have reached the supplier: it is sent again only if it is a GET or HEAD, and never where the
+    answer is the supplier's. A connection that fails is left to the caller: only `httpx.HTTPTransport(retries=…)` knows
+    whether anything had been sent.
 
     Args:
         token_endpoint: URL of the gateway's `/oauth/token`.
         client_id: the system's id.
-        private_key: the key whose public half is registered: PEM, or as `cryptography` holds it.
+        private_key: the key whose public half is registered: PEM, or as `cryptography` holds it. None where the
+            `httpx` client shows a registered certificate (`verify=` with a client chain): then that is the proof.
         purpose: declared with every call (`Sharing-Purpose`).
         scenario: declared with every call (`Sharing-Scenario`).
         items: the data items asked for (`Sharing-Items`); None asks for what the grant gives.
         operator: who in the department makes the calls (`Sharing-Operator`).
         kid: the name the key is registered under; by default its RFC 7638 thumbprint.
         issuer: the audience of assertions; by default the token endpoint.
-        dpop: whether tokens are bound to the key (RFC 9449). Turn it off only behind mutual TLS.
+        dpop: whether tokens are bound to the key, where there is one (RFC 9449). Turn it off only behind mutual TLS.
         clock: Unix seconds.
     """
 
@@ -62,7 +66,7 @@ class SharingAuth(httpx.Auth):
         self,
         token_endpoint: str,
         client_id: str,
-        private_key: "PrivateKey | str | bytes",
+        private_key: "PrivateKey | str | bytes | None" = None,
         *,
         purpose: str,
         scenario: str | None = None,
@@ -75,9 +79,9 @@ class SharingAuth(httpx.Auth):
     ) -> None:
         self._endpoint = httpx.URL(token_endpoint)
         self._client_id = client_id
-        self._key = ClientKey(private_key, kid)
+        self._key = ClientKey(private_key, kid) if private_key is not None else None
         self._audience = issuer or token_endpoint
-        self._dpop = dpop
+        self._prover = self._key if dpop else None
         self._clock = clock
         declared = {
             "Sharing-Purpose": purpose,
@@ -97,19 +101,21 @@ class SharingAuth(httpx.Auth):
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """As `httpx.Auth` asks: yields requests, is sent their responses."""
-        refused: list[str] = []
+        refused: list[httpx.Response] = []
         for attempt in range(1, MAX_ATTEMPTS + 1):
             token = self._held()
             if token is None:
                 with self._lock:
-                    token = self._held()
-                    if token is None:
+                    token, asked = self._held(), 0
+                    while token is None:
                         answer = yield self._token_request()
                         answer.read()
-                        if self._asks_nonce(answer):
-                            answer = yield self._token_request()
-                            answer.read()
-                        token = self._take_token(answer)
+                        asked += 1
+                        wait = self._wait_before_asking(answer, asked)
+                        if wait is None:
+                            token = self._take_token(answer)
+                        elif wait:
+                            time.sleep(wait)
             self._authorize(request, token)
             response = yield request
             self._note_nonce(request, response)
@@ -124,19 +130,21 @@ class SharingAuth(httpx.Auth):
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """As `httpx.Auth` asks: yields requests, is sent their responses."""
-        refused: list[str] = []
+        refused: list[httpx.Response] = []
         for attempt in range(1, MAX_ATTEMPTS + 1):
             token = self._held()
             if token is None:
                 async with self._loop_lock():
-                    token = self._held()
-                    if token is None:
+                    token, asked = self._held(), 0
+                    while token is None:
                         answer = yield self._token_request()
                         await answer.aread()
-                        if self._asks_nonce(answer):
-                            answer = yield self._token_request()
-                            await answer.aread()
-                        token = self._take_token(answer)
+                        asked += 1
+                        wait = self._wait_before_asking(answer, asked)
+                        if wait is None:
+                            token = self._take_token(answer)
+                        elif wait:
+                            await asyncio.sleep(wait)
             self._authorize(request, token)
             response = yield request
             self._note_nonce(request, response)
@@ -159,24 +167,30 @@ class SharingAuth(httpx.Auth):
     def _token_request(self) -> httpx.Request:
         now = int(self._clock())
         headers = {"Accept": "application/json"}
-        if self._dpop:
+        form = {"grant_type": "client_credentials", "client_id": self._client_id}
+        if self._key is not None:
+            form["client_assertion_type"] = ASSERTION_TYPE
+            form["client_assertion"] = self._key.assertion(self._client_id, self._audience, now)
+        if self._prover is not None:
             nonce = self._nonces.get(_origin(self._endpoint))
-            headers["DPoP"] = self._key.proof("POST", _target(self._endpoint), now, nonce=nonce, token=None)
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": self._client_id,
-            "client_assertion_type": ASSERTION_TYPE,
-            "client_assertion": self._key.assertion(self._client_id, self._audience, now),
-        }
+            headers["DPoP"] = self._prover.proof("POST", _target(self._endpoint), now, nonce=nonce, token=None)
         return httpx.Request("POST", self._endpoint, data=form, headers=headers)
 
-    def _asks_nonce(self, answer: httpx.Response) -> bool:
-        """Whether the token endpoint only wants a (newer) nonce, which it has just given (RFC 9449 §8)."""
+    def _wait_before_asking(self, answer: httpx.Response, asked: int) -> float | None:
+        """Seconds to wait before the token endpoint is asked again; None where its answer stands.
+
+        Asking again is always safe: each request bears a new assertion and proof.
+        """
         self._note_nonce(answer.request, answer)
-        return answer.status_code == 400 and "DPoP-Nonce" in answer.headers and _error_of(answer)[0] == "use_dpop_nonce"
+        if asked >= MAX_ATTEMPTS:
+            return None
+        if answer.status_code in (429, 503):
+            return _retry_after(answer)
+        # RFC 9449 §8: it only wants a (newer) nonce, which it has just given.
+        wants_nonce = answer.status_code == 400 and _error_of(answer)[0] == "use_dpop_nonce"
+        return 0.0 if wants_nonce and "DPoP-Nonce" in answer.headers else None
 
     def _take_token(self, answer: httpx.Response) -> _Token:
-        self._note_nonce(answer.request, answer)
         document = _json_object(answer)
         value, lifetime = document.get("access_token"), document.get("expires_in")
         if answer.status_code == 200 and isinstance(value, str):
@@ -184,8 +198,14 @@ class SharingAuth(httpx.Auth):
             until = self._clock() + max(seconds - RENEW_BEFORE_SECONDS, seconds / 2)
             self._token = _Token(value, str(document.get("token_type", "Bearer")), until)
             return self._token
-        raise TokenRefused(
-            "credential-invalid",
+        kind: type[SharingProblem] = TokenRefused
+        code = "credential-invalid"
+        if answer.status_code == 429:
+            kind, code = RateLimited, "rate-limited"
+        elif answer.status_code >= 500:
+            kind, code = GatewayUnavailable, "unavailable"
+        raise kind(
+            code,
             answer.status_code,
             "the token endpoint gave no token",
             detail=": ".join(part for part in _error_of(answer) if part),
@@ -196,10 +216,10 @@ class SharingAuth(httpx.Auth):
         # As bytes: `Headers` takes text in whatever encoding it last guessed, and Chinese text is not ASCII.
         added = [(name, value) for name, value in self._declared if name.decode("ascii") not in request.headers]
         request.headers = httpx.Headers([*request.headers.raw, *added])
-        if token.kind.lower() == "dpop":
+        if token.kind.lower() == "dpop" and self._prover is not None:
             nonce = self._nonces.get(_origin(request.url))
             now = int(self._clock())
-            proof = self._key.proof(request.method, _target(request.url), now, nonce=nonce, token=token.value)
+            proof = self._prover.proof(request.method, _target(request.url), now, nonce=nonce, token=token.value)
             request.headers["DPoP"] = proof
             request.headers["Authorization"] = f"DPoP {token.value}"
         else:
@@ -210,30 +230,38 @@ class SharingAuth(httpx.Auth):
         if nonce:
             self._nonces[_origin(request.url)] = nonce
 
-    def _wait_before_repeat(self, response: httpx.Response, token: _Token, refused: list[str]) -> float | None:
+    def _wait_before_repeat(
+        self, response: httpx.Response, token: _Token, refused: list[httpx.Response]
+    ) -> float | None:
         """Seconds to wait before the call is sent again; None where it is not to be.
 
         Args:
             response: which has been read.
             token: what the call was sent with.
-            refused: why earlier attempts of this call were refused; added to.
+            refused: earlier answers of this call that refused the token; added to.
         """
+        if "Sharing-Record" in response.headers and not _is_safe_though_recorded(response):
+            return None
         if response.status_code == 401:
-            why = "nonce" if "use_dpop_nonce" in response.headers.get("WWW-Authenticate", "") else "token"
-            if why in refused:
+            if "use_dpop_nonce" in response.headers.get("WWW-Authenticate", ""):
+                # Each of several nodes has nonces of its own, and the next attempt may meet another node.
+                return 0.0 if "DPoP-Nonce" in response.headers else None
+            if refused:
                 return None
-            refused.append(why)
-            if why == "token" and self._token is token:
+            refused.append(response)
+            if self._token is token:
                 self._token = None
             return 0.0
         code = str(problem_of(response).get("type", "")).rpartition("/")[2]
         if code not in _NOT_MADE:
             return None
-        try:
-            asked = float(response.headers.get("Retry-After", "1"))
-        except ValueError:
-            asked = 1.0
-        return min(max(asked, 0.0), MAX_WAIT_SECONDS)
+        return _retry_after(response)
+
+
+def _retry_after(answer: httpx.Response) -> float:
+    """Seconds that the answer asks to wait, at most five; one where it does not say."""
+    asked = answer.headers.get("Retry-After", "")
+    return min(float(asked), MAX_WAIT_SECONDS) if asked.isascii() and asked.isdecimal() else 1.0
 
 
 def _json_object(answer: httpx.Response) -> dict[str, Any]:
@@ -253,6 +281,16 @@ def _error_of(answer: httpx.Response) -> tuple[str, str]:
 def _may_repeat(request: httpx.Request) -> bool:
     """Whether the body is at hand to be sent again."""
     return isinstance(request.stream, httpx.ByteStream)
+
+
+def _is_safe_though_recorded(response: httpx.Response) -> bool:
+    """Whether a call that has a record may be sent again: its answer is the gateway's own, and its method is safe.
+
+    A record says that the supplier may have been called; the gateway's own problem names that record as `instance`,
+    and whatever does not is the supplier's answer.
+    """
+    own = problem_of(response).get("instance") == f"/v1/records/{response.headers['Sharing-Record']}"
+    return own and response.request.method in ("GET", "HEAD")
 
 
 def _is_worth_reading(response: httpx.Response) -> bool:

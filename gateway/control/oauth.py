@@ -20,6 +20,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
+from gateway.control.addresses import AddressOf, direct_address
 from gateway.domain.directory import System
 from gateway.domain.errors import GatewayError, prefers_chinese, problem_document
 from gateway.identity.assertions import ASSERTION_TYPE, AssertionVerifier, Client
@@ -32,6 +33,8 @@ from gateway.identity.tokens import TokenIssuer
 MAX_FORM_BYTES = 2 * MAX_TOKEN_BYTES
 MAX_FORM_FIELDS = 16
 JWKS_SECONDS = 300
+CERTIFICATE_SCOPE = "gateway.client_certificate"
+"""Where the connection's verified client certificate (DER) stands in a request's scope."""
 TOKEN_PATH = "/oauth/token"  # noqa: S105  (a path)
 ASSERTION_ALGORITHMS = ("ES256", "ES384", "EdDSA", "PS256")
 
@@ -50,6 +53,7 @@ class OAuthServices:
         security: counters and log of refusals.
         budget: how many failing requests an address may make.
         client_certificate: the verified client certificate (DER) of a request, or None.
+        address: where a request comes from.
         further: routers that stand beside the token endpoint: officers' sign-in, keys.
     """
 
@@ -62,6 +66,7 @@ class OAuthServices:
     security: SecurityLog
     budget: FailureBudget
     client_certificate: Callable[[Request], bytes | None] = field(default=lambda _request: None)
+    address: AddressOf = direct_address
     further: tuple[APIRouter, ...] = ()
 
 
@@ -84,7 +89,7 @@ def oauth_router(services: OAuthServices) -> APIRouter:
 
     @router.post(TOKEN_PATH, openapi_extra=_FORM, summary="Issue an access token to a system")
     async def token(request: Request) -> JSONResponse:
-        address = request.client.host if request.client else ""
+        address = services.address(request)
         try:
             _check_budget(services, address)
             form = await _form(request)
@@ -154,6 +159,23 @@ def certificate_from_proxy(trusted: frozenset[str]) -> Callable[[Request], bytes
     return certificate_of
 
 
+def presented_certificate(trusted: frozenset[str]) -> Callable[[Request], bytes | None]:
+    """`client_certificate` of a control plane that ends TLS itself, or stands behind proxies that do.
+
+    What a proxy in `trusted` shows on its own connection is the proxy's certificate and no client's: of those, only
+    the field counts.
+    """
+    from_proxy = certificate_from_proxy(trusted)
+
+    def certificate_of(request: Request) -> bytes | None:
+        if request.client is not None and request.client.host in trusted:
+            return from_proxy(request)
+        certificate: bytes | None = request.scope.get(CERTIFICATE_SCOPE)
+        return certificate
+
+    return certificate_of
+
+
 async def _form(request: Request) -> dict[str, str]:
     """The form's fields; each at most once (RFC 6749 §3.2)."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -200,7 +222,7 @@ def _issue(services: OAuthServices, request: Request, form: Mapping[str, str]) -
         if not services.use_once("dpop", f"{proof.proof_key} {proof.token_id}", proof.forget_unix):
             raise _OAuthError("invalid_dpop_proof", "the proof was used before")
         cnf["jkt"] = proof.proof_key
-    token, seconds = services.issuer.issue(system, cnf=cnf, client_key=client.key_id)
+    token, seconds = services.issuer.issue(system, cnf=cnf, client_key=client.key)
     kind = "DPoP" if proof is not None else "Bearer"
     headers = dict(_NOT_STORED)
     if services.proofs.nonces is not None:

@@ -27,6 +27,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
 from gateway.identity.jwk import check_public_jwk
+from gateway.identity.verify import is_thumbprint
 
 router = APIRouter(prefix="/v1", tags=["systems and officers"])
 
@@ -291,7 +292,7 @@ def _key_faults(system: System) -> list[dict[str, Any]]:
         except GatewayError as error:
             faults.append({"field": f"keys.{place}", "fault": error.detail})
     for place, thumbprint in enumerate(system.certificates):
-        if len(thumbprint) != 43 or not thumbprint.replace("-", "").replace("_", "").isalnum():
+        if not is_thumbprint(thumbprint):
             faults.append({"field": f"certificates.{place}", "fault": "is not a SHA-256 thumbprint in base64url"})
     return faults
 

@@ -18,6 +18,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
+from gateway.control.addresses import AddressOf, direct_address
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Officer
 from gateway.identity.accounts import LocalAccounts
@@ -43,14 +44,21 @@ class OfficerSignIn:
         verifier: verifies tokens.
         officer: the officer of an id, or None; may block.
         security: counters and log of refusals.
+        address: where a request comes from.
     """
 
     def __init__(
-        self, verifier: TokenVerifier, officer: Callable[[str], Officer | None], security: SecurityLog
+        self,
+        verifier: TokenVerifier,
+        officer: Callable[[str], Officer | None],
+        security: SecurityLog,
+        *,
+        address: AddressOf = direct_address,
     ) -> None:
         self._verifier = verifier
         self._officer = officer
         self._security = security
+        self._address = address
 
     def officer_of(self, request: Request) -> Officer:
         """The officer who sends `request`, as registered now: a FastAPI dependency that runs in a thread.
@@ -63,11 +71,10 @@ class OfficerSignIn:
             raise GatewayError(
                 "credential-missing", "sign in, or get a token by `gateway officers token`", headers=_CHALLENGE
             )
-        address = request.client.host if request.client else ""
         try:
             return self.officer_of_token(_bearer(sent))
         except Unreadable as error:
-            self._security.note(str(error), address)
+            self._security.note(str(error), self._address(request))
             raise GatewayError("credential-invalid", str(error), headers=_CHALLENGE) from error
 
     def officer_of_token(self, token: str) -> Officer:
@@ -109,6 +116,7 @@ class SignInServices:
         use_once: durable, shared by all processes; may block.
         signed_in: told of every sign-in before its token leaves, so that it can be recorded; may block.
         lifetime_seconds: of a session.
+        address: where a request comes from.
     """
 
     issuer: TokenIssuer
@@ -120,6 +128,12 @@ class SignInServices:
     use_once: Callable[[str, str, int], bool]
     signed_in: Callable[[Officer, str], None] = lambda _officer, _method: None
     lifetime_seconds: int = OFFICER_TOKEN_SECONDS
+    address: AddressOf = direct_address
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether browsers come over https, also where a proxy ends it: what the issuer's URL says."""
+        return self.issuer.issuer.startswith("https://")
 
 
 def sign_in_router(services: SignInServices) -> APIRouter:
@@ -135,7 +149,7 @@ def sign_in_router(services: SignInServices) -> APIRouter:
 def _add_password(router: APIRouter, services: SignInServices, accounts: LocalAccounts) -> None:
     @router.post("", summary="Sign in by a local account")
     def by_password(request: Request, body: PasswordBody) -> Response:
-        address = _address(request)
+        address = services.address(request)
         try:
             officer = accounts.sign_in(body.officer, body.password, address)
         except GatewayError as error:
@@ -147,12 +161,12 @@ def _add_password(router: APIRouter, services: SignInServices, accounts: LocalAc
 def _add_provider(router: APIRouter, services: SignInServices, provider: OpenIdSignIn) -> None:
     @router.get("/provider", summary="Sign in by the OpenID provider")
     async def to_provider(
-        request: Request, return_to: Annotated[str, Query(max_length=1024, description="a path to come back to")] = "/"
+        return_to: Annotated[str, Query(max_length=1024, description="a path to come back to")] = "/",
     ) -> Response:
         url, pending = await provider.begin(return_to)
         answer = RedirectResponse(url, 303, headers=_NOT_STORED)
         sealed = services.cipher().seal(encode_pending(pending), _PENDING_CONTEXT)
-        _set_cookie(request, answer, _PENDING_COOKIE, sealed, 600)
+        _set_cookie(services, answer, _PENDING_COOKIE, sealed, 600)
         return answer
 
     @router.get("/provider/answer", summary="The OpenID provider's answer")
@@ -164,17 +178,17 @@ def _add_provider(router: APIRouter, services: SignInServices, provider: OpenIdS
         error: Annotated[str, Query(max_length=256)] = "",
     ) -> Response:
         try:
-            sealed = "" if error else request.cookies.get(_cookie_name(request, _PENDING_COOKIE), "")
+            sealed = "" if error else request.cookies.get(_cookie_name(services, _PENDING_COOKIE), "")
             pending = await _pending(services, sealed, code)
             name = await provider.finish(pending, code=code, state=state, issuer=iss)
             officer = await run_in_threadpool(_known, services, name)
         except GatewayError as refusal:
-            services.security.note(f"sign-in: {refusal.code}", _address(request))
+            services.security.note(f"sign-in: {refusal.code}", services.address(request))
             raise
         session = await run_in_threadpool(_session, services, officer, "provider")
         answer = RedirectResponse(pending.return_to, 303, headers=_NOT_STORED)
-        _set_cookie(request, answer, SESSION_COOKIE, str(session["access_token"]), services.lifetime_seconds)
-        answer.delete_cookie(_cookie_name(request, _PENDING_COOKIE))
+        _set_cookie(services, answer, SESSION_COOKIE, str(session["access_token"]), services.lifetime_seconds)
+        answer.delete_cookie(_cookie_name(services, _PENDING_COOKIE))
         return answer
 
 
@@ -204,21 +218,17 @@ def _session(services: SignInServices, officer: Officer, method: str) -> dict[st
     return {"access_token": token, "token_type": "Bearer", "expires_in": services.lifetime_seconds}
 
 
-def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
+def _cookie_name(services: SignInServices, name: str) -> str:
+    return f"__Host-{name}" if services.is_secure else name
 
 
-def _cookie_name(request: Request, name: str) -> str:
-    return f"__Host-{name}" if request.url.scheme == "https" else name
-
-
-def _set_cookie(request: Request, answer: Response, name: str, value: str, seconds: int) -> None:
+def _set_cookie(services: SignInServices, answer: Response, name: str, value: str, seconds: int) -> None:
     answer.set_cookie(
-        _cookie_name(request, name),
+        _cookie_name(services, name),
         value,
         max_age=seconds,
         path="/",
-        secure=request.url.scheme == "https",
+        secure=services.is_secure,
         httponly=True,
         samesite="lax",
     )

@@ -1,13 +1,17 @@
 """Officers' local accounts: passwords by argon2id, and few guesses.
 
-A guess costs about 50 ms and 64 MiB here, so no more than two are checked at once. After the third failure an account
-waits 1 s, then twice as long each time, up to 15 minutes; an address that fails on many accounts waits likewise.
+A guess costs about 50 ms and 64 MiB here, so no more than two are checked at once, and no more than six wait for that:
+whoever sends more waits outside, and not in the threads that officers' acts need. After the third failure an account
+waits 1 s, then twice as long each time, up to 15 minutes; an address that fails on many accounts waits likewise (of
+IPv6 its /64, which one machine has whole). An attempt counts before it is checked, so that guesses side by side are
+no more than guesses one by one.
 What is waited for is not checked, and says nothing about whether the officer exists: neither does its timing, since a
 password of an officer without account is checked against a hash that no password fits.
 
 Source: NIST SP 800-63B §3.1.1 (length, no composition rules), §3.2.2 (throttling); RFC 9106 §4 (parameters).
 """
 
+import ipaddress
 import threading
 from collections.abc import Callable
 
@@ -22,6 +26,7 @@ FREE_FAILURES = 3
 LONGEST_WAIT_SECONDS = 900.0
 MAX_TRACKED = 8192
 CONCURRENT_CHECKS = 2
+WAITING_CHECKS = 6
 
 _REFUSED = "officer or password is not right"
 
@@ -43,19 +48,36 @@ class Throttle:
     def wait_seconds(self, name: str) -> float:
         """How long `name` must still wait; 0 where it need not."""
         with self._lock:
-            count, last = self._failures.get(name, (0, 0.0))
+            return self._wait(*self._failures.get(name, (0, 0.0)), self._now())
+
+    def begin(self, name: str) -> float:
+        """0 where an attempt of `name` may be made, which counts as a failure from now on; else the seconds to wait."""
+        with self._lock:
+            count, last = self._failures.pop(name, (0, 0.0))
+            at = self._now()
+            wait = self._wait(count, last, at)
+            if wait > 0:
+                self._failures[name] = (count, last)
+                return wait
+            if len(self._failures) >= MAX_TRACKED:
+                del self._failures[next(iter(self._failures))]
+            self._failures[name] = (min(count + 1, 64), at)
+            return 0.0
+
+    def _wait(self, count: int, last: float, at: float) -> float:
         if count < self._free:
             return 0.0
         wait: float = min(2.0 ** (count - self._free), LONGEST_WAIT_SECONDS)
-        return max(0.0, last + wait - self._now())
+        return max(0.0, last + wait - at)
 
-    def failed(self, name: str) -> None:
-        """One more failure of `name`."""
+    def forgive(self, name: str) -> None:
+        """The attempt that `begin` counted was no failure."""
         with self._lock:
-            count, _ = self._failures.pop(name, (0, 0.0))
-            if len(self._failures) >= MAX_TRACKED:
-                del self._failures[next(iter(self._failures))]
-            self._failures[name] = (min(count + 1, 64), self._now())
+            count, last = self._failures.get(name, (0, 0.0))
+            if count > 1:
+                self._failures[name] = (count - 1, last)
+            else:
+                self._failures.pop(name, None)
 
     def succeeded(self, name: str) -> None:
         """Forget the failures of `name`."""
@@ -88,6 +110,7 @@ class LocalAccounts:
         # Many officers sit behind one address: it is slowed only after failures on a scale no office has.
         self._addresses = Throttle(now, free=20)
         self._slots = threading.BoundedSemaphore(CONCURRENT_CHECKS)
+        self._queue = threading.BoundedSemaphore(CONCURRENT_CHECKS + WAITING_CHECKS)
         self._nobody = self._hasher.hash("no password has this hash")
 
     def sign_in(self, officer_id: str, password: str, address: str) -> Officer:
@@ -97,22 +120,25 @@ class LocalAccounts:
             GatewayError: `credential-invalid`, the same for every reason; `rate-limited` with `Retry-After` where the
                 account or address must wait.
         """
-        account = officer_id[:64]
-        wait = max(self._accounts.wait_seconds(account), self._addresses.wait_seconds(address))
-        if wait > 0 or not self._slots.acquire(timeout=5):
-            seconds = str(int(wait) + 1)
-            raise GatewayError(
-                "rate-limited", f"wait {seconds} s before you sign in again", headers=(("Retry-After", seconds),)
-            )
+        account, place = officer_id[:64], _place(address)
+        # Looked at first: an address that must wait does not touch the account, and could otherwise keep it waiting.
+        wait = max(self._addresses.wait_seconds(place), self._accounts.wait_seconds(account))
+        wait = wait or self._addresses.begin(place) or self._accounts.begin(account)
+        if wait > 0:
+            raise _slow_down(wait)
+        if not self._queue.acquire(blocking=False):
+            self._accounts.forgive(account)
+            self._addresses.forgive(place)
+            raise _slow_down(0)
         try:
-            found = self._checked(account, password)
+            with self._slots:
+                found = self._checked(account, password)
         finally:
-            self._slots.release()
+            self._queue.release()
         if found is None:
-            self._accounts.failed(account)
-            self._addresses.failed(address)
             raise GatewayError("credential-invalid", _REFUSED)
         self._accounts.succeeded(account)
+        self._addresses.forgive(place)
         return found
 
     def _checked(self, account: str, password: str) -> Officer | None:
@@ -123,6 +149,22 @@ class LocalAccounts:
         except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
             return None
         return officer if stored is not None else None
+
+
+def _slow_down(wait: float) -> GatewayError:
+    seconds = str(int(wait) + 1)
+    return GatewayError(
+        "rate-limited", f"wait {seconds} s before you sign in again", headers=(("Retry-After", seconds),)
+    )
+
+
+def _place(address: str) -> str:
+    """What is slowed for an address: itself, or the /64 of an IPv6 address."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address
 
 
 def hash_password(password: str, officer_id: str, *, hasher: argon2.PasswordHasher | None = None) -> str:

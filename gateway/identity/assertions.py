@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.domain.directory import System
 from gateway.domain.errors import GatewayError
-from gateway.identity.jwk import VerifyingKey, parse_public_jwk
+from gateway.identity.jwk import VerifyingKey, parse_public_jwk, thumbprint
 from gateway.identity.strict import Jws, Unreadable, is_text, parse_jws
 from gateway.identity.verify import SKEW_SECONDS, check_times
 
@@ -31,11 +31,11 @@ class Client(msgspec.Struct, frozen=True):
 
     Args:
         system: which system it is.
-        key_id: the `kid` of the registered key that it has shown; None where it showed a certificate.
+        key: the RFC 7638 thumbprint of the registered key that it has shown; None where it showed a certificate.
     """
 
     system: System
-    key_id: str | None
+    key: str | None
 
 
 class AssertionVerifier:
@@ -95,7 +95,7 @@ class AssertionVerifier:
         # Only a verified assertion is remembered: nobody can burn another client's `jti`, or fill the memory.
         if not self._use_once("assertion", f"{system.id} {token_id}", expires + SKEW_SECONDS):
             raise Unreadable("it was used before")
-        return Client(system, key.kid)
+        return Client(system, thumbprint(key.jwk))
 
     def _check_audience(self, claimed: object) -> None:
         # One audience only: an assertion that another server takes too could be replayed there (FAPI 2.0 §5.3.2.1).

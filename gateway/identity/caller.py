@@ -256,6 +256,7 @@ class Identifier:
             uri=self._uri(head, peer),
             token=token,
             bound_to=claims.proof_key,
+            address=peer.address,
         )
         fresh = self._use_once("dpop", f"{found.proof_key} {found.token_id}", found.forget_unix)
         if isinstance(fresh, bool):
@@ -289,7 +290,7 @@ class Identifier:
             return GatewayError("credential-invalid", reason, headers=headers)
         self.security.note(reason, address)
         if self._budget is not None:
-            self._budget.spend(address)
+            self._budget.spend(address, error.cost)
         challenge = f'{_CHALLENGE}, error="invalid_token"'
         return GatewayError("credential-invalid", reason, headers=(("WWW-Authenticate", challenge),))
 
@@ -341,13 +342,13 @@ def _caller(claims: Claims, system: System | None) -> Caller | None:
 def _is_registered(claims: Claims, system: System) -> bool:
     """Whether what the client had shown for this token is still registered: a withdrawn key ends its tokens.
 
-    A `kid` is compared as registration wrote it, or as the thumbprint that stands for a key without one.
+    A key is told by its thumbprint: another key registered under the same `kid` is another key.
     """
     if not claims.is_own:
         return True
     if claims.certificate is not None and claims.certificate not in system.certificates:
         return False
-    return claims.client_key is None or claims.client_key in {jwk.get("kid") or _name(jwk) for jwk in system.keys}
+    return claims.client_key is None or claims.client_key in {_name(jwk) for jwk in system.keys}
 
 
 def _name(jwk: Mapping[str, Any]) -> str | None:

@@ -16,7 +16,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from gateway.domain.errors import GatewayError
 from gateway.identity.jwk import VerifyingKey, parse_public_jwk, thumbprint
+from gateway.identity.security_log import FailureBudget
 from gateway.identity.strict import Unreadable, is_text, is_time, parse_jws, to_base64url
 from gateway.identity.verify import SKEW_SECONDS
 
@@ -95,8 +97,11 @@ class ProofVerifier:
         self._now = now
         self.nonces = nonces
         self._known: dict[str, tuple[dict[str, Any], VerifyingKey]] = {}
+        self._budget = FailureBudget(now)
 
-    def verify(self, proof: bytes, *, method: str, uri: str, token: bytes | None, bound_to: str | None) -> Proof:
+    def verify(
+        self, proof: bytes, *, method: str, uri: str, token: bytes | None, bound_to: str | None, address: str = ""
+    ) -> Proof:
         """What `proof` says.
 
         Args:
@@ -105,10 +110,12 @@ class ProofVerifier:
             uri: the request's URI as `canonical_uri` gives it, without query.
             token: the access token it comes with; None at the token endpoint.
             bound_to: the token's `cnf.jkt`; None at the token endpoint.
+            address: where it comes from: a thief of a token may make us check so many forged proofs from there.
 
         Raises:
             NonceMissing: where only a fresh nonce is lacking.
             Unreadable: where it is not valid.
+            GatewayError: `rate-limited` where too many proofs by this key have failed from there.
         """
         jws = parse_jws(proof, types=_TYPES, allow_jwk=True)
         claims = jws.payload
@@ -129,7 +136,16 @@ class ProofVerifier:
         if token is not None and claims.get("ath") != to_base64url(hashlib.sha256(token).digest()):
             raise Unreadable("the proof is for another token")
         key = self._key(jws.header.get("jwk"), bound_to)
-        key.verify_signature(jws.algorithm, jws.signing_input, jws.signature)
+        # The token endpoint has a budget of its own; there a key is the sender's choice.
+        place = f"{address} {key.kid}" if bound_to is not None else None
+        if place is not None and self._budget.is_spent(place):
+            raise GatewayError("rate-limited", "too many proofs that do not hold came for this token")
+        try:
+            key.verify_signature(jws.algorithm, jws.signing_input, jws.signature)
+        except Unreadable as wrong:
+            if place is not None:
+                self._budget.spend(place, wrong.cost)
+            raise
         # After the signature: who cannot sign is not told what a nonce looks like.
         if self.nonces is not None and not self.nonces.is_current(claims.get("nonce")):
             raise NonceMissing("the proof bears no current nonce")

@@ -2,7 +2,8 @@
 
 Their keys come from the one URL that settings name, over TLS; never from where a token points (`jku`, `x5u`, `jwk`).
 They are asked for every five minutes, and out of turn when a token names a key that is not at hand, but not more
-often than every ten seconds, however many such tokens come. Keys that could not be asked for within an hour no longer
+often than every ten seconds, however many such tokens come. An asking ends after five seconds, however slowly the
+answer drips, and reads no more than 256 KiB, uncompressed. Keys that could not be asked for within an hour no longer
 verify: what was withdrawn there meanwhile is not known here.
 
 An issuer vouches for the clients that settings list and for no others, so that it cannot name another's system.
@@ -30,6 +31,18 @@ MAX_KEYS = 64
 
 _LOG = logging.getLogger("gateway.security")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class AnswerRefused(Unreadable):
+    """Another answer than 200.
+
+    Args:
+        status: which.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"it answered {status}")
+        self.status = status
 
 
 class ExternalIssuer:
@@ -121,20 +134,14 @@ class ExternalIssuer:
         try:
             self._keys = self._parse(await self._fetch())
             self._learnt_at = self._now()
-        except (httpx.HTTPError, Unreadable) as error:
-            reason = str(error) if isinstance(error, Unreadable) else type(error).__name__
-            _LOG.error("keys of the issuer `%s` could not be had: %s", self.name, reason)
+        except Unreadable as error:
+            _LOG.error("keys of the issuer `%s` could not be had: %s", self.name, error)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the next asking must still come
+            _LOG.error("keys of the issuer `%s` could not be had: %s", self.name, type(error).__name__)
 
     async def _fetch(self) -> bytes:
-        body = bytearray()
-        async with self._client.stream("GET", self._uri, headers={"Accept": "application/json"}) as answer:
-            if answer.status_code != 200:
-                raise Unreadable(f"it answered {answer.status_code}")
-            async for chunk in answer.aiter_bytes():
-                body += chunk
-                if len(body) > MAX_SET_BYTES:
-                    raise Unreadable("its key set is too large")
-        return bytes(body)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            return await fetch_document(self._client, "GET", self._uri, MAX_SET_BYTES)
 
     def _parse(self, body: bytes) -> dict[str, VerifyingKey]:
         """The usable keys of a JWK Set; others (for encryption, of unknown types, weak) are left out (RFC 7517 §5)."""
@@ -154,3 +161,27 @@ class ExternalIssuer:
                 twice.add(key.kid)
             keys[key.kid] = key
         return {kid: key for kid, key in keys.items() if kid not in twice}
+
+
+async def fetch_document(client: httpx.AsyncClient, method: str, url: str, most_bytes: int, **options: Any) -> bytes:
+    """The body of a 200 answer, at most `most_bytes` of it; the caller bounds the time.
+
+    Compressed answers are not taken: a few bytes of them could fill the memory before they are counted.
+
+    Raises:
+        AnswerRefused: where the answer is another.
+        Unreadable: where it is compressed or too large.
+        httpx.HTTPError: where there is none.
+    """
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+    body = bytearray()
+    async with client.stream(method, url, headers=headers, **options) as answer:
+        if answer.status_code != 200:
+            raise AnswerRefused(answer.status_code)
+        if answer.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+            raise Unreadable("it answered compressed")
+        async for chunk in answer.aiter_bytes():
+            body += chunk
+            if len(body) > most_bytes:
+                raise Unreadable("its answer is too large")
+    return bytes(body)

@@ -29,6 +29,8 @@ _CURVES: Mapping[str, tuple[ec.EllipticCurve, str]] = {
     "P-384": (ec.SECP384R1(), "ES384"),
 }
 _SIGNATURE_BYTES = {"SM2": 64, "ES256": 64, "ES384": 96, "EdDSA": 64, "Ed25519": 64}
+_COSTS = {"ES384": 6.0, "SM2": 120.0}
+"""A check's time against ES256's 60 µs, of those that take longer: 360 µs, and 7 ms in Python."""
 _ALGORITHMS = {
     name: algorithm
     for name, algorithm in jwt.algorithms.get_default_algorithms().items()
@@ -96,7 +98,9 @@ class VerifyingKey(msgspec.Struct, frozen=True):
         else:
             verified = _ALGORITHMS[name].verify(signing_input, self.key, signature)
         if not verified:
-            raise Unreadable("the signature does not verify")
+            wrong = Unreadable("the signature does not verify")
+            wrong.cost = _COSTS.get(algorithm, 1.0)
+            raise wrong
 
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:
@@ -143,7 +147,7 @@ def parse_public_jwk(jwk: Mapping[str, Any], *, allow_rs256: bool = False) -> Ve
         raise Unreadable("its private half is published")
     named = jwk.get("alg")
     if named is not None:
-        if named not in algorithms:
+        if not isinstance(named, str) or named not in algorithms:
             raise Unreadable("its `alg` does not fit its type")
         algorithms = frozenset({"EdDSA", "Ed25519"}) if kind == "OKP" else frozenset({named})
     kid = jwk.get("kid", None)

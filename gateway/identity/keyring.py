@@ -23,7 +23,7 @@ from gateway.domain.errors import GatewayError
 from gateway.identity import keyfiles, symmetric
 from gateway.identity.jwk import VerifyingKey, own_public_key
 from gateway.identity.keyfiles import Bundle, KeyFile, Sealer
-from gateway.identity.signer import LogSigner, RingSigner, Signer, SoftwareSigner, new_signer, parse_signer
+from gateway.identity.signer import LogSigner, RingSigner, Signer, new_signer, parse_signer
 from gateway.identity.symmetric import FieldCipher, SecretKey
 
 PURPOSES = ("token", "log", "witness", "pseudonym", "field")
@@ -155,7 +155,8 @@ class KeyRing:
             path: the ring's folder, or a file holding a whole ring (`bundle`), such as a systemd credential.
             passphrase: as it was made with.
             only: the purposes whose secrets this process may hold; None is all.
-            signers: keys that live elsewhere (HSM, KMS), by purpose; they take the place of the ring's own.
+            signers: keys that live elsewhere (HSM, KMS), of the purposes token, log and witness; they take the place
+                of the ring's own, which signs and verifies no more.
             record: told of every rotation before it takes effect; a rotation it raises for is not made.
             now: the clock, Unix seconds.
 
@@ -173,11 +174,12 @@ class KeyRing:
         *,
         passphrase: str | None = None,
         only: frozenset[str] | None = None,
+        signers: Mapping[str, Signer] | None = None,
         now: Callable[[], float] = time.time,
     ) -> "KeyRing":
         """A ring from one document, as `bundle` writes it: for an environment variable. Read only."""
         bundle = keyfiles.parse_bundle(text)
-        return cls(bundle, folder=None, passphrase=passphrase, only=only, signers=None, record=None, now=now)
+        return cls(bundle, folder=None, passphrase=passphrase, only=only, signers=signers, record=None, now=now)
 
     def bundle(self) -> str:
         """The whole ring as one document; it holds the secrets as the files do, sealed only under a passphrase.
@@ -241,8 +243,7 @@ class KeyRing:
 
     def token_signer(self) -> Signer:
         """What signs tokens now."""
-        outside = self._signers.get("token")
-        return outside if outside is not None else self._ring_signer("token")
+        return self._signer("token")
 
     def token_keys(self, *, eager: bool = False) -> dict[str, VerifyingKey]:
         """Public keys that verify tokens now, by `kid`: the active one, and replaced ones within their overlap.
@@ -252,8 +253,13 @@ class KeyRing:
         """
         self.poll(eager=eager)
         at = self._now()
-        keys = {kid: key for kid, (key, until) in self._token_keys.items() if until is None or at < until}
         outside = self._signers.get("token")
+        # A private half in a file must not sign what a key in hardware is there to sign.
+        keys = {
+            kid: key
+            for kid, (key, until) in self._token_keys.items()
+            if (outside is None if until is None else at < until)
+        }
         if outside is not None:
             keys[outside.kid] = own_public_key(outside.kid, outside.public_jwk)
         return keys
@@ -271,9 +277,18 @@ class KeyRing:
         return self._note_signer("witness", name)
 
     def _note_signer(self, purpose: str, name: str) -> LogSigner:
-        signer = self._ring_signer(purpose)
-        assert isinstance(signer, SoftwareSigner)
-        return LogSigner(name, signer)
+        return LogSigner(name, self._signer(purpose))
+
+    def _signer(self, purpose: str) -> Signer:
+        outside = self._signers.get(purpose)
+        if outside is None:
+            return self._ring_signer(purpose)
+        self._require(purpose)
+        return outside
+
+    def _require(self, purpose: str) -> None:
+        if purpose not in self._only:
+            raise GatewayError("unavailable", f"this process does not hold the {purpose} key")
 
     def _ring_signer(self, purpose: str) -> RingSigner:
         self.poll()
@@ -284,8 +299,7 @@ class KeyRing:
             return self._signer_cache[active.id]
 
     def _active(self, purpose: str) -> KeyFile:
-        if purpose not in self._only:
-            raise GatewayError("unavailable", f"this process does not hold the {purpose} key")
+        self._require(purpose)
         held = [file for file in self._files[purpose] if file.secret is not None]
         if not held:
             raise GatewayError("unavailable", f"the key ring has no {purpose} key: restore the ring from its backup")
@@ -325,12 +339,12 @@ class KeyRing:
             keys = [SecretKey(file.id, self._secret(file), self._sealer.suite) for file in files]
             return FieldCipher(keys, newest)
 
-    def nonce_secret(self, node: str = "") -> bytes:
-        """What DPoP nonces of `node` are made with: derived from the oldest field key, so that rotation keeps them.
+    def nonce_secret(self, place: str = "") -> bytes:
+        """What DPoP nonces of `place` are made with: derived from the oldest field key, so that rotation keeps them.
 
-        A nonce of one node is none of another: their replay tables are not shared, so neither are their proofs.
+        A place is what shares one memory of used proofs: a nonce of one is none of another, and so are its proofs.
         """
-        return self._derived(b"dpop nonces/" + node.encode("utf-8"))
+        return self._derived(b"dpop nonces/" + place.encode("utf-8"))
 
     def _derived(self, use: bytes) -> bytes:
         """32 bytes for one use, from the first field key, so that rotations leave them as they are."""
@@ -372,7 +386,8 @@ class KeyRing:
 
         Args:
             purpose: one of the ring's.
-            overlap_seconds: how long the replaced token key still verifies; 0 withdraws it at once.
+            overlap_seconds: how long the replaced token key still verifies, and those replaced before it at most;
+                0 withdraws them all at once.
             record: told of this rotation before it takes effect, in place of the ring's own.
 
         Raises:
@@ -400,11 +415,19 @@ class KeyRing:
                 tell(rotation)
             self._write_new(made)
             if replaced is not None and purpose in ("token", "log", "witness"):
-                retired = msgspec.structs.replace(replaced, secret=None, not_after_unix=until)
-                keyfiles.write_private(self._folder / retired.name, retired, replace=True)
+                self._rewrite(msgspec.structs.replace(replaced, secret=None, not_after_unix=until))
+            if until is not None:
+                # Whoever shortens the overlap distrusts what was signed so far, by whichever key.
+                for file in before:
+                    if file.not_after_unix is not None and file.not_after_unix > until:
+                        self._rewrite(msgspec.structs.replace(file, not_after_unix=until))
             self._drop_expired(at)
             self.poll(force=True)
             return rotation
+
+    def _rewrite(self, file: KeyFile) -> None:
+        assert self._folder is not None
+        keyfiles.write_private(self._folder / file.name, file, replace=True)
 
     def _write_new(self, made: KeyFile) -> None:
         if self._folder is None:

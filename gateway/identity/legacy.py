@@ -173,6 +173,8 @@ class LegacyIdentifier:
         self._repeats = repeats
         self._since = since_unix
         self._known: dict[tuple[str, str], _Known] = {}
+        # Apart, so that a flood of invented keys drives out no key that is in use.
+        self._unknown: dict[tuple[str, str], _Known] = {}
         self._generation = 0
         self.names = frozenset(name for contract in CONTRACTS.values() for name in contract.fields)
 
@@ -194,7 +196,8 @@ class LegacyIdentifier:
         at = self._now()
         if abs(at - read.at_unix) > read.window_seconds or read.at_unix < self._since:
             raise Unreadable("the signature is not of now")
-        known = self._known.get((read.contract, read.key_id))
+        name = (read.contract, read.key_id)
+        known = self._known.get(name) or self._unknown.get(name)
         if known is None:
             if not may_look_up:
                 raise GatewayError("rate-limited", "too many credentials that do not hold came from this address")
@@ -216,9 +219,10 @@ class LegacyIdentifier:
             known = await loop.run_in_executor(None, self._load, read.contract, read.key_id)
             if generation == self._generation:
                 break
-        if len(self._known) >= MAX_KNOWN_KEYS:
-            del self._known[next(iter(self._known))]
-        self._known[read.contract, read.key_id] = known
+        kept = self._unknown if known.caller is None else self._known
+        if len(kept) >= MAX_KNOWN_KEYS:
+            del kept[next(iter(kept))]
+        kept[read.contract, read.key_id] = known
         found = self._verify(read, known)
         return found if isinstance(found, Caller) else await found
 
@@ -276,6 +280,7 @@ class LegacyIdentifier:
         """Drop every key: they are few, and read again at their next use."""
         self._generation += 1
         self._known.clear()
+        self._unknown.clear()
 
 
 class _Contract(msgspec.Struct, frozen=True):

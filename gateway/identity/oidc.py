@@ -9,6 +9,7 @@ the ID token's bytes and signature are read by this room's own strict rules befo
 Source: OpenID Connect Core 1.0 §3.1; RFC 7636 (S256 only); RFC 9207 (`iss` in the answer); RFC 9700 §2.1.
 """
 
+import asyncio
 import hmac
 import json
 from collections.abc import Callable
@@ -19,7 +20,7 @@ import httpx
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.issuers import TIMEOUT_SECONDS, ExternalIssuer
+from gateway.identity.issuers import TIMEOUT_SECONDS, AnswerRefused, ExternalIssuer, fetch_document
 from gateway.identity.strict import Unreadable, is_text, parse_jws, parse_object
 from gateway.identity.verify import SKEW_SECONDS, check_audience, check_times
 
@@ -142,9 +143,11 @@ class OpenIdSignIn:
             "code_verifier": pending.verifier,
         }
         secret = httpx.BasicAuth(self._provider.client_id, self._provider.client_secret)
-        answer = await self._json("POST", str(metadata["token_endpoint"]), data=form, auth=secret)
         try:
+            answer = await self._json("POST", str(metadata["token_endpoint"]), data=form, auth=secret)
             return await self._officer(answer, pending)
+        except AnswerRefused as error:
+            raise GatewayError("credential-invalid", "the provider does not take the code: begin again") from error
         except Unreadable as error:
             raise GatewayError("credential-invalid", f"the provider's ID token is refused: {error}") from error
 
@@ -209,18 +212,18 @@ class OpenIdSignIn:
         return self._metadata
 
     async def _json(self, method: str, url: str, **options: Any) -> dict[str, Any]:
-        body = bytearray()
         try:
-            async with self._client.stream(method, url, **options) as answer:
-                if answer.status_code != 200:
-                    raise GatewayError("unavailable", f"the OpenID provider answered {answer.status_code}")
-                async for chunk in answer.aiter_bytes():
-                    body += chunk
-                    if len(body) > MAX_DOCUMENT_BYTES:
-                        raise GatewayError("unavailable", "the OpenID provider's answer is too large")
-            return parse_object(bytes(body), most_brackets=1024)
-        except (httpx.HTTPError, Unreadable) as error:
-            raise GatewayError("unavailable", "the OpenID provider cannot be understood or reached") from error
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                body = await fetch_document(self._client, method, url, MAX_DOCUMENT_BYTES, **options)
+            return parse_object(body, most_brackets=1024)
+        except AnswerRefused as error:
+            if error.status == 400 and method == "POST":
+                raise  # RFC 6749 §5.2: what was sent is at fault, not the provider
+            raise GatewayError("unavailable", f"the OpenID provider answered {error.status}") from error
+        except Unreadable as error:
+            raise GatewayError("unavailable", f"the OpenID provider cannot be understood: {error}") from error
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            raise GatewayError("unavailable", "the OpenID provider cannot be reached") from error
 
 
 def _is_safe(url: object) -> bool:

@@ -9,7 +9,8 @@ the answer is "used", never "fresh".
 
 Durability: survives the death of any process, not of the machine: the file's pages may be lost with it. So a file
 from before this boot is begun anew, and `since_unix` says from when on it knows everything: whoever asks must refuse
-what was signed before. Across nodes the table is not shared: proofs are tied to a node by its nonces.
+what was signed before. Proofs are tied to one table, and so to one node and boot, by nonces that are made with its
+`epoch`; across nodes the table is not shared.
 """
 
 import fcntl
@@ -59,6 +60,7 @@ class SharedReplay:
             reason = (error.strerror or "refused").lower()
             raise GatewayError("unavailable", f"the replay table `{path}` cannot be opened: {reason}") from error
         self.since_unix = int.from_bytes(self._map[24:32]) - _FRESH_SECONDS
+        self.epoch = self._map[len(MAGIC) : HEADER_BYTES].hex()
 
     def _open(self, path: Path) -> int:
         """The file, of this boot and the right size; one that is not is replaced whole, since others may map it."""

@@ -48,17 +48,19 @@ class FailureBudget:
     """How many signatures that fail one address may make us check a second; beyond that they are not checked.
 
     A check costs about as much as a whole call; without a budget a flood of well-formed forgeries would be the
-    cheapest way to keep a worker busy. Tokens that are remembered are not touched by it.
+    cheapest way to keep a worker busy. The default rate is 3 % of a processor. It is not lower because behind a proxy
+    that passes TLS through all callers are one address, and whoever has spent the budget spends it for all of them.
+    Tokens that are remembered are not touched by it.
 
     Args:
         now: the clock, Unix seconds.
-        per_second: sustained rate.
+        per_second: sustained rate, in checks of an ES256 signature.
         burst: how many at once.
         max_addresses: how many addresses are told apart; the longest known is forgotten first.
     """
 
     def __init__(
-        self, now: Callable[[], float], *, per_second: float = 200.0, burst: float = 400.0, max_addresses: int = 4096
+        self, now: Callable[[], float], *, per_second: float = 400.0, burst: float = 800.0, max_addresses: int = 4096
     ) -> None:
         self._now = now
         self._per_second = per_second
@@ -74,10 +76,10 @@ class FailureBudget:
         left, at = held
         return left + (self._now() - at) * self._per_second < 1.0
 
-    def spend(self, address: str) -> None:
-        """One more failed check for `address`."""
+    def spend(self, address: str, cost: float = 1.0) -> None:
+        """One more failed check for `address`, which took as long as `cost` checks of an ES256 signature."""
         at = self._now()
         left, since = self._left.pop(address, (self._burst, at))
         if len(self._left) >= self._max:
             del self._left[next(iter(self._left))]
-        self._left[address] = (min(self._burst, left + (at - since) * self._per_second) - 1.0, at)
+        self._left[address] = (min(self._burst, left + (at - since) * self._per_second) - cost, at)

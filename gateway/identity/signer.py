@@ -1,7 +1,7 @@
 """What signs: a key in this process, or one that never leaves an HSM or KMS.
 
 Everything that signs asks a `Signer`; a key in hardware fits by implementing four members over PKCS #11 or a KMS
-client, and is handed to `KeyRing.open(..., signers={"token": it})`.
+client, and is named in the settings (`identity.signers`) or handed to `KeyRing.open(..., signers={"token": it})`.
 """
 
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
 from gateway.domain.errors import GatewayError
 from gateway.identity.jwk import thumbprint
 from gateway.identity.sm2 import Sm2Signer
+from gateway.identity.strict import parse_base64url
 
 TOKEN_ALGORITHMS = ("ES256", "EdDSA", "SM2")
 """What a key ring can make token keys for; other parties' libraries verify the first two."""
@@ -94,17 +95,24 @@ class LogSigner:
 
     Args:
         origin: the name, as it stands in checkpoints and cosignatures.
-        signer: the Ed25519 key.
+        signer: the Ed25519 key, here or in an HSM or KMS.
+
+    Raises:
+        GatewayError: `unavailable` where the key is none of Ed25519, the algorithm that the notes' format names.
     """
 
-    def __init__(self, origin: str, signer: SoftwareSigner) -> None:
+    def __init__(self, origin: str, signer: Signer) -> None:
+        public = signer.public_jwk
+        if (public.get("kty"), public.get("crv")) != ("OKP", "Ed25519"):
+            raise GatewayError("unavailable", f"the key of `{origin}` is no Ed25519 key, and checkpoints name no other")
         self.origin = origin
         self._signer = signer
+        self._public = parse_base64url(str(public["x"]).encode("ascii"))
 
     @property
     def public_bytes(self) -> bytes:
         """The raw Ed25519 public key, 32 bytes."""
-        return self._signer.public_bytes
+        return self._public
 
     def sign(self, message: bytes) -> bytes:
         """The Ed25519 signature over `message`, 64 bytes."""

@@ -54,7 +54,7 @@ class TokenIssuer:
         Args:
             system: an active system; its client authentication has been verified by whoever asks.
             cnf: what it is bound to: `{"x5t#S256": …}` (RFC 8705 §3.1) or `{"jkt": …}` (RFC 9449 §6.1).
-            client_key: the `kid` of the registered key that the client has shown; the token ends with its withdrawal.
+            client_key: the thumbprint of the registered key that the client has shown; the token ends with that key.
 
         Raises:
             GatewayError: `credential-invalid` where the system is revoked.

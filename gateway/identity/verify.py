@@ -13,6 +13,7 @@ constant sentences. Binding to a certificate or DPoP key is the caller's duty (`
 request and not about the token.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -87,7 +88,7 @@ class Claims(msgspec.Struct, frozen=True):
         key_id: the `kid` that verified it.
         certificate: `cnf.x5t#S256`, if it is bound to a certificate.
         proof_key: `cnf.jkt`, if it is bound to a DPoP key.
-        client_key: of a token of this gateway, the registered key that its client had shown, if it was a key.
+        client_key: of a token of this gateway, the thumbprint of the registered key that its client had shown, if any.
         is_own: whether this gateway issued it.
     """
 
@@ -271,11 +272,12 @@ def _confirmation(payload: Mapping[str, Any]) -> tuple[str | None, str | None]:
 
 
 _METHODS = frozenset({"x5t#S256", "jkt"})
+_THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 
 
 def is_thumbprint(value: object) -> bool:
-    """Whether `value` is a SHA-256 in base64url: 43 characters."""
-    return is_text(value) and len(str(value)) == 43
+    """Whether `value` is a SHA-256 in base64url: 43 characters, the last of which leaves no stray bits."""
+    return isinstance(value, str) and _THUMBPRINT.fullmatch(value) is not None
 
 
 def refuse(error: Unreadable) -> GatewayError:

@@ -7,6 +7,7 @@ beside it.
 
 import asyncio
 import os
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
@@ -154,11 +155,11 @@ def open_api(home_path: Path, officer: str | None = None) -> Iterator[Api]:
         raise GatewayError("unavailable", f"the gateway in `{home.root}` is starting or stopping: try again")
     else:
         lock = home.lock()
-        url = settings.control.issuer or f"http://{settings.control.host}:{settings.control.port}"
+        url = settings.control.issuer or home.control_url(settings)
     try:
         headers = {"Authorization": f"Bearer {_token(home, officer)}"}
         runner = asyncio.Runner()
-        transport = None
+        transport: httpx.AsyncBaseTransport | None = None
         lifespan = None
         if lock:
             # FastAPI and all rooms load here only where no running gateway can answer.
@@ -166,12 +167,26 @@ def open_api(home_path: Path, officer: str | None = None) -> Iterator[Api]:
 
             app, lifespan = local_app(home, settings, url)
             transport = httpx.ASGITransport(app=app)
+        elif settings.control.tls_certificate:
+            transport = httpx.AsyncHTTPTransport(verify=_pinned(settings.control.tls_certificate))
         client = httpx.AsyncClient(base_url=url, headers=headers, transport=transport, timeout=TIMEOUT_SECONDS)
         with Api(client, runner, lifespan) as api:
             yield api
     finally:
         if lock:
             lock.release()
+
+
+def _pinned(certificate: Path) -> ssl.SSLContext:
+    """Trusts the home's own certificate and no other, whatever host it names: the address is this machine's."""
+    own = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    own.check_hostname = False
+    own.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    try:
+        own.load_verify_locations(certificate)
+    except OSError as error:
+        raise GatewayError("unavailable", f"the control plane's certificate `{certificate}` cannot be read") from error
+    return own
 
 
 def _token(home: GatewayHome, officer: str | None) -> str:

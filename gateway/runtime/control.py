@@ -4,19 +4,21 @@ import asyncio
 import logging
 import shutil
 import socket
+import ssl
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 
+from gateway.control.addresses import address_behind
 from gateway.control.app import create_app
 from gateway.control.feed import Feed
 from gateway.control.hub import Hub
-from gateway.control.oauth import TOKEN_PATH, OAuthServices, certificate_from_proxy
+from gateway.control.oauth import TOKEN_PATH, OAuthServices, presented_certificate
 from gateway.control.routes_credentials import credentials_router
 from gateway.control.services import ControlServices
 from gateway.control.sign_in import OfficerSignIn, SignInServices, sign_in_router
@@ -35,6 +37,8 @@ from gateway.ledger.client import LedgerClient
 from gateway.ledger.notes import parse_verifier_key
 from gateway.ledger.witness import Witness
 from gateway.policy import Engine, default_policies_root, load_layers
+from gateway.proxy.tls import reload_certificate
+from gateway.runtime.control_listener import control_server
 from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.due import Due
 from gateway.runtime.home import GatewayHome
@@ -42,6 +46,7 @@ from gateway.runtime.metrics import MetricSet, Publisher, read_snapshots, render
 from gateway.runtime.observing import ObservedBarrier
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
+from gateway.runtime.tls import listener_context
 from gateway.store import Store
 from gateway.store.feed import Listener
 
@@ -100,6 +105,8 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
     ring = open_ring(home, settings, frozenset({"token", "field", "pseudonym", "witness"}))
     tokens = TokenIssuer(ring, issuer, settings.identity.audience, time.time)
     security = SecurityLog(time.time)
+    proxies = frozenset(settings.identity.trusted_proxies)
+    address = address_behind(proxies)
     oauth = OAuthServices(
         issuer=tokens,
         assertions=AssertionVerifier(issuer, issuer.rstrip("/") + TOKEN_PATH, store.system, store.use_once, time.time),
@@ -109,7 +116,8 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         jwks=ring.jwks,
         security=security,
         budget=FailureBudget(time.time),
-        client_certificate=certificate_from_proxy(frozenset(settings.identity.trusted_proxies)),
+        client_certificate=presented_certificate(proxies),
+        address=address,
         further=(
             credentials_router(ring),
             sign_in_router(
@@ -121,6 +129,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
                     provider=_provider(settings, issuer),
                     cipher=ring.field_cipher,
                     use_once=store.use_once,
+                    address=address,
                 )
             ),
         ),
@@ -151,7 +160,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         engine=engine,
         acts=acts,
         ledger=ledger,
-        sign_in=OfficerSignIn(verifier, store.officer, security).officer_of,
+        sign_in=OfficerSignIn(verifier, store.officer, security, address=address).officer_of,
         barrier=barrier,
         now=time.time,
         tree=home.ledger / "tree",
@@ -251,6 +260,7 @@ class Control:
         self._listener = socket.socket(fileno=listen_fd)
         self._parts: Parts | None = None
         self._server: uvicorn.Server | None = None
+        self._tls: ssl.SSLContext | None = None
         self._task: asyncio.Task[None] | None = None
         self._figures: list[asyncio.Task[None]] = []
         self._heard: Listener | None = None
@@ -267,15 +277,8 @@ class Control:
             feed = self._parts.feed
             self._heard = self._parts.store.listen(lambda _changes: feed.wake())
         self._publish_figures(self._parts)
-        config = uvicorn.Config(
-            create_app(self._parts.services),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=5,
-        )
-        self._server = _Server(config)
+        self._tls = listener_context(self._settings.control)
+        self._server = control_server(create_app(self._parts.services), self._tls)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="uvicorn")
         while not self._server.started:
             if self._task.done():
@@ -285,8 +288,12 @@ class Control:
 
     def _publish_figures(self, parts: Parts) -> None:
         metrics = MetricSet("control")
-        certificate = self._settings.data_plane.tls_certificate
-        due = Due(metrics, parts.store, parts.ring.list, {"data-plane": certificate} if certificate else {}, time.time)
+        files = {
+            "data-plane": self._settings.data_plane.tls_certificate,
+            "control": self._settings.control.tls_certificate,
+        }
+        certificates = {name: file for name, file in files.items() if file is not None}
+        due = Due(metrics, parts.store, parts.ring.list, certificates, time.time)
         barrier = parts.services.barrier
         assert isinstance(barrier, ObservedBarrier)
         publisher = Publisher(metrics, self._home.run / "metrics", [lambda: barrier.fill(metrics)], time.time)
@@ -309,16 +316,13 @@ class Control:
             await asyncio.to_thread(self._parts.close)
 
     def reload(self) -> None:
-        """The key ring notices rotated keys by itself; nothing else is read again."""
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn without its own signal handlers: the process has them."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the process."""
-        yield
+        """Read the listener's certificate again; the key ring notices rotated keys by itself."""
+        own = self._settings.control
+        if self._tls is not None and own.tls_certificate is not None:
+            try:
+                reload_certificate(self._tls, own.tls_certificate, own.tls_key)
+            except GatewayError as error:
+                log.error("%s; the old one stays", error.detail)
 
 
 def local_app(home: GatewayHome, settings: Settings, issuer: str) -> tuple[FastAPI, AbstractAsyncContextManager[None]]:

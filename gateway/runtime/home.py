@@ -64,6 +64,11 @@ class GatewayHome:
         """The state's SQLAlchemy URL."""
         return settings.state.url or f"sqlite:///{self.root / 'state.db'}"
 
+    def control_url(self, settings: Settings) -> str:
+        """The control plane's base URL as the settings have it, before a free port is chosen."""
+        scheme = "https" if settings.control.tls_certificate else "http"
+        return f"{scheme}://{settings.control.host}:{settings.control.port}"
+
     def is_shared(self, settings: Settings) -> bool:
         """Whether several nodes may share the state."""
         return not self.state_url(settings).startswith("sqlite")

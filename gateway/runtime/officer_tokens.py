@@ -30,7 +30,7 @@ def officer_token(home_path: Path, officer: str, seconds: int) -> str:
     if found is None:
         raise GatewayError("not-found", f"no officer `{officer}`: `gateway officers add` makes one")
     running = home.addresses()
-    address = running["control"] if running else f"http://{settings.control.host}:{settings.control.port}"
+    address = running["control"] if running else home.control_url(settings)
     ring = open_ring(home, settings, frozenset({"token"}))
     issuer = TokenIssuer(ring, settings.control.issuer or str(address), settings.identity.audience, time.time)
     return issuer.issue_officer(found, seconds)

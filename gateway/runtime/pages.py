@@ -23,8 +23,8 @@ def settings_page() -> str:
         "",
         MADE,
         f"`gateway.toml` in the home, format {FORMAT}, under the environment: `GATEWAY_<SECTION>__<NAME>`, where",
-        "commas stand between the members of a list. Unknown names are refused, with the nearest known one, and so is",
-        "a newer format.",
+        "commas stand between the members of a list or table, `=` after a table's names. Unknown names are refused,",
+        "with the nearest known one, and so is a newer format.",
         "",
         f"Not settings, but read from the environment: {', '.join(f'`{name}`' for name in sorted(RESERVED))}.",
     ]
@@ -95,6 +95,8 @@ def _type(annotation: Any) -> str:
         return " or ".join(f"`{value}`" for value in inner)
     if origin is tuple:
         return f"list of {_type(inner[0])}"
+    if origin is dict:
+        return f"table of text by {_type(inner[0])}"
     if origin is UnionType:
         return " or ".join(_type(one) for one in inner if one is not type(None))
     if isinstance(annotation, type) and issubclass(annotation, Section):
@@ -113,6 +115,8 @@ def _bounds(metadata: list[Any]) -> str:
 def _default(value: object) -> str:
     if value is None:
         return "unset"
+    if value == {}:
+        return "none"
     if isinstance(value, tuple):
         return "`" + ", ".join(map(str, value)) + "`" if value else "none"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"

@@ -1,10 +1,13 @@
 """Where a gateway's keys come from: a folder, one file, the environment, or a systemd credential."""
 
+import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from gateway.domain.errors import GatewayError
 from gateway.identity.keyring import KeyRing
+from gateway.identity.signer import Signer
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.settings import Settings
 
@@ -30,16 +33,35 @@ def open_ring(
 
     In this order: the document in `$GATEWAY_KEYS`; the systemd credential `gateway-keys`; the folder or file of the
     settings, by default `keys` in the home. The first two are read only: keys are rotated where they are made.
+    Keys in an HSM or KMS, as the settings name them, take the place of the ring's own.
 
     Raises:
         GatewayError: `unavailable` where there is none, or it cannot be opened.
     """
-    secret = passphrase(environment)
+    secret, signers = passphrase(environment), outside_signers(settings)
     document = environment.get(KEYS)
     if document:
-        return KeyRing.parse(document, passphrase=secret, only=only)
+        return KeyRing.parse(document, passphrase=secret, only=only, signers=signers)
     file = _credential(environment, KEYS_CREDENTIAL)
-    return KeyRing.open(file or home.keys(settings), passphrase=secret, only=only)
+    return KeyRing.open(file or home.keys(settings), passphrase=secret, only=only, signers=signers)
+
+
+def outside_signers(settings: Settings) -> dict[str, Signer]:
+    """The signers of `identity.signers`: each `module:function` is imported and called without arguments.
+
+    Raises:
+        GatewayError: `unavailable` where one cannot be had.
+    """
+    found: dict[str, Signer] = {}
+    for purpose, name in settings.identity.signers.items():
+        module, _, function = name.partition(":")
+        try:
+            found[purpose] = getattr(importlib.import_module(module), function)()
+        except Exception as error:
+            # Whatever a driver raises: a gateway must not start with the file's key in place of the hardware's.
+            reason = type(error).__name__
+            raise GatewayError("unavailable", f"the {purpose} signer `{name}` cannot be had: {reason}") from error
+    return found
 
 
 def _credential(environment: Mapping[str, str], name: str) -> Path | None:

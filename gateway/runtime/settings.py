@@ -59,6 +59,14 @@ class ControlSettings(Section):
     issuer: str | None = Field(
         None, description="public base URL of the control plane, the `iss` of tokens; default: its own address"
     )
+    tls_certificate: Path | None = Field(None, description="PEM chain of the listener; none serves plain HTTP")
+    tls_key: Path | None = Field(None, description="PEM private key of the listener")
+    client_ca: Path | None = Field(
+        None, description="PEM authorities of client certificates; a self-signed one is its own authority"
+    )
+    client_certificates: Literal["off", "optional"] = Field(
+        "off", description="whether systems may show a client certificate when they ask for a token (RFC 8705)"
+    )
 
 
 class StateSettings(Section):
@@ -111,12 +119,19 @@ class IdentitySettings(Section):
 
     audience: str = Field("sharing-gateway", description="the `aud` that access tokens must bear")
     keys: Path | None = Field(None, description="folder of the key ring; default: `keys` in the home")
+    signers: dict[Literal["token", "log", "witness"], str] = Field(
+        {}, description="keys in an HSM or KMS, by purpose: `module:function` that returns a `Signer`"
+    )
     issuers: tuple[IssuerSettings, ...] = Field((), description="other issuers of access tokens that are trusted")
     origins: tuple[str, ...] = Field(
-        (), description="origins callers use where TLS ends before the gateway, such as https://share.example.gov.cn"
+        (),
+        description="origins that callers use, such as https://share.example.gov.cn: a DPoP proof for any other is "
+        "refused; default: whatever `Host` says",
     )
     trusted_proxies: tuple[str, ...] = Field(
-        (), description="addresses of proxies before the control plane that may pass on client certificates (RFC 9440)"
+        (),
+        description="addresses of proxies before the control plane that are believed: what they say is the caller's "
+        "address (`X-Forwarded-For`) and client certificate (`Client-Cert`, RFC 9440)",
     )
     legacy_window_seconds: int = Field(
         300, ge=1, le=900, description="window of the national platforms' signed headers, in seconds"
@@ -177,7 +192,7 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
             continue
         table = values.setdefault(section, {})
         if isinstance(table, dict):
-            table[key] = text.split(",") if isinstance(_default(section, key), tuple) else text
+            table[key] = _read(_default(section, key), text)
     if not faults:
         try:
             settings = Settings.model_validate(values)
@@ -226,6 +241,15 @@ def _default(section: str, key: str) -> object:
     return _sections()[section].model_fields[key].default
 
 
+def _read(default: object, text: str) -> object:
+    """A value of the environment: lists by comma, tables by comma and `=`, anything else as text."""
+    if isinstance(default, tuple):
+        return text.split(",")
+    if isinstance(default, dict):
+        return dict(pair.partition("=")[::2] for pair in text.split(","))
+    return text
+
+
 def _toml(value: object) -> str:
     if value is None:
         return '""  (unset)'
@@ -233,6 +257,8 @@ def _toml(value: object) -> str:
         return str(value).lower()
     if isinstance(value, (int, float)):
         return str(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f'{name} = "{item}"' for name, item in value.items()) + "}"
     if isinstance(value, tuple):
         return "[" + ", ".join(f'"{item}"' for item in value) + "]"
     return f'"{value}"'

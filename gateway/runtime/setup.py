@@ -10,6 +10,7 @@ from gateway.ledger.notes import ED25519, VerifierKey
 from gateway.runtime.api import REGISTRAR
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.ring import passphrase
+from gateway.runtime.settings import Settings
 from gateway.store import Store
 
 OPERATOR = "operator"
@@ -18,7 +19,14 @@ OPERATOR = "operator"
 _LEVELS = {"00": Level.CITY, "0000": Level.PROVINCE, "000000": Level.NATIONAL}
 
 
-def initialise(home: GatewayHome, *, region: str, department: str) -> dict[str, Any]:
+def initialise(
+    home: GatewayHome,
+    *,
+    region: str,
+    department: str,
+    suite: str = "international",
+    token_algorithm: str = "ES256",  # noqa: S107 -- an algorithm's name
+) -> dict[str, Any]:
     """Make a gateway in `home` for the competent department of `region`.
 
     Its first officers: the registrar imports the directory and adds the other officers, the operator rotates keys.
@@ -27,13 +35,15 @@ def initialise(home: GatewayHome, *, region: str, department: str) -> dict[str, 
         home: a folder that holds no gateway yet.
         region: six-digit division code (GB/T 2260); `000000` is the nation.
         department: the competent department's id.
+        suite: cipher suite of sealed secrets and pseudonyms: `international` or `commercial`.
+        token_algorithm: what tokens are signed with: `ES256`, `EdDSA` or `SM2`.
 
     Returns:
         what was made: `home`, `origin`, `verifier_key` (for auditors), `state`, `keys`, `officer`.
 
     Raises:
-        GatewayError: `conflict` where a gateway lives there already; `invalid-input` on a region that is no code;
-            `unavailable` where the home cannot be written.
+        GatewayError: `conflict` where a gateway lives there already; `invalid-input` on a region that is no code, an
+            unknown suite or algorithm; `unavailable` where the home cannot be written.
     """
     if len(region) != 6 or not (region.isascii() and region.isdigit()):
         raise GatewayError("invalid-input", f"`{region}` is not a six-digit division code, such as 440000")
@@ -41,17 +51,17 @@ def initialise(home: GatewayHome, *, region: str, department: str) -> dict[str, 
         raise GatewayError("conflict", f"a gateway lives in `{home.root}` already")
     home.make()
     try:
-        return _furnish(home, region, department)
+        settings = home.settings()
+        keys = home.keys(settings)
+        ring = KeyRing.create(keys, passphrase=passphrase(), suite=suite, token_algorithm=token_algorithm)
+        return _furnish(home, settings, ring, region, department)
     except GatewayError:
         # A half-made home would be taken for a gateway by the next command.
         home.settings_file.unlink(missing_ok=True)
         raise
 
 
-def _furnish(home: GatewayHome, region: str, department: str) -> dict[str, Any]:
-    settings = home.settings()
-    keys = home.keys(settings)
-    ring = KeyRing.create(keys, passphrase=passphrase())
+def _furnish(home: GatewayHome, settings: Settings, ring: KeyRing, region: str, department: str) -> dict[str, Any]:
     store = Store.open(home.state_url(settings))
     try:
         with store.transaction() as tx:
@@ -72,7 +82,7 @@ def _furnish(home: GatewayHome, region: str, department: str) -> dict[str, Any]:
         "origin": origin,
         "verifier_key": VerifierKey(origin, ED25519, ring.log_signer(origin).public_bytes).text(),
         "state": home.state_url(settings),
-        "keys": str(keys),
+        "keys": str(home.keys(settings)),
         "officer": REGISTRAR,
     }
 

@@ -182,7 +182,7 @@ class Supervisor:
         addresses = self._addresses = {
             "pid": os.getpid(),
             "data_plane": f"{scheme}://{_authority(self._sockets[0])}",
-            "control": f"http://{_authority(control)}",
+            "control": f"{'https' if self._settings.control.tls_certificate else 'http'}://{_authority(control)}",
         }
         clear_snapshots(self._home.run / "metrics")
         self._public = self._settings.control.issuer or addresses["control"]

@@ -31,7 +31,7 @@ from gateway.ledger.uses import UseJournal
 from gateway.policy import Decider, Engine, QuotaMeter, default_policies_root, load_layers
 from gateway.proxy.limits import Limits
 from gateway.proxy.plane import DataPlane
-from gateway.proxy.tls import ClientCertificates, caller_context, reload_certificate, supplier_context
+from gateway.proxy.tls import reload_certificate, supplier_context
 from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.link import Link
@@ -40,6 +40,7 @@ from gateway.runtime.observing import JournalFigures, LinkFigures, ObservedPorts
 from gateway.runtime.resolver import Resolver, is_touched
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import DataPlaneSettings, Settings
+from gateway.runtime.tls import listener_context
 from gateway.store import Store
 
 log = logging.getLogger("gateway.worker")
@@ -140,11 +141,13 @@ class Worker:
         ]
         self._tasks += [asyncio.create_task(issuer.keep_fresh(), name="issuer") for issuer in externals]
         own = OwnIssuer(self._issuer, identity.audience, ring)
+        # A proof that an earlier table has seen, or another node's, bears a nonce that is none here.
+        nonces = Nonces(ring.nonce_secret(f"{home.origin(self._settings)}/{replay.epoch}"), time.time)
         return Identifier(
             TokenVerifier(own, time.time, externals=externals),
             self._store.system,
             time.time,
-            proofs=ProofVerifier(time.time, Nonces(ring.nonce_secret(home.origin(self._settings)), time.time)),
+            proofs=ProofVerifier(time.time, nonces),
             use_once=replay.use_once,
             origins=identity.origins,
             security=SecurityLog(time.time),
@@ -226,16 +229,4 @@ def limits_of(settings: DataPlaneSettings) -> Limits:
         write_progress_seconds=settings.body_seconds,
         system_concurrency=settings.system_concurrency,
         pool_idle_connections=settings.supplier_connections,
-    )
-
-
-def listener_context(settings: DataPlaneSettings) -> ssl.SSLContext | None:
-    """The callers' TLS context, or None where no certificate is set."""
-    if settings.tls_certificate is None:
-        return None
-    return caller_context(
-        settings.tls_certificate,
-        settings.tls_key,
-        client_certificates=ClientCertificates(settings.client_certificates),
-        client_ca=settings.client_ca,
     )

@@ -16,14 +16,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from gateway.client.keys import ClientKey
 from gateway.domain.errors import GatewayError
 from gateway.identity.certificates import certificate_thumbprint
+from gateway.identity.keyring import KeyRing
 from gateway.identity.security_log import FailureBudget
-from gateway.proxy.ports import Peer
-from tests.unit.identity.identity_kit import PEER, head, part, resigned
+from gateway.identity.tokens import TokenIssuer
+from gateway.identity.verify import OwnIssuer, TokenVerifier
+from gateway.proxy.ports import Peer, RequestHead
+from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, PEER, head, part, resigned, unpart
 from tests.unit.identity.legacy_kit import Legacy, guangdong, national
 
 LIMIT_US = 100.0
@@ -95,8 +101,42 @@ def _bad(house: Legacy, count: int) -> dict[str, float]:
         house.identify = house.new_identifier(legacy=house.legacy)
         costs[name] = cost_us(lambda number, heads=heads: house.identify(heads[number], PEER), count)
     house.identify = house.new_identifier(budget=FailureBudget(house.now))
-    costs["bad: forged, as a flood under the budget"] = cost_us(lambda n: house.identify(forged[n], PEER), count)
+    costs["bad: forged, as a flood under the budget"] = flood_us(house, forged)
+    costs["bad: SM2 forged, as a flood under the budget"] = _bad_sm2(house, count)
+    for curve in (ec.SECP256R1(), ec.SECP384R1()):
+        costs[f"bad: proofs forged by {curve.name}, as a flood"] = _bad_proofs(house, curve, count)
     return costs
+
+
+def flood_us(house: Legacy, heads: list[RequestHead]) -> float:
+    """Cost of one of `heads` that all come within one second from one address."""
+    return cost_us(lambda number: house.identify(heads[number], PEER), len(heads))
+
+
+def _bad_sm2(house: Legacy, count: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        ring = KeyRing.create(Path(folder), token_algorithm="SM2", now=house.now)
+        issuer = TokenIssuer(ring, ISSUER, AUDIENCE, house.now)
+        message, _, _ = issuer.issue(house.systems["marriage"])[0].rpartition(".")
+        commercial = TokenVerifier(OwnIssuer(ISSUER, AUDIENCE, ring), house.now)
+        own, house.verifier = house.verifier, commercial
+        house.identify = house.new_identifier(budget=FailureBudget(house.now))
+        house.verifier = own
+        # The first half below the curve's order, so that the signature is computed and not refused at a glance.
+        signatures = (b"\x01" + random.randbytes(31) + b"\x01" + random.randbytes(31) for _ in range(count))
+        heads = [head(("authorization", f"Bearer {message}.{part(each)}")) for each in signatures]
+        return flood_us(house, heads)
+
+
+def _bad_proofs(house: Legacy, curve: ec.EllipticCurve, count: int) -> float:
+    key = ClientKey(ec.generate_private_key(curve))
+    token = house.token(cnf={"jkt": key.thumbprint})
+    house.identify = house.new_identifier(budget=FailureBudget(house.now))
+    house.call(("authorization", f"DPoP {token}"), ("dpop", house.proof(token, key=key)))
+    message, _, signature = house.proof(token, key=key).rpartition(".")
+    size = len(unpart(signature))
+    proofs = (f"{message}.{part(bytes(1) + random.randbytes(size - 1))}" for _ in range(count))
+    return flood_us(house, [head(("authorization", f"DPoP {token}"), ("dpop", proof)) for proof in proofs])
 
 
 def main() -> int:

@@ -119,10 +119,17 @@ class RunningGateway:
 @contextlib.contextmanager
 def running_gateway(folder: Path, **environment: str) -> Iterator[RunningGateway]:
     """A gateway furnished as the demo furnishes it, running; everything is stopped at the end."""
-    population = Population()
-    suppliers = register_servers(population)
     home = GatewayHome(folder)
     made = initialise(home, region=REGION, department="data-bureau")
+    with served_home(home, made, **environment) as gateway:
+        yield gateway
+
+
+@contextlib.contextmanager
+def served_home(home: GatewayHome, made: Mapping[str, Any], **environment: str) -> Iterator[RunningGateway]:
+    """As `running_gateway`, in a home that somebody else has made; `made` says what `initialise` would."""
+    population = Population()
+    suppliers = register_servers(population)
     gateway = RunningGateway(home, made, population, suppliers, new_private_key(), environment)
     with contextlib.ExitStack() as stack:
         for supplier in suppliers.values():

@@ -2,17 +2,14 @@
 
 import asyncio
 import json
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
@@ -21,6 +18,7 @@ from gateway.client import (
     CredentialRefused,
     GatewayUnavailable,
     NotGranted,
+    RateLimited,
     SharingAuth,
     SharingProblem,
     SharingStopped,
@@ -30,6 +28,8 @@ from gateway.client import (
 from gateway.client.problems import _CLASSES
 from gateway.domain.callers import Caller
 from gateway.domain.errors import PROBLEMS, GatewayError, problem_document
+from gateway.identity.dpop import Nonces, ProofVerifier
+from tests.support.loopback import Loopback
 from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, PEER, House, head
 
 
@@ -40,12 +40,17 @@ class Plane:
         self.house = house
         self.calls: list[Request] = []
         self.token_requests = 0
+        self.busy: list[int] = []
+        self.nodes: list[ProofVerifier] = []
         self.answers: list[Callable[[Request], JSONResponse]] = []
         self.app = house.app()
         self.app.add_api_route("/{supplier}/{interface}", self.serve, methods=["GET", "POST"])
 
     async def serve(self, request: Request) -> JSONResponse:
         self.calls.append(request)
+        if self.nodes:
+            self.house.proofs = self.nodes.pop(0)
+            self.house.identify = self.house.new_identifier()
         fields = [(name.decode(), value.decode("latin-1")) for name, value in request.headers.raw]
         changes = {"method": request.method.encode(), "path": request.url.path.encode()}
         try:
@@ -60,6 +65,10 @@ class Plane:
     async def __call__(self, scope: dict[str, object], receive: object, send: object) -> None:
         if scope["path"] == "/oauth/token":
             self.token_requests += 1
+            if self.busy:
+                busy = JSONResponse({"error": "temporarily_unavailable"}, self.busy.pop(), headers={"Retry-After": "0"})
+                await busy(scope, receive, send)  # type: ignore[arg-type]
+                return
         await self.app(scope, receive, send)  # type: ignore[arg-type]
 
     def client(self, auth: httpx.Auth) -> httpx.AsyncClient:
@@ -169,6 +178,71 @@ def test_call_that_may_have_been_made_is_not_repeated(plane: Plane) -> None:
     assert len(plane.answers) == 1
 
 
+@pytest.mark.parametrize("status", [401, 503])
+def test_answer_with_a_record_is_of_a_call_that_was_made(plane: Plane, status: int) -> None:
+    """A supplier's own 401 or 503, even in the gateway's words: the call was made, and is not repeated."""
+    auth = auth_of(plane)
+    get(plane, auth)
+    fetched = plane.token_requests
+    supplied = problem_document(GatewayError("draining"))
+    headers = {"Sharing-Record": "r1", "Retry-After": "0"}
+    answer = JSONResponse(supplied, status, headers=headers, media_type="application/problem+json")
+    plane.answers = [lambda _: answer] * 2
+
+    async def run() -> httpx.Response:
+        async with plane.client(auth) as client:
+            return await client.post("/public-security/household", json={"id": "1"})
+
+    assert asyncio.run(run()).status_code == status
+    assert len(plane.answers) == 1
+    get(plane, auth)
+    assert plane.token_requests == fetched
+
+
+@pytest.mark.parametrize(("status", "kind"), [(503, GatewayUnavailable), (429, RateLimited)])
+def test_token_endpoint_that_is_busy_is_asked_again(plane: Plane, status: int, kind: type[SharingProblem]) -> None:
+    """A token request is repeated, by a new assertion each time; where it stays busy the error says so."""
+    plane.busy = [status, status]
+    assert get(plane, auth_of(plane)).status_code == 200
+    assert plane.token_requests >= 3
+    plane.busy = [status] * 4
+    with pytest.raises(kind) as raised:
+        get(plane, auth_of(plane))
+    assert raised.value.status == status
+
+
+def test_nodes_with_nonces_of_their_own_are_one_gateway(tmp_path: Path) -> None:
+    """Attempts that meet one node after another take each one's nonce, until one meets the node that gave it."""
+    plane = Plane(House(tmp_path, nonces=True))
+    auth = auth_of(plane)
+    get(plane, auth)
+    own = plane.house.proofs
+    other = ProofVerifier(plane.house.now, Nonces(b"another node", plane.house.now))
+    plane.nodes = [other, own, other, other]
+    calls = len(plane.calls)
+    assert get(plane, auth).status_code == 200
+    assert len(plane.calls) - calls == 4
+    plane.nodes = [own, other] * 4
+    assert get(plane, auth).status_code == 401
+    assert len(plane.nodes) == 4
+
+
+@pytest.mark.parametrize(("method", "attempts"), [("GET", 2), ("POST", 1)])
+def test_recorded_call_is_repeated_only_where_that_is_safe(plane: Plane, method: str, attempts: int) -> None:
+    """The gateway's own `draining` after a record was opened: the supplier may have been called."""
+    document = problem_document(GatewayError("draining"), instance="r1")
+    headers = {"Sharing-Record": "r1", "Retry-After": "0"}
+    plane.answers = [lambda _: JSONResponse(document, 503, headers, media_type="application/problem+json")]
+    auth = auth_of(plane, dpop=False)
+
+    async def run() -> httpx.Response:
+        async with plane.client(auth) as client:
+            return await client.request(method, "/public-security/household")
+
+    assert asyncio.run(run()).status_code == (200 if attempts == 2 else 503)
+    assert len(plane.calls) == attempts
+
+
 def test_streamed_body_is_not_sent_again(plane: Plane) -> None:
     """A body that can be read once is sent once."""
     plane.answers = [lambda _: problem(GatewayError("draining"), **{"Retry-After": "0"})] * 2
@@ -187,18 +261,10 @@ class Served:
     """The plane on a socket of loopback, as a demand system meets it."""
 
     def __init__(self, folder: Path) -> None:
-        listener = socket.socket()
-        listener.bind(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        loopback = Loopback()
+        self.url, self.close = loopback.url, loopback.close
         self.plane = Plane(House(folder, nonces=True, issuer=self.url, audience=self.url))
-        config = uvicorn.Config(self.plane, log_config=None, lifespan="off", http="h11", ws="none")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([listener],))
-        self._thread.start()
-
-    def close(self) -> None:
-        self._server.should_exit = True
-        self._thread.join()
+        loopback.start(self.plane)
 
     def auth(self, **options: object) -> SharingAuth:
         key = self.plane.house.key._key

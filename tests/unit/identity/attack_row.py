@@ -40,7 +40,7 @@ def attack(group: str, name: str, source: str, reason: str) -> Callable[[Callabl
 
 
 TOKEN, ASSERTION, PROOF, KEY = "access token", "client assertion", "DPoP proof", "key registration"
-SIGNED = "signed headers"
+SIGNED, OFFICER_TOKEN = "signed headers", "officer's token"
 
 
 def own_jwk() -> dict[str, Any]:

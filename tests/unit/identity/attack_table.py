@@ -14,12 +14,18 @@ if __name__ == "__main__":
 
 from gateway.domain.errors import GatewayError
 from gateway.identity.strict import Unreadable
-from tests.unit.identity import attacks_on_headers, attacks_on_keys, attacks_on_senders, attacks_on_tokens
+from tests.unit.identity import (
+    attacks_on_bindings,
+    attacks_on_headers,
+    attacks_on_keys,
+    attacks_on_senders,
+    attacks_on_tokens,
+)
 from tests.unit.identity.attack_row import ATTACKS, Attack
 from tests.unit.identity.identity_kit import House
 from tests.unit.identity.legacy_kit import Legacy
 
-PARTS = (attacks_on_tokens, attacks_on_senders, attacks_on_headers, attacks_on_keys)
+PARTS = (attacks_on_tokens, attacks_on_bindings, attacks_on_senders, attacks_on_headers, attacks_on_keys)
 
 
 def refusal_of(row: Attack, house: House) -> str:

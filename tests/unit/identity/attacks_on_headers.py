@@ -72,3 +72,35 @@ sent(
     "hmac-sha256",
     lambda at: {**zhejiang(at), "x-bg-hmac-algorithm": "none"},
 )
+
+
+@attack(SIGNED, "a signed field twice", "ours: one meaning", "two credentials")
+def field_twice(house: House) -> object:
+    fields = national(house.now())
+    return house.call(*fields.items(), ("gjgxjhpt_rid", "caller-7"))
+
+
+@attack(SIGNED, "guangdong: nonce and time moved against each other", "the contract", "malformed")
+def moved_boundary(house: House) -> object:
+    """The signed text has no separators: a digit of the time taken into the nonce would keep a signature's text."""
+    fields = guangdong(house.now(), nonce="5" * 8)
+    moved = {"x-tif-timestamp": fields["x-tif-timestamp"] + "5", "x-tif-nonce": "5" * 7}
+    return house.call(*{**fields, **moved}.items())
+
+
+@attack(SIGNED, "national: service and caller moved against each other", "ours: one key, one caller", "not known")
+def moved_caller(house: House) -> object:
+    """`sid` and `rid` are signed side by side: a character moved between them keeps the text and names another key."""
+    at = house.now()
+    fields = national(at)
+    moved = {"gjgxjhpt_sid": fields["gjgxjhpt_sid"][:-1], "gjgxjhpt_rid": fields["gjgxjhpt_sid"][-1] + "caller-7"}
+    return house.call(*{**fields, **moved}.items())
+
+
+sent("national: time in other digits", "the contract", "malformed", lambda at: national(at, rtime="\u00b9" * 13))
+sent(
+    "national: key registered under the other national contract alone",
+    "ours: one key, one contract",
+    "not known",
+    lambda at: national(at, "gjzwfwpt", rid="only-exchange"),
+)

@@ -93,4 +93,6 @@ register("private key", "RFC 7517 §9.2", "private or symmetric", lambda: {**own
 register("key for encryption", "RFC 7517 §4.2", "not for signatures", lambda: {**own_jwk(), "use": "enc"})
 register("EC key named RS256", "RFC 8725 §3.1", "does not fit", lambda: {**own_jwk(), "alg": "RS256"})
 register("RSA key named RS256", "FAPI 2.0 §5.4", "does not fit", lambda: {**rsa_jwk(good_modulus()), "alg": "RS256"})
+register("EC key with a list of names", "RFC 7517 §4.4", "does not fit", lambda: {**own_jwk(), "alg": ["ES256"]})
+register("SM2 key of a client", "ours: no registered name", "curve is not", lambda: {**own_jwk(), "crv": "SM2"})
 register("EC key named none", "RFC 8725 §3.2", "does not fit", lambda: {**own_jwk(), "alg": "none"})

@@ -9,9 +9,10 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.client.keys import ClientKey
+from gateway.identity.dpop import Nonces, ProofVerifier
 from gateway.identity.signer import SoftwareSigner
 from tests.unit.identity.attack_row import ASSERTION, PROOF, attack, own_jwk
-from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, House, part, unpart
+from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, OFFICER, House, part, unpart
 
 # DPoP proofs.
 
@@ -170,3 +171,99 @@ with_assertion("without jti", "ours", "no `jti`", jti=None)
 with_assertion("sub is another client", "RFC 7523 §3 (2)", "do not name one client", sub="tax")
 with_assertion("form names another client", "RFC 7521 §4.2", "do not name one client", client_id="tax")
 with_assertion("key by header `jwk`", "RFC 8725 §3.10", "not accepted", header={"jwk": own_jwk()})
+
+
+# One kind of credential for another, and one place for another.
+
+
+def as_node(house: House, place: str) -> None:
+    """Make the house a node of its own: the nonces of another are none here."""
+    house.nonces = Nonces(house.ring.nonce_secret(place), house.now)
+    house.proofs = ProofVerifier(house.now, house.nonces)
+    house.identify = house.new_identifier()
+
+
+@attack(PROOF, "replayed at another node, or after a reboot", "RFC 9449 §11.1, §8", "no current nonce")
+def replayed_at_another_node(house: House) -> object:
+    as_node(house, "node-a/1")
+    token = house.token(cnf={"jkt": house.key.thumbprint})
+    proof = house.proof(token)
+    bound_call(house, proof, token)
+    as_node(house, "node-b/1")
+    return bound_call(house, proof, token)
+
+
+@attack(PROOF, "nonce of ten minutes ago", "RFC 9449 §11.2", "no current nonce")
+def old_nonce(house: House) -> object:
+    as_node(house, "node-a/1")
+    assert house.nonces is not None
+    old = house.nonces.current()
+    house.now.at += 600
+    token = house.token(cnf={"jkt": house.key.thumbprint})
+    return bound_call(house, house.proof(token, nonce=old), token)
+
+
+@attack(PROOF, "made for the token endpoint, sent to the data plane", "RFC 9449 §4.3 (9)", "another URI")
+def token_endpoint_proof(house: House) -> object:
+    token = house.token(cnf={"jkt": house.key.thumbprint})
+    proof = house.proof(None, method="POST", uri=f"{ISSUER}/oauth/token")
+    return house.call(("authorization", f"DPoP {token}"), ("dpop", proof), head={"method": b"POST"})
+
+
+@attack(PROOF, "without the token's hash", "RFC 9449 §4.3 (11)", "another token")
+def proof_without_hash(house: House) -> object:
+    token = house.token(cnf={"jkt": house.key.thumbprint})
+    return bound_call(house, house.proof(None), token)
+
+
+@attack(PROOF, "the owner's key inside, signed by the thief's", "RFC 9449 §4.3 (6)", "does not verify")
+def proof_by_another_hand(house: House) -> object:
+    token = house.token(cnf={"jkt": house.key.thumbprint})
+    thief = ClientKey(ec.generate_private_key(ec.SECP256R1()))
+    thief.public = house.key.public
+    return bound_call(house, house.proof(token, key=thief), token)
+
+
+@attack(PROOF, "host in full-width letters", "RFC 9449 §4.3 (9); RFC 3986", "URI is malformed")
+def full_width_host(house: House) -> object:
+    token = house.token(cnf={"jkt": house.key.thumbprint})
+    return bound_call(house, house.proof(token, uri="https://ｇateway.test/public-security/household"), token)
+
+
+@attack(PROOF, "escaped slash for a slash", "RFC 3986 §6.2.2", "another URI")
+def escaped_slash(house: House) -> object:
+    token = house.token(cnf={"jkt": house.key.thumbprint})
+    return bound_call(house, house.proof(token, uri=f"{AUDIENCE}/public-security%2Fhousehold"), token)
+
+
+@attack(PROOF, "a client assertion as proof", "RFC 8725 §3.11", "another type")
+def assertion_as_proof(house: House) -> object:
+    token = house.token(cnf={"jkt": house.key.thumbprint})
+    return bound_call(house, asserted(house), token)
+
+
+@attack(ASSERTION, "a DPoP proof as assertion", "RFC 8725 §3.11", "not accepted")
+def proof_as_assertion(house: House) -> object:
+    return house.assertions.verify(house.proof(None).encode(), None)
+
+
+@attack(ASSERTION, "an officer's token as assertion", "RFC 8725 §3.11", "another type")
+def officer_as_assertion(house: House) -> object:
+    return house.assertions.verify(house.issuer.issue_officer(OFFICER).encode(), None)
+
+
+@attack(ASSERTION, "replayed with another signature (ECDSA)", "RFC 7523 §3 (7)", "used before")
+def malleable_assertion(house: House) -> object:
+    """(r, n - s) verifies where (r, s) does: what is used up is the `jti`, and no text of the token."""
+    assertion = asserted(house)
+    house.assertions.verify(assertion.encode(), None)
+    message, _, signature = assertion.rpartition(".")
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    raw = unpart(signature)
+    twin = raw[:32] + (order - int.from_bytes(raw[32:])).to_bytes(32)
+    return house.assertions.verify(f"{message}.{part(twin)}".encode(), None)
+
+
+with_assertion("client's name with a blank behind", "RFC 8725 §3.10", "do not name one client", iss="marriage ")
+with_assertion("expires as a boolean", "RFC 7519 §2", "time is missing", exp=True)
+with_assertion("jti as a list", "RFC 7519 §4.1.7", "no `jti`", jti=["a"])

@@ -15,7 +15,7 @@ from gateway.identity.certificates import certificate_thumbprint
 from gateway.identity.signer import SoftwareSigner
 from gateway.identity.strict import to_base64url
 from gateway.proxy.ports import Peer
-from tests.unit.identity.attack_row import TOKEN, attack, own_jwk
+from tests.unit.identity.attack_row import OFFICER_TOKEN, TOKEN, attack, own_jwk
 from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, OFFICER, House, part, resigned, unpart
 
 
@@ -167,12 +167,12 @@ def id_token(house: House) -> object:
     return house.bearer(resigned(house, header={"typ": "JWT"}))
 
 
-@attack("officer's token", "a system's token as an officer's", "RFC 8725 §3.12", "of another type")
+@attack(OFFICER_TOKEN, "a system's token as an officer's", "RFC 8725 §3.12", "of another type")
 def system_token_as_officer(house: House) -> object:
     return house.verifier.verify_officer(house.token().encode())
 
 
-@attack("officer's token", "typ changed, audience of the data plane", "RFC 8725 §3.9", "another audience")
+@attack(OFFICER_TOKEN, "typ changed, audience of the data plane", "RFC 8725 §3.9", "another audience")
 def retyped_token(house: House) -> object:
     return house.verifier.verify_officer(resigned(house, header={"typ": "officer+jwt"}).encode())
 

@@ -1,18 +1,24 @@
 """Callers are told by what they can prove, and remembered no longer than it holds."""
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from gateway.client.keys import ClientKey
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.errors import GatewayError
 from gateway.identity.certificates import certificate_thumbprint
+from gateway.identity.keyring import KeyRing
 from gateway.identity.security_log import FailureBudget
+from gateway.identity.tokens import TokenIssuer
+from gateway.identity.verify import OwnIssuer, TokenVerifier
 from gateway.proxy.ports import Peer
-from tests.unit.identity.identity_kit import PEER, House, head
+from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, PEER, House, head, part, unpart
 
 
 @pytest.fixture
@@ -75,7 +81,7 @@ def test_remembered_token_ends_with_its_clients_key(house: House) -> None:
     der = b"certificate"
     house.register_certificate(der)
     bound = Peer("192.0.2.7", is_tls=True, certificate_der=der)
-    by_key = house.token(client_key=house.key.kid)
+    by_key = house.token(client_key=house.key.thumbprint)
     by_certificate = house.token(cnf={"x5t#S256": certificate_thumbprint(der)})
     house.bearer(by_key)
     house.bearer(by_certificate, peer=bound)
@@ -83,6 +89,16 @@ def test_remembered_token_ends_with_its_clients_key(house: House) -> None:
     house.identify.forget(Change(1, ChangeKind.SYSTEM, "marriage", withdraws=True))
     assert "key is not known" in refused(house, ("authorization", f"Bearer {by_key}"))
     assert "key is not known" in refused(house, ("authorization", f"Bearer {by_certificate}"), peer=bound)
+
+
+def test_key_replaced_under_its_name_ends_its_tokens(house: House) -> None:
+    """Another key registered under the `kid` of a leaked one is another key: tokens got by the old one are refused."""
+    token = house.token(client_key=house.key.thumbprint)
+    house.bearer(token)
+    other = ClientKey(ec.generate_private_key(ec.SECP256R1()), house.key.kid)
+    house.systems["marriage"] = msgspec.structs.replace(house.systems["marriage"], keys=(other.registration(),))
+    house.identify.forget(Change(1, ChangeKind.SYSTEM, "marriage", withdraws=True))
+    assert "key is not known" in refused(house, ("authorization", f"Bearer {token}"))
 
 
 def test_other_systems_stay_remembered(house: House) -> None:
@@ -256,6 +272,46 @@ def test_flooding_address_waits_and_others_do_not(house: House) -> None:
     house.bearer(house.token(), peer=Peer("192.0.2.8"))
     house.now.at += 1
     house.bearer(house.token())
+
+
+def test_flood_of_forged_proofs_is_not_checked_for_long(house: House) -> None:
+    """A thief of a bound token who forges proofs is soon not listened to; its owner elsewhere is."""
+    key = ClientKey(ec.generate_private_key(ec.SECP384R1()))
+    token = house.token(cnf={"jkt": key.thumbprint})
+
+    def forged() -> str:
+        message, _, signature = house.proof(token, key=key).rpartition(".")
+        return f"{message}.{part(unpart(signature)[::-1])}"
+
+    codes = Counter(code_of(house, ("authorization", f"DPoP {token}"), ("dpop", forged())) for _ in range(400))
+    # 800 checks of ES256 at once, of which one of ES384 takes six.
+    assert codes == {"credential-invalid": 134, "rate-limited": 266}
+    owner = Peer("198.51.100.1", is_tls=True)
+    good = house.proof(token, key=key)
+    assert house.call(("authorization", f"DPoP {token}"), ("dpop", good), peer=owner).system == "marriage"
+
+
+def test_dear_signatures_spend_more_of_the_budget(tmp_path: Path) -> None:
+    """SM2 is checked in Python: a flood of forged SM2 tokens gets no more of a processor than another."""
+    house = House(tmp_path)
+    ring = KeyRing.create(tmp_path / "commercial", token_algorithm="SM2", now=house.now)
+    issuer = TokenIssuer(ring, ISSUER, AUDIENCE, house.now)
+    house.verifier = TokenVerifier(OwnIssuer(ISSUER, AUDIENCE, ring), house.now)
+    house.identify = house.new_identifier(budget=FailureBudget(house.now))
+    token, _ = issuer.issue(house.systems["marriage"])
+    message, _, signature = token.rpartition(".")
+    forged = f"{message}.{part(unpart(signature)[::-1])}"
+    codes = Counter(code_of(house, ("authorization", f"Bearer {forged}")) for _ in range(40))
+    assert codes == {"credential-invalid": 7, "rate-limited": 33}
+    assert house.bearer(token, peer=Peer("198.51.100.1", is_tls=True)).system == "marriage"
+
+
+def code_of(house: House, *fields: tuple[str, str]) -> str:
+    try:
+        house.call(*fields)
+    except GatewayError as refusal:
+        return refusal.code
+    return "let through"
 
 
 def test_token_is_looked_up_by_its_hash(house: House) -> None:

@@ -1,6 +1,8 @@
 """External issuers are trusted for their own clients, by keys from one place, asked for at a limited rate."""
 
 import asyncio
+import contextlib
+import gzip
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from gateway.client.keys import ClientKey
 from gateway.domain.callers import Caller
 from gateway.domain.errors import GatewayError
+from gateway.identity import issuers
 from gateway.identity.issuers import MAX_AGE_SECONDS, ExternalIssuer
 from gateway.identity.signer import SoftwareSigner
 from gateway.identity.tokens import TokenIssuer
@@ -163,10 +166,11 @@ def test_keys_that_grow_old_verify_no_more(setup: Setup) -> None:
         lambda: httpx.Response(200, content=b'{"keys":[],"keys":[]}'),
         lambda: httpx.Response(200, content=b"[]"),
         lambda: httpx.Response(200, json={"keys": [{"kty": "oct", "kid": "a", "k": "AAAA"}] * 65}),
+        lambda: httpx.Response(200, content=gzip.compress(b"x" * 10_000), headers={"Content-Encoding": "gzip"}),
     ],
 )
 def test_bad_key_set_is_not_taken(setup: Setup, answer: Callable[[], httpx.Response]) -> None:
-    """A redirect, an endless set, duplicate members or no set at all: the keys stay as they were."""
+    """A redirect, an endless or compressed set, duplicate members or no set at all: the keys stay as they were."""
 
     async def run() -> None:
         await setup.call(setup.provider.token())
@@ -186,9 +190,56 @@ def test_unusable_keys_of_a_set_are_left_out(setup: Setup) -> None:
     encrypting = {**SoftwareSigner.generate("ES256").public_jwk, "kid": "enc", "use": "enc"}
     twins = [{**SoftwareSigner.generate("ES256").public_jwk, "kid": "twin"} for _ in range(2)]
     nameless = SoftwareSigner.generate("ES256").public_jwk
-    setup.provider.published = [weak, encrypting, *twins, nameless, good, "no key"]  # type: ignore[list-item]
+    odd = [{**good, "kid": f"odd-{number}", "alg": value} for number, value in enumerate([["ES256"], {}, 5, True])]
+    setup.provider.published = [weak, encrypting, *twins, nameless, good, *odd, "no key"]  # type: ignore[list-item]
     asyncio.run(setup.call(setup.provider.token()))
     assert set(setup.issuer.keys()) == {good["kid"]}
+
+
+def test_failure_of_any_kind_does_not_end_the_asking(setup: Setup, caplog: pytest.LogCaptureFixture) -> None:
+    """What nobody foresaw is logged by its kind, and the next asking comes."""
+
+    def fail() -> httpx.Response:
+        raise ZeroDivisionError("with a secret in its words")
+
+    async def run() -> None:
+        setup.provider.answer = fail
+        await setup.issuer.refresh()
+        setup.provider.answer = lambda: httpx.Response(200, json={"keys": setup.provider.published})
+        setup.house.now.at += 11
+        await setup.call(setup.provider.token())
+
+    asyncio.run(run())
+    assert "ZeroDivisionError" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_dripping_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that sends a byte now and then, each within the time-out for a read, holds nobody for long."""
+    monkeypatch.setattr(issuers, "TIMEOUT_SECONDS", 0.3)
+
+    async def drip(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        with contextlib.suppress(OSError):
+            for _ in range(100_000):
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+        ended.set()
+
+    async def run() -> None:
+        async with await asyncio.start_server(drip, "127.0.0.1", 0) as server, httpx.AsyncClient() as client:
+            uri = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/keys"
+            issuer = ExternalIssuer(NAME, AUDIENCE, uri, {}, Clock(), client=client)
+            async with asyncio.timeout(10):
+                await issuer.refresh()
+                await ended.wait()
+            assert issuer.keys() == {}
+
+    ended = asyncio.Event()
+
+    asyncio.run(run())
 
 
 def test_rs256_only_where_settings_say(tmp_path: Path) -> None:

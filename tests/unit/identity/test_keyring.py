@@ -122,6 +122,22 @@ def test_rotation_overlaps_and_ends(tmp_path: Path) -> None:
     assert not (tmp_path / f"token-{old}.json").exists()
 
 
+def test_rotation_without_overlap_withdraws_every_earlier_key(tmp_path: Path) -> None:
+    """A leak found after a yearly rotation is answered whole: no key from before it verifies anything."""
+    now = Clock()
+    ring = KeyRing.create(tmp_path, now=now)
+    first = ring.token_signer().kid
+    ring.rotate("token", overlap_seconds=7 * 86400)
+    now.at += 60
+    ring.rotate("token", overlap_seconds=600)
+    assert first in ring.token_keys()
+    now.at += 601
+    assert first not in ring.token_keys()
+    ring.rotate("token", overlap_seconds=0)
+    assert set(ring.token_keys()) == {ring.token_signer().kid}
+    assert set(KeyRing.open(tmp_path, now=now).token_keys()) == {ring.token_signer().kid}
+
+
 def test_every_rotation_is_recorded_first(tmp_path: Path) -> None:
     """The record comes before the key; a rotation that cannot be recorded is not made."""
     KeyRing.create(tmp_path)
@@ -252,6 +268,37 @@ def test_key_in_hardware_takes_the_place_of_the_file(tmp_path: Path) -> None:
     assert outside.kid in {jwk["kid"] for jwk in ring.jwks()["keys"]}
     with pytest.raises(GatewayError, match="kept elsewhere"):
         ring.rotate("token")
+
+
+def test_file_keys_sign_and_verify_no_more_beside_hardware(tmp_path: Path) -> None:
+    """What a token key in a file signs is refused once the key is in hardware: the file may have been copied."""
+    inside = KeyRing.create(tmp_path).token_signer().kid
+    ring = KeyRing.open(tmp_path, signers={"token": SoftwareSigner.generate("ES256")})
+    assert inside not in ring.token_keys()
+    assert len(ring.jwks()["keys"]) == 1
+
+
+def test_log_and_witness_may_be_in_hardware(tmp_path: Path) -> None:
+    """Their signers are asked for every signature; a key of another algorithm is refused in a sentence."""
+    KeyRing.create(tmp_path)
+    outside = {"log": SoftwareSigner.generate("EdDSA"), "witness": SoftwareSigner.generate("EdDSA")}
+    ring = KeyRing.open(tmp_path, signers=outside)
+    for made, signer in ((ring.log_signer("o"), outside["log"]), (ring.witness_signer("w"), outside["witness"])):
+        assert made.public_bytes == signer.public_bytes
+        signer._key.public_key().verify(made.sign(b"checkpoint"), b"checkpoint")
+    wrong = KeyRing.open(tmp_path, signers={"log": SoftwareSigner.generate("ES256")})
+    with pytest.raises(GatewayError, match="no Ed25519 key"):
+        wrong.log_signer("o")
+
+
+def test_process_signs_in_hardware_only_what_it_needs(tmp_path: Path) -> None:
+    """A worker knows the public half of a token key in hardware, and asks for no signature."""
+    KeyRing.create(tmp_path)
+    outside = SoftwareSigner.generate("ES256")
+    ring = KeyRing.open(tmp_path, only=frozenset({"field"}), signers={"token": outside})
+    assert set(ring.token_keys()) == {outside.kid}
+    with pytest.raises(GatewayError, match="does not hold the token key"):
+        ring.token_signer()
 
 
 def test_published_keys_are_public(tmp_path: Path) -> None:

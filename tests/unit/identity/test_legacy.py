@@ -11,6 +11,7 @@ import pytest
 from gateway.domain.callers import Assurance
 from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.errors import GatewayError
+from gateway.identity import legacy
 from gateway.identity.legacy import LegacyIdentifier, seal_secret
 from tests.unit.identity.identity_kit import House
 from tests.unit.identity.legacy_kit import MAKERS, SECRET, WINDOWS, Legacy, guangdong, national, zhejiang
@@ -148,6 +149,20 @@ def test_key_is_loaded_once_and_forgotten_on_change(house: Legacy) -> None:
     house.revoke("marriage")
     house.identify.forget(Change(2, ChangeKind.SYSTEM, "marriage"))
     assert "not known or withdrawn" in refused(house, national(house.now() + 10))
+
+
+def test_flood_of_invented_keys_drives_no_key_out(house: Legacy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered of keys that do not exist is bounded, and stands apart from keys in use."""
+    monkeypatch.setattr(legacy, "MAX_KNOWN_KEYS", 8)
+    house.call(*national(house.now()).items())
+    for number in range(50):
+        with pytest.raises(GatewayError, match="not known"):
+            house.call(*national(house.now(), rid=f"invented-{number}").items())
+    loads = house.loads
+    house.now.at += 1
+    house.call(*national(house.now()).items())
+    assert house.loads == loads
+    assert len(house.legacy._unknown) == 8
 
 
 def test_secret_is_sealed_to_its_key(house: Legacy) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.identity import replay
+from gateway.identity.dpop import Nonces, ProofVerifier
 from gateway.identity.replay import SharedReplay
-from tests.unit.identity.identity_kit import Clock
+from tests.unit.identity.identity_kit import Clock, House
 
 RACER = """
 import sys
@@ -172,3 +173,28 @@ def test_unwritable_place_is_one_sentence(tmp_path: Path) -> None:
     """No folder, no traceback."""
     with pytest.raises(GatewayError, match="unavailable"):
         SharedReplay(tmp_path / "missing" / "t")
+
+
+def test_proof_of_an_earlier_table_or_another_node_is_refused(tmp_path: Path) -> None:
+    """After a reboot, or at another node, a used proof bears a nonce that is none there: it is not taken again."""
+    house = House(tmp_path)
+
+    def node(name: str, table: str) -> None:
+        replay = SharedReplay(tmp_path / table, house.now)
+        house.nonces = Nonces(house.ring.nonce_secret(f"{name}/{replay.epoch}"), house.now)
+        house.proofs = ProofVerifier(house.now, house.nonces)
+        house.identify = house.new_identifier(use_once=replay.use_once)
+
+    token = house.token(cnf={"jkt": house.key.thumbprint})
+    node("a", "first")
+    proof = house.proof(token)
+    assert house.call(("authorization", f"DPoP {token}"), ("dpop", proof)).system == "marriage"
+    node("a", "first")
+    with pytest.raises(GatewayError, match="used before"):
+        house.call(("authorization", f"DPoP {token}"), ("dpop", proof))
+    house.now.at += 2
+    for name, table in (("a", "after a reboot"), ("b", "first")):
+        node(name, table)
+        with pytest.raises(GatewayError, match="no current nonce"):
+            house.call(("authorization", f"DPoP {token}"), ("dpop", proof))
+        assert house.call(("authorization", f"DPoP {token}"), ("dpop", house.proof(token))).system == "marriage"

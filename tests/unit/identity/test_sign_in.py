@@ -3,7 +3,10 @@
 import asyncio
 import json
 import secrets
+import threading
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -28,6 +31,21 @@ from tests.unit.identity.identity_kit import ISSUER, OFFICER, House
 PASSWORD = "nine cups of jasmine tea"
 FAST = argon2.PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
 IDP = "https://idp.test/realms/gov"
+
+
+class Slow(argon2.PasswordHasher):
+    """The real hasher, which counts, and waits while it may not go."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=1, memory_cost=64, parallelism=1)
+        self.checked = 0
+        self.may_go = threading.Event()
+        self.may_go.set()
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> bool:  # type: ignore[override]  # noqa: A002 -- argon2's name
+        self.checked += 1
+        assert self.may_go.wait(60)
+        return super().verify(hash, password)
 
 
 class Idp:
@@ -211,6 +229,76 @@ def test_address_that_tries_many_accounts_is_slowed(office: Office) -> None:
     for number in range(20):
         office.password(f"officer-{number}", "guess guess guess")
     assert office.password().status_code == 429
+
+
+def test_address_that_must_wait_does_not_keep_an_account_waiting(office: Office) -> None:
+    """Who has guessed at many accounts cannot, without being checked, hold one of them for its officer."""
+    for _ in range(4):
+        office.house.now.at += 60
+        office.password(password="guess guess guess")
+    for number in range(22):
+        office.house.now.at += 2.0 ** max(0, number - 16)
+        assert office.password(f"officer-{number}", "guess guess guess").status_code == 401
+    for _ in range(5):
+        office.house.now.at += 1
+        assert office.password(password="guess guess guess").status_code == 429
+    officer = office.accounts.sign_in(OFFICER.id, PASSWORD, "198.51.100.7")
+    assert officer == OFFICER
+
+
+def test_guesses_side_by_side_are_no_more_than_one_by_one(office: Office) -> None:
+    """Forty guesses at once: three are checked, as three in a row would be; the rest wait."""
+    hasher = Slow()
+    accounts = LocalAccounts(office.house.officers.get, office.hashes.get, office.house.now, hasher=hasher)
+
+    def guess(number: int) -> str:
+        try:
+            accounts.sign_in(OFFICER.id, f"guess number {number}", f"192.0.2.{number}")
+        except GatewayError as error:
+            return error.code
+        return "let through"
+
+    with ThreadPoolExecutor(40) as pool:
+        answers = Counter(pool.map(guess, range(40)))
+    assert answers == {"credential-invalid": 3, "rate-limited": 37}
+    assert hasher.checked == 3
+
+
+def test_flood_of_sign_ins_holds_few_threads(office: Office) -> None:
+    """Of many sign-ins at once eight are taken in, checked two by two; the rest are answered without waiting."""
+    hasher = Slow()
+    accounts = LocalAccounts(office.house.officers.get, office.hashes.get, office.house.now, hasher=hasher)
+    others_answered = threading.Barrier(33)
+
+    def attempt(number: int) -> str:
+        try:
+            accounts.sign_in(f"officer-{number}", "a long enough guess", f"192.0.2.{number}")
+        except GatewayError as error:
+            if error.code == "rate-limited":
+                others_answered.wait(60)
+            return error.code
+        return "let through"
+
+    def release() -> None:
+        others_answered.wait(60)
+        hasher.may_go.set()
+
+    hasher.may_go.clear()
+    threading.Thread(target=release).start()
+    with ThreadPoolExecutor(40) as pool:
+        answers = Counter(pool.map(attempt, range(40)))
+    assert answers == {"credential-invalid": 8, "rate-limited": 32}
+
+
+def test_network_of_one_machine_is_one_address(office: Office) -> None:
+    """The addresses of one /64 are slowed together, as those of one machine are."""
+    for number in range(20):
+        with pytest.raises(GatewayError, match="not right"):
+            office.accounts.sign_in(f"officer-{number}", "guess guess guess", f"2001:db8:0:1::{number + 1:x}")
+    with pytest.raises(GatewayError, match="rate-limited"):
+        office.accounts.sign_in("officer-99", "guess guess guess", "2001:db8:0:1:ffff::1")
+    with pytest.raises(GatewayError, match="not right"):
+        office.accounts.sign_in("officer-99", "guess guess guess", "2001:db8:0:2::1")
 
 
 @pytest.mark.parametrize("password", ["short", "aaaaaaaaaaaaaaaa", OFFICER.id + OFFICER.id, "x" * 2000])

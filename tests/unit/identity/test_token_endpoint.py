@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 import httpx
 import jwt
 import pytest
+from fastapi import Request
 
-from gateway.control.oauth import certificate_from_proxy
+from gateway.control.oauth import CERTIFICATE_SCOPE, certificate_from_proxy, presented_certificate
 from gateway.domain.callers import Assurance
 from gateway.identity.assertions import ASSERTION_TYPE
 from gateway.identity.security_log import FailureBudget
@@ -19,6 +20,7 @@ from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, House
 
 ENDPOINT = ISSUER + "/oauth/token"
 DER = b"a certificate that TLS has verified"
+FIELD = f":{base64.b64encode(DER).decode()}:"
 
 
 @pytest.fixture
@@ -122,6 +124,26 @@ def test_certificate_from_a_proxy_needs_trust(house: House, trusted: set[str], f
     app = {"client_certificate": certificate_from_proxy(frozenset(trusted))}
     form = {"grant_type": "client_credentials", "client_id": "marriage"}
     assert post(house, form, app=app, headers={"Client-Cert": field}).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("trusted", "connection", "field", "expected"),
+    [
+        (set(), DER, None, DER),
+        (set(), DER, FIELD, DER),
+        (set(), None, FIELD, None),
+        ({"127.0.0.1"}, b"the proxy's own", FIELD, DER),
+        ({"127.0.0.1"}, b"the proxy's own", None, None),
+        ({"192.0.2.1"}, DER, FIELD, DER),
+    ],
+)
+def test_certificate_of_the_connection_or_of_the_proxy(
+    trusted: set[str], connection: bytes | None, field: str | None, expected: bytes | None
+) -> None:
+    """What TLS has verified counts, except from a trusted proxy: there only what the proxy says does."""
+    headers = [(b"client-cert", field.encode())] if field else []
+    scope = {"type": "http", "client": ("127.0.0.1", 1), "headers": headers, CERTIFICATE_SCOPE: connection}
+    assert presented_certificate(frozenset(trusted))(Request(scope)) == expected
 
 
 def test_nonce_is_asked_for_without_using_up_the_assertion(tmp_path: Path) -> None:

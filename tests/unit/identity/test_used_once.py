@@ -39,4 +39,4 @@ def test_assertion_that_does_not_hold_uses_nothing_up(tmp_path: Path) -> None:
     with pytest.raises(GatewayError, match="does not verify"):
         house.assertions.verify((good[:-8] + "AAAAAAAA").encode(), None)
     assert house.once.seen == set()
-    assert house.assertions.verify(good.encode(), None).key_id == house.key.kid
+    assert house.assertions.verify(good.encode(), None).key == house.key.thumbprint

@@ -41,17 +41,19 @@ def test_every_line_of_the_commented_file_is_valid_when_uncommented(tmp_path: Pa
 
 
 def test_environment_overrides_the_file(tmp_path: Path) -> None:
-    """The environment wins, and a list is written with commas."""
+    """The environment wins, and a list is written with commas, a table with `=` besides."""
     settings = _load(
         tmp_path,
         "[data_plane]\nport = 9000\n",
         GATEWAY_DATA_PLANE__PORT="9001",
         GATEWAY_POLICIES__LAYERS="national,zhongshan",
+        GATEWAY_IDENTITY__SIGNERS="token=hsm:token,log=hsm:log",
         GATEWAY_HOME="elsewhere",
         PATH="/bin",
     )
     assert settings.data_plane.port == 9001
     assert settings.policies.layers == ("national", "zhongshan")
+    assert settings.identity.signers == {"token": "hsm:token", "log": "hsm:log"}
 
 
 def test_unknown_names_are_refused_with_the_nearest_known_one(tmp_path: Path) -> None:
