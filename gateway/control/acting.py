@@ -47,15 +47,19 @@ IdempotencyKey = Annotated[
 ]
 
 
-def services_of(request: Request) -> ControlServices:
-    """The services of the application that serves `request`."""
+async def services_of(request: Request) -> ControlServices:
+    """The services of the application that serves `request`; not a plain function, which is called in a thread."""
+    return _services(request)
+
+
+def _services(request: Request) -> ControlServices:
     services: ControlServices = request.app.state.services
     return services
 
 
 def signed_in(request: Request) -> Officer:
     """The officer of a request; blocks, FastAPI calls it in a thread."""
-    return services_of(request).sign_in(request)
+    return _services(request).sign_in(request)
 
 
 Services = Annotated[ControlServices, Depends(services_of)]

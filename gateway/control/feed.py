@@ -7,7 +7,7 @@ acknowledges what all of this node's workers have applied.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.control.hub import Hub
@@ -76,6 +76,7 @@ class Feed:
         self._now = now
         self._clock = clock
         self._wake = threading.Event()
+        self._reading = threading.Lock()
         self._moved = threading.Condition()
         self._stopping = False
         self._position = 0
@@ -109,11 +110,31 @@ class Feed:
         """Read now: something was committed. Cheap and safe from any thread."""
         self._wake.set()
 
+    def tell(self, changes: Sequence[Change]) -> None:
+        """These changes were committed in this process: hand them to the hub without reading them back.
+
+        Only where they follow what was read last; else, and while a reading is under way, the feed is read. They
+        confirm nothing about the present, so they extend no lease. Never blocks; safe from any thread.
+        """
+        if not changes or not self._reading.acquire(blocking=False):
+            self.wake()
+            return
+        try:
+            follows = changes[0].sequence == self._position + 1
+            if follows:
+                self._advance(-1.0, changes[-1].sequence, list(changes))
+        finally:
+            self._reading.release()
+        if not follows:
+            self.wake()
+
     def _read_on(self) -> None:
         while not self._stopping:
             more = False
             try:
-                more = self._read()
+                # A reading and what it says to the hub are one step: what `tell` says never comes between.
+                with self._reading:
+                    more = self._read()
                 self.failures = 0
             except Exception as error:  # noqa: BLE001 - whatever the state's failure: leases run out, and we try again
                 self.failures += 1

@@ -35,6 +35,7 @@ from tests.support.postgres import running_postgres
 from tests.support.streaming import EndlessSupplier, SlowCaller, furnish_endless, grant_document
 
 GRANT = "bench"
+STREAMING = 8
 STOP = {"violation": "measured", "rectify_by": "2099-12-31"}
 
 LOAD = """
@@ -78,15 +79,17 @@ def one_node(rounds: int, folder: Path) -> dict[str, Any]:
                 stack.callback(load.wait)
                 stack.callback(load.kill)
             for _ in range(rounds):
-                streaming = [caller for caller in (SlowCaller(gateway) for _ in range(2)) if caller.status == 200]
+                streaming = [SlowCaller(gateway, token) for _ in range(STREAMING)]
+                assert [caller.status for caller in streaming] == [200] * STREAMING
                 began = time.perf_counter()
                 answer = api.post(f"/v1/grants/{GRANT}/suspension", STOP)
                 calls.append((time.perf_counter() - began) * 1000)
+                assert not answer["barrier"]["out"], answer["barrier"]
                 barriers.append(float(answer["barrier"]["milliseconds"]))
                 for caller in streaming:
                     caller.close()
                 api.post(f"/v1/grants/{GRANT}/suspension/lift", {"reason": "the next round"})
-    return {"workers": 4, "call": percentiles(calls), "barrier": percentiles(barriers)}
+    return {"workers": 4, "streaming": STREAMING, "call": percentiles(calls), "barrier": percentiles(barriers)}
 
 
 def three_nodes(rounds: int, folder: Path) -> dict[str, Any]:

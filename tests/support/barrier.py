@@ -83,7 +83,7 @@ class Node:
         self.hub = Hub(self.socket, **hub)
         self.reader = Feed(feed, self.hub)
         self.reader.start()
-        self.barrier = Barrier(self.hub, self.reader.wake)
+        self.barrier = Barrier(self.hub, self.reader.tell)
         self.workers: list[subprocess.Popen[str]] = []
 
     def worker(self, name: str, through: Path | None = None) -> "Worker":
