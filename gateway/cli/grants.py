@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec import to_builtins
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, err, out, print_json, print_table
 from gateway.domain.errors import GatewayError
 from gateway.domain.lifecycle import LIFECYCLE
+from gateway.policy.layers import default_policies_root, load_layers
+from gateway.policy.powers import powers
 from gateway.runtime.api import Api, open_api
+from gateway.runtime.home import GatewayHome
 
 grants = typer.Typer(
     name="grants",
@@ -292,24 +296,45 @@ def figures(
 
 @grants.command("lifecycle")
 @command
-def lifecycle(as_json: AsJson = False) -> None:
-    """Print the table of a grant's states and acts, each with its article."""
+def lifecycle(
+    layer: Annotated[
+        list[str] | None, typer.Option("--layer", help="A policy layer, repeated in order; default: national.")
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the table of a grant's states and acts: who may do each by the policies, and by which article.
+
+    Who may is asked of the policies in force in the home; without a home, or with --layer, of the shipped ones.
+    """
+    if layer is None and GatewayHome(home).settings_file.exists():
+        with open_api(home, officer) as api:
+            rows = api.get("/v1/grants/lifecycle")["items"]
+    else:
+        layers = load_layers(default_policies_root(), layer or ["national"])
+        rows = [
+            {**row, "who": to_builtins(powers(layers, step.acts, 0))}
+            for step, row in zip(LIFECYCLE, to_builtins(LIFECYCLE), strict=True)
+        ]
     if as_json:
-        print_json(LIFECYCLE)
+        print_json(rows)
         return
     print_table(
         "a grant's life",
-        ("step", "act", "from", "to", "must state", "article"),
+        ("step", "Cedar action", "who may", "from", "to", "must state", "article", "effect"),
         (
             (
-                row.name,
-                row.act.value,
-                ", ".join(state.value for state in row.before) or "nothing",
-                row.after.value if row.after else "unchanged",
-                ", ".join(row.states),
-                row.article,
+                row["name"],
+                " or ".join(act for act in (row["act"], row["or_act"]) if act) or "none: time",
+                ", ".join(power["who"] for power in row["who"]) or "nobody",
+                ", ".join(row["before"]) or "nothing",
+                row["after"] or "unchanged",
+                ", ".join(row["states"]) or "nothing",
+                row["article"],
+                row["effect"],
             )
-            for row in LIFECYCLE
+            for row in rows
         ),
     )
 

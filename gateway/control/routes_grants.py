@@ -22,7 +22,7 @@ from gateway.control.acting import (
 from gateway.control.bodies import EntryId, Identifier, Slug, body_model, describes, parse, read_json
 from gateway.control.examples import GRANT
 from gateway.control.grant_checks import GrantChecks
-from gateway.control.paging import Cursor, Limit, json_response, page_response
+from gateway.control.paging import Cursor, Limit, json_response, page_response, whole
 from gateway.control.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.problems import invalid
 from gateway.control.scopes import scope_of
@@ -33,6 +33,7 @@ from gateway.domain.lifecycle import LIFECYCLE, require_step, standing, step
 from gateway.domain.officers import Act, Officer
 from gateway.domain.orders import Reach
 from gateway.domain.uses import RecordKind
+from gateway.policy.powers import powers
 from gateway.store import GrantFilter, OrderFilter, Store, StoreTransaction
 
 router = APIRouter(prefix="/v1/grants", tags=["grants"])
@@ -81,9 +82,14 @@ def list_grants(
 
 
 @router.get("/lifecycle", summary="The table of a grant's states and acts")
-def lifecycle() -> Response:
-    """Which act leads from which states to which, what it must state, and by which article."""
-    return json_response({"items": LIFECYCLE, "next": None})
+def lifecycle(services: Services) -> Response:
+    """Which act leads from which states to which, who may do it, what it must state, and by which article.
+
+    Who may is asked of the policies in force.
+    """
+    now = int(services.now())
+    rows = [{**whole(row), "who": powers(services.engine.layers, row.acts, now)} for row in LIFECYCLE]
+    return json_response({"items": rows, "next": None})
 
 
 @router.get("/{id}", summary="A grant")
@@ -148,11 +154,19 @@ def _issue(
         if found:
             raise invalid(_ordered(found))
         issued = [deed.tx.insert_grant(grant) for _, grant in grants]
-        deed.record(RecordKind.GRANT, **_record_of(deed.tx, issued), step="issue", article=step("issue").article)
+        row = step("issue")
+        suppliers = {grant.dataset: matter_of_grant(deed.tx, grant).supplier or "" for grant in issued}
+        records = deed.record_each(
+            RecordKind.GRANT,
+            [
+                {**_record_of(grant, suppliers[grant.dataset]), "step": row.name, "article": row.article}
+                for grant in issued
+            ],
+        )
         if is_one:
             grant = issued[0]
             return Answer({"grant": grant}, 201, {"ETag": entity_tag(grant), "Location": f"/v1/grants/{grant.id}"})
-        return Answer({"issued": len(issued)}, 201)
+        return Answer({"issued": len(issued), "records": list(records)}, 201)
 
     return perform(services, request, officer, key, [grant for _, grant in grants], work)
 
@@ -183,8 +197,9 @@ async def renew_grant(
         if faults:
             raise invalid(faults)
         new = deed.tx.insert_grant(msgspec.structs.replace(grant, version=old.version + 1, disputed=old.disputed))
+        supplier = matter_of_grant(deed.tx, new).supplier or ""
         deed.record(
-            RecordKind.GRANT, **_record_of(deed.tx, [new]), version=new.version, step=row.name, article=row.article
+            RecordKind.GRANT, **_record_of(new, supplier), version=new.version, step=row.name, article=row.article
         )
         return Answer({"grant": new}, 201, {"ETag": entity_tag(new), "Location": f"/v1/grants/{id}"})
 
@@ -256,15 +271,11 @@ def _permit(state: Store | StoreTransaction, officer: Officer, grants: list[tupl
         permit(matter_between(state, officer.department, None))
 
 
-def _record_of(state: Store | StoreTransaction, grants: list[Grant]) -> dict[str, Any]:
-    if len(grants) > 1:
-        return {"grants": [grant.id for grant in grants]}
-    grant = grants[0]
-    matter = matter_of_grant(state, grant)
+def _record_of(grant: Grant, supplier: str) -> dict[str, Any]:
     return {
         "grant": grant.id,
         "department": grant.department,
-        "supplier": matter.supplier or "",
+        "supplier": supplier,
         "dataset": grant.dataset,
         "items": list(grant.items),
         "purposes": list(grant.purposes),

@@ -135,3 +135,5 @@ def test_lifecycle_is_printed(gateway: Commands) -> None:
     result = CliRunner().invoke(app, ["grants", "lifecycle"])
     assert result.exit_code == 0
     assert "Decree 809 Art. 27 ¶2" in result.stdout
+    regional = CliRunner().invoke(app, ["grants", "lifecycle", "--layer", "national", "--layer", "zhongshan", "--json"])
+    assert {"supply department"} <= {power["who"] for power in json.loads(regional.stdout)[0]["who"]}

@@ -3,12 +3,15 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
 from gateway.control.barrier import Barrier
 from gateway.control.feed import Feed
-from gateway.domain.changes import Change
+from gateway.control.hub import Hub
+from gateway.control.lease_clock import lease_clock
+from gateway.domain.changes import Change, ChangeKind
 from gateway.store import Node
 from tests.support.barrier import MemoryFeed
 
@@ -112,6 +115,20 @@ def test_barrier_a_reading_under_way_never_turns_the_feed_back(state: GatedFeed,
     until(lambda: len(hub.told) > read + 1)
     assert hub.positions == sorted(hub.positions)
     assert hub.changes == [1]
+
+
+def test_barrier_is_not_settled_before_the_hub_was_told(tmp_path: Path) -> None:
+    """A worker that joins now would get its lease from a reading that may be older than the commit."""
+    hub = Hub(tmp_path / "c.sock", after_another=False)
+    hub.start(0)
+    try:
+        settled = hub.settle(1)
+        with pytest.raises(TimeoutError):
+            settled.result(0.1)
+        hub.confirm(lease_clock(), 1, [Change(1, ChangeKind.GRANT, "g", withdraws=True)])
+        assert settled.result(WAIT_SECONDS).out == ()
+    finally:
+        hub.stop()
 
 
 class Book:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.control.examples import CLOSURE, DATASET, DISPOSAL, GRANT, LIFT, SUSPENSION, SYSTEM, TERMINATION
+from gateway.control.examples import CLOSURE, DATASET, DISPOSAL, GRANT, LIFT, REPORT, SUSPENSION, SYSTEM, TERMINATION
 from tests.support.control import World, done, refused
 
 
@@ -299,6 +299,47 @@ def test_lists_filter_and_page(world: World) -> None:
 
 def test_lifecycle_is_shown_as_one_table(world: World) -> None:
     """The table can be read over the API, each row with its article."""
-    rows = done(world.get("civil", "/v1/grants/lifecycle"))["items"]
-    assert {row["name"] for row in rows} >= {"issue", "suspend", "lift", "close", "dispose", "dispute", "settle"}
-    assert all("Art." in row["article"] for row in rows)
+    rows = {row["name"]: row for row in done(world.get("civil", "/v1/grants/lifecycle"))["items"]}
+    assert set(rows) >= {"issue", "renew", "suspend", "lift", "close", "dispose", "dispute", "settle", "expire"}
+    assert all("Art." in row["article"] for row in rows.values())
+    assert all(row["who"] or row["subject"] == "time" for row in rows.values())
+
+
+def test_lifecycle_says_who_may_by_the_policies(world: World) -> None:
+    """Each row's officers are those whom the policies permit the act, and no others."""
+    rows = {row["name"]: row for row in done(world.get("civil", "/v1/grants/lifecycle"))["items"]}
+    who = {name: {power["who"] for power in row["who"]} for name, row in rows.items()}
+    supplier, demand = "supply department", "demand department"
+    competent = {f"competent department of the {side}'s region" for side in ("supplier", "demand")}
+    assert who["suspend"] == {supplier} | competent
+    assert who["suspend in an emergency"] == {supplier, demand} | competent
+    assert who["close"] == who["dispose"] == {demand}
+    assert who["settle"] == {"competent department of the supplier's region"}
+    assert who["order a stop"] == {supplier} | competent
+    assert [power["policies"] for power in rows["close"]["who"]] == [["national-art27-demand-closes"]]
+
+
+def test_emergency_is_reported_once(world: World) -> None:
+    """Art. 35: the duty to report stands until a report is filed, also after the stop was lifted."""
+    world.grant()
+    path = "/v1/grants/g-2026-0001/suspension"
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    incident = {"emergency": True, "incident": "a workstation was stolen", "report_due": soon.isoformat()}
+    stopped = done(world.post("civil", path, incident))["order"]
+    done(world.post("civil", f"{path}/lift", LIFT))
+    plain = done(world.post("police", path, SUSPENSION))["order"]
+    world.now = lambda: soon.timestamp() + 1
+    overdue = done(world.get("registrar", "/v1/figures/overdue"))
+    assert [order["id"] for order in overdue["reports"]] == [stopped["id"]]
+    assert done(world.get("police", "/v1/figures"))["report_overdue"] == 1
+    report = f"/v1/orders/{stopped['id']}/report"
+    refused(world.post("market-both", report, REPORT), "act-not-permitted")
+    tag = {"If-Match": '"of another state"'}
+    refused(world.post("civil", report, REPORT, headers=tag), "precondition-failed")
+    said = done(world.post("civil", report, REPORT))
+    assert (said["order"]["reported_by"], said["order"]["report"]) == ("civil", REPORT["reference"])
+    refused(world.post("civil", report, REPORT), "conflict")
+    refused(world.post("police", f"/v1/orders/{plain['id']}/report", REPORT), "conflict")
+    refused(world.post("police", "/v1/orders/none/report", REPORT), "not-found")
+    assert done(world.get("registrar", "/v1/figures/overdue"))["reports"] == []
+    assert done(world.get("police", "/v1/figures"))["report_overdue"] == 0
