@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,19 @@ import typer
 from msgspec import to_builtins
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, err, out, print_json, print_table
+from gateway.cli.shell import (
+    DEFAULT_HOME,
+    AsJson,
+    AsOfficer,
+    Home,
+    IfMatch,
+    command,
+    err,
+    matching,
+    out,
+    print_json,
+    print_table,
+)
 from gateway.domain.errors import GatewayError
 from gateway.domain.lifecycle import LIFECYCLE
 from gateway.policy.layers import default_policies_root, load_layers
@@ -30,9 +42,6 @@ BATCH = 500
 
 GrantId = Annotated[str, typer.Argument(help="The grant's id.")]
 Reason = Annotated[str, typer.Option(help="Why, in words; it stands in the act's record.")]
-IfMatch = Annotated[
-    str | None, typer.Option("--if-match", help="Only if the grant still is as read: the `etag` that `show` printed.")
-]
 
 
 @grants.command("issue")
@@ -70,11 +79,36 @@ def issue(
         out.print(f"issued {len(rows)} grants", markup=False)
 
 
+@grants.command("renew")
+@command
+def renew(
+    file: Annotated[Path, typer.Argument(help="The next version of one grant, as JSON, with approvals of its own.")],
+    if_match: IfMatch = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Renew or change a grant: FILE becomes its next version, and the version before is superseded, never edited."""
+    rows = read_rows(file)
+    if len(rows) != 1:
+        raise GatewayError("invalid-input", f"`{file}` holds {len(rows)} grants: one is renewed at a time")
+    with open_api(home, officer) as api:
+        answer = api.post(f"/v1/grants/{rows[0].get('id')}/versions", rows[0], headers=matching(if_match))
+    if as_json:
+        print_json(answer)
+        return
+    grant = answer["grant"]
+    out.print(f"grant `{grant['id']}` stands in version {grant['version']}; record {answer['record']}", markup=False)
+
+
 @grants.command("list")
 @command
 def list_(
     *,
-    state: Annotated[list[str] | None, typer.Option(help="issued, suspended, terminated, closed or disposed.")] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="issued, suspended, terminated, closed, disposed; or one of active, not-yet-valid, expired."),
+    ] = None,
     department: Annotated[str | None, typer.Option(help="Demand department.")] = None,
     supplier: Annotated[str | None, typer.Option(help="Supply department.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Dataset.")] = None,
@@ -127,12 +161,13 @@ def list_(
 def show(grant_id: GrantId, home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False) -> None:
     """Show a grant, the orders on it, its disposal duty and its versions."""
     with open_api(home, officer) as api:
-        body = api.get(f"/v1/grants/{grant_id}")
+        body, tag = api.get_tagged(f"/v1/grants/{grant_id}")
+    body["etag"] = tag
     if as_json:
         print_json(body)
         return
     grant = body["grant"]
-    rows = [("standing", body["standing"]), ("supplier", body["supplier"])]
+    rows = [("standing", body["standing"]), ("etag", tag), ("supplier", body["supplier"])]
     rows += [(name, _shown(value)) for name, value in grant.items() if name != "id"]
     rows += [
         (
@@ -155,6 +190,9 @@ def suspend(
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The date set for rectification (Art. 27 ¶2).")
     ] = None,
     incident: Annotated[str | None, typer.Option(help="Instead: the security incident (Art. 35).")] = None,
+    report_due: Annotated[
+        datetime | None, typer.Option(help="When the report on the incident is due, UTC; default in 24 hours.")
+    ] = None,
     if_match: IfMatch = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
@@ -166,6 +204,8 @@ def suspend(
         body["violation"] = violation
     if rectify_by is not None:
         body["rectify_by"] = rectify_by.date().isoformat()
+    if report_due is not None:
+        body["report_due"] = report_due.replace(tzinfo=UTC).isoformat()
     _act(home, officer, grant_id, "suspension", body, if_match, as_json=as_json)
 
 
@@ -244,13 +284,14 @@ def dispose(
     method: Annotated[str, typer.Option(help="How the data was destroyed.")],
     destroyed_on: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="When.")],
     by: Annotated[str, typer.Option(help="Who carried it out.")],
+    if_match: IfMatch = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
     """File the destruction record of a closed or terminated grant."""
     body = {"method": method, "destroyed_on": destroyed_on.date().isoformat(), "carried_out_by": by}
-    _act(home, officer, grant_id, "disposal", body, None, as_json=as_json)
+    _act(home, officer, grant_id, "disposal", body, if_match, as_json=as_json)
 
 
 @grants.command("dispute")
@@ -259,6 +300,7 @@ def dispute(
     grant_id: GrantId,
     reason: Annotated[str | None, typer.Option(help="What is disputed; opens the dispute.")] = None,
     outcome: Annotated[str | None, typer.Option(help="How it ended; settles the dispute.")] = None,
+    if_match: IfMatch = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
@@ -267,9 +309,9 @@ def dispute(
     if (reason is None) == (outcome is None):
         raise typer.BadParameter("give either --reason or --outcome")
     if reason is not None:
-        _act(home, officer, grant_id, "dispute", {"reason": reason}, None, as_json=as_json)
+        _act(home, officer, grant_id, "dispute", {"reason": reason}, if_match, as_json=as_json)
     else:
-        _act(home, officer, grant_id, "dispute/settlement", {"outcome": outcome}, None, as_json=as_json)
+        _act(home, officer, grant_id, "dispute/settlement", {"outcome": outcome}, if_match, as_json=as_json)
 
 
 @grants.command("figures")
@@ -292,6 +334,27 @@ def figures(
     rows += [(f"orders in force: {kind}", count) for kind, count in body.pop("orders_in_force").items()]
     rows += [(name.replace("_", " "), value) for name, value in body.items() if name != "at"]
     print_table(f"figures of {body['at'][:19]}", ("", ""), rows)
+
+
+@grants.command("overdue")
+@command
+def overdue(
+    supplier: Annotated[str | None, typer.Option(help="Supply department.")] = None,
+    department: Annotated[str | None, typer.Option(help="Demand department.")] = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """List overdue rectifications, reports and disposals one by one (Decree 809 Art. 27, 35)."""
+    with open_api(home, officer) as api:
+        body = api.get("/v1/figures/overdue", supplier=supplier, department=department)
+    if as_json:
+        print_json(body)
+        return
+    rows = [("rectification", order["rectify_by"], _target(order), order["id"]) for order in body["rectifications"]]
+    rows += [("report", order["report_due"][:16], _target(order), order["id"]) for order in body["reports"]]
+    rows += [("disposal", duty["due_on"], f"grant {duty['grant']}", "") for duty in body["disposals"]]
+    print_table("overdue", ("what", "was due", "of", "order"), rows)
 
 
 @grants.command("lifecycle")
@@ -409,9 +472,8 @@ def _act(
     *,
     as_json: bool,
 ) -> None:
-    headers = {"If-Match": f'"{if_match.strip(chr(34))}"'} if if_match else None
     with open_api(home, officer) as api:
-        answer = api.post(f"/v1/grants/{grant_id}/{path}", body, headers=headers)
+        answer = api.post(f"/v1/grants/{grant_id}/{path}", body, headers=matching(if_match))
     if as_json:
         print_json(answer)
         return
@@ -424,6 +486,10 @@ def _act(
     out.print(f"{words}; record {answer['record']}", markup=False)
     if answer.get("disposal") and not answer["disposal"].get("destroyed_record"):
         out.print(f"  disposal is due on {answer['disposal']['due_on']}", markup=False)
+
+
+def _target(order: dict[str, Any]) -> str:
+    return f"{order['reach']} {order['target']}"
 
 
 def _given(**fields: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """/v1/grants: issue, renew, list and show. The acts of a grant's later life stand in `routes_lifecycle`."""
 
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
@@ -49,11 +50,30 @@ GrantBody = body_model(
 GrantPath = Annotated[Identifier, Path(description="the grant's id")]
 
 
+class ListedState(StrEnum):
+    """What a list can be narrowed to: stored states, and the standings that time alone decides."""
+
+    ISSUED = "issued"
+    ACTIVE = "active"
+    NOT_YET_VALID = "not-yet-valid"
+    EXPIRED = "expired"
+    SUSPENDED = "suspended"
+    TERMINATED = "terminated"
+    CLOSED = "closed"
+    DISPOSED = "disposed"
+
+
+_BY_TIME = frozenset({ListedState.ACTIVE, ListedState.NOT_YET_VALID, ListedState.EXPIRED})
+
+
 @router.get("", summary="Grants you may see")
 def list_grants(
     services: Services,
     officer: SignedIn,
-    state: Annotated[list[GrantState] | None, Query(description="any of these; default every newest version")] = None,
+    state: Annotated[
+        list[ListedState] | None,
+        Query(description="any of these; one that time decides stands alone; default every newest version"),
+    ] = None,
     supplier: Annotated[Slug | None, Query(description="supply department")] = None,
     department: Annotated[Slug | None, Query(description="demand department")] = None,
     dataset: Annotated[EntryId | None, Query()] = None,
@@ -68,14 +88,12 @@ def list_grants(
     scope = scope_of(services, officer, Act.CONSULT_GRANTS, supplier, department)
     now = datetime.fromtimestamp(services.now(), UTC)
     narrow = GrantFilter(
-        states=tuple(state or ()),
         department=scope.department,
         dataset=dataset,
         supplier=scope.supplier,
         region=scope.region,
-        expires_after=now if expires_within_days is not None else None,
-        expires_before=now + timedelta(days=expires_within_days) if expires_within_days is not None else None,
         disputed=disputed,
+        **_moments(state or [], now, expires_within_days),
     )
     page = services.store.list_grants(narrow, cursor, limit)
     return page_response(page.items, page.cursor)
@@ -204,6 +222,29 @@ async def renew_grant(
         return Answer({"grant": new}, 201, {"ETag": entity_tag(new), "Location": f"/v1/grants/{id}"})
 
     return await run_in_threadpool(perform, services, request, officer, key, grant, work)
+
+
+def _moments(states: list[ListedState], now: datetime, within_days: int | None) -> dict[str, Any]:
+    """States and moments of a filter.
+
+    Raises:
+        GatewayError: `invalid-input` where the question cannot be one reading of an index, or has no answer.
+    """
+    found: dict[str, Any] = {"states": tuple(GrantState(each.value) for each in states if each not in _BY_TIME)}
+    if within_days is not None:
+        found |= {"expires_after": now, "expires_before": now + timedelta(days=within_days)}
+    by_time = _BY_TIME.intersection(states)
+    if not by_time:
+        return found
+    if len(set(states)) > 1:
+        raise invalid([{"field": "state", "fault": f"`{min(by_time)}` is decided by time: name it alone"}])
+    found["states"] = (GrantState.ISSUED,)
+    if ListedState.EXPIRED in by_time:
+        if within_days is not None:
+            raise invalid([{"field": "expires_within_days", "fault": "what has expired does not expire again"}])
+        return {**found, "expires_before": now + timedelta(seconds=1)}
+    begins = "begins_after" if ListedState.NOT_YET_VALID in by_time else "begins_before"
+    return {"expires_after": now + timedelta(seconds=1), **found, begins: now}
 
 
 def split_rows(raw: bytes) -> tuple[list[bytes], bool]:

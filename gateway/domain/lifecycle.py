@@ -236,6 +236,20 @@ LIFECYCLE: tuple[Step, ...] = (
     ),
 )
 
+
+class Standing(StrEnum):
+    """Where a grant stands for people: its state, with *issued* told apart by time."""
+
+    NOT_YET_VALID = "not-yet-valid"
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    SUSPENDED = "suspended"
+    TERMINATED = "terminated"
+    CLOSED = "closed"
+    DISPOSED = "disposed"
+    SUPERSEDED = "superseded"
+
+
 _BY_NAME = {step.name: step for step in LIFECYCLE}
 
 
@@ -262,10 +276,10 @@ def require_step(name: str, grant: Grant) -> Step:
     )
 
 
-def standing(grant: Grant, now: datetime) -> str:
-    """Where the grant stands for people: its state, with `issued` told apart by time."""
+def standing(grant: Grant, now: datetime) -> Standing:
+    """Where the grant stands at `now`."""
     if grant.state is not GrantState.ISSUED:
-        return grant.state.value
+        return Standing(grant.state.value)
     if now < grant.valid_from:
-        return "not-yet-valid"
-    return "expired" if now >= grant.valid_until else "active"
+        return Standing.NOT_YET_VALID
+    return Standing.EXPIRED if now >= grant.valid_until else Standing.ACTIVE

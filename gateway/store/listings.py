@@ -58,11 +58,10 @@ class Listings:
     def list_grants(
         self, filter: GrantFilter | None = None, cursor: str | None = None, limit: int = 100
     ) -> Page[Grant]:
-        """The newest versions of grants, in the order of issue; by day of expiry where the filter narrows by expiry."""
+        """The newest versions of grants, in the order of issue; by day of expiry where the filter narrows by time."""
         narrow = filter or GrantFilter()
         table = schema.grants
-        by_expiry = narrow.expires_after is not None or narrow.expires_before is not None
-        key = _expiry_key(narrow) if by_expiry else (table.c.number,)
+        key = _expiry_key(narrow) if narrow.is_by_time else (table.c.number,)
         place = decode_cursor(cursor, (int,) * len(key)) if cursor is not None else None
         rows_wanted = _bounded(limit) + 1
         runs = [
@@ -101,9 +100,8 @@ class Listings:
         elif narrow.region:
             conditions.append(_of_region(narrow.region))
         narrowed = heads != [[]] or narrow.department is not None or narrow.supplier is not None
-        by_expiry = narrow.expires_after is not None or narrow.expires_before is not None
         return [
-            [*head, *_in_state(state, by_index=narrowed or by_expiry), *conditions]
+            [*head, *_in_state(state, by_index=narrowed or narrow.is_by_time), *conditions]
             for head in heads
             for state in states
         ]
@@ -249,6 +247,10 @@ def _grant_conditions(narrow: GrantFilter) -> list[Condition]:
         conditions.append(table.c.valid_until < before)
         if wide:
             conditions.append(table.c.expires_day <= before // DAY_SECONDS)
+    if narrow.begins_after is not None:
+        conditions.append(table.c.valid_from > int(narrow.begins_after.timestamp()))
+    if narrow.begins_before is not None:
+        conditions.append(table.c.valid_from <= int(narrow.begins_before.timestamp()))
     if narrow.disputed is not None:
         # The literal makes the partial index on disputed grants eligible.
         conditions.append(text("grants.disputed = 1" if narrow.disputed else "grants.disputed = 0"))

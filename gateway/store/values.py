@@ -44,6 +44,8 @@ class GrantFilter(msgspec.Struct, frozen=True):
         expires_after: valid until this moment or later; pages are then ordered by day of expiry.
         expires_before: valid until before this moment; pages are then ordered by day of expiry.
         disputed: whether a dispute is open.
+        begins_after: valid from after this moment; pages are then ordered by day of expiry.
+        begins_before: valid from this moment or earlier; the same.
     """
 
     states: tuple[GrantState, ...] = ()
@@ -54,6 +56,14 @@ class GrantFilter(msgspec.Struct, frozen=True):
     expires_after: datetime | None = None
     expires_before: datetime | None = None
     disputed: bool | None = None
+    begins_after: datetime | None = None
+    begins_before: datetime | None = None
+
+    @property
+    def is_by_time(self) -> bool:
+        """Whether it narrows by when grants hold."""
+        moments = (self.expires_after, self.expires_before, self.begins_after, self.begins_before)
+        return any(moment is not None for moment in moments)
 
 
 class DatasetFilter(msgspec.Struct, frozen=True):

@@ -297,6 +297,35 @@ def test_lists_filter_and_page(world: World) -> None:
     refused(world.get("police", "/v1/grants", cursor="nonsense"), "invalid-input")
 
 
+def test_lists_by_where_a_grant_stands_in_time(world: World) -> None:
+    """Active, not yet valid and expired are asked for like stored states, and agree with what a grant's page says."""
+    now = datetime.now(UTC)
+    later, past = (now + timedelta(days=2)).isoformat(), (now - timedelta(days=9)).isoformat()
+    soon, future = (now + timedelta(minutes=5)).isoformat(), (now + timedelta(days=60)).isoformat()
+    world.grant(id="runs", valid_from=past, valid_until=future)
+    world.grant(id="begins", valid_from=later, valid_until=future)
+    world.grant(id="ends", valid_from=past, valid_until=soon)
+    world.grant(id="stopped", valid_from=past, valid_until=soon)
+    done(world.post("police", "/v1/grants/stopped/suspension", SUSPENSION))
+    world.now = lambda: now.timestamp() + 900
+
+    def ids(**params: Any) -> list[str]:
+        found = [each["id"] for each in done(world.get("police", "/v1/grants", **params))["items"]]
+        if isinstance(params["state"], str):
+            for each in found:
+                assert done(world.get("police", f"/v1/grants/{each}"))["standing"] == params["state"]
+        return found
+
+    assert ids(state="active") == ["runs"]
+    assert ids(state="not-yet-valid") == ["begins"]
+    assert ids(state="expired") == ["ends"]
+    assert ids(state="active", department="civil-affairs", expires_within_days=70) == ["runs"]
+    assert ids(state="active", expires_within_days=3) == []
+    assert ids(state=["issued", "suspended"]) == ["runs", "begins", "ends", "stopped"]
+    for wrong in ({"state": ["active", "suspended"]}, {"state": "expired", "expires_within_days": 3}, {"state": "x"}):
+        refused(world.get("police", "/v1/grants", **wrong), "invalid-input")
+
+
 def test_lifecycle_is_shown_as_one_table(world: World) -> None:
     """The table can be read over the API, each row with its article."""
     rows = {row["name"]: row for row in done(world.get("civil", "/v1/grants/lifecycle"))["items"]}
