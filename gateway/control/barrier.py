@@ -27,7 +27,7 @@ END_SECONDS = 1.0
 POLL_SECONDS = 0.005
 """How often other nodes' acknowledgements are looked for, at first; it doubles up to `POLL_MOST_SECONDS`."""
 
-POLL_MOST_SECONDS = 0.04
+POLL_MOST_SECONDS = 0.01
 
 TELL_SECONDS = 0.25
 """How long an act that withdraws nothing waits for workers to hear of it; well below what ends a worker."""

@@ -171,9 +171,9 @@ def _issue(
         found = _faults(GrantChecks(deed.tx, deed.now), grants, is_one=is_one)
         if found:
             raise invalid(_ordered(found))
-        issued = [deed.tx.insert_grant(grant) for _, grant in grants]
+        issued = [grant for _, grant in grants]
         row = step("issue")
-        suppliers = {grant.dataset: matter_of_grant(deed.tx, grant).supplier or "" for grant in issued}
+        suppliers = deed.tx.issue_grants(issued)
         records = deed.record_each(
             RecordKind.GRANT,
             [
