@@ -81,7 +81,18 @@ def suspend(
         )
         deed.tx.put_order(order)
         new = deed.tx.set_grant_state(grant.id, grant.version, GrantState.SUSPENDED)
-        _record(deed, RecordKind.ORDER, row, grant, new, matter, order=order.id, reason=order.reason)
+        _record(
+            deed,
+            RecordKind.ORDER,
+            row,
+            grant,
+            new,
+            matter,
+            order=order.id,
+            reason=order.reason,
+            rectify_by=order.rectify_by.isoformat() if order.rectify_by else "",
+            report_due=order.report_due.isoformat() if order.report_due else "",
+        )
         return _answer(new, order=order)
 
     # Either side may stop in an incident (Art. 35): who may end its own use for good may also suspend it.

@@ -64,7 +64,7 @@ def test_a_grants_record_names_the_act_its_article_and_its_policies(recorded: Wo
     row = until_found(recorded, kind="order")[0]
     entry = done(recorded.get("police", f"/v1/records/{row['record']}"))["entries"][0]
     assert entry["act"] == "suspend"
-    assert entry["reason"] == SUSPENSION["violation"]
+    assert (entry["reason"], entry["rectify_by"]) == (SUSPENSION["violation"], SUSPENSION["rectify_by"])
     assert (entry["before"], entry["after"], entry["article"]) == ("issued", "suspended", "Decree 809 Art. 27 ¶2")
     assert entry["policies"] == ["national-art27-supplier-stops"]
     assert len(entry["policy_digest"]) == 64
