@@ -36,6 +36,7 @@ class ChangeFeed(Protocol):
 
     def sequence(self) -> int: ...
     def changes_after(self, sequence: int, limit: int = ...) -> list[Change]: ...
+    def timeline(self) -> str: ...
 
 
 class NodeBook(Protocol):
@@ -80,6 +81,7 @@ class Feed:
         self._moved = threading.Condition()
         self._stopping = False
         self._position = 0
+        self._timeline = ""
         self._last_beat = 0.0
         self._beaten_at = float("-inf")
         self._threads: list[threading.Thread] = []
@@ -87,6 +89,7 @@ class Feed:
 
     def start(self) -> None:
         """Start the hub at the feed's present end, and read on from there."""
+        self._timeline = self._store.timeline()
         self._position = self._store.sequence()
         if self._book is not None:
             self._last_beat = max((n.beat_unix for n in self._book.nodes() if n.id == self._node), default=0.0)
@@ -156,6 +159,14 @@ class Feed:
             self._book.beat(self._node, self._last_beat)
             self._beaten_at = asked_at
         changes = self._store.changes_after(self._position, limit=PAGE)
+        # After the changes: were they another server's, so is this.
+        timeline = self._store.timeline()
+        if timeline != self._timeline:
+            # INVARIANT: BARRIER: a failover may have lost commits, and the same numbers then name other changes: every
+            # worker starts anew, also where the feed has meanwhile grown past what was read.
+            self._advance(-1.0, 0, [])
+            self._timeline = timeline
+            return True
         position = changes[-1].sequence if changes else self._position
         if len(changes) == PAGE or not changes:
             end = self._store.sequence()

@@ -77,9 +77,7 @@ def list_orders(
 @router.get("/{id}", summary="An order")
 def show_order(services: Services, officer: SignedIn, id: OrderPath) -> Response:  # noqa: A002 - the domain's name
     """One order, in force or lifted."""
-    order = services.store.order(id)
-    if order is None:
-        raise GatewayError("not-found", f"there is no order `{id}`")
+    order = _known(services.store, id)
     require_permit(services, officer, Act.CONSULT_GRANTS, matter_of_reach(services.store, order))
     return json_response(order, headers={"ETag": entity_tag(order)})
 
@@ -116,7 +114,8 @@ def put_order(
             raise invalid(faults)
         matter = matter_of_reach(deed.tx, order)
         # Either side may stop in an incident (Art. 35): a demand department its own system, or itself.
-        deed.permit_either(Act.ORDER, Act.CLOSE if body.kind is OrderKind.EMERGENCY else None, matter)
+        row = step("order an emergency stop" if body.kind is OrderKind.EMERGENCY else "order a stop")
+        deed.permit_either(Act.ORDER, row.or_act, matter)
         deed.tx.put_order(order)
         _record(deed, order, matter, "order", order.reason)
         return Answer({"order": order}, 201, {"ETag": entity_tag(order), "Location": f"/v1/orders/{order.id}"})
@@ -137,9 +136,7 @@ def lift_order(
     """Lift an order: its forbid goes, and nothing else."""
 
     def work(deed: Deed) -> Answer:
-        order = deed.tx.order(id)
-        if order is None:
-            raise GatewayError("not-found", f"there is no order `{id}`")
+        order = _known(deed.tx, id)
         matter = matter_of_reach(deed.tx, order)
         permit_lift(deed, order, matter)
         require_match(order, if_match)
@@ -167,18 +164,22 @@ def report_order(
     """Fulfil the duty to report an emergency stop, of one grant or wider, in force or lifted (Art. 35)."""
 
     def work(deed: Deed) -> Answer:
-        order = deed.tx.order(id)
-        if order is None:
-            raise GatewayError("not-found", f"there is no order `{id}`")
+        order = _known(deed.tx, id)
         matter = matter_of_reach(deed.tx, order)
-        row = step("report an emergency")
-        deed.permit_either(Act.ORDER, row.or_act, matter)
+        deed.permit_either(Act.ORDER, step("report an emergency").or_act, matter)
         require_match(order, if_match)
         reported = deed.tx.report_order(id, officer.id, deed.now, body.reference)
         _record(deed, order, matter, "report", body.reference)
         return Answer({"order": reported}, headers={"ETag": entity_tag(reported)})
 
     return perform(services, request, officer, key, body.model_dump(), work)
+
+
+def _known(state: Store | StoreTransaction, id_: str) -> Order:
+    order = state.order(id_)
+    if order is None:
+        raise GatewayError("not-found", f"there is no order `{id_}`")
+    return order
 
 
 def matter_of_reach(state: Store | StoreTransaction, order: Order) -> Matter:

@@ -52,6 +52,7 @@ class MemoryFeed:
         self.changes: list[Change] = []
         self.lock = threading.Lock()
         self.is_down = False
+        self.history = ""
 
     def commit(self, grant: str | None = None, *, withdraws: bool = True) -> list[Change]:
         with self.lock:
@@ -63,6 +64,9 @@ class MemoryFeed:
         if self.is_down:
             raise ConnectionError
         return len(self.changes)
+
+    def timeline(self) -> str:
+        return self.history
 
     def changes_after(self, sequence: int, limit: int = 1000) -> list[Change]:
         if self.is_down:

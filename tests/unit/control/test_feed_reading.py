@@ -117,6 +117,21 @@ def test_barrier_a_reading_under_way_never_turns_the_feed_back(state: GatedFeed,
     assert hub.changes == [1]
 
 
+def test_barrier_a_failover_starts_every_worker_anew(state: GatedFeed, hub: ListeningHub, feed: Feed) -> None:
+    """The standby lacked the last change and has since counted past it: the number is the same, the change is not."""
+    state.commit("lost")
+    feed.wake()
+    until(lambda: hub.positions[-1] == 1)
+    with state.lock:
+        state.changes = [Change(1, ChangeKind.GRANT, "g1", grant="g1", withdraws=True)]
+        state.history = "after the failover"
+    state.commit("g2")
+    feed.wake()
+    until(lambda: hub.positions[-1] == 2)
+    assert 0 in hub.positions[hub.positions.index(1) :], "the hub was told to start anew"
+    assert hub.changes == [1, 1, 2]
+
+
 def test_barrier_is_not_settled_before_the_hub_was_told(tmp_path: Path) -> None:
     """A worker that joins now would get its lease from a reading that may be older than the commit."""
     hub = Hub(tmp_path / "c.sock", after_another=False)
