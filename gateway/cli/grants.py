@@ -389,8 +389,8 @@ def lifecycle(
         (
             (
                 row["name"],
-                " or ".join(act for act in (row["act"], row["or_act"]) if act) or "none: time",
-                ", ".join(power["who"] for power in row["who"]) or "nobody",
+                " or ".join(act for act in (row["act"], row["or_act"]) if act),
+                _who(row),
                 ", ".join(row["before"]) or "nothing",
                 row["after"] or "unchanged",
                 ", ".join(row["states"]) or "nothing",
@@ -486,6 +486,17 @@ def _act(
     out.print(f"{words}; record {answer['record']}", markup=False)
     if answer.get("disposal") and not answer["disposal"].get("destroyed_record"):
         out.print(f"  disposal is due on {answer['disposal']['due_on']}", markup=False)
+
+
+def _who(row: dict[str, Any]) -> str:
+    """Who may, in a cell: one word a side, and for the competent department of whose region if not of both."""
+    if not row["act"]:
+        return "time"
+    found = [power["who"] for power in row["who"]]
+    regions = [who for who in found if who.startswith("competent department of ")]
+    if len(regions) > 1:
+        found = [who for who in found if who not in regions] + ["competent department"]
+    return ", ".join(found) or "nobody"
 
 
 def _target(order: dict[str, Any]) -> str:
