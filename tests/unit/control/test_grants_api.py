@@ -1,12 +1,15 @@
 """Grants over the API: issued with every reason at once, listed by right, stopped, ended; each act a record."""
 
 import json
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from gateway.control.barrier import Barrier, BarrierReport
 from gateway.control.examples import CLOSURE, DATASET, DISPOSAL, GRANT, LIFT, REPORT, SUSPENSION, SYSTEM, TERMINATION
+from gateway.domain.changes import Change
 from tests.support.control import World, done, refused
 
 
@@ -132,6 +135,25 @@ def test_idempotency_key_acts_once(world: World) -> None:
     assert second.headers["idempotency-replayed"] == "true"
     assert second.headers["etag"] == first.headers["etag"]
     refused(world.post("police", "/v1/grants", {**GRANT, "scenario": "other"}, headers=key), "idempotency-mismatch")
+
+
+def test_barrier_is_held_for_a_replayed_stop_too(make_world: Callable[..., World]) -> None:
+    """Whoever repeats a stop whose answer was lost is told of it only once it holds; a repeated lift waits for none."""
+    held: list[int] = []
+
+    class Noting(Barrier):
+        def hold_at(self, sequence: int, changes: Sequence[Change] = ()) -> BarrierReport:
+            held.append(sequence)
+            return super().hold_at(sequence, changes)
+
+    world = make_world(barrier=Noting(None))
+    world.grant()
+    path = "/v1/grants/g-2026-0001/suspension"
+    for body, where in ((SUSPENSION, path), (LIFT, f"{path}/lift")):
+        for _ in range(2):
+            done(world.post("police", where, body, headers={"Idempotency-Key": f"repeated-{where[-4:]}"}))
+    assert len(held) == 2
+    assert held[0] <= held[1] < world.store.sequence()
 
 
 def test_if_match_keeps_officers_from_overwriting_each_other(world: World) -> None:
