@@ -44,8 +44,9 @@ class GrantFilter(msgspec.Struct, frozen=True):
         expires_after: valid until this moment or later; pages are then ordered by day of expiry.
         expires_before: valid until before this moment; pages are then ordered by day of expiry.
         disputed: whether a dispute is open.
-        begins_after: valid from after this moment; pages are then ordered by day of expiry.
-        begins_before: valid from this moment or earlier; the same.
+        begins_after: valid from after this moment; pages are then ordered by that, or by day of expiry where a
+            department, supplier or dataset narrows besides.
+        begins_before: valid from this moment or earlier; pages are then ordered by day of expiry.
     """
 
     states: tuple[GrantState, ...] = ()
@@ -58,6 +59,11 @@ class GrantFilter(msgspec.Struct, frozen=True):
     disputed: bool | None = None
     begins_after: datetime | None = None
     begins_before: datetime | None = None
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether no department, supplier or dataset narrows it."""
+        return self.department is None and self.supplier is None and self.dataset is None
 
     @property
     def is_by_time(self) -> bool:
