@@ -2,18 +2,32 @@
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json, print_table
+from gateway.cli.shell import (
+    DEFAULT_HOME,
+    AsJson,
+    AsOfficer,
+    Home,
+    IfMatch,
+    command,
+    matching,
+    out,
+    print_json,
+    print_table,
+)
 from gateway.domain.errors import GatewayError
 from gateway.runtime.api import Api, open_api
 
 directory = typer.Typer(name="directory", help="Import, list and export the directory.", no_args_is_help=True)
 systems = typer.Typer(name="systems", help="Register demand departments' systems and their keys.", no_args_is_help=True)
+
+EntryId = Annotated[str, typer.Argument(help="The entry's id.")]
+Version = Annotated[int, typer.Argument(help="Which of its versions.")]
 
 KINDS = ("departments", "purposes", "datasets", "interfaces")
 
@@ -48,11 +62,7 @@ def import_(
     counted = ", ".join(f"{answer[kind]} {kind}" for kind in KINDS)
     done = "would import" if check else "imported and released" if answer["released"] else "submitted"
     out.print(f"{done}: {counted}; {answer['unchanged_datasets']} datasets unchanged", markup=False)
-    for losing in answer.get("losing_grants", ()):
-        lost = "; ".join(
-            f"{kind} {', '.join(losing[kind])}" for kind in ("items", "modes", "purposes") if kind in losing
-        )
-        out.print(f"  grant `{losing['grant']}` of {losing['department']} would lose {lost}", markup=False)
+    _print_losing(answer.get("losing_grants", ()))
 
 
 @directory.command("list")
@@ -108,6 +118,152 @@ def export(
         print_json({"file": str(file), "bytes": written})
     else:
         out.print(f"wrote {file}, {written} bytes", markup=False)
+
+
+@directory.command("show")
+@command
+def show(entry_id: EntryId, home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False) -> None:
+    """Show an entry: its released version, and every version with its state."""
+    with open_api(home, officer) as api:
+        body, tag = api.get_tagged(f"/v1/datasets/{entry_id}")
+    body["etag"] = tag
+    if as_json:
+        print_json(body)
+        return
+    rows: list[tuple[str, object]] = [("etag", tag)]
+    rows += [(f"version {each['version']}", each["state"]) for each in body["versions"]]
+    for name, value in (body["released"] or {}).items():
+        rows.append((name, _brief(value)))
+    print_table(f"entry {entry_id}", ("", ""), rows)
+
+
+@directory.command("diff")
+@command
+def diff(
+    entry_id: EntryId,
+    version: Version,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what releasing a version would change: field by field, and every standing grant that would lose."""
+    with open_api(home, officer) as api:
+        effects = api.get(f"/v1/datasets/{entry_id}/versions/{version}/effects")
+    if as_json:
+        print_json(effects)
+        return
+    now = f"over version {effects['old_version']}" if effects["old_version"] else "as the first"
+    print_table(
+        f"version {version} of {entry_id}, released {now}",
+        ("field", "old", "new"),
+        ((each["field"], _brief(each["old"]), _brief(each["new"])) for each in effects["changes"]),
+    )
+    out.print(f"{len(effects['grants'])} of {effects['standing']} standing grants would lose", markup=False)
+    _print_losing(effects["grants"])
+
+
+@directory.command("release")
+@command
+def release(
+    entry_id: EntryId,
+    version: Version,
+    if_match: IfMatch = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Release a submitted version of an entry (Art. 16, 17); read its `diff` first."""
+    _examine(home, officer, entry_id, version, {"release": True}, if_match, as_json=as_json)
+
+
+@directory.command("reject")
+@command
+def reject(
+    entry_id: EntryId,
+    version: Version,
+    reason: Annotated[str, typer.Option(help="Why, in words; it stands in the act's record.")],
+    if_match: IfMatch = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Reject a submitted version of an entry, with the reason."""
+    _examine(home, officer, entry_id, version, {"release": False, "reason": reason}, if_match, as_json=as_json)
+
+
+@directory.command("withdraw")
+@command
+def withdraw(
+    entry_id: EntryId,
+    reason: Annotated[str, typer.Option(help="Why, in words; it stands in the act's record.")],
+    if_match: IfMatch = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Withdraw an entry: when this returns, nothing of the dataset is shared any more."""
+    with open_api(home, officer) as api:
+        answer = api.post(f"/v1/datasets/{entry_id}/withdrawal", {"reason": reason}, headers=matching(if_match))
+    _tell(answer, f"entry `{entry_id}` is withdrawn", as_json=as_json)
+
+
+@directory.command("derive")
+@command
+def derive(
+    openapi: Annotated[Path, typer.Argument(help="The supplier's OpenAPI document, as JSON.")],
+    path: Annotated[str, typer.Option(help="Which of its paths serves the data.")],
+    dataset: Annotated[str, typer.Option(help="The dataset's id.")],
+    id_: Annotated[str, typer.Option("--id", help="The new interface's id.")],
+    upstream: Annotated[str | None, typer.Option(help="Base URL; default: the document's server.")] = None,
+    save: Annotated[Path | None, typer.Option("--out", help="Write the proposal here, for `register`.")] = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Propose an interface from an OpenAPI document: items and places derived, to be confirmed by `register`."""
+    try:
+        document = json.loads(openapi.read_text("utf-8"))
+    except ValueError as error:
+        raise GatewayError("invalid-input", f"`{openapi}` is not JSON") from error
+    body = {"openapi": document, "path": path, "dataset": dataset, "id": id_}
+    with open_api(home, officer) as api:
+        proposal = api.post("/v1/interfaces/derivation", body | ({"upstream": upstream} if upstream else {}))
+    if save is not None:
+        interface = {name: value for name, value in proposal["interface"].items() if name != "version"}
+        save.write_text(json.dumps(interface, ensure_ascii=False, indent=2) + "\n", "utf-8")
+    if as_json:
+        print_json(proposal)
+        return
+    interface = proposal["interface"]
+    print_table("items and where they stand in the answer", ("item", "place"), interface["places"].items())
+    for words, name in (
+        ("items without a place", "unplaced"),
+        ("fields that are no item", "unclaimed"),
+        ("query parameters", "query_parameters"),
+        ("to be looked at", "notes"),
+    ):
+        if proposal[name]:
+            out.print(f"{words}: {', '.join(proposal[name])}", markup=False)
+    out.print("nothing is registered yet: confirm with `gateway directory register`", markup=False)
+
+
+@directory.command("register")
+@command
+def register(
+    file: Annotated[Path, typer.Argument(help="An interface as JSON, written by hand or by `derive --out`.")],
+    if_match: IfMatch = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register a supplier's interface, or change it; `"active": false` withdraws it."""
+    try:
+        body = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise GatewayError("invalid-input", f"`{file}` is not JSON") from error
+    with open_api(home, officer) as api:
+        answer = api.post("/v1/interfaces", body, headers=matching(if_match))
+    _tell(answer, f"interface `{body['supplier']}/{body['id']}` is registered", as_json=as_json)
 
 
 @systems.command("add")
@@ -210,6 +366,38 @@ def revoke(
     with open_api(home, officer) as api:
         answer = api.post(f"/v1/systems/{system_id}/revocation", {"reason": reason})
     _tell(answer, f"system `{system_id}` is revoked", as_json=as_json)
+
+
+def _print_losing(grants: Iterable[dict[str, Any]]) -> None:
+    for losing in grants:
+        lost = [f"{kind} {', '.join(losing[kind])}" for kind in ("items", "modes", "purposes") if losing.get(kind)]
+        lost += ["everything"] if losing.get("everything") else []
+        lost += ["what weak credentials reach: the grade rises"] if losing.get("grade_rises") else []
+        words = f"grant `{losing['grant']}` of {losing['department']} would lose {'; '.join(lost)}"
+        out.print(f"  {words}", markup=False)
+
+
+def _brief(value: Any) -> str:
+    """A field's value in a cell: of things with names, the names."""
+    if isinstance(value, list):
+        return ", ".join(str(each.get("name", each)) if isinstance(each, dict) else str(each) for each in value)
+    return "" if value is None else str(value)
+
+
+def _examine(
+    home: Path,
+    officer: str | None,
+    entry_id: str,
+    version: int,
+    body: dict[str, Any],
+    if_match: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    path = f"/v1/datasets/{entry_id}/versions/{version}/examination"
+    with open_api(home, officer) as api:
+        answer = api.post(path, body, headers=matching(if_match))
+    _tell(answer, f"version {version} of `{entry_id}` is {answer['dataset']['state']}", as_json=as_json)
 
 
 def every(api: Api, path: str, **params: Any) -> Iterator[dict[str, Any]]:

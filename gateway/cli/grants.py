@@ -3,17 +3,33 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from msgspec import to_builtins
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, err, out, print_json, print_table
+from gateway.cli.shell import (
+    DEFAULT_HOME,
+    AsJson,
+    AsOfficer,
+    Home,
+    IfMatch,
+    command,
+    err,
+    matching,
+    out,
+    print_json,
+    print_table,
+)
 from gateway.domain.errors import GatewayError
 from gateway.domain.lifecycle import LIFECYCLE
+from gateway.policy.layers import default_policies_root, load_layers
+from gateway.policy.powers import powers
 from gateway.runtime.api import Api, open_api
+from gateway.runtime.home import GatewayHome
 
 grants = typer.Typer(
     name="grants",
@@ -26,9 +42,6 @@ BATCH = 500
 
 GrantId = Annotated[str, typer.Argument(help="The grant's id.")]
 Reason = Annotated[str, typer.Option(help="Why, in words; it stands in the act's record.")]
-IfMatch = Annotated[
-    str | None, typer.Option("--if-match", help="Only if the grant still is as read: the `etag` that `show` printed.")
-]
 
 
 @grants.command("issue")
@@ -66,11 +79,36 @@ def issue(
         out.print(f"issued {len(rows)} grants", markup=False)
 
 
+@grants.command("renew")
+@command
+def renew(
+    file: Annotated[Path, typer.Argument(help="The next version of one grant, as JSON, with approvals of its own.")],
+    if_match: IfMatch = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Renew or change a grant: FILE becomes its next version, and the version before is superseded, never edited."""
+    rows = read_rows(file)
+    if len(rows) != 1:
+        raise GatewayError("invalid-input", f"`{file}` holds {len(rows)} grants: one is renewed at a time")
+    with open_api(home, officer) as api:
+        answer = api.post(f"/v1/grants/{rows[0].get('id')}/versions", rows[0], headers=matching(if_match))
+    if as_json:
+        print_json(answer)
+        return
+    grant = answer["grant"]
+    out.print(f"grant `{grant['id']}` stands in version {grant['version']}; record {answer['record']}", markup=False)
+
+
 @grants.command("list")
 @command
 def list_(
     *,
-    state: Annotated[list[str] | None, typer.Option(help="issued, suspended, terminated, closed or disposed.")] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="issued, suspended, terminated, closed, disposed; or one of active, not-yet-valid, expired."),
+    ] = None,
     department: Annotated[str | None, typer.Option(help="Demand department.")] = None,
     supplier: Annotated[str | None, typer.Option(help="Supply department.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Dataset.")] = None,
@@ -123,12 +161,13 @@ def list_(
 def show(grant_id: GrantId, home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False) -> None:
     """Show a grant, the orders on it, its disposal duty and its versions."""
     with open_api(home, officer) as api:
-        body = api.get(f"/v1/grants/{grant_id}")
+        body, tag = api.get_tagged(f"/v1/grants/{grant_id}")
+    body["etag"] = tag
     if as_json:
         print_json(body)
         return
     grant = body["grant"]
-    rows = [("standing", body["standing"]), ("supplier", body["supplier"])]
+    rows = [("standing", body["standing"]), ("etag", tag), ("supplier", body["supplier"])]
     rows += [(name, _shown(value)) for name, value in grant.items() if name != "id"]
     rows += [
         (
@@ -151,6 +190,9 @@ def suspend(
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The date set for rectification (Art. 27 ¶2).")
     ] = None,
     incident: Annotated[str | None, typer.Option(help="Instead: the security incident (Art. 35).")] = None,
+    report_due: Annotated[
+        datetime | None, typer.Option(help="When the report on the incident is due, UTC; default in 24 hours.")
+    ] = None,
     if_match: IfMatch = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
@@ -162,6 +204,8 @@ def suspend(
         body["violation"] = violation
     if rectify_by is not None:
         body["rectify_by"] = rectify_by.date().isoformat()
+    if report_due is not None:
+        body["report_due"] = report_due.replace(tzinfo=UTC).isoformat()
     _act(home, officer, grant_id, "suspension", body, if_match, as_json=as_json)
 
 
@@ -240,13 +284,14 @@ def dispose(
     method: Annotated[str, typer.Option(help="How the data was destroyed.")],
     destroyed_on: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="When.")],
     by: Annotated[str, typer.Option(help="Who carried it out.")],
+    if_match: IfMatch = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
     """File the destruction record of a closed or terminated grant."""
     body = {"method": method, "destroyed_on": destroyed_on.date().isoformat(), "carried_out_by": by}
-    _act(home, officer, grant_id, "disposal", body, None, as_json=as_json)
+    _act(home, officer, grant_id, "disposal", body, if_match, as_json=as_json)
 
 
 @grants.command("dispute")
@@ -255,6 +300,7 @@ def dispute(
     grant_id: GrantId,
     reason: Annotated[str | None, typer.Option(help="What is disputed; opens the dispute.")] = None,
     outcome: Annotated[str | None, typer.Option(help="How it ended; settles the dispute.")] = None,
+    if_match: IfMatch = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
@@ -263,9 +309,9 @@ def dispute(
     if (reason is None) == (outcome is None):
         raise typer.BadParameter("give either --reason or --outcome")
     if reason is not None:
-        _act(home, officer, grant_id, "dispute", {"reason": reason}, None, as_json=as_json)
+        _act(home, officer, grant_id, "dispute", {"reason": reason}, if_match, as_json=as_json)
     else:
-        _act(home, officer, grant_id, "dispute/settlement", {"outcome": outcome}, None, as_json=as_json)
+        _act(home, officer, grant_id, "dispute/settlement", {"outcome": outcome}, if_match, as_json=as_json)
 
 
 @grants.command("figures")
@@ -290,26 +336,68 @@ def figures(
     print_table(f"figures of {body['at'][:19]}", ("", ""), rows)
 
 
+@grants.command("overdue")
+@command
+def overdue(
+    supplier: Annotated[str | None, typer.Option(help="Supply department.")] = None,
+    department: Annotated[str | None, typer.Option(help="Demand department.")] = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """List overdue rectifications, reports and disposals one by one (Decree 809 Art. 27, 35)."""
+    with open_api(home, officer) as api:
+        body = api.get("/v1/figures/overdue", supplier=supplier, department=department)
+    if as_json:
+        print_json(body)
+        return
+    rows = [("rectification", order["rectify_by"], _target(order), order["id"]) for order in body["rectifications"]]
+    rows += [("report", order["report_due"][:16], _target(order), order["id"]) for order in body["reports"]]
+    rows += [("disposal", duty["due_on"], f"grant {duty['grant']}", "") for duty in body["disposals"]]
+    print_table("overdue", ("what", "was due", "of", "order"), rows)
+
+
 @grants.command("lifecycle")
 @command
-def lifecycle(as_json: AsJson = False) -> None:
-    """Print the table of a grant's states and acts, each with its article."""
+def lifecycle(
+    layer: Annotated[
+        list[str] | None, typer.Option("--layer", help="A policy layer, repeated in order; default: national.")
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the table of a grant's states and acts: who may do each by the policies, and by which article.
+
+    Who may is asked of the policies in force in the home; without a home, or with --layer, of the shipped ones.
+    """
+    if layer is None and GatewayHome(home).settings_file.exists():
+        with open_api(home, officer) as api:
+            rows = api.get("/v1/grants/lifecycle")["items"]
+    else:
+        layers = load_layers(default_policies_root(), layer or ["national"])
+        rows = [
+            {**row, "who": to_builtins(powers(layers, step.acts, 0))}
+            for step, row in zip(LIFECYCLE, to_builtins(LIFECYCLE), strict=True)
+        ]
     if as_json:
-        print_json(LIFECYCLE)
+        print_json(rows)
         return
     print_table(
         "a grant's life",
-        ("step", "act", "from", "to", "must state", "article"),
+        ("step", "Cedar action", "who may", "from", "to", "must state", "article", "effect"),
         (
             (
-                row.name,
-                row.act.value,
-                ", ".join(state.value for state in row.before) or "nothing",
-                row.after.value if row.after else "unchanged",
-                ", ".join(row.states),
-                row.article,
+                row["name"],
+                " or ".join(act for act in (row["act"], row["or_act"]) if act),
+                _who(row),
+                ", ".join(row["before"]) or "nothing",
+                row["after"] or "unchanged",
+                ", ".join(row["states"]) or "nothing",
+                row["article"],
+                row["effect"],
             )
-            for row in LIFECYCLE
+            for row in rows
         ),
     )
 
@@ -384,9 +472,8 @@ def _act(
     *,
     as_json: bool,
 ) -> None:
-    headers = {"If-Match": f'"{if_match.strip(chr(34))}"'} if if_match else None
     with open_api(home, officer) as api:
-        answer = api.post(f"/v1/grants/{grant_id}/{path}", body, headers=headers)
+        answer = api.post(f"/v1/grants/{grant_id}/{path}", body, headers=matching(if_match))
     if as_json:
         print_json(answer)
         return
@@ -399,6 +486,21 @@ def _act(
     out.print(f"{words}; record {answer['record']}", markup=False)
     if answer.get("disposal") and not answer["disposal"].get("destroyed_record"):
         out.print(f"  disposal is due on {answer['disposal']['due_on']}", markup=False)
+
+
+def _who(row: dict[str, Any]) -> str:
+    """Who may, in a cell: one word a side, and for the competent department of whose region if not of both."""
+    if not row["act"]:
+        return "time"
+    found = [power["who"] for power in row["who"]]
+    regions = [who for who in found if who.startswith("competent department of ")]
+    if len(regions) > 1:
+        found = [who for who in found if who not in regions] + ["competent department"]
+    return ", ".join(found) or "nobody"
+
+
+def _target(order: dict[str, Any]) -> str:
+    return f"{order['reach']} {order['target']}"
 
 
 def _given(**fields: Any) -> dict[str, Any]:

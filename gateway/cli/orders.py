@@ -1,11 +1,22 @@
 """`gateway orders`: stops that reach wider than one grant (Decree 809 Art. 27 ¶2, 35)."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json, print_table
+from gateway.cli.shell import (
+    DEFAULT_HOME,
+    AsJson,
+    AsOfficer,
+    Home,
+    IfMatch,
+    command,
+    matching,
+    out,
+    print_json,
+    print_table,
+)
 from gateway.runtime.api import open_api
 
 orders = typer.Typer(
@@ -29,6 +40,9 @@ def issue(
     supplier: Annotated[str | None, typer.Option(help="Only this supplier's data.")] = None,
     consultation: Annotated[str | None, typer.Option(help="Record of consultation (Art. 27 ¶3).")] = None,
     filing: Annotated[str | None, typer.Option(help="Filing reference (Art. 27 ¶3).")] = None,
+    report_due: Annotated[
+        datetime | None, typer.Option(help="When an emergency's report is due, UTC; default in 24 hours.")
+    ] = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
@@ -40,6 +54,7 @@ def issue(
         "supplier": supplier,
         "consultation": consultation,
         "filing": filing,
+        "report_due": report_due.replace(tzinfo=UTC).isoformat() if report_due else None,
     }
     body |= {name: value for name, value in optional.items() if value is not None}
     with open_api(home, officer) as api:
@@ -61,13 +76,15 @@ def list_(
     in_force: Annotated[bool | None, typer.Option("--in-force/--lifted", help="Whether in force.")] = None,
     reach: Annotated[str | None, typer.Option(help="grant, system, department, dataset or supplier.")] = None,
     target: Annotated[str | None, typer.Option(help="Its id.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Rows.")] = 1000,
+    cursor: Annotated[str | None, typer.Option(help="`next` of the page before.")] = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
     """List the orders you may see."""
     with open_api(home, officer) as api:
-        page = api.get("/v1/orders", in_force=in_force, reach=reach, target=target, limit=1000)
+        page = api.get("/v1/orders", in_force=in_force, reach=reach, target=target, limit=limit, cursor=cursor)
     if as_json:
         print_json(page)
         return
@@ -88,6 +105,8 @@ def list_(
             for order in page["items"]
         ),
     )
+    if page["next"]:
+        out.print(f"more with --cursor {page['next']}", markup=False)
 
 
 @orders.command("show")
@@ -100,7 +119,8 @@ def show(
 ) -> None:
     """Show one order."""
     with open_api(home, officer) as api:
-        order = api.get(f"/v1/orders/{order_id}")
+        order, tag = api.get_tagged(f"/v1/orders/{order_id}")
+    order["etag"] = tag
     if as_json:
         print_json(order)
         return
@@ -112,14 +132,34 @@ def show(
 def lift(
     order_id: Annotated[str, typer.Argument(help="The order's id.")],
     reason: Annotated[str, typer.Option(help="Why, in words; it stands in the act's record.")],
+    if_match: IfMatch = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
     """Lift an order."""
     with open_api(home, officer) as api:
-        answer = api.post(f"/v1/orders/{order_id}/lift", {"reason": reason})
+        answer = api.post(f"/v1/orders/{order_id}/lift", {"reason": reason}, headers=matching(if_match))
     if as_json:
         print_json(answer)
         return
     out.print(f"order `{order_id}` is lifted; record {answer['record']}", markup=False)
+
+
+@orders.command("report")
+@command
+def report(
+    order_id: Annotated[str, typer.Argument(help="The emergency's order.")],
+    reference: Annotated[str, typer.Option(help="Under which the competent department received the report.")],
+    if_match: IfMatch = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Report an emergency stop, of one grant or wider, in force or lifted (Art. 35)."""
+    with open_api(home, officer) as api:
+        answer = api.post(f"/v1/orders/{order_id}/report", {"reference": reference}, headers=matching(if_match))
+    if as_json:
+        print_json(answer)
+        return
+    out.print(f"emergency `{order_id}` is reported; record {answer['record']}", markup=False)

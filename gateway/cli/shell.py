@@ -33,6 +33,10 @@ AsOfficer = Annotated[
         help="Act as this officer, with a token signed by the keys of this home. Default: $GATEWAY_TOKEN, if set.",
     ),
 ]
+IfMatch = Annotated[
+    str | None,
+    typer.Option("--if-match", help="Only if it still is as it was read: the `etag` that `show` printed."),
+]
 DEFAULT_HOME = Path("var")
 
 # A pipe has no width: what a script or an auditor reads there is never folded.
@@ -82,6 +86,11 @@ def _fault_line(fault: Any) -> str:
         return str(fault)
     place = ", ".join(f"{key} {fault[key]}" for key in ("row", "field") if fault.get(key) is not None)
     return f"{place}: {fault.get('fault', '')}" if place else str(fault.get("fault", fault))
+
+
+def matching(if_match: str | None) -> dict[str, str] | None:
+    """The header fields of `--if-match`, with or without its quotes."""
+    return {"If-Match": f'"{if_match.strip(chr(34))}"'} if if_match else None
 
 
 def print_json(value: Any) -> None:

@@ -13,7 +13,7 @@ So an act without a record cannot stand. A record whose commit then failed is vo
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
@@ -47,15 +47,19 @@ IdempotencyKey = Annotated[
 ]
 
 
-def services_of(request: Request) -> ControlServices:
-    """The services of the application that serves `request`."""
+async def services_of(request: Request) -> ControlServices:
+    """The services of the application that serves `request`; not a plain function, which is called in a thread."""
+    return _services(request)
+
+
+def _services(request: Request) -> ControlServices:
     services: ControlServices = request.app.state.services
     return services
 
 
 def signed_in(request: Request) -> Officer:
     """The officer of a request; blocks, FastAPI calls it in a thread."""
-    return services_of(request).sign_in(request)
+    return _services(request).sign_in(request)
 
 
 Services = Annotated[ControlServices, Depends(services_of)]
@@ -84,7 +88,7 @@ class Deed:
         self.officer = officer
         self.tx = tx
         self.now = datetime.fromtimestamp(services.now(), UTC)
-        self.recorded: str | None = None
+        self.records: tuple[str, ...] = ()
         self._decided: dict[Act, Verdict] = {}
 
     @property
@@ -96,24 +100,39 @@ class Deed:
         """Raises `act-not-permitted` unless the policies permit the act."""
         self._decided[act] = require_permit(self.services, self.officer, act, matter)
 
+    def permit_either(self, act: Act, or_act: Act | None, matter: Matter) -> None:
+        """As `permit`; where the policies deny `act`, `or_act` does as well, if one is given."""
+        if or_act is not None and not is_permitted(self.services, self.officer, act, matter):
+            act = or_act
+        self.permit(act, matter)
+
     def record(self, kind: RecordKind, **fields: Any) -> str:
         """Write the act's record and return its id: who acted, what was decided by which policies, and `fields`.
 
         Durability: it is synced on return. Call it once, last of what can refuse the act.
         """
-        assert self.recorded is None, "an act has one record"
+        self.records = (self.services.acts.append(kind, self._told(fields)),)
+        return self.records[0]
+
+    def record_each(self, kind: RecordKind, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+        """As `record`, one for each of many things done at once; all are synced together.
+
+        So what concerns one grant is found, and held, by that grant alone, also where many were issued at once.
+        """
+        self.records = self.services.acts.append_all(kind, [self._told(fields) for fields in rows])
+        return self.records
+
+    def _told(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        assert not self.records, "an act is recorded once"
         assert self._decided, "an act is decided before it is recorded"
-        said = {
+        return {
+            **{name: value for name, value in fields.items() if value not in ("", ())},
             "act": ", ".join(act.value for act in self._decided),
             "officer": self.officer.id,
             "officer_department": self.officer.department,
             "policies": sorted({name for verdict in self._decided.values() for name in verdict.policies}),
             "policy_digest": self.services.engine.layers.digest,
         }
-        self.recorded = self.services.acts.append(
-            kind, {**{k: v for k, v in fields.items() if v not in ("", ())}, **said}
-        )
-        return self.recorded
 
 
 Work = Callable[[Deed], Answer]
@@ -146,8 +165,8 @@ def perform(
             _require_first(tx, key, officer)
             deed = Deed(services, officer, tx)
             answer = work(deed)
-            assert deed.recorded is not None, "an act without a record does not stand"
-            content = whole({**answer.body, "record": deed.recorded})
+            assert deed.records, "an act without a record does not stand"
+            content = whole({**answer.body, "record": deed.records[0]})
             if key:
                 withdraws = any(change.withdraws for change in tx.changes)
                 remembered = {"content": content, "headers": answer.headers, "withdraws": withdraws}
@@ -157,11 +176,11 @@ def perform(
         assert replayed is not None
         return replayed
     except BaseException:
-        if deed is not None and deed.recorded is not None:
-            _void(services, deed.recorded, officer)
+        if deed is not None and deed.records:
+            _void(services, deed.records, officer)
         raise
     report = services.barrier.hold(tx.changes)
-    return _respond(answer.status, content, answer.headers, deed.recorded, report)
+    return _respond(answer.status, content, answer.headers, deed.records[0], report)
 
 
 class _Raced(Exception):  # noqa: N818 - no error: another request with the same key came first
@@ -207,14 +226,13 @@ def _digest(request: Request, body: Any) -> str:
     return hashlib.sha256(head.encode() + msgspec.json.encode(body, order="deterministic")).hexdigest()
 
 
-def _void(services: ControlServices, record: str, officer: Officer) -> None:
-    """Say that what a record tells did not come to stand."""
+def _void(services: ControlServices, records: Sequence[str], officer: Officer) -> None:
+    """Say that what records tell did not come to stand."""
+    said = {"act": "void", "officer": officer.id, "reason": "not committed"}
     try:
-        services.acts.append(
-            RecordKind.CONSULTATION, {"act": "void", "voids": record, "officer": officer.id, "reason": "not committed"}
-        )
+        services.acts.append_all(RecordKind.CONSULTATION, [{**said, "voids": record} for record in records])
     except GatewayError:
-        log.error("record `%s` tells of an act that was not committed, and could not be voided", record)
+        log.error("record `%s` tells of an act that was not committed, and could not be voided", records[0])
 
 
 def require_permit(services: ControlServices, officer: Officer, act: Act, matter: Matter) -> Verdict:

@@ -23,6 +23,7 @@ from gateway.control import (
     routes_witness,
 )
 from gateway.control.bodies import DESCRIBED
+from gateway.control.examples import EXAMPLES
 from gateway.control.oauth import oauth_router
 from gateway.control.problems import install_problems
 from gateway.control.services import ControlServices
@@ -90,6 +91,10 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         for operation in operations.values():
             operation["responses"].pop("422", None)
             operation["responses"]["default"] = _PROBLEM_RESPONSE
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                model = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+                if model in EXAMPLES:
+                    content.setdefault("example", EXAMPLES[model])
             if path.startswith(("/v1/", "/log/tile/entries")):
                 operation["security"] = [{"officer": []}]
     app.openapi_schema = document

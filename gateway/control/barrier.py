@@ -27,7 +27,7 @@ END_SECONDS = 1.0
 POLL_SECONDS = 0.005
 """How often other nodes' acknowledgements are looked for, at first; it doubles up to `POLL_MOST_SECONDS`."""
 
-POLL_MOST_SECONDS = 0.04
+POLL_MOST_SECONDS = 0.01
 
 TELL_SECONDS = 0.25
 """How long an act that withdraws nothing waits for workers to hear of it; well below what ends a worker."""
@@ -61,7 +61,7 @@ class Barrier:
 
     Args:
         hub: this process's hub, or None where no worker hangs on this process (a command on a stopped home).
-        wake: tells this process's feed to read now.
+        tell: tells this process's feed what was committed here; given nothing, the feed reads.
         node: this node's name among many, or None.
         nodes: the book of nodes, where several share the state.
         freshness: the freshness limit in seconds.
@@ -71,7 +71,7 @@ class Barrier:
     def __init__(
         self,
         hub: Hub | None,
-        wake: Callable[[], None] = lambda: None,
+        tell: Callable[[Sequence[Change]], None] = lambda _changes: None,
         *,
         node: str | None = None,
         nodes: Nodes | None = None,
@@ -80,7 +80,7 @@ class Barrier:
         clock: Callable[[], float] = lease_clock,
     ) -> None:
         self._hub = hub
-        self._wake = wake
+        self._tell = tell
         self._node = node
         self._nodes = nodes
         self._freshness = freshness
@@ -99,10 +99,10 @@ class Barrier:
         """
         if not changes:
             return BarrierReport(0)
-        self._wake()
         withdrawn = [change.sequence for change in changes if change.withdraws]
         if withdrawn:
-            return self.hold_at(max(withdrawn))
+            return self.hold_at(max(withdrawn), changes)
+        self._tell(changes)
         if self._hub is not None:
             told = self._hub.settle(changes[-1].sequence)
             with contextlib.suppress(FutureTimeoutError, GatewayError):
@@ -110,10 +110,10 @@ class Barrier:
             told.cancel()
         return BarrierReport(0)
 
-    def hold_at(self, sequence: int) -> BarrierReport:
-        """The same for everything committed up to `sequence`."""
+    def hold_at(self, sequence: int, changes: Sequence[Change] = ()) -> BarrierReport:
+        """The same for everything committed up to `sequence`; `changes` are those of them committed just now."""
         since = self._clock()
-        self._wake()
+        self._tell(changes)
         here = self._hub.settle(sequence, since) if self._hub is not None else None
         confirmed, out = self._elsewhere(sequence, since) if self._nodes is not None else ([], [])
         if here is not None:

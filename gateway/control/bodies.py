@@ -178,5 +178,11 @@ def describes(model: type[BaseModel], example: Any = None) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
+def takes(words: str, example: Any) -> dict[str, Any]:
+    """`openapi_extra` of a route that takes a JSON object that is no model of its own."""
+    content = {"schema": {"type": "object", "description": words}, "example": example}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
 DESCRIBED: dict[str, type[BaseModel]] = {}
 """Models that the OpenAPI document names."""

@@ -102,9 +102,70 @@ DISPOSAL: dict[str, Any] = {
     "carried_out_by": "data centre, witnessed by the archive",
 }
 
+DISPUTE: dict[str, Any] = {"reason": "the demand department holds that the sixth item was part of the application"}
+
+SETTLEMENT: dict[str, Any] = {"outcome": "coordinated on 2026-08-14: the item stays out, minutes 政数协〔2026〕5号"}
+
+REPORT: dict[str, Any] = {"reference": "网安报〔2026〕11号"}
+
+DERIVATION: dict[str, Any] = {
+    "openapi": {
+        "openapi": "3.0.3",
+        "info": {"title": "household", "version": "1"},
+        "servers": [{"url": "https://household.public-security.example"}],
+        "paths": {
+            "/persons": {
+                "get": {
+                    "parameters": [{"name": "id_number", "in": "query", "schema": {"type": "string"}}],
+                    "responses": {
+                        "200": {
+                            "description": "one person",
+                            "content": {
+                                "application/json": {
+                                    "schema": {
+                                        "type": "object",
+                                        "properties": {
+                                            "name": {"type": "string"},
+                                            "id_number": {"type": "string"},
+                                            "marital_status": {"type": "string"},
+                                        },
+                                    }
+                                }
+                            },
+                        }
+                    },
+                }
+            }
+        },
+    },
+    "path": "/persons",
+    "dataset": "307010001.000012",
+    "id": "household",
+}
+
 ORDER: dict[str, Any] = {
     "kind": "emergency",
     "reach": "system",
     "target": "marriage-registry",
     "reason": "credentials of the system were found in a public repository",
 }
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "KeyBody": {"key": SYSTEM["keys"][0]},
+    "RevocationBody": {"reason": "the system was replaced, 民函〔2026〕12号"},
+    "OfficerBody": {"id": "li-ming", "department": "civil-affairs", "region": "442000", "roles": ["demand"]},
+    "FiledBody": {
+        "kind": "effect",
+        "grant": "g-2026-0001",
+        "statement": "4,120 certificates were no longer asked for in the second quarter",
+        "period_from": "2026-04-01",
+        "period_until": "2026-06-30",
+    },
+    "ExportBody": {"format": "ndjson", "dataset": "307010001.000012", "from": "2026-04-01T00:00:00+08:00"},
+    "ApplyBody": {"plan": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
+    "RotationBody": {"reason": "yearly rotation"},
+    "LegacyKeyBody": {"purpose": "marriage-registration", "secret": "as the platform gave it"},
+    "NewPasswordBody": {"password": "a phrase of several words"},
+    "PasswordBody": {"officer": "li-ming", "password": "a phrase of several words"},
+}
+"""Bodies whose routes give no example of their own, by the name of the body."""

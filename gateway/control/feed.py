@@ -7,7 +7,7 @@ acknowledges what all of this node's workers have applied.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.control.hub import Hub
@@ -36,6 +36,7 @@ class ChangeFeed(Protocol):
 
     def sequence(self) -> int: ...
     def changes_after(self, sequence: int, limit: int = ...) -> list[Change]: ...
+    def timeline(self) -> str: ...
 
 
 class NodeBook(Protocol):
@@ -76,9 +77,11 @@ class Feed:
         self._now = now
         self._clock = clock
         self._wake = threading.Event()
+        self._reading = threading.Lock()
         self._moved = threading.Condition()
         self._stopping = False
         self._position = 0
+        self._timeline = ""
         self._last_beat = 0.0
         self._beaten_at = float("-inf")
         self._threads: list[threading.Thread] = []
@@ -86,6 +89,7 @@ class Feed:
 
     def start(self) -> None:
         """Start the hub at the feed's present end, and read on from there."""
+        self._timeline = self._store.timeline()
         self._position = self._store.sequence()
         if self._book is not None:
             self._last_beat = max((n.beat_unix for n in self._book.nodes() if n.id == self._node), default=0.0)
@@ -109,11 +113,31 @@ class Feed:
         """Read now: something was committed. Cheap and safe from any thread."""
         self._wake.set()
 
+    def tell(self, changes: Sequence[Change]) -> None:
+        """These changes were committed in this process: hand them to the hub without reading them back.
+
+        Only where they follow what was read last; else, and while a reading is under way, the feed is read. They
+        confirm nothing about the present, so they extend no lease. Never blocks; safe from any thread.
+        """
+        if not changes or not self._reading.acquire(blocking=False):
+            self.wake()
+            return
+        try:
+            follows = changes[0].sequence == self._position + 1
+            if follows:
+                self._advance(-1.0, changes[-1].sequence, list(changes))
+        finally:
+            self._reading.release()
+        if not follows:
+            self.wake()
+
     def _read_on(self) -> None:
         while not self._stopping:
             more = False
             try:
-                more = self._read()
+                # A reading and what it says to the hub are one step: what `tell` says never comes between.
+                with self._reading:
+                    more = self._read()
                 self.failures = 0
             except Exception as error:  # noqa: BLE001 - whatever the state's failure: leases run out, and we try again
                 self.failures += 1
@@ -135,6 +159,14 @@ class Feed:
             self._book.beat(self._node, self._last_beat)
             self._beaten_at = asked_at
         changes = self._store.changes_after(self._position, limit=PAGE)
+        # After the changes: were they another server's, so is this.
+        timeline = self._store.timeline()
+        if timeline != self._timeline:
+            # INVARIANT: BARRIER: a failover may have lost commits, and the same numbers then name other changes: every
+            # worker starts anew, also where the feed has meanwhile grown past what was read.
+            self._advance(-1.0, 0, [])
+            self._timeline = timeline
+            return True
         position = changes[-1].sequence if changes else self._position
         if len(changes) == PAGE or not changes:
             end = self._store.sequence()

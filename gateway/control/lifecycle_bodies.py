@@ -18,6 +18,12 @@ class SuspensionBody(Body):
     report_due: AwareDatetime | None = None
 
 
+class ReportBody(Body):
+    """The report on an emergency: the reference under which the competent department received it (Art. 35)."""
+
+    reference: Statement
+
+
 class LiftBody(Body):
     """Why a suspension is lifted; `order` says which where several are in force."""
 

@@ -19,9 +19,12 @@ def entity_tag(value: msgspec.Struct) -> str:
     return f'"{etag(value)}"'
 
 
-def require_match(value: msgspec.Struct, if_match: str | None) -> None:
-    """Raises `precondition-failed` where `If-Match` names another state of `value` than the present one."""
-    if if_match is None or if_match.strip() == "*":
+def require_match(value: msgspec.Struct | None, if_match: str | None) -> None:
+    """Raises `precondition-failed` where `If-Match` names another state of `value` than the present one.
+
+    None is what is not there (any more): no state of it matches, not even `*`.
+    """
+    if if_match is None or (value is not None and if_match.strip() == "*"):
         return
-    if entity_tag(value) not in {each.strip() for each in if_match.split(",")}:
+    if value is None or entity_tag(value) not in {each.strip() for each in if_match.split(",")}:
         raise GatewayError("precondition-failed", "it was changed since it was read")

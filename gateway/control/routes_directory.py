@@ -1,5 +1,7 @@
 """/v1/departments, /v1/purposes, /v1/datasets, /v1/interfaces, and whole directory files (Decree 809 Art. 12 to 17)."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from typing import Annotated, Any
@@ -20,17 +22,28 @@ from gateway.control.acting import (
     perform,
     require_permit,
 )
-from gateway.control.bodies import Body, EntryId, Slug, Statement, body_model, body_of, describes, model_of, read_json
+from gateway.control.bodies import (
+    Body,
+    EntryId,
+    Slug,
+    Statement,
+    body_model,
+    body_of,
+    describes,
+    model_of,
+    read_json,
+    takes,
+)
 from gateway.control.directory_import import check_directory, import_directory, read_upload
-from gateway.control.examples import DATASET, DEPARTMENT, INTERFACE, PURPOSE
+from gateway.control.examples import DATASET, DEPARTMENT, DERIVATION, INTERFACE, PURPOSE
 from gateway.control.paging import Cursor, Limit, json_response, page_response
-from gateway.control.preconditions import entity_tag
+from gateway.control.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.services import ControlServices
 from gateway.domain.directory import Dataset, Department, EntryState, Interface, Purpose, SharingAttribute
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Officer
 from gateway.domain.uses import RecordKind
-from gateway.store import DatasetFilter
+from gateway.store import DatasetFilter, Store, StoreTransaction
 from gateway.store.dcat import export_dcat
 from gateway.store.directory_export import export_csv, export_json
 from gateway.store.directory_file import DirectoryFile
@@ -51,6 +64,19 @@ class ExaminationBody(Body):
     reason: Statement | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What keeps two officers from overwriting each other's change of one thing.
+
+    Args:
+        if_match: the field, if it was sent.
+        current: the thing as a transaction sees it, or None.
+    """
+
+    if_match: str | None
+    current: Callable[[StoreTransaction], msgspec.Struct | None]
+
+
 EntryPath = Annotated[EntryId, Path(description="the entry's id")]
 Check = Annotated[bool, Query(description="say what it would do and list every fault; change nothing")]
 Supplier = Annotated[Slug | None, Query(description="supply department")]
@@ -69,6 +95,16 @@ def list_departments(
     return page_response(page.items, page.cursor)
 
 
+@router.get("/departments/{id}", summary="A department")
+def show_department(
+    services: Services,
+    officer: SignedIn,  # noqa: ARG001 - any officer reads the directory
+    id: Annotated[Slug, Path(description="the department's id")],  # noqa: A002
+) -> Response:
+    """One department."""
+    return _one(services.store.department(id), f"there is no department `{id}`")
+
+
 @router.post(
     "/departments", summary="Register or change a department", openapi_extra=describes(DepartmentBody, DEPARTMENT)
 )
@@ -77,10 +113,13 @@ def put_department(
     services: Services,
     officer: SignedIn,
     department: Annotated[Department, Depends(body_of(DepartmentBody, Department))],
+    if_match: IfMatch = None,
     key: IdempotencyKey = None,
 ) -> Response:
     """A department, new or changed."""
-    return _import(request, services, officer, key, DirectoryFile(departments=(department,)), department)
+    found = DirectoryFile(departments=(department,))
+    guard = Guard(if_match, lambda tx: tx.department(department.id))
+    return _import(request, services, officer, key, found, department, guard=guard)
 
 
 @router.get("/purposes", summary="Purposes of use")
@@ -89,16 +128,29 @@ def list_purposes(services: Services, officer: SignedIn) -> Response:  # noqa: A
     return page_response(services.store.purposes(), None)
 
 
+@router.get("/purposes/{id}", summary="A purpose of use")
+def show_purpose(
+    services: Services,
+    officer: SignedIn,  # noqa: ARG001 - any officer reads the directory
+    id: Annotated[Slug, Path(description="the purpose's id")],  # noqa: A002
+) -> Response:
+    """One purpose."""
+    return _one(_purpose(services.store, id), f"there is no purpose `{id}`")
+
+
 @router.post("/purposes", summary="Register or change a purpose", openapi_extra=describes(PurposeBody, PURPOSE))
 def put_purpose(
     request: Request,
     services: Services,
     officer: SignedIn,
     purpose: Annotated[Purpose, Depends(body_of(PurposeBody, Purpose))],
+    if_match: IfMatch = None,
     key: IdempotencyKey = None,
 ) -> Response:
     """A purpose, new or changed."""
-    return _import(request, services, officer, key, DirectoryFile(purposes=(purpose,)), purpose)
+    found = DirectoryFile(purposes=(purpose,))
+    guard = Guard(if_match, lambda tx: _purpose(tx, purpose.id))
+    return _import(request, services, officer, key, found, purpose, guard=guard)
 
 
 @router.get("/datasets", summary="Directory entries")
@@ -138,10 +190,13 @@ def submit_dataset(
     officer: SignedIn,
     dataset: Annotated[Dataset, Depends(body_of(DatasetBody, Dataset))],
     release: Annotated[bool, Query(description="release it at once; takes the right to release")] = False,
+    if_match: IfMatch = None,
     key: IdempotencyKey = None,
 ) -> Response:
-    """Submit an entry for examination (Art. 16), or submit and release it."""
-    return _import(request, services, officer, key, DirectoryFile(datasets=(dataset,)), dataset, release=release)
+    """Submit an entry for examination (Art. 16), or submit and release it; `If-Match` is about the released version."""
+    found = DirectoryFile(datasets=(dataset,))
+    guard = Guard(if_match, lambda tx: tx.dataset(dataset.id))
+    return _import(request, services, officer, key, found, dataset, release=release, guard=guard)
 
 
 @router.post(
@@ -156,15 +211,20 @@ def examine_dataset(
     id: EntryPath,  # noqa: A002
     version: Annotated[int, Path(ge=1)],
     word: Annotated[ExaminationBody, Depends(model_of(ExaminationBody))],
+    if_match: IfMatch = None,
     key: IdempotencyKey = None,
 ) -> Response:
-    """Release or reject a submitted version (Art. 16, 17); a rejection states its reason."""
+    """Release or reject a submitted version (Art. 16, 17); a rejection states its reason.
+
+    `If-Match` is about the released version: what its effects were read against.
+    """
 
     def work(deed: Deed) -> Answer:
         found = next((each for each in deed.tx.dataset_versions(id) if each.version == version), None)
         if found is None:
             raise GatewayError("not-found", f"there is no version {version} of entry `{id}`")
         deed.permit(Act.RELEASE_ENTRY, matter_between(deed.tx, found.supplier, None, id))
+        require_match(deed.tx.dataset(id), if_match)
         if not word.release and word.reason is None:
             raise GatewayError(
                 "invalid-input", "a rejection states its reason", faults=[{"field": "reason", "fault": "is missing"}]
@@ -185,12 +245,24 @@ def examine_dataset(
     return perform(services, request, officer, key, word.model_dump(), work)
 
 
-@router.post("/datasets/{id}/withdrawal", summary="Withdraw the released version")
+class WithdrawalBody(Body):
+    """Why an entry is withdrawn."""
+
+    reason: Statement
+
+
+@router.post(
+    "/datasets/{id}/withdrawal",
+    summary="Withdraw the released version",
+    openapi_extra=describes(WithdrawalBody, {"reason": "the matter it served was abolished, 国发〔2026〕3号"}),
+)
 def withdraw_dataset(
     request: Request,
     services: Services,
     officer: SignedIn,
     id: EntryPath,  # noqa: A002
+    body: Annotated[WithdrawalBody, Depends(model_of(WithdrawalBody))],
+    if_match: IfMatch = None,
     key: IdempotencyKey = None,
 ) -> Response:
     """Withdraw an entry: nothing of the dataset is shared from the return of this call on."""
@@ -200,11 +272,19 @@ def withdraw_dataset(
         if old is None:
             raise GatewayError("not-found", f"no version of entry `{id}` is released")
         deed.permit(Act.RELEASE_ENTRY, matter_between(deed.tx, old.supplier, None, id))
+        require_match(old, if_match)
         entry = deed.tx.withdraw_dataset(id)
-        deed.record(RecordKind.DIRECTORY, dataset=id, supplier=entry.supplier, version=entry.version, state="withdrawn")
+        deed.record(
+            RecordKind.DIRECTORY,
+            dataset=id,
+            supplier=entry.supplier,
+            version=entry.version,
+            state="withdrawn",
+            reason=body.reason,
+        )
         return Answer({"dataset": entry})
 
-    return perform(services, request, officer, key, id, work)
+    return perform(services, request, officer, key, body.model_dump(), work)
 
 
 @router.get("/interfaces", summary="Supply departments' interfaces")
@@ -244,10 +324,13 @@ def put_interface(
     services: Services,
     officer: SignedIn,
     interface: Annotated[Interface, Depends(body_of(InterfaceBody, Interface))],
+    if_match: IfMatch = None,
     key: IdempotencyKey = None,
 ) -> Response:
     """An interface, new or changed; `active: false` withdraws it."""
-    return _import(request, services, officer, key, DirectoryFile(interfaces=(interface,)), interface)
+    found = DirectoryFile(interfaces=(interface,))
+    guard = Guard(if_match, lambda tx: tx.any_interface(interface.supplier, interface.id))
+    return _import(request, services, officer, key, found, interface, guard=guard)
 
 
 class DirectoryFormat(StrEnum):
@@ -308,7 +391,7 @@ class DerivationBody(Body):
 @router.post(
     "/interfaces/derivation",
     summary="Propose an interface from an OpenAPI document",
-    openapi_extra=describes(DerivationBody),
+    openapi_extra=describes(DerivationBody, DERIVATION),
 )
 def derive(
     services: Services, officer: SignedIn, body: Annotated[DerivationBody, Depends(model_of(DerivationBody))]
@@ -321,7 +404,14 @@ def derive(
     return json_response(derive_interface(body.openapi, body.path, dataset=entry, id=body.id, upstream=body.upstream))
 
 
-@router.post("/directory", summary="Import a directory file, whole or not at all")
+@router.post(
+    "/directory",
+    summary="Import a directory file, whole or not at all",
+    openapi_extra=takes(
+        "a directory: lists of what is new or changed, or a spreadsheet or CSV file by name and content",
+        {"departments": [DEPARTMENT], "purposes": [PURPOSE], "datasets": [DATASET], "interfaces": [INTERFACE]},
+    ),
+)
 async def import_file(
     request: Request,
     services: Services,
@@ -359,11 +449,27 @@ def _import(
     body: Any,
     *,
     release: bool = False,
+    guard: Guard | None = None,
 ) -> Response:
     def work(deed: Deed) -> Answer:
-        return Answer(import_directory(deed, found, release=release), 201)
+        if guard is None:
+            return Answer(import_directory(deed, found, release=release), 201)
+        require_match(guard.current(deed.tx), guard.if_match)
+        done = import_directory(deed, found, release=release)
+        now = guard.current(deed.tx)
+        return Answer(done, 201, {"ETag": entity_tag(now)} if now is not None else {})
 
     return perform(services, request, officer, key, body, work)
+
+
+def _one(found: msgspec.Struct | None, missing: str) -> Response:
+    if found is None:
+        raise GatewayError("not-found", missing)
+    return json_response(found, headers={"ETag": entity_tag(found)})
+
+
+def _purpose(state: Store | StoreTransaction, id_: str) -> Purpose | None:
+    return next((each for each in state.purposes() if each.id == id_), None)
 
 
 def _shown(services: ControlServices, officer: Officer, interface: Interface) -> Interface:

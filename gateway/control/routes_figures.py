@@ -36,16 +36,17 @@ def figures(
     return json_response(figures_of(services, scope, within_days))
 
 
-@router.get("/overdue", summary="Rectifications and disposals that are overdue, one by one")
+@router.get("/overdue", summary="Rectifications, reports and disposals that are overdue, one by one")
 def overdue(
     services: Services, officer: SignedIn, supplier: Supplier = None, department: Department = None
 ) -> Response:
-    """Suspensions whose date of rectification has passed (Art. 27 ¶2), and disposals not recorded in time (¶1).
+    """Overdue: rectifications (Art. 27 ¶2), disposals (¶1) and reports of emergency stops (Art. 35).
 
     One by one they are orders and grants: figures alone are for more eyes.
     """
     scope = scope_of(services, officer, Act.CONSULT_GRANTS, supplier, department)
-    today = china_day(datetime.fromtimestamp(services.now(), UTC))
+    at = datetime.fromtimestamp(services.now(), UTC)
+    today = china_day(at)
     suppliers = _suppliers(services, scope)
     return json_response(
         {
@@ -53,6 +54,11 @@ def overdue(
                 order
                 for each in suppliers
                 for order in services.store.overdue_rectifications(today, supplier=each, department=scope.department)
+            ],
+            "reports": [
+                order
+                for each in suppliers
+                for order in services.store.overdue_reports(at, supplier=each, department=scope.department)
             ],
             "disposals": [
                 duty

@@ -1,6 +1,7 @@
 """/v1/grants: issue, renew, list and show. The acts of a grant's later life stand in `routes_lifecycle`."""
 
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
@@ -22,7 +23,7 @@ from gateway.control.acting import (
 from gateway.control.bodies import EntryId, Identifier, Slug, body_model, describes, parse, read_json
 from gateway.control.examples import GRANT
 from gateway.control.grant_checks import GrantChecks
-from gateway.control.paging import Cursor, Limit, json_response, page_response
+from gateway.control.paging import Cursor, Limit, json_response, page_response, whole
 from gateway.control.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.problems import invalid
 from gateway.control.scopes import scope_of
@@ -33,6 +34,7 @@ from gateway.domain.lifecycle import LIFECYCLE, require_step, standing, step
 from gateway.domain.officers import Act, Officer
 from gateway.domain.orders import Reach
 from gateway.domain.uses import RecordKind
+from gateway.policy.powers import powers
 from gateway.store import GrantFilter, OrderFilter, Store, StoreTransaction
 
 router = APIRouter(prefix="/v1/grants", tags=["grants"])
@@ -48,11 +50,30 @@ GrantBody = body_model(
 GrantPath = Annotated[Identifier, Path(description="the grant's id")]
 
 
+class ListedState(StrEnum):
+    """What a list can be narrowed to: stored states, and the standings that time alone decides."""
+
+    ISSUED = "issued"
+    ACTIVE = "active"
+    NOT_YET_VALID = "not-yet-valid"
+    EXPIRED = "expired"
+    SUSPENDED = "suspended"
+    TERMINATED = "terminated"
+    CLOSED = "closed"
+    DISPOSED = "disposed"
+
+
+_BY_TIME = frozenset({ListedState.ACTIVE, ListedState.NOT_YET_VALID, ListedState.EXPIRED})
+
+
 @router.get("", summary="Grants you may see")
 def list_grants(
     services: Services,
     officer: SignedIn,
-    state: Annotated[list[GrantState] | None, Query(description="any of these; default every newest version")] = None,
+    state: Annotated[
+        list[ListedState] | None,
+        Query(description="any of these; one that time decides stands alone; default every newest version"),
+    ] = None,
     supplier: Annotated[Slug | None, Query(description="supply department")] = None,
     department: Annotated[Slug | None, Query(description="demand department")] = None,
     dataset: Annotated[EntryId | None, Query()] = None,
@@ -67,23 +88,26 @@ def list_grants(
     scope = scope_of(services, officer, Act.CONSULT_GRANTS, supplier, department)
     now = datetime.fromtimestamp(services.now(), UTC)
     narrow = GrantFilter(
-        states=tuple(state or ()),
         department=scope.department,
         dataset=dataset,
         supplier=scope.supplier,
         region=scope.region,
-        expires_after=now if expires_within_days is not None else None,
-        expires_before=now + timedelta(days=expires_within_days) if expires_within_days is not None else None,
         disputed=disputed,
+        **_moments(state or [], now, expires_within_days),
     )
     page = services.store.list_grants(narrow, cursor, limit)
     return page_response(page.items, page.cursor)
 
 
 @router.get("/lifecycle", summary="The table of a grant's states and acts")
-def lifecycle() -> Response:
-    """Which act leads from which states to which, what it must state, and by which article."""
-    return json_response({"items": LIFECYCLE, "next": None})
+def lifecycle(services: Services) -> Response:
+    """Which act leads from which states to which, who may do it, what it must state, and by which article.
+
+    Who may is asked of the policies in force.
+    """
+    now = int(services.now())
+    rows = [{**whole(row), "who": powers(services.engine.layers, row.acts, now)} for row in LIFECYCLE]
+    return json_response({"items": rows, "next": None})
 
 
 @router.get("/{id}", summary="A grant")
@@ -147,12 +171,20 @@ def _issue(
         found = _faults(GrantChecks(deed.tx, deed.now), grants, is_one=is_one)
         if found:
             raise invalid(_ordered(found))
-        issued = [deed.tx.insert_grant(grant) for _, grant in grants]
-        deed.record(RecordKind.GRANT, **_record_of(deed.tx, issued), step="issue", article=step("issue").article)
+        issued = [grant for _, grant in grants]
+        row = step("issue")
+        suppliers = deed.tx.issue_grants(issued)
+        records = deed.record_each(
+            RecordKind.GRANT,
+            [
+                {**_record_of(grant, suppliers[grant.dataset]), "step": row.name, "article": row.article}
+                for grant in issued
+            ],
+        )
         if is_one:
             grant = issued[0]
             return Answer({"grant": grant}, 201, {"ETag": entity_tag(grant), "Location": f"/v1/grants/{grant.id}"})
-        return Answer({"issued": len(issued)}, 201)
+        return Answer({"issued": len(issued), "records": list(records)}, 201)
 
     return perform(services, request, officer, key, [grant for _, grant in grants], work)
 
@@ -183,12 +215,36 @@ async def renew_grant(
         if faults:
             raise invalid(faults)
         new = deed.tx.insert_grant(msgspec.structs.replace(grant, version=old.version + 1, disputed=old.disputed))
+        supplier = matter_of_grant(deed.tx, new).supplier or ""
         deed.record(
-            RecordKind.GRANT, **_record_of(deed.tx, [new]), version=new.version, step=row.name, article=row.article
+            RecordKind.GRANT, **_record_of(new, supplier), version=new.version, step=row.name, article=row.article
         )
         return Answer({"grant": new}, 201, {"ETag": entity_tag(new), "Location": f"/v1/grants/{id}"})
 
     return await run_in_threadpool(perform, services, request, officer, key, grant, work)
+
+
+def _moments(states: list[ListedState], now: datetime, within_days: int | None) -> dict[str, Any]:
+    """States and moments of a filter.
+
+    Raises:
+        GatewayError: `invalid-input` where the question cannot be one reading of an index, or has no answer.
+    """
+    found: dict[str, Any] = {"states": tuple(GrantState(each.value) for each in states if each not in _BY_TIME)}
+    if within_days is not None:
+        found |= {"expires_after": now, "expires_before": now + timedelta(days=within_days)}
+    by_time = _BY_TIME.intersection(states)
+    if not by_time:
+        return found
+    if len(set(states)) > 1:
+        raise invalid([{"field": "state", "fault": f"`{min(by_time)}` is decided by time: name it alone"}])
+    found["states"] = (GrantState.ISSUED,)
+    if ListedState.EXPIRED in by_time:
+        if within_days is not None:
+            raise invalid([{"field": "expires_within_days", "fault": "what has expired does not expire again"}])
+        return {**found, "expires_before": now + timedelta(seconds=1)}
+    begins = "begins_after" if ListedState.NOT_YET_VALID in by_time else "begins_before"
+    return {"expires_after": now + timedelta(seconds=1), **found, begins: now}
 
 
 def split_rows(raw: bytes) -> tuple[list[bytes], bool]:
@@ -256,15 +312,11 @@ def _permit(state: Store | StoreTransaction, officer: Officer, grants: list[tupl
         permit(matter_between(state, officer.department, None))
 
 
-def _record_of(state: Store | StoreTransaction, grants: list[Grant]) -> dict[str, Any]:
-    if len(grants) > 1:
-        return {"grants": [grant.id for grant in grants]}
-    grant = grants[0]
-    matter = matter_of_grant(state, grant)
+def _record_of(grant: Grant, supplier: str) -> dict[str, Any]:
     return {
         "grant": grant.id,
         "department": grant.department,
-        "supplier": matter.supplier or "",
+        "supplier": supplier,
         "dataset": grant.dataset,
         "items": list(grant.items),
         "purposes": list(grant.purposes),

@@ -16,12 +16,11 @@ from gateway.control.acting import (
     Services,
     SignedIn,
     due_in,
-    is_permitted,
     matter_of_grant,
     perform,
 )
 from gateway.control.bodies import describes, model_of
-from gateway.control.examples import CLOSURE, DISPOSAL, LIFT, SUSPENSION, TERMINATION
+from gateway.control.examples import CLOSURE, DISPOSAL, DISPUTE, LIFT, SETTLEMENT, SUSPENSION, TERMINATION
 from gateway.control.lifecycle_bodies import (
     ClosureBody,
     DisposalBody,
@@ -37,7 +36,7 @@ from gateway.control.routes_grants import GrantPath
 from gateway.control.services import ControlServices
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, GrantState
-from gateway.domain.lifecycle import Step, require_step
+from gateway.domain.lifecycle import Step, require_step, step
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.orders import Order, OrderKind, Reach
 from gateway.domain.uses import RecordKind
@@ -82,13 +81,24 @@ def suspend(
         )
         deed.tx.put_order(order)
         new = deed.tx.set_grant_state(grant.id, grant.version, GrantState.SUSPENDED)
-        _record(deed, RecordKind.ORDER, row, grant, new, matter, order=order.id, reason=order.reason)
+        _record(
+            deed,
+            RecordKind.ORDER,
+            row,
+            grant,
+            new,
+            matter,
+            order=order.id,
+            reason=order.reason,
+            rectify_by=order.rectify_by.isoformat() if order.rectify_by else "",
+            report_due=order.report_due.isoformat() if order.report_due else "",
+        )
         return _answer(new, order=order)
 
     # Either side may stop in an incident (Art. 35): who may end its own use for good may also suspend it.
-    or_act = Act.CLOSE if body.emergency else None
+    row = step("suspend in an emergency" if body.emergency else "suspend")
     said = body.model_dump(mode="json")
-    return _act(request, services, officer, id, if_match, key, said, Act.SUSPEND, work, or_act=or_act)
+    return _act(request, services, officer, id, if_match, key, said, Act.SUSPEND, work, or_act=row.or_act)
 
 
 @router.post("/suspension/lift", summary="Lift a suspension", openapi_extra=describes(LiftBody, LIFT))
@@ -107,12 +117,7 @@ def lift(
         row = require_step("lift", grant)
         standing = suspensions_of(services, grant.id)
         order = _one_of(standing, body.order)
-        ordering = deed.tx.officer(order.ordered_by)
-        is_own = order.kind is OrderKind.EMERGENCY and ordering is not None and ordering.department == grant.department
-        if is_own and not is_permitted(services, officer, Act.LIFT, matter):
-            deed.permit(Act.CLOSE, matter)
-        else:
-            deed.permit(Act.LIFT, matter if is_own else matter_of_order(deed, order, matter))
+        permit_lift(deed, order, matter)
         lifted = deed.tx.lift_order(order.id, officer.id, deed.now, body.reason)
         new = grant
         if len(standing) == 1:
@@ -245,7 +250,7 @@ def dispose(
     return _act(request, services, officer, id, if_match, key, body.model_dump(mode="json"), Act.DISPOSE, work)
 
 
-@router.post("/dispute", summary="Open a dispute", openapi_extra=describes(DisputeBody))
+@router.post("/dispute", summary="Open a dispute", openapi_extra=describes(DisputeBody, DISPUTE))
 def dispute(
     request: Request,
     services: Services,
@@ -259,7 +264,7 @@ def dispute(
     return _set_disputed(request, services, officer, id, if_match, key, "dispute", body.reason)
 
 
-@router.post("/dispute/settlement", summary="Settle a dispute", openapi_extra=describes(SettlementBody))
+@router.post("/dispute/settlement", summary="Settle a dispute", openapi_extra=describes(SettlementBody, SETTLEMENT))
 def settle(
     request: Request,
     services: Services,
@@ -297,6 +302,17 @@ def matter_of_order(deed: Deed, order: Order, of: Matter) -> Matter:
     return msgspec.structs.replace(of, supplier=ordering.department)
 
 
+def permit_lift(deed: Deed, order: Order, of: Matter) -> None:
+    """Raises `act-not-permitted` unless the officer may lift the order; `of` is what the order is about.
+
+    Its own emergency a demand department lifts as it ordered it (Art. 35); every other order is lifted with the power
+    of whoever ordered it.
+    """
+    ordering = deed.tx.officer(order.ordered_by)
+    own = order.kind is OrderKind.EMERGENCY and ordering is not None and ordering.department == of.demand
+    deed.permit_either(Act.LIFT, Act.CLOSE if own else None, of if own else matter_of_order(deed, order, of))
+
+
 Work = Callable[[Deed, Grant, Matter], Answer]
 
 
@@ -319,8 +335,7 @@ def _act(
             raise GatewayError("not-found", f"there is no grant `{id}`")
         matter = matter_of_grant(deed.tx, grant)
         if act is not Act.LIFT:  # a lift is decided for the order it lifts
-            other = or_act is not None and not is_permitted(services, officer, act, matter)
-            deed.permit(or_act if other and or_act is not None else act, matter)
+            deed.permit_either(act, or_act, matter)
         require_match(grant, if_match)
         return work(deed, grant, matter)
 

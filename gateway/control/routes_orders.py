@@ -20,13 +20,14 @@ from gateway.control.acting import (
     require_permit,
 )
 from gateway.control.bodies import Body, EntryId, Identifier, Slug, Statement, describes, model_of
-from gateway.control.examples import LIFT, ORDER
-from gateway.control.lifecycle_bodies import LiftBody
+from gateway.control.examples import LIFT, ORDER, REPORT
+from gateway.control.lifecycle_bodies import LiftBody, ReportBody
 from gateway.control.paging import Cursor, Limit, json_response, page_response
 from gateway.control.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.problems import invalid
-from gateway.control.routes_lifecycle import REPORT_HOURS, matter_of_order, new_order_id
+from gateway.control.routes_lifecycle import REPORT_HOURS, new_order_id, permit_lift
 from gateway.domain.errors import GatewayError
+from gateway.domain.lifecycle import step
 from gateway.domain.officers import Act, Matter
 from gateway.domain.orders import Order, OrderKind, Reach
 from gateway.domain.uses import RecordKind
@@ -76,9 +77,7 @@ def list_orders(
 @router.get("/{id}", summary="An order")
 def show_order(services: Services, officer: SignedIn, id: OrderPath) -> Response:  # noqa: A002 - the domain's name
     """One order, in force or lifted."""
-    order = services.store.order(id)
-    if order is None:
-        raise GatewayError("not-found", f"there is no order `{id}`")
+    order = _known(services.store, id)
     require_permit(services, officer, Act.CONSULT_GRANTS, matter_of_reach(services.store, order))
     return json_response(order, headers={"ETag": entity_tag(order)})
 
@@ -114,7 +113,9 @@ def put_order(
         if faults:
             raise invalid(faults)
         matter = matter_of_reach(deed.tx, order)
-        deed.permit(Act.ORDER, matter)
+        # Either side may stop in an incident (Art. 35): a demand department its own system, or itself.
+        row = step("order an emergency stop" if body.kind is OrderKind.EMERGENCY else "order a stop")
+        deed.permit_either(Act.ORDER, row.or_act, matter)
         deed.tx.put_order(order)
         _record(deed, order, matter, "order", order.reason)
         return Answer({"order": order}, 201, {"ETag": entity_tag(order), "Location": f"/v1/orders/{order.id}"})
@@ -135,11 +136,9 @@ def lift_order(
     """Lift an order: its forbid goes, and nothing else."""
 
     def work(deed: Deed) -> Answer:
-        order = deed.tx.order(id)
-        if order is None:
-            raise GatewayError("not-found", f"there is no order `{id}`")
+        order = _known(deed.tx, id)
         matter = matter_of_reach(deed.tx, order)
-        deed.permit(Act.LIFT, matter_of_order(deed, order, matter))
+        permit_lift(deed, order, matter)
         require_match(order, if_match)
         if order.reach is Reach.GRANT:
             raise GatewayError("conflict", f"lift it at `/v1/grants/{order.target}/suspension/lift`")
@@ -150,6 +149,37 @@ def lift_order(
         return Answer({"order": lifted}, headers={"ETag": entity_tag(lifted)})
 
     return perform(services, request, officer, key, body.model_dump(), work)
+
+
+@router.post("/{id}/report", summary="Report an emergency", openapi_extra=describes(ReportBody, REPORT))
+def report_order(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    id: OrderPath,  # noqa: A002 - the domain's name
+    body: Annotated[ReportBody, Depends(model_of(ReportBody))],
+    if_match: IfMatch = None,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Fulfil the duty to report an emergency stop, of one grant or wider, in force or lifted (Art. 35)."""
+
+    def work(deed: Deed) -> Answer:
+        order = _known(deed.tx, id)
+        matter = matter_of_reach(deed.tx, order)
+        deed.permit_either(Act.ORDER, step("report an emergency").or_act, matter)
+        require_match(order, if_match)
+        reported = deed.tx.report_order(id, officer.id, deed.now, body.reference)
+        _record(deed, order, matter, "report", body.reference)
+        return Answer({"order": reported}, headers={"ETag": entity_tag(reported)})
+
+    return perform(services, request, officer, key, body.model_dump(), work)
+
+
+def _known(state: Store | StoreTransaction, id_: str) -> Order:
+    order = state.order(id_)
+    if order is None:
+        raise GatewayError("not-found", f"there is no order `{id_}`")
+    return order
 
 
 def matter_of_reach(state: Store | StoreTransaction, order: Order) -> Matter:

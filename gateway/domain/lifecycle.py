@@ -1,10 +1,12 @@
 """A grant's life as one table: which act leads from which states to which, what it must state, by which article.
 
 Who may do an act is Cedar's answer; that an act fits the present state is this table's. *Active*, *not yet valid* and
-*expired* are no stored states: they follow from the time (`standing`).
+*expired* are no stored states: they follow from the time (`standing`). Orders of wider reach leave the state of every
+grant as it is and forbid above it.
 """
 
 from datetime import datetime
+from enum import StrEnum
 
 import msgspec
 
@@ -14,6 +16,15 @@ from gateway.domain.officers import Act
 
 _LIVE = (GrantState.ISSUED, GrantState.SUSPENDED)
 _ENDED = (GrantState.TERMINATED, GrantState.CLOSED)
+_ANY = (*_LIVE, *_ENDED, GrantState.DISPOSED)
+
+
+class Subject(StrEnum):
+    """What a step is done to."""
+
+    GRANT = "grant"
+    ORDER = "order"
+    TIME = "time"
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -21,21 +32,30 @@ class Step(msgspec.Struct, frozen=True):
 
     Args:
         name: of the step; an act may have several, told apart by what is stated.
-        act: the Cedar action asked for.
+        act: the Cedar action asked for; None where time alone does it.
         before: states it starts from; empty where there is no grant yet.
         after: the state it leads to; None leaves it as it is.
         states: what the act must state.
         article: what it rests on.
         effect: what it does besides, in words.
+        or_act: the Cedar action that does as well, where either side may act (Art. 35).
+        subject: what it is done to.
     """
 
     name: str
-    act: Act
+    act: Act | None
     before: tuple[GrantState, ...]
     after: GrantState | None
     states: tuple[str, ...]
     article: str
     effect: str
+    or_act: Act | None = None
+    subject: Subject = Subject.GRANT
+
+    @property
+    def acts(self) -> tuple[Act, ...]:
+        """The Cedar actions of which one has to be permitted; none where time alone does it."""
+        return tuple(act for act in (self.act, self.or_act) if act is not None)
 
 
 LIFECYCLE: tuple[Step, ...] = (
@@ -46,7 +66,27 @@ LIFECYCLE: tuple[Step, ...] = (
         GrantState.ISSUED,
         ("legal_basis", "scenario", "scope_of_use", "modes", "valid_until", "demand_approval", "supply_approval"),
         "Decree 809 Art. 20, 21",
-        "active from `valid_from`, expired from `valid_until`",
+        "not yet valid until `valid_from`, then active",
+    ),
+    Step(
+        "become active",
+        None,
+        (GrantState.ISSUED,),
+        None,
+        (),
+        "Decree 809 Art. 20",
+        "`valid_from` has come: uses are permitted",
+        subject=Subject.TIME,
+    ),
+    Step(
+        "expire",
+        None,
+        (GrantState.ISSUED,),
+        None,
+        (),
+        "Decree 809 Art. 20",
+        "`valid_until` has come: no use is permitted; it may be renewed, or closed",
+        subject=Subject.TIME,
     ),
     Step(
         "renew",
@@ -74,6 +114,7 @@ LIFECYCLE: tuple[Step, ...] = (
         ("incident",),
         "Decree 809 Art. 35",
         "the same, by either side, with a report owed to the competent department (`report_due`, 24 hours unless set)",
+        or_act=Act.CLOSE,
     ),
     Step(
         "lift",
@@ -82,7 +123,9 @@ LIFECYCLE: tuple[Step, ...] = (
         GrantState.ISSUED,
         ("reason",),
         "Decree 809 Art. 27 ¶2",
-        "takes that order away and nothing else; suspended stays what another order suspends",
+        "takes that order away and nothing else: suspended stays what another order suspends; by whoever ordered it, "
+        "or the competent department",
+        or_act=Act.CLOSE,
     ),
     Step(
         "terminate after a failed rectification",
@@ -123,7 +166,7 @@ LIFECYCLE: tuple[Step, ...] = (
     Step(
         "dispute",
         Act.DISPUTE,
-        (*_LIVE, *_ENDED, GrantState.DISPOSED),
+        _ANY,
         None,
         ("reason",),
         "Decree 809 Art. 28",
@@ -132,13 +175,80 @@ LIFECYCLE: tuple[Step, ...] = (
     Step(
         "settle",
         Act.SETTLE,
-        (*_LIVE, *_ENDED, GrantState.DISPOSED),
+        _ANY,
         None,
         ("outcome",),
         "Decree 809 Art. 28",
         "releases the hold; its state is unchanged",
     ),
+    Step(
+        "order a stop",
+        Act.ORDER,
+        _LIVE,
+        None,
+        ("reach", "target", "reason", "rectify_by"),
+        "Decree 809 Art. 27 ¶2",
+        "forbids every use of a system, a department, a dataset or a supplier until it is lifted",
+        subject=Subject.ORDER,
+    ),
+    Step(
+        "order an end",
+        Act.ORDER,
+        _LIVE,
+        None,
+        ("reach", "target", "reason", "consultation", "filing"),
+        "Decree 809 Art. 27 ¶3",
+        "the same, and is never lifted",
+        subject=Subject.ORDER,
+    ),
+    Step(
+        "order an emergency stop",
+        Act.ORDER,
+        _LIVE,
+        None,
+        ("reach", "target", "reason"),
+        "Decree 809 Art. 35",
+        "the same, by either side (a demand department for its own systems), with a report owed",
+        or_act=Act.CLOSE,
+        subject=Subject.ORDER,
+    ),
+    Step(
+        "lift an order",
+        Act.LIFT,
+        _LIVE,
+        None,
+        ("reason",),
+        "Decree 809 Art. 27 ¶2",
+        "its forbid goes, and nothing else; by whoever ordered it, or the competent department",
+        or_act=Act.CLOSE,
+        subject=Subject.ORDER,
+    ),
+    Step(
+        "report an emergency",
+        Act.ORDER,
+        _ANY,
+        None,
+        ("reference",),
+        "Decree 809 Art. 35",
+        "fulfils the duty to report an emergency stop, of one grant or wider, in force or lifted",
+        or_act=Act.CLOSE,
+        subject=Subject.ORDER,
+    ),
 )
+
+
+class Standing(StrEnum):
+    """Where a grant stands for people: its state, with *issued* told apart by time."""
+
+    NOT_YET_VALID = "not-yet-valid"
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    SUSPENDED = "suspended"
+    TERMINATED = "terminated"
+    CLOSED = "closed"
+    DISPOSED = "disposed"
+    SUPERSEDED = "superseded"
+
 
 _BY_NAME = {step.name: step for step in LIFECYCLE}
 
@@ -157,7 +267,7 @@ def require_step(name: str, grant: Grant) -> Step:
     row = _BY_NAME[name]
     if grant.state in row.before:
         return row
-    possible = sorted({each.name for each in LIFECYCLE if grant.state in each.before})
+    possible = sorted({each.name for each in LIFECYCLE if each.subject is Subject.GRANT and grant.state in each.before})
     raise GatewayError(
         "conflict",
         f"grant `{grant.id}` is {grant.state.value}: it cannot {name}",
@@ -166,10 +276,10 @@ def require_step(name: str, grant: Grant) -> Step:
     )
 
 
-def standing(grant: Grant, now: datetime) -> str:
-    """Where the grant stands for people: its state, with `issued` told apart by time."""
+def standing(grant: Grant, now: datetime) -> Standing:
+    """Where the grant stands at `now`."""
     if grant.state is not GrantState.ISSUED:
-        return grant.state.value
+        return Standing(grant.state.value)
     if now < grant.valid_from:
-        return "not-yet-valid"
-    return "expired" if now >= grant.valid_until else "active"
+        return Standing.NOT_YET_VALID
+    return Standing.EXPIRED if now >= grant.valid_until else Standing.ACTIVE

@@ -46,6 +46,9 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
         lifted_at: when.
         lift_reason: why.
         supplier: limits an order on a department or system to one supplier's data; None is all suppliers.
+        reported_by: who reported the emergency, once it was reported (Art. 35).
+        reported_at: when.
+        report: the report's reference.
     """
 
     id: str
@@ -63,8 +66,15 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     lifted_at: datetime | None = None
     lift_reason: str = ""
     supplier: str | None = None
+    reported_by: str | None = None
+    reported_at: datetime | None = None
+    report: str = ""
 
     @property
     def is_in_force(self) -> bool:
         """Whether it forbids now: it does from the moment it is stored until it is lifted."""
         return self.lifted_at is None
+
+    def is_report_overdue(self, at: datetime) -> bool:
+        """Whether the report of an emergency was due before `at` and has not come; lifting does not end that duty."""
+        return self.report_due is not None and self.reported_at is None and self.report_due < at

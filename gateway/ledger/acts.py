@@ -1,7 +1,7 @@
 """Records that wait: officers' acts, lifecycle records, prunes and consultations, written before the act returns."""
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -52,13 +52,22 @@ class ActJournal:
     def append(self, kind: RecordKind, fields: Mapping[str, Any], *, retention_years: int = 3) -> str:
         """Write one record and return its id. Durability: it is synced on return.
 
-        `fields` are the record's own: names, counts, references, no values (INVARIANT: NO-VALUES). The keys
+        As `append_all`, for one.
+        """
+        return self.append_all(kind, [fields], retention_years=retention_years)[0]
+
+    def append_all(
+        self, kind: RecordKind, rows: Sequence[Mapping[str, Any]], *, retention_years: int = 3
+    ) -> tuple[str, ...]:
+        """Write records of one act and return their ids in order. Durability: all are synced on return.
+
+        `rows` are the record's own: names, counts, references, no values (INVARIANT: NO-VALUES). The keys
         `department`, `system`, `supplier`, `dataset`, `interface`, `grant`, `purpose`, `officer`, `act` and `code`
         can be asked for in questions when they hold text.
 
         Args:
             kind: any kind but those of a use.
-            fields: JSON values without floats; a None is left out.
+            rows: one or more records' fields: JSON values without floats; a None is left out.
             retention_years: how long it is kept at least, three or more.
 
         Raises:
@@ -68,17 +77,22 @@ class ActJournal:
             raise GatewayError("invalid-input", f"`{kind.value}` is written by the data plane alone")
         if not self._journal.accepts:
             raise GatewayError("records-unavailable", "the act cannot be recorded, so it is not done")
-        record = f"{self._journal.run}-{next(self._numbers)}"
-        content = act_entry(
-            kind, record, dict(fields), self._journal.salts.next(), self._clock_ns(), years=retention_years
-        )
-        durable: Future[None] = Future()
-        self._journal.put((content, durable, record, 0))
+        waiting = []
+        for fields in rows:
+            record = f"{self._journal.run}-{next(self._numbers)}"
+            salt = self._journal.salts.next()
+            content = act_entry(kind, record, dict(fields), salt, self._clock_ns(), years=retention_years)
+            durable: Future[None] = Future()
+            waiting.append((content, durable, record, 0))
+        # Only now: a row that is no record refuses all of them.
+        for each in waiting:
+            self._journal.put(each)
         try:
-            durable.result()
+            for _, durable, _, _ in waiting:
+                durable.result()
         except OSError as error:
             raise GatewayError("records-unavailable", "the act could not be recorded") from error
-        return record
+        return tuple(record for _, _, record, _ in waiting)
 
     def close(self) -> None:
         """Let the journal go."""

@@ -7,7 +7,7 @@
 - `layers` reads and validates the static layers; `building` makes entries, grants and orders into policies, in
   Cedar's JSON form; `world` shows Cedar the directory and the call; `slices` decides; `refusals` explains;
   `engine` holds slices and verdicts and drops them; `deciding` brings it to an event loop; `convergence` knows what
-  was lately drawn; `quotas` counts; `acts` decides what officers may do.
+  was lately drawn; `quotas` counts; `acts` decides what officers may do, `powers` lists who may.
 - Decisions are Cedar's alone. What Python adds is the question: under which grant is this use made? See `slices`.
 """
 

@@ -69,6 +69,11 @@ class Api:
         """The JSON answer to a GET; parameters that are None are left out."""
         return self._json("GET", path, params=_given(params))
 
+    def get_tagged(self, path: str, **params: Any) -> tuple[Any, str]:
+        """As `get`, with the answer's entity tag, without quotes; empty where it has none."""
+        answer = self._run("GET", path, params=_given(params))
+        return answer.json(), answer.headers.get("ETag", "").strip('"')
+
     def post(self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None) -> Any:
         """The JSON answer to a POST."""
         return self._json("POST", path, json=body, headers=dict(headers or {}))

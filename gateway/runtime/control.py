@@ -146,7 +146,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         feed = Feed(store, hub, node=node, book=store if many else None, now=time.time if many else None)
     barrier = ObservedBarrier(
         hub,
-        feed.wake if feed else lambda: None,
+        feed.tell if feed else lambda _changes: None,
         node=node,
         nodes=store if many else None,
         freshness=settings.state.freshness_seconds,

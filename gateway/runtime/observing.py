@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 from gateway.control.barrier import Barrier, BarrierReport
 from gateway.domain.callers import Caller
+from gateway.domain.changes import Change
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call, Verdict
 from gateway.proxy.ports import Decide, Identify, Peer, RequestHead
@@ -163,9 +164,9 @@ def take_plane(metrics: MetricSet, plane: Mapping[str, Any]) -> None:
 class ObservedBarrier(Barrier):
     """A barrier that notes how long it was held; `fill` takes the notes over on the loop."""
 
-    def hold_at(self, sequence: int) -> BarrierReport:
+    def hold_at(self, sequence: int, changes: Sequence[Change] = ()) -> BarrierReport:
         """As the barrier's."""
-        report = super().hold_at(sequence)
+        report = super().hold_at(sequence, changes)
         self._held.append(report.milliseconds / 1000)
         return report
 

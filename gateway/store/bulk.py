@@ -88,6 +88,21 @@ class BulkWrites(Transaction):
         for department, dataset, supplier in sorted(pairs):
             self.change(ChangeKind.GRANT, "import", department=department, dataset=dataset, supplier=supplier)
 
+    def issue_grants(self, batch: Sequence[Grant]) -> dict[str, str]:
+        """Store new grants, all or none, each named in the feed; the supplier of each of their datasets.
+
+        Raises:
+            GatewayError: `invalid-input` with every fault.
+        """
+        suppliers = self.suppliers(batch)
+        faults = self.grant_faults(batch, suppliers)
+        if faults:
+            raise GatewayError("invalid-input", f"{len(faults)} faults in the grants", faults=faults)
+        self._write(rows_of(batch, suppliers))
+        for grant in batch:
+            self._grant_changed(grant, suppliers[grant.dataset], withdraws=False)
+        return suppliers
+
     def suppliers(self, batch: Sequence[Grant]) -> dict[str, str]:
         """Released dataset to supplier, of those the grants name."""
         return dict(self._among(_SUPPLIERS, schema.datasets.c.id, (grant.dataset for grant in batch)))

@@ -36,7 +36,7 @@ class Figures(msgspec.Struct, frozen=True):
         disputed: grants with an open dispute.
         orders_in_force: kind to number of orders.
         rectification_overdue: suspensions in force whose date of rectification has passed (Art. 27 ¶2).
-        report_overdue: emergency suspensions in force whose report is overdue (Art. 35).
+        report_overdue: emergency stops, in force or lifted, whose report is overdue (Art. 35).
         disposals_open: disposal duties not yet fulfilled (Art. 27 ¶1).
         disposals_overdue: those of them whose last day has passed.
     """
@@ -95,7 +95,7 @@ class Supervision:
             disputed=self._count(table, *own, text("grants.disputed = 1")),
             orders_in_force={kind.value: sum(order.kind is kind for order in orders) for kind in OrderKind},
             rectification_overdue=sum(is_rectification_overdue(order, today) for order in orders),
-            report_overdue=sum(order.report_due is not None and order.report_due < at for order in orders),
+            report_overdue=len(self.overdue_reports(at, supplier=supplier, department=department)),
             disposals_open=self._count(schema.disposals, *open_),
             disposals_overdue=self._count(schema.disposals, *open_, schema.disposals.c.due_on < today.isoformat()),
         )
@@ -106,6 +106,14 @@ class Supervision:
         """Suspensions in force whose date of rectification lies before `today`: each may become a termination."""
         orders = self._orders_in_force(supplier, department)
         return tuple(order for order in orders if is_rectification_overdue(order, today))
+
+    def overdue_reports(
+        self, at: datetime, *, supplier: str | None = None, department: str | None = None
+    ) -> tuple[Order, ...]:
+        """Emergency stops whose report was due before `at` and has not come: lifting does not end that duty."""
+        emergency = schema.orders.c.kind == OrderKind.EMERGENCY.value
+        orders = self._orders(emergency, supplier, department)
+        return tuple(order for order in orders if order.is_report_overdue(at))
 
     def open_disposals(
         self, *, due_before: date | None = None, supplier: str | None = None, department: str | None = None
@@ -125,9 +133,12 @@ class Supervision:
         return tuple(map(disposal_of, rows))
 
     def _orders_in_force(self, supplier: str | None, department: str | None) -> tuple[Order, ...]:
-        """Orders in force, narrowed by what a grant's order is about or by the order's own supplier and target."""
+        return self._orders(schema.orders.c.in_force == 1, supplier, department)
+
+    def _orders(self, which: ColumnElement[bool], supplier: str | None, department: str | None) -> tuple[Order, ...]:
+        """Orders, narrowed by what a grant's order is about or by the order's own supplier and target."""
         orders, grants, systems = schema.orders, schema.grants, schema.systems
-        conditions: list[ColumnElement[bool]] = [orders.c.in_force == 1]
+        conditions = [which]
         if supplier is not None:
             entries = select(schema.datasets.c.id).where(
                 schema.datasets.c.supplier == supplier, schema.datasets.c.state == "released"

@@ -29,7 +29,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration: a database at another revision is migrated, or refused if it is newer."""
 
 metadata = MetaData()
@@ -122,6 +122,7 @@ grants = Table(
         sqlite_where=text("state <> 'issued'"),
         postgresql_where=text("state <> 'issued'"),
     ),
+    Index("grants_begins", "valid_from", "number"),
     Index("grants_expiry", "state", "expires_day", "number", "valid_until", "valid_from"),
     Index(
         "grants_disputed",

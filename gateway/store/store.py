@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 from sqlalchemy import Connection, Executable, select, text
+from sqlalchemy.exc import NotSupportedError, ProgrammingError
 
 from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.directory import Dataset
@@ -201,6 +202,23 @@ class Store(Readings, Listings, Applications, Supervision, Coordination):
             .limit(limit)
         )
         return [_CHANGE.decode(row[0]) for row in self._rows(statement, {})]
+
+    def timeline(self) -> str:
+        """Which history of the state this is: another one after a failover, whose feed may lack what was read.
+
+        Empty where the database has but one history (SQLite), or does not tell.
+        """
+        if self.database.is_sqlite:
+            return ""
+
+        def read(connection: Connection) -> str:
+            try:
+                # The first eight digits of a segment's name are PostgreSQL's timeline; promoting a standby begins one.
+                return str(connection.execute(text("SELECT pg_walfile_name(pg_current_wal_lsn())")).scalar_one())[:8]
+            except (ProgrammingError, NotSupportedError):
+                return ""
+
+        return self.database.read(read)
 
     def listen(self, callback: Callable[[Sequence[Change]], None], *, after: int | None = None) -> Listener:
         """Call `callback` with every change after `after` (default: from now on), in order, on a thread of its own."""

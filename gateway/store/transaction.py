@@ -253,6 +253,23 @@ class Transaction(WriteBase):
         self._order_changed(new, withdraws=False)
         return new
 
+    def report_order(self, id: str, by: str, at: datetime, reference: str) -> Order:
+        """Note that an emergency was reported (Decree 809 Art. 35); it forbids as before, so no worker hears of it.
+
+        Raises:
+            GatewayError: `not-found`; `conflict` if it owes no report, or was reported already.
+        """
+        old = self.order(id)
+        if old is None:
+            raise GatewayError("not-found", f"there is no order `{id}`")
+        if old.report_due is None:
+            raise GatewayError("conflict", f"order `{id}` is no emergency: it owes no report")
+        if old.reported_at is not None:
+            raise GatewayError("conflict", f"order `{id}` is reported already")
+        new = msgspec.structs.replace(old, reported_by=by, reported_at=at, report=reference)
+        self._put(schema.orders, {"id": id}, _order_columns(new))
+        return new
+
     def _order_changed(self, order: Order, *, withdraws: bool) -> Change:
         """One change that reaches as far as the order does."""
         department = dataset = system = grant = None

@@ -44,6 +44,9 @@ class GrantFilter(msgspec.Struct, frozen=True):
         expires_after: valid until this moment or later; pages are then ordered by day of expiry.
         expires_before: valid until before this moment; pages are then ordered by day of expiry.
         disputed: whether a dispute is open.
+        begins_after: valid from after this moment; pages are then ordered by that, or by day of expiry where a
+            department, supplier or dataset narrows besides.
+        begins_before: valid from this moment or earlier; pages are then ordered by day of expiry.
     """
 
     states: tuple[GrantState, ...] = ()
@@ -54,6 +57,19 @@ class GrantFilter(msgspec.Struct, frozen=True):
     expires_after: datetime | None = None
     expires_before: datetime | None = None
     disputed: bool | None = None
+    begins_after: datetime | None = None
+    begins_before: datetime | None = None
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether no department, supplier or dataset narrows it."""
+        return self.department is None and self.supplier is None and self.dataset is None
+
+    @property
+    def is_by_time(self) -> bool:
+        """Whether it narrows by when grants hold."""
+        moments = (self.expires_after, self.expires_before, self.begins_after, self.begins_before)
+        return any(moment is not None for moment in moments)
 
 
 class DatasetFilter(msgspec.Struct, frozen=True):

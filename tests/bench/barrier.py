@@ -6,7 +6,8 @@ One node: a real gateway (`gateway serve`, four workers), two processes that cal
 callers that stream under the grant. Each round suspends the grant over the control API and lifts it again. `call` is
 what an officer's client waits, `barrier` the part of it from the commit until no worker can release a byte.
 
-Three nodes: three control processes over one PostgreSQL, one worker each, streaming; `barrier` as reported.
+Three nodes: three control processes over one PostgreSQL, one worker each, streaming; `call` is from the order given to
+one of them until it has answered: its transaction, synced, and the barrier over all three.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from tests.support.postgres import running_postgres
 from tests.support.streaming import EndlessSupplier, SlowCaller, furnish_endless, grant_document
 
 GRANT = "bench"
+STREAMING = 8
 STOP = {"violation": "measured", "rectify_by": "2099-12-31"}
 
 LOAD = """
@@ -78,21 +80,24 @@ def one_node(rounds: int, folder: Path) -> dict[str, Any]:
                 stack.callback(load.wait)
                 stack.callback(load.kill)
             for _ in range(rounds):
-                streaming = [caller for caller in (SlowCaller(gateway) for _ in range(2)) if caller.status == 200]
+                streaming = [SlowCaller(gateway, token) for _ in range(STREAMING)]
+                assert [caller.status for caller in streaming] == [200] * STREAMING
                 began = time.perf_counter()
                 answer = api.post(f"/v1/grants/{GRANT}/suspension", STOP)
                 calls.append((time.perf_counter() - began) * 1000)
+                assert not answer["barrier"]["out"], answer["barrier"]
                 barriers.append(float(answer["barrier"]["milliseconds"]))
                 for caller in streaming:
                     caller.close()
                 api.post(f"/v1/grants/{GRANT}/suspension/lift", {"reason": "the next round"})
-    return {"workers": 4, "call": percentiles(calls), "barrier": percentiles(barriers)}
+    return {"workers": 4, "streaming": STREAMING, "call": percentiles(calls), "barrier": percentiles(barriers)}
 
 
 def three_nodes(rounds: int, folder: Path) -> dict[str, Any]:
     """Withdraw on one of three nodes, each with a streaming worker."""
+    calls: list[float] = []
     barriers: list[float] = []
-    with running_postgres() as postgres, contextlib.ExitStack() as stack:
+    with running_postgres(fsync="on", full_page_writes="on") as postgres, contextlib.ExitStack() as stack:
         url = postgres.url(postgres.create_database())
         Store.open(url).close()
         controls = []
@@ -112,14 +117,16 @@ def three_nodes(rounds: int, folder: Path) -> dict[str, Any]:
             control = controls[round_ % 3]
             assert control.stdin is not None
             assert control.stdout is not None
+            began = time.perf_counter()
             control.stdin.write(f"g{round_}\n")
             control.stdin.flush()
             report = json.loads(control.stdout.readline())
+            calls.append((time.perf_counter() - began) * 1000)
             assert not report["out"], report
             barriers.append(float(report["milliseconds"]))
             for caller in callers:
                 caller.close()
-    return {"nodes": 3, "barrier": percentiles(barriers)}
+    return {"nodes": 3, "call": percentiles(calls), "barrier": percentiles(barriers)}
 
 
 def main() -> None:

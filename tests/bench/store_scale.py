@@ -187,6 +187,9 @@ def measure(url: str, count: int, datasets: int, report: Report, *, random_ids: 
         "a department's, expiring": GrantFilter(states=issued, department="d200", **soon),
         "a supplier's, expiring": GrantFilter(states=issued, supplier="d7", **soon),
         "disputed (none)": GrantFilter(disputed=True),
+        "active": GrantFilter(states=issued, expires_after=NOW, begins_before=NOW),
+        "expired": GrantFilter(states=issued, expires_before=NOW),
+        "not yet valid (none)": GrantFilter(states=issued, expires_after=NOW, begins_after=NOW),
     }.items():
         report.timed(f"page of 100 grants: {name}", lambda n=narrow: store.list_grants(n, None, 100), 30, 50)
         cursor = store.list_grants(narrow, None, 100).cursor

@@ -52,6 +52,7 @@ class MemoryFeed:
         self.changes: list[Change] = []
         self.lock = threading.Lock()
         self.is_down = False
+        self.history = ""
 
     def commit(self, grant: str | None = None, *, withdraws: bool = True) -> list[Change]:
         with self.lock:
@@ -63,6 +64,9 @@ class MemoryFeed:
         if self.is_down:
             raise ConnectionError
         return len(self.changes)
+
+    def timeline(self) -> str:
+        return self.history
 
     def changes_after(self, sequence: int, limit: int = 1000) -> list[Change]:
         if self.is_down:
@@ -83,7 +87,7 @@ class Node:
         self.hub = Hub(self.socket, **hub)
         self.reader = Feed(feed, self.hub)
         self.reader.start()
-        self.barrier = Barrier(self.hub, self.reader.wake)
+        self.barrier = Barrier(self.hub, self.reader.tell)
         self.workers: list[subprocess.Popen[str]] = []
 
     def worker(self, name: str, through: Path | None = None) -> "Worker":

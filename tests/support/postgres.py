@@ -45,7 +45,7 @@ def _binaries() -> Path:
 class Postgres:
     """One server: started by `start`, ended by `stop`, whose data stay until `remove`."""
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, primary: "Postgres | None" = None, **settings: str) -> None:
         self._bin = _binaries()
         self._settings = {**_SETTINGS, **settings}
         self._as_user: dict[str, object] = {}
@@ -60,11 +60,12 @@ class Postgres:
         self._databases = 0
         if self._as_user:
             os.chown(self.home, user.pw_uid, user.pw_gid)
+        if primary is None:
+            how = ["initdb", "-D", self.home / "data", "-U", "gateway", "-A", "trust", "-E", "UTF8", "--locale=C"]
+        else:
+            how = ["pg_basebackup", "-D", self.home / "data", "-U", "gateway", "-h", primary.home, "-R", "-c", "fast"]
         made = subprocess.run(
-            [
-                self._bin / "initdb",
-                *("-D", self.home / "data", "-U", "gateway", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"),
-            ],
+            [self._bin / str(how[0]), *how[1:], "--no-sync"],
             **self._as_user,
             capture_output=True,
             check=False,
@@ -72,7 +73,7 @@ class Postgres:
         )
         if made.returncode:
             self.remove()
-            raise PostgresUnavailableError(f"initdb failed: {made.stderr.decode(errors='replace').strip()[-300:]}")
+            raise PostgresUnavailableError(f"{how[0]} failed: {made.stderr.decode(errors='replace').strip()[-300:]}")
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
@@ -110,6 +111,31 @@ class Postgres:
         self.stop(how)
         self.start()
 
+    @contextlib.contextmanager
+    def standby(self) -> "Iterator[Postgres]":
+        """A server that follows this one by streaming replication, removed in the end."""
+        follower = Postgres(self)
+        try:
+            follower.start()
+            yield follower
+        finally:
+            follower.remove()
+
+    def promote(self) -> None:
+        """Make a standby the primary; returns when it takes writes."""
+        with self.connect("postgres") as connection:
+            assert connection.execute("SELECT pg_promote()").fetchone() == (True,)
+
+    def follow_no_more(self) -> None:
+        """Cut a standby off from its primary: what is committed there from now on does not arrive."""
+        with self.connect("postgres") as connection:
+            connection.execute("ALTER SYSTEM SET primary_conninfo = ''")
+            connection.execute("SELECT pg_reload_conf()")
+            deadline = time.monotonic() + 20
+            while connection.execute("SELECT count(*) FROM pg_stat_wal_receiver").fetchone() != (0,):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+
     def remove(self) -> None:
         """End the server and delete everything it made."""
         self.stop(signal.SIGQUIT)
@@ -132,9 +158,11 @@ class Postgres:
         with self.connect("postgres") as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
-    def url(self, database: str) -> str:
-        """The state's URL for a database."""
-        return f"postgresql+psycopg://gateway@/{database}?host={self.home}"
+    def url(self, database: str, *others: "Postgres") -> str:
+        """The state's URL for a database; with `others`, for whichever of the servers takes writes."""
+        hosts = ",".join(str(server.home) for server in (self, *others))
+        writes = "&target_session_attrs=read-write" if others else ""
+        return f"postgresql+psycopg://gateway@/{database}?host={hosts}{writes}"
 
 
 @contextlib.contextmanager

@@ -103,9 +103,9 @@ def furnish_endless(gateway: RunningGateway, supplier: EndlessSupplier) -> None:
 class SlowCaller:
     """Calls the endless interface and reads no further than told, so that every kernel on the way is full."""
 
-    def __init__(self, gateway: RunningGateway) -> None:
+    def __init__(self, gateway: RunningGateway, token: str | None = None) -> None:
         address = urlsplit(gateway.data_plane)
-        token = _bearer_token(f"{gateway.control}/oauth/token", gateway.key)
+        token = token or _bearer_token(f"{gateway.control}/oauth/token", gateway.key)
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         self.socket.settimeout(20)

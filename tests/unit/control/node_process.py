@@ -25,7 +25,7 @@ def main(url: str, node: str, socket_path: str) -> None:
     feed = Feed(store, hub, node=node, book=store, now=time.time)
     feed.start()
     listener = store.listen(lambda _changes: feed.wake())
-    barrier = Barrier(hub, feed.wake, node=node, nodes=store)
+    barrier = Barrier(hub, feed.tell, node=node, nodes=store)
     print("ready", flush=True)
     for line in sys.stdin:
         grant = line.strip()

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -77,17 +78,25 @@ def callers(gateway: RunningGateway, number: int) -> list[SlowCaller]:
 
 def stop_and_count(gateway: RunningGateway, streaming: list[SlowCaller], key: str) -> list[int]:
     """Suspend; bytes that came to each caller after the call had returned."""
+    counted, _ = stop(gateway, streaming, key)
+    return counted
+
+
+def stop(gateway: RunningGateway, streaming: list[SlowCaller], key: str) -> tuple[list[int], dict[str, Any]]:
+    """Suspend; bytes that came to each caller after the call had returned, and the barrier's report."""
     while True:
         try:
             with gateway.officer() as api:
-                api.post(f"/v1/grants/{GRANT}/suspension", STOP, headers={"Idempotency-Key": key})
+                path = f"/v1/grants/{GRANT}/suspension"
+                report = api.post(path, STOP, headers={"Idempotency-Key": key})["barrier"]
             break
         except GatewayError as error:
             if error.code not in {"unavailable", "barrier-incomplete"}:
                 raise
             time.sleep(0.1)
     in_flight = [arrived_bytes(caller.socket) for caller in streaming]
-    return [read_to_end(caller.socket) - before for caller, before in zip(streaming, in_flight, strict=True)]
+    counted = [read_to_end(caller.socket) - before for caller, before in zip(streaming, in_flight, strict=True)]
+    return counted, report
 
 
 def lift(gateway: RunningGateway) -> None:
@@ -100,7 +109,9 @@ def test_barrier_cuts_streaming_answers_under_load(gateway: RunningGateway) -> N
     with load(gateway):
         for round_ in range(3):
             streaming = callers(gateway, 4)
-            assert stop_and_count(gateway, streaming, f"plain-round-{round_}") == [0] * 4
+            counted, report = stop(gateway, streaming, f"plain-round-{round_}")
+            assert counted == [0] * 4
+            assert (report["confirmed"], report["out"]) == (["worker-0", "worker-1"], []), "all said so, none was ended"
             assert status_now(gateway) == 403
             lift(gateway)
 

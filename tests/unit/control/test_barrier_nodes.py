@@ -1,4 +1,4 @@
-"""The barrier over three nodes on one PostgreSQL: control processes and workers are real processes, and are lost."""
+"""The barrier over three nodes on one PostgreSQL: control processes, workers and servers are real, and are lost."""
 
 import contextlib
 import json
@@ -13,6 +13,7 @@ import pytest
 
 from gateway.store import Store
 from tests.support.barrier import PROCESSES, SENDER, Worker, arrived_bytes, end, read_to_end, start
+from tests.support.gateways import wait_for
 from tests.support.postgres import Postgres, running_postgres
 
 pytestmark = pytest.mark.deep
@@ -116,3 +117,71 @@ def test_barrier_when_the_database_restarts(nodes: Nodes, postgres: Postgres) ->
     assert set(report["confirmed"]) | set(report["out"]) == {"worker-a", "b", "c"}
     again = nodes.withdraw("b", "g2")
     assert set(again["confirmed"]) == {"worker-b", "a", "c"}, "every node acknowledges again"
+
+
+def test_barrier_after_a_failover_that_lost_nothing(postgres: Postgres, tmp_path: Path) -> None:
+    """The primary is killed and its synchronous standby promoted: answers go on meanwhile, the feed goes on after."""
+    database = postgres.create_database()
+    with postgres.standby() as standby:
+        with postgres.connect("postgres") as connection:
+            connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            connection.execute("SELECT pg_reload_conf()")
+        url = postgres.url(database, standby)
+        Store.open(url).close()
+        nodes = Nodes(url, tmp_path)
+        try:
+            before = nodes.withdraw("a", "g0")
+            callers = {name: worker.stream("g1") for name, worker in nodes.workers.items()}
+            postgres.stop(signal.SIGQUIT)
+            for caller in callers.values():
+                caller.recv(1 << 20)
+                assert caller.recv(1 << 16), "an answer goes on from what its worker holds"
+            standby.promote()
+            report = nodes.withdraw("b", "g1")
+            in_flight = {name: arrived_bytes(caller) for name, caller in callers.items()}
+            assert {name: read_to_end(caller) for name, caller in callers.items()} == in_flight
+            assert report["sequence"] == before["sequence"] + 1
+            assert set(report["confirmed"]) | set(report["out"]) == {"worker-b", "a", "c"}
+            assert set(nodes.withdraw("a", "g2")["confirmed"]) == {"worker-a", "b", "c"}, "every node takes up the feed"
+        finally:
+            nodes.close()
+            postgres.start()
+            with postgres.connect("postgres") as connection:
+                connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
+                connection.execute("SELECT pg_reload_conf()")
+
+
+def test_barrier_after_a_failover_that_lost_commits(postgres: Postgres, tmp_path: Path) -> None:
+    """The standby lacks the last changes: the feed goes back, every worker starts anew, and a stop holds as ever."""
+    database = postgres.create_database()
+    with postgres.standby() as standby:
+        url = postgres.url(database, standby)
+        Store.open(url).close()
+        nodes = Nodes(url, tmp_path)
+        try:
+            first = nodes.withdraw("a", "g0")
+            assert wait_for(lambda: _replayed(standby, database) == first["sequence"])
+            standby.follow_no_more()
+            lost = [nodes.withdraw(name, f"lost-{name}")["sequence"] for name in "abc"]
+            callers = [worker.stream("kept") for worker in nodes.workers.values()]
+            postgres.stop(signal.SIGQUIT)
+            standby.promote()
+            for caller in callers:
+                read_to_end(caller)
+            report = nodes.withdraw("b", "g1")
+            assert report["sequence"] == lost[0]
+            again = [worker.stream("g2") for worker in nodes.workers.values()]
+            report = nodes.withdraw("c", "g2")
+            in_flight = [arrived_bytes(caller) for caller in again]
+            assert [read_to_end(caller) for caller in again] == in_flight
+            assert (set(report["confirmed"]), report["out"]) == ({"worker-c", "a", "b"}, [])
+        finally:
+            nodes.close()
+            postgres.start()
+
+
+def _replayed(server: Postgres, database: str) -> int:
+    with server.connect(database) as connection:
+        row = connection.execute("SELECT sequence FROM feed").fetchone()
+    assert row is not None
+    return int(row[0])

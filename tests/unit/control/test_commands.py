@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gateway.cli import app
-from gateway.control.examples import GRANT, SYSTEM
+from gateway.control.examples import DATASET, DERIVATION, GRANT, SYSTEM
 from gateway.runtime.api import Api
 from tests.support.control import ISSUER, World
 
@@ -96,6 +96,52 @@ def test_directory_goes_out_and_comes_back(gateway: Commands, tmp_path: Path) ->
     gateway("directory", "export", tmp_path / "out.json", fails=True)
 
 
+def test_an_entry_is_examined_and_its_interface_confirmed(gateway: Commands, tmp_path: Path) -> None:
+    """Submit, read the diff with the grants it names, reject or release, withdraw; derive an interface and register."""
+    gateway.world.grant()
+    entry = {**DATASET, "items": DATASET["items"][:2]}
+    gateway("directory", "import", written(tmp_path / "d.json", {"datasets": [entry]}), "--submit-only")
+    said = gateway("directory", "diff", DATASET["id"], 2).stdout
+    assert "grant `g-2026-0001` of civil-affairs would lose items marital_status" in said
+    gateway("directory", "reject", DATASET["id"], 2, "--reason", "a grant needs the item")
+    again = written(tmp_path / "again.json", {"datasets": [{**DATASET, "name": "户籍人口"}]})
+    gateway("directory", "import", again, "--submit-only")
+    shown = gateway.json("directory", "show", DATASET["id"])
+    assert [each["state"] for each in shown["versions"]] == ["released", "rejected", "submitted"]
+    assert "0 of 1 standing grants would lose" in gateway("directory", "diff", DATASET["id"], 3).stdout
+    tag = ("--if-match", shown["etag"])
+    assert "is released" in gateway("directory", "release", DATASET["id"], 3, *tag).stdout
+    refused = gateway.json("directory", "withdraw", DATASET["id"], "--reason", "x", *tag, fails=True)
+    assert refused["type"] == "/problems/precondition-failed"
+
+    document = written(tmp_path / "openapi.json", DERIVATION["openapi"])
+    proposed = ("--path", "/persons", "--dataset", DATASET["id"], "--id", "persons", "--out", tmp_path / "i.json")
+    assert "marital_status" in gateway("directory", "derive", document, *proposed).stdout
+    assert gateway.world.store.any_interface("public-security", "persons") is None
+    gateway("directory", "register", tmp_path / "i.json", officer="police")
+    assert gateway.world.store.any_interface("public-security", "persons") is not None
+    gateway("directory", "withdraw", DATASET["id"], "--reason", "the matter was abolished")
+    assert gateway.world.store.dataset(DATASET["id"]) is None
+
+
+def test_renewal_overdue_and_reports(gateway: Commands, tmp_path: Path) -> None:
+    """A grant is renewed over what was read; an emergency's report is listed as overdue until it is filed."""
+    gateway.world.grant()
+    tag = ("--if-match", gateway.json("grants", "show", "g-2026-0001")["etag"])
+    approved = {"person": "li-ming", "at": "2026-01-05T09:00:00+08:00", "reference": "民函〔2026〕1号"}
+    supplied = {**approved, "person": "wang-fang"}
+    body = {**GRANT, "demand_approval": approved, "supply_approval": supplied}
+    assert "version 2" in gateway("grants", "renew", written(tmp_path / "v2.json", body), *tag).stdout
+    again = gateway.json("grants", "renew", tmp_path / "v2.json", *tag, fails=True)
+    assert again["type"] == "/problems/precondition-failed"
+    incident = ("--incident", "a workstation was stolen", "--report-due", "2026-01-01")
+    order = gateway.json("grants", "suspend", "g-2026-0001", *incident)["order"]["id"]
+    assert order in gateway("grants", "overdue").stdout
+    assert "is reported" in gateway("orders", "report", order, "--reference", "网安报〔2026〕11号").stdout
+    assert gateway.json("grants", "overdue")["reports"] == []
+    assert gateway.json("grants", "list", "--state", "active")["items"] == []
+
+
 def test_systems_keys_and_orders(gateway: Commands) -> None:
     """Keys are shown and withdrawn, an order stops a system and is lifted."""
     assert [each["id"] for each in gateway.json("systems", "list")["items"]] == ["marriage-registry"]
@@ -135,3 +181,5 @@ def test_lifecycle_is_printed(gateway: Commands) -> None:
     result = CliRunner().invoke(app, ["grants", "lifecycle"])
     assert result.exit_code == 0
     assert "Decree 809 Art. 27 ¶2" in result.stdout
+    regional = CliRunner().invoke(app, ["grants", "lifecycle", "--layer", "national", "--layer", "zhongshan", "--json"])
+    assert {"supply department"} <= {power["who"] for power in json.loads(regional.stdout)[0]["who"]}

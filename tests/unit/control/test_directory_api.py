@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from gateway.control.examples import DATASET, DEPARTMENT, GRANT, INTERFACE, PURPOSE, SYSTEM
+from gateway.control.examples import DATASET, DEPARTMENT, DERIVATION, GRANT, INTERFACE, PURPOSE, SYSTEM
 from tests.support.control import World, done, refused
+
+NOT = "act-not-permitted"
 
 
 def places_of(document: dict[str, Any]) -> list[tuple[int | None, str]]:
@@ -77,7 +79,7 @@ def test_supplier_submits_and_the_competent_department_releases(world: World) ->
     refused(world.post("registrar", path, {"release": False}), "invalid-input")
     assert done(world.post("registrar", path, {"release": True}))["dataset"]["state"] == "released"
     refused(world.post("registrar", path, {"release": True}), "conflict")
-    withdrawn = done(world.post("registrar", "/v1/datasets/new.1/withdrawal"))
+    withdrawn = done(world.post("registrar", "/v1/datasets/new.1/withdrawal", {"reason": "abolished"}))
     assert withdrawn["barrier"]["sequence"] > 0
     assert done(world.get("civil", "/v1/datasets/new.1"))["released"] is None
 
@@ -139,6 +141,54 @@ def test_the_directory_is_read_by_every_officer_and_by_no_one_else(world: World,
     refused(world.get(None, f"/v1/{path}"), "credential-missing")
 
 
+@pytest.mark.parametrize(
+    ("shown", "path", "body", "field"),
+    [
+        ("/v1/departments/civil-affairs", "/v1/departments", {"id": "civil-affairs"}, "name"),
+        ("/v1/purposes/marriage-registration", "/v1/purposes", PURPOSE, "name"),
+        (f"/v1/datasets/{DATASET['id']}", "/v1/datasets?release=true", DATASET, "name"),
+        ("/v1/interfaces/public-security/household", "/v1/interfaces", INTERFACE, "title"),
+    ],
+)
+def test_if_match_keeps_officers_from_overwriting_each_other(
+    world: World, shown: str, path: str, body: dict[str, Any], field: str
+) -> None:
+    """Of two changes of what was read at the same state, the second is refused; each answer bears the new tag."""
+    tag = {"If-Match": world.get("registrar", shown).headers["ETag"]}
+    if body == {"id": "civil-affairs"}:
+        body = {**DEPARTMENT, **body}
+    first = world.post("registrar", path, {**body, field: "改名"}, headers=tag)
+    done(first)
+    refused(world.post("registrar", path, {**body, field: "又改名"}, headers=tag), "precondition-failed")
+    assert first.headers["ETag"] == world.get("registrar", shown).headers["ETag"] != tag["If-Match"]
+    done(world.post("registrar", path, {**body, field: "又改名"}, headers={"If-Match": first.headers["ETag"]}))
+    new = {**body, "id": "none-yet"}
+    refused(world.post("registrar", path, new, headers={"If-Match": "*"}), "precondition-failed")
+
+
+def test_release_and_withdrawal_stand_on_what_was_read(world: World) -> None:
+    """A version is released, or an entry withdrawn, only over the released version whose effects were read."""
+    entry = f"/v1/datasets/{DATASET['id']}"
+    tag = {"If-Match": world.get("registrar", entry).headers["ETag"]}
+    done(world.post("police", "/v1/datasets", {**DATASET, "name": "第二版"}))
+    done(world.post("registrar", "/v1/datasets?release=true", {**DATASET, "name": "第三版"}))
+    examination = f"{entry}/versions/2/examination"
+    refused(world.post("registrar", examination, {"release": True}, headers=tag), "precondition-failed")
+    why = {"reason": "duties moved"}
+    refused(world.post("registrar", f"{entry}/withdrawal", {}), "invalid-input")
+    refused(world.post("registrar", f"{entry}/withdrawal", why, headers=tag), "precondition-failed")
+    tag = {"If-Match": world.get("registrar", entry).headers["ETag"]}
+    done(world.post("registrar", f"{entry}/withdrawal", why, headers=tag))
+
+
+def test_interface_is_derived_from_the_documents_example(world: World) -> None:
+    """The example of the API's own document derives, and what it proposes registers as it is."""
+    proposed = done(world.post("police", "/v1/interfaces/derivation", DERIVATION))
+    assert proposed["interface"]["places"] == {n: f"/{n}" for n in ("name", "id_number", "marital_status")}
+    confirmed = {name: value for name, value in proposed["interface"].items() if name != "version"}
+    done(world.post("police", "/v1/interfaces", confirmed))
+
+
 def test_an_act_without_a_record_does_not_stand(world: World) -> None:
     """Where the act's record cannot be made durable, the act is refused and nothing is changed."""
     world.acts.close()
@@ -147,6 +197,19 @@ def test_an_act_without_a_record_does_not_stand(world: World) -> None:
     refused(answer, "records-unavailable")
     assert world.store.department("unrecorded") is None
     assert world.store.sequence() == before
+
+
+def test_emergency_stop_of_a_system_is_its_departments_too(world: World) -> None:
+    """Art. 35: a demand department stops its own system in an incident, for all data, and lifts that itself."""
+    stop = {"kind": "emergency", "reach": "system", "target": "marriage-registry", "reason": "its key was stolen"}
+    refused(world.post("civil", "/v1/orders", {**stop, "kind": "suspension", "rectify_by": "2099-12-31"}), NOT)
+    refused(world.post("market-both", "/v1/orders", stop), NOT)
+    own = done(world.post("civil", "/v1/orders", stop))["order"]
+    assert own["report_due"]
+    refused(world.post("market-both", f"/v1/orders/{own['id']}/lift", {"reason": "new keys"}), NOT)
+    done(world.post("civil", f"/v1/orders/{own['id']}/lift", {"reason": "new keys"}))
+    wide = done(world.post("registrar", "/v1/orders", stop))["order"]
+    refused(world.post("civil", f"/v1/orders/{wide['id']}/lift", {"reason": "new keys"}), NOT)
 
 
 def test_orders_of_wider_reach(world: World) -> None:

@@ -1,12 +1,15 @@
 """Grants over the API: issued with every reason at once, listed by right, stopped, ended; each act a record."""
 
 import json
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from gateway.control.examples import CLOSURE, DATASET, DISPOSAL, GRANT, LIFT, SUSPENSION, SYSTEM, TERMINATION
+from gateway.control.barrier import Barrier, BarrierReport
+from gateway.control.examples import CLOSURE, DATASET, DISPOSAL, GRANT, LIFT, REPORT, SUSPENSION, SYSTEM, TERMINATION
+from gateway.domain.changes import Change
 from tests.support.control import World, done, refused
 
 
@@ -132,6 +135,25 @@ def test_idempotency_key_acts_once(world: World) -> None:
     assert second.headers["idempotency-replayed"] == "true"
     assert second.headers["etag"] == first.headers["etag"]
     refused(world.post("police", "/v1/grants", {**GRANT, "scenario": "other"}, headers=key), "idempotency-mismatch")
+
+
+def test_barrier_is_held_for_a_replayed_stop_too(make_world: Callable[..., World]) -> None:
+    """Whoever repeats a stop whose answer was lost is told of it only once it holds; a repeated lift waits for none."""
+    held: list[int] = []
+
+    class Noting(Barrier):
+        def hold_at(self, sequence: int, changes: Sequence[Change] = ()) -> BarrierReport:
+            held.append(sequence)
+            return super().hold_at(sequence, changes)
+
+    world = make_world(barrier=Noting(None))
+    world.grant()
+    path = "/v1/grants/g-2026-0001/suspension"
+    for body, where in ((SUSPENSION, path), (LIFT, f"{path}/lift")):
+        for _ in range(2):
+            done(world.post("police", where, body, headers={"Idempotency-Key": f"repeated-{where[-4:]}"}))
+    assert len(held) == 2
+    assert held[0] <= held[1] < world.store.sequence()
 
 
 def test_if_match_keeps_officers_from_overwriting_each_other(world: World) -> None:
@@ -297,8 +319,78 @@ def test_lists_filter_and_page(world: World) -> None:
     refused(world.get("police", "/v1/grants", cursor="nonsense"), "invalid-input")
 
 
+def test_lists_by_where_a_grant_stands_in_time(world: World) -> None:
+    """Active, not yet valid and expired are asked for like stored states, and agree with what a grant's page says."""
+    now = datetime.now(UTC)
+    later, past = (now + timedelta(days=2)).isoformat(), (now - timedelta(days=9)).isoformat()
+    soon, future = (now + timedelta(minutes=5)).isoformat(), (now + timedelta(days=60)).isoformat()
+    world.grant(id="runs", valid_from=past, valid_until=future)
+    world.grant(id="begins", valid_from=later, valid_until=future)
+    world.grant(id="ends", valid_from=past, valid_until=soon)
+    world.grant(id="stopped", valid_from=past, valid_until=soon)
+    done(world.post("police", "/v1/grants/stopped/suspension", SUSPENSION))
+    world.now = lambda: now.timestamp() + 900
+
+    def ids(**params: Any) -> list[str]:
+        found = [each["id"] for each in done(world.get("police", "/v1/grants", **params))["items"]]
+        if isinstance(params["state"], str):
+            for each in found:
+                assert done(world.get("police", f"/v1/grants/{each}"))["standing"] == params["state"]
+        return found
+
+    assert ids(state="active") == ["runs"]
+    assert ids(state="not-yet-valid") == ["begins"]
+    assert ids(state="expired") == ["ends"]
+    assert ids(state="active", department="civil-affairs", expires_within_days=70) == ["runs"]
+    assert ids(state="active", expires_within_days=3) == []
+    assert ids(state=["issued", "suspended"]) == ["runs", "begins", "ends", "stopped"]
+    for wrong in ({"state": ["active", "suspended"]}, {"state": "expired", "expires_within_days": 3}, {"state": "x"}):
+        refused(world.get("police", "/v1/grants", **wrong), "invalid-input")
+
+
 def test_lifecycle_is_shown_as_one_table(world: World) -> None:
     """The table can be read over the API, each row with its article."""
-    rows = done(world.get("civil", "/v1/grants/lifecycle"))["items"]
-    assert {row["name"] for row in rows} >= {"issue", "suspend", "lift", "close", "dispose", "dispute", "settle"}
-    assert all("Art." in row["article"] for row in rows)
+    rows = {row["name"]: row for row in done(world.get("civil", "/v1/grants/lifecycle"))["items"]}
+    assert set(rows) >= {"issue", "renew", "suspend", "lift", "close", "dispose", "dispute", "settle", "expire"}
+    assert all("Art." in row["article"] for row in rows.values())
+    assert all(row["who"] or row["subject"] == "time" for row in rows.values())
+
+
+def test_lifecycle_says_who_may_by_the_policies(world: World) -> None:
+    """Each row's officers are those whom the policies permit the act, and no others."""
+    rows = {row["name"]: row for row in done(world.get("civil", "/v1/grants/lifecycle"))["items"]}
+    who = {name: {power["who"] for power in row["who"]} for name, row in rows.items()}
+    supplier, demand = "supply department", "demand department"
+    competent = {f"competent department of the {side}'s region" for side in ("supplier", "demand")}
+    assert who["suspend"] == {supplier} | competent
+    assert who["suspend in an emergency"] == {supplier, demand} | competent
+    assert who["close"] == who["dispose"] == {demand}
+    assert who["settle"] == {"competent department of the supplier's region"}
+    assert who["order a stop"] == {supplier} | competent
+    assert [power["policies"] for power in rows["close"]["who"]] == [["national-art27-demand-closes"]]
+
+
+def test_emergency_is_reported_once(world: World) -> None:
+    """Art. 35: the duty to report stands until a report is filed, also after the stop was lifted."""
+    world.grant()
+    path = "/v1/grants/g-2026-0001/suspension"
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    incident = {"emergency": True, "incident": "a workstation was stolen", "report_due": soon.isoformat()}
+    stopped = done(world.post("civil", path, incident))["order"]
+    done(world.post("civil", f"{path}/lift", LIFT))
+    plain = done(world.post("police", path, SUSPENSION))["order"]
+    world.now = lambda: soon.timestamp() + 1
+    overdue = done(world.get("registrar", "/v1/figures/overdue"))
+    assert [order["id"] for order in overdue["reports"]] == [stopped["id"]]
+    assert done(world.get("police", "/v1/figures"))["report_overdue"] == 1
+    report = f"/v1/orders/{stopped['id']}/report"
+    refused(world.post("market-both", report, REPORT), "act-not-permitted")
+    tag = {"If-Match": '"of another state"'}
+    refused(world.post("civil", report, REPORT, headers=tag), "precondition-failed")
+    said = done(world.post("civil", report, REPORT))
+    assert (said["order"]["reported_by"], said["order"]["report"]) == ("civil", REPORT["reference"])
+    refused(world.post("civil", report, REPORT), "conflict")
+    refused(world.post("police", f"/v1/orders/{plain['id']}/report", REPORT), "conflict")
+    refused(world.post("police", "/v1/orders/none/report", REPORT), "not-found")
+    assert done(world.get("registrar", "/v1/figures/overdue"))["reports"] == []
+    assert done(world.get("police", "/v1/figures"))["report_overdue"] == 0

@@ -1,11 +1,13 @@
 """Every error is a problem: in the caller's language, with every fault, and never with an exception's text."""
 
+import json
 import logging
 from typing import Any
 
 import pytest
 
 from gateway.control import routes_health
+from gateway.control.bodies import DESCRIBED
 from gateway.control.problems import BODY_BYTES
 from gateway.domain.errors import PROBLEMS
 from tests.support.control import World, refused
@@ -102,9 +104,19 @@ def test_openapi_names_every_body_problem_and_example(world: World) -> None:
 
     assert references(document) <= set(schemas)
     assert set(schemas["Problem"]["properties"]["type"]["enum"]) == {f"/problems/{code}" for code in PROBLEMS}
-    for path in ("/v1/grants", "/v1/orders", "/v1/systems", "/v1/grants/{id}/suspension", "/v1/datasets"):
-        content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
-        assert content["example"]
+    bodies = {
+        (path, method): operation["requestBody"]["content"]
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+        if "requestBody" in operation
+    }
+    assert len(bodies) > 15
+    without = [place for place, content in bodies.items() if not content.get("application/json", {}).get("example")]
+    assert without == []
+    for content in bodies.values():
+        model = DESCRIBED.get(content["application/json"]["schema"].get("$ref", "").rpartition("/")[2])
+        if model is not None:
+            model.model_validate_json(json.dumps(content["application/json"]["example"]))
     assert "violation found" not in schemas["GrantBody"]["description"]
     assert schemas["GrantBody"]["properties"]["legal_basis"]["description"] == "Art. 20: basis."
     for operations in document["paths"].values():

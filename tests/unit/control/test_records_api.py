@@ -64,10 +64,19 @@ def test_a_grants_record_names_the_act_its_article_and_its_policies(recorded: Wo
     row = until_found(recorded, kind="order")[0]
     entry = done(recorded.get("police", f"/v1/records/{row['record']}"))["entries"][0]
     assert entry["act"] == "suspend"
-    assert entry["reason"] == SUSPENSION["violation"]
+    assert (entry["reason"], entry["rectify_by"]) == (SUSPENSION["violation"], SUSPENSION["rectify_by"])
     assert (entry["before"], entry["after"], entry["article"]) == ("issued", "suspended", "Decree 809 Art. 27 ¶2")
     assert entry["policies"] == ["national-art27-supplier-stops"]
     assert len(entry["policy_digest"]) == 64
+
+
+def test_each_grant_of_a_bulk_issue_has_a_record_of_its_own(recorded: World) -> None:
+    """What was issued in one request is found grant by grant, by whom it concerns, however long the ids are."""
+    rows = [{**GRANT, "id": f"{'g' * 56}-{number:07}"} for number in range(1000)]
+    issued = done(recorded.post("police", "/v1/grants", rows))
+    assert len(set(issued["records"])) == issued["issued"] == 1000
+    found = until_found(recorded, grant=rows[999]["id"])[0]
+    assert (found["record"], found["department"]) == (issued["records"][999], "civil-affairs")
 
 
 def test_proofs_and_exports_verify_with_the_public_key_alone(recorded: World, tmp_path: Any) -> None:

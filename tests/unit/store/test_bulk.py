@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 
 from gateway.domain.errors import GatewayError
@@ -25,6 +26,24 @@ def test_imported_grants_are_those_inserted_one_by_one(store: Store) -> None:
         "single",
         *(f"g{number}" for number in range(10)),
     }
+
+
+def test_issued_grants_are_those_inserted_one_by_one(store: Store) -> None:
+    """Many in a transaction of an officer's: the same grants and the same changes, or every fault and none of them."""
+    grants = [grant(f"g{number}") for number in range(5)]
+    with store.transaction() as tx:
+        assert tx.issue_grants(grants) == {"household": "public-security"}
+    with store.transaction() as one_by_one:
+        for number in range(5):
+            one_by_one.insert_grant(grant(f"h{number}"))
+    assert [store.grant(each.id) for each in grants] == grants
+    said = [msgspec.structs.replace(each, sequence=0, subject="", grant="") for each in tx.changes]
+    assert said == [msgspec.structs.replace(each, sequence=0, subject="", grant="") for each in one_by_one.changes]
+    assert [each.grant for each in tx.changes] == [each.id for each in grants]
+    with pytest.raises(GatewayError) as refused, store.transaction() as tx:
+        tx.issue_grants([grant("new"), grant("g1"), grant("other", dataset="none")])
+    assert [fault["grant"] for fault in refused.value.members["faults"]] == ["g1", "other"]
+    assert store.grant("new") is None
 
 
 def test_every_fault_of_a_batch_is_named_and_none_of_it_stored(store: Store) -> None:

@@ -201,6 +201,18 @@ def test_postgresql_restart_loses_no_change(how: str) -> None:
         assert [change.subject for change in seen] == ["before", "after"]
 
 
+def test_promoted_standby_is_another_timeline(postgres: Postgres) -> None:
+    """A failover is seen although the feed's numbers go on; a restart is none."""
+    database = postgres.create_database()
+    with postgres.standby() as standby, Store.open(postgres.url(database)) as store:
+        before = store.timeline()
+        assert before
+        assert store.timeline() == before
+        standby.promote()
+        with Store.open(standby.url(database)) as other:
+            assert other.timeline() not in {"", before}
+
+
 def test_postgresql_notifies_at_once(postgres: Postgres, migrated: str, emptied: str) -> None:
     """A commit wakes listeners of other processes through LISTEN/NOTIFY, not only by the poll."""
     with Store.open(emptied) as store, postgres.connect(migrated) as ear:

@@ -118,6 +118,22 @@ def test_expiring_grants_come_by_expiry(store: Store, side: dict[str, str]) -> N
         assert pages(store, narrow, limit) == expected
 
 
+@pytest.mark.parametrize("side", [{}, {"department": "tax"}, {"supplier": "justice"}, {"dataset": "household"}])
+def test_grants_are_narrowed_by_when_they_begin(store: Store, side: dict[str, str]) -> None:
+    """Before and after a moment, on every index, no grant is missed and none is told twice."""
+    fill_grants(store)
+    with store.transaction() as tx:
+        tx.insert_grant(grant("later", valid_from=NOON + timedelta(days=2), department="tax", dataset="marriage"))
+        tx.insert_grant(grant("also", valid_from=NOON + timedelta(days=3), department="tax"))
+    issued = (GrantState.ISSUED,)
+    both = set(pages(store, GrantFilter(states=issued, **side), 100))
+    later = pages(store, GrantFilter(states=issued, begins_after=NOON, **side), 1)
+    begun = pages(store, GrantFilter(states=issued, begins_before=NOON, **side), 4)
+    assert set(later) == {"later", "also"} & both
+    assert set(begun) == both - set(later)
+    assert len(begun) == len(set(begun))
+
+
 @pytest.mark.parametrize("limit", [0, -1, 1001])
 def test_page_size_is_bounded(store: Store, limit: int) -> None:
     """A page holds 1 to 1000 rows."""

@@ -65,6 +65,8 @@ ISSUED, SUSPENDED = (GrantState.ISSUED,), (GrantState.SUSPENDED,)
         (GrantFilter(states=ISSUED, department="d", **SOON), "COVERING INDEX grants_department"),
         (GrantFilter(states=ISSUED, supplier="s", **SOON), "COVERING INDEX grants_supplier"),
         (GrantFilter(disputed=True), "INDEX grants_disputed"),
+        (GrantFilter(states=ISSUED, begins_after=NOON, expires_after=NOON), "INDEX grants_begins"),
+        (GrantFilter(states=ISSUED, begins_before=NOON, expires_after=NOON), "COVERING INDEX grants_expiry"),
     ],
     ids=[
         "all",
@@ -76,6 +78,8 @@ ISSUED, SUSPENDED = (GrantState.ISSUED,), (GrantState.SUSPENDED,)
         "department+expiry",
         "supplier+expiry",
         "disputed",
+        "not yet valid",
+        "active",
     ],
 )
 def test_page_is_chosen_along_its_index(plans: Plans, narrow: GrantFilter, index: str) -> None:
