@@ -56,7 +56,7 @@ class Caller:
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["drained", "killed"])
 def test_restarted_workers_lose_no_call_that_is_tried_once_more(tmp_path: Path, how: signal.Signals) -> None:
-    """Each worker in turn ends and starts again with calls going on: every call is answered, on a second try at most."""
+    """Each worker in turn ends and starts again under calls: every call is answered, on a second try at most."""
     with running_gateway(tmp_path / "var") as gateway:
         callers = [Caller(gateway) for _ in range(CALLERS)]
         try:
