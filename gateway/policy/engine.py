@@ -21,7 +21,7 @@ from gateway.policy.acts import decide_act
 from gateway.policy.convergence import Convergence, DrawnBook
 from gateway.policy.layers import Layers
 from gateway.policy.shadow import Shadow, ShadowReport
-from gateway.policy.slices import Slice, Standing, let_others_run
+from gateway.policy.slices import Slice, Standing
 
 log = logging.getLogger(__name__)
 
@@ -251,7 +251,6 @@ class Engine:
             self._let_go()
             if part is None:
                 continue
-            let_others_run()
             if part.periods:
                 verdict = self._convergence.evaluate(part, call, now_unix)
             else:

@@ -9,7 +9,7 @@ built for a grant, its permit or an order on it alone, is asked only under grant
 `context.grant` being that grant, and so under any other it is neither satisfied nor in error.
 
 The event loop cannot go on while Cedar works, for Cedar keeps the interpreter. So what grows with the number of grants
-is parsed and asked `AT_ONCE` grants at a time, and other threads may run in between.
+is parsed and asked `AT_ONCE` grants at a time, and the loop gets the interpreter back in between.
 
 Which grant is named: the narrowest that covers the call, and no grant only where no grant covers it. Narrower is, in
 this order: fewer items; single systems named; single interfaces named; the earlier end; the smaller id.
@@ -20,7 +20,6 @@ them as one that may pass unfiltered.
 """
 
 import hashlib
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,6 +48,9 @@ from gateway.policy.world import (
 AT_ONCE = 4
 """How many grants' policies are parsed, and how many requests are put to a set, in one call of Cedar: some 0.1 ms each
 on a machine that others load. See `tests/bench/policy_scale.py`, stalls."""
+
+NONE: frozenset[str] = frozenset()
+"""One for all slices: each would be an object of its own that the garbage collector walks."""
 
 Drawn = Mapping[str, frozenset[str]]
 """Period (`day`, `week`, `month`, `quarter`, `year`) -> datasets drawn in it."""
@@ -80,22 +82,25 @@ class Answer(msgspec.Struct, frozen=True):
         return building.grant_policy_id(self.grant) in self.permits
 
 
-class Standing:
+class Standing(msgspec.Struct, eq=False, gc=False):
     """Whether what was read for a pair still stands: all that verdicts hold of their slice.
 
-    Attributes:
-        live: False once a change has dropped it; a verdict made from it then no longer stands.
+    Args:
         supplier: the supply department's id.
         concerned: ids of the departments it was made of: demand, its ancestors, supplier.
+        live: False once a change has dropped it; a verdict made from it then no longer stands.
     """
 
-    __slots__ = ("concerned", "live", "supplier")
+    supplier: str | None
+    concerned: tuple[str, ...]
+    live: bool = True
 
-    def __init__(self, state: SliceState) -> None:
-        self.live = True
-        self.supplier = None if state.supplier is None else state.supplier.id
+    @classmethod
+    def of(cls, state: SliceState) -> "Standing":
+        """The standing of what was read now."""
         known = (state.department, *state.ancestors, state.supplier)
-        self.concerned = frozenset(one.id for one in known if one is not None)
+        supplier = None if state.supplier is None else state.supplier.id
+        return cls(supplier, tuple([one.id for one in known if one is not None]))
 
 
 class Slice:
@@ -132,19 +137,19 @@ class Slice:
     )
 
     def __init__(self, layers: Layers, state: SliceState) -> None:
-        self.standing = Standing(state)
+        self.standing = Standing.of(state)
         self.layers = layers
         self.state = state
         self.grants = tuple(sorted(state.grants, key=narrowness))
         built, self.unbuilt = build_policies(state)
         self.document = est_document(built)
-        self.item_names = frozenset() if state.dataset is None else state.dataset.item_names
+        self.item_names = NONE if state.dataset is None else state.dataset.item_names
         self.shared, self.sets = _parsed(built, self.grants, state.orders)
         self.entities = None if is_void(state) else parse_entities(slice_entities(state, layers.facts))
         self.digest = hashlib.sha256(f"{layers.digest}\n{self.document}".encode()).hexdigest()
         dataset = "" if state.dataset is None else state.dataset.id
         rules = layers.convergence
-        self.periods = rules.get(dataset, frozenset()) | rules.get("", frozenset())
+        self.periods = rules.get(dataset, NONE) | rules.get("", NONE) if rules else NONE
         bounds = [
             unix_seconds(bound)
             for grant in self.grants
@@ -217,8 +222,6 @@ class Slice:
             of_sets = [cedarpy.is_authorized_batch(requests, policies, entities) for policies in sets]
             of_grants = zip(*of_sets, strict=True)
             answers += [_joined(grant, results) for grant, results in zip(together, of_grants, strict=True)]
-            if len(under) > AT_ONCE:
-                let_others_run()
         return answers
 
     def _is_open(self, call: Call, now_unix: int) -> bool:
@@ -316,7 +319,7 @@ def build_policies(state: SliceState) -> tuple[dict[str, building.Est], frozense
     for order in state.orders:
         if order.is_in_force:
             built |= building.build_order(order)
-    return built, frozenset(unbuilt)
+    return built, frozenset(unbuilt) if unbuilt else NONE
 
 
 def _parsed(
@@ -324,29 +327,23 @@ def _parsed(
 ) -> tuple[cedarpy.PolicySet | None, tuple[cedarpy.PolicySet, ...]]:
     """The built policies, parsed: what is asked under every grant, and what only under `AT_ONCE` grants each."""
     if len(grants) <= AT_ONCE:
-        return None, (_parse(built),)
+        return None, (parse_policies(built),)
     own: dict[str, list[str]] = {grant.id: [building.grant_policy_id(grant)] for grant in grants}
     for order in orders:
         if order.reach is Reach.GRANT and order.target in own:
             own[order.target].append(building.order_policy_id(order))
     apart = frozenset().union(*own.values())
-    shared, sets = _parse({name: est for name, est in built.items() if name not in apart}), []
+    shared, sets = parse_policies({name: est for name, est in built.items() if name not in apart}), []
     for start in range(0, len(grants), AT_ONCE):
-        let_others_run()
         names = [name for grant in grants[start : start + AT_ONCE] for name in own[grant.id] if name in built]
-        sets.append(_parse({name: built[name] for name in names}))
+        sets.append(parse_policies({name: built[name] for name in names}))
     return shared, tuple(sets)
 
 
-def _parse(built: Mapping[str, building.Est]) -> cedarpy.PolicySet:
+def parse_policies(built: Mapping[str, building.Est]) -> cedarpy.PolicySet:
     """These policies, parsed without their annotations: Cedar decides nothing by them, and they take time to parse."""
     document = est_document({name: {**est, "annotations": {}} for name, est in built.items()})
     return cedarpy.PolicySet.from_json_str(document, release_gil=takes_long(document))
-
-
-def let_others_run() -> None:
-    """Let a thread that waits for the interpreter have it: without this it is given away every 5 ms only."""
-    time.sleep(0)
 
 
 def _joined(grant: Grant | None, results: Sequence[cedarpy.AuthzResult]) -> Answer:

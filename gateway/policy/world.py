@@ -186,15 +186,15 @@ def parse_entities(entities: Iterable[Entity]) -> cedarpy.Entities:
 
 
 def takes_long(document: str) -> bool:
-    """Whether parsing `document` would keep other threads waiting for more than about half a millisecond.
+    """Whether parsing `document` would keep other threads waiting for more than about a quarter of a millisecond.
 
-    A short parse keeps the interpreter: to get it back from a busy event loop costs a whole switch interval (5 ms by
-    default), which is longer than the parse. See `tests/bench/policy_scale.py`, stalls.
+    A short parse keeps the interpreter: to get it back from a busy event loop takes up to a switch interval, which is
+    longer than the parse. See `tests/bench/policy_scale.py`, stalls.
     """
     return len(document) > LONG_DOCUMENT
 
 
-LONG_DOCUMENT = 8_192
+LONG_DOCUMENT = 4_096
 
 
 def _told(facts: Facts, kind: str, name: str, of: Any, parents: Iterable[Entity] = ()) -> Entity:
