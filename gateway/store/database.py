@@ -104,10 +104,12 @@ class Database:
                     connection.execute(f"PRAGMA wal_autocheckpoint={_PAGES}")
                     connection.execute(f"PRAGMA journal_size_limit={_BULKY_PAGES * 4096}")
                     connection.execute("PRAGMA busy_timeout=0")
+                    # Only the writer's: what is read through a mapping counts as the process's own memory, so a worker
+                    # would grow with the state, and a random reading is no quicker for it.
+                    connection.execute("PRAGMA mmap_size=268435456")
                 else:
                     connection.execute("PRAGMA query_only=ON")
                 connection.execute(f"PRAGMA cache_size=-{cache_kib}")
-                connection.execute("PRAGMA mmap_size=268435456")
             except BaseException:
                 connection.close()
                 raise

@@ -192,7 +192,7 @@ def make(url: str, count: int) -> None:
 
 
 def memory() -> dict[str, float]:
-    """This process's own memory, and the pages of the database file it has mapped, which all workers share."""
+    """This process's own memory, and what it maps of files besides: programs and libraries, which all workers share."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     found = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line.startswith("Rss")}
     return {"mib": round(found["RssAnon"] + found["RssShmem"], 1), "mapped_files_mib": round(found["RssFile"], 1)}
