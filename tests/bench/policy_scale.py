@@ -11,13 +11,13 @@ all grants at once and only the entities of the pair asked for; sizes that would
 parse are left out and named.
 
 On a machine that others load, much of a wall time is waiting for a processor. So `cpu` is the time the deciding thread
-itself worked, `alone` is the wall time of those first verdicts in which the kernel gave the processor to nobody else
-(`preempted` counts the others), every line says the load, and a first verdict is compared with cedarpy asked with the
+itself worked, `alone` is the wall time of those first verdicts for which it did not have to wait for a processor
+(`delayed` counts the others), every line says the load, and a first verdict is compared with cedarpy asked with the
 same slice as strings in the same minute of the same process.
 
 A stall is by how much longer than asked a thread slept that then makes ten warm calls, as the event loop does when a
-socket wakes it: mostly waiting for the interpreter. What it waits for at most is the switch interval and one call that
-keeps the interpreter; the longest of those are measured by themselves.
+socket wakes it; `alone` are those in which neither thread waited for a processor. It waits at most for the switch
+interval and one call that keeps the interpreter; the longest of those are measured by themselves.
 """
 
 import argparse
@@ -26,7 +26,6 @@ import json
 import os
 import platform
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -80,6 +79,9 @@ NOW_UNIX = int(NOW.timestamp())
 APPROVAL = Approval("负责人", NOW, "批准〔2026〕1号")
 ITEMS = tuple(DataItem(f"item_{number}", f"信息项{number}") for number in range(12))
 PAUSE_SECONDS = 0.0005
+DELAYED_MS = 0.05
+"""A thread that waited this long for a processor measures the machine and not the gateway."""
+MAX_SLICES = 4096
 FLAT_SECONDS = 40.0
 PARSE_SECONDS_A_POLICY = 0.00012
 """What parsing one grant's policy takes at least; used only to leave out what would take too long."""
@@ -203,21 +205,36 @@ def percentiles(taken: list[float]) -> tuple[float, float]:
     return taken[len(taken) // 2], taken[min(len(taken) - 1, int(len(taken) * 0.99))]
 
 
+class Delay:
+    """How long a thread has waited for a processor while it could have run, as Linux counts it (`schedstat`)."""
+
+    def __init__(self, thread: int) -> None:
+        self._file = Path(f"/proc/self/task/{thread}/schedstat").open(encoding="ascii")  # noqa: SIM115 - see close
+
+    def ms(self) -> float:
+        self._file.seek(0)
+        return int(self._file.read().split()[1]) / 1e6
+
+    def close(self) -> None:
+        self._file.close()
+
+
 class Timed:
-    """Wall and processor time of pieces of work, in milliseconds, and whether the kernel preempted them."""
+    """Wall and processor time of pieces of work, in milliseconds, and whether they had to wait for a processor."""
 
     def __init__(self) -> None:
         self.wall: list[float] = []
         self.cpu: list[float] = []
         self.alone: list[float] = []
+        self._delay = Delay(threading.get_native_id())
 
     def __call__(self, work: Callable[[], Any]) -> Any:
-        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
+        before = self._delay.ms()
         begin, spent = time.perf_counter(), time.thread_time()
         result = work()
         self.cpu.append((time.thread_time() - spent) * 1000)
         self.wall.append((time.perf_counter() - begin) * 1000)
-        if resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw == before:
+        if self._delay.ms() - before < DELAYED_MS:
             self.alone.append(self.wall[-1])
         return result
 
@@ -227,7 +244,7 @@ class Timed:
             if taken:
                 middle, late = percentiles(list(taken))
                 values |= {f"{name}p50_ms": round(middle, 3), f"{name}p99_ms": round(late, 3)}
-        return {**values, "calls": len(self.wall), "preempted": len(self.wall) - len(self.alone)}
+        return {**values, "calls": len(self.wall), "delayed": len(self.wall) - len(self.alone)}
 
 
 def sample(count: int, number: int) -> list[Grant]:
@@ -271,7 +288,7 @@ def measure(url: str, count: int, *, quick: bool) -> None:
     say("warm verdict, 500 calls in turn", count, us=round((time.perf_counter() - begin) / rounds * 1e6, 3))
     pieces(store, layers, chosen[:500], count)
     stalls(engine, chosen, count, 2 if quick else 6)
-    if not quick and count == FULL[-1]:
+    if not quick and len(chosen) >= MAX_SLICES:
         fill(engine, chosen)
     gc.collect()
     say("memory with its slices and verdicts", count, **memory())
@@ -320,7 +337,7 @@ def pieces(store: Store, layers: Layers, chosen: list[Grant], count: int) -> Non
 
 def fill(engine: Engine, chosen: list[Grant]) -> None:
     """Fill the cache of verdicts: many systems on each of the newest slices."""
-    for grant in chosen[-4096:]:
+    for grant in chosen[-MAX_SLICES:]:
         for number in range(16):
             engine.decide(call_under(grant, f"system-{number}"), NOW_UNIX)
 
@@ -333,7 +350,7 @@ def stalls(engine: Engine, chosen: list[Grant], count: int, rounds: int) -> None
     """
     own = call_under(chosen[0])
     engine.decide(own, NOW_UNIX)
-    waits: dict[tuple[float, bool], list[float]] = {}
+    waits: dict[tuple[float, bool], list[tuple[float, bool]]] = {}
     built: dict[tuple[float, bool], int] = {}
     for _ in range(rounds):
         for interval in (0.005, SWITCH_SECONDS):
@@ -345,20 +362,25 @@ def stalls(engine: Engine, chosen: list[Grant], count: int, rounds: int) -> None
                 built[turn] = built.get(turn, 0) + made
     sys.setswitchinterval(0.005)
     for (interval, busy), taken in waits.items():
-        taken.sort()
+        values: dict[str, Any] = {}
+        for name, kept in (("", taken), ("alone_", [one for one in taken if one[1]])):
+            slept = sorted(wait for wait, _ in kept) or [float("nan")]
+            for share in ("50", "90", "99", "999"):
+                values[f"{name}p{share}_ms"] = round(slept[int(len(slept) * float(f"0.{share}"))], 3)
+            values |= {f"{name}max_ms": round(slept[-1], 3), f"{name}calls": len(kept) * 10}
         say(
             f"stall before ten warm calls, switch interval {interval * 1000:g} ms, {'building' if busy else 'idle'}",
             count,
-            **{f"p{name}_ms": round(taken[int(len(taken) * float(f"0.{name}"))], 4) for name in ("50", "90", "99")},
-            p999_ms=round(taken[int(len(taken) * 0.999)], 3),
-            max_ms=round(taken[-1], 3),
-            calls=len(taken) * 10,
+            **values,
             built=built[interval, busy],
         )
 
 
-def one_turn(engine: Engine, chosen: list[Grant], own: Call, *, busy: bool) -> tuple[list[float], int]:
-    """For a second: by how much each pause was too long, in milliseconds, and how many slices were built meanwhile."""
+def one_turn(engine: Engine, chosen: list[Grant], own: Call, *, busy: bool) -> tuple[list[tuple[float, bool]], int]:
+    """For a second: by how much each pause was too long, in milliseconds, and how many slices were built meanwhile.
+
+    With each: whether neither thread had to wait for a processor, so that it waited for nothing but the interpreter.
+    """
     stop = threading.Event()
     built = [0]
 
@@ -370,18 +392,27 @@ def one_turn(engine: Engine, chosen: list[Grant], own: Call, *, busy: bool) -> t
             built[0] += 1
 
     worker = threading.Thread(target=churn)
+    delays = [Delay(threading.get_native_id())]
     if busy:
         worker.start()
+        assert worker.native_id is not None
+        delays.append(Delay(worker.native_id))
     slept = []
     end = time.perf_counter() + 1.0
-    while (begin := time.perf_counter()) < end:
+    while time.perf_counter() < end:
+        before = [delay.ms() for delay in delays]
+        begin = time.perf_counter()
         time.sleep(PAUSE_SECONDS)
         for _ in range(10):
             engine.kept(own, NOW_UNIX)
-        slept.append((time.perf_counter() - begin - PAUSE_SECONDS) * 1000)
+        wait = (time.perf_counter() - begin - PAUSE_SECONDS) * 1000
+        delayed = [delay.ms() - earlier for delay, earlier in zip(delays, before, strict=True)]
+        slept.append((wait, max(delayed) < DELAYED_MS))
     stop.set()
     if busy:
         worker.join()
+    for delay in delays:
+        delay.close()
     return slept, built[0]
 
 
