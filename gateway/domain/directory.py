@@ -63,7 +63,7 @@ class EntryState(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-class Department(msgspec.Struct, frozen=True, omit_defaults=True):
+class Department(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A government department.
 
     Args:
@@ -135,7 +135,7 @@ class DataItem(msgspec.Struct, frozen=True, omit_defaults=True):
     sensitive: bool = False
 
 
-class Dataset(msgspec.Struct, frozen=True, omit_defaults=True):
+class Dataset(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One version of a directory entry: every field that Decree 809 Art. 13 and 15 ask for.
 
     Args:
@@ -207,7 +207,7 @@ class AnswerFormat(StrEnum):
     OPAQUE = "opaque"
 
 
-class Interface(msgspec.Struct, frozen=True, omit_defaults=True):
+class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A supply department's service interface: where a dataset is served, and where each item stands in its answer.
 
     Args:

@@ -52,7 +52,7 @@ class Approval(msgspec.Struct, frozen=True):
     reference: str = ""
 
 
-class Grant(msgspec.Struct, frozen=True, omit_defaults=True):
+class Grant(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One version of a grant.
 
     Args:

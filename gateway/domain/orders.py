@@ -27,7 +27,7 @@ class OrderKind(StrEnum):
     TERMINATION = "termination"
 
 
-class Order(msgspec.Struct, frozen=True, omit_defaults=True):
+class Order(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A stop, in force from `ordered_at` until it is lifted.
 
     Args:

@@ -1,4 +1,8 @@
-"""What the policies need to know of the state to decide for one department and one dataset."""
+"""What the policies need to know of the state to decide for one department and one dataset.
+
+Like the grants, orders and entries in it, it holds nothing that could hold it (`gc=False`): a worker keeps hundreds,
+and a walk of the garbage collector over them would hold up its calls.
+"""
 
 import msgspec
 
@@ -7,7 +11,7 @@ from gateway.domain.grants import Grant
 from gateway.domain.orders import Order
 
 
-class SliceState(msgspec.Struct, frozen=True):
+class SliceState(msgspec.Struct, frozen=True, gc=False):
     """A consistent reading of the state for one (demand department, dataset) pair.
 
     Args:

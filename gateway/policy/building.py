@@ -89,17 +89,16 @@ def build_grant(grant: Grant, supplier: str) -> dict[str, Est]:
             "the grant cannot be put in force",
             faults=[{"field": field, "fault": fault} for field, fault in faults],
         )
+    # Each a condition of its own: Cedar joins them in this order, and a nested expression takes longer to parse.
     when: list[Est] = [
-        _and(_has("grant"), _eq(_context("grant"), entity("Grant", grant.id))),
+        *_under(grant.id),
         # A grant serves its own department's systems; a child department is another department.
         _eq(_attribute({"Var": "principal"}, "department"), entity("Department", grant.department)),
         _contains(_strings(grant.purposes), _context("purpose")),
         # INVARIANT: GRANTED-ITEMS-ONLY — what is asked for is within what was granted.
         {"containsAll": {"left": _strings(grant.items), "right": _context("items")}},
-        _and(
-            {">=": {"left": _context("now"), "right": {"Value": unix_seconds(grant.valid_from)}}},
-            {"<": {"left": _context("now"), "right": {"Value": unix_seconds(grant.valid_until)}}},
-        ),
+        {">=": {"left": _context("now"), "right": {"Value": unix_seconds(grant.valid_from)}}},
+        {"<": {"left": _context("now"), "right": {"Value": unix_seconds(grant.valid_until)}}},
     ]
     if grant.systems:
         when.append(_contains({"Set": [entity("System", name) for name in grant.systems]}, {"Var": "principal"}))
@@ -107,12 +106,10 @@ def build_grant(grant: Grant, supplier: str) -> dict[str, Est]:
         keys = {"Set": [entity("Interface", key) for key in interface_keys(grant, supplier)]}
         when.append(_contains(keys, {"Var": "resource"}))
     if grant.hours is not None:
-        when.append(
-            _and(
-                {">=": {"left": _context("minuteOfDay"), "right": {"Value": grant.hours.start_minute}}},
-                {"<": {"left": _context("minuteOfDay"), "right": {"Value": grant.hours.end_minute}}},
-            )
-        )
+        when += [
+            {">=": {"left": _context("minuteOfDay"), "right": {"Value": grant.hours.start_minute}}},
+            {"<": {"left": _context("minuteOfDay"), "right": {"Value": grant.hours.end_minute}}},
+        ]
     for name, values in sorted(grant.parameters.items()):
         allowed = [{"Record": {"name": {"Value": name}, "value": {"Value": value}}} for value in values]
         when.append({"containsAny": {"left": _context("parameters"), "right": {"Set": allowed}}})
@@ -171,7 +168,7 @@ def build_order(order: Order) -> dict[str, Est]:
     principal, resource, when = everyone, everyone, []
     match order.reach:
         case Reach.GRANT:
-            when.append(_and(_has("grant"), _eq(_context("grant"), entity("Grant", order.target))))
+            when += _under(order.target)
         case Reach.SYSTEM:
             principal = {"op": "==", "entity": {"type": "System", "id": order.target}}
         case Reach.DEPARTMENT:
@@ -262,8 +259,9 @@ def _eq(left: Est, right: Est) -> Est:
     return {"==": {"left": left, "right": right}}
 
 
-def _and(left: Est, right: Est) -> Est:
-    return {"&&": {"left": left, "right": right}}
+def _under(grant: str) -> list[Est]:
+    """The use is made under that grant; the first keeps the second from erring where it is made under none."""
+    return [_has("grant"), _eq(_context("grant"), entity("Grant", grant))]
 
 
 def _contains(many: Est, one: Est) -> Est:

@@ -25,6 +25,12 @@ from gateway.policy.slices import Slice, Standing
 
 log = logging.getLogger(__name__)
 
+SHARD_VERDICTS = 1024
+"""Kept verdicts stand in dictionaries of so many: one of them all would now and then take 3 ms to grow."""
+
+LET_GO_AT_ONCE = 2
+"""How much of what was dropped one decision lets go of: more than it can add, so that it never piles up."""
+
 BUILD_ATTEMPTS = 8
 """How often a slice is built anew because the state changed meanwhile; then the call is denied as `state-stale`."""
 
@@ -53,7 +59,9 @@ class _Build:
 class Engine:
     """Decides calls and acts over the static layers in force and the state that `read` reads.
 
-    Thread-safe. `kept` takes no lock; the lock elsewhere is never held while Cedar or the state works.
+    Thread-safe. `kept` takes no lock; the lock elsewhere is never held while Cedar or the state works. What is dropped
+    is let go of later, little by little, in the threads that decide: to free a parsed slice takes some 0.1 ms, and a
+    change may drop hundreds on the loop.
 
     Args:
         layers: the static layers in force.
@@ -80,12 +88,15 @@ class Engine:
         self._read = read
         self._convergence = Convergence(drawn)
         self._max_slices = max_slices
-        self._max_verdicts = max_verdicts
+        self._shards = max(1, max_verdicts // SHARD_VERDICTS)
+        self._max_a_shard = max_verdicts // self._shards
         self._max_parsed = max_parsed
         self._lock = threading.Lock()
         self._slices: dict[Pair, Slice] = {}
         self._standings: dict[Pair, Standing] = {}
-        self._verdicts: dict[Call, Kept] = {}
+        self._of_department: dict[str, set[Pair]] = {}
+        self._verdicts: tuple[dict[Call, Kept], ...] = tuple({} for _ in range(self._shards))
+        self._spent: list[object] = []
         self._builds: set[_Build] = set()
         self._seen = 0
         self._shadow: Shadow | None = None
@@ -101,7 +112,7 @@ class Engine:
 
     def kept(self, call: Call, now_unix: int) -> Verdict | None:
         """The verdict at hand that still holds at `now_unix`, or None. One lookup; takes no lock."""
-        kept = self._verdicts.get(call)
+        kept = self._verdicts[hash(call) % self._shards].get(call)
         if kept is None or not kept.standing.live or not kept.since_unix <= now_unix < kept.until_unix:
             return None
         return kept.verdict
@@ -150,7 +161,11 @@ class Engine:
             for build in self._builds:
                 if _may_touch(change, build.pair):
                     build.sequence = max(build.sequence, change.sequence)
-            for pair in self._touched(change):
+            touched = self._touched(change)
+            if touched and len(touched) == len(self._standings):
+                self._forget_all()
+                return
+            for pair in touched:
                 self._forget(pair)
 
     def activate(self, layers: Layers) -> None:
@@ -158,9 +173,8 @@ class Engine:
         with self._lock:
             self._layers = layers
             self.drops += 1
-            for pair in list(self._standings):
-                self._forget(pair)
-            self._verdicts.clear()
+            self._forget_all()
+            self._forget_verdicts()
 
     def shadow(self, candidate: Layers | None) -> None:
         """Let `candidate` decide beside the active layers from now on, or end that with None. Counts begin at zero.
@@ -169,7 +183,7 @@ class Engine:
         """
         with self._lock:
             self._shadow = None if candidate is None else Shadow(candidate)
-            self._verdicts.clear()
+            self._forget_verdicts()
 
     def shadow_report(self) -> ShadowReport | None:
         """What shadow mode has counted, or None where it is off."""
@@ -177,29 +191,64 @@ class Engine:
         return None if shadow is None else shadow.report()
 
     def _touched(self, change: Change) -> list[Pair]:
+        """The pairs that `change` touches."""
         department, dataset, supplier = change.department, change.dataset, change.supplier
         if change.kind is ChangeKind.DEPARTMENT and department is not None:
-            return [
-                pair for pair, one in self._standings.items() if department == pair[0] or department in one.concerned
-            ]
+            return list(self._of_department.get(department, ()))
         if department is not None and dataset is not None:
             pair = (department, dataset)
             return [pair] if pair in self._standings else []
-        return [
-            pair
-            for pair, one in self._standings.items()
-            if (department is None or pair[0] == department)
-            and (dataset is None or pair[1] == dataset)
-            and (supplier is None or one.supplier in (None, supplier))
-        ]
+        touched: list[Pair] = []
+        if supplier is None:
+            touched = list(self._standings)
+        else:
+            # Where the supplier is not known yet it may be this one.
+            named = self._of_department.get(supplier, set()) | self._of_department.get("", set())
+            touched = [pair for pair in named if self._standings[pair].supplier in (None, supplier)]
+        if department is not None:
+            touched = [pair for pair in touched if pair[0] == department]
+        if dataset is not None:
+            touched = [pair for pair in touched if pair[1] == dataset]
+        return touched
+
+    def _stand(self, pair: Pair, standing: Standing) -> None:
+        self._standings[pair] = standing
+        for department in _departments(pair, standing):
+            self._of_department.setdefault(department, set()).add(pair)
 
     def _forget(self, pair: Pair) -> None:
-        self._standings.pop(pair).live = False
-        self._slices.pop(pair, None)
+        standing = self._standings.pop(pair)
+        standing.live = False
+        for department in _departments(pair, standing):
+            of_department = self._of_department[department]
+            of_department.discard(pair)
+            if not of_department:
+                del self._of_department[department]
+        if pair in self._slices:
+            self._spent.append(self._slices.pop(pair))
+
+    def _forget_all(self) -> None:
+        for standing in self._standings.values():
+            standing.live = False
+        self._spent += [*self._slices.values(), self._standings, self._of_department]
+        self._standings, self._slices, self._of_department = {}, {}, {}
+
+    def _forget_verdicts(self) -> None:
+        self._spent += [shard for shard in self._verdicts if shard]
+        self._verdicts = tuple({} for _ in range(self._shards))
+
+    def _let_go(self) -> None:
+        """Free a little of what was dropped; without the lock, so that `drop` need not wait for it."""
+        for _ in range(LET_GO_AT_ONCE):
+            try:
+                self._spent.pop()
+            except IndexError:
+                return
 
     def _decide(self, call: Call, now_unix: int) -> Verdict:
         for _ in range(BUILD_ATTEMPTS):
             part = self._slice(call.department, call.dataset)
+            self._let_go()
             if part is None:
                 continue
             if part.periods:
@@ -214,9 +263,10 @@ class Engine:
                 if not part.standing.live:
                     continue
                 if not part.periods:
-                    while len(self._verdicts) >= self._max_verdicts:
-                        del self._verdicts[next(iter(self._verdicts))]
-                    self._verdicts[call] = Kept(part.standing, now_unix, verdict.valid_until_unix, verdict)
+                    shard = self._verdicts[hash(call) % self._shards]
+                    while len(shard) >= self._max_a_shard:
+                        del shard[next(iter(shard))]
+                    shard[call] = Kept(part.standing, now_unix, verdict.valid_until_unix, verdict)
             return verdict
         return refusals.plain_denial("state-stale", self._layers.digest, now_unix + 1)
 
@@ -246,14 +296,19 @@ class Engine:
             if standing is None:
                 while len(self._standings) >= self._max_slices:
                     self._forget(next(iter(self._standings)))
-                self._standings[pair] = part.standing
+                self._stand(pair, part.standing)
             else:
                 # Nothing has dropped what was read before, so this reading is the same.
                 part.standing = standing
             while len(self._slices) >= self._max_parsed:
-                del self._slices[next(iter(self._slices))]
+                self._spent.append(self._slices.pop(next(iter(self._slices))))
             self._slices[pair] = part
             return part
+
+
+def _departments(pair: Pair, standing: Standing) -> set[str]:
+    """Ids of the departments whose changes touch a pair; "" where its supplier is not known."""
+    return {pair[0], standing.supplier or "", *standing.concerned}
 
 
 def _may_touch(change: Change, pair: Pair) -> bool:

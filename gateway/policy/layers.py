@@ -19,6 +19,7 @@ from gateway.domain.errors import PROBLEMS, GatewayError
 from gateway.domain.officers import Act
 from gateway.policy.masks import Mask, parse_masks
 from gateway.policy.time_limits import TimeUse, time_use
+from gateway.policy.world import facts_looked_at
 
 SCHEMA_FILE = "schema.cedarschema"
 REQUIRED_ANNOTATIONS = ("id", "article", "title")
@@ -85,7 +86,7 @@ class Layers:
         permit_set: the permits among them, parsed; None where no layer permits a use by itself.
         act_set: the policies that can apply to an officer's act, parsed.
         time: which times the policies on uses look at, together.
-        attributes: every attribute that some policy on uses names, and those that built policies name.
+        facts: the facts of entities that the policies on uses look at, and built policies.
         convergence: dataset id -> periods of `context.drawn` that the rules which name this dataset look at.
         convergence_rules: ids of the policies that look at `context.drawn`.
     """
@@ -108,9 +109,7 @@ class Layers:
         self.permit_set = _parsed(permits) if permits else None
         self.act_set = _parsed(policy for policy in policies.values() if policy.for_acts)
         self.time = TimeUse.together(policy.time for policy in policies.values() if policy.for_uses)
-        self.attributes = frozenset({"supplier", "department", "dataset"}).union(
-            *(_named_attributes(policy.est["conditions"]) for policy in policies.values() if policy.for_uses)
-        )
+        self.facts = facts_looked_at(policy.est["conditions"] for policy in policies.values() if policy.for_uses)
         self.convergence = _convergence(policies.values())
         self.convergence_rules = frozenset(
             policy.id for policy in policies.values() if _drawn_periods(policy.est["conditions"])
@@ -298,18 +297,6 @@ def _named_datasets(node: Any) -> set[str]:
     if isinstance(node, list):
         return set().union(*(_named_datasets(part) for part in node))
     return set()
-
-
-def _named_attributes(node: Any) -> set[str]:
-    """Every attribute that stands in a condition, of whatever it is one."""
-    if isinstance(node, list):
-        return set().union(*(_named_attributes(part) for part in node))
-    if not isinstance(node, dict):
-        return set()
-    found = set().union(*(_named_attributes(part) for part in node.values()))
-    if isinstance(node.get("attr"), str):
-        found.add(node["attr"])
-    return found
 
 
 def _drawn_periods(node: Any) -> list[str]:

@@ -4,7 +4,12 @@ A use is made under one grant, or under none. So a call is put to Cedar once for
 `context.grant` naming it, and where none permits once without. Under a grant a call is permitted if Cedar permits it
 *and* that grant's own policy is among the determining ones; without a grant, if some static permit determines it (a
 regional layer's rule on unconditional data, say). The static policies and the slice's built policies are evaluated as
-two sets and joined: Cedar evaluates every policy on its own, so the joint answer is that of one set.
+sets of their own and joined: Cedar evaluates every policy on its own, so the joint answer is that of one set. A policy
+built for a grant, its permit or an order on it alone, is asked only under grants of its set: it begins with
+`context.grant` being that grant, and so under any other it is neither satisfied nor in error.
+
+The event loop cannot go on while Cedar works, for Cedar keeps the interpreter. So what grows with the number of grants
+is parsed and asked `AT_ONCE` grants at a time, and the loop gets the interpreter back in between.
 
 Which grant is named: the narrowest that covers the call, and no grant only where no grant covers it. Narrower is, in
 this order: fewer items; single systems named; single interfaces named; the earlier end; the smaller id.
@@ -24,6 +29,7 @@ import msgspec
 from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant
+from gateway.domain.orders import Order, Reach
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call, Decision, Verdict
 from gateway.policy import building, refusals
@@ -38,6 +44,13 @@ from gateway.policy.world import (
     takes_long,
     use_request,
 )
+
+AT_ONCE = 4
+"""How many grants' policies are parsed, and how many requests are put to a set, in one call of Cedar, which keeps the
+interpreter for 0.2 to 0.4 ms then. See `tests/bench/policy_scale.py`, stalls."""
+
+NONE: frozenset[str] = frozenset()
+"""One for all slices: each would be an object of its own that the garbage collector walks."""
 
 Drawn = Mapping[str, frozenset[str]]
 """Period (`day`, `week`, `month`, `quarter`, `year`) -> datasets drawn in it."""
@@ -69,22 +82,25 @@ class Answer(msgspec.Struct, frozen=True):
         return building.grant_policy_id(self.grant) in self.permits
 
 
-class Standing:
+class Standing(msgspec.Struct, eq=False, gc=False):
     """Whether what was read for a pair still stands: all that verdicts hold of their slice.
 
-    Attributes:
-        live: False once a change has dropped it; a verdict made from it then no longer stands.
+    Args:
         supplier: the supply department's id.
         concerned: ids of the departments it was made of: demand, its ancestors, supplier.
+        live: False once a change has dropped it; a verdict made from it then no longer stands.
     """
 
-    __slots__ = ("concerned", "live", "supplier")
+    supplier: str | None
+    concerned: tuple[str, ...]
+    live: bool = True
 
-    def __init__(self, state: SliceState) -> None:
-        self.live = True
-        self.supplier = None if state.supplier is None else state.supplier.id
+    @classmethod
+    def of(cls, state: SliceState) -> "Standing":
+        """The standing of what was read now."""
         known = (state.department, *state.ancestors, state.supplier)
-        self.concerned = frozenset(one.id for one in known if one is not None)
+        supplier = None if state.supplier is None else state.supplier.id
+        return cls(supplier, tuple([one.id for one in known if one is not None]))
 
 
 class Slice:
@@ -94,6 +110,9 @@ class Slice:
         standing: not live once a change has dropped it; a verdict made from it then no longer stands.
         state: the reading of the state it was built from.
         document: the built policies in Cedar's JSON form.
+        shared: the parsed policies that are asked under every grant and under none; None where they stand in the
+            slice's only set of `sets`.
+        sets: the parsed policies of `AT_ONCE` grants each, in the order of `grants`.
         digest: SHA-256 (hex) over the static layers and the built policies.
         periods: which periods of what was lately drawn its convergence rules look at; where there are any, its
             verdicts hold for the one call they were made for.
@@ -106,28 +125,31 @@ class Slice:
         "entities",
         "grants",
         "instants",
+        "item_names",
         "layers",
         "minutes",
         "periods",
-        "policies",
+        "sets",
+        "shared",
         "standing",
         "state",
         "unbuilt",
     )
 
     def __init__(self, layers: Layers, state: SliceState) -> None:
-        self.standing = Standing(state)
+        self.standing = Standing.of(state)
         self.layers = layers
         self.state = state
         self.grants = tuple(sorted(state.grants, key=narrowness))
         built, self.unbuilt = build_policies(state)
         self.document = est_document(built)
-        self.policies = cedarpy.PolicySet.from_json_str(self.document, release_gil=takes_long(self.document))
-        self.entities = None if is_void(state) else parse_entities(slice_entities(state, layers.attributes))
+        self.item_names = NONE if state.dataset is None else state.dataset.item_names
+        self.shared, self.sets = _parsed(built, self.grants, state.orders)
+        self.entities = None if is_void(state) else parse_entities(slice_entities(state, layers.facts))
         self.digest = hashlib.sha256(f"{layers.digest}\n{self.document}".encode()).hexdigest()
         dataset = "" if state.dataset is None else state.dataset.id
         rules = layers.convergence
-        self.periods = rules.get(dataset, frozenset()) | rules.get("", frozenset())
+        self.periods = rules.get(dataset, NONE) | rules.get("", NONE) if rules else NONE
         bounds = [
             unix_seconds(bound)
             for grant in self.grants
@@ -184,16 +206,23 @@ class Slice:
     def _answers(
         self, under: Sequence[Grant | None], call: Call, now_unix: int, lately: str | None, entities: cedarpy.Entities
     ) -> list[Answer]:
-        """Cedar's answers under each of `under`."""
-        if not under:
-            return []
-        requests = [
-            use_request(call, now_unix, self._asked(call, grant), None if grant is None else grant.id, lately)
-            for grant in under
-        ]
-        static = cedarpy.is_authorized_batch(requests, self.layers.use_set, entities)
-        built = cedarpy.is_authorized_batch(requests, self.policies, entities)
-        return [_joined(grant, *pair) for grant, pair in zip(under, zip(static, built, strict=True), strict=True)]
+        """Cedar's answers under each of `under`: all grants of the slice, or None alone."""
+        answers = []
+        for start in range(0, len(under), AT_ONCE):
+            together = under[start : start + AT_ONCE]
+            requests = [
+                use_request(call, now_unix, self._asked(call, grant), None if grant is None else grant.id, lately)
+                for grant in together
+            ]
+            sets = [self.layers.use_set]
+            if self.shared is not None:
+                sets.append(self.shared)
+            if self.shared is None or together[0] is not None:
+                sets.append(self.sets[start // AT_ONCE])
+            of_sets = [cedarpy.is_authorized_batch(requests, policies, entities) for policies in sets]
+            of_grants = zip(*of_sets, strict=True)
+            answers += [_joined(grant, results) for grant, results in zip(together, of_grants, strict=True)]
+        return answers
 
     def _is_open(self, call: Call, now_unix: int) -> bool:
         """Whether a layer permits the call without a grant, so that a forbid alone stands in its way."""
@@ -212,17 +241,15 @@ class Slice:
             return "not-granted"
         if all(interface.key != call.interface for interface in state.interfaces):
             return "interface-unknown"
-        if call.items is not None and not state.dataset.item_names.issuperset(call.items):
+        if call.items is not None and not self.item_names.issuperset(call.items):
             return "items-unknown"
         return None
 
     def _asked(self, call: Call, grant: Grant | None) -> Sequence[str]:
-        assert self.state.dataset is not None
         if call.items is not None:
             return call.items
-        names = self.state.dataset.item_names
         # An item that has left the directory since the grant was approved is no longer given.
-        return sorted(names if grant is None else names.intersection(grant.items))
+        return sorted(self.item_names if grant is None else self.item_names.intersection(grant.items))
 
     def _permit(self, call: Call, answer: Answer, until: int) -> Verdict:
         dataset, grant = self.state.dataset, answer.grant
@@ -230,11 +257,12 @@ class Slice:
         quota = None if grant is None else grant.quota
         statics = [self.layers.policies[name] for name in answer.permits if name in self.layers.policies]
         items = tuple(sorted(set(self._asked(call, grant))))
-        sensitive = frozenset(item.name for item in dataset.items if item.sensitive)
         asked_masks: list[Mask] = [mask for policy in statics for mask in policy.masks]
         # What is compared is compared whole: a mask is for what is seen, and in verify mode nothing is.
         obtains = call.mode is not SharingMode.VERIFY
-        masks = masks_on(asked_masks, items, sensitive) if obtains else ()
+        masks: tuple[tuple[str, str], ...] = ()
+        if asked_masks and obtains:
+            masks = masks_on(asked_masks, items, frozenset(item.name for item in dataset.items if item.sensitive))
         articles = dict.fromkeys(article for policy in statics for article in policy.articles)
         return Verdict(
             decision=Decision.PERMIT,
@@ -246,7 +274,7 @@ class Slice:
             grant_version=0 if grant is None else grant.version,
             items=items,
             # INVARIANT: GRANTED-ITEMS-ONLY — what cannot be filtered cannot be masked either.
-            all_items=obtains and not masks and dataset.item_names == frozenset(items),
+            all_items=obtains and not masks and self.item_names == frozenset(items),
             masks=masks,
             legal_basis="; ".join(articles) if grant is None else grant.legal_basis,
             approver="" if grant is None else grant.supply_approval.person,
@@ -291,14 +319,39 @@ def build_policies(state: SliceState) -> tuple[dict[str, building.Est], frozense
     for order in state.orders:
         if order.is_in_force:
             built |= building.build_order(order)
-    return built, frozenset(unbuilt)
+    return built, frozenset(unbuilt) if unbuilt else NONE
 
 
-def _joined(grant: Grant | None, static: cedarpy.AuthzResult, built: cedarpy.AuthzResult) -> Answer:
-    """The answer of both sets together: any forbid forbids, else any permit permits."""
-    allowing = [result for result in (static, built) if result.allowed]
-    denying = [result for result in (static, built) if not result.allowed]
-    forbids = tuple(reason for result in denying for reason in result.diagnostics.reasons)
-    permits = () if forbids else tuple(reason for result in allowing for reason in result.diagnostics.reasons)
-    errors = tuple(str(error) for result in (static, built) for error in result.diagnostics.errors)
+def _parsed(
+    built: Mapping[str, building.Est], grants: Sequence[Grant], orders: Sequence[Order]
+) -> tuple[cedarpy.PolicySet | None, tuple[cedarpy.PolicySet, ...]]:
+    """The built policies, parsed: what is asked under every grant, and what only under `AT_ONCE` grants each."""
+    if len(grants) <= AT_ONCE:
+        return None, (parse_policies(built),)
+    own: dict[str, list[str]] = {grant.id: [building.grant_policy_id(grant)] for grant in grants}
+    for order in orders:
+        if order.reach is Reach.GRANT and order.target in own:
+            own[order.target].append(building.order_policy_id(order))
+    apart = frozenset().union(*own.values())
+    shared, sets = parse_policies({name: est for name, est in built.items() if name not in apart}), []
+    for start in range(0, len(grants), AT_ONCE):
+        names = [name for grant in grants[start : start + AT_ONCE] for name in own[grant.id] if name in built]
+        sets.append(parse_policies({name: built[name] for name in names}))
+    return shared, tuple(sets)
+
+
+def parse_policies(built: Mapping[str, building.Est]) -> cedarpy.PolicySet:
+    """These policies, parsed without their annotations: Cedar decides nothing by them, and they take time to parse."""
+    document = est_document({name: {**est, "annotations": {}} for name, est in built.items()})
+    return cedarpy.PolicySet.from_json_str(document, release_gil=takes_long(document))
+
+
+def _joined(grant: Grant | None, results: Sequence[cedarpy.AuthzResult]) -> Answer:
+    """The answer of several sets together: any forbid forbids, else any permit permits."""
+    denied = [result.diagnostics.reasons for result in results if not result.allowed]
+    forbids = tuple([reason for reasons in denied for reason in reasons])
+    permits: tuple[str, ...] = ()
+    if not forbids:
+        permits = tuple([reason for result in results if result.allowed for reason in result.diagnostics.reasons])
+    errors = tuple([str(error) for result in results for error in result.diagnostics.errors])
     return Answer(grant, permits, forbids, errors)

@@ -1,16 +1,16 @@
 """What the policies can see: directory, grants, regions and officers as Cedar entities, a call as a Cedar request."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import cedarpy
 import msgspec
 
-from gateway.domain.directory import Dataset, Department, Interface, SharingMode
-from gateway.domain.grants import Grant
+from gateway.domain.directory import SharingMode
 from gateway.domain.officers import Matter, Officer
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call
+from gateway.policy.attributes import Attributes
 from gateway.policy.time_limits import minute_of_day
 
 Entity = dict[str, Any]
@@ -28,28 +28,44 @@ USE_GROUPS: dict[str, tuple[str, ...]] = {
 """Each action of a use and the groups it is in, as the schema states them; a test compares the two."""
 
 
-def slice_entities(state: SliceState, attributes: frozenset[str] | None = None) -> list[Entity]:
+Facts = Mapping[str, Mapping[str, Callable[[Any], Any]]]
+"""Kind of entity -> attribute -> how it is told of a value of the domain."""
+
+
+def facts_looked_at(conditions: Iterable[Any]) -> Facts:
+    """Those of `FACTS` that policies with these conditions, and built policies, look at.
+
+    The others decide nothing, and cost time to parse for every slice: a dataset's items above all.
+    """
+    looked_at = Attributes(conditions)
+    return {
+        kind: {name: tell for name, tell in facts.items() if name in looked_at.of(kind)}
+        for kind, facts in FACTS.items()
+    }
+
+
+def slice_entities(state: SliceState, facts: Facts | None = None) -> list[Entity]:
     """The entities of one department and one dataset: everything a use can touch but its caller's.
 
     Args:
         state: must have a department, a supplier and a dataset.
-        attributes: those that any policy names; others decide nothing and are left out, for they cost time to parse
-            (a dataset's items above all). None keeps every one.
+        facts: what is told of them; None tells everything.
     """
     assert state.department is not None
     assert state.supplier is not None
     assert state.dataset is not None
     departments = {department.id: department for department in (state.supplier, *state.ancestors, state.department)}
-    things = [
-        *(_department(department) for department in departments.values()),
-        _dataset(state.dataset),
-        *(_interface(interface) for interface in state.interfaces),
-        *(_grant(grant) for grant in state.grants),
+    told = FACTS if facts is None else facts
+    return [
+        *(
+            _told(told, "Department", one.id, one, [] if one.parent is None else [_uid("Department", one.parent)])
+            for one in departments.values()
+        ),
+        _told(told, "Dataset", state.dataset.id, state.dataset),
+        *(_told(told, "Interface", one.key, one, [_uid("Dataset", one.dataset)]) for one in state.interfaces),
+        *(_told(told, "Grant", one.id, one) for one in state.grants),
+        *region_entities(department.region for department in departments.values()),
     ]
-    if attributes is not None:
-        for thing in things:
-            thing["attrs"] = {name: value for name, value in thing["attrs"].items() if name in attributes}
-    return [*things, *region_entities(department.region for department in departments.values())]
 
 
 def caller_entities(call: Call) -> str:
@@ -170,60 +186,19 @@ def parse_entities(entities: Iterable[Entity]) -> cedarpy.Entities:
 
 
 def takes_long(document: str) -> bool:
-    """Whether parsing `document` would keep other threads waiting for more than about half a millisecond.
+    """Whether parsing `document` would keep other threads waiting for more than about a quarter of a millisecond.
 
-    A short parse keeps the interpreter: to get it back from a busy event loop costs a whole switch interval (5 ms by
-    default), which is longer than the parse. See `tests/bench/policy_scale.py`, stalls.
+    A short parse keeps the interpreter: to get it back from a busy event loop takes up to a switch interval, which is
+    longer than the parse. See `tests/bench/policy_scale.py`, stalls.
     """
     return len(document) > LONG_DOCUMENT
 
 
-LONG_DOCUMENT = 8_192
+LONG_DOCUMENT = 4_096
 
 
-def _department(department: Department) -> Entity:
-    parents = [] if department.parent is None else [_uid("Department", department.parent)]
-    facts = {
-        "region": _reference("Region", department.region),
-        "level": department.level.value,
-        "competent": department.competent,
-    }
-    return _entity("Department", department.id, facts, parents)
-
-
-def _dataset(dataset: Dataset) -> Entity:
-    facts = {
-        "supplier": _reference("Department", dataset.supplier),
-        "attribute": dataset.sharing_attribute.value,
-        "classification": dataset.classification,
-        "grade": dataset.grade,
-        "items": [item.name for item in dataset.items],
-        "sensitive": [item.name for item in dataset.items if item.sensitive],
-        "purposes": list(dataset.purposes),
-        "modes": [mode.value for mode in dataset.sharing_modes],
-        "state": dataset.state.value,
-    }
-    return _entity("Dataset", dataset.id, facts)
-
-
-def _interface(interface: Interface) -> Entity:
-    home = _uid("Dataset", interface.dataset)
-    facts = {"dataset": {"__entity": home}, "modes": [mode.value for mode in interface.modes]}
-    return _entity("Interface", interface.key, facts, [home])
-
-
-def _grant(grant: Grant) -> Entity:
-    facts = {
-        "department": _reference("Department", grant.department),
-        "dataset": _reference("Dataset", grant.dataset),
-        "items": list(grant.items),
-        "purposes": list(grant.purposes),
-        "modes": [mode.value for mode in grant.modes],
-        "state": grant.state.value,
-        "combination": [_reference("Dataset", name) for name in grant.combination],
-        "returnFlow": grant.return_flow,
-    }
-    return _entity("Grant", grant.id, facts)
+def _told(facts: Facts, kind: str, name: str, of: Any, parents: Iterable[Entity] = ()) -> Entity:
+    return _entity(kind, name, {attribute: tell(of) for attribute, tell in facts[kind].items()}, parents)
 
 
 def _entity(kind: str, name: str, attributes: Entity, parents: Iterable[Entity] = ()) -> Entity:
@@ -241,6 +216,40 @@ def _reference(kind: str, name: str) -> Entity:
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
+
+FACTS: Facts = {
+    "Department": {
+        "region": lambda one: _reference("Region", one.region),
+        "level": lambda one: one.level.value,
+        "competent": lambda one: one.competent,
+    },
+    "Dataset": {
+        "supplier": lambda one: _reference("Department", one.supplier),
+        "attribute": lambda one: one.sharing_attribute.value,
+        "classification": lambda one: one.classification,
+        "grade": lambda one: one.grade,
+        "items": lambda one: [item.name for item in one.items],
+        "sensitive": lambda one: [item.name for item in one.items if item.sensitive],
+        "purposes": lambda one: one.purposes,
+        "modes": lambda one: one.sharing_modes,
+        "state": lambda one: one.state.value,
+    },
+    "Interface": {
+        "dataset": lambda one: _reference("Dataset", one.dataset),
+        "modes": lambda one: one.modes,
+    },
+    "Grant": {
+        "department": lambda one: _reference("Department", one.department),
+        "dataset": lambda one: _reference("Dataset", one.dataset),
+        "items": lambda one: one.items,
+        "purposes": lambda one: one.purposes,
+        "modes": lambda one: one.modes,
+        "state": lambda one: one.state.value,
+        "combination": lambda one: [_reference("Dataset", name) for name in one.combination],
+        "returnFlow": lambda one: one.return_flow,
+    },
+}
+"""What can be told of each entity, as the schema states it."""
 
 ACT_GROUPS: dict[str, tuple[str, ...]] = {
     "act": (),

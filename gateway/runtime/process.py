@@ -25,6 +25,11 @@ from gateway.runtime.settings import Settings
 
 log = logging.getLogger("gateway.process")
 
+SWITCH_SECONDS = 0.0005
+"""How long a thread that decides or reads may keep the interpreter from the loop (Python's default is 5 ms): with the
+longest call of Cedar, 0.2 to 0.4 ms, that is what a slice being built holds up other calls. See
+`tests/bench/policy_scale.py`, stalls."""
+
 
 class Part(Protocol):
     """What a role runs."""
@@ -53,6 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = home.settings()
         configure_logs(settings.log.level, given.name)
+        sys.setswitchinterval(SWITCH_SECONDS)
         uvloop.run(_run(lambda: _part(given, home, settings)))
     except GatewayError as error:
         _say({"failed": error.detail or error.problem.title})

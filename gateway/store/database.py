@@ -10,12 +10,12 @@ transaction takes first. So no two of them can deadlock, and the feed's sequence
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, QueuePool, TextClause, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -104,10 +104,12 @@ class Database:
                     connection.execute(f"PRAGMA wal_autocheckpoint={_PAGES}")
                     connection.execute(f"PRAGMA journal_size_limit={_BULKY_PAGES * 4096}")
                     connection.execute("PRAGMA busy_timeout=0")
+                    # Only the writer's: what is read through a mapping counts as the process's own memory, so a worker
+                    # would grow with the state, and a random reading is no quicker for it.
+                    connection.execute("PRAGMA mmap_size=268435456")
                 else:
                     connection.execute("PRAGMA query_only=ON")
                 connection.execute(f"PRAGMA cache_size=-{cache_kib}")
-                connection.execute("PRAGMA mmap_size=268435456")
             except BaseException:
                 connection.close()
                 raise
@@ -139,6 +141,27 @@ class Database:
                 if not error.connection_invalidated:
                     raise
                 return self._read(work, snapshot)
+
+    def read_text(self, statement: Mapping[str, TextClause], parameters: Mapping[str, Any]) -> str:
+        """The one text that a statement of one row and one column answers with.
+
+        On SQLite the driver is asked itself: what SQLAlchemy adds to a statement takes longer than this one.
+
+        Args:
+            statement: in the words of each database, by its name.
+            parameters: by name.
+        """
+        name = self.url.get_backend_name()
+        if not self.is_sqlite:
+            return str(self.read(lambda connection: connection.execute(statement[name], parameters).scalar_one()))
+        with self._sentences():
+            pooled = self._readers.raw_connection()
+            try:
+                driver = cast("sqlite3.Connection", pooled.driver_connection)
+                found: str = driver.execute(statement[name].text, parameters).fetchone()[0]
+                return found
+            finally:
+                pooled.close()
 
     def _read(self, work: Callable[[Connection], T], snapshot: bool) -> T:
         with self._readers.connect() as connection:

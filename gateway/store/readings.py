@@ -8,10 +8,11 @@ for when it meets a pair of department and dataset for the first time.
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from operator import attrgetter, itemgetter
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Executable, select, text
+from sqlalchemy import Executable, TextClause, select, text
 from sqlalchemy.sql import bindparam
 
 from gateway.domain.directory import Dataset, Department, EntryState, Interface, Purpose, System
@@ -29,32 +30,73 @@ Rows = Sequence[Any]
 MAX_DEPTH = 16
 """How many parents above a department are read: the levels of government are five."""
 
-SLICE = text(
-    f"""
-    WITH RECURSIVE up (id, parent, depth) AS (
-        SELECT id, parent, 0 FROM departments WHERE id = :department
-        UNION ALL
-        SELECT d.id, d.parent, up.depth + 1 FROM departments d JOIN up ON d.id = up.parent WHERE up.depth < {MAX_DEPTH}
-    ),
-    entry (supplier, body) AS (SELECT supplier, body FROM datasets WHERE id = :dataset AND state = 'released')
-    SELECT 'sequence' AS what, CAST(sequence AS BIGINT) AS place, '' AS body FROM feed
-    UNION ALL SELECT 'department', up.depth, d.body FROM up JOIN departments d ON d.id = up.id
-    UNION ALL SELECT 'supplier', 0, d.body FROM entry JOIN departments d ON d.id = entry.supplier
-    UNION ALL SELECT 'dataset', 0, body FROM entry
-    UNION ALL SELECT 'interface', 0, body FROM interfaces WHERE dataset = :dataset AND active = 1
-    UNION ALL SELECT 'grant', number, body FROM grants WHERE dataset = :dataset AND department = :department
-    UNION ALL SELECT 'order', 0, o.body FROM grants g JOIN orders o
-        ON o.reach = 'grant' AND o.target = g.id AND o.in_force = 1
-        WHERE g.dataset = :dataset AND g.department = :department
-    UNION ALL SELECT 'order', 0, o.body FROM systems s JOIN orders o
-        ON o.reach = 'system' AND o.target = s.id AND o.in_force = 1
-        WHERE s.department = :department
-    UNION ALL SELECT 'order', 0, body FROM orders WHERE reach = 'department' AND target = :department AND in_force = 1
-    UNION ALL SELECT 'order', 0, body FROM orders WHERE reach = 'dataset' AND target = :dataset AND in_force = 1
-    UNION ALL SELECT 'order', 0, o.body FROM entry JOIN orders o
-        ON o.reach = 'supplier' AND o.target = entry.supplier AND o.in_force = 1
-    """  # noqa: S608 - the only part set in is a constant of this module
-)
+
+def _slice_statement(gather: str) -> TextClause:
+    """One statement that answers with one JSON document; the bodies are JSON already and are joined, not parsed.
+
+    One row is one step of the driver: each step gives the interpreter away, and the event loop may keep it for a while.
+    `CROSS JOIN` keeps SQLite to the order written: left to itself it reads every order in force of a reach.
+
+    Args:
+        gather: the database's aggregate function that joins texts.
+    """
+    return text(
+        f"""
+        WITH RECURSIVE up (id, parent, depth) AS (
+            SELECT id, parent, 0 FROM departments WHERE id = :department
+            UNION ALL
+            SELECT d.id, d.parent, up.depth + 1 FROM up CROSS JOIN departments d
+                WHERE d.id = up.parent AND up.depth < {MAX_DEPTH}
+        ),
+        entry (supplier, body) AS (SELECT supplier, body FROM datasets WHERE id = :dataset AND state = 'released'),
+        stops (body) AS (
+            SELECT o.body FROM grants g CROSS JOIN orders o
+                WHERE g.dataset = :dataset AND g.department = :department
+                AND o.reach = 'grant' AND o.target = g.id AND o.in_force = 1
+            UNION ALL SELECT o.body FROM systems s CROSS JOIN orders o
+                WHERE s.department = :department AND o.reach = 'system' AND o.target = s.id AND o.in_force = 1
+            UNION ALL SELECT body FROM orders WHERE reach = 'department' AND target = :department AND in_force = 1
+            UNION ALL SELECT body FROM orders WHERE reach = 'dataset' AND target = :dataset AND in_force = 1
+            UNION ALL SELECT o.body FROM entry CROSS JOIN orders o
+                WHERE o.reach = 'supplier' AND o.target = entry.supplier AND o.in_force = 1
+        )
+        SELECT '{{"sequence":' || (SELECT sequence FROM feed)
+            || ',"lineage":[' || COALESCE((
+                SELECT {gather}('[' || up.depth || ',' || d.body || ']', ',')
+                FROM up CROSS JOIN departments d WHERE d.id = up.id), '')
+            || '],"supplier":' || COALESCE((
+                SELECT d.body FROM entry CROSS JOIN departments d WHERE d.id = entry.supplier), 'null')
+            || ',"dataset":' || COALESCE((SELECT body FROM entry), 'null')
+            || ',"interfaces":[' || COALESCE((
+                SELECT {gather}(body, ',') FROM interfaces WHERE dataset = :dataset AND active = 1), '')
+            || '],"grants":[' || COALESCE((
+                SELECT {gather}('[' || number || ',' || body || ']', ',')
+                FROM grants WHERE dataset = :dataset AND department = :department), '')
+            || '],"orders":[' || COALESCE((SELECT {gather}(body, ',') FROM stops), '') || ']}}'
+        """  # noqa: S608 - the parts set in are constants of this module
+    )
+
+
+SLICE: Mapping[str, TextClause] = {
+    "sqlite": _slice_statement("group_concat"),
+    "postgresql": _slice_statement("string_agg"),
+}
+"""The reading of a slice in each database's words."""
+
+
+class _SliceReading(msgspec.Struct):
+    """What `SLICE` answers with; rows come in any order, so each bears what it is put in order by."""
+
+    sequence: int
+    lineage: list[tuple[int, Department]]
+    supplier: Department | None
+    dataset: Dataset | None
+    interfaces: list[Interface]
+    grants: list[tuple[int, Grant]]
+    orders: list[Order]
+
+
+_SLICE_READING = msgspec.json.Decoder(_SliceReading)
 
 _DEPARTMENT = select(schema.departments.c.body).where(schema.departments.c.id == bindparam("id"))
 _SYSTEM = select(schema.systems.c.body).where(schema.systems.c.id == bindparam("id"))
@@ -136,10 +178,17 @@ def disposal_of(row: Any) -> Disposal:
 _WAS_IN_FORCE = frozenset({EntryState.RELEASED, EntryState.SUPERSEDED, EntryState.WITHDRAWN})
 
 
+_place, _key, _id = itemgetter(0), attrgetter("supplier", "id"), attrgetter("id")
+
+
 class Readings:
     """Reads by id. A subclass says where rows come from."""
 
     def _rows(self, statement: Executable, parameters: Mapping[str, Any]) -> Rows:
+        raise NotImplementedError
+
+    def _text(self, statement: Mapping[str, TextClause], parameters: Mapping[str, Any]) -> str:
+        """The one text that the database's own of `statement` answers with."""
         raise NotImplementedError
 
     def _one(self, kind: type[S], statement: Executable, **parameters: Any) -> S | None:
@@ -244,22 +293,15 @@ class Readings:
 
     def slice_state(self, department: str, dataset: str) -> SliceState:
         """Everything the policies need for one department and one dataset, as of one moment."""
-        found: dict[str, list[tuple[int, str]]] = {}
-        for what, place, body in self._rows(SLICE, {"department": department, "dataset": dataset}):
-            found.setdefault(what, []).append((place, body))
-
-        def all_of(kind: type[S], what: str) -> tuple[S, ...]:
-            decoder = _DECODERS[kind]
-            return tuple(decoder.decode(body) for _, body in sorted(found.get(what, ())))
-
-        lineage = all_of(Department, "department")
+        read = _SLICE_READING.decode(self._text(SLICE, {"department": department, "dataset": dataset}))
+        lineage = [one for _, one in sorted(read.lineage, key=_place)]
         return SliceState(
-            sequence=found["sequence"][0][0],
+            sequence=read.sequence,
             department=lineage[0] if lineage else None,
-            ancestors=lineage[1:],
-            supplier=next(iter(all_of(Department, "supplier")), None),
-            dataset=next(iter(all_of(Dataset, "dataset")), None),
-            interfaces=all_of(Interface, "interface"),
-            grants=all_of(Grant, "grant"),
-            orders=all_of(Order, "order"),
+            ancestors=tuple(lineage[1:]),
+            supplier=read.supplier,
+            dataset=read.dataset,
+            interfaces=tuple(sorted(read.interfaces, key=_key)),
+            grants=tuple([one for _, one in sorted(read.grants, key=_place)]),
+            orders=tuple(sorted(read.orders, key=_id)),
         )

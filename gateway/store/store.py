@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Executable, select, text
+from sqlalchemy import Connection, Executable, TextClause, select, text
 from sqlalchemy.exc import NotSupportedError, ProgrammingError
 
 from gateway.domain.changes import Change, ChangeKind
@@ -102,6 +102,9 @@ class Store(Readings, Listings, Applications, Supervision, Coordination):
 
     def _rows(self, statement: Executable, parameters: Mapping[str, Any]) -> Rows:
         return self.database.read(lambda connection: connection.execute(statement, parameters).all())
+
+    def _text(self, statement: Mapping[str, TextClause], parameters: Mapping[str, Any]) -> str:
+        return self.database.read_text(statement, parameters)
 
     @contextmanager
     def transaction(self) -> Iterator[StoreTransaction]:

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    TextClause,
     any_,
     delete,
     func,
@@ -71,6 +72,10 @@ class WriteBase(Readings, Applications):
 
     def _rows(self, statement: Executable, parameters: Mapping[str, Any]) -> Rows:
         return self._connection.execute(statement, parameters).all()
+
+    def _text(self, statement: Mapping[str, TextClause], parameters: Mapping[str, Any]) -> str:
+        found: str = self._connection.execute(statement[self._connection.dialect.name], parameters).scalar_one()
+        return found
 
     def _among(self, statement: Select[Any], column: ColumnElement[str], ids: Iterable[str]) -> Rows:
         """Rows of `statement` whose `column` is one of any number of `ids`, passed as one parameter."""

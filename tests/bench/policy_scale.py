@@ -8,8 +8,16 @@ of the number of grants; building and dropping slices stalls another thread's ca
 
 Each size is measured in a process of its own, so that memory is that size's. The flat set and the strings are given
 all grants at once and only the entities of the pair asked for; sizes that would take longer than `FLAT_SECONDS` to
-parse are left out and named. `cpu` is the time the deciding thread itself worked; on a machine that others load, the
-rest of a first verdict is waiting for a processor, so every line says the load.
+parse are left out and named.
+
+On a machine that others load, much of a wall time is waiting for a processor. So `cpu` is the time the deciding thread
+itself worked, `alone` is the wall time of those first verdicts for which it did not have to wait for a processor
+(`delayed` counts the others), every line says the load, and a first verdict is compared with cedarpy asked with the
+same slice as strings in the same minute of the same process.
+
+A stall is by how much longer than asked a thread slept that then makes ten warm calls, as the event loop does when a
+socket wakes it; `alone` are those in which neither thread waited for a processor. It waits at most for the switch
+interval and one call that keeps the interpreter; the longest of those are measured by themselves.
 """
 
 import argparse
@@ -25,6 +33,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +41,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 import cedarpy  # noqa: E402 - the repository's path must be known first
+import msgspec  # noqa: E402
 
 from gateway.domain.callers import Assurance  # noqa: E402
 from gateway.domain.changes import Change, ChangeKind  # noqa: E402
@@ -51,7 +61,15 @@ from gateway.domain.verdicts import Call  # noqa: E402
 from gateway.policy import Engine, default_policies_root, load_layers  # noqa: E402
 from gateway.policy.building import build_grant  # noqa: E402
 from gateway.policy.layers import Layers, est_document, est_to_text  # noqa: E402
-from gateway.policy.world import caller_entities, slice_entities, use_request  # noqa: E402
+from gateway.policy.slices import AT_ONCE, Slice, build_policies, parse_policies  # noqa: E402
+from gateway.policy.world import (  # noqa: E402
+    caller_entities,
+    parse_entities,
+    slice_entities,
+    takes_long,
+    use_request,
+)
+from gateway.runtime.process import SWITCH_SECONDS  # noqa: E402
 from gateway.store import Store  # noqa: E402
 from gateway.store.directory_file import DirectoryFile  # noqa: E402
 
@@ -60,6 +78,10 @@ NOW = datetime(2026, 3, 2, 4, tzinfo=UTC)
 NOW_UNIX = int(NOW.timestamp())
 APPROVAL = Approval("负责人", NOW, "批准〔2026〕1号")
 ITEMS = tuple(DataItem(f"item_{number}", f"信息项{number}") for number in range(12))
+PAUSE_SECONDS = 0.0005
+DELAYED_MS = 0.05
+"""A thread that waited this long for a processor measures the machine and not the gateway."""
+MAX_SLICES = 4096
 FLAT_SECONDS = 40.0
 PARSE_SECONDS_A_POLICY = 0.00012
 """What parsing one grant's policy takes at least; used only to leave out what would take too long."""
@@ -172,7 +194,7 @@ def make(url: str, count: int) -> None:
 
 
 def memory() -> dict[str, float]:
-    """This process's own memory, and the pages of the database file it has mapped, which all workers share."""
+    """This process's own memory, and what it maps of files besides: programs and libraries, which all workers share."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     found = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if line.startswith("Rss")}
     return {"mib": round(found["RssAnon"] + found["RssShmem"], 1), "mapped_files_mib": round(found["RssFile"], 1)}
@@ -181,6 +203,48 @@ def memory() -> dict[str, float]:
 def percentiles(taken: list[float]) -> tuple[float, float]:
     taken.sort()
     return taken[len(taken) // 2], taken[min(len(taken) - 1, int(len(taken) * 0.99))]
+
+
+class Delay:
+    """How long a thread has waited for a processor while it could have run, as Linux counts it (`schedstat`)."""
+
+    def __init__(self, thread: int) -> None:
+        self._file = Path(f"/proc/self/task/{thread}/schedstat").open(encoding="ascii")  # noqa: SIM115 - see close
+
+    def ms(self) -> float:
+        self._file.seek(0)
+        return int(self._file.read().split()[1]) / 1e6
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Timed:
+    """Wall and processor time of pieces of work, in milliseconds, and whether they had to wait for a processor."""
+
+    def __init__(self) -> None:
+        self.wall: list[float] = []
+        self.cpu: list[float] = []
+        self.alone: list[float] = []
+        self._delay = Delay(threading.get_native_id())
+
+    def __call__(self, work: Callable[[], Any]) -> Any:
+        before = self._delay.ms()
+        begin, spent = time.perf_counter(), time.thread_time()
+        result = work()
+        self.cpu.append((time.thread_time() - spent) * 1000)
+        self.wall.append((time.perf_counter() - begin) * 1000)
+        if self._delay.ms() - before < DELAYED_MS:
+            self.alone.append(self.wall[-1])
+        return result
+
+    def said(self) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for name, taken in (("", self.wall), ("cpu_", self.cpu), ("alone_", self.alone)):
+            if taken:
+                middle, late = percentiles(list(taken))
+                values |= {f"{name}p50_ms": round(middle, 3), f"{name}p99_ms": round(late, 3)}
+        return {**values, "calls": len(self.wall), "delayed": len(self.wall) - len(self.alone)}
 
 
 def sample(count: int, number: int) -> list[Grant]:
@@ -205,25 +269,11 @@ def measure(url: str, count: int, *, quick: bool) -> None:
     calls = [call_under(grant) for grant in chosen]
     for one in calls[:20]:
         engine.decide(one, NOW_UNIX)
-    taken, worked = [], []
-    permits = 0
+    timed, permits = Timed(), 0
     for one in calls[20:]:
-        begin, spent = time.perf_counter(), time.thread_time()
-        verdict = engine.decide(one, NOW_UNIX)
-        taken.append((time.perf_counter() - begin) * 1000)
-        worked.append((time.thread_time() - spent) * 1000)
-        permits += verdict.is_permit
-    (middle, late), (busy, busiest) = percentiles(taken), percentiles(worked)
-    say(
-        "first verdict",
-        count,
-        p50_ms=round(middle, 3),
-        p99_ms=round(late, 3),
-        cpu_p50_ms=round(busy, 3),
-        cpu_p99_ms=round(busiest, 3),
-        calls=len(taken),
-        permits=permits,
-    )
+        permits += timed(lambda one=one: engine.decide(one, NOW_UNIX)).is_permit
+    say("first verdict", count, **timed.said(), permits=permits)
+    beside_strings(layers, store, chosen[:200], count, percentiles(list(timed.cpu))[0])
     again = calls[-1]
     rounds = 100_000 if quick else 500_000
     begin = time.perf_counter()
@@ -236,65 +286,134 @@ def measure(url: str, count: int, *, quick: bool) -> None:
         for one in kept:
             engine.kept(one, NOW_UNIX)
     say("warm verdict, 500 calls in turn", count, us=round((time.perf_counter() - begin) / rounds * 1e6, 3))
-    for interval in (0.005, 0.0005):
-        stalls(engine, chosen, count, interval, 2.0 if quick else 6.0)
-    if not quick and count == FULL[-1]:
+    pieces(store, layers, chosen[:500], count)
+    stalls(engine, chosen, count, 2 if quick else 6)
+    if not quick and len(chosen) >= MAX_SLICES:
         fill(engine, chosen)
     gc.collect()
     say("memory with its slices and verdicts", count, **memory())
     store.close()
 
 
+def beside_strings(layers: Layers, store: Store, chosen: list[Grant], count: int, first_cpu_ms: float) -> None:
+    """One `is_authorized` with the policies and entities of one slice as strings, beside the first verdicts."""
+    timed = Timed()
+    for grant in chosen:
+        state = store.slice_state(grant.department, grant.dataset)
+        policies = {policy.id: policy.est for policy in layers.policies.values() if policy.for_uses}
+        text = est_to_text({**policies, **build_policies(state)[0]})
+        call = call_under(grant)
+        entities = json.dumps([*slice_entities(state), *json.loads(caller_entities(call))])
+        request = use_request(call, NOW_UNIX, call.items or (), grant.id, None)
+        timed(lambda text=text, entities=entities, request=request: cedarpy.is_authorized(request, text, entities))
+    ratio = round(first_cpu_ms / percentiles(list(timed.cpu))[0], 3)
+    say("cedarpy with strings, one slice", count, **timed.said(), first_verdict_cpu_to_this=ratio)
+
+
+def pieces(store: Store, layers: Layers, chosen: list[Grant], count: int) -> None:
+    """How long the calls that keep the interpreter take, for pairs with few grants and with many."""
+    for held in (1, 4, 16, 64):
+        whole, policies, entities, answers = Timed(), Timed(), Timed(), Timed()
+        for grant in chosen[: len(chosen) // held]:
+            state = store.slice_state(grant.department, grant.dataset)
+            more = tuple(msgspec.structs.replace(grant, id=f"{grant.id}-{number}") for number in range(held - 1))
+            state = msgspec.structs.replace(state, grants=(*more, grant))
+            call = call_under(grant)
+            whole(lambda state=state, call=call: Slice(layers, state).evaluate(call, NOW_UNIX))
+            few = dict(islice(build_policies(state)[0].items(), 2 + AT_ONCE))
+            policies(lambda few=few: parse_policies(few))
+            told = slice_entities(state, layers.facts)
+            if not takes_long(json.dumps(told, separators=(",", ":"))):
+                entities(lambda told=told: parse_entities(told))
+            known = parse_entities(told).with_added_json_str(caller_entities(call))
+            asked = [use_request(call, NOW_UNIX, call.items or (), one.id, None) for one in state.grants[:AT_ONCE]]
+            answers(lambda asked=asked, known=known: cedarpy.is_authorized_batch(asked, layers.use_set, known))
+        say(f"{held} grants on the pair: slice and verdict without the reading", count, **whole.said())
+        say(f"{held} grants on the pair: parsing the policies of at most {AT_ONCE}", count, **policies.said())
+        if entities.wall:
+            say(f"{held} grants on the pair: parsing the entities", count, **entities.said())
+        say(f"{held} grants on the pair: at most {AT_ONCE} answers of the static policies", count, **answers.said())
+
+
 def fill(engine: Engine, chosen: list[Grant]) -> None:
     """Fill the cache of verdicts: many systems on each of the newest slices."""
-    for grant in chosen[-4096:]:
+    for grant in chosen[-MAX_SLICES:]:
         for number in range(16):
             engine.decide(call_under(grant, f"system-{number}"), NOW_UNIX)
 
 
-def stalls(engine: Engine, chosen: list[Grant], count: int, interval: float, seconds: float) -> None:
-    """How long one thread's warm calls wait while another builds and drops slices without pause."""
-    sys.setswitchinterval(interval)
+def stalls(engine: Engine, chosen: list[Grant], count: int, rounds: int) -> None:
+    """How long one thread's warm calls wait while another builds and drops slices without pause.
+
+    Idle and building, and Python's switch interval and the gateway's, take turns of a second, so that all four see the
+    same of what else loads the machine.
+    """
     own = call_under(chosen[0])
     engine.decide(own, NOW_UNIX)
-    for busy in (False, True):
-        stop = threading.Event()
-        built = [0]
-
-        def churn(stop: threading.Event = stop, built: list[int] = built) -> None:
-            place = 0
-            while not stop.is_set():
-                grant = chosen[1 + place % (len(chosen) - 1)]
-                engine.decide(call_under(grant), NOW_UNIX)
-                engine.drop(Change(0, ChangeKind.GRANT, grant.id, grant.department, grant.dataset))
-                place += 1
-            built[0] = place
-
-        worker = threading.Thread(target=churn)
-        if busy:
-            worker.start()
-        waits = []
-        end = time.perf_counter() + seconds
-        while (begin := time.perf_counter()) < end:
-            # Ten calls and a pause that lets the other thread go on, as a loop waiting for its sockets does.
-            for _ in range(10):
-                engine.kept(own, NOW_UNIX)
-            waits.append((time.perf_counter() - begin) * 1000)
-            time.sleep(0.0005)
-        stop.set()
-        if busy:
-            worker.join()
-        waits.sort()
-        say(
-            f"stall of ten warm calls, switch interval {interval * 1000:g} ms, {'building' if busy else 'idle'}",
-            count,
-            p50_ms=round(waits[len(waits) // 2], 4),
-            p99_ms=round(waits[int(len(waits) * 0.99)], 3),
-            p999_ms=round(waits[int(len(waits) * 0.999)], 3),
-            max_ms=round(waits[-1], 3),
-            built_a_second=round(built[0] / seconds),
-        )
+    waits: dict[tuple[float, bool], list[tuple[float, bool]]] = {}
+    built: dict[tuple[float, bool], int] = {}
+    for _ in range(rounds):
+        for interval in (0.005, SWITCH_SECONDS):
+            for busy in (False, True):
+                sys.setswitchinterval(interval)
+                turn = (interval, busy)
+                slept, made = one_turn(engine, chosen, own, busy=busy)
+                waits.setdefault(turn, []).extend(slept)
+                built[turn] = built.get(turn, 0) + made
     sys.setswitchinterval(0.005)
+    for (interval, busy), taken in waits.items():
+        values: dict[str, Any] = {}
+        for name, kept in (("", taken), ("alone_", [one for one in taken if one[1]])):
+            slept = sorted(wait for wait, _ in kept) or [float("nan")]
+            for share in ("50", "90", "99", "999"):
+                values[f"{name}p{share}_ms"] = round(slept[int(len(slept) * float(f"0.{share}"))], 3)
+            values |= {f"{name}max_ms": round(slept[-1], 3), f"{name}calls": len(kept) * 10}
+        say(
+            f"stall before ten warm calls, switch interval {interval * 1000:g} ms, {'building' if busy else 'idle'}",
+            count,
+            **values,
+            built=built[interval, busy],
+        )
+
+
+def one_turn(engine: Engine, chosen: list[Grant], own: Call, *, busy: bool) -> tuple[list[tuple[float, bool]], int]:
+    """For a second: by how much each pause was too long, in milliseconds, and how many slices were built meanwhile.
+
+    With each: whether neither thread had to wait for a processor, so that it waited for nothing but the interpreter.
+    """
+    stop = threading.Event()
+    built = [0]
+
+    def churn() -> None:
+        while not stop.is_set():
+            grant = chosen[1 + built[0] % (len(chosen) - 1)]
+            engine.decide(call_under(grant), NOW_UNIX)
+            engine.drop(Change(0, ChangeKind.GRANT, grant.id, grant.department, grant.dataset))
+            built[0] += 1
+
+    worker = threading.Thread(target=churn)
+    delays = [Delay(threading.get_native_id())]
+    if busy:
+        worker.start()
+        assert worker.native_id is not None
+        delays.append(Delay(worker.native_id))
+    slept = []
+    end = time.perf_counter() + 1.0
+    while time.perf_counter() < end:
+        before = [delay.ms() for delay in delays]
+        begin = time.perf_counter()
+        time.sleep(PAUSE_SECONDS)
+        for _ in range(10):
+            engine.kept(own, NOW_UNIX)
+        wait = (time.perf_counter() - begin - PAUSE_SECONDS) * 1000
+        delayed = [delay.ms() - earlier for delay, earlier in zip(delays, before, strict=True)]
+        slept.append((wait, max(delayed) < DELAYED_MS))
+    stop.set()
+    if busy:
+        worker.join()
+    for delay in delays:
+        delay.close()
+    return slept, built[0]
 
 
 def flat(url: str, count: int) -> None:
@@ -336,15 +455,13 @@ def flat(url: str, count: int) -> None:
 
 
 def strings(layers: Layers, count: int, datasets: int, request: dict[str, Any], entities_json: str) -> None:
-    """Policies given as text at every call: all of them, and those of one slice."""
+    """All policies given as text at every call."""
     statics = {policy.id: policy.est for policy in layers.policies.values() if policy.for_uses}
-    one = est_to_text({**statics, **build_grant(one_grant(0, datasets), "supplier")})
     everything = est_to_text(
         {**statics, **{name: est for grant in grants(count, datasets) for name, est in build_grant(grant, "s").items()}}
     )
-    for what, text in (("cedarpy with strings, flat", everything), ("cedarpy with strings, one slice", one)):
-        taken = repeat(lambda text=text: cedarpy.is_authorized(request, text, entities_json), 5.0)
-        say(what, count, p50_ms=round(percentiles(taken)[0], 3))
+    taken = repeat(lambda: cedarpy.is_authorized(request, everything, entities_json), 5.0)
+    say("cedarpy with strings, flat", count, p50_ms=round(percentiles(taken)[0], 3))
 
 
 def repeat(work: Callable[[], object], seconds: float) -> list[float]:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import cedarpy
 import msgspec
@@ -23,7 +24,7 @@ from gateway.domain.grants import Grant, GrantState, Hours
 from gateway.domain.orders import Order, OrderKind, Reach
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call
-from gateway.policy import Engine, building
+from gateway.policy import Engine, building, slices
 from gateway.policy.layers import Layers, est_document
 from gateway.policy.refusals import failed_conditions
 from gateway.policy.slices import narrowness
@@ -235,7 +236,13 @@ def est_entities(entities: list[dict[str, Any]]) -> str:
     return msgspec.json.encode(entities).decode()
 
 
-def compare_with_flat(data: st.DataObject, world: World, municipal: bool, later: int) -> None:
+def compare_with_flat(data: st.DataObject, world: World, municipal: bool, later: int, at_once: int) -> None:
+    """Also where so few grants are asked at once that a slice's policies stand in several sets."""
+    with patch.object(slices, "AT_ONCE", at_once):
+        _compare_with_flat(data, world, municipal, later)
+
+
+def _compare_with_flat(data: st.DataObject, world: World, municipal: bool, later: int) -> None:
     calls = data.draw(st.lists(calls_in(world), min_size=1, max_size=5))
     layers = ZHONGSHAN if municipal else NATIONAL
     engine = Engine(layers, world.read, max_slices=2, max_verdicts=3)
@@ -248,7 +255,7 @@ def compare_with_flat(data: st.DataObject, world: World, municipal: bool, later:
         engine.drop(Change(sequence=1, kind=ChangeKind.ENTRY, subject="s1", dataset="s1"))
 
 
-FLAT = st.tuples(worlds(), st.booleans(), st.sampled_from([0, 3600, 7200]))
+FLAT = st.tuples(worlds(), st.booleans(), st.sampled_from([0, 3600, 7200]), st.sampled_from([slices.AT_ONCE, 1]))
 
 
 @settings(max_examples=25, deadline=None)

@@ -148,11 +148,58 @@ def test_slices_and_verdicts_are_bounded() -> None:
     engine = Engine(NATIONAL, read, max_slices=4, max_verdicts=5, max_parsed=2)
     for number in range(20):
         assert engine.decide(call(dataset=f"d{number}"), NOW).is_permit
-    assert (len(engine._slices), len(engine._standings), len(engine._verdicts)) == (2, 4, 5)
+    assert (len(engine._slices), len(engine._standings), sum(map(len, engine._verdicts))) == (2, 4, 5)
     assert engine.kept(call(dataset="d19"), NOW) is not None
     assert engine.kept(call(dataset="d16"), NOW) is not None
     assert engine.kept(call(dataset="d15"), NOW) is None
     assert engine.kept(call(dataset="d10"), NOW) is None
+
+
+def test_barrier_a_pair_whose_supplier_is_not_known_is_dropped_by_any_suppliers_change() -> None:
+    """Its dataset may have come with that change; also where the pair's own department is the one named."""
+    world = World(dataset=None, supplier=None, interfaces=(), grants=())
+    engine = Engine(NATIONAL, world.read)
+    for supplier in ("police", "civil-affairs"):
+        assert engine.decide(call(), NOW).code == "not-granted"
+        engine.drop(change(supplier=supplier))
+        assert engine.kept(call(), NOW) is None
+        world.change(2, dataset=None, supplier=None, interfaces=(), grants=())
+
+
+def read_any(department_id: str, dataset_id: str) -> SliceState:
+    held = grant(department=department_id, dataset=dataset_id)
+    home = department(department_id)
+    return state(department=home, dataset=dataset(dataset_id), interfaces=(interface(of=dataset_id),), grants=(held,))
+
+
+@pytest.mark.parametrize("kind", [ChangeKind.GRANT, ChangeKind.DEPARTMENT])
+def test_a_change_of_one_department_leaves_the_slices_of_others(kind: ChangeKind) -> None:
+    engine = Engine(NATIONAL, read_any)
+    homes, sets = ("tax", "civil-affairs"), ("d1", "d2")
+    asked = {(home, name): call(department=home, dataset=name) for home in homes for name in sets}
+    for one in asked.values():
+        assert engine.decide(one, NOW).is_permit
+    engine.drop(change(1, kind, department="tax"))
+    assert {pair for pair, one in asked.items() if engine.kept(one, NOW) is not None} == {
+        ("civil-affairs", "d1"),
+        ("civil-affairs", "d2"),
+    }
+    assert set(engine._of_department) == {"civil-affairs", "police"}
+    engine.drop(change(1, supplier="police"))
+    assert not engine._of_department
+    assert all(engine.kept(one, NOW) is None for one in asked.values())
+
+
+def test_what_is_dropped_is_let_go_of_by_the_decisions_that_follow() -> None:
+    engine = Engine(NATIONAL, read_any, max_parsed=8)
+    for number in range(20):
+        engine.decide(call(dataset=f"d{number}"), NOW)
+        assert len(engine._spent) <= 1
+    engine.drop(change(1))
+    assert len(engine._spent) >= 8
+    for number in range(20):
+        engine.decide(call(dataset=f"d{number}"), NOW)
+    assert engine._spent == []
 
 
 def test_barrier_verdicts_of_a_pair_whose_slice_is_not_held_are_dropped_too() -> None:

@@ -11,7 +11,7 @@ from gateway.domain.orders import Reach
 from gateway.domain.state import SliceState
 from gateway.policy import Engine, load_layers
 from gateway.policy.layers import Layers
-from gateway.policy.slices import Slice
+from gateway.policy.slices import AT_ONCE, Slice
 from tests.policies.cases import NATIONAL, NOW, ROOT, call, grant, order, state
 
 OVERFLOW = "context.now * 9223372036854775807 > 0"
@@ -56,6 +56,9 @@ def test_error_denies_where_a_policy_errs_under_another_grant_alone(tmp_path: Pa
     assert Slice(layers, state()).evaluate(call(), NOW).is_permit
     both = state(grants=(grant("g1"), grant("g2")))
     assert not Slice(layers, both).evaluate(call(), NOW).is_permit
+    far = tuple(grant(f"g{number}") for number in (*range(10, 10 + 2 * AT_ONCE), 2))
+    assert Slice(layers, state(grants=far[:-1])).evaluate(call(), NOW).is_permit
+    assert not Slice(layers, state(grants=far)).evaluate(call(), NOW).is_permit
 
 
 def test_error_denies_an_officers_act(tmp_path: Path) -> None:

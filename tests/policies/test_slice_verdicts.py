@@ -11,7 +11,7 @@ from gateway.domain.grants import GrantState, Hours, Quota
 from gateway.domain.orders import OrderKind, Reach
 from gateway.domain.verdicts import Decision, Verdict
 from gateway.policy.layers import Layers
-from gateway.policy.slices import Slice
+from gateway.policy.slices import AT_ONCE, Slice
 from gateway.policy.world import LONG_DOCUMENT
 from tests.policies.cases import (
     NATIONAL,
@@ -326,9 +326,39 @@ def test_a_fractional_time_limit_is_kept_to_the_second_that_is_safe() -> None:
 
 
 def test_a_slice_with_very_many_grants_is_decided_like_any_other() -> None:
-    """Its documents are long, so they are parsed with the interpreter released."""
+    """Its entities are parsed with the interpreter released, its policies and requests a few grants at a time."""
     many = tuple(grant(f"g{number:03}", purposes=("census",)) for number in range(120))
-    part = Slice(NATIONAL, state(grants=(*many, grant("held"))))
+    held = grant("held", valid_until=NOON + timedelta(hours=1))
+    part = Slice(NATIONAL, state(grants=(*many, held)))
     assert len(part.document) > LONG_DOCUMENT
+    assert len(part.sets) > 120 // AT_ONCE
     assert part.evaluate(call(), NOW).grant == "held"
     assert part.evaluate(call(purpose="x"), NOW).code == "purpose-not-granted"
+
+
+MANY = tuple(grant(f"g{number}") for number in range(3 * AT_ONCE))
+
+
+@pytest.mark.parametrize("number", range(len(MANY)))
+def test_an_order_on_one_of_many_grants_stops_that_grant_alone(number: int) -> None:
+    stop = order("o1", Reach.GRANT, f"g{number}")
+    spared = verdict(state(grants=MANY, orders=(stop,)))
+    assert spared.grant == ("g1" if number == 0 else "g0")
+    only = tuple(grant(one.id, purposes=one.purposes if one.id == f"g{number}" else ("census",)) for one in MANY)
+    assert verdict(state(grants=only)).grant == f"g{number}"
+    assert verdict(state(grants=only, orders=(stop,))).code == "suspended"
+
+
+@pytest.mark.parametrize("reach", [Reach.DATASET, Reach.DEPARTMENT, Reach.SYSTEM, Reach.SUPPLIER])
+def test_a_wider_order_stops_every_one_of_many_grants(reach: Reach) -> None:
+    target = {Reach.DATASET: "d1", Reach.DEPARTMENT: "civil-affairs", Reach.SYSTEM: "marriage-desk"}
+    stop = order("o1", reach, target.get(reach, "police"))
+    assert verdict(state(grants=MANY)).is_permit
+    assert verdict(state(grants=MANY, orders=(stop,))).code == "suspended"
+
+
+def test_what_the_entry_forbids_it_forbids_under_every_one_of_many_grants() -> None:
+    entry = dataset(purposes=("census",))
+    denied = verdict(state(grants=MANY, dataset=entry))
+    assert "entry:d1:v1:purposes" in denied.policies
+    assert not denied.is_permit

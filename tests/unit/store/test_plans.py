@@ -32,6 +32,10 @@ class Plans(Store):
         self.seen += plans
         return super()._rows(statement, parameters)
 
+    def _text(self, statement: Any, parameters: Any) -> str:
+        self._rows(statement["sqlite"], parameters)
+        return super()._text(statement, parameters)
+
 
 @pytest.fixture
 def plans(kept_sqlite: Store) -> Plans:
@@ -43,10 +47,12 @@ def plans(kept_sqlite: Store) -> Plans:
 def test_slice_is_read_along_indexes(plans: Plans) -> None:
     """The reading a decision waits for searches every table by key; only the one-row feed is read through."""
     plans.slice_state("civil-affairs", "household")
-    tables = [line for line in plans.seen if re.match(r"(SCAN|SEARCH) (?!up\b|entry\b)", line)]
+    tables = [line for line in plans.seen if re.match(r"(SCAN|SEARCH) (?!(up|entry|stops|CONSTANT)\b)", line)]
     assert [line for line in tables if line.startswith("SCAN") and not line.startswith("SCAN feed")] == []
     assert any("grants_slice" in line for line in tables)
-    assert any("orders_target" in line for line in tables)
+    orders = [line for line in tables if "orders_target" in line]
+    assert len(orders) == 5
+    assert all("(reach=? AND target=? AND in_force=?)" in line for line in orders), "reads every order of a reach"
 
 
 SOON = {"expires_after": NOON, "expires_before": NOON + timedelta(days=30)}
