@@ -47,7 +47,7 @@ class Part(Protocol):
 def main(arguments: list[str] | None = None) -> int:
     """Run one role until told to end; the exit status is 0 after an orderly end, else 1."""
     parser = argparse.ArgumentParser(prog="gateway.runtime.process")
-    parser.add_argument("role", choices=("control", "ledger", "worker"))
+    parser.add_argument("role", choices=("control", "ledger", "worker", "exporter"))
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--listen-fd", type=int)
@@ -80,6 +80,10 @@ async def _part(given: argparse.Namespace, home: GatewayHome, settings: Settings
         from gateway.runtime.control import Control  # noqa: PLC0415 -- see above
 
         return Control(home, settings, given.issuer, given.listen_fd, is_first=given.first)
+    if given.role == "exporter":
+        from gateway.runtime.exporter import Exporter  # noqa: PLC0415 -- see above
+
+        return Exporter(home, settings)
     from gateway.runtime.journals import Journals  # noqa: PLC0415 -- see above
 
     return Journals(home, settings)

@@ -148,6 +148,21 @@ class OfficersSettings(Section):
     allow_rs256: bool = Field(True, description="whether ID tokens may be signed by RS256")
 
 
+class TracesSettings(Section):
+    """Traces of calls for an OpenTelemetry collector; needs the extra `otel`."""
+
+    endpoint: str | None = Field(
+        None,
+        description="where spans are sent by OTLP/HTTP, such as http://127.0.0.1:4318/v1/traces; unset: none are made",
+    )
+    sample_ratio: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="share of the calls without `traceparent` that are traced; a caller's own sampling flag stands",
+    )
+
+
 class LogSettings(Section):
     """What the processes say about themselves."""
 
@@ -165,6 +180,7 @@ class Settings(Section):
     policies: PolicySettings = PolicySettings()  # type: ignore[call-arg]
     identity: IdentitySettings = IdentitySettings()  # type: ignore[call-arg]
     officers: OfficersSettings = OfficersSettings()  # type: ignore[call-arg]
+    traces: TracesSettings = TracesSettings()  # type: ignore[call-arg]
     log: LogSettings = LogSettings()  # type: ignore[call-arg]
 
 
