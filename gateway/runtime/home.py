@@ -88,15 +88,24 @@ class GatewayHome:
 
     def make(self) -> None:
         """Create the folders and a commented settings file; what exists stays as it is."""
+        self._make_folders()
+        try:
+            if not self.settings_file.exists():
+                self.settings_file.write_text(commented_file(), "utf-8")
+        except OSError as error:
+            raise self._not_writable(error) from error
+
+    def _make_folders(self) -> None:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             for folder in (self.ledger, self.run):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            if not self.settings_file.exists():
-                self.settings_file.write_text(commented_file(), "utf-8")
         except OSError as error:
-            reason = (error.strerror or "refused").lower()
-            raise GatewayError("unavailable", f"cannot write the home `{self.root}`: {reason}") from error
+            raise self._not_writable(error) from error
+
+    def _not_writable(self, error: OSError) -> GatewayError:
+        reason = (error.strerror or "refused").lower()
+        return GatewayError("unavailable", f"cannot write the home `{self.root}`: {reason}")
 
     def addresses(self) -> dict[str, Any] | None:
         """Addresses of the running gateway, or None where none runs."""
@@ -117,9 +126,14 @@ class GatewayHome:
     def lock(self, wait_seconds: float = 0.25) -> "HomeLock":
         """Take the home for this process; raises `conflict` where another gateway runs in it.
 
-        `is_running` holds a shared lock for an instant, so even a free home may take a moment.
+        The folders that a backup leaves out are made anew. `is_running` holds a shared lock for an instant, so even a
+        free home may take a moment.
         """
-        return HomeLock(self.run / "lock", wait_seconds)
+        self._make_folders()
+        try:
+            return HomeLock(self.run / "lock", wait_seconds)
+        except OSError as error:
+            raise self._not_writable(error) from error
 
     def is_running(self) -> bool:
         """Whether some process holds this home's lock."""
