@@ -102,6 +102,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         with_hub: whether workers hang on this process; else acts wait for nobody here.
         is_first: whether no other control process can have granted leases that still run.
     """
+    home.require_state(settings)
     store = Store.open(home.state_url(settings))
     root = settings.policies.root or default_policies_root()
     engine = Engine(load_layers(root, settings.policies.layers), store.slice_state, drawn=StateDrawnBook(store))

@@ -11,6 +11,9 @@ from typing import Any
 from gateway.domain.errors import GatewayError
 from gateway.runtime.settings import Settings, commented_file, load_settings
 
+SOCKET_PATH_BYTES = 107
+"""Longest path of a Unix socket on Linux."""
+
 
 class GatewayHome:
     """Paths under one home, and its settings.
@@ -86,6 +89,11 @@ class GatewayHome:
         if not self.settings_file.exists():
             raise GatewayError("not-found", f"no gateway lives in `{self.root}`: run `gateway init {self.root}` first")
 
+    def require_state(self, settings: Settings) -> None:
+        """Raises `unavailable` where the state's file is gone: an empty state is never made in its place in silence."""
+        if settings.state.url is None and not (self.root / "state.db").exists():
+            raise GatewayError("unavailable", f"the state `{self.root / 'state.db'}` is gone: restore it from a backup")
+
     def make(self) -> None:
         """Create the folders and a commented settings file; what exists stays as it is."""
         self._make_folders()
@@ -96,6 +104,11 @@ class GatewayHome:
             raise self._not_writable(error) from error
 
     def _make_folders(self) -> None:
+        if len(os.fsencode(self.control_socket)) > SOCKET_PATH_BYTES:
+            most = SOCKET_PATH_BYTES - len("/run/control.sock")
+            raise GatewayError(
+                "unavailable", f"the path of the home `{self.root}` is too long for its sockets: {most} bytes at most"
+            )
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             for folder in (self.ledger, self.run):

@@ -1,8 +1,8 @@
 """What a child does first and last: says it is ready or why not, and ends when told to or when left alone.
 
 Started by the supervisor as `python -m gateway.runtime.process ROLE …`. Standard output bears one JSON line,
-`{"ready": true, …}` or `{"failed": "one sentence"}`; logs go to standard error. Standard input is a pipe that the
-supervisor holds: its end means the supervisor is gone, and the child ends too.
+`{"ready": true, …}` or `{"failed": "one sentence", "faults": […]}`; logs go to standard error. Standard input is a pipe
+that the supervisor holds: its end means the supervisor is gone, and the child ends too.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.setswitchinterval(SWITCH_SECONDS)
         uvloop.run(_run(lambda: _part(given, home, settings)))
     except GatewayError as error:
-        _say({"failed": error.detail or error.problem.title})
+        _say({"failed": error.detail or error.problem.title, "faults": error.members.get("faults", [])})
         return 1
     except Exception as error:
         log.exception("the %s process failed", given.name)

@@ -95,7 +95,9 @@ class Child:
             self.hello = {}
         if not self.hello.get("ready"):
             await self._end()
-            raise GatewayError("unavailable", self.hello.get("failed") or f"the {self.name} process did not start")
+            faults = {"faults": self.hello["faults"]} if self.hello.get("faults") else {}
+            said = self.hello.get("failed") or f"the {self.name} process did not start"
+            raise GatewayError("unavailable", said, **faults)
 
     async def _keep(self) -> None:
         pause = 0

@@ -243,4 +243,10 @@ def limits_of(settings: DataPlaneSettings) -> Limits:
         write_progress_seconds=settings.body_seconds,
         system_concurrency=settings.system_concurrency,
         pool_idle_connections=settings.supplier_connections,
+        queue=settings.waiting_calls,
+        queue_seconds=settings.waiting_seconds,
+        collect_bytes=settings.answer_bytes,
+        collect_total_bytes=settings.gathered_bytes,
+        circuit_failures=settings.circuit_failures,
+        circuit_seconds=settings.circuit_seconds,
     )
