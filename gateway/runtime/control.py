@@ -233,8 +233,9 @@ def _metrics(home: GatewayHome) -> str:
 def _readiness(home: GatewayHome, store: Store, hub: Hub | None) -> Mapping[str, bool]:
     """Which parts work: a use can be served only where all do.
 
-    What a worker says of itself counts for `HEARD_SECONDS`. The ledger process is none of the parts: without it uses
-    go on into the journals, and once their disk is nearly full, no worker takes records any more.
+    What a connected worker says of itself counts for `HEARD_SECONDS`; one that is just taking up a change still has its
+    lease. The ledger process is none of the parts: without it uses go on into the journals, and once their disk is
+    nearly full, no worker takes records any more.
     """
     try:
         store.sequence()
@@ -242,11 +243,11 @@ def _readiness(home: GatewayHome, store: Store, hub: Hub | None) -> Mapping[str,
     except Exception:
         log.exception("the state cannot be read")
         state = False
-    connected = hub.workers() if hub is not None else {}
+    connected = set(hub.workers()) if hub is not None else set()
     heard = [
         snapshot
         for snapshot in read_snapshots(home.run / "metrics", "worker-*")
-        if time.time() - snapshot.published_unix <= HEARD_SECONDS and connected.get(snapshot.process)
+        if time.time() - snapshot.published_unix <= HEARD_SECONDS and snapshot.process in connected
     ]
     return {
         "state": state,

@@ -44,7 +44,7 @@ log = logging.getLogger("gateway.traces")
 
 MAX_DATAGRAM_BYTES = 1 << 20
 MAX_HELD = 20_000
-"""Calls that wait for the collector: about 20 MiB."""
+"""Calls that wait for the collector: some 30 MiB."""
 BATCH = 500
 LINGER_SECONDS = 1.0
 """How long a call waits for others to be sent with it."""

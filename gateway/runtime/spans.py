@@ -26,7 +26,7 @@ MAX_WAITING = 1000
 """Calls that a worker notes between two sendings: 4,000 a second. A caller that marks all it sends as sampled gets no
 more of the worker's time than that."""
 CHUNK = 100
-"""Calls in a datagram: about 60 KiB of the 208 KiB that a Linux socket buffer holds."""
+"""Calls in a datagram: about 30 KiB of the 208 KiB that a Linux socket buffer holds."""
 SAMPLED = frozenset("13579bdf")
 """Last digits of trace flags with the lowest bit set."""
 
