@@ -6,7 +6,6 @@ callback that comes after the exchange has moved on is ignored. Nothing here tou
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
     from gateway.proxy.plane import DataPlane
 
 T = TypeVar("T")
-
-_log = logging.getLogger(__name__)
 
 _NEVER = float("inf")
 _PERMIT = Decision.PERMIT
@@ -550,8 +547,6 @@ class Exchange:
             return False
         if self._is_told:
             return False
-        if self.use is not None:
-            _log.info("an order cut an answer", extra={"record": self._record, "trace": self.use.trace_id})
         self._cut_off(states.ON_CUT, "cut")
         return True
 

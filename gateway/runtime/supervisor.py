@@ -1,10 +1,9 @@
 """Starts the children, watches them, restarts the one that dies, and drains them all at the end.
 
 Order of start: ledger and control (and the trace exporter, where there is one), then the workers; of stop: workers
-(they drain), control, ledger, exporter. A child that
-dies is restarted alone, after a pause that grows from 0.1 s to 5 s while it keeps dying and is forgotten once it has
-been ready for 30 s. The data plane's listening sockets are opened here, once, and handed to the workers: a connection
-that waits in the queue of a dead worker is served by its successor.
+(they drain), control, ledger, exporter. A child that dies is restarted alone, after a pause that grows from 0.1 s to
+5 s while it keeps dying and is forgotten once it has been ready for 30 s. The data plane's listening sockets are opened
+here, once, and handed to the workers: a connection that waits in the queue of a dead worker is served by its successor.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """/readyz says ready while a use can be served, and no longer: what fails is named, and what does not matter is not."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -50,7 +51,7 @@ def status(gateway: RunningGateway) -> subprocess.CompletedProcess[str]:
 
 def test_uses_go_on_without_the_ledger_process(tmp_path: Path) -> None:
     """Records go into the journals: ready stays true because uses are served, and `gateway status` names the fault."""
-    with running_gateway(tmp_path / "var") as gateway, gateway.client() as client:
+    with running_gateway(tmp_path / "var", GATEWAY_LOG__LEVEL="debug") as gateway, gateway.client() as client:
         assert ready(gateway) == (200, [])
         assert call(client) == (200, "")
         with stopped(gateway.pid("ledger")):
@@ -60,6 +61,16 @@ def test_uses_go_on_without_the_ledger_process(tmp_path: Path) -> None:
         assert seen.returncode == 1
         assert "the ledger process does not answer" in seen.stdout
         assert wait_for(lambda: status(gateway).returncode == 0)
+        person = gateway.population.persons[1]
+        answer = client.get(PERSONS, params={"id_number": person["id_number"]})
+        record = answer.headers["Sharing-Record"]
+        assert wait_for(lambda: record in gateway.log.read_text("utf-8"))
+        text = gateway.log.read_text("utf-8")
+    # At its most talkative, the log names each use by record and trace, and no value (NO-VALUES).
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    ended = next(line for line in lines if line.get("record") == record)
+    assert (ended["process"][:7], ended["code"], len(ended["trace"])) == ("worker-", "complete", 32)
+    assert [mark for mark in (person["id_number"], person["name"], "Bearer", "eyJ") if mark in text] == []
 
 
 def test_full_disk_is_not_ready(tmp_path: Path) -> None:
