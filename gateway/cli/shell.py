@@ -60,13 +60,19 @@ def command(function: Callable[P, T]) -> Callable[P, T]:
             what = f"`{error.filename}`: " if error.filename else ""
             code = "not-found" if isinstance(error, FileNotFoundError) else "unavailable"
             refusal = GatewayError(code, f"{what}{(error.strerror or 'the system refused').lower()}")
-            fail(refusal, as_json=bool(kwargs.get("as_json")))
+            fail(refusal, as_json=bool(kwargs.get("as_json")), advise=False)
 
     return run
 
 
-def fail(error: GatewayError, *, as_json: bool) -> NoReturn:
-    """Print `error` and exit 1: as a problem document with `--json`, else as sentences on standard error."""
+def fail(error: GatewayError, *, as_json: bool, advise: bool = True) -> NoReturn:
+    """Print `error` and exit 1: as a problem document with `--json`, else as sentences on standard error.
+
+    Args:
+        error: what happened.
+        as_json: how it is printed.
+        advise: whether the code's general advice helps: not where the system itself refused a file.
+    """
     if as_json:
         print_json(problem_document(error))
         raise typer.Exit(1)
@@ -76,7 +82,7 @@ def fail(error: GatewayError, *, as_json: bool) -> NoReturn:
         for fault in faults:
             err.print(f"  {_fault_line(fault)}", markup=False)
     # On the command line, what is not available is said with what to do about it; "try again later" would mislead.
-    if error.code != "unavailable":
+    if advise and error.code != "unavailable":
         err.print(f"  what to do: {error.problem.advice}", markup=False)
     raise typer.Exit(1)
 

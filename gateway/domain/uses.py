@@ -43,10 +43,13 @@ class Use(msgspec.Struct, frozen=True):
         supplier: the supply department's id.
         scenario: the declared scenario (`Sharing-Scenario`), "" if none.
         operator: the declared operator (`Sharing-Operator`), "" if none.
-        trace_id: the W3C trace id, 32 hex digits.
+        trace_id: the W3C trace id, 32 hex digits: the caller's, where it sent one.
         request_digest: keyed digest (64 hex digits) over method, target and, where it is at hand, body.
         subject: pseudonym of the data subject, if the interface names one and the call bears it.
         started_unix_ns: when the request's header had arrived.
+        span_id: the span of the supplier's part, 16 hex digits, as the supplier is told it.
+        parent_id: the caller's span, 16 hex digits, "" if it sent none.
+        trace_flags: the flags of the trace, two hex digits; the lowest bit says that it is sampled.
     """
 
     caller: Caller
@@ -59,6 +62,9 @@ class Use(msgspec.Struct, frozen=True):
     request_digest: str
     subject: str | None
     started_unix_ns: int
+    span_id: str = ""
+    parent_id: str = ""
+    trace_flags: str = "00"
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -70,6 +70,11 @@ class UseJournal:
         """Whether nothing can be recorded any more by this process."""
         return self._journal.fault is not None
 
+    @property
+    def accepts(self) -> bool:
+        """Whether new uses can be recorded now: not poisoned, not closed, and enough free disk."""
+        return self._journal.accepts
+
     def opened(self, use: Use, done: Done) -> str:
         """Write `use.opened` and return its record id; `done(None)` comes on the loop once it is durable.
 

@@ -106,6 +106,11 @@ class Engine:
         """Counts calls denied because something failed while they were decided."""
 
     @property
+    def held(self) -> tuple[int, int]:
+        """How many slices are held, and how many verdicts are kept."""
+        return len(self._slices), len(self._verdicts)
+
+    @property
     def layers(self) -> Layers:
         """The static layers in force."""
         return self._layers

@@ -81,10 +81,22 @@ class Counters:
         shed: limit -> calls or connections turned away.
         failures: ports that failed in a way they do not declare.
         recorded: from opening a use to its record being durable.
-        answered: from there to its end: the supplier's part and the release.
+        supplied: from there to the head of the supplier's answer, or to the end where none came.
+        released: from there to the last byte.
     """
 
-    __slots__ = ("answered", "connections", "cuts", "failures", "interfaces", "nowhere", "recorded", "refusals", "shed")
+    __slots__ = (
+        "connections",
+        "cuts",
+        "failures",
+        "interfaces",
+        "nowhere",
+        "recorded",
+        "refusals",
+        "released",
+        "shed",
+        "supplied",
+    )
 
     def __init__(self) -> None:
         self.interfaces: dict[tuple[str, str], Tally] = {}
@@ -95,7 +107,8 @@ class Counters:
         self.failures = 0
         self.shed: dict[str, int] = {}
         self.recorded = Stage()
-        self.answered = Stage()
+        self.supplied = Stage()
+        self.released = Stage()
 
     def tally(self, supplier: str, interface: str) -> Tally:
         """The tally of an interface."""
@@ -130,6 +143,7 @@ class Counters:
             "shed": dict(self.shed),
             "stages": {
                 "record": (list(self.recorded.counts), self.recorded.sum_ns / 1e9),
-                "answer": (list(self.answered.counts), self.answered.sum_ns / 1e9),
+                "supplier": (list(self.supplied.counts), self.supplied.sum_ns / 1e9),
+                "release": (list(self.released.counts), self.released.sum_ns / 1e9),
             },
         }

@@ -19,7 +19,7 @@ from gateway.domain.verdicts import Call, Decision, Explanation, Verdict
 from gateway.proxy import states
 from gateway.proxy.admission import Admission
 from gateway.proxy.bodies import NO_BODY, RequestBody
-from gateway.proxy.heads import Block
+from gateway.proxy.heads import Block, Trace
 from gateway.proxy.lanes import Lane
 from gateway.proxy.ports import RequestHead
 from gateway.proxy.projection.matching import Question, parse_question
@@ -62,11 +62,12 @@ class Exchange:
         status: of the answer that was sent, 0 before.
         question: what is compared, in verify mode.
         body: the request's body.
-        trace: the caller's trace id and flags, if it sent any.
+        trace: of the caller, if it sent any.
     """
 
     __slots__ = (
         "_admission",
+        "_answered_ns",
         "_call",
         "_caller",
         "_durable_ns",
@@ -114,7 +115,7 @@ class Exchange:
         method: bytes,
         target: Target,
         block: Block,
-        trace: tuple[str, str] | None,
+        trace: Trace | None,
         *,
         is_repeated: bool,
     ) -> None:
@@ -131,7 +132,7 @@ class Exchange:
         self.status = 0
         self.question: Question | None = None
         self._started_ns = plane.clock()
-        self._opened_ns = self._durable_ns = 0
+        self._opened_ns = self._durable_ns = self._answered_ns = 0
         self._subject: str | None = None
         self._record: str | None = None
         self._release: Release | None = None
@@ -269,6 +270,7 @@ class Exchange:
             request_digest(self.plane.digest, self.method, self.target, body.pieces if body.is_whole else ()),
             self._subject,
             self._started_ns,
+            self.plane.sample_ratio,
         )
 
     def _deny(self, use: Use) -> None:
@@ -278,6 +280,8 @@ class Exchange:
         except GatewayError as error:
             self.refuse(error)
             return
+        for watch in self.plane.watches:
+            watch.denied(self._record, use)
         self.refuse(GatewayError(use.verdict.code or "not-granted"), use.verdict.explanation)
 
     # Step 4: the quota, the record.
@@ -372,7 +376,7 @@ class Exchange:
             framing = b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(octets) if octets else b""
         elif body is not NO_BODY:
             framing, octets = body.start(connection)
-        head = request_head(self._plan, method, self.target, self.trace, self._fields, use, record, framing)
+        head = request_head(self._plan, method, self.target, self._fields, use, record, framing)
         if body.is_whole:
             self.set_deadline(self._route.interface.first_byte_timeout_seconds)
         else:
@@ -421,6 +425,7 @@ class Exchange:
         """The supplier's head has arrived."""
         assert self._admission is not None
         self._admission.pool.succeeded()
+        self._answered_ns = self.plane.clock()
         self._release = Release(self, self._plan, self._standing, head)
         self._release.begin()
 
@@ -429,6 +434,7 @@ class Exchange:
         admission = self._admission
         assert admission is not None
         self._upstream = None
+        self._answered_ns = self.plane.clock()
         admission.answered()
         release = self._release = Release(self, self._plan, self._standing, head)
         release.begin_whole(content)
@@ -546,9 +552,13 @@ class Exchange:
 
     def broken(self) -> None:
         """The gateway made a mistake in this exchange: end it, whatever its state, and no other."""
-        self.plane.failed()
+        self._failed()
         if self.state is not states.CLOSED:
             self._cut_off(states.ON_CUT, "internal")
+
+    def _failed(self, error: BaseException | None = None) -> None:
+        trace = self.use.trace_id if self.use is not None else self.trace and self.trace[0]
+        self.plane.failed(error, record=self._record, trace=trace)
 
     def caller_gone(self) -> None:
         """The caller's connection is lost."""
@@ -581,7 +591,8 @@ class Exchange:
             return
         self._is_told = True
         use, record, release = self.use, self._record, self._release
-        duration_ns = self.plane.clock() - self._started_ns
+        ended_ns = self.plane.clock()
+        duration_ns = ended_ns - self._started_ns
         tally = self._tally
         if use is None or record is None or use.verdict.decision is not _PERMIT:
             is_denied = use is not None and use.verdict.decision is not _PERMIT
@@ -592,9 +603,15 @@ class Exchange:
         else:
             outcome = Outcome(self.status, (), 0, 0, "", duration_ns // 1000, end)
         tally.ended("permit", end, duration_ns, outcome.rows, outcome.bytes)
-        if self._durable_ns:
-            self.plane.counters.answered.note(duration_ns - (self._durable_ns - self._started_ns))
+        durable_ns, answered_ns = self._durable_ns, self._answered_ns
+        if answered_ns:
+            self.plane.counters.supplied.note(answered_ns - durable_ns)
+            self.plane.counters.released.note(ended_ns - answered_ns)
+        elif durable_ns:
+            self.plane.counters.supplied.note(ended_ns - durable_ns)
         self.plane.ledger.closed(record, use, outcome)
+        for watch in self.plane.watches:
+            watch.used(record, use, outcome, self._opened_ns, durable_ns, answered_ns, ended_ns)
 
     def drop_upstream(self) -> None:
         """Let the supplier's connection go: its answer is not wanted any more."""
@@ -636,7 +653,7 @@ class Exchange:
             self.refuse(error)
             return
         except Exception:  # noqa: BLE001 - a port that fails must refuse this call and no other
-            self.plane.failed()
+            self._failed()
             self.refuse(GatewayError("internal"))
             return
         if hasattr(answer, "__await__"):
@@ -663,7 +680,7 @@ class Exchange:
                 elif isinstance(error, GatewayError):
                     self.refuse(error)
                 else:
-                    self.plane.failed()
+                    self._failed(error)
                     self.refuse(GatewayError("internal"))
             except Exception:  # noqa: BLE001 - nobody else would end this exchange
                 self.broken()

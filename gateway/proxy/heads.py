@@ -51,6 +51,10 @@ _SINGLE = frozenset(
 )
 
 
+Trace = tuple[str, str, str]
+"""Trace id, span id and flags, as hex digits."""
+
+
 class Block(msgspec.Struct, frozen=True):
     """What one header block says.
 
@@ -65,7 +69,7 @@ class Block(msgspec.Struct, frozen=True):
         scenario: `Sharing-Scenario`, "" if missing.
         operator: `Sharing-Operator`, "" if missing.
         mode: `Sharing-Mode`, "" if missing.
-        trace: trace id and flags of a valid `traceparent`, else None.
+        trace: trace id, span id and flags of a valid `traceparent`, else None.
         names_trace: whether there is a `traceparent`, valid or not.
         chinese: whether problems are worded in Chinese.
         forwarded: the fields that go on to the supplier, rendered (RFC 9112 §5), without those the gateway sets.
@@ -83,7 +87,7 @@ class Block(msgspec.Struct, frozen=True):
     scenario: str
     operator: str
     mode: str
-    trace: tuple[str, str] | None
+    trace: Trace | None
     names_trace: bool
     chinese: bool
     forwarded: bytes
@@ -279,10 +283,12 @@ def _items(single: dict[bytes, bytes]) -> tuple[str, ...] | None:
     return tuple(sorted(names))
 
 
-def trace_of(value: bytes) -> tuple[str, str] | None:
-    """Trace id and flags of a `traceparent` (W3C Trace Context §3.2), None where it is not valid."""
+def trace_of(value: bytes) -> Trace | None:
+    """Trace id, span id and flags of a `traceparent` (W3C Trace Context §3.2), None where it is not valid."""
     trace = _TRACEPARENT.fullmatch(value)
-    return (trace[1].decode(), trace[3].decode()) if trace and trace[1].strip(b"0") else None
+    if trace is None or not trace[1].strip(b"0") or not trace[2].strip(b"0"):
+        return None
+    return trace[1].decode(), trace[2].decode(), trace[3].decode()
 
 
 class BlockReader:
@@ -303,7 +309,7 @@ class BlockReader:
         self._most = most
         self._kept: dict[bytes, Block] = {}
 
-    def read(self, block: bytes) -> tuple[Block, tuple[str, str] | None, bool]:
+    def read(self, block: bytes) -> tuple[Block, Trace | None, bool]:
         """What a block says, its trace, and whether it was read before; raises as `parse_block`."""
         kept = self._kept.get(block)
         if kept is not None:

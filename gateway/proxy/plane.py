@@ -7,7 +7,7 @@ import ssl
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from typing import Any
 
@@ -20,7 +20,7 @@ from gateway.proxy.downstream import CallerConnection
 from gateway.proxy.heads import BlockReader
 from gateway.proxy.lanes import Lanes
 from gateway.proxy.limits import Limits
-from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, Resolve, UseLedger
+from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, Resolve, UseLedger, Watch
 from gateway.proxy.routes import Plan, Route
 from gateway.proxy.targets import TargetReader
 from gateway.proxy.upstream import Pool, Slots
@@ -47,6 +47,8 @@ class DataPlane:
         limits: every bound.
         supplier_tls: the context to call a supplier's `https:` interface with; None where none is called.
         digest_key: 32 bytes; keys the digests of requests and answers in records, see `digests`.
+        sample_ratio: share of the calls without a `traceparent` whose new trace is marked as sampled.
+        watches: who looks on as uses end.
         clock: Unix nanoseconds.
     """
 
@@ -64,9 +66,13 @@ class DataPlane:
         tls: ssl.SSLContext | None = None,
         supplier_tls: Callable[[Interface], ssl.SSLContext] | None = None,
         digest_key: bytes,
+        sample_ratio: float = 0.0,
+        watches: Sequence[Watch] = (),
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.digest = keyed_digest(digest_key)
+        self.sample_ratio = sample_ratio
+        self.watches = tuple(watches)
         self.identify = identify
         self.resolve = resolve
         self.decide = decide
@@ -278,18 +284,21 @@ class DataPlane:
         else:
             del self._systems[system]
 
-    def failed(self) -> None:
-        """Count something that failed in a way it does not declare, and say where it did.
+    def failed(
+        self, error: BaseException | None = None, *, record: str | None = None, trace: str | None = None
+    ) -> None:
+        """Count something that failed in a way it does not declare, and say where it did, and under which record.
 
         The exception's text could hold values and is not logged (INVARIANT: NO-VALUES).
         """
         self.counters.failures += 1
-        kind, _, trace = sys.exc_info()
-        where = traceback.extract_tb(trace)[-1:] if trace is not None else []
+        error = error or sys.exc_info()[1]
+        where = traceback.extract_tb(error.__traceback__)[-1:] if error is not None else []
         _log.error(
             "the data plane failed: %s at %s",
-            kind.__name__ if kind is not None else "error in an awaited port",
+            type(error).__name__,
             ", ".join(f"{frame.name}:{frame.lineno}" for frame in where),
+            extra={name: value for name, value in (("record", record), ("trace", trace)) if value},
         )
 
     def _tick(self) -> None:

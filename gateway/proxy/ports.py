@@ -83,6 +83,18 @@ class UseLedger(Protocol):
         """Write `use.refused` with the verdict's code and return its record id; does not wait for the sync."""
 
 
+class Watch(Protocol):
+    """Looks on as uses end: for traces and logs. It must return at once and never raise; times are Unix nanoseconds."""
+
+    def used(
+        self, record: str, use: Use, outcome: Outcome, opened_ns: int, durable_ns: int, answered_ns: int, ended_ns: int
+    ) -> None:
+        """A permitted use has ended; `durable_ns` and `answered_ns` (the head of the answer) are 0 if it never was."""
+
+    def denied(self, record: str, use: Use) -> None:
+        """A call was denied, and that is written."""
+
+
 class Meter(Protocol):
     """Counts against a grant's quota, exact across workers (leased blocks)."""
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from random import getrandbits
+from random import getrandbits, random
 
 from gateway.domain.callers import Caller
 from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Use
 from gateway.domain.verdicts import Call, Verdict
-from gateway.proxy.heads import Block
+from gateway.proxy.heads import Block, Trace
 from gateway.proxy.ports import Pseudonym
 from gateway.proxy.projection.matching import MAX_BODY_BYTES, Question
 from gateway.proxy.routes import Plan, Route
@@ -91,12 +91,19 @@ def make_use(
     call: Call,
     verdict: Verdict,
     block: Block,
-    trace: tuple[str, str] | None,
+    trace: Trace | None,
     digest: str,
     subject: str | None,
     started_unix_ns: int,
+    sample_ratio: float = 0.0,
 ) -> Use:
-    """The use as its record will name it."""
+    """The use as its record will name it; a caller's trace goes on, else `sample_ratio` of the new ones are sampled.
+
+    The supplier's span is fresh for each call (W3C Trace Context).
+    """
+    if trace is None:
+        flags = "01" if sample_ratio and random() < sample_ratio else "00"  # noqa: S311 -- no secret
+        trace = (f"{getrandbits(128) or 1:032x}", "", flags)
     return Use(
         caller,
         call,
@@ -104,10 +111,13 @@ def make_use(
         route.interface.supplier,
         block.scenario,
         block.operator,
-        trace[0] if trace else f"{getrandbits(128):032x}",
+        trace[0],
         digest,
         subject,
         started_unix_ns,
+        f"{getrandbits(64) or 1:016x}",
+        trace[1],
+        trace[2],
     )
 
 
@@ -124,7 +134,6 @@ def request_head(
     plan: Plan,
     method: bytes,
     target: Target,
-    trace: tuple[str, str] | None,
     fields: bytes,
     use: Use,
     record: str,
@@ -132,13 +141,10 @@ def request_head(
 ) -> bytes:
     """The head of the request to the supplier.
 
-    A `traceparent` child is fresh for each call (W3C Trace Context).
-
     Args:
         plan: the permit on the wire.
         method: the caller's, or in verify mode the question's.
         target: the caller's.
-        trace: the caller's trace id and flags, if it sent any.
         fields: `Plan.fields_for` the block; empty in verify mode, where nothing of the caller's fields goes on.
         use: the use.
         record: its record's id.
@@ -147,6 +153,5 @@ def request_head(
     path = plan.route.base + target.rest or b"/"
     if target.query:
         path = b"%b?%b" % (path, target.query)
-    flags = trace[1] if trace else "00"
-    child = f"{record}\r\ntraceparent: 00-{use.trace_id}-{getrandbits(64) or 1:016x}-{flags}\r\n"
+    child = f"{record}\r\ntraceparent: 00-{use.trace_id}-{use.span_id}-{use.trace_flags}\r\n"
     return b"%b %b HTTP/1.1\r\n%b%b%b\r\n" % (method, path, fields or plan.own_fields, child.encode(), framing)

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -55,6 +56,8 @@ log = logging.getLogger("gateway.control")
 PROVIDER_ANSWER_PATH = "/sign-in/provider/answer"
 FORGET_SECONDS = 60.0
 """How often one-time values whose time is over are forgotten."""
+HEARD_SECONDS = 3.0
+"""How long a worker's last word counts for readiness; it speaks every second, later on a slow disk."""
 PSEUDONYM_YEARS = 4
 """Years back in which a data subject is looked for: records live three calendar years, which touch four."""
 
@@ -99,6 +102,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         with_hub: whether workers hang on this process; else acts wait for nobody here.
         is_first: whether no other control process can have granted leases that still run.
     """
+    home.require_state(settings)
     store = Store.open(home.state_url(settings))
     root = settings.policies.root or default_policies_root()
     engine = Engine(load_layers(root, settings.policies.layers), store.slice_state, drawn=StateDrawnBook(store))
@@ -227,17 +231,28 @@ def _metrics(home: GatewayHome) -> str:
 
 
 def _readiness(home: GatewayHome, store: Store, hub: Hub | None) -> Mapping[str, bool]:
-    """Which parts work: a use can be served only where all do."""
+    """Which parts work: a use can be served only where all do.
+
+    What a connected worker says of itself counts for `HEARD_SECONDS`; one that is just taking up a change still has its
+    lease. The ledger process is none of the parts: without it uses go on into the journals, and once their disk is
+    nearly full, no worker takes records any more.
+    """
     try:
         store.sequence()
         state = True
     except Exception:
         log.exception("the state cannot be read")
         state = False
+    connected = set(hub.workers()) if hub is not None else set()
+    heard = [
+        snapshot
+        for snapshot in read_snapshots(home.run / "metrics", "worker-*")
+        if time.time() - snapshot.published_unix <= HEARD_SECONDS and snapshot.process in connected
+    ]
     return {
         "state": state,
-        "workers": hub is not None and any(hub.workers().values()),
-        "ledger": home.ledger_socket.exists(),
+        "workers": any(snapshot.gauge("gateway_fresh") for snapshot in heard),
+        "records": any(snapshot.gauge("gateway_journal_accepts") for snapshot in heard),
     }
 
 
@@ -292,7 +307,12 @@ class Control:
             "data-plane": self._settings.data_plane.tls_certificate,
             "control": self._settings.control.tls_certificate,
         }
-        certificates = {name: file for name, file in files.items() if file is not None}
+        own = {name: file for name, file in files.items() if file is not None}
+        clients = self._home.keys(self._settings) / "suppliers"
+
+        def certificates() -> dict[str, Path]:
+            return own | {f"supplier-{path.stem}": path for path in sorted(clients.glob("*.pem"))}
+
         due = Due(metrics, parts.store, parts.ring.list, certificates, time.time)
         barrier = parts.services.barrier
         assert isinstance(barrier, ObservedBarrier)

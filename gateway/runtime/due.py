@@ -30,7 +30,7 @@ class Due:
         metrics: the control process's.
         store: the state.
         keys: the key ring's list.
-        certificates: name to PEM file; a file's chain counts as what ends first.
+        certificates: name to PEM file, now; a file's chain counts as what ends first.
         now: Unix seconds.
     """
 
@@ -39,7 +39,7 @@ class Due:
         metrics: MetricSet,
         store: Store,
         keys: Callable[[], Iterable[KeyInfo]],
-        certificates: Mapping[str, Path],
+        certificates: Callable[[], Mapping[str, Path]],
         now: Callable[[], float],
     ) -> None:
         self._metrics = metrics
@@ -74,11 +74,17 @@ class Due:
         metrics.gauge("gateway_rectifications_overdue").set(newest.rectification_overdue)
         metrics.gauge("gateway_reports_overdue").set(newest.report_overdue)
         metrics.gauge("gateway_disposals_overdue").set(newest.disposals_overdue)
+        expiry: dict[str, int] = {}
         for key in self._keys():
             if key.state == "active":
                 metrics.gauge("gateway_key_made_timestamp_seconds").set(key.created_unix, (key.purpose,))
+            elif key.not_after_unix is not None:
+                expiry[key.purpose] = max(expiry.get(key.purpose, 0), key.not_after_unix)
+        for purpose, until in expiry.items():
+            metrics.gauge("gateway_key_expiry_timestamp_seconds").set(until, (purpose,))
         ends = metrics.gauge("gateway_certificate_expiry_timestamp_seconds")
-        for name, path in self._certificates.items():
+        ends.clear()
+        for name, path in self._certificates().items():
             end = certificate_end_unix(path)
             if end is not None:
                 ends.set(end, (name,))

@@ -64,7 +64,8 @@ FAMILIES = _families(
     Family(
         "gateway_stage_duration_seconds",
         Kind.HISTOGRAM,
-        "Time of a call's stages: identify, decide, record (until durable), answer (supplier and release).",
+        "Time of a call's stages: identify, decide, record (until durable), supplier (until the head of its answer), "
+        "release (until the last byte is out).",
         ("stage",),
         (*FAST, *SLOW[10:]),
     ),
@@ -95,6 +96,7 @@ FAMILIES = _families(
         "gateway_journal_batch_records", Kind.HISTOGRAM, "Opened uses made durable by one sync.", ("process",), BATCH
     ),
     Family("gateway_journal_free_bytes", Kind.MIN, "Free disk where the journals are."),
+    Family("gateway_journal_accepts", Kind.MIN, "1 while a worker's journal takes new uses.", ("process",)),
     Family("gateway_log_entries", Kind.MAX, "Entries under the log's last checkpoint."),
     Family("gateway_log_integration_lag_seconds", Kind.MAX, "Age of the oldest durable record not yet in the log."),
     Family("gateway_index_lag_seconds", Kind.MAX, "Age of the oldest record in the log that no question finds yet."),
@@ -105,7 +107,14 @@ FAMILIES = _families(
         "Questions to the slices: hit (held), miss (built from the state).",
         ("result",),
     ),
+    Family("gateway_slices", Kind.SUM, "Slices held, each the policies of one department and dataset."),
     Family("gateway_verdict_requests_total", Kind.COUNTER, "Questions to the kept verdicts: hit, miss.", ("result",)),
+    Family("gateway_verdicts", Kind.SUM, "Verdicts kept."),
+    Family(
+        "gateway_evaluation_errors_total",
+        Kind.COUNTER,
+        "Calls denied because something failed while they were decided.",
+    ),
     Family(
         "gateway_barrier_duration_seconds", Kind.HISTOGRAM, "From a withdrawing act's commit to its barrier.", (), SLOW
     ),
@@ -120,6 +129,12 @@ FAMILIES = _families(
         ("certificate",),
     ),
     Family("gateway_key_made_timestamp_seconds", Kind.MAX, "When the active key of a purpose was made.", ("purpose",)),
+    Family(
+        "gateway_key_expiry_timestamp_seconds",
+        Kind.MAX,
+        "When the last replaced key of a purpose ends: from then on what it signed is refused.",
+        ("purpose",),
+    ),
     Family("gateway_grants_in_force", Kind.MAX, "Grants that are issued and within their time."),
     Family("gateway_grants_expiring", Kind.MAX, "Grants in force that end within so many days: 7, 30.", ("days",)),
     Family("gateway_orders_in_force", Kind.MAX, "Suspensions and terminations in force, by kind.", ("kind",)),
@@ -133,6 +148,12 @@ FAMILIES = _families(
     Family("gateway_process_cpu_seconds_total", Kind.COUNTER, "Processor time, user and system.", ("process",)),
     Family("gateway_process_open_descriptors", Kind.MAX, "Open file descriptors.", ("process",)),
     Family("gateway_process_tasks", Kind.MAX, "Tasks on the event loop.", ("process",)),
+    Family(
+        "gateway_traced_calls_total",
+        Kind.COUNTER,
+        "Sampled calls by what became of their spans: exported, failed (the collector), dropped (no room).",
+        ("result",),
+    ),
     Family("gateway_snapshot_age_seconds", Kind.MAX, "Since a process last published its figures.", ("process",)),
     Family("gateway_build_info", Kind.MAX, "Always 1; the label tells the version.", ("version",)),
 )

@@ -11,6 +11,9 @@ from typing import Any
 from gateway.domain.errors import GatewayError
 from gateway.runtime.settings import Settings, commented_file, load_settings
 
+SOCKET_PATH_BYTES = 107
+"""Longest path of a Unix socket on Linux."""
+
 
 class GatewayHome:
     """Paths under one home, and its settings.
@@ -86,17 +89,36 @@ class GatewayHome:
         if not self.settings_file.exists():
             raise GatewayError("not-found", f"no gateway lives in `{self.root}`: run `gateway init {self.root}` first")
 
+    def require_state(self, settings: Settings) -> None:
+        """Raises `unavailable` where the state's file is gone: an empty state is never made in its place in silence."""
+        if settings.state.url is None and not (self.root / "state.db").exists():
+            raise GatewayError("unavailable", f"the state `{self.root / 'state.db'}` is gone: restore it from a backup")
+
     def make(self) -> None:
         """Create the folders and a commented settings file; what exists stays as it is."""
+        self._make_folders()
+        try:
+            if not self.settings_file.exists():
+                self.settings_file.write_text(commented_file(), "utf-8")
+        except OSError as error:
+            raise self._not_writable(error) from error
+
+    def _make_folders(self) -> None:
+        if len(os.fsencode(self.control_socket)) > SOCKET_PATH_BYTES:
+            most = SOCKET_PATH_BYTES - len("/run/control.sock")
+            raise GatewayError(
+                "unavailable", f"the path of the home `{self.root}` is too long for its sockets: {most} bytes at most"
+            )
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             for folder in (self.ledger, self.run):
                 folder.mkdir(mode=0o700, exist_ok=True)
-            if not self.settings_file.exists():
-                self.settings_file.write_text(commented_file(), "utf-8")
         except OSError as error:
-            reason = (error.strerror or "refused").lower()
-            raise GatewayError("unavailable", f"cannot write the home `{self.root}`: {reason}") from error
+            raise self._not_writable(error) from error
+
+    def _not_writable(self, error: OSError) -> GatewayError:
+        reason = (error.strerror or "refused").lower()
+        return GatewayError("unavailable", f"cannot write the home `{self.root}`: {reason}")
 
     def addresses(self) -> dict[str, Any] | None:
         """Addresses of the running gateway, or None where none runs."""
@@ -117,9 +139,14 @@ class GatewayHome:
     def lock(self, wait_seconds: float = 0.25) -> "HomeLock":
         """Take the home for this process; raises `conflict` where another gateway runs in it.
 
-        `is_running` holds a shared lock for an instant, so even a free home may take a moment.
+        The folders that a backup leaves out are made anew. `is_running` holds a shared lock for an instant, so even a
+        free home may take a moment.
         """
-        return HomeLock(self.run / "lock", wait_seconds)
+        self._make_folders()
+        try:
+            return HomeLock(self.run / "lock", wait_seconds)
+        except OSError as error:
+            raise self._not_writable(error) from error
 
     def is_running(self) -> bool:
         """Whether some process holds this home's lock."""

@@ -180,6 +180,10 @@ class Snapshot(msgspec.Struct):
     numbers: dict[str, dict[Labels, float]]
     distributions: dict[str, dict[Labels, Distribution]]
 
+    def gauge(self, name: str) -> float:
+        """What the process said of itself under `name`, 0 where it said nothing."""
+        return self.numbers.get(name, {}).get((self.process,), 0.0)
+
 
 class MetricSet:
     """The figures of one process.
@@ -301,9 +305,9 @@ def clear_snapshots(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def read_snapshots(folder: Path) -> list[Snapshot]:
-    """What the processes last published, by name; what cannot be read or is of another format is left out."""
-    found = (_read(path) for path in sorted(folder.glob(f"*{SUFFIX}")))
+def read_snapshots(folder: Path, names: str = "*") -> list[Snapshot]:
+    """What the processes of those names last published; what cannot be read or is of another format is left out."""
+    found = (_read(path) for path in sorted(folder.glob(f"{names}{SUFFIX}")))
     return [snapshot for snapshot in found if snapshot]
 
 

@@ -9,6 +9,7 @@ Slices and barrier are measured from outside too, where they meet the data plane
 is read from the state.
 """
 
+import logging
 import os
 import threading
 import time
@@ -22,12 +23,18 @@ from gateway.control.barrier import Barrier, BarrierReport
 from gateway.domain.callers import Caller
 from gateway.domain.changes import Change
 from gateway.domain.state import SliceState
+from gateway.domain.uses import Outcome, Use
 from gateway.domain.verdicts import Call, Verdict
 from gateway.proxy.ports import Decide, Identify, Peer, RequestHead
 from gateway.runtime.metrics import UNKNOWN, MetricSet
+from gateway.runtime.spans import SpanSender
+
+log = logging.getLogger("gateway.uses")
 
 T = TypeVar("T")
 
+LIMITS = ("system", "queue", "connections")
+"""What the data plane turns calls and connections away by."""
 MAX_HELD = 10_000
 """Barriers noted between two looks; a look is a second."""
 
@@ -48,7 +55,7 @@ class ObservedPorts:
         self._metrics = metrics
         self._verdicts = metrics.counter("gateway_verdict_requests_total")
         self._reading = threading.Lock()
-        self._read = self._followed = 0
+        self._read = self._kept = self._missed = 0
 
     def identify(self, port: Identify) -> Identify:
         """`port`, measured."""
@@ -71,9 +78,9 @@ class ObservedPorts:
             answer = port(call)
             if isinstance(answer, Verdict):
                 self._decided(self._clock() - began)
-                self._verdicts.add(("hit",))
+                self._kept += 1
                 return answer
-            self._verdicts.add(("miss",))
+            self._missed += 1
             return self._later(answer, began, self._decided)
 
         return decide
@@ -94,12 +101,11 @@ class ObservedPorts:
         Args:
             followed: calls for which the data plane asked nobody, since it began.
         """
-        self._verdicts.add(("hit",), followed - self._followed)
-        self._followed = followed
-        asked = int(self._verdicts.values.get(("miss",), 0))
+        self._verdicts.total(self._kept + followed, ("hit",))
+        self._verdicts.total(self._missed, ("miss",))
         slices = self._metrics.counter("gateway_slice_requests_total")
         slices.total(self._read, ("miss",))
-        slices.total(max(asked - self._read, 0), ("hit",))
+        slices.total(max(self._missed - self._read, 0), ("hit",))
 
     async def _later(self, answer: Awaitable[T], began: float, observe: Callable[[float], None]) -> T:
         result = await answer
@@ -138,7 +144,8 @@ def take_plane(metrics: MetricSet, plane: Mapping[str, Any]) -> None:
     metrics.counter("gateway_connections_total").total(plane["connections_accepted"])
     metrics.counter("gateway_cut_exchanges_total").total(plane["cuts"])
     metrics.counter("gateway_failures_total").total(plane["failures"])
-    for limit, count in plane["shed"].items():
+    # Those that nobody reached yet stand at 0: a rise from nothing would not be seen as one.
+    for limit, count in {**dict.fromkeys(LIMITS, 0), **plane["shed"]}.items():
         metrics.counter("gateway_shed_total").total(count, (limit,))
     calls = metrics.counter("gateway_calls_total")
     rows = metrics.counter("gateway_released_rows_total")
@@ -213,6 +220,66 @@ class LinkFigures:
         self._metrics.gauge("gateway_fresh").set(int(fresh), label)
         self._metrics.gauge("gateway_change_feed_age_seconds").set(now - self._fresh_at, label)
         self._metrics.gauge("gateway_change_feed_sequence").set(self._link.sequence, label)
+
+
+class PolicyEngine(Protocol):
+    """What is read of a worker's policies."""
+
+    errors: int
+
+    @property
+    def held(self) -> tuple[int, int]: ...
+
+
+class Journal(Protocol):
+    """What is read of a worker's journal."""
+
+    @property
+    def accepts(self) -> bool: ...
+
+
+class PartFigures:
+    """How much the policies hold, whether the journal takes new uses, and what was not traced for want of room.
+
+    Args:
+        metrics: the worker's.
+        engine: its policies.
+        journal: its journal.
+        spans: its sampled uses; None where no traces are made.
+    """
+
+    def __init__(
+        self, metrics: MetricSet, engine: PolicyEngine, journal: Journal, spans: SpanSender | None = None
+    ) -> None:
+        self._metrics = metrics
+        self._engine = engine
+        self._journal = journal
+        self._spans = spans
+
+    def fill(self) -> None:
+        """Set them."""
+        slices, verdicts = self._engine.held
+        self._metrics.gauge("gateway_slices").set(slices)
+        self._metrics.gauge("gateway_verdicts").set(verdicts)
+        self._metrics.counter("gateway_evaluation_errors_total").total(self._engine.errors)
+        self._metrics.gauge("gateway_journal_accepts").set(int(self._journal.accepts), (self._metrics.process,))
+        if self._spans is not None:
+            self._metrics.counter("gateway_traced_calls_total").total(self._spans.dropped, ("dropped",))
+
+
+class UseLog:
+    """A line in the log for each use that ends (a `Watch`): for `log.level` debug."""
+
+    def used(
+        self, record: str, use: Use, outcome: Outcome, opened_ns: int, durable_ns: int, answered_ns: int, ended_ns: int
+    ) -> None:
+        """A permitted use has ended."""
+        del opened_ns, durable_ns, answered_ns, ended_ns
+        log.debug("a use has ended", extra={"record": record, "trace": use.trace_id, "code": outcome.end})
+
+    def denied(self, record: str, use: Use) -> None:
+        """A call was denied."""
+        log.debug("a call was denied", extra={"record": record, "trace": use.trace_id, "code": use.verdict.code})
 
 
 class LedgerStatus(Protocol):

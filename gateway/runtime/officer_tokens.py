@@ -22,6 +22,7 @@ def officer_token(home_path: Path, officer: str, seconds: int) -> str:
     home = GatewayHome(home_path)
     home.require()
     settings = home.settings()
+    home.require_state(settings)
     store = Store.open(home.state_url(settings))
     try:
         found = store.officer(officer)

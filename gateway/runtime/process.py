@@ -1,8 +1,8 @@
 """What a child does first and last: says it is ready or why not, and ends when told to or when left alone.
 
 Started by the supervisor as `python -m gateway.runtime.process ROLE …`. Standard output bears one JSON line,
-`{"ready": true, …}` or `{"failed": "one sentence"}`; logs go to standard error. Standard input is a pipe that the
-supervisor holds: its end means the supervisor is gone, and the child ends too.
+`{"ready": true, …}` or `{"failed": "one sentence", "faults": […]}`; logs go to standard error. Standard input is a pipe
+that the supervisor holds: its end means the supervisor is gone, and the child ends too.
 """
 
 import argparse
@@ -47,7 +47,7 @@ class Part(Protocol):
 def main(arguments: list[str] | None = None) -> int:
     """Run one role until told to end; the exit status is 0 after an orderly end, else 1."""
     parser = argparse.ArgumentParser(prog="gateway.runtime.process")
-    parser.add_argument("role", choices=("control", "ledger", "worker"))
+    parser.add_argument("role", choices=("control", "ledger", "worker", "exporter"))
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--listen-fd", type=int)
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.setswitchinterval(SWITCH_SECONDS)
         uvloop.run(_run(lambda: _part(given, home, settings)))
     except GatewayError as error:
-        _say({"failed": error.detail or error.problem.title})
+        _say({"failed": error.detail or error.problem.title, "faults": error.members.get("faults", [])})
         return 1
     except Exception as error:
         log.exception("the %s process failed", given.name)
@@ -80,6 +80,10 @@ async def _part(given: argparse.Namespace, home: GatewayHome, settings: Settings
         from gateway.runtime.control import Control  # noqa: PLC0415 -- see above
 
         return Control(home, settings, given.issuer, given.listen_fd, is_first=given.first)
+    if given.role == "exporter":
+        from gateway.runtime.exporter import Exporter  # noqa: PLC0415 -- see above
+
+        return Exporter(home, settings)
     from gateway.runtime.journals import Journals  # noqa: PLC0415 -- see above
 
     return Journals(home, settings)

@@ -49,6 +49,20 @@ class DataPlaneSettings(Section):
     idle_seconds: float = Field(75.0, gt=0, description="until an idle connection is closed")
     body_seconds: float = Field(30.0, gt=0, description="longest pause while a body arrives or is taken")
     supplier_connections: int = Field(128, ge=1, description="connections a worker keeps to one supplier's host")
+    waiting_calls: int = Field(
+        1024, ge=0, description="calls that wait in a worker for a free slot of one interface; more are turned away"
+    )
+    waiting_seconds: float = Field(5.0, gt=0, description="how long such a call waits before it is turned away")
+    answer_bytes: int = Field(
+        16 << 20, ge=1024, description="largest JSON answer that is gathered to be filtered, in bytes"
+    )
+    gathered_bytes: int = Field(
+        256 << 20, ge=1 << 20, description="all answers a worker gathers at once, in bytes; more calls are turned away"
+    )
+    circuit_failures: int = Field(
+        5, ge=1, description="failures in a row after which a worker leaves a supplier's host alone for a while"
+    )
+    circuit_seconds: float = Field(5.0, gt=0, description="how long it does, until one call probes")
 
 
 class ControlSettings(Section):
@@ -148,6 +162,21 @@ class OfficersSettings(Section):
     allow_rs256: bool = Field(True, description="whether ID tokens may be signed by RS256")
 
 
+class TracesSettings(Section):
+    """Traces of calls for an OpenTelemetry collector; needs the extra `otel`."""
+
+    endpoint: str | None = Field(
+        None,
+        description="where spans are sent by OTLP/HTTP, such as http://127.0.0.1:4318/v1/traces; unset: none are made",
+    )
+    sample_ratio: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="share of the calls without `traceparent` that are traced; a caller's own sampling flag stands",
+    )
+
+
 class LogSettings(Section):
     """What the processes say about themselves."""
 
@@ -165,6 +194,7 @@ class Settings(Section):
     policies: PolicySettings = PolicySettings()  # type: ignore[call-arg]
     identity: IdentitySettings = IdentitySettings()  # type: ignore[call-arg]
     officers: OfficersSettings = OfficersSettings()  # type: ignore[call-arg]
+    traces: TracesSettings = TracesSettings()  # type: ignore[call-arg]
     log: LogSettings = LogSettings()  # type: ignore[call-arg]
 
 

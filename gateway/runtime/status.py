@@ -15,6 +15,12 @@ from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
 
 ASK_SECONDS = 3.0
+NOT_READY = {
+    "state": ("the state cannot be read", "look whether the database answers, or `state.db` is in its place"),
+    "workers": ("no worker has a lease on the state", "their logs and control's say why; they go on by themselves"),
+    "records": ("no worker can record a use", "free or add disk; else the workers' logs say why"),
+}
+"""What a part of /readyz that does not work means, and what to do."""
 
 
 def examine(home: GatewayHome) -> dict[str, Any]:
@@ -33,6 +39,7 @@ def examine(home: GatewayHome) -> dict[str, Any]:
         _processes(addresses, seen)
         _readiness(addresses, seen)
         _ledger(home, seen)
+    _state(home, settings, seen)
     _disk(home, settings, seen)
     return {
         "home": str(home.root),
@@ -100,9 +107,10 @@ def _readiness(addresses: dict[str, Any], seen: _Seen) -> None:
         seen.fault("readiness", "unknown", "the control plane does not answer", "its log says why")
         return
     failing = sorted(part for part, works in parts.items() if not works)
-    if failing:
-        seen.fault("readiness", "not ready", f"not working: {', '.join(failing)}", "their logs say why")
-    else:
+    for part in failing:
+        what, advice = NOT_READY.get(part, (f"{part}: not working", "its log says why"))
+        seen.fault("readiness", "not ready", what, advice)
+    if not failing:
         seen.add("readiness", "ready", "a use can be served")
 
 
@@ -119,6 +127,13 @@ def _ledger(home: GatewayHome, seen: _Seen) -> None:
         seen.fault("ledger", "stands still", status.fault, "keep the folder as it is and restore it from a backup")
     else:
         seen.add("ledger", "up", f"{status.size} entries in the log, {status.backlog} on their way")
+
+
+def _state(home: GatewayHome, settings: Settings, seen: _Seen) -> None:
+    """SQLite goes on with a file that was taken away, and what is changed from then on is lost."""
+    if not home.is_shared(settings) and settings.state.url is None and not (home.root / "state.db").exists():
+        advice = "stop the gateway and put `state.db` back, or a backup of it in its place"
+        seen.fault("state", "gone", f"`{home.root / 'state.db'}` is not there", advice)
 
 
 def _disk(home: GatewayHome, settings: Settings, seen: _Seen) -> None:

@@ -1,9 +1,9 @@
 """Starts the children, watches them, restarts the one that dies, and drains them all at the end.
 
-Order of start: ledger and control, then the workers; of stop: workers (they drain), control, ledger. A child that
-dies is restarted alone, after a pause that grows from 0.1 s to 5 s while it keeps dying and is forgotten once it has
-been ready for 30 s. The data plane's listening sockets are opened here, once, and handed to the workers: a connection
-that waits in the queue of a dead worker is served by its successor.
+Order of start: ledger and control (and the trace exporter, where there is one), then the workers; of stop: workers
+(they drain), control, ledger, exporter. A child that dies is restarted alone, after a pause that grows from 0.1 s to
+5 s while it keeps dying and is forgotten once it has been ready for 30 s. The data plane's listening sockets are opened
+here, once, and handed to the workers: a connection that waits in the queue of a dead worker is served by its successor.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class Child:
     """One child process and its restarts.
 
     Args:
-        name: `ledger`, `control` or `worker-N`; it stands in logs, sockets and journals.
+        name: `ledger`, `control`, `exporter` or `worker-N`; it stands in logs, sockets and journals.
         arguments: what `gateway.runtime.process` is started with.
         descriptors: file descriptors it inherits.
         stop_seconds: how long it may take to end when told to.
@@ -94,7 +94,9 @@ class Child:
             self.hello = {}
         if not self.hello.get("ready"):
             await self._end()
-            raise GatewayError("unavailable", self.hello.get("failed") or f"the {self.name} process did not start")
+            faults = {"faults": self.hello["faults"]} if self.hello.get("faults") else {}
+            said = self.hello.get("failed") or f"the {self.name} process did not start"
+            raise GatewayError("unavailable", said, **faults)
 
     async def _keep(self) -> None:
         pause = 0
@@ -186,8 +188,11 @@ class Supervisor:
         }
         clear_snapshots(self._home.run / "metrics")
         self._public = self._settings.control.issuer or addresses["control"]
+        exporter = [self._child("exporter", "exporter", STOP_SECONDS)] if self._settings.traces.endpoint else []
         await self._add(
-            self._child("ledger", "ledger", STOP_SECONDS), self._child("control", "control", STOP_SECONDS, control)
+            *exporter,
+            self._child("ledger", "ledger", STOP_SECONDS),
+            self._child("control", "control", STOP_SECONDS, control),
         )
         await self._add(
             *(
@@ -227,7 +232,7 @@ class Supervisor:
         return Child(name, arguments, descriptors, stop_seconds, self._publish)
 
     async def stop(self) -> None:
-        """Drain the workers together, then end control and ledger."""
+        """Drain the workers together, then end the others."""
         if self._publishing is not None:
             self._publishing.cancel()
         workers = [child for child in self.children if child.name.startswith("worker-")]

@@ -31,15 +31,18 @@ from gateway.ledger.uses import UseJournal
 from gateway.policy import Decider, Engine, QuotaMeter, default_policies_root, load_layers
 from gateway.proxy.limits import Limits
 from gateway.proxy.plane import DataPlane
+from gateway.proxy.ports import Watch
 from gateway.proxy.tls import reload_certificate, supplier_context
 from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.link import Link
 from gateway.runtime.metrics import MetricSet, Publisher
-from gateway.runtime.observing import JournalFigures, LinkFigures, ObservedPorts, take_plane
+from gateway.runtime.observing import JournalFigures, LinkFigures, ObservedPorts, PartFigures, UseLog, take_plane
 from gateway.runtime.resolver import Resolver, is_touched
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import DataPlaneSettings, Settings
+from gateway.runtime.spans import SOCKET as SPANS_SOCKET
+from gateway.runtime.spans import SpanSender
 from gateway.runtime.tls import listener_context
 from gateway.store import Store
 
@@ -99,6 +102,12 @@ class Worker:
             on_reset=self._drop_everything,
             on_stale=lambda: self._cut_all("the lease on the state has run out"),
         )
+        watches: list[Watch] = [UseLog()] if settings.log.level == "debug" else []
+        spans = None
+        if settings.traces.endpoint:
+            spans = SpanSender(home.run / SPANS_SOCKET, time.time_ns)
+            watches.append(spans)
+            self._tasks.append(asyncio.create_task(spans.run(), name="spans"))
         self._plane = DataPlane(
             identify=observed.identify(self._identifier),
             resolve=self._resolver,
@@ -110,11 +119,14 @@ class Worker:
             limits=limits_of(settings.data_plane),
             supplier_tls=self._supplier_context,
             digest_key=ring.digest_key(),
+            sample_ratio=settings.traces.sample_ratio if spans is not None else 0.0,
+            watches=watches,
         )
         fill = (
             lambda: take_plane(metrics, self._plane.snapshot()),
             LinkFigures(metrics, self._link).fill,
             JournalFigures(metrics, self._journal.syncs).fill,
+            PartFigures(metrics, self._engine, self._journal, spans).fill,
             lambda: observed.fill(self._plane.lanes.followed),
         )
         publisher = Publisher(metrics, home.run / "metrics", fill, time.time)
@@ -123,6 +135,8 @@ class Worker:
         await asyncio.wait_for(self._link.wait_fresh(), FRESH_SECONDS)
         self._tls = listener_context(settings.data_plane)
         await self._plane.serve(sock=self._listener, tls=self._tls)
+        # At once, so that /readyz knows of this worker before the supervisor says that the gateway is ready.
+        publisher.publish()
         return {}
 
     def _make_identifier(self, ring: KeyRing) -> Identifier:
@@ -229,4 +243,10 @@ def limits_of(settings: DataPlaneSettings) -> Limits:
         write_progress_seconds=settings.body_seconds,
         system_concurrency=settings.system_concurrency,
         pool_idle_connections=settings.supplier_connections,
+        queue=settings.waiting_calls,
+        queue_seconds=settings.waiting_seconds,
+        collect_bytes=settings.answer_bytes,
+        collect_total_bytes=settings.gathered_bytes,
+        circuit_failures=settings.circuit_failures,
+        circuit_seconds=settings.circuit_seconds,
     )

@@ -26,8 +26,8 @@ from tests.support.gateways import wait_for
 
 STEP_SECONDS = 5
 COLUMNS = 4
-MAY_BE_EMPTY = {"Days until certificates end"}
-"""Panels about what the soaked gateway does not have: a certificate."""
+MAY_BE_EMPTY = {"Days until certificates end", "Calls traced"}
+"""Panels about what the soaked gateway does not have: a certificate, a collector of traces."""
 
 
 def panels() -> list[dict[str, Any]]:

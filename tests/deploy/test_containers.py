@@ -35,11 +35,14 @@ def pod() -> dict[str, Any]:
     return found
 
 
-@needs("kubectl")
+KUSTOMIZE = ("kubectl", "kustomize") if tool("kubectl") else ("kustomize", "build")
+
+
+@needs(KUSTOMIZE[0])
 @needs("kubectl-validate")
 def test_kubernetes_schemas_accept_the_manifests(tmp_path: Path) -> None:
     """`kubectl kustomize` puts them together; `kubectl-validate` holds them to the schemas of Kubernetes 1.30."""
-    rendered = run("kubectl", "kustomize", MANIFESTS)
+    rendered = run(*KUSTOMIZE, MANIFESTS)
     (tmp_path / "all.yaml").write_text(rendered, "utf-8")
     said = run("kubectl-validate", tmp_path)
     assert "OK" in said
@@ -150,7 +153,7 @@ def test_container_file_copies_what_exists_and_drops_root() -> None:
     lines = re.sub(r"\\\n", " ", (DEPLOY / "container" / "Containerfile").read_text("utf-8")).splitlines()
     steps = [line.split() for line in lines if line and not line.startswith("#")]
     known = {"FROM", "WORKDIR", "COPY", "RUN", "ENV", "USER", "VOLUME", "EXPOSE", "STOPSIGNAL", "HEALTHCHECK"}
-    known |= {"ENTRYPOINT", "CMD"}
+    known |= {"ENTRYPOINT", "CMD", "ARG"}
     assert {step[0] for step in steps} <= known
     for step in steps:
         if step[0] == "COPY" and not step[1].startswith("--from="):
@@ -170,6 +173,17 @@ def test_runtime_lock_holds_what_runs_and_not_what_tests() -> None:
     assert wanted <= names
     assert not {"pytest", "mypy", "ruff", "hypothesis", "matplotlib", "hatchling"} & names
     assert all("--hash=sha256:" in entry for entry in re.split(r"\n(?=[a-z])", text.strip()))
+
+
+def test_runtime_lock_takes_in_the_extras_that_are_named() -> None:
+    """`EXTRAS` of the container file: what `oidc` needs is there when it is asked for, and only then."""
+    command = [sys.executable, DEPLOY / "runtime-lock", ROOT / "requirements.lock", ROOT / "pyproject.toml"]
+    bare, more = (
+        subprocess.run([*command, *extras], capture_output=True, check=True, text=True).stdout
+        for extras in ((), ("oidc",))
+    )
+    assert not re.search(r"^authlib==", bare, re.MULTILINE)
+    assert re.search(r"^authlib==", more, re.MULTILINE)
 
 
 def test_scripts_are_shell_or_python_that_parses() -> None:

@@ -86,6 +86,13 @@ def test_every_alert_says_how_bad_it_is_and_what_to_do() -> None:
         assert set(rule["annotations"]) == {"summary", "action"}, rule["alert"]  # type: ignore[call-overload]
 
 
+def test_every_alert_is_seen_to_fire() -> None:
+    """`promtool test rules` has a series for each alert under which it fires."""
+    cases = yaml.safe_load((RULES.parent / "gateway.tests.yml").read_text("utf-8"))["tests"]
+    fired = {case["alertname"] for test in cases for case in test["alert_rule_test"] if case.get("exp_alerts")}
+    assert fired == {rule["alert"] for rule in alerts()}
+
+
 def test_panels_do_not_overlap_and_have_numbers_of_their_own() -> None:
     """Grafana draws panels where they say; two in one place hide each other."""
     taken: set[tuple[int, int]] = set()

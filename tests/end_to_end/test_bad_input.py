@@ -6,11 +6,14 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 
+from gateway.cli import app
 from gateway.runtime.demo.world import directory_document
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.setup import initialise
@@ -131,3 +134,56 @@ def test_directory_file_that_is_none_is_refused(made: Path, tmp_path: Path, cont
 def test_wrong_usage_ends_with_status_2() -> None:
     """An unknown option is not a refusal."""
     assert _gateway("serve", "--no-such-option").returncode == 2
+
+
+def test_state_that_is_gone_is_never_made_anew_in_silence(made: Path, tmp_path: Path) -> None:
+    """An empty state would forget every stop; the sentence says to restore it."""
+    home = tmp_path / "var"
+    shutil.copytree(made, home)
+    (home / "state.db").unlink()
+    for arguments in (("serve",), ("grants", "list")):
+        said = _sentences(_gateway(*arguments, "--home", home, GATEWAY_DATA_PLANE__PORT="0", GATEWAY_CONTROL__PORT="0"))
+        assert len(said) == 1
+        assert "restore it from a backup" in said[0]
+    assert not (home / "state.db").exists()
+
+
+def test_faulty_policies_are_all_named_and_nothing_serves(made: Path) -> None:
+    """What a child refuses to start with is said by the command, fault by fault."""
+    environment = {
+        "GATEWAY_DATA_PLANE__PORT": "0",
+        "GATEWAY_CONTROL__PORT": "0",
+        "GATEWAY_POLICIES__LAYERS": "national,atlantis",
+    }
+    said = _sentences(_gateway("serve", "--home", made, **environment))
+    assert said == [
+        "gateway: the policies have faults; nothing was put in force",
+        "  field atlantis: is no folder with policies below the policies root",
+    ]
+
+
+def test_home_that_is_too_deep_for_sockets_is_one_sentence(tmp_path: Path) -> None:
+    """A Unix socket's path has an end; the home is not made."""
+    home = tmp_path / ("x" * 120)
+    said = _sentences(_gateway("init", home))
+    assert len(said) == 1
+    assert "too long for its sockets" in said[0]
+    assert not home.exists()
+
+
+def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if not hasattr(command, "commands"):
+        yield path, command
+        return
+    for name, inner in command.commands.items():
+        yield from _commands(inner, (*path, name))
+
+
+def test_every_command_takes_json() -> None:
+    """Whatever a person can ask, a script can ask."""
+    commands = {
+        path: {option for parameter in command.params for option in parameter.opts}
+        for path, command in _commands(typer.main.get_command(app))
+    }
+    assert len(commands) > 40
+    assert [path for path, options in commands.items() if "--json" not in options] == []

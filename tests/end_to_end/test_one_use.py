@@ -8,9 +8,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.domain.errors import GatewayError
 from gateway.ledger.verify import verify_log, verify_record
+from gateway.runtime.families import FAMILIES
 from tests.support.gateways import RunningGateway, running_gateway, wait_for
 
 PERSONS = "/public-security/persons"
@@ -153,6 +155,50 @@ def test_the_whole_log_verifies_with_the_public_key_alone(gateway: RunningGatewa
     """An auditor who trusts nobody walks the log from its first leaf."""
     checked = verify_log(gateway.home.ledger, str(gateway.made["verifier_key"]))
     assert checked.size > 0
+
+
+def test_one_scrape_has_every_figure_and_they_move(gateway: RunningGateway) -> None:
+    """All processes at one /metrics: a use, a denial and a stop are seen in each figure that they concern."""
+    with gateway.client(purpose="statistical-survey") as client:
+        assert client.get(PERSONS, params={"id_number": "x"}).status_code == 403
+    with gateway.officer("police-chen") as api:
+        stop = {"violation": "beyond the purpose", "rectify_by": "2099-01-31"}
+        api.post("/v1/grants/G-2026-0001/suspension", stop)
+        api.post("/v1/grants/G-2026-0001/suspension/lift", {"reason": "rectified"})
+    with gateway.client() as client:
+        assert client.get(PERSONS, params={"id_number": "x"}).status_code == 200
+
+    def scrape() -> dict[str, float]:
+        with gateway.officer() as api:
+            text = api.text("/metrics")
+        samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+        return {sample.name + str(sorted(sample.labels.items())): sample.value for sample in samples}
+
+    call = "[('interface', 'public-security/persons'), ('reason', '{}'), ('supplier', 'public-security'), "
+    moving = {
+        "gateway_calls_total" + call.format("complete") + "('verdict', 'permit')]",
+        "gateway_calls_total" + call.format("purpose-not-granted") + "('verdict', 'deny')]",
+        "gateway_call_duration_seconds_count[('supplier', 'public-security')]",
+        *(
+            f"gateway_stage_duration_seconds_count[('stage', '{stage}')]"
+            for stage in ("identify", "decide", "record", "supplier", "release")
+        ),
+        "gateway_barrier_duration_seconds_count[]",
+        "gateway_log_entries[]",
+        "gateway_slice_requests_total[('result', 'miss')]",
+        "gateway_slices[]",
+        "gateway_verdicts[]",
+        "gateway_connections_total[]",
+    }
+    wait_for(lambda: all(scrape().get(name) for name in moving))
+    seen = scrape()
+    assert {name for name in moving if not seen.get(name)} == set()
+    assert all(seen[f"gateway_journal_accepts[('process', 'worker-{n}')]"] == 1 for n in (0, 1))
+    # What this gateway does not have: a certificate, a replaced key, a collector.
+    absent = {"gateway_certificate_expiry", "gateway_key_expiry", "gateway_traced_calls"}
+    names = " ".join(seen)
+    missing = [family for family in FAMILIES if family not in names]
+    assert [family for family in missing if not family.startswith(tuple(absent))] == []
 
 
 def test_the_command_line_reaches_the_running_gateway(gateway: RunningGateway) -> None:

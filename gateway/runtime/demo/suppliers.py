@@ -1,7 +1,7 @@
 """Three supply departments' service interfaces: real HTTP servers on loopback, as their own systems would serve.
 
 Each answers `GET` in the usual envelope `{"code", "message", "data": […]}` with whole rows: reducing them to what
-was granted is the gateway's work. They count the calls that reach them.
+was granted is the gateway's work. They count the calls that reach them, and keep the last one's trace.
 """
 
 import json
@@ -28,6 +28,7 @@ class SupplierServer:
 
     def __init__(self, routes: dict[str, Search]) -> None:
         self.calls = 0
+        self.traceparent = ""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(routes))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="supplier", daemon=True)
@@ -58,6 +59,7 @@ class SupplierServer:
 
             def do_GET(self) -> None:
                 server.calls += 1
+                server.traceparent = self.headers.get("traceparent", "")
                 target = urlsplit(self.path)
                 search = routes.get(target.path)
                 if search is None:

@@ -274,13 +274,16 @@ def test_no_values_in_problems_and_logs(caplog: pytest.LogCaptureFixture) -> Non
                 plane_house.decide = explode  # type: ignore[method-assign]
             async with serving(house) as (plane, port):
                 caller = await CallerSide.connect(port)
-                status, _, content = await caller.ask(request())
+                traced = request(fields="traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n")
+                status, _, content = await caller.ask(traced)
                 assert (status, SECRET.encode() in content) == (500, False)
                 assert plane.snapshot()["failures"] == 1
 
     uvloop.run(story())
     assert "ValueError" in caplog.text
     assert SECRET not in caplog.text
+    failed = [line for line in caplog.records if "the data plane failed" in line.getMessage()]
+    assert [getattr(line, "trace", None) for line in failed] == ["0af7651916cd43dd8448eb211c80319c"]
 
 
 def test_ports_may_answer_later_and_may_refuse() -> None:

@@ -43,6 +43,7 @@ def test_overdue_duties_keys_and_certificates_become_gauges(tmp_path: Path) -> N
     """A suspension past its rectification date, the keys' making and the listener's certificate are all seen."""
     store = Store.open(f"sqlite:///{tmp_path / 'state.db'}")
     ring = KeyRing.create(tmp_path / "keys", now=NOW.timestamp)
+    ring.rotate("token", overlap_seconds=600)
     write_certificate(tmp_path / "tls.pem", NOW + timedelta(days=3))
     with store.transaction() as tx:
         tx.put_department(Department("police", "police", "442000", Level.CITY))
@@ -59,7 +60,7 @@ def test_overdue_duties_keys_and_certificates_become_gauges(tmp_path: Path) -> N
             )
         )
     metrics = MetricSet("control")
-    due = Due(metrics, store, ring.list, {"data-plane": tmp_path / "tls.pem"}, NOW.timestamp)
+    due = Due(metrics, store, ring.list, lambda: {"data-plane": tmp_path / "tls.pem"}, NOW.timestamp)
     due.take(due._read())
     assert metrics.gauge("gateway_rectifications_overdue").values[()] == 1
     assert metrics.gauge("gateway_orders_in_force").values["suspension",] == 1
@@ -67,6 +68,7 @@ def test_overdue_duties_keys_and_certificates_become_gauges(tmp_path: Path) -> N
     assert metrics.gauge("gateway_grants_expiring").values == {("7",): 0, ("30",): 0}
     made = metrics.gauge("gateway_key_made_timestamp_seconds").values
     assert set(made) == {(purpose,) for purpose in PURPOSES}
+    assert metrics.gauge("gateway_key_expiry_timestamp_seconds").values == {("token",): NOW.timestamp() + 600}
     ends = metrics.gauge("gateway_certificate_expiry_timestamp_seconds").values
     assert ends == {("data-plane",): (NOW + timedelta(days=3)).timestamp()}
     store.close()

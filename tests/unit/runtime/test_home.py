@@ -72,3 +72,23 @@ def test_a_home_that_cannot_be_written_is_refused_in_a_sentence(tmp_path: Path) 
     (tmp_path / "var").write_text("occupied", "utf-8")
     with pytest.raises(GatewayError, match="cannot write the home"):
         GatewayHome(tmp_path / "var").make()
+
+
+def test_folders_that_a_backup_leaves_out_are_made_anew(tmp_path: Path) -> None:
+    """A restored home has no `run`; it starts all the same."""
+    home = GatewayHome(tmp_path / "var")
+    home.make()
+    home.run.rmdir()
+    home.lock().release()
+    assert home.run.stat().st_mode & 0o777 == 0o700
+
+
+def test_home_whose_folder_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    """A file stands where `run` should be."""
+    home = GatewayHome(tmp_path / "var")
+    home.make()
+    home.run.rmdir()
+    home.run.write_text("", "utf-8")
+    with pytest.raises(GatewayError, match="cannot write the home") as refused:
+        home.lock()
+    assert refused.value.code == "unavailable"

@@ -64,7 +64,11 @@ def test_each_call_is_counted_once_by_the_directorys_names() -> None:
         ("police", "police/register", "deny", "suspended"): 1,
         ("unknown", "unknown", "refused", "credential-missing"): 1,
     }
-    assert metrics.counter("gateway_shed_total").values == {("system",): 4}
+    assert metrics.counter("gateway_shed_total").values == {
+        ("system",): 4,
+        ("queue",): 0,
+        ("connections",): 0,
+    }
     assert metrics.counter("gateway_released_rows_total").values == {("police", "police/register"): 6}
 
 
@@ -107,6 +111,7 @@ def test_ports_are_measured_and_their_answers_untouched() -> None:
             ports.identify(nobody)(HEAD, Peer("127.0.0.1"))
 
     asyncio.run(story())
+    ports.fill()
     assert metrics.counter("gateway_verdict_requests_total").values == {("hit",): 1, ("miss",): 1}
     stages = metrics.histogram("gateway_stage_duration_seconds").values
     assert sum(stages["decide",].counts) == 2
@@ -119,14 +124,15 @@ def stage_counts(metrics: MetricSet) -> dict[str, int]:
 
 
 def test_stages_of_the_data_plane_are_taken_over() -> None:
-    """Record and answer are timed where they happen; taken twice, a call still counts once."""
+    """Record, supplier and release are timed where they happen; taken twice, a call still counts once."""
     metrics, counters = MetricSet("worker-0"), Counters()
     counters.recorded.note(3_000_000)
-    counters.answered.note(7_000_000)
-    counters.answered.note(40_000_000_000)
+    counters.supplied.note(7_000_000)
+    counters.supplied.note(40_000_000_000)
+    counters.released.note(90_000)
     for _ in range(2):
         take_plane(metrics, {**plane(), "stages": counters.snapshot()["stages"]})
-    assert stage_counts(metrics) == {"record": 1, "answer": 2}
+    assert stage_counts(metrics) == {"record": 1, "supplier": 2, "release": 1}
     assert metrics.histogram("gateway_stage_duration_seconds").values["record",].sum == pytest.approx(0.003)
 
 
@@ -149,7 +155,7 @@ def test_followed_calls_are_hits_of_kept_verdicts() -> None:
     ports = ObservedPorts(metrics)
     for followed in (5, 5, 9):
         ports.fill(followed)
-    assert metrics.counter("gateway_verdict_requests_total").values == {("hit",): 9}
+    assert metrics.counter("gateway_verdict_requests_total").values == {("hit",): 9, ("miss",): 0}
 
 
 def test_buckets_of_the_data_plane_are_those_of_the_metric() -> None:

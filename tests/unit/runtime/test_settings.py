@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.errors import GatewayError
-from gateway.runtime.settings import Settings, commented_file, load_settings
+from gateway.runtime.settings import DataPlaneSettings, Settings, commented_file, load_settings
+from gateway.runtime.worker import limits_of
 
 
 def _load(tmp_path: Path, text: str, **environment: str) -> Settings:
@@ -80,3 +81,25 @@ def test_an_unreadable_or_newer_file_is_refused_in_a_sentence(tmp_path: Path, te
     """What cannot be understood is not guessed at."""
     with pytest.raises(GatewayError, match=r"gateway\.toml"):
         _load(tmp_path, text)
+
+
+def test_every_limit_of_the_data_plane_that_has_a_setting_follows_it() -> None:
+    """Each bound is set apart from its default and from the others, and arrives where it counts."""
+    fields = DataPlaneSettings.model_fields
+    apart = {name: fields[name].default + 1 for name in fields if isinstance(fields[name].default, (int, float))}
+    limits = limits_of(DataPlaneSettings(**apart))
+    seen = {
+        "max_connections": limits.connections,
+        "system_concurrency": limits.system_concurrency,
+        "header_seconds": limits.header_timeout_seconds,
+        "idle_seconds": limits.idle_timeout_seconds,
+        "body_seconds": limits.body_progress_seconds,
+        "supplier_connections": limits.pool_idle_connections,
+        "waiting_calls": limits.queue,
+        "waiting_seconds": limits.queue_seconds,
+        "answer_bytes": limits.collect_bytes,
+        "gathered_bytes": limits.collect_total_bytes,
+        "circuit_failures": limits.circuit_failures,
+        "circuit_seconds": limits.circuit_seconds,
+    }
+    assert seen == {name: value for name, value in apart.items() if name not in {"port", "workers", "drain_seconds"}}

@@ -1,0 +1,54 @@
+"""A stretch in the life of a home under whatever release is on the path: `python live.py HOME` prints what it came to.
+
+`test_upgrade` runs it with the newest tagged release, and opens the home with the present code. `format-1.tar.xz`
+beside it is a home that the first release left behind, packed for good:
+
+    git archive RELEASE | tar x -C /tmp/old && cd /tmp/old
+    PYTHONPATH=. GATEWAY_PASSPHRASE=format-1 GATEWAY_LEDGER__ORIGIN=sharing-gateway/older \\
+        python .../live.py /tmp/home > lived.json; mv lived.json /tmp/home
+    tar --sparse --hole-detection=raw --exclude ./run --exclude '*.log' --exclude next.tmp \\
+        -C /tmp/home -cJf format-1.tar.xz .
+
+It speaks only in what every release has: the furnished gateway of the tests, a call, an officer's acts. The keys in
+the archive are sealed, and protect nothing.
+"""
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gateway.runtime.demo.world import grant_documents
+from tests.support.gateways import running_gateway
+
+PERSONS, MARRIAGES = "/public-security/persons", "/civil-affairs/marriages"
+
+
+def main(home: Path) -> None:
+    """Calls, a grant that lasts, a suspension that stands; then an orderly end."""
+    with running_gateway(home) as gateway:
+        lasting = grant_documents(datetime.now(UTC).replace(microsecond=0))[0]
+        with gateway.officer("competent-lin") as api:
+            api.post("/v1/grants", {**lasting, "id": "G-2026-9001", "valid_until": "2099-12-31T00:00:00Z"})
+        with gateway.client() as client:
+            params = {"id_number": gateway.population.persons[1]["id_number"]}
+            answers = [client.get(PERSONS, params=params) for _ in range(5)]
+            answers.append(client.get(MARRIAGES, params=params))
+        assert {answer.status_code for answer in answers} == {200}, [answer.text for answer in answers]
+        with gateway.officer("civil-wu") as api:
+            stop = {"violation": "beyond the purpose", "rectify_by": "2099-01-31"}
+            api.post("/v1/grants/G-2026-0002/suspension", stop)
+        records = [answer.headers["Sharing-Record"] for answer in answers]
+        with gateway.officer("auditor-he") as api:
+            until = time.monotonic() + 30
+            while not set(records) <= {use["record"] for use in api.get("/v1/records", limit=500)["items"]}:
+                assert time.monotonic() < until, "the index does not catch up"
+                time.sleep(0.2)
+        made = dict(gateway.made)
+    size = int((home / "ledger" / "tree" / "checkpoint").read_text("utf-8").splitlines()[1])
+    sys.stdout.write(json.dumps({"verifier_key": made["verifier_key"], "records": records, "size": size}) + "\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
