@@ -15,6 +15,8 @@ from gateway.ledger.segments import SegmentReader, confirmed_sequence, segment_p
 from gateway.ledger.tiles import WIDTH
 
 ROUND_BYTES = 8 << 20
+"""About what one commit takes in: what a round holds in memory does not grow with the number of writers."""
+LEAST_BYTES = 1 << 20
 ORPHAN_SEGMENT_BYTES = 1 << 20
 _CATCH_UP_BUNDLES = 64
 
@@ -74,12 +76,14 @@ class Integrator:
         """
         entries: list[bytes] = []
         cursors: dict[str, int] = {}
-        for writer in self._writers():
+        writers = self._writers()
+        limit_bytes = max(LEAST_BYTES, ROUND_BYTES // max(1, len(writers)))
+        for writer in writers:
             reader = self._readers.get(writer)
             if reader is None:
                 directory = self._journals / writer
                 reader = self._readers[writer] = SegmentReader(directory, self._log.cursors.get(writer, 0))
-            taken = reader.read(ROUND_BYTES)
+            taken = reader.read(limit_bytes)
             if taken:
                 entries += taken
                 cursors[writer] = reader.sequence

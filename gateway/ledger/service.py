@@ -18,7 +18,7 @@ from gateway.ledger.backup import marked
 from gateway.ledger.cosigning import Cosigning
 from gateway.ledger.durable import make_directory
 from gateway.ledger.entries import china_day
-from gateway.ledger.index import FLUSH_ROWS, Index
+from gateway.ledger.index import FLUSH_ROWS, MEMORY_BYTES, Index
 from gateway.ledger.integrator import Integrator
 from gateway.ledger.log import TiledLog
 from gateway.ledger.notes import Signer
@@ -107,7 +107,7 @@ class LedgerService:
         clock: Callable[[], float] = time.time,
         exports: Path | None = None,
         threads: int = 2,
-        memory_bytes: int = 1 << 30,
+        memory_bytes: int = MEMORY_BYTES,
         witness_transport: httpx.BaseTransport | None = None,
     ) -> None:
         make_directory(directory)
