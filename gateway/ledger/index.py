@@ -49,6 +49,7 @@ MERGE_BELOW_BYTES = 64 << 20
 MERGE_MEMORY_BYTES = 256 << 20
 MEMORY_BYTES = 512 << 20
 _SPILL = ".spill"
+_INSERTED = ".rows.csv"
 _NAMES = ", ".join(COLUMNS)
 _TYPES = "{" + ", ".join(f"'{name}': '{kind}'" for name, kind in COLUMNS.items()) + "}"
 _TABLE = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
@@ -263,7 +264,7 @@ class Index:
     def _insert(self, table: str, lines: Sequence[str]) -> None:
         if not lines:
             return
-        path = self.directory / ".rows.csv"
+        path = self.directory / _INSERTED
         path.write_text("".join(lines), encoding="utf-8")
         self._connection.execute(
             f"INSERT INTO {table} SELECT * FROM read_csv('{_quoted(path)}', header = false, auto_detect = false, "
@@ -362,6 +363,7 @@ class Index:
         named = {self._path(file) for file in self._manifest.files}
         named |= {filter_path(path) for path in named}
         unlink_all(path for path in self.directory.glob("date=*/*") if path not in named)
+        (self.directory / _INSERTED).unlink(missing_ok=True)
         for spilled in self.directory.glob(f"{_SPILL}*"):
             shutil.rmtree(spilled)
 
