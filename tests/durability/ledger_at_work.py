@@ -55,12 +55,13 @@ async def uses(directory: Path) -> None:
     loop = asyncio.get_running_loop()
     service = open_ledger(directory)
     service.prepare()
+    poisoned: list[BaseException] = []
     journal = UseJournal(
         directory,
         "worker-1",
         loop=loop,
         clock_ns=time.time_ns,
-        on_poisoned=lambda _: None,
+        on_poisoned=poisoned.append,
         low_water_bytes=0,
         segment_bytes=1 << 15,
     )
@@ -83,6 +84,9 @@ async def uses(directory: Path) -> None:
         if n % 3 == 2:
             service.index.flush()
     journal.close()
+    await asyncio.sleep(0)
+    if poisoned:
+        raise poisoned[0]  # a worker says so and is started anew: what it had left to write is `recovered`
     while service.step():
         pass
     service.close()

@@ -1,8 +1,8 @@
 """Kill the ledger at any system call, fail any write, sync, rename or open: nothing answered is lost or doubled.
 
 A child works (`ledger_at_work`), and `strace` injects one fault into it. Then the ledger is opened again, as after a
-crash, and compared with what the outside world had seen. `python tests/durability/test_crashes.py [STEP] [TASKS]` prints
-the matrix.
+crash, and compared with what the outside world had seen. `python tests/durability/test_crashes.py [STEP] [TASKS]`
+prints the matrix.
 """
 
 import asyncio
