@@ -38,6 +38,7 @@ from gateway.ledger.queries import (
 )
 from gateway.ledger.rows import COLUMNS, Rows, subject_key
 from gateway.ledger.subject_filter import filter_path, may_hold, write_filter
+from gateway.ledger.verify_beside import digest
 
 ROW_GROUP_ROWS = 122_880
 PARQUET = f"FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
@@ -60,6 +61,8 @@ class _File(msgspec.Struct, frozen=True):
     day: date
     name: str
     rows: int
+    sha256: str = ""
+    subjects_sha256: str = ""
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -320,7 +323,7 @@ class Index:
         write_filter(connection, path)
         sync_directory(folder)
         counted = connection.execute(f"SELECT count(*) FROM read_parquet('{_quoted(path)}')").fetchone()
-        return _File(day, name, int(counted[0]) if counted else 0)
+        return _File(day, name, int(counted[0]) if counted else 0, digest(path), digest(filter_path(path)))
 
     def _merge_days(self) -> None:
         """Merge the small files of the days that have grown; on the merging thread."""

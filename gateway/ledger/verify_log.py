@@ -5,6 +5,7 @@
        and only where a `prune` record in the log says so
     3  every tile is the tile below it, hashed; every partial tile and bundle is the beginning of its successor
     4  the right edge folds to the signed root; the cosigned root is that of the same tiles
+    5  of a ledger's folder, what stands beside the log: journals, index, and what was signed last (`verify_beside`)
 
 Step 2, and step 3 for the leaves' tiles, is most of the work and runs on every core. The caller must have the key
 from a source it trusts, and should compare the checkpoint with what a witness has cosigned: nobody can see from one
@@ -26,10 +27,11 @@ from gateway.ledger.at_rest import PACK
 from gateway.ledger.checked import Checked, VerificationFailed
 from gateway.ledger.checkpoints import Checkpoint, verify_checkpoint
 from gateway.ledger.log_files import COSIGNED, LOOSE, LogFiles
-from gateway.ledger.notes import parse_verifier_key
+from gateway.ledger.notes import VerifierKey, parse_verifier_key
 from gateway.ledger.proofs import Hashes
 from gateway.ledger.tiles import HASH_BYTES, WIDTH, bundle_path, full_tiles, partial_width, tile_path
 from gateway.ledger.tree import Edge, perfect_root
+from gateway.ledger.verify_beside import verify_index, verify_journals, verify_signed
 
 SPAN_BUNDLES = 16 * PACK
 """Bundles one process looks at in one go."""
@@ -88,10 +90,9 @@ def verify_log(
         f"{hashed} entries hash to their leaves",
         "every hash tile follows from the tile below it, and the root from them",
     ]
-    missing = [
-        "whether anyone was shown another log: compare this checkpoint with a witness's",
-        "index and journals: they are not the log; the index can be rebuilt from it",
-    ]
+    missing = ["whether anyone was shown another log: compare this checkpoint with a witness's"]
+    if root != directory:
+        checked += _verify_beside(directory, key)
     cosigned = root / COSIGNED
     if cosigned.exists():
         try:
@@ -105,6 +106,18 @@ def verify_log(
         checked.append(f"leaves 0 to {pruned - 1} were pruned, as a record in the log says; their hashes still stand")
         missing.append(f"what the {pruned} pruned entries said")
     return Checked("log", key.name, checkpoint.size, hashed, tuple(checked), tuple(missing))
+
+
+def _verify_beside(ledger: Path, key: VerifierKey) -> list[str]:
+    """Step 5; what was checked, one sentence each."""
+    entries, files = verify_journals(ledger), verify_index(ledger / "index")
+    checked = [
+        f"{entries} entries in the journals are as they were confirmed",
+        f"{files} files of the index are as they were written",
+    ]
+    if (ledger / "signer.db").exists():
+        checked.append(f"`signer.db` holds the signed checkpoint of {verify_signed(ledger / 'signer.db', key)} leaves")
+    return checked
 
 
 def _spans(root: Path, size: int, progress: Progress, processes: int | None) -> Iterator[_Span]:
