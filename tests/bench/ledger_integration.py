@@ -42,6 +42,11 @@ def write_journal(directory: Path, entries: list[bytes]) -> None:
     journal.close()
 
 
+def waited_seconds() -> float:
+    """How long this thread has stood ready without a processor: on a machine of its own it would not have."""
+    return int(Path("/proc/thread-self/schedstat").read_text(encoding="ascii").split()[1]) / 1e9
+
+
 def size_of(directory: Path, pattern: str) -> int:
     """Bytes of disk the files below `directory` take, in whole blocks."""
     return sum(path.stat().st_blocks * 512 for path in directory.rglob(pattern) if path.is_file())
@@ -61,13 +66,16 @@ def main() -> None:
             write_journal(directory, entries)
         service = open_ledger(directory)
         service.prepare()
-        began, spent = time.perf_counter(), time.process_time()
+        began, spent, waited = time.perf_counter(), time.process_time(), waited_seconds()
         while service.step():
             pass
         service.index.flush()
         seconds, spent = time.perf_counter() - began, time.process_time() - spent
+        waited = waited_seconds() - waited
         size = service.log.size
+        service.index.settle()
         results.add("integrated, committed, indexed", size / seconds, "records/s", ">= 25,000")
+        results.add("the same less waiting for a processor", size / (seconds - waited), "records/s")
         results.add("the same by processor time", size / spent, "records/s")
         key = service.log.key.text()
         service.close()
@@ -75,7 +83,7 @@ def main() -> None:
         tree, index = directory / "tree" / "tile", directory / "index"
         bundles = size_of(tree, "*.pack") + size_of(tree, "*.sgb")
         hashes = size_of(tree, "*") - bundles
-        rows = size_of(index, "*.parquet")
+        rows = size_of(index, "*")
         results.add("bundles at rest", bundles / uses, "bytes/use")
         results.add("hash tiles", hashes / uses, "bytes/use")
         results.add("index", rows / uses, "bytes/use", "<= 60")
@@ -84,11 +92,20 @@ def main() -> None:
         results.add("20 million calls a day for three years", whole * CITY_CALLS_A_DAY * DAYS / 1e12, "TB")
 
         for processes in (1, None):
-            began = time.perf_counter()
+            began, spent, waited = time.perf_counter(), time.process_time(), waited_seconds()
             checked = verify_log(directory, key, processes=processes)
-            rate = checked.entries / (time.perf_counter() - began)
+            seconds, spent, waited = (
+                time.perf_counter() - began,
+                time.process_time() - spent,
+                waited_seconds() - waited,
+            )
             cores = "every core" if processes is None else "one core"
-            results.add(f"verified from the first leaf, {cores}", rate, "records/s", "" if processes else ">= 150,000")
+            target = "" if processes else ">= 150,000"
+            results.add(f"verified from the first leaf, {cores}", checked.entries / seconds, "records/s", target)
+            if processes:
+                rate = checked.entries / (seconds - waited)
+                results.add("the same less waiting for a processor", rate, "records/s")
+                results.add("the same by processor time", checked.entries / spent, "records/s")
     results.table()
 
 

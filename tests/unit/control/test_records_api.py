@@ -151,6 +151,7 @@ def test_the_log_is_public_but_for_its_entries(recorded: World) -> None:
     refused(recorded.get("police", bundle), "act-not-permitted")
     refused(recorded.get("operator", bundle), "act-not-permitted")
     assert recorded.get("auditor", bundle).content
+    assert recorded.get(None, "/log/minimum-index").text == "0\n"
     for path in ("0/..%2f..%2fcheckpoint", "0/x00/000", "64/000", "entries/..%2f..%2f000", "0/000.p/256"):
         refused(recorded.get("auditor", f"/log/tile/{path}"), "not-found")
 
