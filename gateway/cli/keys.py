@@ -9,8 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json, print_table
+from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Role
+from gateway.ledger.notes import ED25519, VerifierKey
 from gateway.runtime.api import open_api
+from gateway.runtime.home import GatewayHome
+from gateway.runtime.ring import open_ring
 
 keys = typer.Typer(
     name="keys", help="List and rotate the gateway's keys; register keys of older contracts.", no_args_is_help=True
@@ -33,17 +37,31 @@ OfficerName = Annotated[str, typer.Argument(help="The officer's id.")]
 @keys.command("list")
 @command
 def list_keys(home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False) -> None:
-    """List every key: purpose, name, algorithm, age and state; never a secret."""
+    """List every key: purpose, name, algorithm, age and state; the log's origin and verifier key; never a secret."""
     with open_api(home, _operator(officer)) as api:
         found = api.get("/v1/keys")["keys"]
+    origin, verifier_key = _log_identity(GatewayHome(home))
     if as_json:
-        print_json({"keys": found})
+        print_json({"keys": found, "origin": origin, "verifier_key": verifier_key})
         return
     rows = [
         (key["purpose"], key["id"], key["algorithm"], _day(key["created_unix"]), key["state"], _until(key))
         for key in found
     ]
     print_table("keys", ("purpose", "name", "algorithm", "made", "state", "verifies until"), rows)
+    out.print(f"log: {origin}", markup=False)
+    out.print(f"verifier key, for auditors: {verifier_key or 'the key ring cannot be read from here'}", markup=False)
+
+
+def _log_identity(home: GatewayHome) -> tuple[str, str | None]:
+    """The log's origin and verifier key; no key where the ring cannot be read."""
+    settings = home.settings()
+    origin = home.origin(settings)
+    try:
+        signer = open_ring(home, settings, frozenset({"log"})).log_signer(origin)
+    except GatewayError:
+        return origin, None
+    return origin, VerifierKey(origin, ED25519, signer.public_bytes).text()
 
 
 @keys.command("rotate")

@@ -1,21 +1,27 @@
 """`gateway records`: find, show, export, count and prove records of use, over the control API (Decree 809 Art. 29)."""
 
+import csv
 import json
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
+from rich.progress import Progress
 
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json, print_table
+from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, err, out, print_json, print_table
 from gateway.domain.errors import GatewayError
-from gateway.runtime.api import open_api
+from gateway.ledger.figures import Figure
+from gateway.runtime.api import Api, open_api
 
 records = typer.Typer(
     name="records", help="Find, export and prove records of use. Each reading is itself recorded.", no_args_is_help=True
 )
 
 CHINA = timezone(timedelta(hours=8))
+REPORTED = ("day", "code", "dataset", "grant", "department")
+FIGURES = ("uses", "refused", "rows", "bytes", "subjects", "median_us", "p95_us")
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 From = Annotated[datetime | None, typer.Option("--from", formats=MOMENTS, help="From, China Standard Time.")]
@@ -29,6 +35,9 @@ Grant = Annotated[str | None, typer.Option(help="Grant.")]
 Purpose = Annotated[str | None, typer.Option(help="Declared purpose.")]
 Verdict = Annotated[str | None, typer.Option(help="permit or deny.")]
 Code = Annotated[str | None, typer.Option(help="Problem code of a refusal.")]
+Policy = Annotated[str | None, typer.Option(help="A determining policy, such as grant/G-2026-0001.")]
+Status = Annotated[int | None, typer.Option(min=0, max=599, help="HTTP status that was sent.")]
+ByOfficer = Annotated[str | None, typer.Option("--officer", help="The officer who acted.")]
 Kind = Annotated[str | None, typer.Option(help="use, use.refused, order, grant, directory, export, …")]
 Subject = Annotated[
     str | None, typer.Option(help="Identifier of a data subject; only a pseudonym of it is looked for, none is kept.")
@@ -51,6 +60,9 @@ def find(
     purpose: Purpose = None,
     verdict: Verdict = None,
     code: Code = None,
+    policy: Policy = None,
+    status: Status = None,
+    by_officer: ByOfficer = None,
     kind: Kind = None,
     subject: Subject = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Rows.")] = 50,
@@ -72,6 +84,9 @@ def find(
         purpose=purpose,
         verdict=verdict,
         code=code,
+        policy=policy,
+        status=status,
+        officer=by_officer,
         kind=kind,
         subject=subject,
     )
@@ -154,6 +169,9 @@ def export(
     purpose: Purpose = None,
     verdict: Verdict = None,
     code: Code = None,
+    policy: Policy = None,
+    status: Status = None,
+    by_officer: ByOfficer = None,
     kind: Kind = None,
     subject: Subject = None,
     home: Home = DEFAULT_HOME,
@@ -180,11 +198,14 @@ def export(
         purpose=purpose,
         verdict=verdict,
         code=code,
+        policy=policy,
+        status=status,
+        officer=by_officer,
         kind=kind,
         subject=subject,
     )
     with open_api(home, officer) as api:
-        made = api.post("/v1/records/export", {"format": format_, **question})
+        made = _watched_export(api, {"format": format_, **question}, quiet=as_json)
         api.download(made["file"], {}, file)
         api.download(made["manifest"], {}, manifest)
     if as_json:
@@ -244,7 +265,77 @@ def stats(
     )
 
 
-def _question(*, from_: datetime | None, until: datetime | None, **named: str | None) -> dict[str, Any]:
+@records.command("report")
+@command
+def report(
+    folder: Annotated[Path, typer.Argument(help="Where to write it; made if it is not there.")],
+    *,
+    from_: From = None,
+    until: Until = None,
+    department: Department = None,
+    supplier: Supplier = None,
+    dataset: Dataset = None,
+    grant: Grant = None,
+    plots: Annotated[str, typer.Option(help="svg, png, or none.")] = "svg",
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Report uses and refusals by day, reason, dataset, grant and department: tables, plots of the first three."""
+    if plots not in {"svg", "png", "none"}:
+        raise GatewayError("invalid-input", f"plots are svg, png or none; not `{plots}`")
+    question = _question(
+        from_=from_, until=until, department=department, supplier=supplier, dataset=dataset, grant=grant
+    )
+    with open_api(home, officer) as api:
+        found = {by: api.get("/v1/records/stats", by=by, **question)["items"] for by in REPORTED}
+    # Acts are records too, but neither uses nor refusals.
+    figures = {
+        by: [each for each in msgspec.convert(items, list[Figure]) if each.uses or each.refused]
+        for by, items in found.items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [_write_table(folder / f"by-{by}.csv", by, found) for by, found in figures.items()]
+    if plots != "none":
+        about = ", ".join(f"{name} {value}" for name, value in question.items()) or "all records"
+        files += _plot(folder, plots, figures, about)
+    if as_json:
+        print_json({"files": [str(file) for file in files], "figures": figures})
+        return
+    for file in files:
+        out.print(f"wrote {file}", markup=False)
+
+
+def _write_table(path: Path, by: str, found: list[Figure]) -> Path:
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow((by, *FIGURES))
+        writer.writerows((each.key, *(getattr(each, name) for name in FIGURES)) for each in found)
+    return path
+
+
+def _plot(folder: Path, suffix: str, figures: dict[str, list[Figure]], about: str) -> list[Path]:
+    from gateway.ledger.plots import plot_days, plot_top  # noqa: PLC0415 - matplotlib is an extra
+
+    files = [folder / f"{name}.{suffix}" for name in ("calls-by-day", "refusals-by-reason", "top-datasets")]
+    plot_days(figures["day"], files[0], f"calls by day: {about}")
+    plot_top(figures["code"], files[1], f"refusals by reason: {about}", refused=True)
+    plot_top(figures["dataset"], files[2], f"top datasets: {about}")
+    return files
+
+
+def _watched_export(api: Api, question: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+    """Make an export and show how far it is; its summary and addresses."""
+    made: dict[str, Any] = api.post("/v1/records/export", question, headers={"Prefer": "respond-async"})
+    with Progress(console=err, transient=True, disable=quiet or not err.is_terminal) as bar:
+        task = bar.add_task("exporting", total=None)
+        while "summary" not in made:
+            made = api.get(made["progress"])
+            bar.update(task, completed=made.get("done", 0), total=made.get("of") or None)
+    return made
+
+
+def _question(*, from_: datetime | None, until: datetime | None, **named: str | int | None) -> dict[str, Any]:
     """The question's fields that were given; times are China Standard Time."""
     said: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     if from_ is not None:

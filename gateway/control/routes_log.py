@@ -13,6 +13,7 @@ from gateway.control.services import ControlServices
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
+from gateway.ledger.retention import minimum_index as first_leaf
 
 router = APIRouter(prefix="/log", tags=["the log"])
 
@@ -31,6 +32,14 @@ async def checkpoint(services: Services) -> Response:
     except OSError as error:
         raise GatewayError("not-found", "nothing is in the log yet") from error
     return Response(note, media_type="text/plain; charset=utf-8", headers={"Cache-Control": "public, max-age=2"})
+
+
+@router.get("/minimum-index", summary="The first entry that is still there")
+async def minimum_index(services: Services) -> Response:
+    """The first leaf whose entry retention has not removed, in decimal; its hash and those before it stay."""
+    leaf = await run_in_threadpool(first_leaf, services.tree)
+    headers = {"Cache-Control": "public, max-age=60"}
+    return Response(f"{leaf}\n", media_type="text/plain; charset=utf-8", headers=headers)
 
 
 @router.get("/tile/entries/{path:path}", summary="A bundle of entries")

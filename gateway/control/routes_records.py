@@ -6,6 +6,7 @@ subject is named by identifier in the request's body and becomes pseudonyms at o
 
 import asyncio
 import hashlib
+import re
 import secrets
 from datetime import date
 from enum import StrEnum
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Header, Request
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, Response
 from pydantic import AwareDatetime, Field
@@ -32,6 +33,7 @@ from gateway.control.acting import (
 )
 from gateway.control.bodies import Body, EntryId, Identifier, Slug, Statement, Text, describes, model_of
 from gateway.control.directory_import import every
+from gateway.control.exporting import Exporting, Progress
 from gateway.control.paging import Cursor, Limit, json_response
 from gateway.control.record_questions import Asked, Question
 from gateway.control.scopes import Scope, scope_of
@@ -202,15 +204,47 @@ async def export_records(
 
 @router.post("/export", summary="Make an export and its manifest", status_code=201, openapi_extra=describes(ExportBody))
 async def make_export(
-    services: Services, officer: SignedIn, body: Annotated[ExportBody, Depends(model_of(ExportBody))]
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    body: Annotated[ExportBody, Depends(model_of(ExportBody))],
+    prefer: Annotated[str | None, Header(max_length=256, description="`respond-async`: do not wait for it")] = None,
 ) -> Response:
-    """Make an export; the file and its manifest can be fetched by its name until the control process restarts."""
-    name, manifest, record = await _export(services, officer, _question(body), body.format)
-    links = {"file": f"/v1/records/export/{name}", "manifest": f"/v1/records/export/{name}/manifest"}
-    return json_response({"export": name, "summary": manifest, "record": record, **links}, 201)
+    """Make an export; the file and its manifest can be fetched by its name until the control process restarts.
+
+    With `Prefer: respond-async` (RFC 7240) the answer is 202 at once, and `progress` says how far it is.
+    """
+    if "respond-async" not in re.split(r"[\s,;]+", (prefer or "").lower()):
+        name, manifest, record = await _export(services, officer, _question(body), body.format)
+        return json_response(_made(name, manifest, record), 201)
+    question, format_ = _question(body), body.format
+    query = await run_in_threadpool(_narrowed, services, officer, Act.EXPORT_RECORDS, question)
+    name = _export_name(officer, format_)
+
+    async def make(progress: Progress) -> tuple[dict[str, Any], str]:
+        return await _write_export(services, officer, query, name, format_, progress)
+
+    _exporting(request).begin(name, make)
+    watch = {"export": name, "done": 0, "of": 0, "progress": f"/v1/records/export/{name}/progress"}
+    return json_response(watch, 202, headers={"Preference-Applied": "respond-async"})
 
 
 ExportPath = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{32}-[a-z0-9-]{1,63}\.(ndjson|csv|parquet)$")]
+
+
+@router.get("/export/{name}/progress", summary="How far an export is")
+async def export_progress(request: Request, officer: SignedIn, name: ExportPath) -> Response:
+    """202 with `done` and `of` records while it is made, 201 with its summary once it is; or what stopped it.
+
+    Waits up to a second for news.
+    """
+    _require_own(officer, name)
+    export = _exporting(request).named(name)
+    finished = await export.watch()
+    if finished is None:
+        watch = {"export": name, "progress": f"/v1/records/export/{name}/progress"}
+        return json_response({**watch, "done": export.done, "of": export.of}, 202)
+    return json_response(_made(name, *finished), 201)
 
 
 @router.get("/export/{name}", summary="An export's file")
@@ -346,9 +380,25 @@ async def _export(
 ) -> tuple[str, dict[str, Any], str]:
     """Make an export in the spool and record it; its name, its manifest and the record."""
     query = await run_in_threadpool(_narrowed, services, officer, Act.EXPORT_RECORDS, asked)
-    name = f"{secrets.token_hex(16)}-{officer.id}.{format_.value}"
+    name = _export_name(officer, format_)
+    return name, *await _write_export(services, officer, query, name, format_, None)
+
+
+def _export_name(officer: Officer, format_: ExportFormat) -> str:
+    return f"{secrets.token_hex(16)}-{officer.id}.{format_.value}"
+
+
+async def _write_export(
+    services: ControlServices,
+    officer: Officer,
+    query: RecordQuery,
+    name: str,
+    format_: ExportFormat,
+    progress: Progress | None,
+) -> tuple[dict[str, Any], str]:
+    """Write the export `name` into the spool and record it; its manifest and the record."""
     path = services.spool / name
-    manifest = msgspec.to_builtins(await services.ledger.export(query, format_.value, path))
+    manifest = msgspec.to_builtins(await services.ledger.export(query, format_.value, path, progress))
     said = msgspec.to_builtins(
         msgspec.structs.replace(query, subjects=None, within_suppliers=None, within_departments=None)
     )
@@ -368,7 +418,21 @@ async def _export(
             "sha256": manifest["sha256"],
         },
     )
-    return name, manifest, record
+    return manifest, record
+
+
+def _made(name: str, manifest: dict[str, Any], record: str) -> dict[str, Any]:
+    links = {"file": f"/v1/records/export/{name}", "manifest": f"/v1/records/export/{name}/manifest"}
+    return {"export": name, "summary": manifest, "record": record, **links}
+
+
+def _exporting(request: Request) -> Exporting:
+    """The exports of the application that serves `request`."""
+    state = request.app.state
+    if not hasattr(state, "exporting"):
+        state.exporting = Exporting()
+    kept: Exporting = state.exporting
+    return kept
 
 
 def _require_own(officer: Officer, name: str) -> None:

@@ -10,19 +10,20 @@ Life of a record
       -> durable             segments     `durable` names the sequence up to which every frame is synced
     Integrator.step          segments     reads what is confirmed, writer after writer: this is leaf order
       -> TiledLog.commit     tree, log    leaf hashes, tiles, root; signed; compared and swapped in signer.db
-      -> LogFiles            log_files    tiles and bundles in place, synced; `checkpoint` renamed; packs sealed
+      -> LogFiles            log_files    tiles, bundles synced together, in place; `checkpoint` renamed; packs sealed
       -> Index.add           rows, index  one row a use; it can be found
     Integrator               segments     a segment that is wholly in the log goes
 
 Layout below `ledger/`
 
     journal/<writer>/<first sequence, 20 digits>.journal   segments
-    journal/<writer>/durable, lock, *.tmp, *.broken        confirmed sequence; lock; being made; kept by a repair
+    journal/<writer>/durable, lock, *.tmp, *.broken        confirmed sequence; lock; being made; kept by a repair until
+                                                           the first record in it is pruned
     tree/checkpoint, tree/cosigned, tree/minimum-index     what is served beside the tiles
     tree/tile/...                                          hash tiles and bundles, see `log_files`
     tree/pruning.json                                      a prune under way
     signer.db                                              what was signed last, see `signing`
-    index/manifest.json, index/date=YYYY-MM-DD/*.parquet   the index; beside each file its `.subjects`
+    index/manifest.json, index/date=YYYY-MM-DD/*.parquet   the index, with digests; beside each file its `.subjects`
     backup.json                                            only in a copy: it does not sign, see `backup`
 
 A segment (integers little-endian; the file is preallocated with zeros)

@@ -59,6 +59,8 @@ def decode(whole: bytes, what: str) -> list[bytes]:
     if len(whole) < 14 or whole[:4] != MAGIC or _U32.pack(zlib.crc32(whole[:-4])) != whole[-4:]:
         raise fault
     flags, count = whole[4], whole[5]
+    if len(whole) < 14 + 4 * count:
+        raise fault
     lengths = [_U32.unpack_from(whole, 6 + 4 * n)[0] for n in range(count)]
     at = 6 + 4 * count
     (size,) = _U32.unpack_from(whole, at)
@@ -70,19 +72,12 @@ def decode(whole: bytes, what: str) -> list[bytes]:
     except zstandard.ZstdError as error:
         raise fault from error
     values = whole[at + size : -4]
-    # Taken out in order, put back in the opposite one: the same text is split as when it was joined.
-    spans = []
-    at = 0
-    texts = [content]
-    for bit, (marker, digits) in enumerate(_MOVED):
+    # Taken out in order, put back in the opposite one: the same text is split as when it was joined, and the values
+    # taken out last stand last.
+    for bit, (marker, digits) in reversed(tuple(enumerate(_MOVED))):
         if flags >> bit & 1:
-            span = content.count(marker) * digits // 2
-            spans.append((marker, digits, values[at : at + span]))
-            at += span
-    content = texts[0]
-    for marker, digits, moved in spans:
-        content = _put_back(content, marker, digits, moved)
-    if at != len(values) or len(content) != sum(lengths):
+            content, values = _put_back(content, marker, digits, values)
+    if values or len(content) != sum(lengths):
         raise fault
     bundles = []
     at = 0
@@ -108,10 +103,13 @@ def _take_out(content: bytes, marker: bytes, digits: int) -> tuple[bytes, bytes]
     return marker.join([first, *[piece[digits:] for piece in pieces]]), moved
 
 
-def _put_back(content: bytes, marker: bytes, digits: int, moved: bytes) -> bytes:
+def _put_back(content: bytes, marker: bytes, digits: int, values: bytes) -> tuple[bytes, bytes]:
+    """`content` with the last of `values` as hex digits after each `marker`, and the values that are left."""
     first, *pieces = content.split(marker)
-    text = moved.hex().encode()
-    parts = [first]
-    for n, piece in enumerate(pieces):
-        parts += (marker, text[n * digits : (n + 1) * digits], piece)
-    return b"".join(parts)
+    left = max(0, len(values) - len(pieces) * digits // 2)
+    text = values[left:].hex().encode()
+    # Each piece is preceded by its marker and value: one join over both (`tests/bench/ledger_integration.py`).
+    parts = [first] * (2 * len(pieces) + 1)
+    parts[1::2] = [marker + text[at : at + digits] for at in range(0, digits * len(pieces), digits)]
+    parts[2::2] = pieces
+    return b"".join(parts), values[:left]

@@ -1,14 +1,23 @@
 """Checkpoints (c2sp.org/tlog-checkpoint) and cosignatures (c2sp.org/tlog-cosignature)."""
 
 import base64
-import binascii
 from struct import Struct
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.notes import COSIGNATURE, Note, Signature, Signer, VerifierKey, key_id, parse_note, verify_note
+from gateway.ledger.notes import (
+    COSIGNATURE,
+    Note,
+    Signature,
+    Signer,
+    VerifierKey,
+    decode_base64,
+    key_id,
+    parse_note,
+    verify_note,
+)
 
 _TIME = Struct(">Q")
 
@@ -38,10 +47,10 @@ def parse_checkpoint(text: str) -> Checkpoint:
     if lines[1] != str(int(lines[1])):
         raise fault
     try:
-        root = base64.b64decode(lines[2], validate=True)
-    except binascii.Error as error:
+        root = decode_base64(lines[2])
+    except ValueError as error:
         raise fault from error
-    if len(root) != 32 or base64.b64encode(root).decode() != lines[2]:
+    if len(root) != 32:
         raise fault
     return Checkpoint(lines[0], int(lines[1]), root)
 

@@ -9,12 +9,12 @@ from gateway.domain.errors import GatewayError
 from gateway.ledger.checkpoints import parse_checkpoint
 from gateway.ledger.durable import replace_file
 from gateway.ledger.log import TiledLog
+from gateway.ledger.log_files import COSIGNED
 from gateway.ledger.notes import Note, parse_note
 from gateway.ledger.proofs import Hashes
 from gateway.ledger.witness import Cosigned, WitnessClient
 
 PAUSE_SECONDS = 10.0
-COSIGNED = "cosigned"
 
 
 class CosigningState(msgspec.Struct, frozen=True):

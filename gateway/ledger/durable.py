@@ -9,14 +9,22 @@ reports the error once, so a second sync that succeeds proves nothing.
 import fcntl
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from gateway.domain.errors import GatewayError
 
 _CHUNK_BYTES = 1 << 20
 _LOCK_PAUSE_SECONDS = 0.02
 _ZEROS = bytes(_CHUNK_BYTES)
+_SYNCS_AT_ONCE = 16
+_MAX_UNSYNCED = 256
+"""Files open at once in a batch: far below what a process may have."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def sync_directory(directory: Path) -> None:
@@ -55,7 +63,7 @@ def replace_file(path: Path, content: bytes, *, sync: bool = True) -> None:
     Durability: content and name are synced on return; with `sync=False` the name is left to the caller's
     `sync_directory`, the content is synced all the same.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = _beside(path)
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
     try:
         write_all(fd, content, 0)
@@ -67,28 +75,83 @@ def replace_file(path: Path, content: bytes, *, sync: bool = True) -> None:
         sync_directory(path.parent)
 
 
-def write_once(path: Path, content: bytes) -> bool:
-    """Put `content` at `path` unless the same bytes stand there already; returns whether it was written.
+class FileBatch:
+    """New files that become durable together: syncs that wait at the same time share the disk's work.
 
-    Durability: the content is synced, the name is left to the caller's `sync_directory`.
-
-    Raises:
-        GatewayError: `conflict` if other bytes stand there (INVARIANT: APPEND-ONLY).
+    On ext4 sixteen at once take a tenth of the time of one after the other (`tests/bench/ledger_integration.py`).
+    One thread uses it.
     """
-    try:
-        standing = path.read_bytes()
-    except FileNotFoundError:
-        replace_file(path, content, sync=False)
-        return True
-    # INVARIANT: APPEND-ONLY: what was published under a name is never replaced by something else.
-    if standing != content:
-        raise GatewayError("conflict", f"`{path}` holds other bytes than the log would write there")
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    return False
+
+    def __init__(self) -> None:
+        self._unsynced: list[int] = []
+        self._waiting: list[Path] = []
+        self._threads = ThreadPoolExecutor(_SYNCS_AT_ONCE, thread_name_prefix="ledger-sync")
+
+    def put(self, path: Path, content: bytes) -> None:
+        """Write `content` beside `path`; `sync` puts it there. Durability: none yet."""
+        fd = os.open(_beside(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        self._sync_later(fd)
+        self._waiting.append(path)
+        write_all(fd, content, 0)
+
+    def put_once(self, path: Path, content: bytes) -> None:
+        """As `put`, unless the same bytes stand at `path`: then that file is synced.
+
+        Raises:
+            GatewayError: `conflict` if other bytes stand there (INVARIANT: APPEND-ONLY).
+        """
+        try:
+            standing = path.read_bytes()
+        except FileNotFoundError:
+            self.put(path, content)
+            return
+        # INVARIANT: APPEND-ONLY: what was published under a name is never replaced by something else.
+        if standing != content:
+            raise GatewayError("conflict", f"`{path}` holds other bytes than the log would write there")
+        self._sync_later(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+
+    def sync(self) -> None:
+        """Sync what was put, then give each file its name. Durability: contents; names are for `sync_directories`.
+
+        No file stands under its name before all are synced; after a failure none of them does.
+        """
+        self._sync_contents()
+        waiting, self._waiting = self._waiting, []
+        for path in waiting:
+            _beside(path).rename(path)
+
+    def sync_directories(self, directories: Iterable[Path]) -> None:
+        """Make the names in several directories durable at once."""
+        list(self._threads.map(sync_directory, directories))
+
+    def map(self, work: Callable[[T], R], values: Iterable[T]) -> Iterable[R]:
+        """`work` of each value, several at once; the results in their order."""
+        return self._threads.map(work, values)
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._threads.shutdown(wait=True)
+
+    def _sync_later(self, fd: int) -> None:
+        if len(self._unsynced) >= _MAX_UNSYNCED:
+            self._sync_contents()
+        self._unsynced.append(fd)
+
+    def _sync_contents(self) -> None:
+        unsynced, self._unsynced = self._unsynced, []
+        try:
+            list(self._threads.map(os.fsync, unsynced))
+        except OSError:
+            # What was put cannot be known to be durable: it must not get its name.
+            self._waiting.clear()
+            raise
+        finally:
+            for fd in unsynced:
+                os.close(fd)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
 
 
 def preallocate(path: Path, size_bytes: int) -> int:

@@ -33,7 +33,7 @@ _ENCODER = msgspec.json.Encoder(order="sorted")
 _SALT_BLOCK = 256
 _MAX_CONSTANTS = 8192
 _MAX_WORDS = 512
-"""Longest declared scenario or operator kept in a record, characters; the header limit allows far more."""
+"""Longest declared purpose, scenario or operator kept in a record, characters; the header limit allows far more."""
 
 
 def canonical(value: dict[str, Any]) -> bytes:
@@ -250,7 +250,8 @@ def constant_part(use: Use) -> str:
     call, verdict = use.call, use.verdict
     said: dict[str, Any] = {
         "approver": verdict.approver,
-        "asked": call.items,
+        # Names that are no items of the dataset could be anything (INVARIANT: NO-VALUES).
+        "asked": call.items if verdict.code != "items-unknown" else None,
         "assurance": call.assurance.value,
         "code": verdict.code,
         "credential": use.caller.credential,
@@ -267,7 +268,7 @@ def constant_part(use: Use) -> str:
         "parameters": [name for name, _ in call.parameters],
         "policies": verdict.policies,
         "policy_digest": verdict.policy_digest,
-        "purpose": call.purpose,
+        "purpose": call.purpose[:_MAX_WORDS].encode("utf-8", "replace").decode(),
         "scenario": use.scenario[:_MAX_WORDS].encode("utf-8", "replace").decode(),
         "supplier": use.supplier,
         "system": call.system,

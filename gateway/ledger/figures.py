@@ -1,10 +1,15 @@
 """Figures over the records: how much was used, by whom, and what was refused (Decree 809 Art. 38)."""
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.index import Index
 from gateway.ledger.queries import RecordQuery
+
+if TYPE_CHECKING:
+    # The command line shows figures, and has no use for DuckDB.
+    from gateway.ledger.index import Index
 
 GROUPS = {
     "day": "strftime(make_timestamp(time_us + 28800000000), '%Y-%m-%d')",
@@ -53,7 +58,7 @@ class Figure(msgspec.Struct, frozen=True):
     p95_us: int
 
 
-def figures(index: Index, query: RecordQuery, by: str) -> list[Figure]:
+def figures(index: "Index", query: RecordQuery, by: str) -> list[Figure]:
     """Figures of the records of `query`, grouped.
 
     Raises:

@@ -4,11 +4,16 @@
 `index/manifest.json` names the files that count, up to which leaf they reach, and the first leaves of the uses that
 were open then; any other file in the folder is left over from a crash and goes. What came later than the manifest is
 read from the log again at start.
+
+What the index holds in memory is bounded: `FLUSH_ROWS` rows of the tail, and DuckDB's limit. A day's small files are
+merged beside the thread that adds, in a DuckDB of its own with a limit of its own, which is given back afterwards.
 """
 
 import os
+import shutil
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -33,13 +38,20 @@ from gateway.ledger.queries import (
 )
 from gateway.ledger.rows import COLUMNS, Rows, subject_key
 from gateway.ledger.subject_filter import filter_path, may_hold, write_filter
+from gateway.ledger.verify_beside import digest
 
 ROW_GROUP_ROWS = 122_880
 PARQUET = f"FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
 """How DuckDB writes the index's files; `tests/bench/ledger_questions.py` shows their size and speed."""
-FLUSH_ROWS = 250_000
+FLUSH_ROWS = 60_000
+"""Rows of the tail at which it is written: some 20 MB of memory (`tests/bench/ledger_memory.py`)."""
 MERGE_FILES = 8
 MERGE_BELOW_BYTES = 64 << 20
+MERGE_MEMORY_BYTES = 256 << 20
+"""A day's 2.4 million rows sort in 6 s of one core; with half of it they take four times as long."""
+MEMORY_BYTES = 512 << 20
+_SPILL = ".spill"
+_INSERTED = ".rows.csv"
 _NAMES = ", ".join(COLUMNS)
 _TYPES = "{" + ", ".join(f"'{name}': '{kind}'" for name, kind in COLUMNS.items()) + "}"
 _TABLE = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
@@ -50,6 +62,8 @@ class _File(msgspec.Struct, frozen=True):
     day: date
     name: str
     rows: int
+    sha256: str = ""
+    subjects_sha256: str = ""
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -68,7 +82,7 @@ class Index:
         memory_bytes: DuckDB's memory.
     """
 
-    def __init__(self, directory: Path, *, threads: int = 2, memory_bytes: int = 1 << 30) -> None:
+    def __init__(self, directory: Path, *, threads: int = 2, memory_bytes: int = MEMORY_BYTES) -> None:
         make_directory(directory)
         self.directory = directory
         self._manifest = self._read_manifest()
@@ -77,12 +91,11 @@ class Index:
         self._rows = Rows()
         self._lock = threading.Lock()
         self._retired: list[Path] = []
-        self._connection = duckdb.connect(":memory:")
-        self._connection.execute(f"SET threads = {int(threads)}")
-        self._connection.execute(f"SET memory_limit = '{int(memory_bytes)}B'")
+        self._merger = ThreadPoolExecutor(1, thread_name_prefix="ledger-merge")
+        self._merging: Future[None] | None = None
+        self._grown = {file.day for file in self._manifest.files}
+        self._connection = _connect(directory / _SPILL, threads, memory_bytes)
         self._connection.execute("SET parquet_metadata_cache = true")
-        self._connection.execute("SET preserve_insertion_order = false")
-        self._connection.execute(f"SET temp_directory = '{_quoted(directory / '.spill')}'")
         self._connection.execute(f"CREATE TABLE tail ({_TABLE})")
         self._connection.execute(f"CREATE TABLE openings ({_TABLE})")
 
@@ -121,11 +134,16 @@ class Index:
             self.size = leaf
 
     def flush(self) -> None:
-        """Write the tail to Parquet, one file a day, and merge a day's small files. Durability: synced on return."""
+        """Write the tail to Parquet, one file a day. Durability: synced on return.
+
+        A day's small files are merged afterwards, beside this thread: `settle` waits for that.
+        """
         if not self.tail_rows:
             return
         days = [row[0] for row in self._connection.execute(f"SELECT DISTINCT {_DAY} FROM tail ORDER BY 1").fetchall()]
-        written = [self._write(day, f"SELECT {_NAMES} FROM tail WHERE {_DAY} = ?", [day]) for day in days]
+        written = [
+            self._write(self._connection, day, f"SELECT {_NAMES} FROM tail WHERE {_DAY} = ?", [day]) for day in days
+        ]
         with self._lock:
             self._commit(
                 _Manifest(
@@ -136,8 +154,16 @@ class Index:
                 )
             )
             self._connection.execute("DELETE FROM tail")
-        for day in days:
-            self._merge(day)
+            self._grown.update(days)
+        if self._merging is None or self._merging.done():
+            self.settle()
+            self._merging = self._merger.submit(self._merge_days)
+
+    def settle(self) -> None:
+        """Wait until no files are being merged; raises what stopped it."""
+        if self._merging is not None:
+            merging, self._merging = self._merging, None
+            merging.result()
 
     def begin_at(self, leaf: int) -> None:
         """Leave out what lies below the log's minimum index: it was pruned."""
@@ -146,6 +172,7 @@ class Index:
     def remove_below(self, leaf: int) -> None:
         """Remove the rows of records that begin below `leaf`. Durability: synced on return."""
         self.flush()
+        self.settle()
         kept: list[_File] = []
         gone: list[Path] = []
         for file in self._manifest.files:
@@ -160,10 +187,12 @@ class Index:
             gone.append(self._path(file))
             if below < file.rows:
                 select = f"SELECT {_NAMES} FROM read_parquet('{path}', hive_partitioning = false) WHERE leaf >= ?"
-                kept.append(self._write(file.day, select, [leaf]))
+                kept.append(self._write(self._connection, file.day, select, [leaf]))
         with self._lock:
             self._commit(_Manifest(1, self._manifest.size, self._manifest.open, tuple(kept)))
-        self._unlink(gone)
+        # Files that were merged into others hold the same rows: they go too.
+        self._unlink([*gone, *self._retired])
+        self._retired = []
 
     def find(self, query: RecordQuery, cursor: str | None, limit: int) -> RecordPage:
         """A page of records, newest first; what a later page holds does not change while records arrive."""
@@ -230,6 +259,7 @@ class Index:
 
     def close(self) -> None:
         """Let the index go."""
+        self._merger.shutdown(wait=True)
         self._connection.close()
 
     def _is_new(self, line: str) -> bool:
@@ -238,7 +268,7 @@ class Index:
     def _insert(self, table: str, lines: Sequence[str]) -> None:
         if not lines:
             return
-        path = self.directory / ".rows.csv"
+        path = self.directory / _INSERTED
         path.write_text("".join(lines), encoding="utf-8")
         self._connection.execute(
             f"INSERT INTO {table} SELECT * FROM read_csv('{_quoted(path)}', header = false, auto_detect = false, "
@@ -277,12 +307,12 @@ class Index:
     def _path(self, file: _File) -> Path:
         return self.directory / f"date={file.day.isoformat()}" / file.name
 
-    def _write(self, day: date, select: str, values: list[Any]) -> _File:
+    def _write(self, connection: duckdb.DuckDBPyConnection, day: date, select: str, values: list[Any]) -> _File:
         folder = self.directory / f"date={day.isoformat()}"
         make_directory(folder)
         name = f"{self.size:016d}-{os.urandom(3).hex()}.parquet"
         path = folder / name
-        self._connection.execute(
+        connection.execute(
             f"COPY ({select} ORDER BY leaf) TO '{_quoted(path)}' ({PARQUET})",
             values,
         )
@@ -291,21 +321,27 @@ class Index:
             os.fsync(fd)
         finally:
             os.close(fd)
-        write_filter(self._connection, path)
+        write_filter(connection, path)
         sync_directory(folder)
-        counted = self._connection.execute(f"SELECT count(*) FROM read_parquet('{_quoted(path)}')").fetchone()
-        return _File(day, name, int(counted[0]) if counted else 0)
+        counted = connection.execute(f"SELECT count(*) FROM read_parquet('{_quoted(path)}')").fetchone()
+        return _File(day, name, int(counted[0]) if counted else 0, digest(path), digest(filter_path(path)))
 
-    def _merge(self, day: date) -> None:
-        small = [
-            file
-            for file in self._manifest.files
-            if file.day == day and self._path(file).stat().st_size < MERGE_BELOW_BYTES
-        ]
-        if len(small) < MERGE_FILES:
-            return
+    def _merge_days(self) -> None:
+        """Merge the small files of the days that have grown; on the merging thread."""
+        with self._lock:
+            files, days = self._manifest.files, self._grown
+            self._grown = set()
+        for day in sorted(days):
+            small = [file for file in files if file.day == day and self._path(file).stat().st_size < MERGE_BELOW_BYTES]
+            if len(small) >= MERGE_FILES:
+                self._merge(day, small)
+
+    def _merge(self, day: date, small: list[_File]) -> None:
         paths = ", ".join(f"'{_quoted(self._path(file))}'" for file in small)
-        merged = self._write(day, f"SELECT {_NAMES} FROM read_parquet([{paths}], hive_partitioning = false)", [])
+        # An instance of its own: what it takes is bounded, and wholly given back.
+        with _connect(self.directory / f"{_SPILL}-merge", 1, MERGE_MEMORY_BYTES) as connection:
+            select = f"SELECT {_NAMES} FROM read_parquet([{paths}], hive_partitioning = false)"
+            merged = self._write(connection, day, select, [])
         with self._lock:
             kept = tuple(file for file in self._manifest.files if file not in small)
             self._commit(_Manifest(1, self._manifest.size, self._manifest.open, (*kept, merged)))
@@ -331,10 +367,23 @@ class Index:
         named = {self._path(file) for file in self._manifest.files}
         named |= {filter_path(path) for path in named}
         unlink_all(path for path in self.directory.glob("date=*/*") if path not in named)
+        (self.directory / _INSERTED).unlink(missing_ok=True)
+        for spilled in self.directory.glob(f"{_SPILL}*"):
+            shutil.rmtree(spilled)
 
     def _count(self, table: str) -> int:
         found = self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()
         return int(found[0]) if found else 0
+
+
+def _connect(spill: Path, threads: int, memory_bytes: int) -> duckdb.DuckDBPyConnection:
+    """A DuckDB in memory, bounded; what does not fit spills into `spill`."""
+    connection = duckdb.connect(":memory:")
+    connection.execute(f"SET threads = {int(threads)}")
+    connection.execute(f"SET memory_limit = '{int(memory_bytes)}B'")
+    connection.execute("SET preserve_insertion_order = false")
+    connection.execute(f"SET temp_directory = '{_quoted(spill)}'")
+    return connection
 
 
 def _quoted(path: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from gateway.domain.errors import GatewayError
 from gateway.ledger import frames
 from gateway.ledger.durable import unlink_all
+from gateway.ledger.entries import china_day, retain_until
 from gateway.ledger.index import FLUSH_ROWS, Index
 from gateway.ledger.journal import JournalWriter
 from gateway.ledger.log import TiledLog
@@ -15,6 +16,8 @@ from gateway.ledger.segments import SegmentReader, confirmed_sequence, segment_p
 from gateway.ledger.tiles import WIDTH
 
 ROUND_BYTES = 8 << 20
+"""About what one commit takes in: what a round holds in memory does not grow with the number of writers."""
+LEAST_BYTES = 1 << 20
 ORPHAN_SEGMENT_BYTES = 1 << 20
 _CATCH_UP_BUNDLES = 64
 
@@ -74,12 +77,14 @@ class Integrator:
         """
         entries: list[bytes] = []
         cursors: dict[str, int] = {}
-        for writer in self._writers():
+        writers = self._writers()
+        limit_bytes = max(LEAST_BYTES, ROUND_BYTES // max(1, len(writers)))
+        for writer in writers:
             reader = self._readers.get(writer)
             if reader is None:
                 directory = self._journals / writer
                 reader = self._readers[writer] = SegmentReader(directory, self._log.cursors.get(writer, 0))
-            taken = reader.read(ROUND_BYTES)
+            taken = reader.read(limit_bytes)
             if taken:
                 entries += taken
                 cursors[writer] = reader.sequence
@@ -102,27 +107,79 @@ class Integrator:
 
         A writer that does not come back would else leave its open uses open and its last records unconfirmed.
         """
-        adopted = []
+        return [writer for writer in self._writers() if self._adopt(writer, now_ns)]
+
+    def _adopt(self, writer: str, now_ns: Callable[[], int]) -> bool:
+        confirmed = confirmed_sequence(self._journals / writer)
+        if self._adopted.get(writer) == confirmed:
+            return False
+        try:
+            journal = JournalWriter(
+                self._journals.parent,
+                writer,
+                clock_ns=now_ns,
+                tell=lambda _waiters, _error: None,
+                on_poisoned=lambda _error: None,
+                segment_bytes=ORPHAN_SEGMENT_BYTES,
+                lock_seconds=0,
+            )
+        except GatewayError:
+            return False  # it lives, or its journal is corrupt, which reading it will say
+        journal.close()
+        self._adopted[writer] = confirmed_sequence(self._journals / writer)
+        return True
+
+    def let_go(self, end: int, leaf_of: Callable[[bytes], int], now_ns: Callable[[], int]) -> None:
+        """Remove what the journals still hold of entries below leaf `end`: before a prune, on the integrating thread.
+
+        Segments that are wholly in the log go. The newest of a writer whose process is gone is followed by an empty
+        one and goes too; that of a writer at work is its own.
+
+        Args:
+            end: the first leaf that stays.
+            leaf_of: the leaf of an entry that is in the log, -1 if it was pruned.
+            now_ns: Unix nanoseconds.
+
+        Raises:
+            GatewayError: `precondition-failed` if a writer at work still holds such an entry.
+        """
         for writer in self._writers():
-            confirmed = confirmed_sequence(self._journals / writer)
-            if self._adopted.get(writer) == confirmed:
-                continue
-            try:
-                journal = JournalWriter(
-                    self._journals.parent,
-                    writer,
-                    clock_ns=now_ns,
-                    tell=lambda _waiters, _error: None,
-                    on_poisoned=lambda _error: None,
-                    segment_bytes=ORPHAN_SEGMENT_BYTES,
-                    lock_seconds=0,
+            directory = self._journals / writer
+            self._recycle({writer: self._log.cursors.get(writer, 0)})
+            if self._holds_below(writer, end, leaf_of):
+                self._adopted.pop(writer, None)
+                self._adopt(writer, now_ns)
+                self._recycle({writer: self._log.cursors.get(writer, 0)})
+                if self._holds_below(writer, end, leaf_of):
+                    raise GatewayError(
+                        "precondition-failed",
+                        f"the journal of `{writer}` still holds records that would go: restart that process first",
+                    )
+            unlink_all(
+                path
+                for path in directory.glob("*.broken")
+                if self._is_below(
+                    path, writer, end, leaf_of, unreadable=retain_until(_mtime_ns(path), 0) <= china_day(now_ns())
                 )
-            except GatewayError:
-                continue  # it lives, or its journal is corrupt, which reading it will say
-            journal.close()
-            self._adopted[writer] = confirmed_sequence(self._journals / writer)
-            adopted.append(writer)
-        return adopted
+            )
+
+    def _holds_below(self, writer: str, end: int, leaf_of: Callable[[bytes], int]) -> bool:
+        """Whether the oldest segment left begins with an entry below `end`: journal order is leaf order."""
+        paths = segment_paths(self._journals / writer)
+        return bool(paths) and self._is_below(paths[0], writer, end, leaf_of, unreadable=False)
+
+    def _is_below(
+        self, path: Path, writer: str, end: int, leaf_of: Callable[[bytes], int], *, unreadable: bool
+    ) -> bool:
+        content = path.read_bytes()
+        try:
+            opening, offset, checksum = frames.parse_opening(content, str(path))
+            first = frames.read_frame(content, offset, checksum)
+        except frames.FrameFault:
+            return unreadable
+        if first is None or opening.first > self._log.cursors.get(writer, 0):
+            return False
+        return leaf_of(first.payload) < end
 
     def close(self) -> None:
         """Let the journals go."""
@@ -143,3 +200,7 @@ class Integrator:
             ]
             if gone:
                 unlink_all(gone)
+
+
+def _mtime_ns(path: Path) -> int:
+    return path.stat().st_mtime_ns

@@ -118,6 +118,7 @@ class TiledLog:
 
     def close(self) -> None:
         """Let the log go."""
+        self.files.close()
         self.state.close()
         os.close(self._lock)
 

@@ -1,6 +1,7 @@
 """The log as files: tiles and bundles below `tree/`, written once, packed when their time has come.
 
 checkpoint                          the signed note
+cosigned                            the newest one that a witness cosigned
 tile/<L>/<N>[.p/<W>]                hash tiles, as tlog-tiles serves them
 tile/entries/<N>[.p/<W>].sgb        a bundle by itself, at rest (`at_rest`)
 tile/entries/<N>.pack               bundles N to N+15, at rest; N is a multiple of 16
@@ -16,12 +17,13 @@ from gateway.domain.errors import GatewayError
 from gateway.ledger import at_rest
 from gateway.ledger.at_rest import LOOSE_LEVEL, PACK, PACK_LEVEL
 from gateway.ledger.bundles import encode_bundle, parse_bundle
-from gateway.ledger.durable import make_directory, replace_file, sync_directory, unlink_all, write_once
+from gateway.ledger.durable import FileBatch, make_directory, replace_file, unlink_all
 from gateway.ledger.tiles import HASH_BYTES, WIDTH, bundle_path, tile_path
 from gateway.ledger.tree import Edge
 
 T = TypeVar("T")
 
+COSIGNED = "cosigned"
 LOOSE = ".sgb"
 PACKED = ".pack"
 _KEPT_FILES = 4
@@ -62,6 +64,7 @@ class LogFiles:
         self.root = root
         self._known: set[Path] = set()
         self._touched: set[Path] = set()
+        self._batch = FileBatch()
         self._lock = threading.Lock()
         self._kept: dict[Path, list[bytes]] = {}
 
@@ -124,37 +127,43 @@ class LogFiles:
         """Put a hash tile in place; its width is its length. Durability: after `sync`."""
         path = self.root / tile_path(level, n, len(hashes) // HASH_BYTES)
         self._enter(path.parent)
-        write_once(path, hashes)
+        self._batch.put_once(path, hashes)
 
     def put_bundles(self, first: int, bundles: Sequence[Sequence[bytes]]) -> None:
         """Put the bundles from `first` on in place, sixteen full ones as a pack. Durability: after `sync`."""
+        packs: list[tuple[int, list[bytes]]] = []
         at = 0
         while at < len(bundles):
             n = first + at
             some = bundles[at : at + PACK]
             if n % PACK == 0 and len(some) == PACK and len(some[-1]) == WIDTH:
-                self._put_pack(n, [encode_bundle(entries) for entries in some])
+                packs.append((n, [encode_bundle(entries) for entries in some]))
                 at += PACK
             else:
                 self._put_loose(n, bundles[at])
                 at += 1
+        self._put_packs(packs)
 
     def seal(self, n: int) -> None:
         """Pack the sixteen full bundles from `n` on, if they are not yet. Durability: synced on return."""
         pack = self.root / f"{bundle_path(n)}{PACKED}"
         loose = [self.root / f"{bundle_path(n + at)}{LOOSE}" for at in range(PACK)]
         if not pack.exists():
-            self._put_pack(n, [self.bundle_bytes(n + at) for at in range(PACK)])
+            self._put_packs([(n, [self.bundle_bytes(n + at) for at in range(PACK)])])
             self.sync()
         standing = [path for path in loose if path.exists()]
         if standing:
             unlink_all(standing)
 
     def sync(self) -> None:
-        """Make the names of what was put durable."""
-        for directory in self._touched:
-            sync_directory(directory)
-        self._touched.clear()
+        """Put what was put in place. Durability: contents and names are synced on return."""
+        self._batch.sync()
+        touched, self._touched = self._touched, set()
+        self._batch.sync_directories(touched)
+
+    def close(self) -> None:
+        """Let the files go; reading goes on as before."""
+        self._batch.close()
 
     def drop_partials(self, level: int | None, n: int) -> None:
         """Remove the partial tiles (level None: bundles) of a tile that is full now."""
@@ -207,16 +216,22 @@ class LogFiles:
             self._compare(path, 0, content)
         else:
             self._enter(path.parent)
-            replace_file(path, at_rest.encode([content], LOOSE_LEVEL), sync=False)
+            self._batch.put(path, at_rest.encode([content], LOOSE_LEVEL))
 
-    def _put_pack(self, n: int, bundles: Sequence[bytes]) -> None:
-        path = self.root / f"{bundle_path(n)}{PACKED}"
-        if path.exists():
-            for at, content in enumerate(bundles):
-                self._compare(path, at, content)
-        else:
-            self._enter(path.parent)
-            replace_file(path, at_rest.encode(bundles, PACK_LEVEL), sync=False)
+    def _put_packs(self, packs: Sequence[tuple[int, Sequence[bytes]]]) -> None:
+        new: list[tuple[Path, Sequence[bytes]]] = []
+        for n, bundles in packs:
+            path = self.root / f"{bundle_path(n)}{PACKED}"
+            if path.exists():
+                for at, content in enumerate(bundles):
+                    self._compare(path, at, content)
+            else:
+                self._enter(path.parent)
+                new.append((path, bundles))
+        # Compressing leaves the interpreter's lock: with two cores, packs are made side by side.
+        contents = self._batch.map(lambda each: at_rest.encode(each[1], PACK_LEVEL), new)
+        for (path, _), content in zip(new, contents, strict=True):
+            self._batch.put(path, content)
 
     def _compare(self, path: Path, at: int, content: bytes) -> None:
         # INVARIANT: APPEND-ONLY: compared by content, for a later zstd may pack the same content otherwise.

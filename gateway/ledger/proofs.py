@@ -1,12 +1,12 @@
 """Inclusion and consistency proofs (RFC 6962 §2.1.1, §2.1.2), made from tiles and verified without them."""
 
 import base64
-import binascii
 from collections.abc import Callable, Sequence
 
 import msgspec
 
 from gateway.domain.errors import GatewayError
+from gateway.ledger.notes import decode_base64
 from gateway.ledger.tiles import HASH_BYTES, WIDTH
 from gateway.ledger.tree import fold, leaf_hash, node_hash, perfect_root
 
@@ -59,10 +59,10 @@ def parse_proof(content: bytes) -> TlogProof:
     try:
         extra = b""
         if lines[0].startswith("extra "):
-            extra = base64.b64decode(lines.pop(0)[6:], validate=True)
+            extra = decode_base64(lines.pop(0)[6:])
         word, _, index = lines.pop(0).partition(" ")
-        path = tuple(base64.b64decode(line, validate=True) for line in lines)
-    except (binascii.Error, IndexError) as error:
+        path = tuple(decode_base64(line) for line in lines)
+    except (ValueError, IndexError) as error:
         raise fault from error
     if word != "index" or not index.isdigit() or index != str(int(index)) or len(path) > MAX_PATH:
         raise fault

@@ -6,11 +6,11 @@ consistency still verify, and the log still proves that something stood there.
 
 A prune in its steps; a crash after any of them is made good at the next start:
 
-    1  the plan is made again and must be the one that was asked for
+    1  the plan is made again and must be the one that was asked for; what the journals still hold of it goes
     2  the `prune` record is in the log: what range, by what rule, by whom
     3  `pruning.json` states the range
     4  `minimum-index` is replaced
-    5  bundles, index rows and exports in the gateway's keeping go
+    5  bundles, index rows, what `signer.db` holds of earlier commits, and exports in the gateway's keeping go
     6  `pruning.json` goes
 
 INVARIANT: APPEND-ONLY: nothing here changes an entry, and nothing goes before its time.

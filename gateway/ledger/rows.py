@@ -162,6 +162,9 @@ class Rows:
     def _act(self, leaf: int, entry: _Entry | _Head, content: bytes) -> None:
         said: dict[str, Any] = msgspec.json.decode(content)
         known = {key: value for key, value in said.items() if isinstance(value, str)}
+        if "department" not in known and "supplier" not in known and "officer_department" in known:
+            # An act that concerns no department in particular, such as reading across a region, is the actor's own.
+            known["department"] = known["officer_department"]
         run, _, number = entry.id.rpartition("-")
         subject = subject_key(known["subject"]) if "subject" in known else ""
         self._finished.append(

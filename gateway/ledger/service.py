@@ -18,7 +18,7 @@ from gateway.ledger.backup import marked
 from gateway.ledger.cosigning import Cosigning
 from gateway.ledger.durable import make_directory
 from gateway.ledger.entries import china_day
-from gateway.ledger.index import FLUSH_ROWS, Index
+from gateway.ledger.index import FLUSH_ROWS, MEMORY_BYTES, Index
 from gateway.ledger.integrator import Integrator
 from gateway.ledger.log import TiledLog
 from gateway.ledger.notes import Signer
@@ -40,6 +40,15 @@ FLUSH_SECONDS = 600.0
 ADOPT_SECONDS = 60.0
 PRUNE_WAIT_SECONDS = 30.0
 WRITER = "ledger"
+_ENDS = {RecordKind.USE_CLOSED.value, RecordKind.RECOVERED.value}
+
+
+class _Named(msgspec.Struct):
+    id: str
+    kind: str
+
+
+_decode_named = msgspec.json.Decoder(_Named).decode
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -107,7 +116,7 @@ class LedgerService:
         clock: Callable[[], float] = time.time,
         exports: Path | None = None,
         threads: int = 2,
-        memory_bytes: int = 1 << 30,
+        memory_bytes: int = MEMORY_BYTES,
         witness_transport: httpx.BaseTransport | None = None,
     ) -> None:
         make_directory(directory)
@@ -172,7 +181,7 @@ class LedgerService:
                 "conflict", f"this is a copy of `{mark.origin}` taken at {mark.size} leaves; resume it before it signs"
             )
         self.cosigning.refuse_if_behind()
-        finish_pruning(self.log.files, self.index.remove_below, self._exports)
+        finish_pruning(self.log.files, self._forget_below, self._exports)
         self.integrator.catch_up()
 
     def step(self) -> int:
@@ -218,12 +227,14 @@ class LedgerService:
             by: the officer's id, for the `prune` record.
 
         Raises:
-            GatewayError: `precondition-failed` if the plan is not today's any more, `invalid-input` if it is empty.
+            GatewayError: `precondition-failed` if the plan is not today's any more, or a process at work still holds
+                entries of it in its journal; `invalid-input` if it is empty.
         """
         if plan.end <= plan.first:
             raise GatewayError("invalid-input", "the plan removes nothing")
         if self.plan_retention(holds) != plan:
             raise GatewayError("precondition-failed", "the plan is not what may go now; make it again")
+        self.on_integrator(lambda: self.integrator.let_go(plan.end, self._leaf_of, self.now_ns))
         record = self._acts.append(
             RecordKind.PRUNE,
             {"first": plan.first, "end": plan.end, "rule": plan.rule, "plan": plan.digest, "officer": by},
@@ -232,12 +243,18 @@ class LedgerService:
 
         def prune() -> int:
             begin_pruning(self.log.files, plan)
-            return finish_pruning(self.log.files, self.index.remove_below, self._exports)
+            return finish_pruning(self.log.files, self._forget_below, self._exports)
 
         return Pruned(record, plan.first, plan.end, self.on_integrator(prune))
 
     def on_integrator(self, work: Callable[[], T]) -> T:
-        """Do `work` between two rounds, on the integrating thread, and wait for it."""
+        """Do `work` between two rounds, on the integrating thread, and wait for it.
+
+        Raises:
+            GatewayError: `conflict` where integration stands still; what `work` raises.
+        """
+        if self._fault:
+            raise GatewayError("conflict", self._fault)
         done: Future[object] = Future()
         self._tasks.put((work, done))
         return done.result()  # type: ignore[return-value]  # the future bears what `work` returned
@@ -258,6 +275,19 @@ class LedgerService:
         except GatewayError:
             return None
         return None if last is None or last == leaf else self.log.files.entry(last, self.log.state.last.size)
+
+    def _leaf_of(self, content: bytes) -> int:
+        """The leaf of an entry that is in the log; -1 if it was pruned."""
+        entry = _decode_named(content)
+        try:
+            leaf, last = self.index.locate(entry.id)
+        except GatewayError:
+            return -1
+        return leaf if entry.kind not in _ENDS or last is None else last
+
+    def _forget_below(self, end: int) -> None:
+        self.index.remove_below(end)
+        self.log.state.forget()
 
     def _await_record(self, record: str) -> None:
         until = time.monotonic() + PRUNE_WAIT_SECONDS

@@ -19,6 +19,7 @@ BITS_A_KEY = 12
 _SHIFTS = (6, 18, 30, 42)
 _MASK = " | ".join(f"(1::UBIGINT << ((subject >> {shift}) & 63))" for shift in _SHIFTS)
 _WORD_BYTES = 8
+_ROWS_AT_ONCE = 10_000
 
 
 def filter_path(parquet: Path) -> Path:
@@ -31,12 +32,13 @@ def write_filter(connection: duckdb.DuckDBPyConnection, parquet: Path) -> None:
     source = f"read_parquet('{str(parquet).replace(chr(39), chr(39) * 2)}', hive_partitioning = false)"
     counted = connection.execute(f"SELECT count(DISTINCT subject) FROM {source}").fetchone()  # noqa: S608 — our path
     words = array("Q", bytes(_WORD_BYTES * (int(counted[0] if counted else 0) * BITS_A_KEY // 64 + 1)))
-    rows = connection.execute(
+    found = connection.execute(
         f"SELECT subject % {len(words)}, bit_or({_MASK}) FROM {source} "  # noqa: S608 — our path and numbers
         "WHERE subject IS NOT NULL GROUP BY 1"
-    ).fetchall()
-    for place, mask in rows:
-        words[place] = mask
+    )
+    while rows := found.fetchmany(_ROWS_AT_ONCE):
+        for place, mask in rows:
+            words[place] = mask
     if sys.byteorder == "big":
         words.byteswap()
     replace_file(filter_path(parquet), words.tobytes(), sync=False)

@@ -87,7 +87,7 @@ def verify_export(path: Path, verifier_key: str) -> Checked:
         0,
         (
             f"the manifest is signed by the key of `{key.name}`",
-            f"the file has the digest, size and {manifest.records} records the manifest names",
+            f"the file is the one the manifest was signed for, byte for byte; it says {manifest.records} records",
             f"it answers the question `{msgspec.json.encode(manifest.query).decode()}` at {manifest.size} leaves",
         ),
         ("whether the log holds further records of that question: verify the log and ask again",),

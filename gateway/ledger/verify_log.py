@@ -5,6 +5,7 @@
        and only where a `prune` record in the log says so
     3  every tile is the tile below it, hashed; every partial tile and bundle is the beginning of its successor
     4  the right edge folds to the signed root; the cosigned root is that of the same tiles
+    5  of a ledger's folder, what stands beside the log: journals, index, and what was signed last (`verify_beside`)
 
 Step 2, and step 3 for the leaves' tiles, is most of the work and runs on every core. The caller must have the key
 from a source it trusts, and should compare the checkpoint with what a witness has cosigned: nobody can see from one
@@ -25,16 +26,17 @@ from gateway.domain.errors import GatewayError
 from gateway.ledger.at_rest import PACK
 from gateway.ledger.checked import Checked, VerificationFailed
 from gateway.ledger.checkpoints import Checkpoint, verify_checkpoint
-from gateway.ledger.cosigning import COSIGNED
-from gateway.ledger.log_files import LOOSE, LogFiles
-from gateway.ledger.notes import parse_verifier_key
+from gateway.ledger.log_files import COSIGNED, LOOSE, LogFiles
+from gateway.ledger.notes import VerifierKey, parse_verifier_key
 from gateway.ledger.proofs import Hashes
 from gateway.ledger.tiles import HASH_BYTES, WIDTH, bundle_path, full_tiles, partial_width, tile_path
 from gateway.ledger.tree import Edge, perfect_root
+from gateway.ledger.verify_beside import verify_index, verify_journals, verify_signed
 
 SPAN_BUNDLES = 16 * PACK
 """Bundles one process looks at in one go."""
-_SMALL_LEAVES = 100_000
+_SMALL_LEAVES = 300_000
+"""Below, one core is done before others have started."""
 _PRUNE = b'"kind":"prune"'
 
 Progress = Callable[[int, int], None]
@@ -88,10 +90,9 @@ def verify_log(
         f"{hashed} entries hash to their leaves",
         "every hash tile follows from the tile below it, and the root from them",
     ]
-    missing = [
-        "whether anyone was shown another log: compare this checkpoint with a witness's",
-        "index and journals: they are not the log; the index can be rebuilt from it",
-    ]
+    missing = ["whether anyone was shown another log: compare this checkpoint with a witness's"]
+    if root != directory:
+        checked += _verify_beside(directory, key)
     cosigned = root / COSIGNED
     if cosigned.exists():
         try:
@@ -105,6 +106,18 @@ def verify_log(
         checked.append(f"leaves 0 to {pruned - 1} were pruned, as a record in the log says; their hashes still stand")
         missing.append(f"what the {pruned} pruned entries said")
     return Checked("log", key.name, checkpoint.size, hashed, tuple(checked), tuple(missing))
+
+
+def _verify_beside(ledger: Path, key: VerifierKey) -> list[str]:
+    """Step 5; what was checked, one sentence each."""
+    entries, files = verify_journals(ledger), verify_index(ledger / "index")
+    checked = [
+        f"{entries} entries in the journals are as they were confirmed",
+        f"{files} files of the index are as they were written",
+    ]
+    if (ledger / "signer.db").exists():
+        checked.append(f"`signer.db` holds the signed checkpoint of {verify_signed(ledger / 'signer.db', key)} leaves")
+    return checked
 
 
 def _spans(root: Path, size: int, progress: Progress, processes: int | None) -> Iterator[_Span]:
@@ -133,11 +146,12 @@ def _verify_span(root: Path, first: int, end: int, size: int) -> _Span:
     files = LogFiles(root)
     hashed = pruned_to = 0
     missing = []
+    above = {n: _above(files, 0, n, size) for n in range(first // WIDTH, (end - 1) // WIDTH + 1)}
     for n in range(first, end):
         width = min(WIDTH, size - n * WIDTH)
         stated = _tile(files, 0, n, width)
         if width == WIDTH:
-            _verify_tile(files, 0, n, size, stated)
+            _verify_tile(0, n, stated, above[n // WIDTH])
         try:
             entries = files.bundle(n, width)
         except GatewayError as error:
@@ -171,12 +185,16 @@ def _pruned(spans: list[_Span]) -> int:
     return len(missing) * WIDTH
 
 
-def _verify_tile(files: LogFiles, level: int, n: int, size: int, hashes: bytes) -> None:
+def _above(files: LogFiles, level: int, n: int, size: int) -> bytes:
+    """Tile `n` of the level above `level`, as far as full tiles stand below it."""
+    width = min(WIDTH, (size >> (8 * (level + 1))) - n * WIDTH)
+    return _tile(files, level + 1, n, width) if width else b""
+
+
+def _verify_tile(level: int, n: int, hashes: bytes, above: bytes) -> None:
     """Raise unless full tile `n` at `level` hashes to its place in the tile above."""
-    above, at = divmod(n, WIDTH)
-    above_width = min(WIDTH, (size >> (8 * (level + 1))) - above * WIDTH)
-    stated = _tile(files, level + 1, above, above_width)[at * HASH_BYTES : (at + 1) * HASH_BYTES]
-    if perfect_root(hashes) != stated:
+    at = n % WIDTH * HASH_BYTES
+    if perfect_root(hashes) != above[at : at + HASH_BYTES]:
         raise VerificationFailed(f"tile {n} at level {level}", "it does not hash to the tile above it")
 
 
@@ -188,7 +206,7 @@ def _verify_levels(files: LogFiles, checkpoint: Checkpoint) -> None:
         width = partial_width(size, level)
         partial.append(_tile(files, level, full_tiles(size, level), width) if width else b"")
         for n in range(full_tiles(size, level) if level else 0):
-            _verify_tile(files, level, n, size, _tile(files, level, n, WIDTH))
+            _verify_tile(level, n, _tile(files, level, n, WIDTH), _above(files, level, n // WIDTH, size))
         level += 1
     if Edge(size, partial).root() != checkpoint.root:
         raise VerificationFailed(f"the log at {size} leaves", "the tiles do not hash to the signed root")

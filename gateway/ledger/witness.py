@@ -16,7 +16,6 @@ ring of departments guards each other, and a log restored from an older copy is 
 """
 
 import base64
-import binascii
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +34,7 @@ from gateway.ledger.notes import (
     Signer,
     VerifierKey,
     check_name,
+    decode_base64,
     parse_note,
     parse_verifier_key,
     verify_note,
@@ -241,8 +241,8 @@ def parse_request(body: bytes) -> tuple[int, tuple[bytes, ...], Note]:
     head, split, rest = body.partition(b"\n\n")
     try:
         word, *encoded = head.decode("ascii").split("\n")
-        proof = tuple(base64.b64decode(line, validate=True) for line in encoded)
-    except (UnicodeDecodeError, binascii.Error) as error:
+        proof = tuple(decode_base64(line) for line in encoded)
+    except ValueError as error:
         raise fault from error
     size = word.removeprefix("old ")
     if not split or size == word or not size.isdigit() or size != str(int(size)):

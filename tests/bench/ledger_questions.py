@@ -128,7 +128,7 @@ def main() -> None:
             total = generate(directory, uses)
             results.add(f"made {uses / 1e6:.0f} million rows", time.perf_counter() - began, "s")
             results.add("index", total / uses, "bytes/use", "<= 60")
-        index = Index(directory, memory_bytes=2 << 30)
+        index = Index(directory)
 
         def unix(day: dt.date) -> int:
             return int(dt.datetime.combine(day, dt.time(), CHINA).timestamp())

@@ -38,6 +38,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.client import new_private_key
 from gateway.client.keys import ClientKey
+from gateway.ledger.index import FLUSH_ROWS
 from gateway.ledger.log_files import LogFiles
 from gateway.ledger.verify import verify_log
 from gateway.runtime.demo.population import Population
@@ -71,8 +72,8 @@ WARM_SHARE = 0.3
 MEMORY_GROWTH = 0.05
 MEMORY_SLACK_BYTES = 8 << 20
 """Resident memory may end so much above where it stood after warming up."""
-INDEX_TAIL_BYTES = 250_000 * 200
-"""The ledger process also holds the index's rows of ten minutes, at most 250,000, until they are written to a file."""
+INDEX_TAIL_BYTES = FLUSH_ROWS * 320
+"""The ledger process also holds the index's rows until they are written to a file: at most `FLUSH_ROWS`."""
 LIFT_SECONDS = 2.0
 DESCRIPTOR_SLACK = 24
 TASK_SLACK = 8

@@ -1,50 +1,71 @@
-"""A ledger at work, to be killed: opens and closes uses through a journal, and integrates them, until told enough.
+"""A ledger at work, to be killed: opens and closes uses through a journal, integrates them, prunes them.
 
-    python tests/durability/ledger_at_work.py LEDGER ROUNDS
+    python tests/durability/ledger_at_work.py LEDGER TASK
 
 It prints `ready`, waits for a line, and then prints what the outside world would have seen:
 
-    answered RECORD     the use's record was durable: its supplier may have been called
-    signed BASE64       a checkpoint that was published
-    done                every round is over
+    answered RECORD DIGEST   the use's record was durable: its supplier may have been called
+    signed BASE64            a checkpoint that was published
+    pruned END               the officer was told that every entry below this leaf is gone
+    done                     all is done
 
-Each line leaves by a write of its own, after the fact it states. A failure ends the process with status 3.
+TASK is `uses` (journal and log at work), `log` (integrates what stands in the journals) or `prune` (lets go, years
+later, what the log holds). Each line leaves by a write of its own, after the fact it states. A failure ends the
+process with status 3. Files are synced on the thread that wrote them: `strace` counts calls thread by thread.
 """
 
 import asyncio
 import base64
 import os
 import sys
+import threading
 import time
+from datetime import datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from gateway.ledger import durable
+from gateway.ledger.entries import CHINA
+from gateway.ledger.retention import Holds
 from gateway.ledger.uses import UseJournal
 from tests.support.ledger import City, open_ledger
 
 USES = 12
+ROUNDS = 6
+YEARS_LATER = datetime(2035, 1, 1, tzinfo=CHINA).timestamp
+
+
+class OneThread:
+    """A pool that works where it is asked to."""
+
+    def __init__(self, *_args, **_options):
+        self.map = map
+
+    def shutdown(self, *, wait):
+        pass
 
 
 def say(line: str) -> None:
     os.write(1, line.encode() + b"\n")
 
 
-async def work(directory: Path, rounds: int) -> None:
+async def uses(directory: Path) -> None:
     city = City(os.getpid())
     loop = asyncio.get_running_loop()
     service = open_ledger(directory)
     service.prepare()
+    poisoned: list[BaseException] = []
     journal = UseJournal(
         directory,
         "worker-1",
         loop=loop,
         clock_ns=time.time_ns,
-        on_poisoned=lambda _: None,
+        on_poisoned=poisoned.append,
         low_water_bytes=0,
         segment_bytes=1 << 15,
     )
-    for n in range(rounds):
+    for n in range(ROUNDS):
         waiting = []
         for _ in range(USES):
             use = city.use(time.time_ns())
@@ -54,25 +75,71 @@ async def work(directory: Path, rounds: int) -> None:
             error = await durable
             if error is not None:
                 raise error
-            say(f"answered {record}")
+            say(f"answered {record} {use.request_digest}")
             if record.endswith("7"):
                 continue  # left open, to be recovered
             journal.closed(record, use, city.outcome(use))
         service.step()
-        say(f"signed {base64.b64encode(service.log.files.checkpoint()).decode()}")
+        say_signed(service)
         if n % 3 == 2:
             service.index.flush()
     journal.close()
+    await asyncio.sleep(0)
+    if poisoned:
+        raise poisoned[0]  # a worker says so and is started anew: what it had left to write is `recovered`
     while service.step():
         pass
     service.close()
 
 
+def log(directory: Path) -> None:
+    service = open_ledger(directory)
+    service.prepare()
+    while service.step():
+        say_signed(service)
+        service.index.flush()
+        service.index.settle()
+    service.close()
+
+
+def prune(directory: Path) -> None:
+    service = open_ledger(directory, YEARS_LATER)
+    stop = threading.Event()
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            service.run(stop)
+        except BaseException as error:  # noqa: BLE001 — the main thread says it
+            failed.append(error)
+            os._exit(3)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    plan = service.plan_retention(Holds())
+    if plan.entries:
+        pruned = service.apply_retention(plan, Holds(), "officer-1")
+        say(f"pruned {pruned.end}")
+    say_signed(service)
+    stop.set()
+    thread.join()
+    service.close()
+
+
+def say_signed(service) -> None:
+    say(f"signed {base64.b64encode(service.log.files.checkpoint()).decode()}")
+
+
 def main() -> None:
+    durable.ThreadPoolExecutor = OneThread
+    directory, task = Path(sys.argv[1]), sys.argv[2]
     say("ready")
     sys.stdin.readline()
     try:
-        asyncio.run(work(Path(sys.argv[1]), int(sys.argv[2])))
+        if task == "uses":
+            asyncio.run(uses(directory))
+        else:
+            {"log": log, "prune": prune}[task](directory)
     except Exception as error:  # noqa: BLE001 — whatever was injected, this process ends and says so
         os.write(2, f"{type(error).__name__}: {error}\n".encode())
         os._exit(3)

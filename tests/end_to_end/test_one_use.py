@@ -221,6 +221,35 @@ def test_the_command_line_reaches_the_running_gateway(gateway: RunningGateway) -
     assert len(missing.stderr.strip().splitlines()) <= 3
 
 
+def test_an_auditor_exports_reports_and_verifies_from_the_command_line(gateway: RunningGateway, tmp_path: Path) -> None:
+    """Export, proof and report as files; what was exported verifies with the log's key alone."""
+    with gateway.client() as client:
+        record = client.get(PERSONS, params={"id_number": "x"}).headers["Sharing-Record"]
+    assert wait_for(lambda: any(use["record"] == record and use.get("status") == 200 for use in _entries(gateway)))
+
+    def run(*arguments: object) -> str:
+        command = [sys.executable, "-m", "gateway", *map(str, arguments)]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert said.returncode == 0, said.stderr
+        return said.stdout
+
+    here = ("--home", gateway.home.root, "--as", "auditor-he")
+    policy = next(use["policies"] for use in _entries(gateway) if use["record"] == record)[0]
+    key = ("--key", gateway.made["verifier_key"], "--json")
+    for suffix in ("ndjson", "csv", "parquet"):
+        run("records", "export", tmp_path / f"uses.{suffix}", "--status", "200", "--policy", policy, *here)
+        assert json.loads(run("verify", tmp_path / f"uses.{suffix}", *key))["what"] == "export"
+    assert record in (tmp_path / "uses.csv").read_text("utf-8-sig")
+    run("records", "prove", record, "--out", tmp_path / "record.proof", *here)
+    assert json.loads(run("verify", tmp_path / "record.proof", *key))["what"] == "record"
+    made = json.loads(run("records", "report", tmp_path / "report", "--grant", "G-2026-0001", *here, "--json"))
+    names = {Path(file).name for file in made["files"]}
+    assert {"by-day.csv", "by-dataset.csv", "calls-by-day.svg", "refusals-by-reason.svg", "top-datasets.svg"} <= names
+    assert {each["key"] for each in made["figures"]["dataset"]} == {"household"}
+    for file in made["files"]:
+        assert Path(file).stat().st_size > 0
+
+
 def test_serving_a_home_twice_is_refused_in_one_sentence(gateway: RunningGateway) -> None:
     """Two gateways in one home would fork the log."""
     command = [sys.executable, "-m", "gateway", "serve", "--home", str(gateway.home.root)]

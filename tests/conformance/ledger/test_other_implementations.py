@@ -8,13 +8,11 @@ from pathlib import Path
 import pytest
 from pymerkle import InmemoryTree, verify_consistency, verify_inclusion
 
-from gateway.ledger.checkpoints import parse_checkpoint
+from gateway.ledger.checkpoints import cosign, parse_checkpoint
 from gateway.ledger.log import TiledLog
-from gateway.ledger.notes import parse_note
+from gateway.ledger.notes import COSIGNATURE, Note, VerifierKey, parse_note
 from gateway.ledger.tiles import WIDTH, bundle_path, full_tiles, partial_width, tile_path
 from tests.support.ledger import ORIGIN, City, TestSigner
-
-GO = Path(__file__).with_name("gocheck")
 
 
 def serve_plainly(log, target):
@@ -45,32 +43,65 @@ def log(tmp_path):
     made.close()
 
 
+def run_go(name, folder, *arguments):
+    """Build the Go program `name` beside this file and run it."""
+    if shutil.which("go") is None:
+        pytest.skip(f"Go is not there: {name} was not asked")
+    source = Path(__file__).with_name(name)
+    if subprocess.run(["go", "mod", "download"], cwd=source, capture_output=True, check=False).returncode:
+        pytest.skip(f"the Go modules of {name} cannot be fetched from here")
+    subprocess.run(["go", "build", "-o", str(folder / name), "."], cwd=source, check=True)
+    return subprocess.run(
+        [str(folder / name), *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120
+    )
+
+
 def test_go_s_sumdb_tlog_and_note_confirm_the_log(tmp_path, log):
     """golang.org/x/mod: the note opens, every leaf is included, and the log continues its older self."""
-    if shutil.which("go") is None:
-        pytest.skip("Go is not there: golang.org/x/mod/sumdb was not asked")
     entries = list(City().entries(2700))
     log.commit(entries[:1000], {})
     older = parse_checkpoint(parse_note(log.note).text)
     log.commit(entries[1000:], {})
     serve_plainly(log, tmp_path / "served")
-    if subprocess.run(["go", "mod", "download"], cwd=GO, capture_output=True, check=False).returncode:
-        pytest.skip("the Go module golang.org/x/mod cannot be fetched from here")
-    subprocess.run(["go", "build", "-o", str(tmp_path / "gocheck"), "."], cwd=GO, check=True)
-    said = subprocess.run(
-        [
-            str(tmp_path / "gocheck"),
-            str(tmp_path / "served"),
-            log.key.text(),
-            str(older.size),
-            base64.b64encode(older.root).decode(),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
+    said = run_go(
+        "gocheck",
+        tmp_path,
+        tmp_path / "served",
+        log.key.text(),
+        older.size,
+        base64.b64encode(older.root).decode(),
     )
     assert said.returncode == 0, said.stderr
     assert said.stdout.strip() == str(len(entries))
+
+
+@pytest.mark.deep
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "damaged", [None, "checkpoint", "tile/0/003", "tile/1/000.p/10", "tile/entries/002", "cosigned"]
+)
+def test_tessera_s_fsck_and_formats_confirm_the_log_and_a_cosignature(tmp_path, log, damaged):
+    """transparency.dev: every tile derives from the bundles, the cosignature holds; one changed bit and they refuse."""
+    log.commit(list(City().entries(1400))[:2700], {})
+    serve_plainly(log, tmp_path / "served")
+    witness = TestSigner(bytes([5]) * 32)
+    note = parse_note(log.note)
+    name = "witness.example/w1"
+    signature = cosign(note.text, name, witness, 1_800_000_000)
+    cosigned = Note(note.text, (*note.signatures, signature))
+    (tmp_path / "served" / "cosigned").write_text(cosigned.encode(), encoding="utf-8")
+    if damaged is not None:
+        content = bytearray((tmp_path / "served" / damaged).read_bytes())
+        # Of a note, a letter of the last signature; of a tile or bundle, any byte.
+        content[-20 if damaged in {"checkpoint", "cosigned"} else len(content) // 2] ^= 1
+        (tmp_path / "served" / damaged).write_bytes(content)
+    witness_key = VerifierKey(name, COSIGNATURE, witness.public_bytes)
+    said = run_go("fsck", tmp_path, tmp_path / "served", log.key.text(), witness_key.text())
+    if damaged is None:
+        assert said.returncode == 0, said.stderr
+        assert said.stdout.split() == ["2700", "1800000000"]
+    else:
+        assert said.returncode == 1
 
 
 @pytest.mark.parametrize("size", [1, 2, 255, 256, 257, 700])

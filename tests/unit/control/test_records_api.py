@@ -97,6 +97,38 @@ def test_proofs_and_exports_verify_with_the_public_key_alone(recorded: World, tm
         verify_export(path, key)
 
 
+def test_a_long_export_is_watched(recorded: World) -> None:
+    """RFC 7240: `respond-async` answers at once; progress ends with the summary, for the officer who asked alone.
+
+    The export is itself on record, and found by who may read the region's records.
+    """
+    question = {"format": "ndjson", "kind": "order"}
+    begun = recorded.post("auditor", "/v1/records/export", question, headers={"Prefer": "wait=5, respond-async"})
+    assert begun.status_code == 202
+    assert begun.headers["preference-applied"] == "respond-async"
+    progress = begun.json()["progress"]
+    refused(recorded.get("registrar", progress), "not-found")
+    for _ in range(100):
+        watched = recorded.get("auditor", progress)
+        if watched.status_code == 201:
+            break
+        assert (watched.status_code, watched.json()["export"]) == (202, begun.json()["export"])
+    made = done(watched)
+    assert made["summary"]["records"] == 1
+    assert len(recorded.get("auditor", made["file"]).content.splitlines()) == 1
+    assert until_found(recorded, "auditor", kind="export")[0]["record"] == made["record"]
+
+
+def test_what_stops_an_export_is_said_to_who_watches_it(world: World) -> None:
+    """Without a ledger nothing can be exported, and the watcher gets the problem."""
+    begun = world.post("auditor", "/v1/records/export", {"format": "csv"}, headers={"Prefer": "respond-async"})
+    for _ in range(100):
+        watched = world.get("auditor", begun.json()["progress"])
+        if watched.status_code != 202:
+            break
+    refused(watched, "unavailable")
+
+
 def test_a_direct_export_streams_with_a_link_to_its_manifest(recorded: World) -> None:
     """One GET gives the file; the manifest is where `Link` says."""
     answer = recorded.get("civil", "/v1/records/export", format="csv", kind="order")
@@ -128,6 +160,7 @@ def test_the_log_is_public_but_for_its_entries(recorded: World) -> None:
     refused(recorded.get("police", bundle), "act-not-permitted")
     refused(recorded.get("operator", bundle), "act-not-permitted")
     assert recorded.get("auditor", bundle).content
+    assert recorded.get(None, "/log/minimum-index").text == "0\n"
     for path in ("0/..%2f..%2fcheckpoint", "0/x00/000", "64/000", "entries/..%2f..%2f000", "0/000.p/256"):
         refused(recorded.get("auditor", f"/log/tile/{path}"), "not-found")
 

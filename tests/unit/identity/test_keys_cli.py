@@ -14,6 +14,7 @@ from gateway.identity.strict import Unreadable
 from gateway.identity.verify import OwnIssuer, TokenVerifier
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.setup import initialise
+from gateway.runtime.status import examine
 from gateway.store import Store
 from tests.unit.identity.identity_kit import Clock
 
@@ -70,8 +71,11 @@ def test_dismissed_officer_gets_no_token(home: Path) -> None:
 
 def test_keys_are_listed_and_rotated(home: Path) -> None:
     """The list shows every purpose; a rotation shows the new key and its record."""
-    listed = json.loads(run(keys, home, "list", "--json").output)["keys"]
-    assert {key["purpose"] for key in listed} == {"token", "log", "witness", "pseudonym", "field"}
+    listed = json.loads(run(keys, home, "list", "--json").output)
+    assert {key["purpose"] for key in listed["keys"]} == {"token", "log", "witness", "pseudonym", "field"}
+    seen = examine(GatewayHome(home))
+    assert (listed["origin"], listed["verifier_key"]) == (seen["origin"], seen["verifier_key"])
+    assert seen["verifier_key"] in run(keys, home, "list").output
     before = KeyRing.open(home / "keys").token_signer().kid
     assert "is in use; record " in run(keys, home, "rotate", "token", "--reason", "yearly").output
     assert KeyRing.open(home / "keys").token_signer().kid != before

@@ -164,6 +164,7 @@ def test_small_files_of_a_day_are_merged(tmp_path):
         service.log.commit(entries, {})
         service.index.add(entries)
         service.index.flush()
+        service.index.settle()
     rows = everything(service.index)
     assert len(rows) == 200 == len({row.record for row in rows})
     service.close()

@@ -1,20 +1,25 @@
 """The log: what is signed, what is on disk, and that it never forks."""
 
+import asyncio
 import shutil
 import sqlite3
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError
+from gateway.ledger.answers import Answers
 from gateway.ledger.checkpoints import verify_checkpoint
+from gateway.ledger.exports import FORMATS, export_records, manifest_path
 from gateway.ledger.log import TiledLog
 from gateway.ledger.log_files import LogFiles
+from gateway.ledger.queries import RecordQuery
 from gateway.ledger.signing import Signed, SignedState
 from gateway.ledger.tree import EMPTY_ROOT, leaf_hash
-from gateway.ledger.verify import VerificationFailed, verify_log
-from tests.support.ledger import ORIGIN, City, TestSigner
+from gateway.ledger.verify import VerificationFailed, verify_export, verify_log, verify_record
+from tests.support.ledger import ORIGIN, City, TestSigner, ledger_with, open_ledger, record_uses
 from tests.unit.ledger.test_tree import root_by_definition
 
 SIGNER = TestSigner()
@@ -195,6 +200,68 @@ def test_any_flipped_bit_of_a_log_is_found_and_located(tmp_path):
         assert failure.value.where
         path.write_bytes(content)
     verify_log(tmp_path, key)
+
+
+def flipped(path, at, bit):
+    """Turn one bit of a file; returns what stood there."""
+    content = path.read_bytes()
+    path.write_bytes(content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :])
+    return content
+
+
+def test_any_flipped_bit_of_a_checkpoint_proof_or_export_is_found(tmp_path):
+    """Every byte of the small files, in two of its bits: no other text stands for the same signed thing."""
+    service = ledger_with(tmp_path / "ledger", list(City().entries(40)))
+    key, exports = service.log.key.text(), []
+    record = service.index.find(RecordQuery(), None, 1).rows[0].record
+    proof = tmp_path / "record.proof"
+    proof.write_text(Answers(service).prove({"record": record}, lambda _done, _of: None), encoding="utf-8")
+    for name in FORMATS:
+        exports.append(tmp_path / f"uses.{name}")
+        export_records(service.index, service.log, RecordQuery(grant="G-0000"), name, exports[-1], now_unix=1)
+    service.close()
+    checks = [(proof, partial(verify_record, proof), 1)]
+    checks += [(tmp_path / "ledger" / "tree" / "checkpoint", partial(verify_log, tmp_path / "ledger"), 1)]
+    checks += [(path, partial(verify_export, path), 17) for path in exports]
+    checks += [(manifest_path(path), partial(verify_export, path), 1) for path in exports]
+    for path, check, step in checks:
+        check(key)
+        for at in range(0, path.stat().st_size, step):
+            for bit in (0, 1 + at % 7):
+                content = flipped(path, at, bit)
+                with pytest.raises(GatewayError):
+                    check(key)
+                path.write_bytes(content)
+
+
+def test_any_flipped_bit_beside_the_log_is_found_and_located(tmp_path):
+    """Journals, index and signer.db are not the log, but what turned there is named."""
+    city = City()
+    asyncio.run(record_uses(tmp_path / "ledger", [city.use() for _ in range(300)], city, segment_bytes=1 << 16))
+    service = open_ledger(tmp_path / "ledger")
+    while service.step():
+        pass
+    service.index.flush()
+    key = service.log.key.text()
+    service.close()
+    assert any("journals" in each for each in verify_log(tmp_path / "ledger", key).checked)
+    named = 0
+    for path in sorted((tmp_path / "ledger").rglob("*")):
+        used = path.read_bytes().rstrip(b"\0") if path.is_file() else b""
+        if path.suffix in {".journal", ".parquet", ".subjects"} and used:
+            for at in {0, len(used) // 3, len(used) // 2, len(used) - 1}:
+                content = flipped(path, at, at % 8)
+                with pytest.raises(VerificationFailed, match=path.name):
+                    verify_log(tmp_path / "ledger", key)
+                path.write_bytes(content)
+                named += 1
+    assert named >= 12
+    path = tmp_path / "ledger" / "signer.db"
+    content = flipped(path, path.read_bytes().index(key.split("+")[0].encode() + b"\n") + 40, 1)
+    with pytest.raises(VerificationFailed, match=r"signer\.db"):
+        verify_log(tmp_path / "ledger", key)
+    path.write_bytes(content)
+    verify_log(tmp_path / "ledger", key)
 
 
 def test_a_missing_bundle_is_found(tmp_path):

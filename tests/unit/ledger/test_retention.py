@@ -3,15 +3,19 @@
 import asyncio
 import json
 import shutil
+import sqlite3
 import threading
+from contextlib import closing
 from datetime import UTC, date, datetime
 
 import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
+from gateway.ledger import at_rest
 from gateway.ledger.checkpoints import parse_checkpoint
 from gateway.ledger.entries import CHINA, Salts, UseEntries, act_entry, new_run
+from gateway.ledger.journal import JournalWriter
 from gateway.ledger.notes import parse_note
 from gateway.ledger.proofs import Hashes, verify_consistency
 from gateway.ledger.queries import RecordQuery
@@ -201,6 +205,72 @@ def test_what_goes_goes_everywhere_and_the_log_still_proves(tmp_path):
     again.prepare()
     assert again.plan_retention(Holds()).entries == 0
     again.close()
+
+
+def write(directory, writer, entries):
+    """A journal at work that holds `entries`, all durable."""
+    told = threading.Semaphore(0)
+    journal = JournalWriter(
+        directory,
+        writer,
+        clock_ns=lambda: ns(LEAP),
+        tell=lambda waiters, _error: [told.release() for _ in waiters],
+        on_poisoned=lambda _: None,
+        low_water_bytes=0,
+        segment_bytes=1 << 20,
+    )
+    for entry in entries:
+        journal.put((entry, object(), "", 0))
+    for _ in entries:
+        told.acquire()
+    return journal
+
+
+def bytes_below(directory):
+    """Everything that stands in files below a folder, bundles as they are served, in one piece."""
+    pieces = []
+    for path in directory.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            pieces += at_rest.decode(content, str(path)) if path.suffix in {".sgb", ".pack"} else [content]
+    return b"\n".join(pieces)
+
+
+def test_every_copy_goes(tmp_path):
+    """Journals, repair copies and what the signer's database has left free hold nothing of a record that went."""
+    clock = Clock(LEAP)
+    service = open_at(tmp_path, clock)
+    service.prepare()
+    city, made = City(), UseEntries(new_run(ns(LEAP)), Salts())
+    entries = []
+    for _ in range(600):
+        record, opened = made.opened(use := city.use(ns(LEAP)))
+        entries += [opened, made.closed(record, use, city.outcome(use), ns(LEAP))]
+    write(tmp_path / "ledger", "worker-1", entries[:500]).close()
+    at_work = write(tmp_path / "ledger", "worker-2", entries[500:])
+    while service.step():
+        pass
+    service.index.flush()
+    (left,) = (tmp_path / "ledger" / "journal" / "worker-1").glob("*.journal")
+    left.with_name(f"{left.name}.broken").write_bytes(left.read_bytes())
+    salts = [json.loads(entry)["salt"].encode() for entry in entries]
+    fill(service, [LATER], per_moment=10)
+
+    clock.set(datetime(2027, 3, 2, tzinfo=CHINA))
+    with pytest.raises(GatewayError, match="journal of `worker-2` still holds"):
+        apply(service)
+    assert minimum_index(service.log.files.root) == 0
+    at_work.close()
+    everything = bytes_below(tmp_path / "ledger")
+    assert all(salt in everything for salt in salts)
+    pruned = apply(service)
+    assert pruned.end == 1024
+    everything = bytes_below(tmp_path / "ledger")
+    assert [salt for salt in salts[: pruned.end] if salt in everything] == []
+    service.close()
+    with closing(sqlite3.connect(tmp_path / "ledger" / "signer.db")) as signer:
+        assert signer.execute("PRAGMA freelist_count").fetchone() == (0,)
+    verify_log(tmp_path / "ledger", service.log.key.text())
 
 
 def client_exports(service, directory):
