@@ -75,7 +75,7 @@ def test_each_grant_of_a_bulk_issue_has_a_record_of_its_own(recorded: World) -> 
     rows = [{**GRANT, "id": f"{'g' * 56}-{number:07}"} for number in range(1000)]
     issued = done(recorded.post("police", "/v1/grants", rows))
     assert len(set(issued["records"])) == issued["issued"] == 1000
-    found = until_found(recorded, grant=rows[999]["id"])[0]
+    found = until_found(recorded, kind="grant", grant=rows[999]["id"])[0]
     assert (found["record"], found["department"]) == (issued["records"][999], "civil-affairs")
 
 
