@@ -47,6 +47,13 @@ _NOTE_DRAWN = text(
     """
 )
 
+_COUNT_SHADOW = text(
+    """
+    INSERT INTO shadow_counts (shadow, node, body) VALUES (:shadow, :node, :body)
+    ON CONFLICT (shadow, node) DO UPDATE SET body = excluded.body
+    """
+)
+
 DRAWN_DAYS = 400
 """How long what was drawn is remembered for convergence rules (Decree 809 Art. 25 ¶2)."""
 
@@ -155,6 +162,18 @@ class Coordination:
         )
         rows = self._database.read(lambda c: c.execute(statement).all())
         return tuple(Drawn(row.dataset, row.purpose, date.fromisoformat(row.day)) for row in rows)
+
+    def count_shadow(self, shadow: int, node: str, counts: str) -> None:
+        """Keep what a node has counted for the candidate that step `shadow` put in the shadow."""
+        with self._database.brief() as connection:
+            connection.execute(_COUNT_SHADOW, {"shadow": shadow, "node": node, "body": counts})
+
+    def shadow_counts(self, shadow: int) -> dict[str, str]:
+        """Node to what it has counted for that candidate."""
+        table = schema.shadow_counts
+        statement = select(table.c.node, table.c.body).where(table.c.shadow == shadow).order_by(table.c.node)
+        rows = self._database.read(lambda c: c.execute(statement).all())
+        return {row.node: row.body for row in rows}
 
 
 def _add_quota(connection: Connection, key: dict[str, str], amount: int) -> None:

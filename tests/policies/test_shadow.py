@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gateway.domain.changes import Change, ChangeKind
 from gateway.policy import Engine, load_layers
-from gateway.policy.shadow import MAX_LISTED
+from gateway.policy.shadow import MAX_LISTED, ShadowTally
 from tests.policies.cases import NATIONAL, NOW, call, state
 from tests.policies.layering import note, root_with
 
@@ -22,7 +22,7 @@ def test_differences_are_counted_and_the_active_verdict_is_given(tmp_path: Path)
         assert not engine.decide(call(purpose="x"), NOW).is_permit
     report = engine.shadow_report()
     assert report is not None
-    assert (report.same, report.gains, report.losses, report.changes, report.failures) == (2, 0, 1, 0, 0)
+    assert report.tally == ShadowTally(same=2, losses=1)
     (difference,) = report.differences
     assert (difference.change, difference.grant, difference.policies) == ("would-lose", "g1", ("x",))
     engine.shadow(None)
@@ -39,7 +39,7 @@ def test_a_candidate_that_errs_changes_nothing(tmp_path: Path) -> None:
     assert engine.decide(call(), NOW).is_permit
     report = engine.shadow_report()
     assert report is not None
-    assert report.losses == 1
+    assert report.tally.losses == 1
 
 
 def test_the_list_of_differences_is_bounded(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_the_list_of_differences_is_bounded(tmp_path: Path) -> None:
     report = engine.shadow_report()
     assert report is not None
     assert len(report.differences) <= MAX_LISTED
-    assert report.same + report.changes == MAX_LISTED + 20
+    assert report.tally.same + report.tally.changes == MAX_LISTED + 20
 
 
 def test_activation_ends_neither_the_shadow_nor_its_counts(tmp_path: Path) -> None:
@@ -64,4 +64,4 @@ def test_activation_ends_neither_the_shadow_nor_its_counts(tmp_path: Path) -> No
     engine.decide(call(), NOW)
     report = engine.shadow_report()
     assert report is not None
-    assert report.same == 2
+    assert report.tally.same == 2
