@@ -72,7 +72,7 @@ class Shape:
         # In the order of ids, so that the tokens' order is theirs: the smaller id breaks a tie between two grants.
         for grant in sorted(state.grants, key=lambda grant: grant.id):
             self._name("Grant", grant.id)
-        ends = sorted({grant.valid_until for grant in state.grants})
+        moved = _moved_ends(state.grants, now_unix)
         self.state = SliceState(
             sequence=0,
             department=self._department(state.department),
@@ -80,7 +80,7 @@ class Shape:
             supplier=self._department(state.supplier),
             dataset=self._dataset(state.dataset),
             interfaces=tuple(self._interface(each) for each in state.interfaces),
-            grants=tuple(self._grant(each, supplier, ends.index(each.valid_until), now_unix) for each in state.grants),
+            grants=tuple(self._grant(each, supplier, moved, now_unix) for each in state.grants),
             orders=tuple(self._order(each) for each in state.orders),
         )
         self.key = msgspec.msgpack.encode(self.state)
@@ -136,14 +136,10 @@ class Shape:
         supplier, _, own = self._key(one.key).partition("/")
         return Interface(own, supplier, self._name("Dataset", one.dataset), "", modes=one.modes)
 
-    def _grant(self, one: Grant, supplier: str, rank: int, now_unix: int) -> Grant:
+    def _grant(self, one: Grant, supplier: str, moved: Mapping[datetime, datetime], now_unix: int) -> Grant:
         begins, ends = one.valid_from, one.valid_until
-        # Without a zone it is a fault, and stays one.
-        if begins.tzinfo is not None and ends.tzinfo is not None and begins < ends:
-            now = datetime.fromtimestamp(now_unix, UTC)
-            begins = now - FAR if unix_seconds(begins) <= now_unix else begins
-            if unix_seconds(ends) > now_unix + HORIZON_SECONDS and unix_seconds(begins) <= now_unix:
-                ends = now + FAR + timedelta(seconds=rank)
+        if _is_timed(one) and unix_seconds(begins) <= now_unix:
+            begins, ends = datetime.fromtimestamp(now_unix, UTC) - FAR, moved.get(ends, ends)
         return Grant(
             id=self._name("Grant", one.id),
             department=self._name("Department", one.department),
@@ -182,3 +178,24 @@ class Shape:
             lifted_at=None if one.is_in_force else _APPROVAL.at,
             supplier=None if one.supplier is None else self._name("Department", one.supplier),
         )
+
+
+def _is_timed(grant: Grant) -> bool:
+    """Whether a grant's times say when it holds; without a zone they are a fault, and stay one."""
+    zoned = grant.valid_from.tzinfo is not None and grant.valid_until.tzinfo is not None
+    return zoned and grant.valid_from < grant.valid_until
+
+
+def _moved_ends(grants: Iterable[Grant], now_unix: int) -> Mapping[datetime, datetime]:
+    """Ends that are too far away to matter, and where to: all of them, or only those after every end that stays."""
+    free: set[datetime] = set()
+    fixed: set[datetime] = set()
+    for grant in grants:
+        if not _is_timed(grant):
+            return {}
+        far = unix_seconds(grant.valid_until) > now_unix + HORIZON_SECONDS
+        (free if far and unix_seconds(grant.valid_from) <= now_unix else fixed).add(grant.valid_until)
+    last = max(fixed, default=None)
+    base = max(datetime.fromtimestamp(now_unix, UTC) + FAR, last or datetime.min.replace(tzinfo=UTC))
+    after = sorted(end for end in free if last is None or end > last)
+    return {end: base + timedelta(seconds=rank) for rank, end in enumerate(after, 1)}

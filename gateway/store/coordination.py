@@ -1,6 +1,9 @@
 """What processes and nodes share besides the state: one-time values, quota blocks, liveness, what was drawn lately.
 
-These writes are brief: a crash of the process keeps them, a loss of power may take the last of them.
+These writes are brief: a crash of the process keeps them, a loss of power may take the last of them. Two are durable,
+since they are relied on: a quota block that was forgotten would be drawn twice, and what was drawn and forgotten would
+not count against a combination. There are few: a grant leases some hundred blocks a day, and a department's draw of a
+dataset is noted once a day.
 """
 
 import hashlib
@@ -107,9 +110,11 @@ class Coordination:
             kind: `calls` or `rows`.
             block: how many to take at most, 1 or more.
             limit: the quota of the day.
+
+        Durability: what is taken stays taken, also when power or the database server is lost.
         """
         key = {"grant_id": grant, "day": day.isoformat(), "kind": kind}
-        with self._database.brief() as connection:
+        with self._database.writing() as connection:
             used = int(connection.execute(_OPEN_QUOTA, key).scalar_one())
             taken = max(0, min(block, limit - used))
             if taken:
@@ -146,8 +151,8 @@ class Coordination:
             connection.execute(delete(schema.nodes).where(schema.nodes.c.id == node))
 
     def note_drawn(self, department: str, dataset: str, purpose: str, day: date) -> None:
-        """Note that a department drew from a dataset for a purpose on `day`."""
-        with self._database.brief() as connection:
+        """Note that a department drew from a dataset for a purpose on `day`; durable on return."""
+        with self._database.writing() as connection:
             connection.execute(
                 _NOTE_DRAWN,
                 {"department": department, "day": day.isoformat(), "dataset": dataset, "purpose": purpose},

@@ -1,11 +1,12 @@
 """Comparing shapes finds what comparing every state itself finds, and there are few shapes."""
 
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from unittest.mock import patch
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.directory import Department
@@ -80,12 +81,15 @@ def told(found: Comparison) -> tuple[object, ...]:
     return found.gaining, found.losing, found.grants, found.datasets, found.calls, said
 
 
-@settings(max_examples=40, deadline=None)
-@given(worlds(), st.integers(0, len(RULES)), st.booleans())
+@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@given(worlds(), st.integers(0, len(RULES)), st.booleans(), st.booleans())
 def test_shapes_are_decided_like_the_states_they_are_of(
-    candidates: list[Layers], world: World, number: int, turned: bool
+    candidates: list[Layers], world: World, number: int, turned: bool, far: bool
 ) -> None:
     """Grants, orders and datasets at random, against rules that name some of them: the same who, what and by which."""
+    if far:
+        later = timedelta(days=30)
+        world.grants = [msgspec.structs.replace(one, valid_until=one.valid_until + later) for one in world.grants]
     standing = Standing(
         (world.read(demand, name) for demand in DEPARTMENTS for name in DATASETS), world.departments.values()
     )
