@@ -77,7 +77,7 @@ class Examiner:
                 [sys.executable, "-P", "-m", "gateway.runtime.examining"],
                 input=question,
                 stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": str(Path(gateway.__file__).parent.parent)},
+                env={**_plain_environment(), "PYTHONPATH": str(Path(gateway.__file__).parent.parent)},
                 timeout=self._limit_seconds,
                 check=False,
             )
@@ -91,6 +91,11 @@ class Examiner:
             raise GatewayError("unavailable", "the state could not be read to compare the policies over it")
         what = "end the process that reads them: they are nested too deeply, or ask for too much memory"
         return Examined(Checked(candidate.layers, "", 0, 0, (Finding("fault", "policies", what),)))
+
+
+def _plain_environment() -> dict[str, str]:
+    """The environment without what unlocks keys or speaks for an officer: hostile text is read over there."""
+    return {name: value for name, value in os.environ.items() if name not in ("GATEWAY_PASSPHRASE", "GATEWAY_TOKEN")}
 
 
 UNREADABLE = 3

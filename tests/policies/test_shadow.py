@@ -2,9 +2,21 @@
 
 from pathlib import Path
 
+import msgspec
+import pytest
+
 from gateway.domain.changes import Change, ChangeKind
+from gateway.domain.state import SliceState
 from gateway.policy import Engine, load_layers
-from gateway.policy.shadow import MAX_LISTED, ShadowTally
+from gateway.policy.shadow import (
+    MAX_LISTED,
+    NodeCounts,
+    Shadow,
+    ShadowDifference,
+    ShadowReport,
+    ShadowTally,
+    listed,
+)
 from tests.policies.cases import NATIONAL, NOW, call, state
 from tests.policies.layering import note, root_with
 
@@ -65,3 +77,48 @@ def test_activation_ends_neither_the_shadow_nor_its_counts(tmp_path: Path) -> No
     report = engine.shadow_report()
     assert report is not None
     assert report.tally.same == 2
+
+
+def test_a_nodes_counts_go_on_over_workers_that_start_again() -> None:
+    """A newer report replaces the one before it; another instance begins anew, and what ended still counts."""
+
+    def report(instance: str, losses: int) -> ShadowReport:
+        return ShadowReport(1, instance, "digest", ShadowTally(losses=losses), (DIFFERENCE,))
+
+    counts = NodeCounts()
+    for worker, instance, losses in (("w0", "a", 2), ("w0", "a", 5), ("w1", "b", 1), ("w0", "c", 1), ("w0", "c", 1)):
+        counts = counts.heard(worker, report(instance, losses))
+    assert counts.tally == ShadowTally(losses=7)
+    assert counts.differences == (DIFFERENCE,)
+    other = [msgspec.structs.replace(DIFFERENCE, dataset=f"d{number}") for number in range(MAX_LISTED)]
+    assert len(listed(counts.differences, other)) == MAX_LISTED
+
+
+DIFFERENCE = ShadowDifference("would-lose", "d", "s", "p/i", "query", "permit", "not-granted", "g1", ("x",))
+
+
+class Panic(BaseException):
+    """What a panic in Cedar arrives as: no `Exception`."""
+
+
+def test_a_candidate_that_panics_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(NATIONAL, lambda *_: state())
+    engine.shadow(NATIONAL)
+
+    def panics(*_: object) -> None:
+        raise Panic
+
+    monkeypatch.setattr(Shadow, "_slice", panics)
+    assert engine.decide(call(), NOW).is_permit
+    report = engine.shadow_report()
+    assert report is not None
+    assert report.tally == ShadowTally(failures=1)
+
+
+def test_error_denies_a_panic() -> None:
+    def panics(_department: str, _dataset: str) -> SliceState:
+        raise Panic
+
+    engine = Engine(NATIONAL, panics)
+    assert not engine.decide(call(), NOW).is_permit
+    assert engine.errors == 1
