@@ -174,7 +174,11 @@ def put_in_shadow(
     return perform(services, request, officer, key, body.model_dump(), work, prepare=prepare)
 
 
-@router.post("/shadow/end", summary="Take the candidate out of the shadow", openapi_extra=describes(EndBody, {}))
+@router.post(
+    "/shadow/end",
+    summary="Take the candidate out of the shadow",
+    openapi_extra=describes(EndBody, {"reason": "seen enough"}),
+)
 def end_shadow(
     request: Request,
     services: Services,

@@ -181,6 +181,10 @@ class PolicyKeeper:
                 changes = self._changes
             now = self._load(self._book.policies_in_force(), self.now)
             shadow = self._book.policies_in_shadow()
+            if shadow != self._shadow:
+                # Before anything is decided again: a verdict that is kept from then on was put to the candidate too.
+                self._engine.shadow(*self._candidate(shadow))
+                self._shadow = shadow
             with self._lock:
                 # INVARIANT: BARRIER: what was read before a change is not taken after it.
                 if changes != self._changes:
@@ -189,9 +193,6 @@ class PolicyKeeper:
                     self._engine.activate(now.layers)
                 self._loading = False
                 self.now = now
-            if shadow != self._shadow:
-                self._engine.shadow(*self._candidate(shadow))
-                self._shadow = shadow
             return True
 
     def _load(self, event: PolicyEvent | None, known: InForce | None) -> InForce:
