@@ -171,7 +171,7 @@ def put_in_shadow(
         event = _step(deed, PolicyStep.SHADOW, policies.id, checked["digest"], policies.layers, body.reason)
         return Answer({"shadow": event, "checked": checked}, 201)
 
-    return perform(services, request, officer, key, body.model_dump(), work, prepare=prepare)
+    return perform(services, request, officer, key, body.model_dump(), work, prepare=prepare, everywhere=True)
 
 
 @router.post(
