@@ -127,7 +127,8 @@ class Feed:
             self.wake()
             return
         try:
-            follows = changes[0].sequence == self._position + 1
+            # Changed policies are read: this process takes them up before its workers hear of them.
+            follows = changes[0].sequence == self._position + 1 and not _of_policies(changes)
             if follows:
                 self._advance(-1.0, changes[-1].sequence, list(changes))
         finally:
@@ -168,11 +169,12 @@ class Feed:
         if timeline != self._timeline:
             # INVARIANT: BARRIER: a failover may have lost commits, and the same numbers then name other changes: every
             # worker starts anew, also where the feed has meanwhile grown past what was read.
+            self._on_policies()
             self._advance(-1.0, 0, [])
             self._timeline = timeline
             return True
         position = changes[-1].sequence if changes else self._position
-        if any(change.kind is ChangeKind.POLICY for change in changes):
+        if _of_policies(changes):
             self._on_policies()
         if len(changes) == PAGE or not changes:
             end = self._store.sequence()
@@ -217,3 +219,7 @@ class Feed:
                     return
                 log.error("changes cannot be acknowledged (%s)", type(error).__name__)
                 self._wake.wait(INTERVAL_SECONDS)
+
+
+def _of_policies(changes: Sequence[Change]) -> bool:
+    return any(change.kind is ChangeKind.POLICY for change in changes)

@@ -41,9 +41,10 @@ def test_policies_that_cannot_be_taken_up_hold_back_the_feed() -> None:
     try:
         assert wait_for(lambda: hub.readings)
         assert told == []
+        change = Change(1, ChangeKind.POLICY, "activate", withdraws=True)
         with store.lock:
-            store.changes.append(Change(1, ChangeKind.POLICY, "activate", withdraws=True))
-        feed.wake()
+            store.changes.append(change)
+        feed.tell([change])
         assert wait_for(lambda: len(told) >= 2)
         readings = hub.readings
         feed.wake()
