@@ -3,11 +3,11 @@
 import typer
 
 from gateway.cli import operate
+from gateway.cli.activation import policies
 from gateway.cli.directory import directory, systems
 from gateway.cli.grants import grants
 from gateway.cli.keys import keys, officers
 from gateway.cli.orders import orders
-from gateway.cli.policies import policies
 from gateway.cli.records import records
 from gateway.cli.retention import retention
 from gateway.cli.verify import verify

@@ -11,7 +11,7 @@ from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, er
 from gateway.domain.errors import GatewayError
 from gateway.policy.checking import Checked, check
 from gateway.policy.comparing import Comparison, compare
-from gateway.policy.layers import default_policies_root, load_layers
+from gateway.policy.layers import default_policies_root, load_layers, read_set
 from gateway.policy.tables import read_tables, run_tables
 
 policies = typer.Typer(
@@ -67,7 +67,8 @@ def run_the_tables(
     """Run the decision tables beside the policies."""
     folder = root or default_policies_root()
     names = tuple(dict.fromkeys(name for one in layer_sets(folder, layer) for name in one))
-    outcomes = list(run_tables(folder, read_tables(folder, names)))
+    found = read_set(folder, names)
+    outcomes = list(run_tables(found, read_tables(found)))
     failed = [outcome for outcome in outcomes if outcome.fault]
     if as_json:
         print_json([{"table": one.case.table, "case": one.case.name, "fault": one.fault or None} for one in outcomes])

@@ -139,7 +139,15 @@ Work = Callable[[Deed], Answer]
 
 
 def perform(
-    services: ControlServices, request: Request, officer: Officer, key: str | None, body: Any, work: Work
+    services: ControlServices,
+    request: Request,
+    officer: Officer,
+    key: str | None,
+    body: Any,
+    work: Work,
+    *,
+    prepare: Callable[[], None] = lambda: None,
+    everywhere: bool = False,
 ) -> Response:
     """Do one act; see this module.
 
@@ -150,6 +158,9 @@ def perform(
         key: the `Idempotency-Key`, if one was sent.
         body: the domain value of the request's body.
         work: reads, decides and writes within the transaction.
+        prepare: what `work` needs and takes long, done before the transaction; not done for a replayed answer.
+        everywhere: whether to answer only when every worker of every node has heard of it, also where it withdraws
+            nothing.
 
     Raises:
         GatewayError: whatever refuses the act; then nothing was changed.
@@ -159,16 +170,18 @@ def perform(
         replayed = _replay(services, key, officer, digest)
         if replayed is not None:
             return replayed
+    prepare()
     deed: Deed | None = None
     try:
         with services.store.transaction() as tx:
             _require_first(tx, key, officer)
+            services.policies.require_current(tx)
             deed = Deed(services, officer, tx)
             answer = work(deed)
             assert deed.records, "an act without a record does not stand"
             content = whole({**answer.body, "record": deed.records[0]})
             if key:
-                withdraws = any(change.withdraws for change in tx.changes)
+                withdraws = everywhere or any(change.withdraws for change in tx.changes)
                 remembered = {"content": content, "headers": answer.headers, "withdraws": withdraws}
                 tx.remember_answer(key, officer.id, digest, answer.status, msgspec.json.encode(remembered))
     except _Raced:
@@ -179,7 +192,10 @@ def perform(
         if deed is not None and deed.records:
             _void(services, deed.records, officer)
         raise
-    report = services.barrier.hold(tx.changes)
+    if everywhere and tx.changes:
+        report = services.barrier.hold_at(tx.changes[-1].sequence)
+    else:
+        report = services.barrier.hold(tx.changes)
     return _respond(answer.status, content, answer.headers, deed.records[0], report)
 
 

@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from gateway import __version__
 from gateway.control import (
+    routes_activation,
     routes_directory,
     routes_figures,
     routes_grants,
@@ -57,6 +58,7 @@ def create_app(services: ControlServices) -> FastAPI:
         routes_orders,
         routes_records,
         routes_policies,
+        routes_activation,
         routes_retention,
         routes_log,
         routes_witness,

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from gateway.control.hub import Hub
 from gateway.control.lease_clock import lease_clock
-from gateway.domain.changes import Change
+from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.errors import GatewayError
 from gateway.store import Node
 
@@ -56,6 +56,8 @@ class Feed:
         node: this node's name where several nodes share the state, else None.
         book: where nodes beat and acknowledge; with `node`.
         now: wall clock, for the beats.
+        on_policies: called when the policies may have changed, before any worker hears of it and before any lease is
+            granted on it; where it raises, the reading does not count and is made again.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Feed:
         node: str | None = None,
         book: NodeBook | None = None,
         now: Callable[[], float] | None = None,
+        on_policies: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = lease_clock,
     ) -> None:
         if node is not None and (book is None or now is None):
@@ -75,6 +78,7 @@ class Feed:
         self._node = node
         self._book = book
         self._now = now
+        self._on_policies = on_policies
         self._clock = clock
         self._wake = threading.Event()
         self._reading = threading.Lock()
@@ -123,7 +127,8 @@ class Feed:
             self.wake()
             return
         try:
-            follows = changes[0].sequence == self._position + 1
+            # Changed policies are read: this process takes them up before its workers hear of them.
+            follows = changes[0].sequence == self._position + 1 and not _of_policies(changes)
             if follows:
                 self._advance(-1.0, changes[-1].sequence, list(changes))
         finally:
@@ -164,13 +169,17 @@ class Feed:
         if timeline != self._timeline:
             # INVARIANT: BARRIER: a failover may have lost commits, and the same numbers then name other changes: every
             # worker starts anew, also where the feed has meanwhile grown past what was read.
+            self._on_policies()
             self._advance(-1.0, 0, [])
             self._timeline = timeline
             return True
         position = changes[-1].sequence if changes else self._position
+        if _of_policies(changes):
+            self._on_policies()
         if len(changes) == PAGE or not changes:
             end = self._store.sequence()
             if end < self._position or end - position > JUMP:
+                self._on_policies()
                 self._advance(asked_at, end, [])
                 return False
             if changes:
@@ -210,3 +219,7 @@ class Feed:
                     return
                 log.error("changes cannot be acknowledged (%s)", type(error).__name__)
                 self._wake.wait(INTERVAL_SECONDS)
+
+
+def _of_policies(changes: Sequence[Change]) -> bool:
+    return any(change.kind is ChangeKind.POLICY for change in changes)

@@ -23,8 +23,12 @@ log = logging.getLogger(__name__)
 BODY_BYTES = 1 << 20
 """The largest request body, unless a route below takes more."""
 
-LARGE_BODY_BYTES: Mapping[str, int] = {"/v1/grants": 16 << 20, "/v1/directory": 48 << 20, "/v1/policies": 8 << 20}
-"""Routes that take files: a batch of grants, a directory of a city (1,392 interfaces are some 3 MiB)."""
+LARGE_BODY_BYTES: Mapping[str, int] = {
+    "/v1/grants": 16 << 20,
+    "/v1/directory": 48 << 20,
+    **dict.fromkeys(("/v1/policies/activation", "/v1/policies/shadow", "/v1/policies/compare"), 8 << 20),
+}
+"""Routes that take files: a batch of grants, a directory of a city (1,392 interfaces are some 3 MiB), policies."""
 
 
 def problem_response(error: GatewayError, accept_language: str) -> Response:

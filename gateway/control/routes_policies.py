@@ -9,14 +9,14 @@ from pydantic import Field
 from gateway.control.acting import Services, SignedIn, matter_between, require_permit
 from gateway.control.bodies import Body, EntryId, Slug, describes, model_of
 from gateway.control.paging import json_response
-from gateway.control.standing import StandingState
+from gateway.control.routes_activation import require_activation
 from gateway.domain.callers import Assurance
 from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter
+from gateway.domain.policies import PolicySet
 from gateway.domain.verdicts import Call
-from gateway.policy import load_layers
-from gateway.policy.comparing import compare
+from gateway.policy.layers import read_set
 
 router = APIRouter(prefix="/v1/policies", tags=["policies"])
 
@@ -47,7 +47,7 @@ CALL = {
 
 @router.get("", summary="The static layers in force")
 def active(services: Services, officer: SignedIn) -> Response:
-    """The layers in force, their digest, and each policy's article and title."""
+    """The layers in force, their digest, who put them in force when (null: the settings), and each policy."""
     require_permit(
         services,
         officer,
@@ -55,6 +55,7 @@ def active(services: Services, officer: SignedIn) -> Response:
         Matter(supplier=officer.department, demand=officer.department, region=officer.region),
     )
     layers = services.engine.layers
+    event = services.policies.keeper.now.event
     policies = [
         {
             "id": each.id,
@@ -66,13 +67,14 @@ def active(services: Services, officer: SignedIn) -> Response:
         }
         for each in layers.policies.values()
     ]
-    return json_response({"layers": layers.names, "digest": layers.digest, "policies": policies})
+    return json_response({"layers": layers.names, "digest": layers.digest, "since": event, "policies": policies})
 
 
 class ComparisonBody(Body):
-    """The layers to compare with those in force."""
+    """The layers to compare with those in force; without files, as they stand in the policies root of this node."""
 
     layers: tuple[Slug, ...] = Field(min_length=1, max_length=16)
+    files: dict[str, str] | None = None
 
 
 @router.post(
@@ -83,11 +85,13 @@ class ComparisonBody(Body):
 def compare_layers(
     services: Services, officer: SignedIn, body: Annotated[ComparisonBody, Depends(model_of(ComparisonBody))]
 ) -> Response:
-    """Both sets put to every standing grant: a change that takes access away is shown before it is made (Art. 15)."""
-    require_permit(services, officer, Act.ACTIVATE_POLICIES, Matter(region=officer.region))
-    coming = load_layers(services.policies_root, body.layers)
-    found = compare(services.engine.layers, coming, StandingState(services.store), int(services.now()))
-    return json_response({"comparison": found, "takes_away": found.takes_away})
+    """The check of a set, and both sets put to every standing grant: what takes away is shown first (Art. 15)."""
+    require_activation(services, officer)
+    own = body.files is None
+    coming = read_set(services.policies_root, body.layers) if own else PolicySet(body.layers, body.files or {})
+    found = services.policies.examine(coming, services.policies.keeper.now.policies, int(services.now()))
+    assert found.loss is not None, "what is sound was compared"
+    return json_response({"checked": found.checked, "comparison": found.loss, "takes_away": found.loss.takes_away})
 
 
 @router.get("/show", summary="The exact Cedar of one department and one dataset")

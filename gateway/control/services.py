@@ -9,6 +9,7 @@ from fastapi import Request
 from gateway.control.barrier import Barrier
 from gateway.control.hub import Hub
 from gateway.control.oauth import OAuthServices
+from gateway.control.policy_desk import PolicyDesk
 from gateway.domain.officers import Officer
 from gateway.ledger.acts import ActJournal
 from gateway.ledger.client import LedgerClient
@@ -33,7 +34,8 @@ class ControlServices:
         now: Unix seconds.
         tree: the folder of the log's checkpoint and tiles.
         spool: a folder for exports on their way; emptied by whoever made it.
-        policies_root: where layers are loaded from.
+        policies_root: where layers are read that a comparison names without their files.
+        policies: keeps the policies in force, examines candidates, and counts shadows.
         metrics: the text of /metrics.
         readiness: part -> whether it works; any False makes /readyz answer 503.
         witness: cosigns other nodes' logs; None where this node witnesses none.
@@ -50,6 +52,7 @@ class ControlServices:
     tree: Path
     spool: Path
     policies_root: Path
+    policies: PolicyDesk
     oauth: OAuthServices | None = None
     hub: Hub | None = None
     metrics: Callable[[], str] = str

@@ -1,6 +1,6 @@
 """What stands in the state, as a comparison of policies reads it (Decree 809 Art. 15: what takes away is shown)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gateway.control.directory_import import every
 from gateway.domain.directory import Department
@@ -38,3 +38,32 @@ class StandingState:
     def read(self, department: str, dataset: str) -> SliceState:
         """The state of a pair."""
         return self._store.slice_state(department, dataset)
+
+
+class PairsOf:
+    """What stands for some pairs of department and dataset alone.
+
+    Args:
+        whole: everything that stands.
+        pairs: the pairs looked at.
+    """
+
+    def __init__(self, whole: StandingState, pairs: Iterable[tuple[str, str]]) -> None:
+        self._whole = whole
+        self._pairs = tuple(pairs)
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """The pairs."""
+        yield from self._pairs
+
+    def datasets(self) -> Iterator[str]:
+        """None: without a grant nothing is looked at."""
+        yield from ()
+
+    def departments(self) -> Iterator[Department]:
+        """None, likewise."""
+        yield from ()
+
+    def read(self, department: str, dataset: str) -> SliceState:
+        """The state of a pair."""
+        return self._whole.read(department, dataset)

@@ -9,8 +9,7 @@ import msgspec
 import yaml
 
 from gateway.domain.errors import GatewayError
-
-ARTICLES_FILE = "articles.yaml"
+from gateway.policy.layers import ARTICLES_FILE
 
 _LAWS = r"(Decree 809|Zhongshan)"
 _PLACE = r"\d+(?:\(\d+\))?(?: ¶\d+)?"
@@ -42,10 +41,22 @@ def read_articles(root: Path) -> Mapping[str, Article]:
         GatewayError: `invalid-input`, if it cannot be read as such a table.
     """
     try:
-        rows = msgspec.convert(yaml.safe_load((root / ARTICLES_FILE).read_text(encoding="utf-8")), list[Article])
-    except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
-        raise GatewayError("invalid-input", f"`{ARTICLES_FILE}` is no table of articles") from error
+        return parse_articles({ARTICLES_FILE: (root / ARTICLES_FILE).read_text(encoding="utf-8")})
+    except (OSError, UnicodeDecodeError) as error:
+        raise _no_table() from error
+
+
+def parse_articles(files: Mapping[str, str]) -> Mapping[str, Article]:
+    """The table among `files`, by citation; raises as `read_articles`."""
+    try:
+        rows = msgspec.convert(yaml.safe_load(files[ARTICLES_FILE]), list[Article])
+    except (KeyError, yaml.YAMLError, msgspec.ValidationError) as error:
+        raise _no_table() from error
     return {row.article: row for row in rows}
+
+
+def _no_table() -> GatewayError:
+    return GatewayError("invalid-input", f"`{ARTICLES_FILE}` is no table of articles")
 
 
 def citations(text: str) -> Iterator[str]:

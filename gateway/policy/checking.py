@@ -14,9 +14,10 @@ import cedarpy
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.policy.articles import read_articles
-from gateway.policy.layers import Layers, StaticPolicy, est_document, load_layers
-from gateway.policy.probing import Words, act_probe, use_probe
+from gateway.domain.policies import PolicySet
+from gateway.policy.articles import parse_articles
+from gateway.policy.layers import SCHEMA_FILE, Layers, StaticPolicy, est_document, parse_layers, read_set
+from gateway.policy.probing import Words, act_probe, schema_faults, use_probe
 from gateway.policy.tables import Outcome, read_tables, run_tables
 
 PROBES = 300
@@ -56,15 +57,20 @@ class Checked(msgspec.Struct, frozen=True):
 
 def check(root: Path, layers: Sequence[str]) -> Checked:
     """Check the named layers below `root`. Findings are values; raises only where the files cannot be read at all."""
+    return check_set(read_set(root, layers))
+
+
+def check_set(policies: PolicySet) -> Checked:
+    """Check a set of policies. Findings are values."""
     try:
-        loaded = load_layers(root, layers)
-        tables = read_tables(root, tuple(layers))
-        articles = read_articles(root)
+        loaded = parse_layers(policies.files, policies.layers)
+        tables = read_tables(policies)
+        articles = parse_articles(policies.files)
+        outcomes = list(run_tables(policies, tables, loaded))
     except GatewayError as error:
-        faults = error.members.get("faults") or [{"field": str(root), "fault": error.detail}]
+        faults = error.members.get("faults") or [{"field": "policies", "fault": error.detail}]
         found = tuple(Finding("fault", str(fault.get("field")), str(fault.get("fault"))) for fault in faults)
-        return Checked(tuple(layers), "", 0, 0, found)
-    outcomes = list(run_tables(root, tables, loaded))
+        return Checked(policies.layers, "", 0, 0, found)
     findings = [
         Finding("table", f"{outcome.case.table}: {outcome.case.name}", outcome.fault)
         for outcome in outcomes
@@ -76,9 +82,10 @@ def check(root: Path, layers: Sequence[str]) -> Checked:
         for article in policy.articles
         if article not in articles
     ]
+    findings += [Finding("fault", SCHEMA_FILE, fault) for fault in schema_faults(loaded)]
     findings += _twins(loaded)
     findings += _tried(loaded, outcomes)
-    return Checked(tuple(layers), loaded.digest, len(loaded.policies), len(outcomes), tuple(findings))
+    return Checked(policies.layers, loaded.digest, len(loaded.policies), len(outcomes), tuple(findings))
 
 
 def _twins(layers: Layers) -> Iterator[Finding]:

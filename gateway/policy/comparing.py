@@ -24,6 +24,7 @@ from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call, Verdict
 from gateway.policy.building import grant_faults, interface_keys
 from gateway.policy.layers import Layers, est_document
+from gateway.policy.shapes import Shape, literals_of
 from gateway.policy.slices import Slice, is_void
 from gateway.policy.time_limits import CHINA_OFFSET_SECONDS, DAY_SECONDS, unix_seconds
 from gateway.policy.world import caller_entities, parse_entities, slice_entities, use_request
@@ -32,6 +33,9 @@ ANY_SYSTEM = "any-system"
 ANY_PURPOSE = "any-purpose"
 MAX_LISTED = 10_000
 """Differences listed; all are counted."""
+
+MAX_SHAPES = 100_000
+"""Shapes whose outcome is remembered, at a kilobyte or two each."""
 
 
 class Standing(Protocol):
@@ -125,35 +129,26 @@ def compare(
     gaining: set[str] = set()
     losing: set[str] = set()
     grants = datasets = calls = 0
-    minutes = sorted({*old.time.minutes, *new.time.minutes})
-    touching = _Touching(old, new)
+    comparing = _Comparing(old, new, now_unix)
     for state in _states(standing, without=any(layers.permit_set is not None for layers in (old, new))):
-        held = [grant for grant in state.grants if _stands(grant, now_unix)]
-        cases: list[tuple[Grant | None, Call]] = [
-            (grant, call) for grant in held for call in _calls_under(grant, state)
-        ]
-        if not state.grants:
-            datasets += 1
-            cases += [(None, call) for call in _calls_without(state)]
-        grants += len(held)
         progress()
-        put = [(grant, call, moment) for grant, call in cases for moment in _moments(grant, minutes, now_unix)]
-        calls += len(put)
-        touched = touching.those(state, put)
-        if not touched:
-            continue
-        before, after = Slice(old, state), Slice(new, state)
-        for grant, call, moment in touched:
-            verdicts = (before.evaluate(call, moment), after.evaluate(call, moment))
-            change = _change(*verdicts)
-            if change is None:
-                continue
-            named = None if grant is None else grant.id
+        shape, outcome = comparing.of(state)
+        grants += outcome.grants
+        datasets += not state.grants
+        calls += outcome.calls
+        for one in outcome.differences:
+            named = None if one.grant is None else shape.named(one.grant)
             if named is not None:
-                (gaining if change == "gains" else losing).add(named)
-            key = (change, call.department, call.dataset, named, call.mode)
-            if key not in found and len(found) < MAX_LISTED:
-                found[key] = _difference(change, call, named, *verdicts)
+                (gaining if one.change == "gains" else losing).add(named)
+            if len(found) < MAX_LISTED:
+                department, dataset = shape.named(one.department), shape.named(one.dataset)
+                policies = tuple(sorted(shape.named(name) for name in one.policies))
+                found.setdefault(
+                    (one.change, department, dataset, named, one.mode),
+                    msgspec.structs.replace(
+                        one, department=department, dataset=dataset, grant=named, policies=policies
+                    ),
+                )
     return Comparison(
         old.digest,
         new.digest,
@@ -164,6 +159,65 @@ def compare(
         tuple(sorted(losing)),
         tuple(found.values()),
     )
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    """What was found for one shape, in its own names.
+
+    Args:
+        grants: of them that stand.
+        calls: put to both sets.
+        differences: each kind of call that differs, once.
+    """
+
+    grants: int
+    calls: int
+    differences: tuple[Difference, ...]
+
+
+class _Comparing:
+    """Two sets of layers, and what was found for each shape so far."""
+
+    def __init__(self, old: Layers, new: Layers, now_unix: int) -> None:
+        self._old = old
+        self._new = new
+        self._now_unix = now_unix
+        self._minutes = sorted({*old.time.minutes, *new.time.minutes})
+        self._touching = _Touching(old, new)
+        self._literals = literals_of((old, new))
+        self._known: dict[bytes, _Outcome] = {}
+
+    def of(self, state: SliceState) -> tuple[Shape, _Outcome]:
+        """The shape of a state, and what is found for it."""
+        shape = Shape(state, self._literals, self._now_unix)
+        outcome = self._known.get(shape.key)
+        if outcome is None:
+            outcome = self._compare(shape.state)
+            if len(self._known) < MAX_SHAPES:
+                self._known[shape.key] = outcome
+        return shape, outcome
+
+    def _compare(self, state: SliceState) -> _Outcome:
+        held = [grant for grant in state.grants if _stands(grant, self._now_unix)]
+        cases: list[tuple[Grant | None, Call]] = [
+            (grant, call) for grant in held for call in _calls_under(grant, state)
+        ]
+        if not state.grants:
+            cases += [(None, call) for call in _calls_without(state)]
+        put = [
+            (grant, call, moment) for grant, call in cases for moment in _moments(grant, self._minutes, self._now_unix)
+        ]
+        touched = self._touching.those(state, put)
+        found: dict[tuple[str | None, ...], Difference] = {}
+        if touched:
+            before, after = Slice(self._old, state), Slice(self._new, state)
+            for grant, call, moment in touched:
+                verdicts = (before.evaluate(call, moment), after.evaluate(call, moment))
+                change = _change(*verdicts)
+                if change is not None:
+                    named = None if grant is None else grant.id
+                    found.setdefault((change, named, call.mode), _difference(change, call, named, *verdicts))
+        return _Outcome(len(held), len(put), tuple(found.values()))
 
 
 Put = tuple[Grant | None, Call, int]
@@ -191,18 +245,25 @@ class _Touching:
         """The calls of `put` on which the two sets can differ."""
         if not self._sets or not put:
             return []
-        entities = parse_entities(slice_entities(state))
-        return [one for one in put if self._touches(state, entities, one)]
-
-    def _touches(self, state: SliceState, entities: cedarpy.Entities, one: Put) -> bool:
-        _, call, moment = one
-        known = entities.with_added_json_str(caller_entities(call))
+        # Every system and action that a call names, at once: a document of its own for each call costs more to parse
+        # than Cedar takes to decide it.
+        callers = {(call.system, call.department, call.mode): call for _, call, _ in put}
+        named = {
+            (thing["uid"]["type"], thing["uid"]["id"]): thing
+            for call in callers.values()
+            for thing in msgspec.json.decode(caller_entities(call))
+        }
+        known = parse_entities([*slice_entities(state), *named.values()])
+        under = [None if grant is None else grant.id for grant in (*state.grants, None)]
         requests = [
-            use_request(call, moment, call.items or (), None if grant is None else grant.id, None)
-            for grant in (*state.grants, None)
+            use_request(call, moment, call.items or (), grant, None) for _, call, moment in put for grant in under
         ]
-        results = [result for rules in self._sets for result in cedarpy.is_authorized_batch(requests, rules, known)]
-        return any(result.diagnostics.reasons or result.diagnostics.errors for result in results)
+        touched: set[int] = set()
+        for rules in self._sets:
+            for place, result in enumerate(cedarpy.is_authorized_batch(requests, rules, known)):
+                if result.diagnostics.reasons or result.diagnostics.errors:
+                    touched.add(place // len(under))
+        return [put[place] for place in sorted(touched)]
 
 
 def _states(standing: Standing, *, without: bool) -> Iterator[SliceState]:

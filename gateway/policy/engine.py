@@ -34,6 +34,9 @@ LET_GO_AT_ONCE = 2
 BUILD_ATTEMPTS = 8
 """How often a slice is built anew because the state changed meanwhile; then the call is denied as `state-stale`."""
 
+HOLD_SECONDS = 1.0
+"""How long a call waits for policies that are being loaded; then it is denied as `state-stale`."""
+
 Pair = tuple[str, str]
 
 
@@ -100,6 +103,8 @@ class Engine:
         self._builds: set[_Build] = set()
         self._seen = 0
         self._shadow: Shadow | None = None
+        self._open = threading.Event()
+        self._open.set()
         self.drops = 0
         """Counts drops and activations: a verdict awaited across a rise of it may no longer stand."""
         self.errors = 0
@@ -132,7 +137,7 @@ class Engine:
             return verdict
         try:
             return self._decide(call, now_unix)
-        except Exception as error:  # noqa: BLE001 - any error inside is a denial, whatever it is
+        except BaseException as error:  # noqa: BLE001 - any error inside is a denial, also Cedar's panic: no Exception
             self.errors += 1
             log.error("a call could not be decided and is denied: %s", type(error).__name__)
             return refusals.error_denial(self._layers.digest, now_unix + 1)
@@ -173,6 +178,17 @@ class Engine:
             for pair in touched:
                 self._forget(pair)
 
+    def hold(self) -> None:
+        """Decide nothing more until `activate`: other policies are in force, and they are not at hand yet.
+
+        When it returns, no verdict made under the old ones is given out any more. Quick; may be called on a loop.
+        """
+        with self._lock:
+            self._open.clear()
+            self.drops += 1
+            self._forget_all()
+            self._forget_verdicts()
+
     def activate(self, layers: Layers) -> None:
         """Put other static layers in force, at once and whole: what was made under the old is dropped."""
         with self._lock:
@@ -180,14 +196,15 @@ class Engine:
             self.drops += 1
             self._forget_all()
             self._forget_verdicts()
+            self._open.set()
 
-    def shadow(self, candidate: Layers | None) -> None:
+    def shadow(self, candidate: Layers | None, number: int = 0) -> None:
         """Let `candidate` decide beside the active layers from now on, or end that with None. Counts begin at zero.
 
-        What is kept is made anew, so that calls whose verdicts were at hand are compared too.
+        What is kept is made anew, so that calls whose verdicts were at hand are compared too. `number` names it.
         """
         with self._lock:
-            self._shadow = None if candidate is None else Shadow(candidate)
+            self._shadow = None if candidate is None else Shadow(candidate, number)
             self._forget_verdicts()
 
     def shadow_report(self) -> ShadowReport | None:
@@ -251,6 +268,8 @@ class Engine:
                 return
 
     def _decide(self, call: Call, now_unix: int) -> Verdict:
+        if not self._open.wait(HOLD_SECONDS):
+            return refusals.plain_denial("state-stale", self._layers.digest, now_unix + 1)
         for _ in range(BUILD_ATTEMPTS):
             part = self._slice(call.department, call.dataset)
             self._let_go()
@@ -280,6 +299,8 @@ class Engine:
         pair = (department, dataset)
         build = _Build(pair)
         with self._lock:
+            if not self._open.is_set():
+                return None
             part = self._slices.get(pair)
             if part is not None:
                 # The oldest is evicted first: a pair asked for again becomes the youngest.
@@ -295,7 +316,7 @@ class Engine:
                 self._builds.discard(build)
         with self._lock:
             # INVARIANT: BARRIER — a reading from before a change that touches the pair is not kept.
-            if part.state.sequence < build.sequence or layers is not self._layers:
+            if part.state.sequence < build.sequence or layers is not self._layers or not self._open.is_set():
                 return None
             standing = self._standings.get(pair)
             if standing is None:

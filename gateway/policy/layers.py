@@ -6,7 +6,8 @@ Cedar id of a policy is its `@id`, so that what determined a verdict can be look
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,15 @@ import yaml
 from gateway.domain.directory import SharingMode
 from gateway.domain.errors import PROBLEMS, GatewayError
 from gateway.domain.officers import Act
+from gateway.domain.policies import PolicySet
 from gateway.policy.masks import Mask, parse_masks
 from gateway.policy.time_limits import TimeUse, time_use
 from gateway.policy.world import facts_looked_at
 
 SCHEMA_FILE = "schema.cedarschema"
+ARTICLES_FILE = "articles.yaml"
+CLOCKS_FILE = "clocks.yaml"
+TABLES_FOLDER = "tests"
 REQUIRED_ANNOTATIONS = ("id", "article", "title")
 USE_ACTIONS = frozenset({"use", "obtain", *(mode.value for mode in SharingMode)})
 ACT_ACTIONS = frozenset({"act", "stop", "consult", "keepDirectory", "runPlatform", *(act.value for act in Act)})
@@ -139,26 +144,56 @@ def load_layers(root: Path, layers: Sequence[str]) -> Layers:
         GatewayError: `invalid-input`, with every fault of every file under `faults`: a missing layer or file, Cedar
             that does not parse or does not fit the schema, a policy without id, article or title, an id used twice.
     """
+    return parse_layers(read_set(root, layers).files, layers)
+
+
+def read_set(root: Path, layers: Sequence[str]) -> PolicySet:
+    """The files of the named layers below `root`, with the schema, the table of articles and the decision tables.
+
+    What is missing is left out, and what is no UTF-8 is kept so that `parse_layers` names it.
+    """
+    files = [root / SCHEMA_FILE, root / ARTICLES_FILE]
+    for layer in dict.fromkeys(layers):
+        folder = root / layer
+        if layer and folder.resolve().parent == root.resolve():
+            files += [*sorted(folder.glob("*.cedar")), folder / CLOCKS_FILE]
+            files += sorted((folder / TABLES_FOLDER).glob("*.yaml"))
+    found = {
+        file.relative_to(root).as_posix(): file.read_bytes().decode("utf-8", "surrogateescape")
+        for file in files
+        if file.is_file()
+    }
+    return PolicySet(tuple(layers), found)
+
+
+def parse_layers(files: Mapping[str, str], layers: Sequence[str]) -> Layers:
+    """As `load_layers`, from texts by their path below a policies root."""
     faults: list[dict[str, Any]] = []
     hasher = hashlib.sha256()
-    schema = _read_schema(root / SCHEMA_FILE, hasher, faults)
+    schema = _read_schema(files, hasher, faults)
     policies: dict[str, StaticPolicy] = {}
     clocks: dict[str, Clock] = {}
     if not layers:
         faults.append({"field": "layers", "fault": "no layer is named; without `national` nothing is permitted"})
     for layer in layers:
-        folder = root / layer
-        files = sorted(folder.glob("*.cedar")) if layer and folder.resolve().parent == root.resolve() else []
-        if not files:
+        named = list(cedar_files(files, layer))
+        if not named:
             faults.append({"field": layer, "fault": "is no folder with policies below the policies root"})
-        for file in files:
-            text = _read(file, hasher, root, faults)
-            _add_file(policies, layer, file.relative_to(root).as_posix(), text, schema, faults)
-        if (folder / "clocks.yaml").is_file() and files:
-            _add_clocks(clocks, folder / "clocks.yaml", _read(folder / "clocks.yaml", hasher, root, faults), faults)
+        for name in named:
+            _add_file(policies, layer, name, _read(files, name, hasher, faults), schema, faults)
+        if f"{layer}/{CLOCKS_FILE}" in files and named:
+            _add_clocks(
+                clocks, f"{layer}/{CLOCKS_FILE}", _read(files, f"{layer}/{CLOCKS_FILE}", hasher, faults), faults
+            )
     if faults or schema is None:
         raise GatewayError("invalid-input", "the policies have faults; nothing was put in force", faults=faults)
     return Layers(tuple(layers), hasher.hexdigest(), policies, clocks, schema)
+
+
+def cedar_files(files: Mapping[str, str], layer: str) -> Iterator[str]:
+    """The names of a layer's policy files, in order."""
+    pattern = re.compile(rf"{re.escape(layer)}/[^/]+\.cedar")
+    return (name for name in sorted(files) if layer and pattern.fullmatch(name))
 
 
 def est_to_text(policies: Mapping[str, dict[str, Any]]) -> str:
@@ -177,22 +212,22 @@ def _parsed(policies: Iterable[StaticPolicy]) -> cedarpy.PolicySet:
     return cedarpy.PolicySet.from_json_str(est_document({policy.id: policy.est for policy in policies}))
 
 
-def _read(file: Path, hasher: Any, root: Path, faults: list[dict[str, Any]]) -> str:
-    content = file.read_bytes()
-    hasher.update(f"{file.relative_to(root).as_posix()}\0{len(content)}\0".encode())
+def _read(files: Mapping[str, str], name: str, hasher: Any, faults: list[dict[str, Any]]) -> str:
+    content = files[name].encode("utf-8", "surrogateescape")
+    hasher.update(f"{name}\0{len(content)}\0".encode())
     hasher.update(content)
     try:
         return content.decode()
     except UnicodeDecodeError:
-        faults.append({"field": file.relative_to(root).as_posix(), "fault": "is not UTF-8"})
+        faults.append({"field": name, "fault": "is not UTF-8"})
         return ""
 
 
-def _read_schema(file: Path, hasher: Any, faults: list[dict[str, Any]]) -> cedarpy.Schema | None:
-    if not file.is_file():
+def _read_schema(files: Mapping[str, str], hasher: Any, faults: list[dict[str, Any]]) -> cedarpy.Schema | None:
+    if SCHEMA_FILE not in files:
         faults.append({"field": SCHEMA_FILE, "fault": "is missing below the policies root"})
         return None
-    text = _read(file, hasher, file.parent, faults)
+    text = _read(files, SCHEMA_FILE, hasher, faults)
     try:
         return cedarpy.Schema.from_str(text)
     except ValueError as error:
@@ -218,7 +253,15 @@ def _add_file(
         faults.append({"field": file, "fault": "holds a template; static policies name what they mean"})
     if schema is not None:
         checked = cedarpy.validate_policies(text, schema)
-        faults += [{"field": file, "fault": str(fault.error)} for fault in checked.errors]
+        # Cedar counts the policies of a file; who wrote them knows them by their `@id`.
+        known = {key: est.get("annotations", {}).get("id") or key for key, est in document["staticPolicies"].items()}
+        faults += [
+            {
+                "field": file,
+                "fault": re.sub(r"(?<=`)policy\d+(?=`)", lambda at: known.get(at[0], at[0]), str(each.error)),
+            }
+            for each in checked.errors
+        ]
     for est in document["staticPolicies"].values():
         policy = _static_policy(layer, file, est, faults)
         if policy is None:
@@ -270,8 +313,7 @@ def _action_names(scope: dict[str, Any]) -> frozenset[str] | None:
     return frozenset(entity["id"] for entity in entities)
 
 
-def _add_clocks(clocks: dict[str, Clock], file: Path, text: str, faults: list[dict[str, Any]]) -> None:
-    name = f"{file.parent.name}/{file.name}"
+def _add_clocks(clocks: dict[str, Clock], name: str, text: str, faults: list[dict[str, Any]]) -> None:
     try:
         clocks.update(msgspec.convert(yaml.safe_load(text) or {}, dict[str, Clock]))
     except (yaml.YAMLError, msgspec.ValidationError) as error:

@@ -7,12 +7,15 @@ from typing import Any
 import cedarpy
 import msgspec
 
-from gateway.domain.officers import Act, Role
-from gateway.policy.layers import StaticPolicy
-from gateway.policy.tables import case_call
+from gateway.domain.officers import Act, Matter, Officer, Role
+from gateway.domain.orders import Reach
+from gateway.policy.layers import Layers, StaticPolicy, est_document
+from gateway.policy.slices import build_policies
+from gateway.policy.tables import PLAIN, case_call
 from gateway.policy.world import (
     ACT_ENTITIES,
     USE_GROUPS,
+    act_request,
     caller_entities,
     drawn_context,
     region_entities,
@@ -210,3 +213,44 @@ def act_probe(chance: random.Random, words: Words) -> tuple[Json, cedarpy.Entiti
 _MODES = [str(action) for action in USE_GROUPS if action not in ("use", "obtain")]
 _ACTS = [act.value for act in Act]
 _PERIODS = ("day", "week", "month", "quarter", "year")
+
+
+def schema_faults(layers: Layers) -> list[str]:
+    """What of the policies, entities and requests that the gateway itself makes does not fit the layers' schema.
+
+    Whatever stands in identifiers and values, they all have the shape of these few: what fits these fits all.
+    """
+    grant = {
+        **PLAIN["grant"],
+        "systems": ["marriage-desk"],
+        "interfaces": ["people"],
+        "hours": {"start_minute": 0, "end_minute": 1440},
+        "parameters": {"region": ["442000"]},
+        "assurance": "dpop",
+        "combination": ["household"],
+    }
+    facts: Json = {
+        **PLAIN,
+        "dataset": {**PLAIN["dataset"], "sharing_modes": ["query"], "purposes": ["marriage-registration"]},
+        "grants": [grant],
+        "orders": [{**PLAIN["order"], "id": reach, "reach": reach, "supplier": "police"} for reach in Reach],
+        "call": {**PLAIN["call"], "parameters": [["region", "442000"]]},
+    }
+    state, call, now = case_call(facts)
+    built, _ = build_policies(state)
+    officer = Officer("officer", "police", "442000", (Role.SUPPLIER,))
+    matter = Matter("police", "civil-affairs", "442000", "household", "442000")
+    drawn = drawn_context({})
+    asked = use_request(call, now, ["name"], "G1", drawn)
+    acted, about = act_request(officer, Act.SUSPEND.value, matter, now)
+    of_use = msgspec.json.encode([*slice_entities(state), *msgspec.json.decode(caller_entities(call))]).decode()
+    faults = layers.faults_of(built)
+    nothing = cedarpy.PolicySet.from_json_str(est_document({}))
+    bare = use_request(call, now, ["name"], None, None)
+    for request, entities in ((asked, of_use), (bare, of_use), (acted, about)):
+        try:
+            known = cedarpy.Entities.from_json_str(entities, layers.schema)
+            faults += map(str, cedarpy.is_authorized(request, nothing, known, layers.schema).diagnostics.errors)
+        except ValueError as error:
+            faults.append(str(error))
+    return list(dict.fromkeys(faults))

@@ -5,8 +5,9 @@ again, so each kind of call is compared once as long as its verdict holds. The c
 what fails in it changes nothing.
 """
 
+import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import msgspec
@@ -50,28 +51,79 @@ class ShadowDifference(msgspec.Struct, frozen=True):
     policies: tuple[str, ...]
 
 
-class ShadowReport(msgspec.Struct, frozen=True):
-    """What shadow mode has counted since it began.
+class ShadowTally(msgspec.Struct, frozen=True):
+    """How many verdicts came out how.
 
     Args:
-        layers: the candidate's layers.
-        digest: the candidate's digest.
         same: verdicts on which both agree.
         gains: denied now, permitted by the candidate.
         losses: permitted now, denied by the candidate.
         changes: the same decision with other items, masks, grant or code.
         failures: verdicts that the candidate could not make.
+    """
+
+    same: int = 0
+    gains: int = 0
+    losses: int = 0
+    changes: int = 0
+    failures: int = 0
+
+    def __add__(self, other: "ShadowTally") -> "ShadowTally":
+        """Both together."""
+        mine, theirs = msgspec.structs.astuple(self), msgspec.structs.astuple(other)
+        return ShadowTally(*(a + b for a, b in zip(mine, theirs, strict=True)))
+
+
+class ShadowReport(msgspec.Struct, frozen=True):
+    """What one engine has counted since its shadow began.
+
+    Args:
+        shadow: the step that put the candidate in the shadow.
+        instance: names this count; a worker that starts again counts from zero under another name.
+        digest: the candidate's digest.
+        tally: how many verdicts came out how.
         differences: each kind of difference once; at most `MAX_LISTED`.
     """
 
-    layers: tuple[str, ...]
+    shadow: int
+    instance: str
     digest: str
-    same: int
-    gains: int
-    losses: int
-    changes: int
-    failures: int
+    tally: ShadowTally
     differences: tuple[ShadowDifference, ...]
+
+
+class NodeCounts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the workers of one node have counted for a candidate.
+
+    Args:
+        workers: worker -> the count it is at, and how far.
+        ended: counts of workers that have ended since.
+        differences: of all of them; at most `MAX_LISTED`.
+    """
+
+    workers: dict[str, tuple[str, ShadowTally]] = {}
+    ended: ShadowTally = ShadowTally()
+    differences: tuple[ShadowDifference, ...] = ()
+
+    def heard(self, worker: str, report: ShadowReport) -> "NodeCounts":
+        """With a worker's newest report: it replaces the one before it, or begins anew where the worker did."""
+        instance, tally = self.workers.get(worker, (report.instance, ShadowTally()))
+        ended = self.ended if instance == report.instance else self.ended + tally
+        return NodeCounts(
+            {**self.workers, worker: (report.instance, report.tally)},
+            ended,
+            listed(self.differences, report.differences),
+        )
+
+    @property
+    def tally(self) -> ShadowTally:
+        """Everything this node has counted."""
+        return sum((tally for _, tally in self.workers.values()), self.ended)
+
+
+def listed(*differences: Iterable[ShadowDifference]) -> tuple[ShadowDifference, ...]:
+    """Each difference once, in order, at most `MAX_LISTED`."""
+    return tuple(dict.fromkeys(one for each in differences for one in each))[:MAX_LISTED]
 
 
 class Shadow:
@@ -79,10 +131,13 @@ class Shadow:
 
     Args:
         layers: the candidate.
+        number: the step that put it in the shadow.
     """
 
-    def __init__(self, layers: Layers) -> None:
+    def __init__(self, layers: Layers, number: int = 0) -> None:
         self._layers = layers
+        self._number = number
+        self._instance = secrets.token_hex(8)
         self._lock = threading.Lock()
         self._slices: dict[Standing, Slice] = {}
         self._counts = {"same": 0, "would-gain": 0, "would-lose": 0, "would-change": 0, "failed": 0}
@@ -96,7 +151,7 @@ class Shadow:
         try:
             beside = self._slice(part)
             verdict = beside.evaluate(call, now_unix, lately(beside, call, now_unix))
-        except Exception:  # noqa: BLE001 - a candidate that fails is counted and changes nothing
+        except BaseException:  # noqa: BLE001 - a candidate that fails changes nothing; Cedar's panic is no Exception
             with self._lock:
                 self._counts["failed"] += 1
             return
@@ -121,16 +176,8 @@ class Shadow:
     def report(self) -> ShadowReport:
         """What was counted so far."""
         with self._lock:
-            return ShadowReport(
-                self._layers.names,
-                self._layers.digest,
-                self._counts["same"],
-                self._counts["would-gain"],
-                self._counts["would-lose"],
-                self._counts["would-change"],
-                self._counts["failed"],
-                tuple(self._differences),
-            )
+            tally = ShadowTally(*self._counts.values())
+            return ShadowReport(self._number, self._instance, self._layers.digest, tally, tuple(self._differences))
 
     def _slice(self, part: Slice) -> Slice:
         with self._lock:

@@ -18,9 +18,9 @@ lately drawn. With `officer`, `act` and `matter` a case is about an officer's ac
 """
 
 import copy
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -31,10 +31,11 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.orders import Order
+from gateway.domain.policies import PolicySet
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call, Verdict
 from gateway.policy.acts import decide_act
-from gateway.policy.layers import Layers, load_layers
+from gateway.policy.layers import TABLES_FOLDER, Layers, parse_layers
 from gateway.policy.slices import Slice
 from gateway.policy.time_limits import unix_seconds
 
@@ -167,28 +168,36 @@ _THINGS = frozenset(PLAIN)
 _OTHERS = frozenset({"grants", "orders", "drawn", "ancestors", "act", "case", "expect"})
 
 
-def read_tables(root: Path, layers: tuple[str, ...]) -> list[Table]:
-    """Every table of the named layers.
+def read_tables(policies: PolicySet) -> list[Table]:
+    """Every table of the set's layers.
 
     Raises:
         GatewayError: `invalid-input`, naming the file and what is wrong with it.
     """
-    return [_read_table(root, file) for layer in layers for file in sorted((root / layer / "tests").glob("*.yaml"))]
+    return [
+        _read_table(name, policies.files[name])
+        for layer in policies.layers
+        for name in sorted(policies.files)
+        if re.fullmatch(rf"{re.escape(layer)}/{TABLES_FOLDER}/[^/]+\.yaml", name)
+    ]
 
 
-def run_tables(root: Path, tables: list[Table], loaded: Layers | None = None) -> Iterator[Outcome]:
+def run_tables(policies: PolicySet, tables: list[Table], loaded: Layers | None = None) -> Iterator[Outcome]:
     """Decide every case of every table, under the layers the table names.
 
     Args:
-        root: the policies root.
+        policies: the set that the tables are of.
         tables: the tables.
-        loaded: used where a table's layers are these, so that they are not read twice.
+        loaded: used where a table's layers are these, so that they are not parsed twice.
+
+    Raises:
+        GatewayError: `invalid-input`, if a table names layers that are not in the set, or that do not load.
     """
     known = {} if loaded is None else {loaded.names: loaded}
     for table in tables:
         layers = known.get(table.layers)
         if layers is None:
-            layers = known[table.layers] = load_layers(root, table.layers)
+            layers = known[table.layers] = parse_layers(policies.files, table.layers)
         for case in table.cases:
             yield run_case(layers, case)
 
@@ -250,14 +259,22 @@ def _said(code: str | None) -> str:
     return "a permit" if code is None else f"the denial `{code}`"
 
 
-def _read_table(root: Path, file: Path) -> Table:
-    name = file.relative_to(root).as_posix()
+def _read_table(name: str, text: str) -> Table:
     try:
-        document = yaml.load(file.read_text(encoding="utf-8"), _LOADER)  # noqa: S506 - both loaders are safe ones
+        text.encode()
+        document = yaml.load(text, _LOADER)  # noqa: S506 - both loaders are safe ones
         given = document.get("given", {})
         cases = tuple(_case(name, given, line) for line in document["cases"])
         return Table(name, str(document.get("about", "")), tuple(document["layers"]), cases)
-    except (yaml.YAMLError, msgspec.ValidationError, KeyError, TypeError, AttributeError, ValueError) as error:
+    except (
+        yaml.YAMLError,
+        msgspec.ValidationError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        RecursionError,
+    ) as error:
         raise GatewayError("invalid-input", f"`{name}` is no decision table: {error}") from error
 
 

@@ -74,9 +74,16 @@ class Api:
         answer = self._run("GET", path, params=_given(params))
         return answer.json(), answer.headers.get("ETag", "").strip('"')
 
-    def post(self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None) -> Any:
+    def post(
+        self,
+        path: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> Any:
         """The JSON answer to a POST."""
-        return self._json("POST", path, json=body, headers=dict(headers or {}))
+        return self._json("POST", path, json=body, headers=dict(headers or {}), timeout=timeout_seconds)
 
     def put(self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None) -> Any:
         """The JSON answer to a PUT."""

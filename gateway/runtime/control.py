@@ -20,6 +20,7 @@ from gateway.control.app import create_app
 from gateway.control.feed import Feed
 from gateway.control.hub import Hub
 from gateway.control.oauth import TOKEN_PATH, OAuthServices, presented_certificate
+from gateway.control.policy_desk import PolicyDesk
 from gateway.control.routes_credentials import credentials_router
 from gateway.control.services import ControlServices
 from gateway.control.sign_in import OfficerSignIn, SignInServices, sign_in_router
@@ -37,14 +38,17 @@ from gateway.ledger.acts import ActJournal
 from gateway.ledger.client import LedgerClient
 from gateway.ledger.notes import parse_verifier_key
 from gateway.ledger.witness import Witness
-from gateway.policy import Engine, default_policies_root, load_layers
+from gateway.policy import Engine
+from gateway.policy.activating import PolicyKeeper
 from gateway.proxy.tls import reload_certificate
 from gateway.runtime.control_listener import control_server
 from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.due import Due
+from gateway.runtime.examining import Examiner
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.metrics import MetricSet, Publisher, read_snapshots, render
 from gateway.runtime.observing import ObservedBarrier
+from gateway.runtime.policies import initial_policies, policies_root
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
 from gateway.runtime.tls import listener_context
@@ -58,6 +62,8 @@ FORGET_SECONDS = 60.0
 """How often one-time values whose time is over are forgotten."""
 HEARD_SECONDS = 3.0
 """How long a worker's last word counts for readiness; it speaks every second, later on a slow disk."""
+GATHER_SECONDS = 1.0
+"""How often the workers' counts for a candidate in the shadow are kept; they send them as often."""
 PSEUDONYM_YEARS = 4
 """Years back in which a data subject is looked for: records live three calendar years, which touch four."""
 
@@ -104,8 +110,9 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
     """
     home.require_state(settings)
     store = Store.open(home.state_url(settings))
-    root = settings.policies.root or default_policies_root()
-    engine = Engine(load_layers(root, settings.policies.layers), store.slice_state, drawn=StateDrawnBook(store))
+    keeper = PolicyKeeper(store, initial_policies(settings))
+    engine = Engine(keeper.now.layers, store.slice_state, drawn=StateDrawnBook(store))
+    keeper.attach(engine)
     ring = open_ring(home, settings, frozenset({"token", "field", "pseudonym", "witness"}))
     tokens = TokenIssuer(ring, issuer, settings.identity.audience, time.time)
     security = SecurityLog(time.time)
@@ -147,7 +154,14 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
     node = home.origin(settings) if many else None
     if with_hub:
         hub = Hub(home.control_socket, freshness=settings.state.freshness_seconds, after_another=not is_first)
-        feed = Feed(store, hub, node=node, book=store if many else None, now=time.time if many else None)
+        feed = Feed(
+            store,
+            hub,
+            node=node,
+            book=store if many else None,
+            now=time.time if many else None,
+            on_policies=keeper.refresh,
+        )
     barrier = ObservedBarrier(
         hub,
         feed.tell if feed else lambda _changes: None,
@@ -169,7 +183,10 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         now=time.time,
         tree=home.ledger / "tree",
         spool=spool,
-        policies_root=root,
+        policies_root=policies_root(settings),
+        policies=PolicyDesk(
+            store, keeper, Examiner(home.state_url(settings)), node=home.origin(settings), counters=hub
+        ),
         oauth=oauth,
         hub=hub,
         metrics=lambda: _metrics(home),
@@ -212,6 +229,16 @@ def _witness(home: GatewayHome, settings: Settings, ring: KeyRing) -> Witness | 
         logs={key.name: [key] for key in keys},
         clock=time.time,
     )
+
+
+async def _gather_shadow(desk: PolicyDesk) -> None:
+    """Keep what this node's workers count for a candidate in the shadow, so that it outlives them."""
+    while True:
+        await asyncio.sleep(GATHER_SECONDS)
+        try:
+            await asyncio.to_thread(desk.gather)
+        except GatewayError as error:
+            log.warning("what the candidate in the shadow counts is not kept for now: %s", error.code)
 
 
 async def _forget_expired(store: Store) -> None:
@@ -321,6 +348,7 @@ class Control:
             asyncio.create_task(due.run(), name="due"),
             asyncio.create_task(publisher.run(), name="metrics"),
             asyncio.create_task(_forget_expired(parts.store), name="forget"),
+            asyncio.create_task(_gather_shadow(parts.services.policies), name="shadow"),
         ]
 
     async def stop(self) -> None:

@@ -57,7 +57,7 @@ class Link:
         on_reset: drop and cut everything: what changed up to the given place in the feed can no longer be told one
             by one; the place is 0 where it is not known.
         on_stale: the lease has run out: cut what streams, since nothing more may leave.
-        counters: the worker's counters in an encoding of its own, sent up every second.
+        counters: the worker's counters in an encoding of its own, sent up every second; None where it has none.
         clock: the hub's clock (`lease_clock`).
     """
 
@@ -69,7 +69,7 @@ class Link:
         *,
         on_reset: Callable[[int], None],
         on_stale: Callable[[], None] = lambda: None,
-        counters: Callable[[], bytes] | None = None,
+        counters: Callable[[], bytes | None] = lambda: None,
         clock: Callable[[], float] = lease_clock,
     ) -> None:
         self._path = socket_path
@@ -136,8 +136,10 @@ class Link:
         while not connection.lost.is_set():
             if self._applied is not None:
                 self._ask(connection)
-            if self._counters is not None and self._clock() >= next_counters:
-                connection.send(Counted(self._counters()))
+            if self._clock() >= next_counters:
+                counters = self._counters()
+                if counters is not None:
+                    connection.send(Counted(counters))
                 next_counters = self._clock() + COUNTERS_SECONDS
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(connection.lost.wait(), ASK_SECONDS)

@@ -112,7 +112,7 @@ class LedgerSettings(Section):
 
 
 class PolicySettings(Section):
-    """Which law is in force."""
+    """Which law is in force until other policies are activated (`gateway policies activate`)."""
 
     root: Path | None = Field(None, description="folder of the policies; default: those the gateway ships")
     layers: tuple[str, ...] = Field(("national",), description="layers in force: `national`, then a region's")

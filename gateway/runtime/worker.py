@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.directory import Interface
 from gateway.domain.errors import GatewayError
@@ -28,7 +30,8 @@ from gateway.identity.security_log import FailureBudget, SecurityLog
 from gateway.identity.symmetric import Pseudonymiser
 from gateway.identity.verify import OwnIssuer, TokenVerifier
 from gateway.ledger.uses import UseJournal
-from gateway.policy import Decider, Engine, QuotaMeter, default_policies_root, load_layers
+from gateway.policy import Decider, Engine, QuotaMeter
+from gateway.policy.activating import PolicyKeeper
 from gateway.proxy.limits import Limits
 from gateway.proxy.plane import DataPlane
 from gateway.proxy.ports import Watch
@@ -38,6 +41,7 @@ from gateway.runtime.home import GatewayHome
 from gateway.runtime.link import Link
 from gateway.runtime.metrics import MetricSet, Publisher
 from gateway.runtime.observing import JournalFigures, LinkFigures, ObservedPorts, PartFigures, UseLog, take_plane
+from gateway.runtime.policies import initial_policies
 from gateway.runtime.resolver import Resolver, is_touched
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import DataPlaneSettings, Settings
@@ -78,11 +82,12 @@ class Worker:
         loop = asyncio.get_running_loop()
         home, settings = self._home, self._settings
         self._store = Store.open(home.state_url(settings), migrate_forward=False)
-        layers = load_layers(settings.policies.root or default_policies_root(), settings.policies.layers)
+        self._policies = PolicyKeeper(self._store, initial_policies(settings))
         metrics = MetricSet(self._name)
         observed = ObservedPorts(metrics)
         slice_state = observed.slice_state(self._store.slice_state)
-        self._engine = Engine(layers, slice_state, drawn=StateDrawnBook(self._store))
+        self._engine = Engine(self._policies.now.layers, slice_state, drawn=StateDrawnBook(self._store))
+        self._policies.attach(self._engine)
         # No private token key: a worker verifies, it does not issue.
         ring = open_ring(home, settings, frozenset({"field", "pseudonym"}))
         self._identifier = self._make_identifier(ring)
@@ -101,6 +106,7 @@ class Worker:
             self._apply,
             on_reset=self._drop_everything,
             on_stale=lambda: self._cut_all("the lease on the state has run out"),
+            counters=self._shadow_counts,
         )
         watches: list[Watch] = [UseLog()] if settings.log.level == "debug" else []
         spans = None
@@ -204,6 +210,8 @@ class Worker:
     def _apply(self, change: Change) -> None:
         # INVARIANT: BARRIER: everything kept is dropped before anything is cut, and both before the acknowledgement.
         self._plane.forget()
+        if change.kind is ChangeKind.POLICY:
+            self._policies.changed(self._no_policies)
         self._engine.drop(change)
         self._identifier.forget(change)
         self._resolver.drop(change)
@@ -212,6 +220,8 @@ class Worker:
 
     def _drop_everything(self, sequence: int) -> None:
         self._plane.forget()
+        # Other policies may be among what cannot be told.
+        self._policies.changed(self._no_policies)
         self._engine.drop(Change(sequence=sequence, kind=ChangeKind.POLICY, subject="reset"))
         self._identifier.forget_all()
         self._resolver.drop_all()
@@ -226,6 +236,17 @@ class Worker:
         # A journal that failed to sync is never synced again: this process ends, and its successor repairs the tail.
         log.critical("the journal failed (%s); this worker ends", type(error).__name__)
         os._exit(1)
+
+    def _no_policies(self, error: BaseException) -> None:
+        # What is in force cannot be loaded, and what was in force is not: this process ends. Its successor starts
+        # only if it can load them.
+        log.critical("the policies in force cannot be loaded (%s); this worker ends", type(error).__name__)
+        os._exit(1)
+
+    def _shadow_counts(self) -> bytes | None:
+        """What the candidate in the shadow has counted, for the control process; None where there is none."""
+        report = self._engine.shadow_report()
+        return None if report is None else msgspec.msgpack.encode(report)
 
     def _supplier_context(self, interface: Interface) -> ssl.SSLContext:
         folder = self._home.keys(self._settings) / "suppliers"

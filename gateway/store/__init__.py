@@ -6,6 +6,7 @@
     readings.py         reads by id, and the one reading a decision needs
     listings.py         lists by page
     transaction.py      writes of grants, orders and duties; `directory_writes.py` those of the directory
+    policies.py         sets of policies, and which is in force
     scope.py            whether a change takes access away
     bulk.py             imports of many grants
     feed.py             listening to the change feed

@@ -1,6 +1,9 @@
 """What processes and nodes share besides the state: one-time values, quota blocks, liveness, what was drawn lately.
 
-These writes are brief: a crash of the process keeps them, a loss of power may take the last of them.
+These writes are brief: a crash of the process keeps them, a loss of power may take the last of them. Two are durable,
+since they are relied on: a quota block that was forgotten would be drawn twice, and what was drawn and forgotten would
+not count against a combination. There are few: a grant leases some hundred blocks a day, and a department's draw of a
+dataset is noted once a day.
 """
 
 import hashlib
@@ -44,6 +47,13 @@ _NOTE_DRAWN = text(
     """
     INSERT INTO drawn (department, day, dataset, purpose) VALUES (:department, :day, :dataset, :purpose)
     ON CONFLICT (department, day, dataset, purpose) DO NOTHING
+    """
+)
+
+_COUNT_SHADOW = text(
+    """
+    INSERT INTO shadow_counts (shadow, node, body) VALUES (:shadow, :node, :body)
+    ON CONFLICT (shadow, node) DO UPDATE SET body = excluded.body
     """
 )
 
@@ -100,9 +110,11 @@ class Coordination:
             kind: `calls` or `rows`.
             block: how many to take at most, 1 or more.
             limit: the quota of the day.
+
+        Durability: what is taken stays taken, also when power or the database server is lost.
         """
         key = {"grant_id": grant, "day": day.isoformat(), "kind": kind}
-        with self._database.brief() as connection:
+        with self._database.writing() as connection:
             used = int(connection.execute(_OPEN_QUOTA, key).scalar_one())
             taken = max(0, min(block, limit - used))
             if taken:
@@ -139,8 +151,8 @@ class Coordination:
             connection.execute(delete(schema.nodes).where(schema.nodes.c.id == node))
 
     def note_drawn(self, department: str, dataset: str, purpose: str, day: date) -> None:
-        """Note that a department drew from a dataset for a purpose on `day`."""
-        with self._database.brief() as connection:
+        """Note that a department drew from a dataset for a purpose on `day`; durable on return."""
+        with self._database.writing() as connection:
             connection.execute(
                 _NOTE_DRAWN,
                 {"department": department, "day": day.isoformat(), "dataset": dataset, "purpose": purpose},
@@ -155,6 +167,18 @@ class Coordination:
         )
         rows = self._database.read(lambda c: c.execute(statement).all())
         return tuple(Drawn(row.dataset, row.purpose, date.fromisoformat(row.day)) for row in rows)
+
+    def count_shadow(self, shadow: int, node: str, counts: str) -> None:
+        """Keep what a node has counted for the candidate that step `shadow` put in the shadow."""
+        with self._database.brief() as connection:
+            connection.execute(_COUNT_SHADOW, {"shadow": shadow, "node": node, "body": counts})
+
+    def shadow_counts(self, shadow: int) -> dict[str, str]:
+        """Node to what it has counted for that candidate."""
+        table = schema.shadow_counts
+        statement = select(table.c.node, table.c.body).where(table.c.shadow == shadow).order_by(table.c.node)
+        rows = self._database.read(lambda c: c.execute(statement).all())
+        return {row.node: row.body for row in rows}
 
 
 def _add_quota(connection: Connection, key: dict[str, str], amount: int) -> None:

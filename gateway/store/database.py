@@ -2,7 +2,7 @@
 
 Durability: when a `writing()` block has returned, its commit survives power loss (SQLite `synchronous=FULL`,
 PostgreSQL `synchronous_commit=on`). A `brief()` block holds what may be lost with the power but not with a process
-(liveness, one-time values, quota blocks): `synchronous=NORMAL`, `synchronous_commit=off`.
+(liveness, one-time values): `synchronous=NORMAL`, `synchronous_commit=off`.
 
 Writers are serialised: on SQLite by `BEGIN IMMEDIATE`, on PostgreSQL by the lock on the feed's one row that every
 transaction takes first. So no two of them can deadlock, and the feed's sequence follows the order of commits.

@@ -13,6 +13,8 @@ The migrations under `migrations/` build exactly these tables; a test compares t
 | feed, changes | the feed's position (one row), and each committed change under its sequence |
 | one_time, quota_used, answers, nodes, drawn | what processes share besides: see `coordination` |
 | disposals, applications | duties with a due date |
+| policy_sets, policy_events | the text of a set of policies, and each step that put one in force or in the shadow |
+| shadow_counts | what one node has counted for a candidate in the shadow |
 """
 
 from sqlalchemy import (
@@ -29,7 +31,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration: a database at another revision is migrated, or refused if it is newer."""
 
 metadata = MetaData()
@@ -277,4 +279,29 @@ applications = Table(
     Index("applications_state", "state", "due_on", "id"),
     Index("applications_supplier", "supplier", "state", "id"),
     Index("applications_department", "department", "state", "id"),
+)
+
+policy_sets = Table(
+    "policy_sets",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("body", Text, nullable=False),
+)
+
+policy_events = Table(
+    "policy_events",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("step", String(16), nullable=False),
+    Column("body", Text, nullable=False),
+    Index("policy_events_step", "step", "number"),
+)
+
+shadow_counts = Table(
+    "shadow_counts",
+    metadata,
+    Column("shadow", Integer, nullable=False),
+    Column("node", String(128), nullable=False),
+    Column("body", Text, nullable=False),
+    PrimaryKeyConstraint("shadow", "node"),
 )

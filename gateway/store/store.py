@@ -27,7 +27,8 @@ from gateway.store.feed import CHANNEL, Listener
 from gateway.store.figures import Supervision
 from gateway.store.listings import Listings
 from gateway.store.migrate import migrate, require_head
-from gateway.store.readings import Readings, Rows
+from gateway.store.policies import PolicyReadings, PolicyTransaction
+from gateway.store.readings import Rows
 from gateway.store.values import MAX_PAGE, GrantFilter, Page
 
 T = TypeVar("T")
@@ -35,15 +36,15 @@ T = TypeVar("T")
 _CHANGE = msgspec.json.Decoder(Change)
 
 
-class StoreTransaction(DirectoryImports, BulkWrites):
+class StoreTransaction(PolicyTransaction, DirectoryImports, BulkWrites):
     """Every write there is; also reads, which see what the transaction has written."""
 
 
-class Store(Readings, Listings, Applications, Supervision, Coordination):
+class Store(PolicyReadings, Listings, Applications, Supervision, Coordination):
     """The state of a gateway, on SQLite or PostgreSQL; synchronous and thread-safe.
 
-    Reads by id stand in `Readings`, lists in `Listings`, one-time values, quotas and nodes in `Coordination`, writes
-    in `StoreTransaction`.
+    Reads by id stand in `Readings`, those of policies in `PolicyReadings`, lists in `Listings`, one-time values,
+    quotas and nodes in `Coordination`, writes in `StoreTransaction`.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:

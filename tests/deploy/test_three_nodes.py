@@ -16,12 +16,15 @@ import httpx
 import pytest
 
 from gateway.client import SharingAuth, new_private_key
+from gateway.policy import default_policies_root
+from gateway.policy.layers import read_set
 from gateway.runtime.api import open_api
 from gateway.runtime.demo.population import Population
 from gateway.runtime.demo.stage import _bearer_token, furnish
 from gateway.runtime.demo.story import PURPOSE, SYSTEM
 from gateway.runtime.demo.suppliers import register_servers
 from gateway.runtime.home import GatewayHome
+from tests.policies.layering import note
 from tests.support.deploy_tools import DEPLOY, ROOT
 from tests.support.gateways import wait_for
 from tests.support.postgres import Postgres, running_postgres
@@ -247,6 +250,28 @@ def test_stale_denies_on_every_node_while_the_database_is_away(nodes: Nodes) -> 
         stop = {"violation": "beyond the purpose", "rectify_by": "2099-01-31"}
         assert api.post("/v1/grants/G-2026-0001/suspension", stop)["barrier"]["out"] == []
         api.post("/v1/grants/G-2026-0001/suspension/lift", {"reason": "rectified"})
+
+
+def test_policies_put_in_force_on_one_node_decide_on_all_when_it_returns(nodes: Nodes) -> None:
+    """One mechanism for one node and many: every node has the set, and its workers and officers' acts go by it."""
+    shipped = read_set(default_policies_root(), ("national",))
+    rule = note("city-rule") + 'forbid (principal, action in Action::"use", resource);'
+    body = {"layers": ["national", "city"], "files": {**shipped.files, "city/c.cedar": rule}}
+    with open_api(nodes.home(2).root) as api:
+        api.post("/v1/policies/shadow", body)
+    assert [nodes.call(number) for number in (1, 2, 3)] == [200] * 3
+    with open_api(nodes.home(2).root) as api:
+        assert wait_for(lambda: api.get("/v1/policies/shadow")["tally"]["losses"] >= 3, 10)
+        assert len(api.get("/v1/policies/shadow")["nodes"]) == 3
+        said = api.post("/v1/policies/activation", body)
+    assert [nodes.call(number) for number in (1, 2, 3)] == [403] * 3
+    assert said["barrier"]["out"] == []
+    for number in (1, 2, 3):
+        with open_api(nodes.home(number).root) as api:
+            assert api.get("/v1/policies")["digest"] == said["activation"]["digest"]
+    with open_api(nodes.home(3).root) as api:
+        api.post("/v1/policies/rollback", {})
+    assert [nodes.call(number) for number in (1, 2, 3)] == [200] * 3
 
 
 def test_each_node_signs_a_log_of_its_own(nodes: Nodes) -> None:

@@ -6,11 +6,13 @@ import pytest
 import yaml
 
 from gateway.domain.errors import GatewayError
+from gateway.policy.layers import read_set
 from gateway.policy.tables import Case, read_tables, run_case, run_tables
 from tests.policies.cases import NATIONAL, ROOT, ZHONGSHAN
 from tests.policies.layering import root_with
 
-TABLES = read_tables(ROOT, ("national", "zhongshan"))
+SHIPPED = read_set(ROOT, ("national", "zhongshan"))
+TABLES = read_tables(SHIPPED)
 CASES = [(table.layers, case) for table in TABLES for case in table.cases]
 
 
@@ -25,7 +27,7 @@ def test_every_static_policy_but_one_that_no_denial_names_stands_in_some_case() 
     shown = {
         name
         for table in TABLES
-        for outcome in run_tables(ROOT, [table], NATIONAL if table.layers == ("national",) else ZHONGSHAN)
+        for outcome in run_tables(SHIPPED, [table], NATIONAL if table.layers == ("national",) else ZHONGSHAN)
         if outcome.verdict is not None
         for name in outcome.verdict.policies
     }
@@ -35,8 +37,9 @@ def test_every_static_policy_but_one_that_no_denial_names_stands_in_some_case() 
 
 def table_with(tmp_path: Path, text: str) -> list[str]:
     root = root_with(tmp_path, national={"tests/extra.yaml": text})
-    tables = [table for table in read_tables(root, ("national",)) if table.file.endswith("extra.yaml")]
-    return [outcome.fault for outcome in run_tables(root, tables)]
+    found = read_set(root, ("national",))
+    tables = [table for table in read_tables(found) if table.file.endswith("extra.yaml")]
+    return [outcome.fault for outcome in run_tables(found, tables)]
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,13 @@ from fastapi import FastAPI
 from gateway.control.app import create_app
 from gateway.control.barrier import Barrier
 from gateway.control.examples import DATASET, GRANT, INTERFACE, SYSTEM
+from gateway.control.policy_desk import PolicyDesk
 from gateway.control.services import ControlServices
 from gateway.control.sign_in import OfficerSignIn
+from gateway.control.standing import StandingState
 from gateway.domain.directory import Department, Level, Purpose
 from gateway.domain.officers import Officer, Role
+from gateway.domain.policies import PolicySet
 from gateway.identity.keyring import KeyRing
 from gateway.identity.security_log import SecurityLog
 from gateway.identity.tokens import TokenIssuer
@@ -25,7 +28,10 @@ from gateway.identity.verify import OwnIssuer, TokenVerifier
 from gateway.ledger.acts import ActJournal
 from gateway.ledger.client import LedgerClient
 from gateway.ledger.service import LedgerService
-from gateway.policy import Engine, Layers, default_policies_root, load_layers
+from gateway.policy import Engine, default_policies_root
+from gateway.policy.activating import PolicyKeeper
+from gateway.policy.examining import Examined, examine
+from gateway.policy.layers import read_set
 from gateway.store import Store
 
 ISSUER = "http://control.example"
@@ -40,6 +46,7 @@ DEPARTMENTS = (
 )
 OFFICERS = (
     Officer("registrar", "data-bureau", CITY, (Role.COMPETENT,)),
+    Officer("province", "data-bureau", "440000", (Role.COMPETENT,)),
     Officer("auditor", "data-bureau", CITY, (Role.AUDITOR,)),
     Officer("operator", "data-bureau", CITY, (Role.OPERATOR,)),
     Officer("police", "public-security", CITY, (Role.SUPPLIER,)),
@@ -50,9 +57,9 @@ OFFICERS = (
 
 
 @cache
-def national_layers() -> Layers:
-    """The national layer, read once: layers are immutable."""
-    return load_layers(default_policies_root(), ["national"])
+def national_set() -> PolicySet:
+    """The national layer, read once: sets are immutable."""
+    return read_set(default_policies_root(), ["national"])
 
 
 _APPS: list[FastAPI] = []
@@ -83,7 +90,9 @@ class World:
         self.issuer = TokenIssuer(self.ring, ISSUER, "sharing-gateway", time.time)
         verifier = TokenVerifier(OwnIssuer(ISSUER, "sharing-gateway", self.ring), time.time)
         self.acts = ActJournal(folder / "ledger", "control", clock_ns=time.time_ns, low_water_bytes=1)
-        self.engine = Engine(national_layers(), self.store.slice_state)
+        keeper = PolicyKeeper(self.store, national_set)
+        self.engine = Engine(keeper.now.layers, self.store.slice_state)
+        keeper.attach(self.engine)
         self._stop = threading.Event()
         self.ledger_key = ""
         self._ledger: LedgerService | None = None
@@ -108,6 +117,7 @@ class World:
             tree=folder / "ledger" / "tree",
             spool=spool,
             policies_root=default_policies_root(),
+            policies=PolicyDesk(self.store, keeper, self._examine, node="control.example/log"),
             pseudonyms=lambda identifier: (f"pseudonym-of-{len(identifier)}-bytes",),
             **services,
         )
@@ -125,6 +135,10 @@ class World:
                 tx.put_officer(officer)
             tx.put_purpose(Purpose("marriage-registration", "婚姻登记"))
             tx.put_purpose(Purpose("social-assistance", "社会救助"))
+
+    def _examine(self, candidate: PolicySet, current: PolicySet | None, now_unix: int) -> Examined:
+        """As in a process of its own, without the process."""
+        return examine(candidate, current, StandingState(self.store), now_unix)
 
     def close(self) -> None:
         self._runner.run(self._client.aclose())

@@ -44,12 +44,13 @@ def test_figures_are_those_of_the_officers_own(aged: World) -> None:
 
 
 def test_comparison_shows_who_gains_and_loses(world: World) -> None:
-    """The competent department compares layers before they are put in force; a supplier may not."""
+    """The competent department compares layers before it activates them; a supplier or a narrower region may not."""
     world.grant()
     body = {"layers": ["national", "zhongshan"]}
-    found: dict[str, Any] = done(world.post("registrar", "/v1/policies/compare", body))
+    found: dict[str, Any] = done(world.post("province", "/v1/policies/compare", body))
     assert found["comparison"]["grants"] == 1
     assert found["takes_away"] is False
-    refused(world.post("police", "/v1/policies/compare", body), "act-not-permitted")
-    refused(world.post("registrar", "/v1/policies/compare", {"layers": ["atlantis"]}), "invalid-input")
-    assert GRANT["id"] not in found["comparison"]["losing"]
+    for officer in ("police", "registrar", "stranger"):
+        refused(world.post(officer, "/v1/policies/compare", body), "act-not-permitted")
+    refused(world.post("province", "/v1/policies/compare", {"layers": ["atlantis"]}), "invalid-input")
+    assert GRANT["id"] not in found["comparison"]["grants_losing"]

@@ -1,0 +1,233 @@
+"""`gateway policies activate | rollback | history | shadow`: which policies are in force, through the control API."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.policies import policies
+from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, err, fail, out, print_json, print_table
+from gateway.domain.errors import GatewayError
+from gateway.policy.layers import read_set
+
+__all__ = ["policies"]
+
+EXAMINE_SECONDS = 1830.0
+"""As long as the gateway may examine a set, and a little more."""
+
+shadow = typer.Typer(
+    name="shadow",
+    help="A candidate decides beside the policies in force, on live traffic, and only counts.",
+    no_args_is_help=True,
+)
+policies.add_typer(shadow)
+
+Root = Annotated[Path, typer.Argument(help="Folder with the schema, the table of articles and the layers.")]
+LayerNames = Annotated[str, typer.Option("--layers", help="Layers in order, separated by commas.")]
+NoLoss = Annotated[
+    bool, typer.Option("--no-loss", help="Refuse where anything that stands loses (Decree 809 Art. 15, 39(2)).")
+]
+Reason = Annotated[str | None, typer.Option(help="Why, in words; it stands in the act's record.")]
+
+
+@policies.command("activate")
+@command
+def activate(
+    *,
+    root: Root,
+    layers: LayerNames = "national",
+    no_loss: NoLoss = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and compare, and put nothing in force.")] = False,
+    reason: Reason = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put the policies in ROOT in force: checked, compared with what is in force, recorded, at once on every worker."""
+    body = _set(root, layers)
+    if dry_run:
+        found = _post(home, officer, "compare", body)
+        answer = {"checked": found["checked"], "loss": found["comparison"]}
+    else:
+        answer = _act(home, officer, "activation", {**body, "no_loss": no_loss}, reason, as_json=as_json)
+    _told(answer, as_json=as_json)
+    if dry_run and no_loss and answer["loss"]["takes_away"]:
+        raise typer.Exit(1)
+
+
+@policies.command("rollback")
+@command
+def roll_back(
+    no_loss: NoLoss = False,
+    reason: Reason = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put the policies in force that were in force before the present ones."""
+    _told(_act(home, officer, "rollback", {"no_loss": no_loss}, reason, as_json=as_json), as_json=as_json)
+
+
+@policies.command("history")
+@command
+def history(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many steps, newest first.")] = 50,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """List what was put in force and in the shadow, by whom and when, newest first."""
+    from gateway.runtime.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
+
+    with open_api(home, officer) as api:
+        found = api.get("/v1/policies/activations", limit=limit)
+    if as_json:
+        print_json(found)
+        return
+    if not found["items"]:
+        out.print("the policies of the settings are in force; no others ever were", markup=False)
+        return
+    print_table(
+        "policies, newest first",
+        ("number", "step", "layers", "digest", "by", "at", "record", "reason"),
+        (
+            (
+                one["number"],
+                one["step"],
+                " + ".join(one["layers"]),
+                one["digest"][:16],
+                one["by"] or "(settings)",
+                one["at"],
+                one["record"],
+                one["reason"],
+            )
+            for one in found["items"]
+        ),
+    )
+
+
+@shadow.command("start")
+@command
+def start(
+    root: Root,
+    layers: LayerNames = "national",
+    reason: Reason = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let the policies in ROOT decide beside those in force from now on; a candidate before them goes."""
+    answer = _act(home, officer, "shadow", _set(root, layers), reason, as_json=as_json)
+    if as_json:
+        print_json(answer)
+        return
+    step = answer["shadow"]
+    out.print(f"in the shadow: {' + '.join(step['layers'])} ({step['digest'][:16]})", markup=False)
+
+
+@shadow.command("report")
+@command
+def report(home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False) -> None:
+    """Say what the candidate decided otherwise so far, over every worker of every node."""
+    from gateway.runtime.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
+
+    with open_api(home, officer) as api:
+        found = api.get("/v1/policies/shadow")
+    _reported(found, as_json=as_json)
+
+
+@shadow.command("stop")
+@command
+def stop(reason: Reason = None, home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False) -> None:
+    """Take the candidate out of the shadow, and say what it decided otherwise."""
+    from gateway.runtime.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
+
+    with open_api(home, officer) as api:
+        api.post("/v1/policies/shadow/end", {"reason": reason} if reason else {})
+        found = api.get("/v1/policies/shadow")
+    _reported(found, as_json=as_json)
+
+
+def _set(root: Path, layers: str) -> dict[str, Any]:
+    """The body that holds the set."""
+    names = tuple(name.strip() for name in layers.split(",") if name.strip())
+    if not root.is_dir():
+        raise GatewayError("not-found", f"`{root}` is no folder")
+    found = read_set(root, names)
+    unread = [name for name, text in found.files.items() if any("\udc80" <= sign <= "\udcff" for sign in text)]
+    if unread:
+        faults = [{"field": name, "fault": "is not UTF-8"} for name in unread]
+        raise GatewayError("invalid-input", "the policies are not sound and are not put in force", faults=faults)
+    return {"layers": names, "files": dict(found.files)}
+
+
+def _post(home: Path, officer: str | None, path: str, body: dict[str, Any]) -> Any:
+    from gateway.runtime.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
+
+    with open_api(home, officer) as api:
+        return api.post(f"/v1/policies/{path}", body, timeout_seconds=EXAMINE_SECONDS)
+
+
+def _act(home: Path, officer: str | None, path: str, body: dict[str, Any], reason: str | None, *, as_json: bool) -> Any:
+    try:
+        return _post(home, officer, path, {**body, **({"reason": reason} if reason else {})})
+    except GatewayError as error:
+        loss = error.members.get("loss")
+        if isinstance(loss, dict) and not as_json:
+            _print_loss(loss, err_too=True)
+        fail(error, as_json=as_json)
+
+
+def _told(answer: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(answer)
+        return
+    checked = answer["checked"]
+    out.print(f"checked: {checked['policies']} policies, {checked['cases']} decision table cases: sound", markup=False)
+    _print_loss(answer["loss"])
+    step = answer.get("activation")
+    if step is None:
+        return
+    out.print(
+        f"in force: {' + '.join(step['layers'])} ({step['digest'][:16]}), record {answer['record']}", markup=False
+    )
+    barrier = answer.get("barrier")
+    if barrier is not None:
+        out.print(f"  confirmed by {', '.join(barrier['confirmed']) or 'no worker: none runs here'}", markup=False)
+
+
+def _print_loss(loss: dict[str, Any], *, err_too: bool = False) -> None:
+    console = err if err_too else out
+    console.print(
+        f"compared {loss['grants']} standing grants and {loss['datasets']} datasets without a grant, "
+        f"{loss['calls']} calls: {loss['gaining']} grants gain, {loss['losing']} lose",
+        markup=False,
+    )
+    for one in loss["differences"]:
+        under = f"under {one['grant']}" if one["grant"] else "without a grant"
+        console.print(
+            f"  {one['change']}: {one['department']} {one['mode']} {one['dataset']} {under}, from {one['assurance']}: "
+            f"{one['before']} -> {one['after']} by {', '.join(one['policies']) or 'no policy'}",
+            markup=False,
+        )
+
+
+def _reported(found: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    tally = found["tally"]
+    state = "in the shadow" if found["running"] else f"was in the shadow until {found['until']}"
+    out.print(f"{' + '.join(found['layers'])} ({found['digest'][:16]}) {state}, since {found['since']}", markup=False)
+    out.print(
+        f"{tally['same']} verdicts the same, {tally['gains']} would be permitted, {tally['losses']} would be denied, "
+        f"{tally['changes']} would change, {tally['failures']} could not be made",
+        markup=False,
+    )
+    for one in found["differences"]:
+        out.print(
+            f"  {one['change']}: {one['department']} {one['mode']} {one['dataset']} by {one['interface']}: "
+            f"{one['active']} -> {one['candidate']} by {', '.join(one['policies']) or 'no policy'}"
+            + (f" (grant {one['grant']})" if one["grant"] else ""),
+            markup=False,
+        )

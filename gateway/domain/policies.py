@@ -1,0 +1,69 @@
+"""Sets of policies as text, and what was done with them: put in force, rolled back, tried in the shadow."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+
+class PolicySet(msgspec.Struct, frozen=True):
+    """A schema, a table of articles and layers, as text: all that decides, and all that it was checked by.
+
+    Args:
+        layers: the names of its layers, in order.
+        files: path below a policies root (`national/art03-secrets.cedar`) -> text.
+    """
+
+    layers: tuple[str, ...]
+    files: Mapping[str, str]
+
+    @property
+    def id(self) -> str:
+        """SHA-256 (hex) over the layers' names and every file: two sets with one id are one set."""
+        hasher = hashlib.sha256()
+        for part in (*self.layers, "", *(part for name in sorted(self.files) for part in (name, self.files[name]))):
+            content = part.encode("utf-8", "surrogatepass")
+            hasher.update(len(content).to_bytes(8, "big"))
+            hasher.update(content)
+        return hasher.hexdigest()
+
+
+class PolicyStep(StrEnum):
+    """What was done with a set. `initial` is the set of the settings, noted when another first replaces it."""
+
+    INITIAL = "initial"
+    ACTIVATE = "activate"
+    ROLL_BACK = "roll-back"
+    SHADOW = "shadow"
+    SHADOW_END = "shadow-end"
+
+
+IN_FORCE_STEPS = (PolicyStep.INITIAL, PolicyStep.ACTIVATE, PolicyStep.ROLL_BACK)
+
+
+class PolicyEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One step in the life of the policies in force, or of a candidate in the shadow.
+
+    Args:
+        number: consecutive, starting at 1.
+        step: what was done.
+        set: the id of the set it was done with.
+        digest: of the set's layers, as verdicts' and records' policy digests are made from it.
+        layers: their names, in order.
+        by: the officer; "" for the set of the settings.
+        at: when.
+        reason: in words, if given.
+        record: the id of the act's record, if it is an act.
+    """
+
+    number: int
+    step: PolicyStep
+    set: str
+    digest: str
+    layers: tuple[str, ...]
+    by: str
+    at: datetime
+    reason: str = ""
+    record: str = ""

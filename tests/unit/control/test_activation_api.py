@@ -1,0 +1,244 @@
+"""Putting policies in force over the API: checked, compared, recorded, exact, and gone back from."""
+
+from datetime import UTC, datetime
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+import pytest
+from sqlalchemy import text
+
+from gateway.control.examples import GRANT, SYSTEM
+from gateway.domain.changes import ChangeKind
+from gateway.domain.errors import GatewayError
+from gateway.domain.grants import Grant
+from gateway.domain.policies import PolicyEvent, PolicySet, PolicyStep
+from gateway.policy import default_policies_root
+from gateway.policy.layers import parse_layers, read_set
+from gateway.store import Store
+from tests.policies.layering import note
+from tests.support.control import World, done, refused
+
+BOTH = ("national", "zhongshan")
+GRADES = "national/art34-35-grades.cedar"
+
+
+def shipped(*layers: str, **changes: str) -> dict[str, Any]:
+    found = read_set(default_policies_root(), layers or ("national",))
+    return {"layers": list(found.layers), "files": {**found.files, **changes}}
+
+
+def with_city(rule: str) -> dict[str, Any]:
+    """The national layer and a city's with one rule."""
+    body = shipped(**{"city/city.cedar": note("city-rule") + rule})
+    return {**body, "layers": ["national", "city"]}
+
+
+NEW = {**SYSTEM, "id": "another-system"}
+NO_WEDDINGS = (
+    'forbid (principal, action in Action::"use", resource) when { context.purpose == "marriage-registration" };'
+)
+NO_NEW_SYSTEMS = 'forbid (principal is Officer, action == Action::"manageSystems", resource);'
+
+
+def activate(world: World, body: dict[str, Any], officer: str = "province", **options: Any) -> Any:
+    return world.post(officer, "/v1/policies/activation", body, **options)
+
+
+def digest_now(world: World) -> str:
+    digest: str = done(world.get("province", "/v1/policies"))["digest"]
+    return digest
+
+
+def test_a_set_is_put_in_force_and_rolled_back(world: World) -> None:
+    """History names who did what, and the set of the settings is the first to go back to."""
+    before = digest_now(world)
+    said = done(activate(world, shipped(*BOTH), headers={"Idempotency-Key": "activate-1"}))
+    assert said["before"] == before
+    assert digest_now(world) == said["activation"]["digest"] != before
+    assert done(world.get("province", "/v1/policies"))["since"]["by"] == "province"
+    again = activate(world, shipped(*BOTH), headers={"Idempotency-Key": "activate-1"})
+    assert again.headers["Idempotency-Replayed"] == "true"
+    refused(activate(world, shipped(*BOTH)), "conflict")
+    done(world.post("province", "/v1/policies/rollback", {"reason": "a mistake"}))
+    assert digest_now(world) == before
+    done(world.post("province", "/v1/policies/rollback", {}))
+    assert digest_now(world) == said["activation"]["digest"]
+    steps = done(world.get("auditor", "/v1/policies/activations"))["items"]
+    assert [one["step"] for one in steps] == ["roll-back", "roll-back", "activate", "initial"]
+    assert [one["by"] for one in steps] == ["province", "province", "province", ""]
+    assert all(one["record"] for one in steps[:3])
+    page = done(world.get("auditor", "/v1/policies/activations", limit=3))
+    assert [one["step"] for one in done(world.get("auditor", "/v1/policies/activations", before=page["next"]))["items"]]
+
+
+def test_there_is_nothing_to_roll_back_to_at_first(world: World) -> None:
+    refused(world.post("province", "/v1/policies/rollback", {}), "conflict")
+
+
+@pytest.mark.parametrize("officer", ["registrar", "stranger", "police", "operator", "auditor", "civil"])
+def test_only_the_competent_department_of_all_regions_may(world: World, officer: str) -> None:
+    """Policies decide for every department, so a competence that leaves one out is not enough (Decree 809 Art. 8)."""
+    before = digest_now(world)
+    for path, body in (
+        ("activation", shipped(*BOTH)),
+        ("rollback", {}),
+        ("shadow", shipped(*BOTH)),
+        ("shadow/end", {}),
+        ("compare", {"layers": ["national"]}),
+    ):
+        refused(world.post(officer, f"/v1/policies/{path}", body), "act-not-permitted")
+    refused(world.get(officer, "/v1/policies/shadow"), "act-not-permitted")
+    assert digest_now(world) == before
+    assert world.store.policy_events() == ()
+
+
+def test_what_is_unsound_is_refused_with_every_finding(world: World) -> None:
+    body = shipped()
+    body["files"][GRADES] = body["files"][GRADES].replace(">= 3", ">= 4")
+    body["files"]["national/idle.cedar"] = (
+        note("idle") + 'forbid (principal, action in Action::"use", resource) when { context.assurance > 3 };'
+    )
+    for path in ("activation", "shadow", "compare"):
+        faults = refused(world.post("province", f"/v1/policies/{path}", body), "invalid-input")["faults"]
+        assert {"idle"} < {fault["field"] for fault in faults}
+        assert any("decision" in fault["fault"] or "expected" in fault["fault"] for fault in faults)
+    assert world.store.policy_events() == ()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../etc/passwd",
+        "national/../x.cedar",
+        "/etc/x.cedar",
+        "other/x.cedar",
+        "national/sub/x.cedar",
+        "x",
+        "national/x.py",
+    ],
+)
+def test_a_set_holds_nothing_but_its_own_files(world: World, name: str) -> None:
+    faults = refused(activate(world, shipped(**{name: "x"})), "invalid-input")["faults"]
+    assert [fault["field"] for fault in faults] == [name]
+
+
+def test_a_set_is_bounded(world: World) -> None:
+    faults = refused(activate(world, shipped(**{"national/x.cedar": "/" * (257 << 10)})), "invalid-input")["faults"]
+    assert [fault["field"] for fault in faults] == ["national/x.cedar"]
+    many = {f"national/x{number}.cedar": "" for number in range(501)}
+    assert [f["field"] for f in refused(activate(world, shipped(**many)), "invalid-input")["faults"]] == ["files"]
+    refused(activate(world, {"layers": ["national"], "files": {"national/x.cedar": "x" * (9 << 20)}}), "body-too-large")
+    refused(activate(world, {**shipped(), "layers": ["national", "national"]}), "invalid-input")
+
+
+def test_what_takes_away_says_from_whom_and_is_refused_with_no_loss(world: World) -> None:
+    """Decree 809 Art. 15, 39(2): who loses is said before and in the act; `no_loss` refuses."""
+    grant = world.grant()["id"]
+    body, before = with_city(NO_WEDDINGS), digest_now(world)
+    found = done(world.post("province", "/v1/policies/compare", body))
+    assert (found["takes_away"], found["comparison"]["grants_losing"]) == (True, [grant])
+    refusal = refused(activate(world, {**body, "no_loss": True}), "conflict")
+    assert refusal["loss"]["grants_losing"] == [grant]
+    assert {one["change"] for one in refusal["loss"]["differences"]} == {"loses"}
+    assert digest_now(world) == before
+    said = done(activate(world, body))
+    assert (said["loss"]["losing"], digest_now(world)) == (1, said["activation"]["digest"])
+    assert done(activate(world, {**shipped(), "no_loss": True}))["loss"]["grants_gaining"] == [grant]
+
+
+def test_no_loss_counts_what_was_granted_while_it_was_compared(world: World) -> None:
+    """A grant that was issued after the comparison began, and before the activation, is not lost either."""
+    examine = world.services.policies.examine
+
+    def meanwhile(*given: Any) -> Any:
+        found = examine(*given)
+        with world.store.transaction() as tx:
+            tx.insert_grant(msgspec.convert(GRANT, Grant))
+        return found
+
+    with patch.object(world.services.policies, "examine", meanwhile):
+        refusal = refused(activate(world, {**with_city(NO_WEDDINGS), "no_loss": True}), "conflict")
+    assert refusal["loss"]["losing"] == 0
+    assert world.store.policies_in_force() is None
+
+
+def test_an_activation_that_another_overtook_is_refused(world: World) -> None:
+    """What was compared with policies that are no longer in force says nothing about those that are."""
+    examine = world.services.policies.examine
+
+    def meanwhile(*given: Any) -> Any:
+        found = examine(*given)
+        put(world.store, with_city(NO_NEW_SYSTEMS), number=1)
+        return found
+
+    with patch.object(world.services.policies, "examine", meanwhile):
+        refused(activate(world, shipped(*BOTH)), "conflict")
+    present = world.store.policies_in_force()
+    assert present is not None
+    assert present.by == "elsewhere"
+
+
+def test_an_activation_is_recorded_before_it_stands(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a record nothing is put in force; a record whose commit failed is voided."""
+    before = digest_now(world)
+
+    def cannot(*_: Any, **__: Any) -> str:
+        raise GatewayError("records-unavailable", "the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.acts, "append", cannot)
+        refused(activate(world, shipped(*BOTH)), "records-unavailable")
+    assert digest_now(world) == before
+    assert world.store.policies_in_force() is None
+
+
+def test_the_feed_names_an_activation_and_whether_it_can_withdraw(world: World) -> None:
+    """Adding permits cuts nobody; a forbid more, or a permit less, can."""
+    start = world.store.sequence()
+    done(activate(world, shipped(*BOTH)))
+    done(world.post("province", "/v1/policies/rollback", {}))
+    changes = [one for one in world.store.changes_after(start) if one.kind is ChangeKind.POLICY]
+    assert [(one.subject, one.withdraws) for one in changes] == [("activate", False), ("roll-back", True)]
+
+
+def put(store: Store, body: dict[str, Any], number: int) -> None:
+    """What another node's activation writes."""
+    policies = PolicySet(tuple(body["layers"]), body["files"])
+    layers = parse_layers(policies.files, policies.layers)
+    at = datetime.now(UTC)
+    event = PolicyEvent(number, PolicyStep.ACTIVATE, policies.id, layers.digest, layers.names, "elsewhere", at)
+    with store.transaction() as tx:
+        tx.put_policy_set(policies)
+        tx.add_policy_event(event, withdraws=True)
+
+
+def test_an_act_is_decided_by_the_policies_that_another_node_put_in_force(world: World) -> None:
+    """A right that is gone is gone for the next act on every node, before that node's feed has said anything."""
+    put(world.store, with_city(NO_NEW_SYSTEMS), number=1)
+    refusal = refused(world.post("civil", "/v1/systems", NEW), "act-not-permitted")
+    assert refusal["policies"] == ["city-rule"]
+    done(activate(world, shipped()))
+    done(world.post("civil", "/v1/systems", NEW))
+
+
+def test_policies_that_cannot_be_loaded_let_no_act_stand(world: World) -> None:
+    """Where the state names a set that it no longer keeps whole, acts are refused and not decided by the old one."""
+    put(world.store, with_city(NO_NEW_SYSTEMS), number=1)
+    with world.store.database.writing() as connection:
+        connection.execute(text("UPDATE policy_sets SET body = replace(body, 'manageSystems', 'manageKeys')"))
+    refused(world.post("civil", "/v1/systems", NEW), "conflict")
+    assert world.store.system(NEW["id"]) is None
+
+
+def test_a_candidate_goes_into_the_shadow_and_out_again(world: World) -> None:
+    refused(world.get("province", "/v1/policies/shadow"), "not-found")
+    refused(world.post("province", "/v1/policies/shadow/end", {}), "conflict")
+    before = digest_now(world)
+    step = done(world.post("province", "/v1/policies/shadow", shipped(*BOTH)))["shadow"]
+    found = done(world.get("province", "/v1/policies/shadow"))
+    assert (found["running"], found["digest"], found["by"]) == (True, step["digest"], "province")
+    assert digest_now(world) == before
+    done(world.post("province", "/v1/policies/shadow/end", {"reason": "seen enough"}))
+    assert done(world.get("province", "/v1/policies/shadow"))["running"] is False
+    assert [one.step for one in world.store.policy_events()] == [PolicyStep.SHADOW_END, PolicyStep.SHADOW]
