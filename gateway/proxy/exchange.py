@@ -275,6 +275,10 @@ class Exchange:
 
     def _deny(self, use: Use) -> None:
         self.use = use
+        # INVARIANT: STALE-DENIES: a denial rests on the state as much as a permit does.
+        if not self.plane.is_fresh():
+            self.refuse(GatewayError("state-stale"))
+            return
         try:
             self._record = self.plane.ledger.refused(use)
         except GatewayError as error:

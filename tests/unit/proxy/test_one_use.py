@@ -134,6 +134,23 @@ def test_record_first_a_ledger_that_fails_stops_the_call(fault: str) -> None:
     uvloop.run(story())
 
 
+def test_stale_denies_what_would_be_denied_too() -> None:
+    """STALE-DENIES: a denial may rest on an order that was lifted meanwhile: 503, and no refusal on record."""
+
+    async def run() -> None:
+        async with Supplier() as supplier:
+            house = House(interface_for(supplier.port))
+            house.verdict = deny("suspended")
+            house.fresh = False
+            async with serving(house) as (_, port):
+                caller = await CallerSide.connect(port)
+                status, _, content = await caller.ask(request())
+                assert (status, json.loads(content)["type"]) == (503, "/problems/state-stale")
+                assert house.ledger.kinds() == []
+
+    asyncio.run(run())
+
+
 def test_stale_denies_before_forwarding_and_before_release() -> None:
     """STALE-DENIES: a stale worker neither forwards nor releases what has come back meanwhile."""
 
