@@ -1,6 +1,6 @@
 """From entries to index rows: one row a use, opened and closed joined; one row for every other record.
 
-A row is rendered as a CSV line, which DuckDB reads at its own speed; what a verdict fixes is rendered once.
+A row is rendered as a line of cells, which DuckDB splits at its own speed; what a verdict fixes is rendered once.
 """
 
 import hashlib
@@ -44,6 +44,8 @@ COLUMNS = {
 `subject` is `subject_key` of the pseudonym; `released` and `policies` are words joined by spaces.
 """
 
+SEPARATOR = "\x1f"
+"""Between the cells of a line: the unit separator of ASCII, which no cell holds."""
 USE = "use"
 """The kind of a row that joins `use.opened` with `use.closed` or `recovered`."""
 
@@ -71,6 +73,8 @@ class _Head(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Entry).decode
 _decode_head = msgspec.json.Decoder(_Head).decode
 _MAX_KEPT = 65_536
+_NO_END = SEPARATOR * 7
+"""Status to released items, where a use has not ended or there was none."""
 
 
 def subject_key(pseudonym: str) -> int:
@@ -79,11 +83,9 @@ def subject_key(pseudonym: str) -> int:
 
 
 def cell(value: object) -> str:
-    """One CSV cell; None and "" are empty, which the reader takes as NULL."""
+    """One cell; None and "" are empty, which is taken as NULL."""
     text = "" if value is None else str(value)
-    if '"' in text or "," in text or "\n" in text or "\r" in text:
-        text = '"' + text.replace('"', '""') + '"'
-    return text
+    return text.replace(SEPARATOR, " ") if SEPARATOR in text else text
 
 
 class Rows:
@@ -116,7 +118,7 @@ class Rows:
             self._close(leaf, entry, "recovered", "")
         elif kind == "use.refused":
             begin = self._begin(entry)
-            self._finished.append(f"{leaf},{leaf},{begin},,,,,,,{self._constant(entry.use, kind)}\n")
+            self._finished.append(f"{leaf}\x1f{leaf}\x1f{begin}{_NO_END}{self._constant(entry.use, kind)}")
         else:
             self._act(leaf, entry, content)
 
@@ -128,25 +130,25 @@ class Rows:
 
     def open_lines(self) -> list[str]:
         """Lines of the uses that are open."""
-        return [f"{leaf},,{begin},,,,,,,{end}\n" for leaf, begin, end in self.open.values()]
+        return [f"{leaf}\x1f\x1f{begin}{_NO_END}{end}" for leaf, begin, end in self.open.values()]
 
     def _begin(self, entry: _Entry) -> str:
         run, _, number = entry.id.rpartition("-")
         subject = "" if entry.subject is None else str(subject_key(entry.subject))
-        return f"{run},{number},{entry.time // 1000},{subject}"
+        return f"{run}\x1f{number}\x1f{entry.time // 1000}\x1f{subject}"
 
     def _close(self, leaf: int, entry: _Entry, end: str, items: str) -> None:
         opened = self.open.pop(entry.id, None)
         if opened is None:
             # Its opening was pruned or lies before a torn tail: the closing entry alone names nobody.
             run, _, number = entry.id.rpartition("-")
-            opened = (leaf, f"{run},{number},{entry.time // 1000},", f"{USE}{',' * 15}")
+            opened = (leaf, f"{run}\x1f{number}\x1f{entry.time // 1000}\x1f", f"{USE}{SEPARATOR * 15}")
         else:
             self._closed.append(opened[0])
         first, begin, constant = opened
         self._finished.append(
-            f"{first},{leaf},{begin},{entry.status},{entry.rows},{entry.bytes},{entry.duration_us},{cell(end)},"
-            f"{cell(items)},{constant}\n"
+            f"{first}\x1f{leaf}\x1f{begin}\x1f{entry.status}\x1f{entry.rows}\x1f{entry.bytes}\x1f{entry.duration_us}\x1f"
+            f"{cell(end)}\x1f{cell(items)}\x1f{constant}"
         )
 
     def _constant(self, use: msgspec.Raw, kind: str) -> str:
@@ -157,7 +159,7 @@ class Rows:
                 self._constants.clear()
             said: dict[str, Any] = msgspec.json.decode(raw)
             line = self._constants[raw] = _constant_cells(said)
-        return f"{kind},{line}"
+        return f"{kind}\x1f{line}"
 
     def _act(self, leaf: int, entry: _Entry | _Head, content: bytes) -> None:
         said: dict[str, Any] = msgspec.json.decode(content)
@@ -168,8 +170,8 @@ class Rows:
         run, _, number = entry.id.rpartition("-")
         subject = subject_key(known["subject"]) if "subject" in known else ""
         self._finished.append(
-            f"{leaf},{leaf},{cell(run)},{number},{entry.time // 1000},{subject},,,,,,,"
-            f"{cell(entry.kind)},{_constant_cells(known)}\n"
+            f"{leaf}\x1f{leaf}\x1f{cell(run)}\x1f{number}\x1f{entry.time // 1000}\x1f{subject}{_NO_END}"
+            f"{cell(entry.kind)}\x1f{_constant_cells(known)}"
         )
 
 
@@ -191,4 +193,4 @@ def _constant_cells(said: dict[str, Any]) -> str:
         said.get("officer"),
         said.get("act"),
     )
-    return ",".join(cell(field) for field in fields)
+    return SEPARATOR.join(cell(field) for field in fields)

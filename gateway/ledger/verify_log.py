@@ -14,8 +14,9 @@ copy whether another was shown.
 
 import multiprocessing
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ SPAN_BUNDLES = 16 * PACK
 """Bundles one process looks at in one go."""
 _SMALL_LEAVES = 300_000
 """Below, one core is done before others have started."""
+_SPANS_AHEAD = 2
+"""Spans that wait for each other process while this one is busy with its own."""
 _PRUNE = b'"kind":"prune"'
 
 Progress = Callable[[int, int], None]
@@ -130,16 +133,26 @@ def _spans(root: Path, size: int, progress: Progress, processes: int | None) -> 
             yield _verify_span(root, first, end, size)
             progress(min(end * WIDTH, size), size)
         return
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        under_way = {pool.submit(_verify_span, root, first, end, size): end - first for first, end in ranges}
-        for future in as_completed(under_way):
-            try:
-                yield future.result()
-            except GatewayError:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-            done += under_way[future] * WIDTH
-            progress(min(done, size), size)
+    # This process works too, from the front; the others take from the end, so that none waits for another to start.
+    left = deque(ranges)
+    under_way: dict[Future[_Span], int] = {}
+    with ProcessPoolExecutor(workers - 1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            while left or under_way:
+                while left and len(under_way) < _SPANS_AHEAD * (workers - 1):
+                    first, end = left.pop()
+                    under_way[pool.submit(_verify_span, root, first, end, size)] = end - first
+                if left:
+                    first, end = left.popleft()
+                    yield _verify_span(root, first, end, size)
+                    done += (end - first) * WIDTH
+                for future in wait(under_way, 0 if left else None, FIRST_COMPLETED).done:
+                    yield future.result()
+                    done += under_way.pop(future) * WIDTH
+                progress(min(done, size), size)
+        except GatewayError:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _verify_span(root: Path, first: int, end: int, size: int) -> _Span:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError
+from gateway.ledger import verify_log as verifying
 from gateway.ledger.answers import Answers
 from gateway.ledger.checkpoints import verify_checkpoint
 from gateway.ledger.exports import FORMATS, export_records, manifest_path
@@ -262,6 +263,24 @@ def test_any_flipped_bit_beside_the_log_is_found_and_located(tmp_path):
         verify_log(tmp_path / "ledger", key)
     path.write_bytes(content)
     verify_log(tmp_path / "ledger", key)
+
+
+@pytest.mark.parametrize("damaged", [None, "000", "014"])
+def test_several_processes_verify_what_one_does(tmp_path, monkeypatch, damaged):
+    """A long log is shared out; what is found in any share is named."""
+    monkeypatch.setattr(verifying, "_SMALL_LEAVES", 0)
+    monkeypatch.setattr(verifying, "SPAN_BUNDLES", 3)
+    log = open_log(tmp_path)
+    log.commit(entries(4000), {})
+    key = log.key.text()
+    log.close()
+    if damaged is None:
+        assert verify_log(tmp_path, key, processes=2).entries == 4000
+    else:
+        (path,) = (tmp_path / "tree" / "tile" / "entries").rglob(f"{damaged}*.sgb")
+        flipped(path, 100, 3)
+        with pytest.raises(VerificationFailed, match=f"leaves {int(damaged) * 256} to"):
+            verify_log(tmp_path, key, processes=2)
 
 
 def test_a_missing_bundle_is_found(tmp_path):
