@@ -57,8 +57,8 @@ def test_tokens_calls_and_records_hold_under_it(gateway: RunningGateway) -> None
         assert [(key["crv"], key["alg"]) for key in published] == [("SM2", "SM2")]
         record = answer.headers["Sharing-Record"]
         with gateway.officer("auditor-he") as api:
-            shown = wait_for(lambda: api.get("/v1/records", kind="use", limit=10)["items"])
-            assert record in {use["record"] for use in shown}
+            asked = {"kind": "use", "limit": 10}
+            assert wait_for(lambda: record in {use["record"] for use in api.get("/v1/records", **asked)["items"]})
             proof = api.text(f"/v1/records/{record}/proof")
         assert verify_record(proof.encode(), str(gateway.made["verifier_key"])).origin == gateway.made["origin"]
         command("keys", "rotate", "token", "--reason", "yearly", "--overlap", "0", "--home", str(gateway.home.root))
