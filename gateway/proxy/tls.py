@@ -5,8 +5,9 @@ new handshakes get the new one. TLS 1.2 and 1.3; for 1.2 only suites with forwar
 Session tickets are off: a resumed session would not show the client certificate that identity asks for, and each
 ticket key would be state to rotate.
 
-TLS is the loop's own: uvloop's holds nothing of a connection that is closed (MagicStack/uvloop issue 565 reports a
-leak; tests/bench/data_plane/tls_connections.py measures none with uvloop 0.23, as with asyncio's).
+TLS is the loop's own: uvloop's holds nothing of a connection that is closed. MagicStack/uvloop issue 565 reports a
+leak; tests/bench/data_plane/tls_connections.py measures one byte a connection over 100,000, with uvloop 0.23 as with
+asyncio's.
 """
 
 import ssl
