@@ -240,3 +240,18 @@ def test_lanes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert plane.lanes.followed == 0
 
     told(story)
+
+
+def test_another_certificate_is_another_caller() -> None:
+    """The words of one client certificate, said under another or none, are identified anew (RFC 8705)."""
+
+    async def story(house: House, plane: Any, caller: CallerSide) -> None:
+        for _ in range(2):
+            assert (await caller.ask(request()))[0] == 200
+        (lane,) = plane.lanes._kept.values()
+        lane.certificate_der = b"of another caller"
+        assert (await caller.ask(request()))[0] == 200
+        assert plane.lanes.followed == 0
+        assert len(house.heads) == 3
+
+    told(story)
