@@ -79,21 +79,30 @@ def test_folder_without_a_gateway_is_refused(tmp_path: Path) -> None:
     assert "no gateway lives" in done.stderr
 
 
+def call_in_commits(gateway: RunningGateway, commits: int) -> None:
+    """Calls whose records reach the log in at least so many commits."""
+    tree = gateway.home.ledger / "tree"
+    for _ in range(commits):
+        size = checkpoint_size(tree)
+        call(gateway, 5)
+        assert wait_for(lambda size=size: checkpoint_size(tree) >= size + 10)
+
+
+def mirror_in_the_place_of(ledger: Path, mirror: Path) -> None:
+    """The disk was lost but for the signer's database, and the mirror put in the log's place."""
+    shutil.rmtree(ledger / "tree")
+    shutil.rmtree(ledger / "journal")
+    shutil.copytree(mirror, ledger / "tree")
+
+
 @pytest.mark.deep
 def test_restored_ledger_never_goes_on_under_the_old_origin(tmp_path: Path) -> None:
     """NEVER-FORKED: a signer that has signed more than the disk holds refuses to start."""
     with running_gateway(tmp_path / "var") as gateway:
-        tree = gateway.home.ledger / "tree"
-        call(gateway, 10)
-        assert wait_for((tree / "checkpoint").exists)
+        call_in_commits(gateway, 1)
         back_up(gateway.home.root, tmp_path / "backups")
-        size = checkpoint_size(tree)
-        call(gateway, 30)
-        wait_for(lambda: checkpoint_size(tree) >= size + 60)
+        call_in_commits(gateway, 3)
         gateway.stop()
-        # The disk was lost but for the signer's database, and the mirror put in the log's place.
-        shutil.rmtree(tree)
-        shutil.rmtree(gateway.home.ledger / "journal")
-        shutil.copytree(tmp_path / "backups" / "log", tree)
+        mirror_in_the_place_of(gateway.home.ledger, tmp_path / "backups" / "log")
         with pytest.raises((GatewayError, AssertionError), match=r"signed"):
             gateway.start()
