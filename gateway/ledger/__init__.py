@@ -24,7 +24,6 @@ Layout below `ledger/`
     tree/pruning.json                                      a prune under way
     signer.db                                              what was signed last, see `signing`
     index/manifest.json, index/date=YYYY-MM-DD/*.parquet   the index, with digests; beside each file its `.subjects`
-    backup.json                                            only in a copy: it does not sign, see `backup`
 
 A segment (integers little-endian; the file is preallocated with zeros)
 
@@ -63,5 +62,5 @@ at rest, bundles have the form `at_rest` specifies, and are served in theirs.
 An optimisation names its benchmark: `tests/bench/ledger_*.py`. Formats change with their `v` or magic, never quietly.
 
 Invariants upheld here: RECORD-FIRST (`uses`, `journal`), APPEND-ONLY (`durable`, `log_files`, `retention`),
-NEVER-FORKED (`signing`, `log`, `cosigning`, `service`, `backup`), NO-VALUES (`entries`).
+NEVER-FORKED (`signing`, `log`, `cosigning`, `service`), NO-VALUES (`entries`).
 """

@@ -14,7 +14,6 @@ import msgspec
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
 from gateway.ledger.acts import ActJournal
-from gateway.ledger.backup import marked
 from gateway.ledger.cosigning import Cosigning
 from gateway.ledger.durable import make_directory
 from gateway.ledger.entries import china_day
@@ -172,14 +171,8 @@ class LedgerService:
         """What comes before the first round: nothing is signed yet.
 
         Raises:
-            GatewayError: `conflict` if this is a restored copy, or a witness knows more than this log.
+            GatewayError: `conflict` if a witness knows more than this log: it was restored from an older copy.
         """
-        mark = marked(self.directory)
-        if mark is not None:
-            # INVARIANT: NEVER-FORKED: a copy does not sign until `backup.resume` has been told what others hold.
-            raise GatewayError(
-                "conflict", f"this is a copy of `{mark.origin}` taken at {mark.size} leaves; resume it before it signs"
-            )
         self.cosigning.refuse_if_behind()
         finish_pruning(self.log.files, self._forget_below, self._exports)
         self.integrator.catch_up()

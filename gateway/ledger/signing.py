@@ -4,8 +4,12 @@ INVARIANT: NEVER-FORKED: a root is signed and given out only after size, root an
 in one transaction that also compared them; a trigger refuses a smaller size, and another root for the same size,
 whoever writes. The same transaction holds how far each writer's journal is in the log and the entries that came in
 with this commit, so that after a crash at any point the tiles can be put in place anew, byte for byte.
+
+Size, root and note prove each other; a digest over the whole row proves the rest, since a cursor that turned would
+take entries into the log twice, or not at all.
 """
 
+import hashlib
 import sqlite3
 from pathlib import Path
 
@@ -23,7 +27,8 @@ CREATE TABLE IF NOT EXISTS signed (
     note    BLOB    NOT NULL,
     cursors TEXT    NOT NULL,
     before  INTEGER NOT NULL,
-    staged  BLOB    NOT NULL
+    staged  BLOB    NOT NULL,
+    digest  BLOB
 ) STRICT;
 CREATE TRIGGER IF NOT EXISTS never_forked BEFORE UPDATE ON signed
 WHEN NEW.size < OLD.size OR (NEW.size = OLD.size AND NEW.root <> OLD.root) OR NEW.origin <> OLD.origin
@@ -54,6 +59,12 @@ class Signed(msgspec.Struct, frozen=True):
     before: int
     staged: bytes
 
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 over all of it."""
+        fields = (self.origin, self.size, self.root, self.note, self.cursors, self.before)
+        return hashlib.sha256(msgspec.json.encode(fields, order="sorted") + self.staged).digest()
+
 
 class SignedState:
     """The commit record of one log, in SQLite with full synchronisation.
@@ -61,6 +72,9 @@ class SignedState:
     Args:
         path: of the database.
         origin: the log's name; a database of another log is refused.
+
+    Raises:
+        GatewayError: `conflict` if the database is another log's, or not as it was written.
     """
 
     def __init__(self, path: Path, origin: str) -> None:
@@ -69,12 +83,15 @@ class SignedState:
         self._connection.execute("PRAGMA journal_mode = DELETE")
         self._connection.execute("PRAGMA synchronous = EXTRA")
         self._connection.executescript(_SCHEMA)
+        if not _has_digest(self._connection):
+            self._take_over()
+        empty = Signed(origin, 0, EMPTY_ROOT, b"", {}, 0, b"")
         self._connection.execute(
-            "INSERT OR IGNORE INTO signed VALUES (1, ?, 0, ?, x'', '{}', 0, x'')", (origin, EMPTY_ROOT)
+            "INSERT OR IGNORE INTO signed VALUES (1, ?, 0, ?, x'', '{}', 0, x'', ?)", (origin, EMPTY_ROOT, empty.digest)
         )
         if is_new:
             path.chmod(0o640)
-        self.last = self._read()
+        self.last = read_signed(self._connection)
         if self.last.origin != origin:
             raise GatewayError("conflict", f"`{path}` is of log `{self.last.origin}`, not of `{origin}`")
 
@@ -89,7 +106,7 @@ class SignedState:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             changed = self._connection.execute(
-                "UPDATE signed SET size = ?, root = ?, note = ?, cursors = ?, before = ?, staged = ? "
+                "UPDATE signed SET size = ?, root = ?, note = ?, cursors = ?, before = ?, staged = ?, digest = ? "
                 "WHERE one = 1 AND size = ? AND root = ? AND origin = ?",
                 (
                     then.size,
@@ -98,6 +115,7 @@ class SignedState:
                     msgspec.json.encode(then.cursors).decode(),
                     then.before,
                     then.staged,
+                    then.digest,
                     held.size,
                     held.root,
                     then.origin,
@@ -123,8 +141,36 @@ class SignedState:
         """Let the database go."""
         self._connection.close()
 
-    def _read(self) -> Signed:
-        row = self._connection.execute(
-            "SELECT origin, size, root, note, cursors, before, staged FROM signed"
-        ).fetchone()
-        return Signed(row[0], row[1], row[2], row[3], msgspec.json.decode(row[4], type=dict[str, int]), row[5], row[6])
+    def _take_over(self) -> None:
+        """Give the row of a database of an older release its digest."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        held = read_signed(self._connection)
+        self._connection.execute("ALTER TABLE signed ADD COLUMN digest BLOB")
+        self._connection.execute("UPDATE signed SET digest = ?", (held.digest,))
+        self._connection.execute("COMMIT")
+
+
+def read_signed(connection: sqlite3.Connection) -> Signed:
+    """The last commit as the database holds it.
+
+    Raises:
+        GatewayError: `conflict` if it is not as it was written.
+    """
+    digest = "digest" if _has_digest(connection) else "NULL"
+    row = connection.execute(
+        f"SELECT origin, size, root, note, cursors, before, staged, {digest} FROM signed"  # noqa: S608 — two constants
+    ).fetchone()
+    try:
+        cursors = msgspec.json.decode(row[4], type=dict[str, int])
+        held = Signed(row[0], row[1], row[2], row[3], cursors, row[5], row[6])
+        is_whole = held.digest == row[7] or digest == "NULL"
+    except (TypeError, ValueError) as error:
+        raise GatewayError("conflict", "`signer.db` is damaged") from error
+    if not is_whole:
+        raise GatewayError("conflict", "what `signer.db` holds is not as it was written")
+    return held
+
+
+def _has_digest(connection: sqlite3.Connection) -> bool:
+    """Whether the row proves itself; those of older releases do not."""
+    return any(column[1] == "digest" for column in connection.execute("PRAGMA table_info(signed)"))

@@ -16,6 +16,7 @@ from gateway.ledger.checked import VerificationFailed
 from gateway.ledger.checkpoints import verify_checkpoint
 from gateway.ledger.notes import VerifierKey
 from gateway.ledger.segments import confirmed_sequence, segment_paths
+from gateway.ledger.signing import read_signed
 
 _TRIES = 5
 _BLOCK_BYTES = 1 << 20
@@ -112,20 +113,15 @@ def verify_signed(path: Path, key: VerifierKey) -> int:
     try:
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
             whole = connection.execute("PRAGMA integrity_check").fetchone()
-            size, root, note = connection.execute("SELECT size, root, note FROM signed").fetchone()
-        checkpoint, _ = verify_checkpoint(bytes(note), key)
+            held = read_signed(connection)
+        checkpoint, _ = verify_checkpoint(held.note, key)
     except (sqlite3.Error, TypeError) as error:
         raise VerificationFailed(str(path), "it is damaged") from error
     except GatewayError as error:
         raise VerificationFailed(str(path), error.detail) from error
-    if whole != ("ok",) or (checkpoint.size, checkpoint.root) != (size, root):
+    if whole != ("ok",) or (checkpoint.size, checkpoint.root) != (held.size, held.root):
         raise VerificationFailed(str(path), "size and root are not those that were signed")
     return checkpoint.size
-
-
-def _verify_digest(path: Path, stated: str) -> None:
-    if stated and digest(path) != stated:
-        raise VerificationFailed(str(path), "it is not as the index wrote it")
 
 
 def digest(path: Path) -> str:

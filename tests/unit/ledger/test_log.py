@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import sqlite3
+from contextlib import closing
 from functools import partial
 
 import pytest
@@ -258,11 +259,41 @@ def test_any_flipped_bit_beside_the_log_is_found_and_located(tmp_path):
                 named += 1
     assert named >= 12
     path = tmp_path / "ledger" / "signer.db"
-    content = flipped(path, path.read_bytes().index(key.split("+")[0].encode() + b"\n") + 40, 1)
-    with pytest.raises(VerificationFailed, match=r"signer\.db"):
-        verify_log(tmp_path / "ledger", key)
-    path.write_bytes(content)
+    row = path.read_bytes().index(key.split("+")[0].encode() + b"\n")
+    cursors = path.read_bytes().index(b'{"', row)
+    for at in (row + 40, *range(cursors, path.read_bytes().index(b"}", cursors) + 60, 3)):
+        content = flipped(path, at, at % 8)
+        with pytest.raises(VerificationFailed, match=r"signer\.db"):
+            verify_log(tmp_path / "ledger", key)
+        path.write_bytes(content)
     verify_log(tmp_path / "ledger", key)
+
+
+def test_cursor_that_turned_stops_the_start(tmp_path):
+    """From a wrong cursor entries would go into the log twice, or not at all."""
+    state = SignedState(tmp_path / "signer.db", ORIGIN)
+    state.advance(Signed(ORIGIN, 5, bytes([1]) * 32, b"n", {"worker-1": 5}, 0, b""))
+    state.close()
+    with closing(sqlite3.connect(tmp_path / "signer.db")) as connection, connection:
+        connection.execute("""UPDATE signed SET cursors = '{"worker-1":4}'""")
+    with pytest.raises(GatewayError, match="not as it was written"):
+        SignedState(tmp_path / "signer.db", ORIGIN)
+
+
+def test_signer_of_an_older_release_is_taken_over(tmp_path):
+    """Its row had no digest: it is read once as it stands, and proves itself from then on."""
+    state = SignedState(tmp_path / "signer.db", ORIGIN)
+    signed = Signed(ORIGIN, 5, bytes([1]) * 32, b"n", {"worker-1": 5}, 0, b"x")
+    state.advance(signed)
+    state.close()
+    with closing(sqlite3.connect(tmp_path / "signer.db")) as connection, connection:
+        connection.execute("ALTER TABLE signed DROP COLUMN digest")
+    for _ in range(2):
+        state = SignedState(tmp_path / "signer.db", ORIGIN)
+        assert state.last == signed
+        state.close()
+    with closing(sqlite3.connect(tmp_path / "signer.db")) as connection:
+        assert connection.execute("SELECT digest FROM signed").fetchone() == (signed.digest,)
 
 
 @pytest.mark.parametrize("damaged", [None, "000", "014"])

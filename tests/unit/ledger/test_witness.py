@@ -1,4 +1,4 @@
-"""Witnesses and backups: a log that others watch, and that a restored copy cannot fork."""
+"""Witnesses: a log that others watch, and that a restored copy cannot fork."""
 
 import shutil
 
@@ -6,7 +6,6 @@ import httpx
 import pytest
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.backup import back_up, marked, resume
 from gateway.ledger.checkpoints import parse_checkpoint, verify_cosignature
 from gateway.ledger.notes import parse_note, sign_note
 from gateway.ledger.proofs import Hashes
@@ -177,39 +176,3 @@ def test_a_witness_that_does_not_answer_is_no_obstacle(tmp_path, witness):
     service.cosigning.round()
     assert service.status().witnesses == {NAME: "it does not answer"}
     service.close()
-
-
-def test_a_backup_reads_and_verifies_and_does_not_sign(tmp_path):
-    """INVARIANT: NEVER-FORKED: a marked copy answers, but signs only once told what others hold."""
-    service = LedgerService(tmp_path / "ledger", origin=ORIGIN, signer=LOG)
-    service.prepare()
-    grow(service, 1500)
-    grow(service, 700, 2)
-    mark = back_up(tmp_path / "ledger", tmp_path / "copy", now_unix=1_800_000_000)
-    at_backup = service.log.note
-    assert mark.size == service.log.size
-    grow(service, 100, 3)
-    beyond = service.log.note
-    key = service.log.key
-    service.close()
-    with pytest.raises(GatewayError, match="exists already"):
-        back_up(tmp_path / "ledger", tmp_path / "copy", now_unix=1)
-
-    assert verify_log(tmp_path / "copy", key.text()).size == mark.size
-    copy = LedgerService(tmp_path / "copy", origin=ORIGIN, signer=LOG)
-    with pytest.raises(GatewayError, match="resume it before it signs"):
-        copy.prepare()
-    copy.integrator.catch_up()
-    assert copy.index.size == mark.size
-    copy.close()
-    with pytest.raises(GatewayError, match="went on to"):
-        resume(tmp_path / "copy", beyond, key)
-    assert marked(tmp_path / "copy") == mark
-    resume(tmp_path / "copy", at_backup, key)
-    copy = LedgerService(tmp_path / "copy", origin=ORIGIN, signer=LOG)
-    copy.prepare()
-    grow(copy, 10, 4)
-    copy.close()
-    verify_log(tmp_path / "copy", key.text())
-    with pytest.raises(GatewayError, match="no restored copy"):
-        resume(tmp_path / "copy", at_backup, key)
