@@ -1,4 +1,4 @@
-"""`gateway init | serve | status | demo`: make a gateway, run it, look at it, see it at work."""
+"""`gateway init | serve | status | backup | demo`: make a gateway, run it, look at it, keep it, see it at work."""
 
 import json
 from pathlib import Path
@@ -82,6 +82,25 @@ def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
             out.print("nothing is wrong", markup=False)
     if seen["faults"]:
         raise typer.Exit(1)
+
+
+@command
+def backup(
+    target: Annotated[Path, typer.Argument(help="The folder of the backups, outside the home.")],
+    home: Home = DEFAULT_HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Back up settings, keys, state and the log while the gateway runs; see docs/operate.md, "Back up"."""
+    from gateway.runtime.backup import back_up  # noqa: PLC0415 -- loads the ledger, which help does not need
+
+    place = GatewayHome(home)
+    place.require()
+    done = back_up(place, target)
+    if as_json:
+        print_json({"state": str(done.state), "log": str(done.log), "copied": done.copied})
+        return
+    out.print(f"{done.state}: settings, keys and state", markup=False)
+    out.print(f"{done.log}: {done.copied} files of the log copied", markup=False)
 
 
 @command

@@ -1,10 +1,10 @@
 """/v1/retention: what may go from the ledger today, and the act that lets just that go (Decree 809 Art. 29).
 
-Records of a grant under dispute stay (Art. 28), those of a grant whose data has not been disposed of (Art. 27 ¶1), and
-those of a disposed one for three years more.
+Records of a grant stay until three years after what was drawn under it has been disposed of (Art. 27 ¶1), and while it
+is under dispute (Art. 28); a grant that still stands keeps all of its records.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
@@ -62,18 +62,16 @@ async def _plan(services: ControlServices, officer: Officer) -> tuple[RetentionP
 
 
 def holds_of(services: ControlServices) -> Holds:
-    """The grants whose records stay past their own time, and until when those of disposed grants do."""
+    """The grants whose records may go once their own time is over, and those in dispute."""
     today = china_day(datetime.fromtimestamp(services.now(), UTC))
     disputed = every(lambda cursor: services.store.list_grants(GrantFilter(disputed=True), cursor, 1000))
-    undisposed = services.store.open_disposals()
-    disposed = services.store.disposed_since(today - timedelta(days=366 * RETENTION_YEARS))
     return Holds(
-        grants=frozenset({grant.id for grant in disputed} | {duty.grant for duty in undisposed}),
-        until={
-            duty.grant: years_after(duty.destroyed_on, RETENTION_YEARS)
-            for duty in disposed
-            if duty.destroyed_on is not None
-        },
+        released=frozenset(
+            grant
+            for grant, day in services.store.destructions(until=today)
+            if years_after(day, RETENTION_YEARS) <= today
+        ),
+        disputed=frozenset(grant.id for grant in disputed),
     )
 
 

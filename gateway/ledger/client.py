@@ -13,7 +13,6 @@ from gateway.ledger.retention import Holds, RetentionPlan
 from gateway.ledger.service import Pruned, Status
 
 T = TypeVar("T")
-_NO_HOLDS = Holds()
 
 
 class LedgerClient:
@@ -72,11 +71,11 @@ class LedgerClient:
         """How the ledger stands."""
         return await self._ask(Status, "status")
 
-    async def plan_retention(self, holds: Holds = _NO_HOLDS) -> RetentionPlan:
+    async def plan_retention(self, holds: Holds) -> RetentionPlan:
         """What may go today, and why no more."""
         return await self._ask(RetentionPlan, "plan_retention", holds=holds)
 
-    async def apply_retention(self, plan: RetentionPlan, holds: Holds = _NO_HOLDS, *, by: str) -> Pruned:
+    async def apply_retention(self, plan: RetentionPlan, holds: Holds, *, by: str) -> Pruned:
         """Do just `plan`; raises `precondition-failed` if it is not what may go now."""
         return await self._ask(Pruned, "apply_retention", plan=plan, holds=holds, by=by)
 

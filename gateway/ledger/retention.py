@@ -1,8 +1,9 @@
 """Retention: what may go, why, and that it goes whole (Decree 809 Art. 29).
 
-Bundles go from the front of the log only, and only where every entry in them is past its `retain_until` and belongs
-to no held grant. The opening of a use stays until its closing may go. Hash tiles stay for ever: older proofs and
-consistency still verify, and the log still proves that something stood there.
+Bundles go from the front of the log only, and only where every entry in them is past its `retain_until` and is of no
+grant, or of one that was disposed of three years ago or longer and is under no dispute: so the records of a grant stay
+together until nothing of it is left to ask about. The opening of a use stays until its closing may go. Hash tiles stay
+for ever: older proofs and consistency still verify, and the log still proves that something stood there.
 
 A prune in its steps; a crash after any of them is made good at the next start:
 
@@ -17,7 +18,7 @@ INVARIANT: APPEND-ONLY: nothing here changes an entry, and nothing goes before i
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -36,21 +37,23 @@ PRUNING = "pruning.json"
 
 
 class Holds(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What keeps records past their own time.
+    """Which grants' records may go at all; what is not known of keeps its records.
 
     Args:
-        grants: grants under dispute or investigation: their records stay.
-        until: grant -> the first day its records may go (three years after its disposal).
+        released: grants disposed of three calendar years ago or longer (Decree 809 Art. 27 ¶1, 29).
+        disputed: grants under dispute or investigation (Art. 28): their records stay all the same.
     """
 
-    grants: frozenset[str] = frozenset()
-    until: Mapping[str, date] = {}
+    released: frozenset[str] = frozenset()
+    disputed: frozenset[str] = frozenset()
 
-    def keeps(self, grant: str | None, today: date) -> bool:
-        """Whether a record of `grant` stays for its grant's sake."""
-        if grant is None:
-            return False
-        return grant in self.grants or self.until.get(grant, date.min) > today
+    def reason(self, grant: str | None) -> str:
+        """Why a record of `grant` stays past its own time; "" if it does not."""
+        if grant in self.disputed:
+            return "which is under dispute"
+        if grant is not None and grant not in self.released:
+            return "which has not been disposed of for three years"
+        return ""
 
 
 class RetentionPlan(msgspec.Struct, frozen=True):
@@ -119,7 +122,7 @@ def plan_retention(files: LogFiles, size: int, today: date, holds: Holds, closin
         files: the log.
         size: its leaves.
         today: China Standard Time.
-        holds: what keeps records past their time.
+        holds: which grants' records stay past their time.
         closing: finds closings that lie beyond what is looked through.
     """
     first = minimum_index(files.root)
@@ -128,9 +131,9 @@ def plan_retention(files: LogFiles, size: int, today: date, holds: Holds, closin
     grants: dict[str, str | None] = {}
     while (end + 1) * WIDTH <= size:
         entries = [_decode(content) for content in files.bundle(end)]
-        keeps = _first_kept(entries, today, holds, grants)
-        if keeps:
-            why = f"bundle {end}: {keeps}"
+        kept = _first_kept(entries, today, holds, grants)
+        if kept:
+            why = f"bundle {end}: {kept}"
             break
         for entry in entries:
             if entry.kind == "use.opened":
@@ -159,8 +162,9 @@ def _first_kept(entries: Iterable[_Entry], today: date, holds: Holds, grants: di
         if entry.kind == "use.opened":
             grants[entry.id] = entry.named_grant
         grant = entry.named_grant or grants.get(entry.id)
-        if holds.keeps(grant, today):
-            return f"record {entry.id} is held with grant {grant}"
+        reason = holds.reason(grant)
+        if reason:
+            return f"record {entry.id} is of grant {grant}, {reason}"
     return ""
 
 

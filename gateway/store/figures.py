@@ -126,11 +126,14 @@ class Supervision:
         rows = self._rows(select(table).where(*conditions).order_by(table.c.due_on, table.c.grant_id), {})
         return tuple(map(disposal_of, rows))
 
-    def disposed_since(self, day: date) -> tuple[Disposal, ...]:
-        """Disposal duties fulfilled by a destruction on `day` or later."""
+    def destructions(self, *, until: date) -> tuple[tuple[str, date], ...]:
+        """Each grant whose data was destroyed on the day `until` or before, and that day."""
         table = schema.disposals
-        rows = self._rows(select(table).where(table.c.destroyed_on >= day.isoformat()), {})
-        return tuple(map(disposal_of, rows))
+        columns = select(table.c.grant_id, table.c.destroyed_on)
+        rows = self._rows(
+            columns.where(table.c.destroyed_record.is_not(None), table.c.destroyed_on <= until.isoformat()), {}
+        )
+        return tuple((row[0], date.fromisoformat(row[1])) for row in rows)
 
     def _orders_in_force(self, supplier: str | None, department: str | None) -> tuple[Order, ...]:
         return self._orders(schema.orders.c.in_force == 1, supplier, department)

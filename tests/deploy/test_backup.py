@@ -2,6 +2,8 @@
 
 import shutil
 import subprocess
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -9,17 +11,26 @@ import pytest
 from gateway.domain.errors import GatewayError
 from gateway.identity.keyring import KeyRing
 from gateway.ledger.verify import verify_log
+from gateway.runtime.backup import back_up
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.setup import initialise
 from gateway.store import Store
-from tests.support.deploy_tools import DEPLOY
 from tests.support.gateways import RunningGateway, running_gateway, wait_for
 
 
-def back_up(home: Path, target: Path) -> str:
-    done = subprocess.run([DEPLOY / "backup", home, target], capture_output=True, text=True, check=False, timeout=60)
+def ask_for_backup(home: Path, target: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", "backup", target, "--home", home],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def back_up_by_command(home: Path, target: Path) -> None:
+    done = ask_for_backup(home, target)
     assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def call(gateway: RunningGateway, times: int) -> None:
@@ -41,12 +52,12 @@ def test_backup_of_a_running_gateway_restores_and_its_log_verifies(tmp_path: Pat
         tree = gateway.home.ledger / "tree"
         call(gateway, 40)
         assert wait_for((tree / "checkpoint").exists)
-        back_up(gateway.home.root, target)
+        back_up_by_command(gateway.home.root, target)
         first = verify_log(target / "log", key)
         call(gateway, 300)
         wait_for(lambda: checkpoint_size(tree) >= first.size + 600)
         (target / "log" / "tile" / "stray").write_text("pruned at the source", "utf-8")
-        back_up(gateway.home.root, target)
+        back_up_by_command(gateway.home.root, target)
         second = verify_log(target / "log", key)
         assert second.size >= first.size + 600
         assert not (target / "log" / "tile" / "stray").exists()
@@ -67,16 +78,30 @@ def test_home_that_never_ran_is_backed_up_and_old_copies_go(tmp_path: Path) -> N
     """Before the first use there is no log; fourteen copies stay."""
     home = GatewayHome(tmp_path / "home")
     initialise(home, region="440000", department="data-bureau")
-    for _ in range(16):
-        back_up(home.root, tmp_path / "backups")
-    assert len(list((tmp_path / "backups").glob("state-*"))) == 14
+    for minute in range(16):
+        back_up(home, tmp_path / "backups", datetime(2026, 11, 25, 2, minute, tzinfo=UTC))
+    kept = sorted(path.name for path in (tmp_path / "backups").glob("state-*"))
+    assert len(kept) == 14
+    assert kept[-1] == "state-20261125T021500.000000Z"
 
 
 def test_folder_without_a_gateway_is_refused(tmp_path: Path) -> None:
     """A wrong path is told, not backed up as an empty success."""
-    done = subprocess.run([DEPLOY / "backup", tmp_path, tmp_path / "b"], capture_output=True, text=True, check=False)
+    done = ask_for_backup(tmp_path, tmp_path / "b")
     assert done.returncode == 1
     assert "no gateway lives" in done.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_failed_backup_says_so_and_leaves_the_last_good_one(tmp_path: Path) -> None:
+    """A damaged state is never kept as a backup of one."""
+    home = GatewayHome(tmp_path / "home")
+    initialise(home, region="440000", department="data-bureau")
+    good = back_up(home, tmp_path / "backups").state
+    (home.root / "state.db").write_bytes(b"no database at all" * 500)
+    with pytest.raises(GatewayError, match="failed"):
+        back_up(home, tmp_path / "backups")
+    assert [path for path in (tmp_path / "backups").glob("state-*") if path.suffix != ".partial"] == [good]
 
 
 def call_in_commits(gateway: RunningGateway, commits: int) -> None:
@@ -100,7 +125,7 @@ def test_restored_ledger_never_goes_on_under_the_old_origin(tmp_path: Path) -> N
     """NEVER-FORKED: a signer that has signed more than the disk holds refuses to start."""
     with running_gateway(tmp_path / "var") as gateway:
         call_in_commits(gateway, 1)
-        back_up(gateway.home.root, tmp_path / "backups")
+        back_up_by_command(gateway.home.root, tmp_path / "backups")
         call_in_commits(gateway, 3)
         gateway.stop()
         mirror_in_the_place_of(gateway.home.ledger, tmp_path / "backups" / "log")

@@ -27,7 +27,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from gateway.ledger import durable
 from gateway.ledger.entries import CHINA
-from gateway.ledger.retention import Holds
 from gateway.ledger.uses import UseJournal
 from tests.support.ledger import City, open_ledger
 
@@ -116,9 +115,10 @@ def prune(directory: Path) -> None:
 
     thread = threading.Thread(target=run)
     thread.start()
-    plan = service.plan_retention(Holds())
+    released = City(3).released
+    plan = service.plan_retention(released)
     if plan.entries:
-        pruned = service.apply_retention(plan, Holds(), "officer-1")
+        pruned = service.apply_retention(plan, released, "officer-1")
         say(f"pruned {pruned.end}")
     say_signed(service)
     stop.set()

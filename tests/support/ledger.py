@@ -16,6 +16,7 @@ from gateway.domain.directory import SharingMode
 from gateway.domain.uses import Outcome, Use
 from gateway.domain.verdicts import Call, Decision, Explanation, NearMiss, Verdict
 from gateway.ledger.entries import Salts, UseEntries, new_run
+from gateway.ledger.retention import Holds
 from gateway.ledger.service import LedgerService
 from gateway.ledger.uses import UseJournal
 
@@ -57,6 +58,11 @@ class City:
         self.random = random.Random(seed)
         self._people = people
         self.kinds = [self._kind(n) for n in range(grants)]
+
+    @property
+    def released(self) -> Holds:
+        """What retention is told once every grant of the city was disposed of long ago."""
+        return Holds(released=frozenset(verdict.grant for _, _, verdict, _, _ in self.kinds if verdict.grant))
 
     def use(self, started_unix_ns: int = NOON_NS, kind: int | None = None, subject: str | None = None) -> Use:
         """One permitted use."""

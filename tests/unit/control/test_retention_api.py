@@ -1,11 +1,13 @@
 """Retention over the API: what stays for its grant's sake, who lets records go, and a plan applied as shown."""
 
 from collections.abc import Callable
-from datetime import date
+from dataclasses import replace
+from datetime import date, datetime, time, timedelta
 
 from gateway.control.examples import CLOSURE, DISPOSAL
 from gateway.control.routes_retention import holds_of
 from gateway.domain.calendar import years_after
+from gateway.ledger.entries import CHINA
 from tests.support.control import World, done, refused
 
 GRANT = "/v1/grants/g-2026-0001"
@@ -14,22 +16,24 @@ GRANT = "/v1/grants/g-2026-0001"
 def test_records_of_a_disputed_grant_stay_until_it_is_settled(world: World) -> None:
     """Decree 809 Art. 28: a dispute holds the grant's records past their time."""
     world.grant()
-    assert holds_of(world.services).grants == frozenset()
+    assert holds_of(world.services).disputed == frozenset()
     done(world.post("civil", f"{GRANT}/dispute", {"reason": "suspended without findings"}))
-    assert holds_of(world.services).grants == {"g-2026-0001"}
+    assert holds_of(world.services).disputed == {"g-2026-0001"}
     done(world.post("registrar", f"{GRANT}/dispute/settlement", {"outcome": "agreed"}))
-    assert holds_of(world.services).grants == frozenset()
+    assert holds_of(world.services).disputed == frozenset()
 
 
-def test_records_of_a_closed_grant_stay_until_three_years_after_its_disposal(world: World) -> None:
-    """Art. 27 ¶1, 29: first until the data is destroyed, then for three calendar years."""
+def test_records_of_a_grant_stay_until_three_years_after_its_disposal(world: World) -> None:
+    """Art. 27 ¶1, 29: while it stands, until the data is destroyed, and for three calendar years from then."""
     world.grant()
+    assert holds_of(world.services).released == frozenset()
     done(world.post("civil", f"{GRANT}/closure", CLOSURE))
-    assert holds_of(world.services).grants == {"g-2026-0001"}
+    assert holds_of(world.services).released == frozenset()
     done(world.post("civil", f"{GRANT}/disposal", DISPOSAL))
-    holds = holds_of(world.services)
-    assert holds.grants == frozenset()
-    assert holds.until == {"g-2026-0001": years_after(date.fromisoformat(DISPOSAL["destroyed_on"]), 3)}
+    goes = datetime.combine(years_after(date.fromisoformat(DISPOSAL["destroyed_on"]), 3), time.min, CHINA)
+    for moment, released in ((goes - timedelta(seconds=1), set()), (goes, {"g-2026-0001"})):
+        services = replace(world.services, now=moment.timestamp)
+        assert holds_of(services).released == released
 
 
 def test_only_an_operator_lets_records_go_and_only_by_the_plan_of_today(make_world: Callable[..., World]) -> None:

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import threading
 from contextlib import closing
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
 import pytest
 
@@ -23,6 +23,9 @@ from gateway.ledger.retention import Holds, begin_pruning, minimum_index
 from gateway.ledger.service import LedgerService
 from gateway.ledger.verify import VerificationFailed, verify_export, verify_log, verify_record
 from tests.support.ledger import ORIGIN, City, TestSigner
+
+RELEASED = City().released
+"""Every grant of the city was disposed of long ago."""
 
 
 class Clock:
@@ -66,7 +69,7 @@ def fill(service, moments, *, kind=0, per_moment=400):
         service.index.add(entries)
 
 
-def apply(service, holds=Holds()):  # noqa: B008 — a frozen value
+def apply(service, holds=RELEASED):
     """Plan and apply while the service is at work."""
     stop = threading.Event()
     thread = threading.Thread(target=service.run, args=(stop,))
@@ -96,7 +99,7 @@ def test_nothing_goes_before_three_calendar_years(tmp_path, today, goes):
     """Decree 809 Art. 29: by the calendar, in China's days, leap days too; whole bundles alone."""
     service = open_at(tmp_path, Clock(today))
     fill(service, [LEAP, LATER])
-    plan = service.plan_retention(Holds())
+    plan = service.plan_retention(RELEASED)
     assert (plan.first, plan.end, plan.entries) == (0, goes, goes)
     service.close()
 
@@ -105,11 +108,11 @@ def test_a_longer_rule_keeps_longer(tmp_path):
     """A dataset's own retention, above three years, holds."""
     service = open_at(tmp_path, Clock(datetime(2028, 1, 1, tzinfo=CHINA)))
     entries = [
-        act_entry(RecordKind.EFFECT, f"r-{n}", {"grant": "G"}, "00" * 16, ns(LEAP), years=4 if n == 300 else 3)
+        act_entry(RecordKind.EFFECT, f"r-{n}", {"grant": "G-0000"}, "00" * 16, ns(LEAP), years=4 if n == 300 else 3)
         for n in range(600)
     ]
     service.log.commit(entries, {})
-    plan = service.plan_retention(Holds())
+    plan = service.plan_retention(RELEASED)
     assert plan.end == 256
     assert "r-300 stays until 2028-02-29" in plan.stopped_by
     service.close()
@@ -118,14 +121,15 @@ def test_a_longer_rule_keeps_longer(tmp_path):
 @pytest.mark.parametrize(
     ("holds", "goes"),
     [
-        (Holds(grants=frozenset({"G-0000"})), 0),
-        (Holds(grants=frozenset({"G-0009"})), 768),
-        (Holds(until={"G-0000": date(2030, 1, 1)}), 0),
-        (Holds(until={"G-0000": date(2027, 3, 1)}), 768),
+        (Holds(released=frozenset({"G-0000"})), 768),
+        (Holds(released=frozenset({"G-0000"}), disputed=frozenset({"G-0009"})), 768),
+        (Holds(released=frozenset({"G-0000"}), disputed=frozenset({"G-0000"})), 0),
+        (Holds(released=frozenset({"G-0009"})), 0),
+        (Holds(), 0),
     ],
 )
 def test_holds_keep_a_grant_s_records(tmp_path, holds, goes):
-    """A dispute, or three years after a grant's disposal, keeps its records; another grant's hold does not."""
+    """Three years after its disposal a grant's records may go, unless it is disputed; other grants do not matter."""
     service = open_at(tmp_path, Clock(datetime(2027, 3, 1, tzinfo=CHINA)))
     fill(service, [LEAP])
     assert service.plan_retention(holds).end == goes
@@ -146,7 +150,7 @@ def test_a_use_s_clock_starts_when_it_closed(tmp_path):
     entries = [*others[:600], opened, *others[600:], made.closed(record, use, city.outcome(use), ns(LATER))]
     service.log.commit(entries, {})
     service.index.add(entries)
-    plan = service.plan_retention(Holds())
+    plan = service.plan_retention(RELEASED)
     assert plan.end == 512
     assert record in plan.stopped_by
     service.close()
@@ -203,7 +207,7 @@ def test_what_goes_goes_everywhere_and_the_log_still_proves(tmp_path):
     assert any("leaves 0 to 4863 were pruned" in each for each in report.checked)
     again = open_at(tmp_path, clock)
     again.prepare()
-    assert again.plan_retention(Holds()).entries == 0
+    assert again.plan_retention(RELEASED).entries == 0
     again.close()
 
 
@@ -289,15 +293,15 @@ def test_apply_does_just_the_plan(tmp_path):
     service = open_at(tmp_path, clock)
     service.prepare()
     fill(service, [LEAP, LATER])
-    plan = service.plan_retention(Holds())
+    plan = service.plan_retention(RELEASED)
     with pytest.raises(GatewayError, match="make it again"):
-        service.apply_retention(plan, Holds(grants=frozenset({"G-0000"})), "officer-1")
+        service.apply_retention(plan, Holds(disputed=frozenset({"G-0000"})), "officer-1")
     clock.set(datetime(2027, 3, 2, tzinfo=CHINA))
     with pytest.raises(GatewayError, match="make it again"):
-        service.apply_retention(plan, Holds(), "officer-1")
+        service.apply_retention(plan, RELEASED, "officer-1")
     clock.set(datetime(2026, 1, 1, tzinfo=CHINA))
     with pytest.raises(GatewayError, match="removes nothing"):
-        service.apply_retention(service.plan_retention(Holds()), Holds(), "officer-1")
+        service.apply_retention(service.plan_retention(RELEASED), RELEASED, "officer-1")
     assert minimum_index(service.log.files.root) == 0
     service.close()
 
@@ -310,7 +314,7 @@ def test_a_prune_that_was_cut_off_is_finished_at_the_next_start(tmp_path):
     fill(service, [LEAP], per_moment=2500)
     fill(service, [LATER], per_moment=10)
     clock.set(datetime(2027, 3, 2, tzinfo=CHINA))
-    plan = service.plan_retention(Holds())
+    plan = service.plan_retention(RELEASED)
     entry = act_entry(
         RecordKind.PRUNE, "r-1", {"first": plan.first, "end": plan.end}, "00" * 16, service.now_ns(), years=3
     )
@@ -344,10 +348,9 @@ def test_retention_over_the_socket(tmp_path):
 
     async def story():
         client = LedgerClient(tmp_path / "ledger.sock")
-        held = Holds(grants=frozenset({"G-0000"}), until={"G-1": date(2030, 1, 1)})
-        assert (await client.plan_retention(held)).entries == 0
-        plan = await client.plan_retention()
-        pruned = await client.apply_retention(plan, by="officer-2")
+        assert (await client.plan_retention(Holds())).entries == 0
+        plan = await client.plan_retention(RELEASED)
+        pruned = await client.apply_retention(plan, RELEASED, by="officer-2")
         assert pruned.end == plan.end == await client.minimum_index()
 
     asyncio.run(story())

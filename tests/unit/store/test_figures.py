@@ -82,3 +82,11 @@ def test_overdue_duties_are_listed(store: Store) -> None:
     assert [one.grant for one in store.open_disposals()] == ["c", "d"]
     assert [one.grant for one in store.open_disposals(due_before=date(2026, 3, 2))] == ["c"]
     assert store.open_disposals(supplier="justice") == ()
+
+
+def test_destructions_are_listed_by_their_day(store: Store) -> None:
+    """Only duties that were fulfilled, and by the day asked for."""
+    fill_figures(store)
+    (fulfilled,) = store.destructions(until=date(9999, 1, 1))
+    assert store.destructions(until=fulfilled[1]) == (fulfilled,)
+    assert store.destructions(until=fulfilled[1] - timedelta(days=1)) == ()
