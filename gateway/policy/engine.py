@@ -8,6 +8,7 @@ thread. `drop` and `activate` take effect before they return: no verdict made fr
 import logging
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import cedarpy
 import msgspec
@@ -29,7 +30,9 @@ SHARD_VERDICTS = 1024
 """Kept verdicts stand in dictionaries of so many: one of them all would now and then take 3 ms to grow."""
 
 LET_GO_AT_ONCE = 2
-"""How much of what was dropped one decision lets go of: more than it can add, so that it never piles up."""
+"""How many slices that were dropped one decision lets go of: more than it can add, so that they never pile up."""
+LET_GO_ENTRIES = 128
+"""And how many entries of what was kept."""
 
 BUILD_ATTEMPTS = 8
 """How often a slice is built anew because the state changed meanwhile; then the call is denied as `state-stale`."""
@@ -99,7 +102,7 @@ class Engine:
         self._standings: dict[Pair, Standing] = {}
         self._of_department: dict[str, set[Pair]] = {}
         self._verdicts: tuple[dict[Call, Kept], ...] = tuple({} for _ in range(self._shards))
-        self._spent: list[object] = []
+        self._spent: list[Slice | dict[Any, Any]] = []
         self._builds: set[_Build] = set()
         self._seen = 0
         self._shadow: Shadow | None = None
@@ -113,7 +116,7 @@ class Engine:
     @property
     def held(self) -> tuple[int, int]:
         """How many slices are held, and how many verdicts are kept."""
-        return len(self._slices), len(self._verdicts)
+        return len(self._slices), sum(map(len, self._verdicts))
 
     @property
     def layers(self) -> Layers:
@@ -260,12 +263,25 @@ class Engine:
         self._verdicts = tuple({} for _ in range(self._shards))
 
     def _let_go(self) -> None:
-        """Free a little of what was dropped; without the lock, so that `drop` need not wait for it."""
+        """Free a little of what was dropped; without the lock, so that `drop` need not wait for it.
+
+        In pieces: the loop gets the interpreter back between any two of them, and never within one.
+        """
         for _ in range(LET_GO_AT_ONCE):
             try:
-                self._spent.pop()
+                spent = self._spent.pop()
             except IndexError:
                 return
+            if isinstance(spent, Slice):
+                pieces = [*spent.sets, *spent.grants, spent.entities]
+                del spent
+                while pieces:
+                    pieces.pop()
+                continue
+            for _ in range(min(LET_GO_ENTRIES, len(spent))):
+                spent.popitem()
+            if spent:
+                self._spent.append(spent)
 
     def _decide(self, call: Call, now_unix: int) -> Verdict:
         if not self._open.wait(HOLD_SECONDS):

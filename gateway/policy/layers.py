@@ -204,8 +204,16 @@ def est_to_text(policies: Mapping[str, dict[str, Any]]) -> str:
 
 def est_document(policies: Mapping[str, dict[str, Any]]) -> str:
     """Cedar's JSON form of a whole policy set, with the given ids."""
-    document = {"templates": {}, "staticPolicies": policies, "templateLinks": []}
-    return msgspec.json.encode(document).decode()
+    return b"".join(est_pieces(policies)).decode()
+
+
+def est_pieces(policies: Mapping[str, dict[str, Any]]) -> Iterator[bytes]:
+    """The same in pieces of one policy each, so that nobody waits for the whole of a long one to be written."""
+    before = b'{"templates":{},"staticPolicies":{'
+    for name, est in policies.items():
+        yield before + msgspec.json.encode(name) + b":" + msgspec.json.encode(est)
+        before = b","
+    yield (b"" if policies else before) + b'},"templateLinks":[]}'
 
 
 def _parsed(policies: Iterable[StaticPolicy]) -> cedarpy.PolicySet:

@@ -33,7 +33,7 @@ from gateway.domain.orders import Order, Reach
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call, Decision, Verdict
 from gateway.policy import building, refusals
-from gateway.policy.layers import Layers, est_document, est_to_text
+from gateway.policy.layers import Layers, est_document, est_pieces, est_to_text
 from gateway.policy.masks import Mask, masks_on
 from gateway.policy.time_limits import next_change, unix_seconds
 from gateway.policy.world import (
@@ -47,7 +47,7 @@ from gateway.policy.world import (
 
 AT_ONCE = 4
 """How many grants' policies are parsed, and how many requests are put to a set, in one call of Cedar, which keeps the
-interpreter for 0.2 to 0.4 ms then. See `tests/bench/policy_scale.py`, stalls."""
+interpreter for 0.2 to 0.3 ms then. See `tests/bench/policy_scale.py`, stalls."""
 
 NONE: frozenset[str] = frozenset()
 """One for all slices: each would be an object of its own that the garbage collector walks."""
@@ -109,7 +109,6 @@ class Slice:
     Attributes:
         standing: not live once a change has dropped it; a verdict made from it then no longer stands.
         state: the reading of the state it was built from.
-        document: the built policies in Cedar's JSON form.
         shared: the parsed policies that are asked under every grant and under none; None where they stand in the
             slice's only set of `sets`.
         sets: the parsed policies of `AT_ONCE` grants each, in the order of `grants`.
@@ -121,7 +120,6 @@ class Slice:
 
     __slots__ = (
         "digest",
-        "document",
         "entities",
         "grants",
         "instants",
@@ -142,11 +140,10 @@ class Slice:
         self.state = state
         self.grants = tuple(sorted(state.grants, key=narrowness))
         built, self.unbuilt = build_policies(state)
-        self.document = est_document(built)
         self.item_names = NONE if state.dataset is None else state.dataset.item_names
         self.shared, self.sets = _parsed(built, self.grants, state.orders)
         self.entities = None if is_void(state) else parse_entities(slice_entities(state, layers.facts))
-        self.digest = hashlib.sha256(f"{layers.digest}\n{self.document}".encode()).hexdigest()
+        self.digest = _digest(layers, built)
         dataset = "" if state.dataset is None else state.dataset.id
         rules = layers.convergence
         self.periods = rules.get(dataset, NONE) | rules.get("", NONE) if rules else NONE
@@ -168,9 +165,8 @@ class Slice:
         return est_to_text(built) if built else ""
 
     def built(self) -> dict[str, building.Est]:
-        """The built policies by id, in JSON form."""
-        policies: dict[str, building.Est] = msgspec.json.decode(self.document)["staticPolicies"]
-        return policies
+        """The built policies by id, in JSON form; made anew, for of many grants they take room."""
+        return build_policies(self.state)[0]
 
     def evaluate(self, call: Call, now_unix: int, drawn: Drawn | None = None) -> Verdict:
         """The verdict on `call` at `now_unix`.
@@ -320,6 +316,14 @@ def build_policies(state: SliceState) -> tuple[dict[str, building.Est], frozense
         if order.is_in_force:
             built |= building.build_order(order)
     return built, frozenset(unbuilt) if unbuilt else NONE
+
+
+def _digest(layers: Layers, built: Mapping[str, building.Est]) -> str:
+    """SHA-256 (hex) over the digest of the layers, a line feed, and the built policies in Cedar's JSON form."""
+    hashing = hashlib.sha256(f"{layers.digest}\n".encode())
+    for piece in est_pieces(built):
+        hashing.update(piece)
+    return hashing.hexdigest()
 
 
 def _parsed(

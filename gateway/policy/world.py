@@ -186,7 +186,7 @@ def parse_entities(entities: Iterable[Entity]) -> cedarpy.Entities:
 
 
 def takes_long(document: str) -> bool:
-    """Whether parsing `document` would keep other threads waiting for more than about a quarter of a millisecond.
+    """Whether parsing `document` would keep other threads waiting for more than about a fifth of a millisecond.
 
     A short parse keeps the interpreter: to get it back from a busy event loop takes up to a switch interval, which is
     longer than the parse. See `tests/bench/policy_scale.py`, stalls.
@@ -194,7 +194,7 @@ def takes_long(document: str) -> bool:
     return len(document) > LONG_DOCUMENT
 
 
-LONG_DOCUMENT = 4_096
+LONG_DOCUMENT = 2_048
 
 
 def _told(facts: Facts, kind: str, name: str, of: Any, parents: Iterable[Entity] = ()) -> Entity:

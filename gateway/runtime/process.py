@@ -25,9 +25,9 @@ from gateway.runtime.settings import Settings
 
 log = logging.getLogger("gateway.process")
 
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.0001
 """How long a thread that decides or reads may keep the interpreter from the loop (Python's default is 5 ms): with the
-longest call of Cedar, 0.2 to 0.4 ms, that is what a slice being built holds up other calls. See
+longest call of Cedar, 0.2 to 0.3 ms, that is what a slice being built holds up other calls. See
 `tests/bench/policy_scale.py`, stalls."""
 
 

@@ -1,6 +1,5 @@
 """Which facts of entities reach Cedar: those that some policy looks at, and never fewer."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -94,5 +93,5 @@ def test_what_built_policies_look_at_is_told_whatever_the_layers() -> None:
         grants=(grant(systems=("s",), interfaces=("people",), parameters={"region": ("442000",)}),),
         orders=(order(supplier="police"),),
     )
-    collect(json.loads(Slice(NATIONAL, everything).document))
+    collect(Slice(NATIONAL, everything).built())
     assert accesses == {"department"} | {name for names in BUILT.values() for name in names}

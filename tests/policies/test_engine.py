@@ -14,6 +14,7 @@ from gateway.domain.orders import Reach
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Verdict
 from gateway.policy import Decider, Engine
+from gateway.policy.engine import LET_GO_AT_ONCE, LET_GO_ENTRIES
 from tests.policies.cases import (
     NATIONAL,
     NOON,
@@ -199,6 +200,29 @@ def test_what_is_dropped_is_let_go_of_by_the_decisions_that_follow() -> None:
     assert len(engine._spent) >= 8
     for number in range(20):
         engine.decide(call(dataset=f"d{number}"), NOW)
+    assert engine._spent == []
+
+
+def test_what_is_held_and_kept_is_counted() -> None:
+    engine = Engine(NATIONAL, read_any, max_parsed=2)
+    for number in range(3):
+        for system in range(4):
+            engine.decide(call(system=f"s{system}", dataset=f"d{number}"), NOW)
+    assert engine.held == (2, 12)
+
+
+def test_kept_verdicts_that_were_dropped_are_let_go_of_a_few_at_a_time() -> None:
+    """However many they are, no decision frees them all, and the ones that follow free the rest."""
+    engine = Engine(NATIONAL, read_any, max_verdicts=1024)
+    for number in range(3 * LET_GO_ENTRIES):
+        engine.decide(call(system=f"s{number}"), NOW)
+    engine.activate(NATIONAL)
+    verdicts = max((spent for spent in engine._spent if isinstance(spent, dict)), key=len)
+    assert len(verdicts) == 3 * LET_GO_ENTRIES
+    engine.decide(call(dataset="d"), NOW)
+    assert len(verdicts) == (3 - LET_GO_AT_ONCE) * LET_GO_ENTRIES
+    for number in range(4):
+        engine.decide(call(dataset=f"e{number}"), NOW)
     assert engine._spent == []
 
 
