@@ -2,15 +2,17 @@
 
     python tests/durability/ledger_at_work.py LEDGER TASK
 
-It prints `ready`, waits for a line, and then prints what the outside world would have seen:
+It prints `ready THREAD` (whose calls are to fail; 0 for every thread's), waits for a line, and then prints what the
+outside world would have seen:
 
     answered RECORD DIGEST   the use's record was durable: its supplier may have been called
     signed BASE64            a checkpoint that was published
     pruned END               the officer was told that every entry below this leaf is gone
     done                     all is done
 
-TASK is `uses` (journal and log at work), `log` (integrates what stands in the journals) or `prune` (lets go, years
-later, what the log holds). Each line leaves by a write of its own, after the fact it states. A failure ends the
+TASK is `uses` (journal and log at work), `writer` (the same, but only the calls of the thread that writes the journal
+are to fail, once it has begun), `log` (integrates what stands in the journals) or `prune` (lets go, years later, what
+the log holds). Each line leaves by a write of its own, after the fact it states. A failure ends the
 process with status 3. Files are synced on the thread that wrote them: `strace` counts calls thread by thread.
 """
 
@@ -49,7 +51,14 @@ def say(line: str) -> None:
     os.write(1, line.encode() + b"\n")
 
 
-async def uses(directory: Path) -> None:
+def begin(thread: int = 0) -> None:
+    say(f"ready {thread}")
+    sys.stdin.readline()
+
+
+async def uses(directory: Path, task: str) -> None:
+    if task == "uses":
+        begin()
     city = City(os.getpid())
     loop = asyncio.get_running_loop()
     service = open_ledger(directory)
@@ -64,6 +73,9 @@ async def uses(directory: Path) -> None:
         low_water_bytes=0,
         segment_bytes=1 << 15,
     )
+    if task == "writer":
+        (writer,) = [thread for thread in threading.enumerate() if thread.name == "journal-worker-1"]
+        begin(writer.native_id)
     for n in range(ROUNDS):
         waiting = []
         for _ in range(USES):
@@ -133,12 +145,11 @@ def say_signed(service) -> None:
 def main() -> None:
     durable.ThreadPoolExecutor = OneThread
     directory, task = Path(sys.argv[1]), sys.argv[2]
-    say("ready")
-    sys.stdin.readline()
     try:
-        if task == "uses":
-            asyncio.run(uses(directory))
+        if task in {"uses", "writer"}:
+            asyncio.run(uses(directory, task))
         else:
+            begin()
             {"log": log, "prune": prune}[task](directory)
     except Exception as error:  # noqa: BLE001 — whatever was injected, this process ends and says so
         os.write(2, f"{type(error).__name__}: {error}\n".encode())

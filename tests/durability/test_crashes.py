@@ -35,12 +35,30 @@ from gateway.ledger.verify import verify_log
 from tests.support.ledger import NOON_NS, City, ledger_with, open_ledger, record_uses
 
 CHILD = Path(__file__).with_name("ledger_at_work.py")
-CALLS = ("pwrite64", "write", "fdatasync", "fsync", "rename", "openat", "fallocate", "ftruncate", "unlink", "mkdir")
+CALLS = (
+    "pwrite64",
+    "write",
+    "fdatasync",
+    "fsync",
+    "msync",
+    "rename",
+    "openat",
+    "fallocate",
+    "ftruncate",
+    "unlink",
+    "mkdir",
+    "chmod",
+    "fchown",
+)
 FAULTS = ("SIGKILL", "EIO", "ENOSPC")
-TASKS = ("uses", "log", "prune")
+TASKS = ("uses", "writer", "log", "prune")
 ANY_CALL = "all"
 ANY_CALL_STEP = 37
-"""A run makes thousands of calls that change nothing; each 37th is enough beside every one that does."""
+"""A run makes thousands of calls that change nothing; each 37th is enough beside every one that does.
+
+`strace` counts each call by itself, and each thread's: `writer` is there so that the journal's own thread, which makes
+fewer calls than the one that integrates, meets every one of its faults too.
+"""
 SPREAD = 4
 """Each occurrence the deep test takes of a row is so many times the one before."""
 MATRIX = [(task, call, fault) for task in TASKS for call in CALLS for fault in FAULTS]
@@ -90,12 +108,13 @@ def run_child(ledger, task="uses", inject=None, kill_after=None):
     try:
         assert child.stdout is not None
         assert child.stdin is not None
-        assert child.stdout.readline() == "ready\n"
+        ready, thread = child.stdout.readline().split()
+        assert ready == "ready"
         if inject is not None:
             call, fault, occurrence = inject
             action = f"signal={fault}" if fault.startswith("SIG") else f"error={fault}"
             tracer = subprocess.Popen(
-                ["strace", "-f", "-p", str(child.pid), "-o", str(trace),
+                ["strace", *(["-p", thread] if thread != "0" else ["-f", "-p", str(child.pid)]), "-o", str(trace),
                  "-e", f"trace={call}", "-e", f"inject={call}:{action}:when={occurrence}"],
                 stderr=subprocess.PIPE,
                 text=True,
