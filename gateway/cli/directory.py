@@ -40,6 +40,12 @@ def import_(
         bool, typer.Option("--submit-only", help="Submit for examination; release nothing.")
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Say what it would do; change nothing.")] = False,
+    if_match: Annotated[
+        str | None,
+        typer.Option(
+            "--if-match", help="Only if nothing it names was changed since: the `etag` of `export` or `import --check`."
+        ),
+    ] = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
@@ -55,13 +61,16 @@ def import_(
         body = {"file": file.name, "content_base64": base64.b64encode(content).decode()}
     release = "false" if submit_only else "true"
     with open_api(home, officer) as api:
-        answer = api.post(f"/v1/directory?release={release}&check={'true' if check else 'false'}", body)
+        path = f"/v1/directory?release={release}&check={'true' if check else 'false'}"
+        answer, tag = api.post_once(path, body, headers=matching(if_match))
+    answer["etag"] = tag
     if as_json:
         print_json(answer)
         return
     counted = ", ".join(f"{answer[kind]} {kind}" for kind in KINDS)
     done = "would import" if check else "imported and released" if answer["released"] else "submitted"
     out.print(f"{done}: {counted}; {answer['unchanged_datasets']} datasets unchanged", markup=False)
+    out.print(f"etag {tag}", markup=False)
     _print_losing(answer.get("losing_grants", ()))
 
 
@@ -113,11 +122,11 @@ def export(
     if kind not in {"dcat", "json", "csv"}:
         raise GatewayError("invalid-input", f"`{file.name}` ends neither in .json nor .csv")
     with open_api(home, officer) as api:
-        written = api.download("/v1/directory", {"format": kind}, file)
+        written, tag = api.download("/v1/directory", {"format": kind}, file)
     if as_json:
-        print_json({"file": str(file), "bytes": written})
+        print_json({"file": str(file), "bytes": written, "etag": tag})
     else:
-        out.print(f"wrote {file}, {written} bytes", markup=False)
+        out.print(f"wrote {file}, {written} bytes, etag {tag}", markup=False)
 
 
 @directory.command("show")

@@ -146,7 +146,7 @@ def prove(
     """Write a proof that the record stands in the log; `gateway verify` checks it with the log's public key alone."""
     target = file or Path(f"{record_id}.tlog-proof")
     with open_api(home, officer) as api:
-        written = api.download(f"/v1/records/{record_id}/proof", {}, target)
+        written, _ = api.download(f"/v1/records/{record_id}/proof", {}, target)
     if as_json:
         print_json({"file": str(target), "bytes": written})
     else:
@@ -326,13 +326,14 @@ def _plot(folder: Path, suffix: str, figures: dict[str, list[Figure]], about: st
 
 def _watched_export(api: Api, question: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     """Make an export and show how far it is; its summary and addresses."""
-    made: dict[str, Any] = api.post("/v1/records/export", question, headers={"Prefer": "respond-async"})
+    made, _ = api.post_once("/v1/records/export", question, headers={"Prefer": "respond-async"})
     with Progress(console=err, transient=True, disable=quiet or not err.is_terminal) as bar:
         task = bar.add_task("exporting", total=None)
         while "summary" not in made:
             made = api.get(made["progress"])
             bar.update(task, completed=made.get("done", 0), total=made.get("of") or None)
-    return made
+    finished: dict[str, Any] = made
+    return finished
 
 
 def _question(*, from_: datetime | None, until: datetime | None, **named: str | int | None) -> dict[str, Any]:

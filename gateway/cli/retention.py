@@ -38,7 +38,7 @@ def apply(
 ) -> None:
     """Do just that plan: remove what it names from every copy the gateway keeps."""
     with open_api(home, officer or "operator") as api:
-        done = api.post("/v1/retention", {"plan": digest})
+        done, _ = api.post_once("/v1/retention", {"plan": digest})
     if as_json:
         print_json(done)
         return

@@ -182,8 +182,7 @@ def perform(
             content = whole({**answer.body, "record": deed.records[0]})
             if key:
                 withdraws = everywhere or any(change.withdraws for change in tx.changes)
-                remembered = {"content": content, "headers": answer.headers, "withdraws": withdraws}
-                tx.remember_answer(key, officer.id, digest, answer.status, msgspec.json.encode(remembered))
+                _remember(tx, key, officer, digest, msgspec.structs.replace(answer, body=content), withdraws=withdraws)
     except _Raced:
         replayed = _replay(services, key or "", officer, digest)
         assert replayed is not None
@@ -199,6 +198,41 @@ def perform(
     return _respond(answer.status, content, answer.headers, deed.records[0], report)
 
 
+def replay_of(
+    services: ControlServices, request: Request, officer: Officer, key: str | None, body: Any
+) -> Response | None:
+    """What the same request was answered under the key before; None where it is to be acted on.
+
+    Raises:
+        GatewayError: `idempotency-mismatch` if the key was sent with another request.
+    """
+    return _replay(services, key, officer, _digest(request, body)) if key else None
+
+
+def answer_once(
+    services: ControlServices, request: Request, officer: Officer, key: str | None, body: Any, answer: Answer
+) -> Response:
+    """Answer what is done, or begun, outside the state: `answer`, or another request's that came first with the key.
+
+    For what `perform` cannot do: its record is the ledger process's to write, or is written only later. The answer
+    bears no record but what its headers name. Ask `replay_of` before doing it.
+
+    Durability: without a key nothing is written; with one, the answer is remembered on return.
+    """
+    answer = msgspec.structs.replace(answer, body=whole(answer.body))
+    if key:
+        digest = _digest(request, body)
+        try:
+            with services.store.transaction() as tx:
+                _require_first(tx, key, officer)
+                _remember(tx, key, officer, digest, answer, withdraws=False)
+        except _Raced:
+            replayed = _replay(services, key, officer, digest)
+            assert replayed is not None
+            return replayed
+    return _respond(answer.status, answer.body, answer.headers, "", BarrierReport(0))
+
+
 class _Raced(Exception):  # noqa: N818 - no error: another request with the same key came first
     """Another request with the same key has just been acted on."""
 
@@ -206,6 +240,13 @@ class _Raced(Exception):  # noqa: N818 - no error: another request with the same
 def _require_first(tx: StoreTransaction, key: str | None, officer: Officer) -> None:
     if key and tx.answer_of(key, officer.id) is not None:
         raise _Raced
+
+
+def _remember(
+    tx: StoreTransaction, key: str, officer: Officer, digest: str, answer: Answer, *, withdraws: bool
+) -> None:
+    remembered = {"content": answer.body, "headers": answer.headers, "withdraws": withdraws}
+    tx.remember_answer(key, officer.id, digest, answer.status, msgspec.json.encode(remembered))
 
 
 def _respond(
@@ -216,7 +257,7 @@ def _respond(
     return Response(
         msgspec.json.encode(content),
         status,
-        {**headers, "Sharing-Record": record},
+        {**headers, "Sharing-Record": record} if record else dict(headers),
         media_type="application/json",
     )
 
@@ -233,10 +274,11 @@ def _replay(services: ControlServices, key: str, officer: Officer, digest: str) 
     if remembered["withdraws"]:
         report = services.barrier.hold_at(services.store.sequence())
     headers = {**remembered["headers"], "Idempotency-Replayed": "true"}
-    return _respond(known.status, remembered["content"], headers, remembered["content"]["record"], report)
+    return _respond(known.status, remembered["content"], headers, remembered["content"].get("record", ""), report)
 
 
 def _digest(request: Request, body: Any) -> str:
+    """What a key is bound to; `body` bears no identifier of a person, since the digest is kept (NO-VALUES)."""
     query = "&".join(sorted(f"{name}={value}" for name, value in request.query_params.multi_items()))
     head = f"{request.method} {request.url.path}?{query} {request.headers.get('if-match', '')}\n"
     return hashlib.sha256(head.encode() + msgspec.json.encode(body, order="deterministic")).hexdigest()

@@ -11,6 +11,8 @@ from gateway import __version__
 from gateway.control import (
     routes_activation,
     routes_directory,
+    routes_directory_file,
+    routes_exports,
     routes_figures,
     routes_grants,
     routes_health,
@@ -51,11 +53,13 @@ def create_app(services: ControlServices) -> FastAPI:
     install_problems(app)
     for routes in (
         routes_directory,
+        routes_directory_file,
         routes_systems,
         routes_grants,
         routes_figures,
         routes_lifecycle,
         routes_orders,
+        routes_exports,  # before the records, whose paths would take `export` for an id
         routes_records,
         routes_policies,
         routes_activation,

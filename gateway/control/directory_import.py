@@ -97,14 +97,21 @@ def import_directory(deed: Deed, found: DirectoryFile, *, release: bool) -> dict
 
 
 def check_directory(
-    services: ControlServices, officer: Officer, found: DirectoryFile, *, release: bool
+    services: ControlServices,
+    officer: Officer,
+    found: DirectoryFile,
+    *,
+    release: bool,
+    look: Callable[[StoreTransaction], None],
 ) -> dict[str, Any]:
     """What an import would do, with the standing grants that would lose by it (Decree 809 Art. 15: shown before).
 
-    The import is made and taken back, so that a check finds exactly the faults that the import would.
+    The import is made and taken back, so that a check finds exactly the faults that the import would; `look` sees the
+    state that it was checked against.
     """
     try:
         with services.store.transaction() as tx:
+            look(tx)
             deed = Deed(services, officer, tx)
             _permit(deed, found, release=release)
             faults = _own_faults(found)

@@ -11,8 +11,8 @@ MAX_KEPT = 256
 WATCH_SECONDS = 1.0
 
 Progress = Callable[[int, int], None]
-Finished = tuple[dict[str, Any], str]
-"""The manifest of an export and the record of its making."""
+Finished = dict[str, Any]
+"""What is answered of an export once it is made."""
 
 
 class ExportUnderWay:
@@ -65,6 +65,10 @@ class Exporting:
                 gone.exception()
         export = self._kept[name] = ExportUnderWay(make)
         return export
+
+    def give_up(self, name: str) -> None:
+        """End the export `name` and forget it."""
+        self._kept.pop(name).task.cancel()
 
     def named(self, name: str) -> ExportUnderWay:
         """The export `name`; raises `not-found`."""

@@ -7,9 +7,13 @@ from typing import Annotated
 import msgspec
 from fastapi import Depends, Query
 
+from gateway.control.acting import matter_of_grant, require_permit
 from gateway.control.bodies import EntryId, Identifier, Slug
+from gateway.control.directory_import import every
 from gateway.control.problems import invalid
-from gateway.control.scopes import Scope
+from gateway.control.scopes import Scope, scope_of
+from gateway.control.services import ControlServices
+from gateway.domain.officers import Act, Officer
 from gateway.ledger.queries import RecordQuery
 
 Moment = Annotated[datetime | None, Query(description="RFC 3339, with its zone")]
@@ -99,6 +103,32 @@ def asked(  # noqa: PLR0917 - each is a query parameter, given by name
 
 
 Asked = Annotated[Question, Depends(asked)]
+
+
+def narrowed(services: ControlServices, officer: Officer, act: Act, asked: Question) -> tuple[Scope, RecordQuery]:
+    """The question as the ledger is asked it, and the scope it is in: within what the officer may read.
+
+    Raises:
+        GatewayError: `act-not-permitted`; `invalid-input` where the officer has to say as what.
+    """
+    scope = scope_of(services, officer, act, asked.supplier, asked.department)
+    if asked.grant is not None:
+        grant = services.store.grant(asked.grant)
+        if grant is not None:
+            require_permit(services, officer, act, matter_of_grant(services.store, grant))
+    within = _within(services, scope)
+    return scope, asked.query(scope, within, services.pseudonyms)
+
+
+def _within(services: ControlServices, scope: Scope) -> tuple[str, ...] | None:
+    """The departments of the scope's region; None where it is not narrowed by region."""
+    if not scope.region:
+        return None
+    region = scope.region
+    return tuple(
+        department.id
+        for department in every(lambda cursor: services.store.list_departments(cursor, 1000, region=region))
+    )
 
 
 def _unix(field: str, moment: datetime | None) -> int | None:

@@ -1,15 +1,12 @@
-"""/v1/departments, /v1/purposes, /v1/datasets, /v1/interfaces, and whole directory files (Decree 809 Art. 12 to 17)."""
+"""/v1/departments, /v1/purposes, /v1/datasets and /v1/interfaces (Decree 809 Art. 12 to 17)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
-from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
-from starlette.concurrency import run_in_threadpool
 
 from gateway.control.acting import (
     Answer,
@@ -31,10 +28,8 @@ from gateway.control.bodies import (
     body_of,
     describes,
     model_of,
-    read_json,
-    takes,
 )
-from gateway.control.directory_import import check_directory, import_directory, read_upload
+from gateway.control.directory_import import import_directory
 from gateway.control.examples import DATASET, DEPARTMENT, DERIVATION, INTERFACE, PURPOSE
 from gateway.control.paging import Cursor, Limit, json_response, page_response
 from gateway.control.preconditions import IfMatch, entity_tag, require_match
@@ -44,8 +39,6 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Officer
 from gateway.domain.uses import RecordKind
 from gateway.store import DatasetFilter, Store, StoreTransaction
-from gateway.store.dcat import export_dcat
-from gateway.store.directory_export import export_csv, export_json
 from gateway.store.directory_file import DirectoryFile
 from gateway.store.openapi import derive_interface
 
@@ -64,9 +57,19 @@ class ExaminationBody(Body):
     reason: Statement | None = None
 
 
+class ImportGuard(Protocol):
+    """What keeps two officers from overwriting each other's change."""
+
+    def require(self, tx: StoreTransaction, found: DirectoryFile) -> None:
+        """Raises `precondition-failed` where what `found` would overwrite was changed since it was read."""
+
+    def tagged(self, tx: StoreTransaction, found: DirectoryFile) -> dict[str, str]:
+        """The header field that names the present state of what `found` is about."""
+
+
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What keeps two officers from overwriting each other's change of one thing.
+    """The guard of one thing.
 
     Args:
         if_match: the field, if it was sent.
@@ -76,9 +79,17 @@ class Guard:
     if_match: str | None
     current: Callable[[StoreTransaction], msgspec.Struct | None]
 
+    def require(self, tx: StoreTransaction, found: DirectoryFile) -> None:  # noqa: ARG002 - it names the one thing
+        """Raises `precondition-failed` where the thing is in another state than `If-Match` names."""
+        require_match(self.current(tx), self.if_match)
+
+    def tagged(self, tx: StoreTransaction, found: DirectoryFile) -> dict[str, str]:  # noqa: ARG002 - likewise
+        """The header field that names the state the thing is in now."""
+        now = self.current(tx)
+        return {"ETag": entity_tag(now)} if now is not None else {}
+
 
 EntryPath = Annotated[EntryId, Path(description="the entry's id")]
-Check = Annotated[bool, Query(description="say what it would do and list every fault; change nothing")]
 Supplier = Annotated[Slug | None, Query(description="supply department")]
 
 
@@ -119,7 +130,7 @@ def put_department(
     """A department, new or changed."""
     found = DirectoryFile(departments=(department,))
     guard = Guard(if_match, lambda tx: tx.department(department.id))
-    return _import(request, services, officer, key, found, department, guard=guard)
+    return import_once(request, services, officer, key, found, department, guard=guard)
 
 
 @router.get("/purposes", summary="Purposes of use")
@@ -150,7 +161,7 @@ def put_purpose(
     """A purpose, new or changed."""
     found = DirectoryFile(purposes=(purpose,))
     guard = Guard(if_match, lambda tx: _purpose(tx, purpose.id))
-    return _import(request, services, officer, key, found, purpose, guard=guard)
+    return import_once(request, services, officer, key, found, purpose, guard=guard)
 
 
 @router.get("/datasets", summary="Directory entries")
@@ -196,7 +207,7 @@ def submit_dataset(
     """Submit an entry for examination (Art. 16), or submit and release it; `If-Match` is about the released version."""
     found = DirectoryFile(datasets=(dataset,))
     guard = Guard(if_match, lambda tx: tx.dataset(dataset.id))
-    return _import(request, services, officer, key, found, dataset, release=release, guard=guard)
+    return import_once(request, services, officer, key, found, dataset, release=release, guard=guard)
 
 
 @router.post(
@@ -299,7 +310,7 @@ def list_interfaces(
 ) -> Response:
     """Interfaces; where they lead is shown only to who may manage them."""
     page = services.store.list_interfaces(cursor, limit, supplier=supplier, dataset=dataset, active=active)
-    return page_response([_shown(services, officer, each) for each in page.items], page.cursor)
+    return page_response([shown_interface(services, officer, each) for each in page.items], page.cursor)
 
 
 @router.get("/interfaces/{supplier}/{id}", summary="An interface")
@@ -313,7 +324,7 @@ def show_interface(
     found = services.store.any_interface(supplier, id)
     if found is None:
         raise GatewayError("not-found", f"there is no interface `{supplier}/{id}`")
-    return json_response(_shown(services, officer, found), headers={"ETag": entity_tag(found)})
+    return json_response(shown_interface(services, officer, found), headers={"ETag": entity_tag(found)})
 
 
 @router.post(
@@ -330,38 +341,7 @@ def put_interface(
     """An interface, new or changed; `active: false` withdraws it."""
     found = DirectoryFile(interfaces=(interface,))
     guard = Guard(if_match, lambda tx: tx.any_interface(interface.supplier, interface.id))
-    return _import(request, services, officer, key, found, interface, guard=guard)
-
-
-class DirectoryFormat(StrEnum):
-    """What the directory is exported as."""
-
-    JSON = "json"
-    CSV = "csv"
-    DCAT = "dcat"
-
-
-@router.get("/directory", summary="The directory as a file")
-def export_file(
-    request: Request,
-    services: Services,
-    officer: SignedIn,
-    format: DirectoryFormat = DirectoryFormat.JSON,  # noqa: A002
-) -> Response:
-    """What is released: JSON that import takes, CSV with the Chinese column names, or DCAT 3 in JSON-LD."""
-    found = services.store.directory()
-    if format is DirectoryFormat.CSV:
-        return Response(export_csv(found.datasets, found.departments), media_type="text/csv; charset=utf-8")
-    if format is DirectoryFormat.DCAT:
-        catalog = export_dcat(
-            found.datasets,
-            departments=found.departments,
-            interfaces=found.interfaces,
-            base=str(request.base_url).rstrip("/"),
-        )
-        return Response(msgspec.json.encode(catalog), media_type="application/ld+json")
-    shown = tuple(_shown(services, officer, each) for each in found.interfaces)
-    return Response(export_json(msgspec.structs.replace(found, interfaces=shown)), media_type="application/json")
+    return import_once(request, services, officer, key, found, interface, guard=guard)
 
 
 @router.get("/datasets/{id}/versions/{version}/effects", summary="What releasing a version would change")
@@ -404,43 +384,7 @@ def derive(
     return json_response(derive_interface(body.openapi, body.path, dataset=entry, id=body.id, upstream=body.upstream))
 
 
-@router.post(
-    "/directory",
-    summary="Import a directory file, whole or not at all",
-    openapi_extra=takes(
-        "a directory: lists of what is new or changed, or a spreadsheet or CSV file by name and content",
-        {"departments": [DEPARTMENT], "purposes": [PURPOSE], "datasets": [DATASET], "interfaces": [INTERFACE]},
-    ),
-)
-async def import_file(
-    request: Request,
-    services: Services,
-    officer: SignedIn,
-    release: Annotated[bool, Query(description="release what is submitted; takes the right to release")] = True,
-    check: Check = False,
-    key: IdempotencyKey = None,
-) -> Response:
-    """Import `{"departments", "purposes", "datasets", "interfaces"}`, or `{"file": name, "content_base64": …}`."""
-    raw = await read_json(request)
-    return await run_in_threadpool(_import_file, request, services, officer, raw, release, check, key)
-
-
-def _import_file(
-    request: Request,
-    services: ControlServices,
-    officer: Officer,
-    raw: bytes,
-    release: bool,
-    check: bool,
-    key: str | None,
-) -> Response:
-    found = read_upload(services.store, raw, services.spool)
-    if check:
-        return json_response(check_directory(services, officer, found, release=release))
-    return _import(request, services, officer, key, found, sha256(raw).hexdigest(), release=release)
-
-
-def _import(
+def import_once(
     request: Request,
     services: ControlServices,
     officer: Officer,
@@ -449,15 +393,14 @@ def _import(
     body: Any,
     *,
     release: bool = False,
-    guard: Guard | None = None,
+    guard: ImportGuard,
 ) -> Response:
+    """Import `found` once under `key`, whole or not at all, unless `guard` finds that it would overwrite a change."""
+
     def work(deed: Deed) -> Answer:
-        if guard is None:
-            return Answer(import_directory(deed, found, release=release), 201)
-        require_match(guard.current(deed.tx), guard.if_match)
+        guard.require(deed.tx, found)
         done = import_directory(deed, found, release=release)
-        now = guard.current(deed.tx)
-        return Answer(done, 201, {"ETag": entity_tag(now)} if now is not None else {})
+        return Answer(done, 201, guard.tagged(deed.tx, found))
 
     return perform(services, request, officer, key, body, work)
 
@@ -472,7 +415,7 @@ def _purpose(state: Store | StoreTransaction, id_: str) -> Purpose | None:
     return next((each for each in state.purposes() if each.id == id_), None)
 
 
-def _shown(services: ControlServices, officer: Officer, interface: Interface) -> Interface:
+def shown_interface(services: ControlServices, officer: Officer, interface: Interface) -> Interface:
     """The interface as the officer may see it: a supplier's address is its own business."""
     matter = matter_between(services.store, interface.supplier, None, interface.dataset)
     if is_permitted(services, officer, Act.MANAGE_INTERFACES, matter):

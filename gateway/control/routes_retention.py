@@ -4,15 +4,25 @@ Records of a grant stay until three years after what was drawn under it has been
 is under dispute (Art. 28); a grant that still stands keeps all of its records.
 """
 
+import logging
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from gateway.control.acting import Services, SignedIn, china_day, require_permit
+from gateway.control.acting import (
+    Answer,
+    IdempotencyKey,
+    Services,
+    SignedIn,
+    answer_once,
+    china_day,
+    replay_of,
+    require_permit,
+)
 from gateway.control.bodies import Body, describes, model_of
 from gateway.control.directory_import import every
 from gateway.control.paging import json_response
@@ -22,6 +32,8 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.ledger.retention import Holds, RetentionPlan
 from gateway.store import GrantFilter
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/v1/retention", tags=["retention"])
 
@@ -45,14 +57,33 @@ async def plan_retention(services: Services, officer: SignedIn) -> Response:
 
 @router.post("", summary="Apply just that plan", openapi_extra=describes(ApplyBody))
 async def apply_retention(
-    services: Services, officer: SignedIn, body: Annotated[ApplyBody, Depends(model_of(ApplyBody))]
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    body: Annotated[ApplyBody, Depends(model_of(ApplyBody))],
+    key: IdempotencyKey = None,
 ) -> Response:
-    """Remove what the plan names, from every copy the gateway keeps; the prune is itself a record of the log."""
-    plan, holds = await _plan(services, officer)
-    if plan.digest != body.plan:
-        raise GatewayError("precondition-failed", "this is not the plan of today any more: look at it again")
-    pruned = await services.ledger.apply_retention(plan, holds, by=officer.id)
-    return json_response({"pruned": pruned, "plan": _shown(plan)}, headers={"Sharing-Record": pruned.record})
+    """Remove what the plan names, from every copy the gateway keeps; the prune is itself a record of the log.
+
+    A plan is good once, with or without an `Idempotency-Key`: with one, a repeated request is answered alike instead of
+    being told that this is not the plan of today any more.
+    """
+    said = body.model_dump()
+    async with services.pruning:
+        replayed = await run_in_threadpool(replay_of, services, request, officer, key, said)
+        if replayed is not None:
+            return replayed
+        plan, holds = await _plan(services, officer)
+        if plan.digest != body.plan:
+            raise GatewayError("precondition-failed", "this is not the plan of today any more: look at it again")
+        pruned = await services.ledger.apply_retention(plan, holds, by=officer.id)
+        answer = Answer({"pruned": pruned, "plan": _shown(plan)}, headers={"Sharing-Record": pruned.record})
+        try:
+            return await run_in_threadpool(answer_once, services, request, officer, key, said, answer)
+        except GatewayError as error:
+            # The records are gone, and on record: to answer otherwise would be untrue.
+            log.warning("the answer of prune `%s` is not remembered: %s", pruned.record, error.code)
+            return answer_once(services, request, officer, None, said, answer)
 
 
 async def _plan(services: ControlServices, officer: Officer) -> tuple[RetentionPlan, Holds]:

@@ -7,8 +7,9 @@ beside it.
 
 import asyncio
 import os
+import secrets
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,8 @@ REGISTRAR = "registrar"
 """The officer that `gateway init` makes: of the competent department, for the first acts on a new gateway."""
 TOKEN_SECONDS = 300
 TIMEOUT_SECONDS = 120.0
+AGAIN_SECONDS = (1.0, 3.0)
+"""Pauses before an act whose answer was lost is asked for again: a control process is back within them."""
 STANDARD_MEMBERS = frozenset({"type", "title", "status", "advice", "detail", "instance"})
 
 
@@ -36,6 +39,7 @@ class Api:
         client: sends the requests; its base URL is the control plane's.
         runner: where it runs; kept open between calls.
         lifespan: the application's, where it runs in this process.
+        again_seconds: pauses before each time that a lost answer is asked for again.
     """
 
     def __init__(
@@ -43,7 +47,10 @@ class Api:
         client: httpx.AsyncClient,
         runner: asyncio.Runner,
         lifespan: AbstractAsyncContextManager[None] | None = None,
+        *,
+        again_seconds: Sequence[float] = AGAIN_SECONDS,
     ) -> None:
+        self._again_seconds = again_seconds
         self._client = client
         self._runner = runner
         self._lifespan = lifespan
@@ -72,7 +79,7 @@ class Api:
     def get_tagged(self, path: str, **params: Any) -> tuple[Any, str]:
         """As `get`, with the answer's entity tag, without quotes; empty where it has none."""
         answer = self._run("GET", path, params=_given(params))
-        return answer.json(), answer.headers.get("ETag", "").strip('"')
+        return answer.json(), _tag_of(answer)
 
     def post(
         self,
@@ -84,6 +91,16 @@ class Api:
     ) -> Any:
         """The JSON answer to a POST."""
         return self._json("POST", path, json=body, headers=dict(headers or {}), timeout=timeout_seconds)
+
+    def post_once(self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None) -> tuple[Any, str]:
+        """As `post`, under an `Idempotency-Key` of its own; with the answer's entity tag, as `get_tagged`.
+
+        Where the answer is lost on its way, it is asked for again under that key: so nothing is done twice, and what
+        was done is told.
+        """
+        keyed = {**(headers or {}), "Idempotency-Key": f"command-{secrets.token_hex(16)}"}
+        answer = self._run("POST", path, json=body, headers=keyed, again=self._again_seconds)
+        return answer.json(), _tag_of(answer)
 
     def put(self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None) -> Any:
         """The JSON answer to a PUT."""
@@ -97,12 +114,12 @@ class Api:
         """The text answer to a GET."""
         return self._run("GET", path, params=_given(params)).text
 
-    def download(self, path: str, params: Mapping[str, Any], out: Path) -> int:
-        """Stream the answer to a GET into `out` by way of a partial file; returns the bytes written."""
-        self._runner.run(self._download(path, params, out))
-        return out.stat().st_size
+    def download(self, path: str, params: Mapping[str, Any], out: Path) -> tuple[int, str]:
+        """Stream the answer to a GET into `out` by way of a partial file; the bytes written and the entity tag."""
+        tag = self._runner.run(self._download(path, params, out))
+        return out.stat().st_size, tag
 
-    async def _download(self, path: str, params: Mapping[str, Any], out: Path) -> None:
+    async def _download(self, path: str, params: Mapping[str, Any], out: Path) -> str:
         partial = out.with_name(out.name + ".partial")
         try:
             async with self._client.stream("GET", path, params=_given(params)) as answer:
@@ -113,6 +130,7 @@ class Api:
                     async for chunk in answer.aiter_bytes():
                         file.write(chunk)
             partial.replace(out)
+            return _tag_of(answer)
         except httpx.HTTPError as error:
             raise GatewayError("unavailable", f"the control plane broke off: {type(error).__name__}") from error
         finally:
@@ -122,14 +140,29 @@ class Api:
         answer = self._run(method, path, **options)
         return answer.json() if answer.content else None
 
-    def _run(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
-            answer = self._runner.run(self._client.request(method, path, **options))
-        except httpx.HTTPError as error:
-            raise GatewayError("unavailable", f"the control plane cannot be reached: {type(error).__name__}") from error
+    def _run(self, method: str, path: str, *, again: Sequence[float] = (), **options: Any) -> httpx.Response:
+        pauses = list(again)
+        sent = False
+        while True:
+            try:
+                answer = self._runner.run(self._client.request(method, path, **options))
+                break
+            except httpx.HTTPError as error:
+                # What was never sent needs no second asking: nobody is there.
+                sent = sent or not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
+                if not sent or not pauses:
+                    detail = f"the control plane cannot be reached: {type(error).__name__}"
+                    raise GatewayError("unavailable", detail) from error
+            self._runner.run(asyncio.sleep(pauses.pop(0)))
         if answer.is_error:
             raise error_of(answer)
         return answer
+
+
+def _tag_of(answer: httpx.Response) -> str:
+    """The entity tag without its quotes; empty where there is none."""
+    tag: str = answer.headers.get("ETag", "")
+    return tag.strip('"')
 
 
 def error_of(answer: httpx.Response) -> GatewayError:

@@ -17,6 +17,7 @@
     validation.py       whether an entry is one, by article
     directory_file.py   directory files: reading them, naming every fault; `spreadsheet.py` and `columns.py` for sheets
     directory_import.py a whole directory file in one transaction; `directory_export.py` writes one, `dcat.py` as DCAT
+    directory_rows.py   the directory as it stands, and the tag by which its states are told apart
     openapi.py          an interface proposed from a supplier's OpenAPI document
     values.py           pages, filters, entity tags and other values besides the domain's
 

@@ -22,6 +22,7 @@ from gateway.store.coordination import Coordination
 from gateway.store.database import BULKY_PAUSE_SECONDS, Database
 from gateway.store.directory_file import DirectoryFile
 from gateway.store.directory_import import DirectoryImports
+from gateway.store.directory_rows import DirectoryRows, DirectoryStates
 from gateway.store.effects import ReleaseEffects, effects_of
 from gateway.store.feed import CHANNEL, Listener
 from gateway.store.figures import Supervision
@@ -36,7 +37,7 @@ T = TypeVar("T")
 _CHANGE = msgspec.json.Decoder(Change)
 
 
-class StoreTransaction(PolicyTransaction, DirectoryImports, BulkWrites):
+class StoreTransaction(PolicyTransaction, DirectoryImports, DirectoryStates, BulkWrites):
     """Every write there is; also reads, which see what the transaction has written."""
 
 
@@ -190,12 +191,15 @@ class Store(PolicyReadings, Listings, Applications, Supervision, Coordination):
 
     def directory(self) -> DirectoryFile:
         """The directory as it is enforced: departments, purposes, released entries, active interfaces."""
-        return DirectoryFile(
-            departments=tuple(_every(lambda cursor: self.list_departments(cursor, MAX_PAGE))),
-            purposes=self.purposes(),
-            datasets=tuple(_every(lambda cursor: self.list_datasets(None, cursor, MAX_PAGE))),
-            interfaces=tuple(_every(lambda cursor: self.list_interfaces(cursor, MAX_PAGE))),
-        )
+        return self.directory_rows().file()
+
+    def directory_rows(self) -> DirectoryRows:
+        """The same as it is stored, as of one moment."""
+
+        def read(connection: Connection) -> DirectoryRows:
+            return StoreTransaction(connection, int(self._clock()), lock=False).directory_rows()
+
+        return self.database.read(read, snapshot=True)
 
     def changes_after(self, sequence: int, limit: int = 1000) -> list[Change]:
         """The changes after `sequence`, in order and without a gap; at most `limit`."""

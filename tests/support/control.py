@@ -81,11 +81,12 @@ class World:
         *,
         barrier: Barrier | None = None,
         ledger: bool = False,
+        state_url: str = "",
         now: Callable[[], float] = time.time,
         **services: Any,
     ) -> None:
         self.now = now
-        self.store = Store.open(f"sqlite:///{folder / 'state.db'}")
+        self.store = Store.open(state_url or f"sqlite:///{folder / 'state.db'}")
         self.ring = KeyRing.open(folder / "keys") if (folder / "keys").exists() else KeyRing.create(folder / "keys")
         self.issuer = TokenIssuer(self.ring, ISSUER, "sharing-gateway", time.time)
         verifier = TokenVerifier(OwnIssuer(ISSUER, "sharing-gateway", self.ring), time.time)
@@ -168,6 +169,16 @@ class World:
 
     def post(self, officer: str | None, path: str, body: Any = None, **options: Any) -> httpx.Response:
         return self.ask(officer, "POST", path, body, **options)
+
+    def at_once(self, officer: str, path: str, body: Any, times: int, **options: Any) -> list[httpx.Response]:
+        """The answers to the same POST, sent so many times side by side."""
+        headers = {**options.pop("headers", {}), "Authorization": f"Bearer {self.token(officer)}"}
+
+        async def all_of_them() -> list[httpx.Response]:
+            sent = (self._client.post(path, json=body, headers=headers, **options) for _ in range(times))
+            return await asyncio.gather(*sent)
+
+        return self._runner.run(all_of_them())
 
     def furnish(self) -> None:
         """A released dataset with its interface and a registered system."""

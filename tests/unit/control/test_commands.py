@@ -13,7 +13,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gateway.cli import app
-from gateway.control.examples import DATASET, DERIVATION, GRANT, SYSTEM
+from gateway.control.examples import DATASET, DEPARTMENT, DERIVATION, GRANT, SYSTEM
+from gateway.domain.errors import GatewayError
 from gateway.runtime.api import Api
 from tests.support.control import ISSUER, World
 
@@ -45,7 +46,7 @@ def gateway(world: World, monkeypatch: pytest.MonkeyPatch) -> Commands:
             yield api
 
     # By name: in `gateway.cli` the groups of commands stand under their modules' names.
-    for name in ("grants", "orders", "directory", "records"):
+    for name in ("grants", "orders", "directory", "records", "retention"):
         monkeypatch.setattr(sys.modules[f"gateway.cli.{name}"], "open_api", open_here)
     return Commands(world)
 
@@ -94,6 +95,62 @@ def test_directory_goes_out_and_comes_back(gateway: Commands, tmp_path: Path) ->
     gateway("directory", "export", tmp_path / "out.dcat.json", "--dcat")
     assert "dcat:dataset" in (tmp_path / "out.dcat.json").read_text("utf-8")
     gateway("directory", "export", tmp_path / "out.json", fails=True)
+
+
+def test_a_directory_file_goes_in_only_as_long_as_it_is_as_it_was_read(gateway: Commands, tmp_path: Path) -> None:
+    """The tag of an export, of a check and of an import go with `--if-match`; another officer's change refuses them."""
+    file = tmp_path / "out.json"
+    tag = gateway.json("directory", "export", file)["etag"]
+    checked = gateway.json("directory", "import", file, "--check", "--if-match", tag)
+    assert checked["etag"] == tag
+    assert f"etag {tag}" in gateway("directory", "import", file, "--if-match", f'"{tag}"').stdout
+    purpose = {"purposes": [{"id": "marriage-registration", "name": "改名"}]}
+    changed = gateway.json("directory", "import", written(tmp_path / "p.json", purpose))
+    refusal = gateway.json("directory", "import", file, "--if-match", tag, fails=True)
+    assert refusal["type"] == "/problems/precondition-failed"
+    gateway("directory", "import", tmp_path / "p.json", "--if-match", changed["etag"])
+
+
+def test_an_act_whose_answer_was_lost_is_asked_for_again_under_its_key(world: World) -> None:
+    """The second asking gets the first one's answer, so that the import is made once and told of."""
+    sent: list[str] = []
+    replayed: list[bool] = []
+
+    class Losing(httpx.ASGITransport):
+        """Does what is asked and loses the first answer."""
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            answer = await super().handle_async_request(request)
+            sent.append(request.headers["Idempotency-Key"])
+            replayed.append("Idempotency-Replayed" in answer.headers)
+            if len(sent) == 1:
+                raise httpx.ReadError("lost", request=request)
+            return answer
+
+    headers = {"Authorization": f"Bearer {world.token('registrar')}"}
+    client = httpx.AsyncClient(base_url=ISSUER, headers=headers, transport=Losing(world.app))
+    with Api(client, asyncio.Runner(), again_seconds=(0, 0)) as api:
+        answer, tag = api.post_once("/v1/directory", {"departments": [DEPARTMENT]})
+        assert (answer["departments"], bool(tag)) == (1, True)
+        assert replayed == [False, True]
+        assert len(set(sent)) == 1
+        api.post_once("/v1/directory", {"departments": [DEPARTMENT]})
+    assert len(set(sent)) == 2, "another command has another key"
+
+
+@pytest.mark.parametrize(("fault", "times"), [(httpx.ConnectError("nobody"), 1), (httpx.ReadError("lost"), 3)])
+def test_nobody_is_asked_again_and_again(fault: httpx.TransportError, times: int) -> None:
+    """What was never sent is not sent again; what is lost time after time is a failure in the end."""
+    sent: list[str] = []
+
+    def lose(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers["Idempotency-Key"])
+        raise fault
+
+    client = httpx.AsyncClient(base_url=ISSUER, transport=httpx.MockTransport(lose))
+    with Api(client, asyncio.Runner(), again_seconds=(0, 0)) as api, pytest.raises(GatewayError, match="unavailable"):
+        api.post_once("/v1/retention", {"plan": "0" * 64})
+    assert len(sent) == times
 
 
 def test_an_entry_is_examined_and_its_interface_confirmed(gateway: Commands, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The directory in the state: versions and release, systems and keys, interfaces, and what each write announces."""
 
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 
@@ -10,7 +11,8 @@ from gateway.domain.changes import ChangeKind
 from gateway.domain.directory import DataItem, EntryState, Level, Purpose, SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Officer, Role
-from gateway.store import DatasetFilter, GrantFilter, LegacyKey, Store, etag
+from gateway.store import DatasetFilter, GrantFilter, LegacyKey, Store, StoreTransaction, etag
+from gateway.store.directory_file import DirectoryFile
 from tests.support.state import dataset, department, grant, interface, system
 
 replace = msgspec.structs.replace
@@ -274,3 +276,38 @@ def test_entries_are_listed_by_state_words_and_supplier(store: Store) -> None:
     for words, found in (("%", 1), ("0%_完", 1), ("人口", 0), ("'; DROP TABLE", 0)):
         assert len(store.list_datasets(DatasetFilter(EntryState.SUBMITTED, words=words)).items) == found
     assert store.list_datasets(DatasetFilter(supplier="none")).items == ()
+
+
+def test_the_tag_of_what_a_file_names_changes_with_that_alone(store: Store) -> None:
+    """It is another once one of its things is changed, comes or goes; what the file does not name leaves it."""
+    whole = store.directory()
+    named = DirectoryFile(
+        departments=(*whole.departments, department("not-yet")),
+        purposes=whole.purposes,
+        datasets=whole.datasets,
+        interfaces=whole.interfaces,
+    )
+
+    def tag() -> str:
+        with store.transaction() as tx:
+            return tx.named_rows(named).tag
+
+    assert tag() == store.directory_rows().tag, "a file as it was exported has the tag of the export"
+    seen = [tag()]
+    with store.transaction() as tx:
+        tx.put_department(department("another"))
+    assert tag() == seen[0] != store.directory_rows().tag
+    changes: list[Callable[[StoreTransaction], object]] = [
+        lambda tx: tx.put_department(department("not-yet")),
+        lambda tx: tx.put_purpose(replace(whole.purposes[0], name="改名")),
+        lambda tx: tx.import_directory(
+            DirectoryFile(datasets=(replace(whole.datasets[0], name="改名"),)), release=True
+        ),
+        lambda tx: tx.put_interface(replace(whole.interfaces[0], active=False)),
+        lambda tx: tx.withdraw_dataset(whole.datasets[0].id),
+    ]
+    for change in changes:
+        with store.transaction() as tx:
+            change(tx)
+        assert tag() not in seen
+        seen.append(tag())

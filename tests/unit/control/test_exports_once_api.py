@@ -1,0 +1,139 @@
+"""An export asked for again under its `Idempotency-Key`: one export, one record, and no file kept for the key."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.control.examples import GRANT, SUSPENSION
+from gateway.domain.errors import GatewayError
+from tests.support.control import World, done, refused
+
+EXPORT = "/v1/records/export"
+QUESTION = {"format": "ndjson", "kind": "order", "subject": "440106199001011234"}
+ONCE = {"Idempotency-Key": "export-0001"}
+WATCHED = {**ONCE, "Prefer": "respond-async"}
+
+
+@pytest.fixture
+def recorded(make_world: Callable[..., World]) -> World:
+    """A world with a ledger in which a grant was issued and suspended."""
+    world = make_world(ledger=True)
+    world.grant()
+    done(world.post("police", f"/v1/grants/{GRANT['id']}/suspension", SUSPENSION))
+    found(world, "order", 1)
+    return world
+
+
+def found(world: World, kind: str, least: int) -> list[str]:
+    """The ids of records of a kind, once there are so many."""
+    deadline = time.monotonic() + 10
+    while True:
+        rows = done(world.get("auditor", "/v1/records", kind=kind))["items"]
+        if len(rows) >= least or time.monotonic() > deadline:
+            return [row["record"] for row in rows]
+        time.sleep(0.05)
+
+
+def watched(world: World, begun: httpx.Response) -> httpx.Response:
+    """What watching an export ends with."""
+    while (answer := world.get("auditor", begun.json()["progress"])).status_code == 202:
+        pass
+    return answer
+
+
+def test_a_repeated_export_is_answered_alike_and_made_once(recorded: World) -> None:
+    """Same key, same request: the same name, summary and record; the file is one, and on record once."""
+    first = recorded.post("auditor", EXPORT, QUESTION, headers=ONCE)
+    second = recorded.post("auditor", EXPORT, QUESTION, headers=ONCE)
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert second.json() == first.json()
+    assert second.headers["Idempotency-Replayed"] == "true"
+    assert second.headers["Sharing-Record"] == first.headers["Sharing-Record"] == first.json()["record"]
+    other = done(recorded.post("auditor", EXPORT, QUESTION))
+    assert other["export"] != first.json()["export"]
+    assert sorted(found(recorded, "export", 2)) == sorted([first.json()["record"], other["record"]])
+    refused(recorded.post("auditor", EXPORT, {**QUESTION, "format": "csv"}, headers=ONCE), "idempotency-mismatch")
+    refused(recorded.post("auditor", EXPORT, QUESTION, headers=WATCHED), "idempotency-mismatch")
+    assert recorded.post("registrar", EXPORT, QUESTION, headers=ONCE).json() != first.json(), (
+        "a key is an officer's own"
+    )
+
+
+def test_side_by_side_one_export_is_kept(recorded: World) -> None:
+    """Of the same request sent many times at once one stands; what the others wrote is gone."""
+    answers = recorded.at_once("auditor", EXPORT, QUESTION, 6, headers=ONCE)
+    assert {answer.status_code for answer in answers} == {201}
+    names = {answer.json()["export"] for answer in answers}
+    assert len(names) == 1
+    assert {path.name.removesuffix(".manifest") for path in recorded.services.spool.iterdir()} == names
+    begun = recorded.at_once("auditor", EXPORT, QUESTION, 6, headers={**WATCHED, "Idempotency-Key": "export-0002"})
+    assert {answer.status_code for answer in begun} == {202}
+    assert len({answer.json()["export"] for answer in begun}) == 1
+    done(watched(recorded, begun[0]))
+    assert len(found(recorded, "export", 2)) == 2
+
+
+def test_a_file_that_is_gone_is_not_made_again_under_its_key(recorded: World) -> None:
+    """The spool is emptied at a restart: the answer is still repeated, and its addresses say that the file is gone."""
+    made = done(recorded.post("auditor", EXPORT, QUESTION, headers=ONCE))
+    for path in recorded.services.spool.iterdir():
+        path.unlink()
+    assert done(recorded.post("auditor", EXPORT, QUESTION, headers=ONCE)) == made
+    refused(recorded.get("auditor", made["file"]), "not-found")
+    refused(recorded.get("auditor", made["manifest"]), "not-found")
+
+
+def test_a_watched_export_is_begun_once(recorded: World) -> None:
+    """The 202 is repeated with the same name, also when the export is long made; watching says what it came to."""
+    first = recorded.post("auditor", EXPORT, QUESTION, headers=WATCHED)
+    made = done(watched(recorded, first))
+    second = recorded.post("auditor", EXPORT, QUESTION, headers=WATCHED)
+    assert (second.status_code, second.json()) == (202, first.json())
+    assert second.headers["Preference-Applied"] == "respond-async"
+    assert second.headers["Idempotency-Replayed"] == "true"
+    assert done(watched(recorded, second)) == made
+    assert found(recorded, "export", 1) == [made["record"]]
+    refused(recorded.post("auditor", EXPORT, QUESTION, headers=ONCE), "idempotency-mismatch")
+
+
+def test_what_failed_is_tried_anew_but_what_was_begun_is_told(world: World) -> None:
+    """Without a ledger: an export that was waited for leaves its key free; a begun one tells what stopped it."""
+    refused(world.post("auditor", EXPORT, QUESTION, headers=ONCE), "unavailable")
+    assert world.store.answer_of(ONCE["Idempotency-Key"], "auditor") is None
+    headers = {**WATCHED, "Idempotency-Key": "export-0002"}
+    begun = [world.post("auditor", EXPORT, QUESTION, headers=headers) for _ in range(2)]
+    assert begun[0].json() == begun[1].json()
+    refused(watched(world, begun[1]), "unavailable")
+
+
+def test_no_export_leaves_before_it_is_on_record(recorded: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the act is recorded its file bears no name that could be asked for; where it cannot be, no file is left."""
+    spooled: list[str] = []
+
+    def fail(*_: Any, **__: Any) -> str:
+        spooled.extend(path.name for path in recorded.services.spool.iterdir())
+        raise GatewayError("records-unavailable", "the act could not be recorded")
+
+    monkeypatch.setattr(recorded.acts, "append", fail)
+    refused(recorded.post("auditor", EXPORT, QUESTION, headers=ONCE), "records-unavailable")
+    assert len(spooled) == 2
+    monkeypatch.undo()
+    for name in spooled:
+        refused(recorded.get("auditor", f"{EXPORT}/{name}"), "invalid-input")
+    assert list(recorded.services.spool.iterdir()) == []
+    done(recorded.post("auditor", EXPORT, QUESTION, headers=ONCE))
+
+
+def test_what_is_remembered_holds_no_identifier_and_no_record(recorded: World) -> None:
+    """NO-VALUES: the data subject stands there by pseudonym; of the file only its summary."""
+    done(recorded.post("auditor", EXPORT, QUESTION, headers=ONCE))
+    with recorded.store.database.writing() as connection:
+        rows = connection.exec_driver_sql("SELECT digest, content FROM answers").all()
+    assert len(rows) == 1
+    content = bytes(rows[0][1])
+    assert b"440106" not in content
+    assert b"entries" not in content
+    assert len(content) < 2048
