@@ -9,7 +9,9 @@
     states      the exchange as a table of states and transitions
     exchange    one call, step by step
     downstream  a caller's connection
-    upstream    suppliers' connections, slots, circuits
+    upstream    a supplier's connection
+    pools       the connections kept to each host of a supplier, and its circuit
+    slots       how many calls an interface takes at once, and who waits
     routes      what is made once of an interface's entry and of a verdict
     projection  the answer reduced to the granted items
     refusals    problems as they leave
