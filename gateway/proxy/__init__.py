@@ -7,7 +7,7 @@
     framing     how a request's body ends
     hygiene     which header fields go on
     states      the exchange as a table of states and transitions
-    exchange    one call, step by step
+    exchange    one call, step by step, over `endings` (every way out) and `course` (what it has)
     downstream  a caller's connection
     upstream    a supplier's connection
     pools       the connections kept to each host of a supplier, and its circuit
