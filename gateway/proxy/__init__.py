@@ -7,7 +7,8 @@
     framing     how a request's body ends
     hygiene     which header fields go on
     states      the exchange as a table of states and transitions
-    exchange    one call, step by step, over `endings` (every way out) and `course` (what it has)
+    exchange    one call, step by step; over `forwarding` (to the supplier and back), `endings` (every way out) and
+                `course` (what it has and where it stands)
     downstream  a caller's connection
     upstream    a supplier's connection
     pools       the connections kept to each host of a supplier, and its circuit

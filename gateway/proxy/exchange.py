@@ -1,9 +1,10 @@
 """One exchange: a call on its way from its caller to a supplier and back, as `states` lays down.
 
-It is one object, written in three layers, each a class over the one below it; a layer calls itself and what is under it
+It is one object, written in four layers, each a class over the one below it; a layer calls itself and what is under it
 and nothing above, so that they are read from the top:
 
-    exchange    the steps from the question who calls to the answer
+    exchange    steps 1 to 4: who calls, which interface, what the policies say, the record; the request's body
+    forwarding  steps 5 and 6: the request goes to the supplier, its answer to the caller
     endings     every way out, what is said of it on each, and waiting
     course      what an exchange has and where it stands
 
@@ -15,9 +16,6 @@ callback that comes after the exchange has moved on is ignored. Nothing here tou
 (`downstream`) and the supplier's (`upstream`) move the bytes.
 """
 
-import asyncio
-from collections.abc import Callable
-
 import msgspec
 
 from gateway.domain.callers import Caller
@@ -28,30 +26,19 @@ from gateway.domain.verdicts import Decision, Verdict
 from gateway.proxy import states
 from gateway.proxy.admission import Admission
 from gateway.proxy.bodies import NO_BODY
-from gateway.proxy.endings import Ending
+from gateway.proxy.forwarding import Forwarding
 from gateway.proxy.lanes import Lane
 from gateway.proxy.ports import RequestHead
 from gateway.proxy.projection.matching import parse_question
-from gateway.proxy.release import Release
-from gateway.proxy.requests import (
-    body_limit_bytes,
-    check_question,
-    make_call,
-    make_use,
-    parameters_for,
-    request_digest,
-    request_head,
-)
+from gateway.proxy.requests import body_limit_bytes, check_question, make_call, make_use, parameters_for, request_digest
 from gateway.proxy.routes import Route
 from gateway.proxy.standing import Standing
-from gateway.proxy.upstream import AnswerHead, SupplierConnection
 
 _PERMIT = Decision.PERMIT
 _VERIFY = SharingMode.VERIFY
-_RELEASING = frozenset({states.COLLECTING, states.STREAMING})
 
 
-class Exchange(Ending):
+class Exchange(Forwarding):
     """One call. `begin` starts it; its two connections tell it the rest."""
 
     __slots__ = ()
@@ -257,138 +244,6 @@ class Exchange(Ending):
                 self._forward()
         except Exception:  # noqa: BLE001 - the ledger wakes others besides this exchange
             self.broken()
-
-    # Step 5: forward.
-
-    def _forward(self) -> None:
-        self.move(states.ON_RECORDED)
-        assert self._admission is not None
-        kept = self._admission.pool.take()
-        if kept is not None:
-            self._connected(kept)
-            return
-        self.set_deadline(self._route.interface.connect_timeout_seconds)
-        task = self._task = asyncio.ensure_future(self._admission.pool.connect())
-        task.add_done_callback(self._connect_ended)
-
-    def _connect_ended(self, task: "asyncio.Future[SupplierConnection]") -> None:
-        if self.state is not states.CONNECTING:
-            if not task.cancelled() and task.exception() is None:
-                task.result().abort()
-            return
-        self._task = None
-        if task.cancelled() or task.exception() is not None:
-            self.answer_failed("no connection to the supplier could be made")
-            return
-        self._connected(task.result())
-
-    def _connected(self, connection: SupplierConnection) -> None:
-        self.move(states.ON_CONNECTED)
-        self._upstream = connection
-        body, question, use, record = self.body, self.question, self.use, self._record
-        assert use is not None
-        assert record is not None
-        framing = octets = b""
-        method = self.method
-        if question is not None:
-            method, octets = question.method, bytes(question.query)
-            framing = b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(octets) if octets else b""
-        elif body is not NO_BODY:
-            framing, octets = body.start(connection)
-        head = request_head(self._plan, method, self.target, self._fields, use, record, framing)
-        if body.is_whole:
-            self.set_deadline(self._route.interface.first_byte_timeout_seconds)
-        else:
-            self.set_deadline(self.plane.limits.body_progress_seconds)
-            if self.block.expects_continue and not octets:
-                self.connection.send_continue()
-        connection.start(
-            self, head + octets if octets else head, is_head_request=self.method == b"HEAD", is_whole=body.is_whole
-        )
-        if not body.is_whole:
-            self.connection.resume_body()
-
-    def pause_request(self) -> None:
-        """The supplier is slow."""
-        self.connection.pause_body()
-
-    def resume_request(self) -> None:
-        """The supplier takes more."""
-        self.connection.resume_body()
-
-    # Step 6: the answer, as the supplier's connection tells it; `release` lets it out.
-
-    def answer_begun(self, head: AnswerHead) -> None:
-        """The supplier's head has arrived."""
-        assert self._admission is not None
-        self._admission.pool.succeeded()
-        self._answered_ns = self.plane.clock()
-        self._release = Release(self, self._plan, self._standing, head)
-        self._release.begin()
-
-    def answer_whole(self, head: AnswerHead, content: bytes) -> None:
-        """The supplier's answer has arrived at once; its connection is no longer ours."""
-        admission = self._admission
-        assert admission is not None
-        self._upstream = None
-        self._answered_ns = self.plane.clock()
-        admission.answered()
-        release = self._release = Release(self, self._plan, self._standing, head)
-        release.begin_whole(content)
-
-    def answer_piece(self, data: bytes) -> None:
-        """Content from the supplier."""
-        if self._release is not None and self.state in _RELEASING:
-            self._release.piece(data)
-
-    def answer_ended(self) -> None:
-        """The supplier's answer is whole, and its connection is no longer ours."""
-        self._upstream = None
-        if self._release is not None and self.state in _RELEASING:
-            if self._admission is not None:
-                self._admission.free_slot()
-            self._release.ended()
-
-    @property
-    def record_name(self) -> bytes:
-        """The record's id as it stands in a header field."""
-        assert self._record is not None
-        return self._record.encode()
-
-    def is_without_content(self, status: int) -> bool:
-        """Whether an answer of that status has no content here (RFC 9112 §6.3)."""
-        return status in {204, 304} or self.method == b"HEAD"
-
-    def draw_rows(self, rows: int, then: Callable[[], None]) -> None:
-        """Draw `rows` from the quota, then go on; refuse where too few are left."""
-        use = self.use
-        assert use is not None
-
-        def drawn(is_left: bool) -> None:
-            if is_left:
-                then()
-            else:
-                self.refuse(GatewayError("quota-exhausted"))
-
-        self.wait(drawn, self.plane.meter.draw_rows, use.verdict, rows)
-
-    def pause_supplier(self) -> None:
-        """Take no more of the answer for now."""
-        if self._upstream is not None:
-            self._upstream.pause_answer()
-
-    def resume_supplier(self) -> None:
-        """Take more of the answer."""
-        if self._upstream is not None:
-            self._upstream.resume_answer()
-
-    def resume_answer(self) -> None:
-        """The caller has taken what was written."""
-        if self.state is states.FLUSHING:
-            self.connection.answer_flushed()
-        elif self._release is not None:
-            self.resume_supplier()
-            self._release.pump()
 
     # The request's body, as the caller's connection tells it.
 
