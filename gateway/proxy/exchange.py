@@ -1,9 +1,10 @@
 """One exchange: a call on its way from its caller to a supplier and back, as `states` lays down.
 
-It is one object, written in four layers, each a class over the one below it; a layer calls itself and what is under it
-and nothing above, so that they are read from the top:
+It is one object, written in five layers, each a class over the one below it. A layer calls itself and what is under it
+and knows no name of those above (mypy holds that), so that they are read from the top:
 
-    exchange    steps 1 to 4: who calls, which interface, what the policies say, the record; the request's body
+    exchange    steps 1 to 3: who calls, which interface, what the policies say; the request's body
+    recording   step 4: a place at the supplier, the quota, and the record, durable before anybody is called
     forwarding  steps 5 and 6: the request goes to the supplier, its answer to the caller
     endings     every way out, what is said of it on each, and waiting
     course      what an exchange has and where it stands
@@ -21,16 +22,14 @@ import msgspec
 from gateway.domain.callers import Caller
 from gateway.domain.directory import Interface, SharingMode
 from gateway.domain.errors import GatewayError
-from gateway.domain.uses import Use
 from gateway.domain.verdicts import Decision, Verdict
 from gateway.proxy import states
-from gateway.proxy.admission import Admission
 from gateway.proxy.bodies import NO_BODY
-from gateway.proxy.forwarding import Forwarding
 from gateway.proxy.lanes import Lane
 from gateway.proxy.ports import RequestHead
 from gateway.proxy.projection.matching import parse_question
-from gateway.proxy.requests import body_limit_bytes, check_question, make_call, make_use, parameters_for, request_digest
+from gateway.proxy.recording import Recording
+from gateway.proxy.requests import body_limit_bytes, check_question, make_call, parameters_for
 from gateway.proxy.routes import Route
 from gateway.proxy.standing import Standing
 
@@ -38,7 +37,7 @@ _PERMIT = Decision.PERMIT
 _VERIFY = SharingMode.VERIFY
 
 
-class Exchange(Forwarding):
+class Exchange(Recording):
     """One call. `begin` starts it; its two connections tell it the rest."""
 
     __slots__ = ()
@@ -81,6 +80,7 @@ class Exchange(Forwarding):
         self._admit(route)
 
     def _take(self, route: Route) -> None:
+        """The interface is known: count there, and end within its total time."""
         self._route = route
         self._tally = route.tally
         total = route.interface.total_timeout_seconds
@@ -159,91 +159,6 @@ class Exchange(Forwarding):
             peer, now_ns = self.connection.peer, self._started_ns
             plane.lanes.keep(key, block, peer, self._caller, route, self._call, verdict, plan, now_ns)
         self._admit(route)
-
-    def _note_use(self, verdict: Verdict) -> None:
-        body = self.body
-        self.use = make_use(
-            self._route,
-            self._caller,
-            self._call,
-            verdict,
-            self.block,
-            self.trace,
-            request_digest(self.plane.digest, self.method, self.target, body.pieces if body.is_whole else ()),
-            self._subject,
-            self._started_ns,
-            self.plane.sample_ratio,
-        )
-
-    def _deny(self, use: Use) -> None:
-        self.use = use
-        # INVARIANT: STALE-DENIES: a denial rests on the state as much as a permit does.
-        if not self.plane.is_fresh():
-            self.refuse(GatewayError("state-stale"))
-            return
-        try:
-            self._record = self.plane.ledger.refused(use)
-        except GatewayError as error:
-            self.refuse(error)
-            return
-        for watch in self.plane.watches:
-            watch.denied(self._record, use)
-        self.refuse(GatewayError(use.verdict.code or "not-granted"), use.verdict.explanation)
-
-    # Step 4: the quota, the record.
-
-    def _admit(self, route: Route) -> None:
-        try:
-            admission = self._admission = Admission(self.plane, route, self._call.system)
-            if not admission.enter(self._admitted):
-                self.set_deadline(self.plane.limits.queue_seconds)
-                return
-        except GatewayError as error:
-            self.refuse(error)
-            return
-        self._admitted()
-
-    def _admitted(self) -> None:
-        use = self.use
-        assert use is not None
-        if use.verdict.metered:
-            self.wait(self._drawn, self.plane.meter.draw_call, use.verdict)
-        else:
-            self._open(use)
-
-    def _drawn(self, is_left: bool) -> None:
-        use = self.use
-        assert use is not None
-        if is_left:
-            self._open(use)
-            return
-        verdict = msgspec.structs.replace(use.verdict, decision=Decision.DENY, code="quota-exhausted", items=())
-        self._deny(msgspec.structs.replace(use, verdict=verdict))
-
-    def _open(self, use: Use) -> None:
-        self.move(states.ON_ADMITTED)
-        self._opened_ns = self.plane.clock()
-        try:
-            self._record = self.plane.ledger.opened(use, self._recorded)
-        except GatewayError as error:
-            self.refuse(error)
-
-    def _recorded(self, error: BaseException | None) -> None:
-        if self.state is not states.RECORDING:
-            return
-        try:
-            # INVARIANT: RECORD-FIRST.
-            # No supplier is called, not even connected to, before the record is durable.
-            if error is not None:
-                self._record = None
-                self.refuse(GatewayError("records-unavailable"))
-                return
-            self._durable_ns = durable_ns = self.plane.clock()
-            self.plane.counters.recorded.note(durable_ns - self._opened_ns)
-            if self._standing.holds(self._forward):
-                self._forward()
-        except Exception:  # noqa: BLE001 - the ledger wakes others besides this exchange
-            self.broken()
 
     # The request's body, as the caller's connection tells it.
 
