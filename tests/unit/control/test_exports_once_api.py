@@ -109,22 +109,34 @@ def test_what_failed_is_tried_anew_but_what_was_begun_is_told(world: World) -> N
     refused(watched(world, begun[1]), "unavailable")
 
 
-def test_no_export_leaves_before_it_is_on_record(recorded: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_no_export_leaves_before_it_is_on_record(
+    recorded: World, monkeypatch: pytest.MonkeyPatch, *, is_watched: bool
+) -> None:
     """While the act is recorded its file bears no name that could be asked for; where it cannot be, no file is left."""
     spooled: list[str] = []
+    named: list[str] = []
 
     def fail(*_: Any, **__: Any) -> str:
         spooled.extend(path.name for path in recorded.services.spool.iterdir())
         raise GatewayError("records-unavailable", "the act could not be recorded")
 
     monkeypatch.setattr(recorded.acts, "append", fail)
-    refused(recorded.post("auditor", EXPORT, QUESTION, headers=ONCE), "records-unavailable")
+    if is_watched:
+        begun = recorded.post("auditor", EXPORT, QUESTION, headers=WATCHED)
+        named.append(begun.json()["export"])
+        refused(watched(recorded, begun), "records-unavailable")
+    else:
+        refused(recorded.post("auditor", EXPORT, QUESTION, headers=ONCE), "records-unavailable")
     assert len(spooled) == 2
     monkeypatch.undo()
     for name in spooled:
         refused(recorded.get("auditor", f"{EXPORT}/{name}"), "invalid-input")
+    for name in named:
+        refused(recorded.get("auditor", f"{EXPORT}/{name}"), "not-found")
+        refused(recorded.get("auditor", f"{EXPORT}/{name}/manifest"), "not-found")
     assert list(recorded.services.spool.iterdir()) == []
-    done(recorded.post("auditor", EXPORT, QUESTION, headers=ONCE))
+    done(recorded.post("auditor", EXPORT, QUESTION, headers={"Idempotency-Key": "export-0002"}))
 
 
 def test_what_is_remembered_holds_no_identifier_and_no_record(recorded: World) -> None:
