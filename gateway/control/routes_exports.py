@@ -58,7 +58,8 @@ from gateway.control.services import ControlServices
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
-from gateway.ledger.exports import Manifest, manifest_path
+from gateway.ledger.exports import Manifest
+from gateway.ledger.spool import manifest_path
 
 router = APIRouter(prefix="/v1/records/export", tags=["records"])
 

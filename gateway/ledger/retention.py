@@ -14,6 +14,9 @@ A prune in its steps; a crash after any of them is made good at the next start:
     5  bundles, index rows, what `signer.db` holds of earlier commits, and exports in the gateway's keeping go
     6  `pruning.json` goes
 
+An export that is under way meanwhile looks at `minimum-index` between its batches and once more when it has its name,
+and ends if a record of it goes: whichever of the two comes second sees the other.
+
 INVARIANT: APPEND-ONLY: nothing here changes an entry, and nothing goes before its time.
 """
 
@@ -25,10 +28,9 @@ from typing import Any
 
 import msgspec
 
-from gateway.domain.errors import GatewayError
 from gateway.ledger.durable import replace_file, unlink_all
 from gateway.ledger.log_files import LogFiles
-from gateway.ledger.notes import parse_note
+from gateway.ledger.spool import sweep
 from gateway.ledger.tiles import WIDTH
 
 RULE = "Decree 809 Art. 29: three calendar years from the end of the use, or longer where a rule says so"
@@ -197,24 +199,7 @@ def finish_pruning(files: LogFiles, remove_rows: Callable[[int], None], exports:
     replace_file(files.root / MINIMUM_INDEX, f"{end}\n".encode())
     freed = files.drop_bundles(first // WIDTH, end // WIDTH)
     remove_rows(end)
-    if exports is not None and exports.is_dir():
-        unlink_all(_exports_below(exports, end))
+    if exports is not None:
+        sweep(exports, end)
     unlink_all([files.root / PRUNING])
     return freed
-
-
-class _Span(msgspec.Struct):
-    lowest_leaf: int | None = None
-
-
-def _exports_below(exports: Path, end: int) -> list[Path]:
-    gone = []
-    for manifest in exports.glob("*.manifest"):
-        try:
-            text = parse_note(manifest.read_bytes()).text
-            span = msgspec.json.decode(text.partition("\n")[2], type=_Span)
-        except (GatewayError, msgspec.DecodeError):
-            continue
-        if span.lowest_leaf is not None and span.lowest_leaf < end:
-            gone += [manifest, manifest.with_suffix("")]
-    return gone
