@@ -5,6 +5,10 @@ grant, or of one that was disposed of three years ago or longer and is under no 
 together until nothing of it is left to ask about. The opening of a use stays until its closing may go. Hash tiles stay
 for ever: older proofs and consistency still verify, and the log still proves that something stood there.
 
+A refused attempt is under no grant, and names those it came near. It is evidence of misuse, so a dispute over any of
+them keeps it as well. That such a grant still stands does not: nothing was drawn under it by that attempt, and if every
+mistaken call stayed until the nearest grant is disposed of, little could ever go.
+
 A prune in its steps; a crash after any of them is made good at the next start:
 
     1  the plan is made again and must be the one that was asked for; what the journals still hold of it goes
@@ -21,7 +25,7 @@ INVARIANT: APPEND-ONLY: nothing here changes an entry, and nothing goes before i
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -43,7 +47,8 @@ class Holds(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Args:
         released: grants disposed of three calendar years ago or longer (Decree 809 Art. 27 ¶1, 29).
-        disputed: grants under dispute or investigation (Art. 28): their records stay all the same.
+        disputed: grants under dispute or investigation (Art. 28): their records stay all the same, and those of
+            refused attempts that came near them.
     """
 
     released: frozenset[str] = frozenset()
@@ -97,6 +102,12 @@ class _Entry(msgspec.Struct):
         """The grant it is under, if it names one."""
         named = self.use.get("grant") if isinstance(self.use, dict) else self.grant
         return named if isinstance(named, str) else None
+
+    @property
+    def near_grants(self) -> Iterator[str]:
+        """The grants that a refused attempt came near."""
+        for near in self.use.get("near", ()) if isinstance(self.use, dict) else ():
+            yield near["grant"]
 
 
 class _Pruning(msgspec.Struct, frozen=True):
@@ -167,6 +178,9 @@ def _first_kept(entries: Iterable[_Entry], today: date, holds: Holds, grants: di
         reason = holds.reason(grant)
         if reason:
             return f"record {entry.id} is of grant {grant}, {reason}"
+        near = next((near for near in entry.near_grants if near in holds.disputed), None)
+        if near is not None:
+            return f"record {entry.id} is of an attempt that came near grant {near}, which is under dispute"
     return ""
 
 

@@ -8,10 +8,12 @@ import threading
 from contextlib import closing
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
+from gateway.domain.verdicts import Explanation, NearMiss
 from gateway.ledger import at_rest, exports
 from gateway.ledger.checkpoints import parse_checkpoint
 from gateway.ledger.entries import CHINA, Salts, UseEntries, act_entry, new_run
@@ -133,6 +135,30 @@ def test_holds_keep_a_grant_s_records(tmp_path, holds, goes):
     service = open_at(tmp_path, Clock(datetime(2027, 3, 1, tzinfo=CHINA)))
     fill(service, [LEAP])
     assert service.plan_retention(holds).end == goes
+    service.close()
+
+
+@pytest.mark.parametrize(
+    ("holds", "goes"),
+    [
+        (Holds(disputed=frozenset({"G-0001"})), 0),
+        (Holds(disputed=frozenset({"G-0002"})), 0),
+        (Holds(disputed=frozenset({"G-0009"})), 256),
+        (Holds(), 256),
+    ],
+)
+def test_a_dispute_holds_the_attempts_that_came_near_its_grant(tmp_path, holds, goes):
+    """A refusal is evidence of misuse of any grant it names; that one of them still stands does not hold it."""
+    service = open_at(tmp_path, Clock(datetime(2027, 3, 1, tzinfo=CHINA)))
+    refused = City().refused(ns(LEAP))
+    near = tuple(NearMiss(grant, ("purpose",), ("809-25-1",)) for grant in ("G-0001", "G-0002"))
+    verdict = msgspec.structs.replace(refused.verdict, explanation=Explanation(near=near))
+    made = UseEntries(new_run(ns(LEAP)), Salts())
+    attempt = msgspec.structs.replace(refused, verdict=verdict)
+    service.log.commit([made.refused(attempt)[1] for _ in range(256)], {})
+    plan = service.plan_retention(holds)
+    assert plan.end == goes
+    assert goes or "near grant G-000" in plan.stopped_by
     service.close()
 
 
