@@ -2,7 +2,7 @@
 
 import csv
 import json
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, err, out, print_json, print_table
 from gateway.domain.errors import GatewayError
-from gateway.ledger.figures import Figure
+from gateway.ledger.figures import Figure, every_day
 from gateway.runtime.api import Api, open_api
 
 records = typer.Typer(
@@ -281,7 +281,10 @@ def report(
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Report uses and refusals by day, reason, dataset, grant and department: tables, plots of the first three."""
+    """Report uses and refusals by day, reason, dataset, grant and department: tables, plots of the first three.
+
+    Days without calls are among the days.
+    """
     if plots not in {"svg", "png", "none"}:
         raise GatewayError("invalid-input", f"plots are svg, png or none; not `{plots}`")
     question = _question(
@@ -294,6 +297,7 @@ def report(
         by: [each for each in msgspec.convert(items, list[Figure]) if each.uses or each.refused]
         for by, items in found.items()
     }
+    figures["day"] = every_day(figures["day"], *_days_asked(from_, until))
     folder.mkdir(parents=True, exist_ok=True)
     files = [_write_table(folder / f"by-{by}.csv", by, found) for by, found in figures.items()]
     if plots != "none":
@@ -344,6 +348,14 @@ def _question(*, from_: datetime | None, until: datetime | None, **named: str | 
     if until is not None:
         said["until"] = until.replace(tzinfo=CHINA).isoformat()
     return said
+
+
+def _days_asked(from_: datetime | None, until: datetime | None) -> tuple[date | None, date | None]:
+    """The first and last day of a question, as far as they were given; no day is reported before it has come."""
+    today = datetime.now(CHINA).date()
+    first = min(from_.date(), today) if from_ is not None else None
+    last = min((until - timedelta(seconds=1)).date(), today) if until is not None else None
+    return first, last
 
 
 def _time(unix_us: int) -> str:

@@ -9,8 +9,8 @@ from rich.progress import Progress
 
 from gateway.cli.shell import AsJson, command, err, out, print_json
 from gateway.domain.errors import GatewayError
-from gateway.ledger.exports import manifest_path
 from gateway.ledger.proofs import PROOF_HEADER
+from gateway.ledger.spool import manifest_path
 from gateway.ledger.verify import Checked, parse_key, verify_export, verify_log, verify_record
 
 

@@ -1,13 +1,24 @@
-"""Exports on their way: made beside the request that asked, so that a long one can be watched (RFC 7240)."""
+"""Exports on their way: how many an officer may have, and those made beside the request that asked (RFC 7240).
+
+An export that is waited for is given up once who waits has left; one that is watched goes on.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from fastapi import Request
 
 from gateway.domain.errors import GatewayError
 
+T = TypeVar("T")
+
 MAX_KEPT = 256
 """Exports remembered; of those that are finished, the oldest is forgotten first."""
+MAX_AN_OFFICER = 4
+"""Exports that one officer may have under way on this node: the ledger process has room for several officers'."""
 WATCH_SECONDS = 1.0
 
 Progress = Callable[[int, int], None]
@@ -50,12 +61,26 @@ class Exporting:
 
     def __init__(self) -> None:
         self._kept: dict[str, ExportUnderWay] = {}
+        self._under_way: Counter[str] = Counter()
 
-    def begin(self, name: str, make: Callable[[Progress], Awaitable[Finished]]) -> ExportUnderWay:
-        """Begin to make the export `name`.
+    @contextmanager
+    def place_of(self, officer: str) -> Iterator[None]:
+        """Hold one of the places that an officer has while an export is made.
 
         Raises:
-            GatewayError: `rate-limited` if too many are under way.
+            GatewayError: `rate-limited` if all of them are taken.
+        """
+        self._take(officer)
+        try:
+            yield
+        finally:
+            self._give_back(officer)
+
+    def begin(self, name: str, officer: str, make: Callable[[Progress], Awaitable[Finished]]) -> ExportUnderWay:
+        """Begin to make the export `name`, in one of the officer's places.
+
+        Raises:
+            GatewayError: `rate-limited` if too many are under way, or too many of the officer's.
         """
         if len(self._kept) >= MAX_KEPT:
             finished = next((each for each, export in self._kept.items() if export.task.done()), None)
@@ -63,7 +88,9 @@ class Exporting:
                 raise GatewayError("rate-limited", f"{MAX_KEPT} exports are under way: wait for one to end")
             if not (gone := self._kept.pop(finished).task).cancelled():
                 gone.exception()
+        self._take(officer)
         export = self._kept[name] = ExportUnderWay(make)
+        export.task.add_done_callback(lambda _: self._give_back(officer))
         return export
 
     def give_up(self, name: str) -> None:
@@ -76,3 +103,38 @@ class Exporting:
         if export is None:
             raise GatewayError("not-found", "there is no such export any more: make it again")
         return export
+
+    def _take(self, officer: str) -> None:
+        if self._under_way[officer] >= MAX_AN_OFFICER:
+            raise GatewayError("rate-limited", f"{MAX_AN_OFFICER} exports of yours are under way: wait for one to end")
+        self._under_way[officer] += 1
+
+    def _give_back(self, officer: str) -> None:
+        self._under_way[officer] -= 1
+        if not self._under_way[officer]:
+            del self._under_way[officer]
+
+
+async def unless_left(request: Request, work: Awaitable[T]) -> T:
+    """What `work` comes to; once who sent `request` has closed the connection, it is cancelled.
+
+    Raises:
+        GatewayError: `unavailable` where it was; nobody is left to read it.
+    """
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            working.cancel()
+            await asyncio.wait({working})
+            raise GatewayError("unavailable", "it was given up: who asked for it has left")
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -13,9 +13,13 @@ from gateway.control.directory_import import every
 from gateway.control.problems import invalid
 from gateway.control.scopes import Scope, scope_of
 from gateway.control.services import ControlServices
+from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Officer
 from gateway.ledger.queries import RecordQuery
 
+_CHINA_SECONDS = 8 * 3600
+_COARSE_GROUPS = {"day", "code", "kind"}
+_COARSE_FIELDS = {"from_", "until", "department", "supplier", "verdict", "code", "status", "kind"}
 Moment = Annotated[datetime | None, Query(description="RFC 3339, with its zone")]
 
 
@@ -118,6 +122,42 @@ def narrowed(services: ControlServices, officer: Officer, act: Act, asked: Quest
             require_permit(services, officer, act, matter_of_grant(services.store, grant))
     within = _within(services, scope)
     return scope, asked.query(scope, within, services.pseudonyms)
+
+
+def narrowed_figures(services: ControlServices, officer: Officer, asked: Question, by: str) -> RecordQuery:
+    """A question for figures by a group, narrowed to what the officer may read.
+
+    Figures of a second, or by system and grant, are as good as the record of a use. So who may not read the records
+    that are asked about gets coarse ones: of departments or regions, by day, reason or kind, over whole days (China
+    Standard Time) that are over, since counts that grow while one looks tell of each use as it comes (Art. 36).
+
+    Raises:
+        GatewayError: `act-not-permitted`; `invalid-input` where the officer has to say as what.
+    """
+    _, query = narrowed(services, officer, Act.CONSULT_FIGURES, asked)
+    try:
+        return narrowed(services, officer, Act.CONSULT_RECORDS, asked)[1]
+    except GatewayError as refusal:
+        if refusal.code != "act-not-permitted" or not _is_coarse(asked, by):
+            raise
+    today = _day_start(int(services.now()))
+    until = today if query.until_unix is None else min(query.until_unix, today)
+    return msgspec.structs.replace(query, until_unix=until)
+
+
+def _is_coarse(asked: Question, by: str) -> bool:
+    """Whether figures of `asked` by `by` tell of no single use."""
+    narrows = {name for name in asked.__struct_fields__ if getattr(asked, name) is not None}
+    whole_days = all(
+        moment is None or moment.timestamp() == _day_start(int(moment.timestamp()))
+        for moment in (asked.from_, asked.until)
+    )
+    return by in _COARSE_GROUPS and narrows <= _COARSE_FIELDS and whole_days
+
+
+def _day_start(unix: int) -> int:
+    """The first second of the day, China Standard Time, that a second lies in."""
+    return unix - (unix + _CHINA_SECONDS) % 86_400
 
 
 def _within(services: ControlServices, scope: Scope) -> tuple[str, ...] | None:

@@ -12,6 +12,9 @@ a record that they hold, or the control process starts anew, which empties the s
     `respond-async`  202: name and where to watch it, remembered before the export is begun. What becomes of it, also
                      that it failed, is said where it is watched.
 
+**How many.** An officer has a few at once, and the ledger process a few of everybody's; what comes above is
+`rate-limited`. One that is waited for is given up when who waits has left, up to the moment it is recorded.
+
 Repeated within a day, the request is answered alike and exports nothing: what the log has gained since would make it
 another export, and each is an act with a record of its own. A file that is gone stays gone; its addresses answer
 `not-found`, and another export is asked for under a new key. So does a node that did not make it, since a spool is a
@@ -23,6 +26,7 @@ import contextlib
 import hashlib
 import re
 import secrets
+from collections.abc import Awaitable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,7 +50,7 @@ from gateway.control.acting import (
     replay_of,
 )
 from gateway.control.bodies import Body, EntryId, Identifier, Slug, describes, model_of
-from gateway.control.exporting import Exporting, Finished, Progress
+from gateway.control.exporting import Exporting, Finished, Progress, unless_left
 from gateway.control.paging import json_response
 from gateway.control.record_questions import Asked, Question, narrowed
 from gateway.control.scopes import Scope
@@ -54,7 +58,8 @@ from gateway.control.services import ControlServices
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
-from gateway.ledger.exports import manifest_path
+from gateway.ledger.exports import Manifest
+from gateway.ledger.spool import manifest_path
 
 router = APIRouter(prefix="/v1/records/export", tags=["records"])
 
@@ -111,16 +116,31 @@ class _Export:
         where = f"/v1/records/export/{self.name}"
         return {"file": where, "manifest": f"{where}/manifest"}
 
-    async def make(self, key: str | None, said: Any, progress: Progress | None = None) -> Response:
+    async def make(self, key: str | None, said: Any) -> Response:
+        """Make it while the request is waited for, in one of the officer's places."""
+        with _exporting(self.request).place_of(self.officer.id):
+            return await self._made(key, said, unless_left(self.request, self._written()))
+
+    async def make_watched(self, progress: Progress) -> Response:
+        """Make it whether or not who began it is still there."""
+        return await self._made(None, None, self._written(progress))
+
+    @property
+    def _spooled(self) -> Path:
+        return self.services.spool / f"unrecorded-{self.name}"
+
+    def _written(self, progress: Progress | None = None) -> Awaitable[Manifest]:
+        return self.services.ledger.export(self.query, self.format.value, self._spooled, progress)
+
+    async def _made(self, key: str | None, said: Any, written: Awaitable[Manifest]) -> Response:
         """Write it, record it, let it be fetched; or answer what was answered under the key, and keep nothing."""
-        spooled = self.services.spool / f"unrecorded-{self.name}"
         try:
-            manifest = await self.services.ledger.export(self.query, self.format.value, spooled, progress)
+            manifest = await written
             answer = await run_in_threadpool(self._record, key, said, msgspec.to_builtins(manifest))
             if "idempotency-replayed" not in answer.headers:
-                _give_name(spooled, self.services.spool / self.name)
+                _give_name(self._spooled, self.services.spool / self.name)
         finally:
-            for path in (spooled, manifest_path(spooled)):
+            for path in (self._spooled, manifest_path(self._spooled)):
                 path.unlink(missing_ok=True)
         return answer
 
@@ -207,12 +227,12 @@ async def _begin(export: _Export, key: str | None, said: Any) -> Response:
 
     async def make(progress: Progress) -> Finished:
         await may_begin.wait()
-        answer = await export.make(None, None, progress)
+        answer = await export.make_watched(progress)
         made: dict[str, Any] = msgspec.json.decode(answer.body)
         return made
 
     exporting = _exporting(export.request)
-    exporting.begin(export.name, make)
+    exporting.begin(export.name, export.officer.id, make)
     watch = {"export": export.name, "done": 0, "of": 0, "progress": f"/v1/records/export/{export.name}/progress"}
     answer = Answer(watch, 202, {"Preference-Applied": "respond-async"})
     begun = False

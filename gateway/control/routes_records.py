@@ -28,7 +28,7 @@ from gateway.control.acting import (
 )
 from gateway.control.bodies import Body, Identifier, Statement, Text, describes, model_of
 from gateway.control.paging import Cursor, Limit, json_response
-from gateway.control.record_questions import Asked, narrowed
+from gateway.control.record_questions import Asked, narrowed, narrowed_figures
 from gateway.control.routes_exports import ExportBody, question_of
 from gateway.control.services import ControlServices
 from gateway.domain.errors import GatewayError
@@ -143,8 +143,11 @@ class Grouping(StrEnum):
 
 @router.get("/stats", summary="Figures over records")
 async def record_stats(services: Services, officer: SignedIn, asked: Asked, by: Grouping = Grouping.DAY) -> Response:
-    """Uses, refusals, rows, bytes and durations by group (Art. 38); the reading is recorded."""
-    _, query = await run_in_threadpool(narrowed, services, officer, Act.CONSULT_FIGURES, asked)
+    """Uses, refusals, rows, bytes and durations by group (Art. 38); the reading is recorded.
+
+    Who may not read records gets them by `day`, `code` and `kind`, of whole days (China Standard Time) that are over.
+    """
+    query = await run_in_threadpool(narrowed_figures, services, officer, asked, by.value)
     record = await run_in_threadpool(_consulted, services, officer, Act.CONSULT_FIGURES, query)
     found = await services.ledger.stats(query, by.value)
     return json_response({"by": by.value, "items": found, "next": None}, headers={"Sharing-Record": record})

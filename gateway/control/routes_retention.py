@@ -1,7 +1,8 @@
 """/v1/retention: what may go from the ledger today, and the act that lets just that go (Decree 809 Art. 29).
 
 Records of a grant stay until three years after what was drawn under it has been disposed of (Art. 27 ¶1), and while it
-is under dispute (Art. 28); a grant that still stands keeps all of its records.
+is under dispute (Art. 28); a grant that still stands keeps all of its records. A dispute keeps refused attempts
+near the grant besides.
 """
 
 import logging

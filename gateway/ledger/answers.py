@@ -10,10 +10,15 @@ from gateway.ledger.exports import Manifest, export_records
 from gateway.ledger.figures import Figure, figures
 from gateway.ledger.proofs import Hashes, TlogProof
 from gateway.ledger.queries import RecordPage, RecordQuery
-from gateway.ledger.questions import Progress, QuestionServer
+from gateway.ledger.questions import Lane, Progress, QuestionServer
 from gateway.ledger.retention import Holds, RetentionPlan, minimum_index
 from gateway.ledger.service import LedgerService, Pruned, Status
 from gateway.ledger.tiles import parse_tile_path
+
+QUESTIONS = Lane("questions", threads=4, waiting=1024)
+FIGURES = Lane("figures", threads=2, waiting=32)
+EXPORTS = Lane("exports", threads=2, waiting=16)
+RETENTION = Lane("retention plans", threads=1, waiting=8)
 
 
 class ShownRecord(msgspec.Struct, frozen=True):
@@ -38,18 +43,19 @@ def serve(service: LedgerService, socket_path: Path) -> QuestionServer:
     return QuestionServer(
         socket_path,
         {
-            "find": answers.find,
-            "show": answers.show,
-            "prove": answers.prove,
-            "export": answers.export,
-            "stats": answers.stats,
-            "checkpoint": answers.checkpoint,
-            "cosigned": answers.cosigned,
-            "minimum_index": answers.minimum_index,
-            "tile": answers.tile,
-            "status": answers.status,
-            "plan_retention": answers.plan_retention,
-            "apply_retention": answers.apply_retention,
+            QUESTIONS: {
+                "find": answers.find,
+                "show": answers.show,
+                "prove": answers.prove,
+                "checkpoint": answers.checkpoint,
+                "cosigned": answers.cosigned,
+                "minimum_index": answers.minimum_index,
+                "tile": answers.tile,
+                "status": answers.status,
+            },
+            FIGURES: {"stats": answers.stats},
+            EXPORTS: {"export": answers.export},
+            RETENTION: {"plan_retention": answers.plan_retention, "apply_retention": answers.apply_retention},
         },
     )
 

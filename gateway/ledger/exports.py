@@ -20,11 +20,13 @@ from typing import Any, TextIO
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.durable import sync_directory
+from gateway.ledger.durable import sync_directory, unlink_all
 from gateway.ledger.entries import CHINA, canonical
 from gateway.ledger.index import Index
 from gateway.ledger.log import TiledLog
 from gateway.ledger.queries import RecordQuery
+from gateway.ledger.retention import minimum_index
+from gateway.ledger.spool import manifest_path, partial_path
 from gateway.ledger.tiles import WIDTH
 
 MANIFEST_HEADER = "sharing-gateway/export/v1"
@@ -74,11 +76,6 @@ class Manifest(msgspec.Struct, frozen=True):
         return f"{MANIFEST_HEADER}\n{canonical(msgspec.to_builtins(self)).decode()}\n"
 
 
-def manifest_path(path: Path) -> Path:
-    """Where the manifest of an export stands."""
-    return path.with_name(f"{path.name}.manifest")
-
-
 def export_records(
     index: Index,
     log: TiledLog,
@@ -94,39 +91,58 @@ def export_records(
     Durability: both files are synced on return.
 
     Raises:
-        GatewayError: `invalid-input` if the format is unknown or the file exists already.
+        GatewayError: `invalid-input` if the format is unknown or the file exists already; `conflict` if retention
+            removes a record of it meanwhile. Then nothing is left of it, nor where `progress` raises.
     """
     if format_name not in FORMATS:
         raise GatewayError("invalid-input", f"exports are {', '.join(FORMATS)}; not `{format_name}`")
     if path.exists():
         raise GatewayError("invalid-input", f"`{path}` exists already")
     leaves, size = index.leaves(query)
-    records = _Records(log, leaves, size, progress)
-    partial = path.with_name(f".{path.name}.part")
+    lowest = min((leaf for leaf, _ in leaves), default=None)
+
+    def advance(done: int, of: int) -> None:
+        _require_kept(log, lowest)
+        progress(done, of)
+
+    partial = partial_path(path, size if lowest is None else lowest)
     try:
-        if format_name == "ndjson":
-            with partial.open("w", encoding="utf-8", newline="") as file:
-                _write_ndjson(file, records)
-        elif format_name == "csv":
-            with partial.open("w", encoding="utf-8-sig", newline="") as file:
-                _write_csv(file, records, guard=True)
-        else:
-            table = path.with_name(f".{path.name}.csv")
-            try:
-                with table.open("w", encoding="utf-8", newline="") as file:
-                    _write_csv(file, records, guard=False)
-                index.copy_csv_to_parquet(table, partial, COLUMNS)
-            finally:
-                table.unlink(missing_ok=True)
+        _write(partial, format_name, _Records(log, leaves, size, advance), index)
         digest, length = _digest(partial)
-        lowest = min((leaf for leaf, _ in leaves), default=None)
         manifest = Manifest(format_name, query, len(leaves), length, digest, log.origin, size, now_unix, lowest)
         _write_synced(manifest_path(path), log.sign(manifest.text()).encode().encode())
         partial.rename(path)
         sync_directory(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
+        # Only now: a prune that begins later finds the file by its manifest.
+        _require_kept(log, lowest)
+    except BaseException:
+        unlink_all([partial, path, manifest_path(path)])
+        # Whatever failed: where retention took bundles or files away, that is why.
+        _require_kept(log, lowest)
+        raise
     return manifest
+
+
+def _require_kept(log: TiledLog, lowest: int | None) -> None:
+    if lowest is not None and lowest < minimum_index(log.files.root):
+        raise GatewayError("conflict", "retention removed records while they were exported: export what is left")
+
+
+def _write(partial: Path, format_name: str, records: "_Records", index: Index) -> None:
+    if format_name == "ndjson":
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            _write_ndjson(file, records)
+    elif format_name == "csv":
+        with partial.open("w", encoding="utf-8-sig", newline="") as file:
+            _write_csv(file, records, guard=True)
+    else:
+        table = partial.with_name(f".csv{partial.name}")
+        try:
+            with table.open("w", encoding="utf-8", newline="") as file:
+                _write_csv(file, records, guard=False)
+            index.copy_csv_to_parquet(table, partial, COLUMNS)
+        finally:
+            table.unlink(missing_ok=True)
 
 
 class _Records:

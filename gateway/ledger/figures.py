@@ -1,5 +1,7 @@
 """Figures over the records: how much was used, by whom, and what was refused (Decree 809 Art. 38)."""
 
+from collections.abc import Sequence
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -56,6 +58,23 @@ class Figure(msgspec.Struct, frozen=True):
     subjects: int
     median_us: int
     p95_us: int
+
+
+def every_day(days: Sequence[Figure], first: date | None = None, last: date | None = None) -> list[Figure]:
+    """Figures by day with those between them on which nothing was called: an outage is a day without calls.
+
+    Args:
+        days: figures grouped by `day`, in any order.
+        first: begin with this day, if it is earlier than theirs.
+        last: end with this day, if it is later.
+    """
+    found = {date.fromisoformat(day.key): day for day in days}
+    ends = [*found, *(day for day in (first, last) if day is not None)]
+    if not ends:
+        return []
+    begin = min(ends)
+    every = (begin + timedelta(days=n) for n in range((max(ends) - begin).days + 1))
+    return [found.get(day) or Figure(day.isoformat(), 0, 0, 0, 0, 0, 0, 0) for day in every]
 
 
 def figures(index: "Index", query: RecordQuery, by: str) -> list[Figure]:

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.figures import Figure
+from gateway.ledger.figures import Figure, every_day
 
 _TOP = 20
 _DARK, _LIGHT = "#1f4e79", "#c0504d"
 
 
 def plot_days(days: Sequence[Figure], path: Path, title: str = "calls by day") -> None:
-    """Permitted and refused calls of each day, one on the other."""
+    """Permitted and refused calls of each day, one on the other; days between without calls have their place."""
+    days = every_day(days)
     axes, save = _axes(path, title)
     keys = [day.key for day in days]
     axes.bar(keys, [day.uses for day in days], color=_DARK, label="permitted")

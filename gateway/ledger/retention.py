@@ -5,6 +5,10 @@ grant, or of one that was disposed of three years ago or longer and is under no 
 together until nothing of it is left to ask about. The opening of a use stays until its closing may go. Hash tiles stay
 for ever: older proofs and consistency still verify, and the log still proves that something stood there.
 
+A refused attempt is under no grant, and names those it came near. It is evidence of misuse, so a dispute over any of
+them keeps it as well. That such a grant still stands does not: nothing was drawn under it by that attempt, and if every
+mistaken call stayed until the nearest grant is disposed of, little could ever go.
+
 A prune in its steps; a crash after any of them is made good at the next start:
 
     1  the plan is made again and must be the one that was asked for; what the journals still hold of it goes
@@ -14,21 +18,23 @@ A prune in its steps; a crash after any of them is made good at the next start:
     5  bundles, index rows, what `signer.db` holds of earlier commits, and exports in the gateway's keeping go
     6  `pruning.json` goes
 
+An export that is under way meanwhile looks at `minimum-index` between its batches and once more when it has its name,
+and ends if a record of it goes: whichever of the two comes second sees the other.
+
 INVARIANT: APPEND-ONLY: nothing here changes an entry, and nothing goes before its time.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from gateway.domain.errors import GatewayError
 from gateway.ledger.durable import replace_file, unlink_all
 from gateway.ledger.log_files import LogFiles
-from gateway.ledger.notes import parse_note
+from gateway.ledger.spool import sweep
 from gateway.ledger.tiles import WIDTH
 
 RULE = "Decree 809 Art. 29: three calendar years from the end of the use, or longer where a rule says so"
@@ -41,7 +47,8 @@ class Holds(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Args:
         released: grants disposed of three calendar years ago or longer (Decree 809 Art. 27 ¶1, 29).
-        disputed: grants under dispute or investigation (Art. 28): their records stay all the same.
+        disputed: grants under dispute or investigation (Art. 28): their records stay all the same, and those of
+            refused attempts that came near them.
     """
 
     released: frozenset[str] = frozenset()
@@ -95,6 +102,12 @@ class _Entry(msgspec.Struct):
         """The grant it is under, if it names one."""
         named = self.use.get("grant") if isinstance(self.use, dict) else self.grant
         return named if isinstance(named, str) else None
+
+    @property
+    def near_grants(self) -> Iterator[str]:
+        """The grants that a refused attempt came near."""
+        for near in self.use.get("near", ()) if isinstance(self.use, dict) else ():
+            yield near["grant"]
 
 
 class _Pruning(msgspec.Struct, frozen=True):
@@ -165,6 +178,9 @@ def _first_kept(entries: Iterable[_Entry], today: date, holds: Holds, grants: di
         reason = holds.reason(grant)
         if reason:
             return f"record {entry.id} is of grant {grant}, {reason}"
+        near = next((near for near in entry.near_grants if near in holds.disputed), None)
+        if near is not None:
+            return f"record {entry.id} is of an attempt that came near grant {near}, which is under dispute"
     return ""
 
 
@@ -197,24 +213,7 @@ def finish_pruning(files: LogFiles, remove_rows: Callable[[int], None], exports:
     replace_file(files.root / MINIMUM_INDEX, f"{end}\n".encode())
     freed = files.drop_bundles(first // WIDTH, end // WIDTH)
     remove_rows(end)
-    if exports is not None and exports.is_dir():
-        unlink_all(_exports_below(exports, end))
+    if exports is not None:
+        sweep(exports, end)
     unlink_all([files.root / PRUNING])
     return freed
-
-
-class _Span(msgspec.Struct):
-    lowest_leaf: int | None = None
-
-
-def _exports_below(exports: Path, end: int) -> list[Path]:
-    gone = []
-    for manifest in exports.glob("*.manifest"):
-        try:
-            text = parse_note(manifest.read_bytes()).text
-            span = msgspec.json.decode(text.partition("\n")[2], type=_Span)
-        except (GatewayError, msgspec.DecodeError):
-            continue
-        if span.lowest_leaf is not None and span.lowest_leaf < end:
-            gone += [manifest, manifest.with_suffix("")]
-    return gone

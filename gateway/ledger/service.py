@@ -29,6 +29,7 @@ from gateway.ledger.retention import (
     minimum_index,
     plan_retention,
 )
+from gateway.ledger.spool import drop_partials, sweep
 from gateway.ledger.witness import Cosigned, WitnessClient, WitnessTarget
 
 T = TypeVar("T")
@@ -125,6 +126,8 @@ class LedgerService:
         self._fault = ""
         self._tasks: queue.SimpleQueue[tuple[Callable[[], object], Future[object]]] = queue.SimpleQueue()
         self.log = TiledLog(directory, origin, signer)
+        if exports is not None:
+            drop_partials(exports)
         self.index = Index(directory / "index", threads=threads, memory_bytes=memory_bytes)
         self.integrator = Integrator(directory, self.log, self.index)
         clients = [WitnessClient(target, transport=witness_transport) for target in witnesses]
@@ -175,6 +178,7 @@ class LedgerService:
         """
         self.cosigning.refuse_if_behind()
         finish_pruning(self.log.files, self._forget_below, self._exports)
+        self._sweep_exports()
         self.integrator.catch_up()
 
     def step(self) -> int:
@@ -207,7 +211,11 @@ class LedgerService:
         )
 
     def plan_retention(self, holds: Holds) -> RetentionPlan:
-        """What may go today, and why no more."""
+        """What may go today, and why no more.
+
+        Exports in the gateway's keeping that hold what is gone already, go: one can be named while a prune looks.
+        """
+        self._sweep_exports()
         today = china_day(self.now_ns())
         return plan_retention(self.log.files, self.log.state.last.size, today, holds, self._closing)
 
@@ -277,6 +285,10 @@ class LedgerService:
         except GatewayError:
             return -1
         return leaf if entry.kind not in _ENDS or last is None else last
+
+    def _sweep_exports(self) -> None:
+        if self._exports is not None:
+            sweep(self._exports, minimum_index(self.log.files.root))
 
     def _forget_below(self, end: int) -> None:
         self.index.remove_below(end)

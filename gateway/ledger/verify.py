@@ -13,9 +13,10 @@ import msgspec
 from gateway.domain.errors import GatewayError
 from gateway.ledger.checked import Checked, VerificationFailed
 from gateway.ledger.checkpoints import verify_checkpoint
-from gateway.ledger.exports import MANIFEST_HEADER, Manifest, manifest_path
+from gateway.ledger.exports import MANIFEST_HEADER, Manifest
 from gateway.ledger.notes import VerifierKey, parse_note, parse_verifier_key, verify_note
 from gateway.ledger.proofs import parse_proof, verify_inclusion
+from gateway.ledger.spool import manifest_path
 from gateway.ledger.verify_log import verify_log
 
 Progress = Callable[[int, int], None]

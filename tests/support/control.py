@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,34 @@ class World:
             return await asyncio.gather(*sent)
 
         return self._runner.run(all_of_them())
+
+    def ask_and_leave(
+        self, officer: str, method: str, path: str, body: Any, leaving: Callable[[], Awaitable[object]]
+    ) -> httpx.Response:
+        """The answer to a request whose sender is gone once `leaving` returns: nobody reads it but the test."""
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            has_sent = False
+
+            async def received() -> Any:
+                nonlocal has_sent
+                if has_sent:
+                    await leaving()
+                    return {"type": "http.disconnect"}
+                message = await receive()
+                has_sent = not message.get("more_body", False)
+                return message
+
+            await self.app(scope, received, send)
+
+        async def sent() -> httpx.Response:
+            transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(base_url=ISSUER, transport=transport) as client:
+                headers = {"Authorization": f"Bearer {self.token(officer)}"}
+                content = {"json": body} if method == "POST" else {}
+                return await client.request(method, path, headers=headers, **content)
+
+        return self._runner.run(sent())
 
     def furnish(self) -> None:
         """A released dataset with its interface and a registered system."""

@@ -15,7 +15,7 @@ import httpx
 import msgspec
 
 from gateway.client import SharingAuth
-from gateway.ledger.exports import manifest_path
+from gateway.ledger.spool import manifest_path
 from gateway.ledger.verify import verify_export
 from gateway.runtime.api import Api
 from gateway.runtime.demo.population import Population

@@ -1,5 +1,6 @@
 """An export asked for again under its `Idempotency-Key`: one export, one record, and no file kept for the key."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ import httpx
 import pytest
 
 from gateway.control.examples import GRANT, SUSPENSION
+from gateway.control.exporting import MAX_AN_OFFICER
 from gateway.domain.errors import GatewayError
 from tests.support.control import World, done, refused
 
@@ -64,12 +66,13 @@ def test_a_repeated_export_is_answered_alike_and_made_once(recorded: World) -> N
 
 def test_side_by_side_one_export_is_kept(recorded: World) -> None:
     """Of the same request sent many times at once one stands; what the others wrote is gone."""
-    answers = recorded.at_once("auditor", EXPORT, QUESTION, 6, headers=ONCE)
+    answers = recorded.at_once("auditor", EXPORT, QUESTION, MAX_AN_OFFICER, headers=ONCE)
     assert {answer.status_code for answer in answers} == {201}
     names = {answer.json()["export"] for answer in answers}
     assert len(names) == 1
     assert {path.name.removesuffix(".manifest") for path in recorded.services.spool.iterdir()} == names
-    begun = recorded.at_once("auditor", EXPORT, QUESTION, 6, headers={**WATCHED, "Idempotency-Key": "export-0002"})
+    other = {**WATCHED, "Idempotency-Key": "export-0002"}
+    begun = recorded.at_once("auditor", EXPORT, QUESTION, MAX_AN_OFFICER, headers=other)
     assert {answer.status_code for answer in begun} == {202}
     assert len({answer.json()["export"] for answer in begun}) == 1
     done(watched(recorded, begun[0]))
@@ -109,22 +112,34 @@ def test_what_failed_is_tried_anew_but_what_was_begun_is_told(world: World) -> N
     refused(watched(world, begun[1]), "unavailable")
 
 
-def test_no_export_leaves_before_it_is_on_record(recorded: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_watched", [False, True])
+def test_no_export_leaves_before_it_is_on_record(
+    recorded: World, monkeypatch: pytest.MonkeyPatch, *, is_watched: bool
+) -> None:
     """While the act is recorded its file bears no name that could be asked for; where it cannot be, no file is left."""
     spooled: list[str] = []
+    named: list[str] = []
 
     def fail(*_: Any, **__: Any) -> str:
         spooled.extend(path.name for path in recorded.services.spool.iterdir())
         raise GatewayError("records-unavailable", "the act could not be recorded")
 
     monkeypatch.setattr(recorded.acts, "append", fail)
-    refused(recorded.post("auditor", EXPORT, QUESTION, headers=ONCE), "records-unavailable")
+    if is_watched:
+        begun = recorded.post("auditor", EXPORT, QUESTION, headers=WATCHED)
+        named.append(begun.json()["export"])
+        refused(watched(recorded, begun), "records-unavailable")
+    else:
+        refused(recorded.post("auditor", EXPORT, QUESTION, headers=ONCE), "records-unavailable")
     assert len(spooled) == 2
     monkeypatch.undo()
     for name in spooled:
         refused(recorded.get("auditor", f"{EXPORT}/{name}"), "invalid-input")
+    for name in named:
+        refused(recorded.get("auditor", f"{EXPORT}/{name}"), "not-found")
+        refused(recorded.get("auditor", f"{EXPORT}/{name}/manifest"), "not-found")
     assert list(recorded.services.spool.iterdir()) == []
-    done(recorded.post("auditor", EXPORT, QUESTION, headers=ONCE))
+    done(recorded.post("auditor", EXPORT, QUESTION, headers={"Idempotency-Key": "export-0002"}))
 
 
 def test_what_is_remembered_holds_no_identifier_and_no_record(recorded: World) -> None:
@@ -137,3 +152,49 @@ def test_what_is_remembered_holds_no_identifier_and_no_record(recorded: World) -
     assert b"440106" not in content
     assert b"entries" not in content
     assert len(content) < 2048
+
+
+class Endless:
+    """A ledger that makes no export to its end."""
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.begun = asyncio.Event()
+
+    async def export(self, *_: Any) -> Any:
+        self.under_way += 1
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.under_way -= 1
+            self.begun.clear()
+
+
+@pytest.fixture
+def endless(recorded: World, monkeypatch: pytest.MonkeyPatch) -> Endless:
+    """What makes the exports of `recorded`."""
+    ledger = Endless()
+    monkeypatch.setattr(recorded.services.ledger, "export", ledger.export)
+    return ledger
+
+
+def test_an_officer_has_a_few_exports_under_way(recorded: World, endless: Endless) -> None:
+    """One more is refused, watched or waited for, and leaves its key free; others have places of their own."""
+    watched = {"Prefer": "respond-async"}
+    begun = [recorded.post("auditor", EXPORT, QUESTION, headers=watched) for _ in range(MAX_AN_OFFICER)]
+    assert {answer.status_code for answer in begun} == {202}
+    refused(recorded.post("auditor", EXPORT, QUESTION, headers=WATCHED), "rate-limited")
+    refused(recorded.post("auditor", EXPORT, QUESTION), "rate-limited")
+    refused(recorded.get("auditor", EXPORT), "rate-limited")
+    assert recorded.store.answer_of(ONCE["Idempotency-Key"], "auditor") is None
+    assert recorded.post("registrar", EXPORT, QUESTION, headers=watched).status_code == 202
+    assert endless.under_way == MAX_AN_OFFICER + 1
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_who_leaves_gives_up_the_export_that_was_waited_for(recorded: World, endless: Endless, method: str) -> None:
+    """Its work in the ledger ends, and the officer's place is free again."""
+    for _ in range(MAX_AN_OFFICER + 1):
+        refused(recorded.ask_and_leave("auditor", method, EXPORT, QUESTION, endless.begun.wait), "unavailable")
+        assert endless.under_way == 0

@@ -140,13 +140,53 @@ def test_a_direct_export_streams_with_a_link_to_its_manifest(recorded: World) ->
 
 
 def test_figures_over_records_are_narrowed_like_records(recorded: World) -> None:
-    """Art. 38: counted by group, within what the officer supervises; an operator sees counts and no record."""
+    """Art. 38: counted by group, within what the officer supervises."""
     found = done(recorded.get("registrar", "/v1/records/stats", by="kind"))
     assert {row["key"] for row in found["items"]} >= {"order", "grant"}
     assert done(recorded.get("stranger", "/v1/records/stats", by="kind"))["items"] == []
-    assert done(recorded.get("operator", "/v1/records/stats", by="day"))["by"] == "day"
     refused(recorded.get("civil", "/v1/records/stats", department="market"), "act-not-permitted")
     refused(recorded.get("registrar", "/v1/records/stats", by="subject"), "invalid-input")
+
+
+STATS = "/v1/records/stats"
+DAY = {"from": "2026-06-01T00:00:00+08:00", "until": "2026-06-02T00:00:00+08:00"}
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        *(
+            {"by": by}
+            for by in ("department", "system", "supplier", "dataset", "interface", "grant", "purpose", "ending")
+        ),
+        {"by": "day", "grant": GRANT["id"]},
+        {"by": "day", "system": "marriage-registry"},
+        {"by": "code", "purpose": "social-assistance"},
+        {"by": "kind", "policy": "national-art27-supplier-stops"},
+        {"by": "day", **DAY, "from": "2026-06-01T09:30:00+08:00"},
+        {"by": "day", **DAY, "until": "2026-06-01T00:00:01+08:00"},
+        {"by": "day", **DAY, "from": "2026-06-01T00:00:00Z"},
+        {"by": "day", **DAY, "from": "2026-06-01T00:00:00.5+08:00"},
+    ],
+)
+def test_who_reads_no_records_gets_no_figures_as_fine_as_one(recorded: World, question: dict[str, str]) -> None:
+    """Art. 36: by system or grant, or of less than a day, figures are as good as the record of a use."""
+    refused(recorded.get("operator", STATS, **question), "act-not-permitted")
+    done(recorded.get("registrar", STATS, **question))
+
+
+def test_who_reads_no_records_gets_figures_of_days_that_are_over(recorded: World) -> None:
+    """By day, reason and kind, of departments in the officer's region; today's come tomorrow."""
+    oldest = done(recorded.get("registrar", "/v1/records"))["items"][-1]["time_unix_us"] // 1_000_000
+    recorded.now = lambda: oldest
+    for question in ({"by": "day"}, {"by": "code", "verdict": "deny"}, {"by": "kind", "department": "civil-affairs"}):
+        for days in ({}, DAY):
+            assert done(recorded.get("operator", STATS, **question, **days))["items"] == []
+    assert done(recorded.get("registrar", STATS, by="kind"))["items"]
+    recorded.now = lambda: oldest + 86_400
+    assert done(recorded.get("operator", STATS, by="kind"))["items"]
+    elsewhere = {"supplier": "elsewhere", "department": "elsewhere"}
+    refused(recorded.get("operator", STATS, by="day", **elsewhere), "act-not-permitted")
 
 
 def test_the_log_is_public_but_for_its_entries(recorded: World) -> None:

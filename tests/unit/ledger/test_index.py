@@ -1,13 +1,14 @@
 """The index: questions, pages that stay right while records arrive, and that it can be rebuilt from the log."""
 
 import shutil
+from datetime import date
 
 import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
 from gateway.ledger.entries import Salts, UseEntries, act_entry, new_run
-from gateway.ledger.figures import GROUPS, figures
+from gateway.ledger.figures import GROUPS, Figure, every_day, figures
 from gateway.ledger.plots import plot_days, plot_top
 from gateway.ledger.queries import RecordQuery
 from tests.support.ledger import NOON_NS, City, ledger_with, open_ledger
@@ -188,6 +189,23 @@ def test_figures(service):
         figures(service.index, RecordQuery(), "salt")
 
 
+def test_days_without_calls_are_among_the_days():
+    """An outage is seen: between the days with calls, and at the ends of what was asked for."""
+    days = [Figure(key, 5, 1, 0, 0, 0, 0, 0) for key in ("2026-02-27", "2026-03-02")]
+    filled = every_day(days[::-1])
+    assert [(day.key, day.uses) for day in filled] == [
+        ("2026-02-27", 5),
+        ("2026-02-28", 0),
+        ("2026-03-01", 0),
+        ("2026-03-02", 5),
+    ]
+    assert every_day(filled) == filled
+    wider = every_day(days, date(2026, 2, 25), date(2026, 3, 3))
+    assert [wider[0].key, wider[-1].key, len(wider)] == ["2026-02-25", "2026-03-03", 7]
+    assert every_day(days, date(2026, 3, 1), date(2026, 3, 1)) == filled
+    assert every_day([]) == []
+
+
 @pytest.mark.deep
 def test_plots(service, tmp_path):
     """Plots are files that can be looked at (deep: matplotlib looks for fonts on first use)."""
@@ -195,6 +213,8 @@ def test_plots(service, tmp_path):
     plot_days(days, tmp_path / "days.png")
     plot_top(figures(service.index, RecordQuery(), "dataset"), tmp_path / "datasets.svg", "top datasets")
     plot_top(figures(service.index, RecordQuery(), "code"), tmp_path / "codes.svg", "refusals", refused=True)
+    plot_days([days[0], days[-1]], tmp_path / "gap.svg")
+    assert all(day.key in (tmp_path / "gap.svg").read_text() for day in days)
     assert (tmp_path / "days.png").read_bytes()[:4] == b"\x89PNG"
     assert "<svg" in (tmp_path / "datasets.svg").read_text()
     with pytest.raises(GatewayError, match="png"):

@@ -14,11 +14,12 @@ from gateway.domain.errors import GatewayError
 from gateway.ledger import verify_log as verifying
 from gateway.ledger.answers import Answers
 from gateway.ledger.checkpoints import verify_checkpoint
-from gateway.ledger.exports import FORMATS, export_records, manifest_path
+from gateway.ledger.exports import FORMATS, export_records
 from gateway.ledger.log import TiledLog
 from gateway.ledger.log_files import LogFiles
 from gateway.ledger.queries import RecordQuery
 from gateway.ledger.signing import Signed, SignedState
+from gateway.ledger.spool import manifest_path
 from gateway.ledger.tree import EMPTY_ROOT, leaf_hash
 from gateway.ledger.verify import VerificationFailed, verify_export, verify_log, verify_record
 from tests.support.ledger import ORIGIN, City, TestSigner, ledger_with, open_ledger, record_uses

@@ -8,11 +8,13 @@ import threading
 from contextlib import closing
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
-from gateway.ledger import at_rest
+from gateway.domain.verdicts import Explanation, NearMiss
+from gateway.ledger import at_rest, exports
 from gateway.ledger.checkpoints import parse_checkpoint
 from gateway.ledger.entries import CHINA, Salts, UseEntries, act_entry, new_run
 from gateway.ledger.journal import JournalWriter
@@ -133,6 +135,30 @@ def test_holds_keep_a_grant_s_records(tmp_path, holds, goes):
     service = open_at(tmp_path, Clock(datetime(2027, 3, 1, tzinfo=CHINA)))
     fill(service, [LEAP])
     assert service.plan_retention(holds).end == goes
+    service.close()
+
+
+@pytest.mark.parametrize(
+    ("holds", "goes"),
+    [
+        (Holds(disputed=frozenset({"G-0001"})), 0),
+        (Holds(disputed=frozenset({"G-0002"})), 0),
+        (Holds(disputed=frozenset({"G-0009"})), 256),
+        (Holds(), 256),
+    ],
+)
+def test_a_dispute_holds_the_attempts_that_came_near_its_grant(tmp_path, holds, goes):
+    """A refusal is evidence of misuse of any grant it names; that one of them still stands does not hold it."""
+    service = open_at(tmp_path, Clock(datetime(2027, 3, 1, tzinfo=CHINA)))
+    refused = City().refused(ns(LEAP))
+    near = tuple(NearMiss(grant, ("purpose",), ("809-25-1",)) for grant in ("G-0001", "G-0002"))
+    verdict = msgspec.structs.replace(refused.verdict, explanation=Explanation(near=near))
+    made = UseEntries(new_run(ns(LEAP)), Salts())
+    attempt = msgspec.structs.replace(refused, verdict=verdict)
+    service.log.commit([made.refused(attempt)[1] for _ in range(256)], {})
+    plan = service.plan_retention(holds)
+    assert plan.end == goes
+    assert goes or "near grant G-000" in plan.stopped_by
     service.close()
 
 
@@ -279,12 +305,78 @@ def test_every_copy_goes(tmp_path):
 
 def client_exports(service, directory):
     """Two exports in the gateway's keeping: one of everything, one of late records."""
-    from gateway.ledger.exports import export_records  # noqa: PLC0415 — used here alone
-
     for name, query in (("all", RecordQuery()), ("late", RecordQuery(from_unix=int(LATER.timestamp())))):
-        export_records(
+        exports.export_records(
             service.index, service.log, query, "ndjson", directory / "exports" / f"{name}.ndjson", now_unix=1
         )
+
+
+@pytest.fixture
+def aged(tmp_path):
+    """A service with 5000 entries that may go, 2000 that may not, and a spool."""
+    clock = Clock(datetime(2024, 6, 2, tzinfo=CHINA))
+    service = open_at(tmp_path, clock)
+    service.prepare()
+    fill(service, [LEAP], per_moment=2500)
+    fill(service, [LATER], per_moment=1000)
+    (tmp_path / "exports").mkdir()
+    clock.set(datetime(2027, 3, 2, tzinfo=CHINA))
+    yield service
+    service.close()
+
+
+def export(service, path, *, since=None, progress=lambda _done, _of: None):
+    """An export of what began after `since`."""
+    query = RecordQuery(from_unix=None if since is None else int(since.timestamp()))
+    return exports.export_records(service.index, service.log, query, "ndjson", path, now_unix=1, progress=progress)
+
+
+@pytest.mark.parametrize("stage", ["records", "digest", "rename"])
+def test_an_export_under_way_does_not_keep_what_a_prune_removed(tmp_path, aged, monkeypatch, stage):
+    """Whenever the prune comes, what was written goes with it, and the export says why it came to nothing."""
+    spool = tmp_path / "exports"
+    left = []
+
+    def prune_once(*_):
+        if not left:
+            apply(aged)
+            left.append([path.name for path in spool.iterdir()])
+
+    for name in ("_digest", "sync_directory"):
+        real = getattr(exports, name)
+        if {"_digest": "digest", "sync_directory": "rename"}[name] == stage:
+            monkeypatch.setattr(exports, name, lambda path, real=real: (prune_once(), real(path))[1])
+    progress = prune_once if stage == "records" else lambda _done, _of: None
+    with pytest.raises(GatewayError, match="conflict: retention removed records while they were exported"):
+        export(aged, spool / "x.ndjson", progress=progress)
+    assert left == [[]]
+    assert list(spool.iterdir()) == []
+
+
+def test_an_export_of_what_stays_goes_on_through_a_prune(tmp_path, aged):
+    """Only what holds a record that goes is ended."""
+    pruned = []
+    path = tmp_path / "exports" / "late.ndjson"
+    made = export(
+        aged, path, since=LATER, progress=lambda _done, _of: None if pruned else pruned.append(apply(aged).end)
+    )
+    assert pruned[0] <= made.lowest_leaf
+    verify_export(path, aged.log.key.text())
+
+
+def test_what_a_process_left_in_the_spool_goes(tmp_path, aged):
+    """A file that got its name while a prune looked goes at the next plan; one half written, at the next start."""
+    spool = tmp_path / "exports"
+    export(aged, tmp_path / "aside.ndjson")
+    apply(aged)
+    for name in ("aside.ndjson", "aside.ndjson.manifest"):
+        (tmp_path / name).rename(spool / name)
+    (spool / ".x.ndjson.0.part").write_text("half a record")
+    (spool / ".y.ndjson.6000.part").write_text("half a record")
+    aged.plan_retention(RELEASED)
+    assert [path.name for path in spool.iterdir()] == [".y.ndjson.6000.part"]
+    LedgerService(tmp_path / "anew", origin=ORIGIN, signer=TestSigner(), exports=spool).close()
+    assert list(spool.iterdir()) == []
 
 
 def test_apply_does_just_the_plan(tmp_path):
