@@ -55,6 +55,22 @@ def parse_checkpoint(text: str) -> Checkpoint:
     return Checkpoint(lines[0], int(lines[1]), root)
 
 
+class Published(msgspec.Struct, frozen=True):
+    """A checkpoint as it is served, read in one go: `size` is the one that `note` states; 0 and b"" where none is."""
+
+    size: int = 0
+    note: bytes = b""
+
+
+def parse_published(content: bytes) -> Published:
+    """The checkpoint in a note of the log's own, or none where `content` is empty; no signature is checked.
+
+    Raises:
+        GatewayError: `invalid-input` if it is neither.
+    """
+    return Published(parse_checkpoint(parse_note(content).text).size, content) if content else Published()
+
+
 def verify_checkpoint(content: bytes, key: VerifierKey) -> tuple[Checkpoint, Note]:
     """The checkpoint in a note signed by the log's key.
 

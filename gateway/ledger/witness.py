@@ -25,7 +25,7 @@ import httpx
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.checkpoints import Checkpoint, cosign, parse_checkpoint, verify_cosignature
+from gateway.ledger.checkpoints import Checkpoint, Published, cosign, parse_checkpoint, verify_cosignature
 from gateway.ledger.notes import (
     COSIGNATURE,
     MAX_NOTE_BYTES,
@@ -148,6 +148,7 @@ class Cosigned(msgspec.Struct, frozen=True):
     Args:
         name: the witness.
         signature: its cosignature over the checkpoint asked about.
+        note: that checkpoint.
         seen_unix: when it says it saw it.
         ahead: the size it has cosigned, where that is more than this log has: this log was restored from an older
             copy, and must not sign.
@@ -156,6 +157,7 @@ class Cosigned(msgspec.Struct, frozen=True):
 
     name: str
     signature: Signature | None = None
+    note: bytes = b""
     seen_unix: int = 0
     ahead: int = 0
     fault: str = ""
@@ -180,10 +182,13 @@ class WitnessClient:
         self._http = httpx.Client(timeout=timeout_seconds, transport=transport)
         self._size = 0
 
-    def cosign(self, note: bytes, hashes: Hashes) -> Cosigned:
-        """Ask for a cosignature over the checkpoint `note` of the log that `hashes` reads."""
-        parsed = parse_note(note)
-        size = parse_checkpoint(parsed.text).size
+    def cosign(self, checkpoint: Published, hashes: Hashes) -> Cosigned:
+        """Ask for a cosignature over `checkpoint`, of the log that `hashes` reads.
+
+        Raises:
+            GatewayError: `not-found` if the log's tiles for a proof are not there.
+        """
+        size, note = checkpoint.size, checkpoint.note
         for _ in range(2):
             old = min(self._size, size)
             try:
@@ -204,20 +209,21 @@ class WitnessClient:
                 continue
             if answer.status_code != 200:
                 return Cosigned(self.key.name, fault=f"it answers {answer.status_code}")
-            return self._take(parsed, answer.text, size)
+            return self._take(checkpoint, answer.text)
         return Cosigned(self.key.name, fault="it was asked by someone else meanwhile")
 
     def close(self) -> None:
         """Let the connection go."""
         self._http.close()
 
-    def _take(self, note: Note, lines: str, size: int) -> Cosigned:
+    def _take(self, checkpoint: Published, lines: str) -> Cosigned:
+        text = parse_note(checkpoint.note).text
         try:
-            for signature in parse_note((note.text + "\n" + lines).encode()).signatures:
+            for signature in parse_note((text + "\n" + lines).encode()).signatures:
                 if (signature.name, signature.key_id) == (self.key.name, self.key.key_id):
-                    seen = verify_cosignature(note.text, signature, self.key)
-                    self._size = size
-                    return Cosigned(self.key.name, signature, seen)
+                    seen = verify_cosignature(text, signature, self.key)
+                    self._size = checkpoint.size
+                    return Cosigned(self.key.name, signature, checkpoint.note, seen)
         except GatewayError as error:
             return Cosigned(self.key.name, fault=error.detail)
         return Cosigned(self.key.name, fault="its answer bears no cosignature of its key")

@@ -1,18 +1,20 @@
 """Witnesses: a log that others watch, and that a restored copy cannot fork."""
 
 import shutil
+import threading
 
 import httpx
 import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.ledger.checkpoints import parse_checkpoint, verify_cosignature
+from gateway.ledger.cosigning import Cosigning
 from gateway.ledger.notes import parse_note, sign_note
 from gateway.ledger.proofs import Hashes
 from gateway.ledger.service import LedgerService
 from gateway.ledger.verify import verify_log
-from gateway.ledger.witness import Witness, WitnessTarget, parse_request, request_body
-from tests.support.ledger import ORIGIN, City, TestSigner
+from gateway.ledger.witness import Witness, WitnessClient, WitnessTarget, parse_request, request_body
+from tests.support.ledger import ORIGIN, City, TestSigner, open_ledger
 
 LOG = TestSigner()
 NAME = "witness.example/finance"
@@ -80,7 +82,7 @@ def test_a_witness_cosigns_what_continues(tmp_path, witness):
         (answer,) = service.cosigning.round()
         assert answer.fault == ""
         assert answer.seen_unix == 1_800_000_000
-    note = parse_note(service.cosigning.cosigned())
+    note = parse_note(service.cosigning.cosigned().note)
     assert parse_checkpoint(note.text).size == service.log.size == service.status().cosigned
     assert verify_cosignature(note.text, note.signatures[1], witness.key) == 1_800_000_000
     key = service.log.key.text()
@@ -175,4 +177,101 @@ def test_a_witness_that_does_not_answer_is_no_obstacle(tmp_path, witness):
     grow(service, 10)
     service.cosigning.round()
     assert service.status().witnesses == {NAME: "it does not answer"}
+    service.close()
+
+
+def asked_by(answer, witness=None):
+    """A transport for a witness that answers with `answer`."""
+    return httpx.MockTransport(lambda request: answer(request) or served(witness).handle_request(request))
+
+
+def open_asking(directory, transport, keys):
+    return LedgerService(
+        directory,
+        origin=ORIGIN,
+        signer=LOG,
+        witnesses=[WitnessTarget(f"https://w{n}.example/w", key) for n, key in enumerate(keys)],
+        witness_transport=transport,
+        memory_bytes=256 << 20,
+    )
+
+
+def test_cosigning_asks_only_about_what_is_in_place(tmp_path, witness, monkeypatch):
+    """While a slow disk still takes a commit's tiles, the checkpoint before it is the one that is cosigned."""
+    service = open_watched(tmp_path / "ledger", witness)
+    service.prepare()
+    grow(service, 200)
+    before = service.log.size
+    placing, go_on = threading.Event(), threading.Event()
+    sync = service.log.files.sync
+
+    def slow():
+        placing.set()
+        assert go_on.wait(60)
+        sync()
+
+    monkeypatch.setattr(service.log.files, "sync", slow)
+    commit = threading.Thread(target=grow, args=(service, 300, 2))
+    commit.start()
+    assert placing.wait(60)
+    (answer,) = service.cosigning.round()
+    assert (answer.fault, service.status().cosigned) == ("", before)
+    go_on.set()
+    commit.join()
+    (answer,) = service.cosigning.round()
+    assert (answer.fault, service.status().cosigned) == ("", service.log.size)
+    service.close()
+
+
+def test_a_round_that_fails_is_a_fault_in_the_status_and_not_the_last(tmp_path, witness, monkeypatch):
+    """Whatever goes wrong in one round stands in the status until a later round succeeds."""
+    service = open_watched(tmp_path / "ledger", witness)
+    service.prepare()
+    grow(service, 10)
+    tile = service.log.files.tile
+
+    def broken(level, n, width=256):
+        raise GatewayError("not-found", "a part of the log is not there")
+
+    monkeypatch.setattr(service.log.files, "tile", broken)
+    service.cosigning.round()
+    assert service.status().witnesses == {NAME: ""}, "a first cosignature needs no proof"
+    monkeypatch.setattr(service.log.files, "tile", tile)
+    grow(service, 10, 2)
+    monkeypatch.setattr(service.log.files, "tile", broken)
+    service.cosigning.round()
+    assert "a part of the log is not there" in service.status().witnesses[NAME]
+    monkeypatch.setattr(service.log.files, "tile", tile)
+    with monkeypatch.context() as patched:
+        patched.setattr("gateway.ledger.cosigning.replace_file", refuse_to_write)
+        service.cosigning.round()
+        assert "OSError" in service.status().witnesses[NAME]
+    service.cosigning.round()
+    assert service.status().witnesses == {NAME: ""}
+    assert service.status().cosigned == service.log.size
+    service.close()
+
+
+def refuse_to_write(*_args, **_options):
+    raise OSError(28, "no space left")
+
+
+def test_cosigning_at_work_goes_on_after_a_fault(tmp_path, witness):
+    """The thread outlives what a witness does to it, and cosigns at its next round."""
+    calls, cosigned = [], threading.Event()
+
+    def first_fails(request):
+        calls.append(request)
+        if len(calls) == 1:
+            raise RuntimeError("what no one foresaw")
+        cosigned.set()
+
+    service = open_ledger(tmp_path / "ledger")
+    grow(service, 10)
+    target = WitnessTarget("https://witness.example/w", witness.key.text())
+    client = WitnessClient(target, transport=asked_by(first_fails, witness))
+    cosigning = Cosigning(service.log, [client], pause_seconds=0.01)
+    cosigning.start(lambda answer: pytest.fail(answer.fault))
+    assert cosigned.wait(60)
+    cosigning.stop()
     service.close()
