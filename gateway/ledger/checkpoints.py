@@ -7,6 +7,7 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 
 from gateway.domain.errors import GatewayError
+from gateway.ledger.decimals import parse_decimal
 from gateway.ledger.notes import (
     COSIGNATURE,
     Note,
@@ -42,17 +43,16 @@ def parse_checkpoint(text: str) -> Checkpoint:
     """
     lines = text.split("\n")
     fault = GatewayError("invalid-input", "this is not a checkpoint")
-    if len(lines) < 4 or not all(lines[:3]) or not lines[1].isascii() or not lines[1].isdigit():
-        raise fault
-    if lines[1] != str(int(lines[1])):
+    if len(lines) < 4 or not all(lines[:3]):
         raise fault
     try:
+        size = parse_decimal(lines[1])
         root = decode_base64(lines[2])
     except ValueError as error:
         raise fault from error
     if len(root) != 32:
         raise fault
-    return Checkpoint(lines[0], int(lines[1]), root)
+    return Checkpoint(lines[0], size, root)
 
 
 class Published(msgspec.Struct, frozen=True):

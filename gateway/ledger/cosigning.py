@@ -140,7 +140,7 @@ class Cosigning:
         try:
             return witness.cosign(published, Hashes(published.size, self._log.files.tile))
         except GatewayError as error:
-            return Cosigned(witness.key.name, fault=f"it could not be asked: {error.detail}")
+            return Cosigned(witness.key.name, fault=error.detail)
         except Exception as error:  # noqa: BLE001 — whatever one witness does, the others are asked, and it is again
             return Cosigned(witness.key.name, fault=f"asking it failed: {type(error).__name__}")
 

@@ -9,7 +9,7 @@ import pytest
 from gateway.domain.errors import GatewayError
 from gateway.ledger.checkpoints import parse_checkpoint, verify_cosignature
 from gateway.ledger.cosigning import Cosigning
-from gateway.ledger.notes import parse_note, sign_note
+from gateway.ledger.notes import COSIGNATURE, VerifierKey, parse_note, sign_note
 from gateway.ledger.proofs import Hashes
 from gateway.ledger.service import LedgerService
 from gateway.ledger.verify import verify_log
@@ -249,6 +249,93 @@ def test_a_round_that_fails_is_a_fault_in_the_status_and_not_the_last(tmp_path, 
     service.cosigning.round()
     assert service.status().witnesses == {NAME: ""}
     assert service.status().cosigned == service.log.size
+    service.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault"),
+    [
+        (httpx.Response(409, text="9" * 5000 + "\n"), "without saying what it has cosigned"),
+        (httpx.Response(409, text=f"{1 << 63}\n"), "without saying what it has cosigned"),
+        (httpx.Response(409, text="-1\n"), "without saying what it has cosigned"),
+        (httpx.Response(409, text="١٢\n"), "without saying what it has cosigned"),
+        (httpx.Response(409, content=b"\xff\xfe"), "not text"),
+        (httpx.Response(409, text="0\n"), "contradicts itself"),
+        (httpx.Response(200, text="x" * (1 << 20)), "longer than"),
+        (httpx.Response(200, text="\u2014 nobody AAAAAAAA\n"), "no cosignature of its key"),
+        (httpx.Response(200, content=b"x", headers={"content-encoding": "br"}), "compressed"),
+        (httpx.Response(307, headers={"location": "http://elsewhere.example/"}), "answers 307"),
+    ],
+    ids=["digits", "too-large", "negative", "other-digits", "bytes", "old-size", "long", "stranger", "packed", "moved"],
+)
+def test_no_answer_of_a_witness_is_an_obstacle(tmp_path, witness, answer, fault):
+    """Whatever one witness sends, the log starts, the other cosigns, and the status says what was wrong."""
+    hostile = Witness(
+        tmp_path / "hostile.db", name="hostile.example/w", signer=TestSigner(b"\x08" * 32), logs={}, clock=lambda: 0
+    )
+
+    def sent(request):
+        return answer if request.url.host == "w0.example" else None
+
+    keys = [hostile.key.text(), witness.key.text()]
+    service = open_asking(tmp_path / "ledger", asked_by(sent, witness), keys)
+    grow(service, 10)
+    service.prepare()
+    assert fault in service.status().witnesses[hostile.key.name]
+    assert service.status().witnesses[NAME] == ""
+    assert service.status().cosigned == service.log.size
+    service.close()
+    hostile.close()
+
+
+def test_a_witness_that_hangs_holds_nobody(tmp_path, witness):
+    """A round ends without it, the others cosign, and it is not asked twice at once."""
+    go_on, asked = threading.Event(), []
+
+    def hangs(request):
+        if request.url.host == "w0.example":
+            asked.append(request)
+            assert go_on.wait(60)
+            return httpx.Response(503)
+        return None
+
+    slow = VerifierKey("slow.example/w", COSIGNATURE, TestSigner(b"\x08" * 32).public_bytes)
+    service = open_ledger(tmp_path / "ledger")
+    grow(service, 10)
+    clients = [
+        WitnessClient(WitnessTarget(f"https://w{n}.example/w", key.text()), transport=asked_by(hangs, witness))
+        for n, key in enumerate((slow, witness.key))
+    ]
+    cosigning = Cosigning(service.log, clients, round_seconds=0.3)
+    for _ in range(2):
+        cosigning.refuse_if_behind()
+        assert cosigning.state.faults == {slow.name: "it has not answered in time", NAME: ""}
+    assert (cosigning.state.size, len(asked)) == (service.log.size, 1)
+    go_on.set()
+    cosigning.stop()
+    service.close()
+
+
+def test_a_late_answer_still_stops_a_log_that_is_behind(tmp_path, witness):
+    """INVARIANT: NEVER-FORKED: what a slow witness said of an earlier checkpoint counts in a later round."""
+    go_on = threading.Event()
+
+    def late(_request):
+        assert go_on.wait(60)
+        return httpx.Response(409, text="1000000\n")
+
+    def rounds(many):
+        for _ in range(many):
+            cosigning.refuse_if_behind()
+
+    service = open_ledger(tmp_path / "ledger")
+    target = WitnessTarget("https://witness.example/w", witness.key.text())
+    cosigning = Cosigning(service.log, [WitnessClient(target, transport=asked_by(late))], round_seconds=0.1)
+    rounds(1)
+    go_on.set()
+    with pytest.raises(GatewayError, match="has cosigned 1000000 leaves"):
+        rounds(100)
+    cosigning.stop()
     service.close()
 
 
