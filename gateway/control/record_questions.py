@@ -14,7 +14,7 @@ from gateway.control.problems import invalid
 from gateway.control.scopes import Scope, scope_of
 from gateway.control.services import ControlServices
 from gateway.domain.officers import Act, Officer
-from gateway.ledger.queries import RecordQuery
+from gateway.ledger.queries import RecordQuery, check_second
 
 Moment = Annotated[datetime | None, Query(description="RFC 3339, with its zone")]
 
@@ -136,4 +136,6 @@ def _unix(field: str, moment: datetime | None) -> int | None:
         return None
     if moment.tzinfo is None:
         raise invalid([{"field": field, "fault": "a time needs a zone"}])
-    return int(moment.timestamp())
+    unix = int(moment.timestamp())
+    check_second(field, unix)
+    return unix

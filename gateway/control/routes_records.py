@@ -35,7 +35,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
 from gateway.ledger.answers import ShownRecord
-from gateway.ledger.queries import RecordQuery
+from gateway.ledger.queries import RecordQuery, parse_cursor, parse_record_id
 
 router = APIRouter(prefix="/v1/records", tags=["records"])
 
@@ -69,6 +69,8 @@ async def find_records(
     services: Services, officer: SignedIn, asked: Asked, cursor: Cursor = None, limit: Limit = 100
 ) -> Response:
     """Records, newest first. The reading is recorded."""
+    if cursor is not None:
+        parse_cursor(cursor)
     _, query = await run_in_threadpool(narrowed, services, officer, Act.CONSULT_RECORDS, asked)
     record = await run_in_threadpool(_consulted, services, officer, Act.CONSULT_RECORDS, query)
     page = await services.ledger.find(query, cursor, limit)
@@ -170,9 +172,12 @@ async def prove_record(services: Services, officer: SignedIn, id: RecordPath) ->
 async def _shown(services: ControlServices, id: str) -> ShownRecord:  # noqa: A002 - the domain's name
     """The record, or a plain `not-found`: what the ledger says of its files stays inside.
 
+    An id that no record can have is `invalid-input`.
+
     Asked twice: while the log grows, a partial bundle can be replaced by a wider one between its size being read and
     itself.
     """
+    parse_record_id(id)
     for pause in (AGAIN_SECONDS, 0.0):
         try:
             return await services.ledger.show(id)

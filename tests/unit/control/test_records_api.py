@@ -7,8 +7,15 @@ from typing import Any
 import pytest
 
 from gateway.control.examples import GRANT, SUSPENSION
+from gateway.ledger.queries import encode_cursor
 from gateway.ledger.verify import verify_export, verify_record
 from tests.support.control import World, done, refused
+
+
+@pytest.fixture
+def ledgered(make_world: Callable[..., World]) -> World:
+    """A world with a ledger."""
+    return make_world(ledger=True)
 
 
 @pytest.fixture
@@ -145,6 +152,31 @@ def test_figures_over_records_are_narrowed_like_records(recorded: World) -> None
     assert done(recorded.get("operator", "/v1/records/stats", by="day"))["by"] == "day"
     refused(recorded.get("civil", "/v1/records/stats", department="market"), "act-not-permitted")
     refused(recorded.get("registrar", "/v1/records/stats", by="subject"), "invalid-input")
+
+
+@pytest.mark.parametrize(
+    ("path", "question", "field"),
+    [
+        ("/v1/records/vvvvvvvvaaaa-1", {}, "id"),
+        (f"/v1/records/a-{'9' * 40}", {}, "id"),
+        (f"/v1/records/a-{'9' * 40}/proof", {}, "id"),
+        ("/v1/records/a-01", {}, "id"),
+        ("/v1/records", {"cursor": encode_cursor(10**40, 10**40)}, "cursor"),
+        ("/v1/records", {"cursor": encode_cursor(-5, 10)}, "cursor"),
+        ("/v1/records", {"cursor": "."}, "cursor"),
+        ("/v1/records", {"from": "9999-12-31T23:59:59Z"}, "from"),
+        ("/v1/records", {"until": "0001-01-01T00:00:00Z"}, "until"),
+        ("/v1/records/stats", {"from": "9999-12-31T23:59:59Z"}, "from"),
+        ("/v1/records/export", {"format": "csv", "until": "0001-01-01T00:00:00+08:00"}, "until"),
+    ],
+)
+def test_what_no_record_can_have_is_named_by_its_field(
+    ledgered: World, path: str, question: dict[str, Any], field: str
+) -> None:
+    """Ids, cursors and times out of range are faults of the input, not of the gateway."""
+    assert [
+        each["field"] for each in refused(ledgered.get("auditor", path, **question), "invalid-input")["faults"]
+    ] == [field]
 
 
 def test_the_log_is_public_but_for_its_entries(recorded: World) -> None:
