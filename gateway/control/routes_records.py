@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi import Path as PathParameter
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
@@ -160,12 +160,27 @@ async def show_record(services: Services, officer: SignedIn, id: RecordPath) -> 
     return json_response(shown, headers={"Sharing-Record": record})
 
 
+class Part(StrEnum):
+    """Which entry of a record is proven: its first, or the one that closes a use."""
+
+    OPENED = "opened"
+    CLOSED = "closed"
+
+
 @router.get("/{id}/proof", summary="A record's proof")
-async def prove_record(services: Services, officer: SignedIn, id: RecordPath) -> Response:  # noqa: A002
-    """A tlog-proof: `gateway verify` checks it with the log's public key alone."""
+async def prove_record(
+    services: Services,
+    officer: SignedIn,
+    id: RecordPath,  # noqa: A002
+    part: Annotated[Part, Query(description="`closed` proves how a use ended")] = Part.OPENED,
+) -> Response:
+    """A tlog-proof: `gateway verify` checks it with the log's public key alone. A closed use has two.
+
+    `not-found` where `part` is `closed` and the record has no closing: the use is open, or it is no use.
+    """
     shown = await _shown(services, id)
     record = await run_in_threadpool(_opened, services, officer, id, shown.entries)
-    proof = await services.ledger.prove(id)
+    proof = await services.ledger.prove(id, part=part.value)
     return Response(proof, media_type="text/plain; charset=utf-8", headers={"Sharing-Record": record})
 
 

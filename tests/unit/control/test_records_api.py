@@ -91,7 +91,11 @@ def test_proofs_and_exports_verify_with_the_public_key_alone(recorded: World, tm
     key = recorded.ledger_key
     row = until_found(recorded, kind="order")[0]
     proof = recorded.get("auditor", f"/v1/records/{row['record']}/proof")
-    verify_record(proof.content, key)
+    checked = verify_record(proof.content, key, record=row["record"])
+    assert checked.record is not None
+    assert (checked.record.kind, checked.record.grant) == ("order", GRANT["id"])
+    refused(recorded.get("auditor", f"/v1/records/{row['record']}/proof", part="closed"), "not-found")
+    refused(recorded.get("auditor", f"/v1/records/{row['record']}/proof", part="half"), "invalid-input")
     made = done(recorded.post("auditor", "/v1/records/export", {"format": "ndjson", "kind": "order"}))
     assert made["summary"]["records"] == 1
     refused(recorded.get("police", made["file"]), "not-found")
