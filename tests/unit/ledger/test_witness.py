@@ -7,12 +7,15 @@ import httpx
 import pytest
 
 from gateway.domain.errors import GatewayError
+from gateway.ledger.answers import Answers
 from gateway.ledger.checkpoints import parse_checkpoint, verify_cosignature
 from gateway.ledger.cosigning import Cosigning
 from gateway.ledger.notes import COSIGNATURE, VerifierKey, parse_note, sign_note
-from gateway.ledger.proofs import Hashes
+from gateway.ledger.proofs import Hashes, parse_proof
+from gateway.ledger.queries import RecordQuery
+from gateway.ledger.retention import Holds
 from gateway.ledger.service import LedgerService
-from gateway.ledger.verify import verify_log
+from gateway.ledger.verify import verify_log, verify_record
 from gateway.ledger.witness import Witness, WitnessClient, WitnessTarget, parse_request, request_body
 from tests.support.ledger import ORIGIN, City, TestSigner, open_ledger
 
@@ -220,6 +223,58 @@ def test_cosigning_asks_only_about_what_is_in_place(tmp_path, witness, monkeypat
     commit.join()
     (answer,) = service.cosigning.round()
     assert (answer.fault, service.status().cosigned) == ("", service.log.size)
+    service.close()
+
+
+def test_readers_go_by_what_is_published_while_a_commit_is_put_in_place(tmp_path, witness, monkeypatch):
+    """Shown, proven and planned from one checkpoint: the cosigned one where it reaches, else the published one."""
+    service = open_watched(tmp_path / "ledger", witness)
+    service.prepare()
+    grow(service, 40)
+    rows = service.index.find(RecordQuery(), None, 1).rows
+    service.cosigning.round()
+    cosigned = service.log.size
+    grow(service, 40, 2)
+    rows += service.index.find(RecordQuery(), None, 1).rows
+    published = service.log.size
+    placing, go_on = threading.Event(), threading.Event()
+
+    def slow():
+        placing.set()
+        assert go_on.wait(60)
+
+    monkeypatch.setattr(service.log.files, "sync", slow)
+    # Nothing of a commit is in place before it is synced, as far as a reader may rely on it.
+    monkeypatch.setattr(service.log.files, "put_tile", lambda *_: None)
+    commit = threading.Thread(target=service.log.commit, args=(list(City(3).entries(400)), {}))
+    commit.start()
+    assert placing.wait(60)
+    answers = Answers(service)
+    for row, size, signatures in zip(rows, (cosigned, published), (2, 1), strict=True):
+        assert answers.show({"record": row.record}, lambda _done, _of: None).leaf == row.leaf
+        proof = answers.prove({"record": row.record}, lambda _done, _of: None).encode()
+        assert verify_record(proof, service.log.key.text(), record=row.record).size == size
+        assert len(parse_note(parse_proof(proof).checkpoint).signatures) == signatures
+    assert service.plan_retention(Holds()).entries == 0
+    go_on.set()
+    commit.join()
+    service.close()
+
+
+def test_a_restarted_log_knows_what_is_cosigned(tmp_path, witness):
+    """Proofs bear cosignatures again before any witness has answered."""
+    service = open_watched(tmp_path / "ledger", witness)
+    service.prepare()
+    grow(service, 40)
+    service.cosigning.round()
+    size = service.log.size
+    record = service.index.find(RecordQuery(), None, 1).rows[0].record
+    service.close()
+    service = open_watched(tmp_path / "ledger", witness)
+    service.integrator.catch_up()
+    assert service.status().cosigned == size
+    proof = Answers(service).prove({"record": record}, lambda _done, _of: None).encode()
+    assert len(parse_note(parse_proof(proof).checkpoint).signatures) == 2
     service.close()
 
 
