@@ -143,14 +143,27 @@ def prove(
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a proof that the record stands in the log; `gateway verify` checks it with the log's public key alone."""
+    """Write proofs that the record stands in the log; `gateway verify` checks them with the log's public key alone.
+
+    A use that has ended has a second proof, of how it ended: RECORD.closed.tlog-proof.
+    """
     target = file or Path(f"{record_id}.tlog-proof")
+    closing = target.with_name(f"{target.stem}.closed{target.suffix}")
+    is_closed = True
     with open_api(home, officer) as api:
         written, _ = api.download(f"/v1/records/{record_id}/proof", {}, target)
+        try:
+            api.download(f"/v1/records/{record_id}/proof", {"part": "closed"}, closing)
+        except GatewayError as error:
+            if error.code != "not-found":
+                raise
+            is_closed = False
     if as_json:
-        print_json({"file": str(target), "bytes": written})
-    else:
-        out.print(f"wrote {target}", markup=False)
+        print_json({"file": str(target), "bytes": written, "closing": str(closing) if is_closed else None})
+        return
+    out.print(f"wrote {target}", markup=False)
+    if is_closed:
+        out.print(f"wrote {closing}, of how the use ended", markup=False)
 
 
 @records.command("export")

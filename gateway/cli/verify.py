@@ -23,28 +23,43 @@ def verify(
             "--key", envvar="GATEWAY_LOG_KEY", help="The log's verifier key (`name+id+base64`), or a file with it."
         ),
     ],
+    record: Annotated[
+        str | None, typer.Option("--record", help="The record that a proof has to be of; of another it fails.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Verify a record's proof, an export or a whole log, offline."""
     verifier_key = parse_key(key).text()
     if not target.exists():
         raise GatewayError("not-found", f"`{target}` is not there")
+    is_proof = target.is_file() and _begins_as_proof(target)
+    if record is not None and not is_proof:
+        raise GatewayError("invalid-input", f"`--record` goes with the proof of a record; `{target}` is none")
     if target.is_dir():
         checked = _verify_log(target, verifier_key, quiet=as_json)
     elif manifest_path(target).exists():
         checked = verify_export(target, verifier_key)
-    elif target.read_bytes()[: len(PROOF_HEADER)] == PROOF_HEADER.encode():
-        checked = verify_record(target, verifier_key)
+    elif is_proof:
+        checked = verify_record(target, verifier_key, record=record)
     else:
         raise GatewayError("invalid-input", f"`{target}` is no proof, and no manifest stands beside it")
     if as_json:
         print_json(checked)
         return
     out.print(f"[bold]{checked.what} verified[/bold]: log {json.dumps(checked.origin)} at {checked.size} leaves")
+    if checked.record is not None:
+        said = checked.record
+        grant = "no grant named" if said.grant is None else f"grant {json.dumps(said.grant)}"
+        out.print(f"  record {said.id}: {said.kind}, {said.time}, {grant}", markup=False)
     for sentence in checked.checked:
         out.print(f"  holds: {sentence}", markup=False)
     for sentence in checked.not_checked:
         out.print(f"  not shown: {sentence}", markup=False)
+
+
+def _begins_as_proof(file: Path) -> bool:
+    with file.open("rb") as content:
+        return content.read(len(PROOF_HEADER)) == PROOF_HEADER.encode()
 
 
 def _verify_log(directory: Path, verifier_key: str, *, quiet: bool) -> Checked:

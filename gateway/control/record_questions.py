@@ -15,7 +15,7 @@ from gateway.control.scopes import Scope, scope_of
 from gateway.control.services import ControlServices
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Officer
-from gateway.ledger.queries import RecordQuery
+from gateway.ledger.queries import RecordQuery, check_second
 
 _CHINA_SECONDS = 8 * 3600
 _COARSE_GROUPS = {"day", "code", "kind"}
@@ -176,4 +176,6 @@ def _unix(field: str, moment: datetime | None) -> int | None:
         return None
     if moment.tzinfo is None:
         raise invalid([{"field": field, "fault": "a time needs a zone"}])
-    return int(moment.timestamp())
+    unix = int(moment.timestamp())
+    check_second(field, unix)
+    return unix

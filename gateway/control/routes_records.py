@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi import Path as PathParameter
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
@@ -35,7 +35,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
 from gateway.ledger.answers import ShownRecord
-from gateway.ledger.queries import RecordQuery
+from gateway.ledger.queries import RecordQuery, parse_cursor, parse_record_id
 
 router = APIRouter(prefix="/v1/records", tags=["records"])
 
@@ -69,6 +69,8 @@ async def find_records(
     services: Services, officer: SignedIn, asked: Asked, cursor: Cursor = None, limit: Limit = 100
 ) -> Response:
     """Records, newest first. The reading is recorded."""
+    if cursor is not None:
+        parse_cursor(cursor)
     _, query = await run_in_threadpool(narrowed, services, officer, Act.CONSULT_RECORDS, asked)
     record = await run_in_threadpool(_consulted, services, officer, Act.CONSULT_RECORDS, query)
     page = await services.ledger.find(query, cursor, limit)
@@ -161,21 +163,39 @@ async def show_record(services: Services, officer: SignedIn, id: RecordPath) -> 
     return json_response(shown, headers={"Sharing-Record": record})
 
 
+class Part(StrEnum):
+    """Which entry of a record is proven: its first, or the one that closes a use."""
+
+    OPENED = "opened"
+    CLOSED = "closed"
+
+
 @router.get("/{id}/proof", summary="A record's proof")
-async def prove_record(services: Services, officer: SignedIn, id: RecordPath) -> Response:  # noqa: A002
-    """A tlog-proof: `gateway verify` checks it with the log's public key alone."""
+async def prove_record(
+    services: Services,
+    officer: SignedIn,
+    id: RecordPath,  # noqa: A002
+    part: Annotated[Part, Query(description="`closed` proves how a use ended")] = Part.OPENED,
+) -> Response:
+    """A tlog-proof: `gateway verify` checks it with the log's public key alone. A closed use has two.
+
+    `not-found` where `part` is `closed` and the record has no closing: the use is open, or it is no use.
+    """
     shown = await _shown(services, id)
     record = await run_in_threadpool(_opened, services, officer, id, shown.entries)
-    proof = await services.ledger.prove(id)
+    proof = await services.ledger.prove(id, part=part.value)
     return Response(proof, media_type="text/plain; charset=utf-8", headers={"Sharing-Record": record})
 
 
 async def _shown(services: ControlServices, id: str) -> ShownRecord:  # noqa: A002 - the domain's name
     """The record, or a plain `not-found`: what the ledger says of its files stays inside.
 
+    An id that no record can have is `invalid-input`.
+
     Asked twice: while the log grows, a partial bundle can be replaced by a wider one between its size being read and
     itself.
     """
+    parse_record_id(id)
     for pause in (AGAIN_SECONDS, 0.0):
         try:
             return await services.ledger.show(id)

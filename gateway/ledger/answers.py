@@ -75,7 +75,7 @@ class Answers:
         """One record, whole."""
         record = str(args["record"])
         leaf, last = self._service.index.locate(record)
-        size = self._service.log.state.last.size
+        size = self._service.log.published().size
         leaves = [leaf] if last is None or last == leaf else [leaf, last]
         return ShownRecord(
             record, leaf, last, tuple(msgspec.json.decode(self._files.entry(each, size)) for each in leaves)
@@ -88,11 +88,11 @@ class Answers:
             if last is None or last == leaf:
                 raise GatewayError("not-found", "the record has no closing entry")
             leaf = last
-        size, note = self._service.log.state.last.size, self._service.log.note
-        if leaf < self._service.cosigning.state.size:
-            size, note = self._service.cosigning.state.size, self._service.cosigning.cosigned()
-        path = Hashes(size, self._files.tile).inclusion(leaf)
-        return TlogProof(leaf, path, note, self._files.entry(leaf, size)).encode()
+        checkpoint = self._service.cosigning.cosigned()
+        if leaf >= checkpoint.size:
+            checkpoint = self._service.log.published()
+        path = Hashes(checkpoint.size, self._files.tile).inclusion(leaf)
+        return TlogProof(leaf, path, checkpoint.note, self._files.entry(leaf, checkpoint.size)).encode()
 
     def export(self, args: dict[str, Any], progress: Progress) -> Manifest:
         """Write an export."""
@@ -116,7 +116,7 @@ class Answers:
 
     def cosigned(self, _args: dict[str, Any], _: Progress) -> str:
         """The newest cosigned checkpoint; "" if there is none."""
-        return self._service.cosigning.cosigned().decode()
+        return self._service.cosigning.cosigned().note.decode()
 
     def minimum_index(self, _args: dict[str, Any], _: Progress) -> int:
         """The first leaf whose entry is still there."""

@@ -5,6 +5,22 @@ import msgspec
 from gateway.domain.errors import GatewayError
 
 
+class ProvenRecord(msgspec.Struct, frozen=True):
+    """What a proven entry says of itself.
+
+    Args:
+        id: the record it is of; both entries of a use bear the same.
+        kind: of the entry: `use.opened`, `use.closed`, `order`, …
+        time: when it was written, RFC 3339 in China Standard Time.
+        grant: the grant it names; None where it names none, as the closing of a use.
+    """
+
+    id: str
+    kind: str
+    time: str
+    grant: str | None
+
+
 class Checked(msgspec.Struct, frozen=True):
     """What was verified.
 
@@ -15,6 +31,7 @@ class Checked(msgspec.Struct, frozen=True):
         entries: entries that were hashed.
         checked: what holds, one sentence each.
         not_checked: what this cannot show, one sentence each.
+        record: of a record's proof, which record it is.
     """
 
     what: str
@@ -23,6 +40,7 @@ class Checked(msgspec.Struct, frozen=True):
     entries: int
     checked: tuple[str, ...]
     not_checked: tuple[str, ...]
+    record: ProvenRecord | None = None
 
 
 class VerificationFailed(GatewayError):  # noqa: N818 — says what happened, like the module

@@ -7,6 +7,7 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 
 from gateway.domain.errors import GatewayError
+from gateway.ledger.decimals import parse_decimal
 from gateway.ledger.notes import (
     COSIGNATURE,
     Note,
@@ -42,17 +43,32 @@ def parse_checkpoint(text: str) -> Checkpoint:
     """
     lines = text.split("\n")
     fault = GatewayError("invalid-input", "this is not a checkpoint")
-    if len(lines) < 4 or not all(lines[:3]) or not lines[1].isascii() or not lines[1].isdigit():
-        raise fault
-    if lines[1] != str(int(lines[1])):
+    if len(lines) < 4 or not all(lines[:3]):
         raise fault
     try:
+        size = parse_decimal(lines[1])
         root = decode_base64(lines[2])
     except ValueError as error:
         raise fault from error
     if len(root) != 32:
         raise fault
-    return Checkpoint(lines[0], int(lines[1]), root)
+    return Checkpoint(lines[0], size, root)
+
+
+class Published(msgspec.Struct, frozen=True):
+    """A checkpoint as it is served, read in one go: `size` is the one that `note` states; 0 and b"" where none is."""
+
+    size: int = 0
+    note: bytes = b""
+
+
+def parse_published(content: bytes) -> Published:
+    """The checkpoint in a note of the log's own, or none where `content` is empty; no signature is checked.
+
+    Raises:
+        GatewayError: `invalid-input` if it is neither.
+    """
+    return Published(parse_checkpoint(parse_note(content).text).size, content) if content else Published()
 
 
 def verify_checkpoint(content: bytes, key: VerifierKey) -> tuple[Checkpoint, Note]:

@@ -197,12 +197,12 @@ def flat(leaf: int, last: int | None, entries: list[dict[str, Any]]) -> dict[str
     said: dict[str, Any] = {**first.get("use", {}), **{key: value for key, value in first.items() if key != "use"}}
     if final is not first:
         said["released"] = final.get("items", ())
-        said["closed_at"] = _china_time(final["time"])
+        said["closed_at"] = china_time(final["time"])
         said["end"] = final.get("end", final["kind"])
         said["retain_until"] = final["retain_until"]
         said |= {key: final[key] for key in ("status", "rows", "bytes", "duration_us", "digest") if key in final}
     kind = "use" if first["kind"] == "use.opened" else first["kind"]
-    said |= {"record": first["id"], "kind": kind, "time": _china_time(first["time"]), "leaf": leaf, "last": last}
+    said |= {"record": first["id"], "kind": kind, "time": china_time(first["time"]), "leaf": leaf, "last": last}
     spare = {key: value for key, value in said.items() if key not in COLUMNS and key not in {"id", "salt", "v"}}
     if spare:
         said["details"] = msgspec.json.encode(spare, order="sorted").decode()
@@ -215,7 +215,8 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _china_time(unix_ns: int) -> str:
+def china_time(unix_ns: int) -> str:
+    """A moment as RFC 3339 in China Standard Time, to the microsecond."""
     return (
         datetime.fromtimestamp(unix_ns // 1_000_000_000, CHINA)
         .replace(microsecond=unix_ns // 1000 % 1_000_000)

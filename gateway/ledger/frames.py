@@ -21,6 +21,7 @@ MAX_PAYLOAD_BYTES = 65_535
 """An entry must fit a bundle's 16-bit length; a longer frame length is a fault, found before allocating."""
 MAX_HEADER_BYTES = 1 << 24
 SUFFIX = ".journal"
+NAME_DIGITS = 20
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -138,7 +139,7 @@ def check_chain(opening: Opening, first: int, chain: int | None) -> None:
 
 def segment_name(first: int) -> str:
     """The file name of the segment whose first entry has sequence `first`."""
-    return f"{first:020d}{SUFFIX}"
+    return f"{first:0{NAME_DIGITS}d}{SUFFIX}"
 
 
 def first_of(name: str) -> int:

@@ -24,10 +24,10 @@ import zstandard
 from gateway.domain.errors import GatewayError
 from gateway.ledger.at_rest import PACK
 from gateway.ledger.bundles import encode_bundle, parse_entries
-from gateway.ledger.checkpoints import Checkpoint, parse_checkpoint
+from gateway.ledger.checkpoints import Checkpoint, Published, parse_published
 from gateway.ledger.durable import make_directory, take_lock
 from gateway.ledger.log_files import LogFiles
-from gateway.ledger.notes import ED25519, Note, Signer, VerifierKey, check_name, parse_note, sign_note
+from gateway.ledger.notes import ED25519, Note, Signer, VerifierKey, check_name, sign_note
 from gateway.ledger.signing import Signed, SignedState
 from gateway.ledger.tiles import WIDTH, partial_width
 from gateway.ledger.tree import Edge, leaf_hash
@@ -83,8 +83,15 @@ class TiledLog:
 
     @property
     def note(self) -> bytes:
-        """The last signed checkpoint; a log begins with one of no leaves, so that witnesses can be asked about it."""
+        """The checkpoint signed last, whose tiles may not be in place yet: readers want `published`."""
         return self.state.last.note
+
+    def published(self) -> Published:
+        """The newest checkpoint of which every tile and bundle is in place; what is read of the log goes by its size.
+
+        A log begins with one of no leaves, so that witnesses can be asked about it. Any thread may call.
+        """
+        return parse_published(self.files.checkpoint())
 
     def sign(self, text: str) -> Note:
         """`text` signed by the log's key: for what the log states beside checkpoints.
@@ -124,8 +131,7 @@ class TiledLog:
 
     def _refuse_restored(self) -> None:
         """Refuse to go on from a `signer.db` that is older than what was published (INVARIANT: NEVER-FORKED)."""
-        published = self.files.checkpoint()
-        size = parse_checkpoint(parse_note(published).text).size if published else 0
+        size = self.published().size
         if size > self.state.last.size:
             raise GatewayError(
                 "conflict",

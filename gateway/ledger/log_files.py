@@ -7,6 +7,7 @@ tile/entries/<N>[.p/<W>].sgb        a bundle by itself, at rest (`at_rest`)
 tile/entries/<N>.pack               bundles N to N+15, at rest; N is a multiple of 16
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +29,8 @@ LOOSE = ".sgb"
 PACKED = ".pack"
 _KEPT_FILES = 4
 
+
+_is_width = re.compile(r"[1-9][0-9]{0,2}").fullmatch
 
 READ_ATTEMPTS = 5
 READ_PAUSE_SECONDS = 0.005
@@ -276,7 +279,8 @@ class LogFiles:
             return whole, WIDTH
         if width < WIDTH and partials.is_dir():
             names = (each.name.removesuffix(suffix) for each in partials.iterdir())
-            wider = sorted(int(name) for name in names if name.isdigit() and int(name) > width)
+            widths = (int(name) for name in names if _is_width(name))
+            wider = sorted(each for each in widths if each > width)
             if wider:
                 return partials / f"{wider[0]}{suffix}", wider[0]
         raise GatewayError("not-found", f"`{exact}` is not there")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from gateway.domain.errors import GatewayError
+from gateway.ledger.decimals import parse_decimal
 from gateway.ledger.notes import decode_base64
 from gateway.ledger.tiles import HASH_BYTES, WIDTH
 from gateway.ledger.tree import fold, leaf_hash, node_hash, perfect_root
@@ -60,15 +61,14 @@ def parse_proof(content: bytes) -> TlogProof:
         extra = b""
         if lines[0].startswith("extra "):
             extra = decode_base64(lines.pop(0)[6:])
-        word, _, index = lines.pop(0).partition(" ")
+        word, _, stated = lines.pop(0).partition(" ")
+        index = parse_decimal(stated)
         path = tuple(decode_base64(line) for line in lines)
     except (ValueError, IndexError) as error:
         raise fault from error
-    if word != "index" or not index.isdigit() or index != str(int(index)) or len(path) > MAX_PATH:
+    if word != "index" or len(path) > MAX_PATH or any(len(each) != HASH_BYTES for each in path):
         raise fault
-    if any(len(each) != HASH_BYTES for each in path):
-        raise fault
-    return TlogProof(int(index), path, checkpoint, extra)
+    return TlogProof(index, path, checkpoint, extra)
 
 
 class Hashes:

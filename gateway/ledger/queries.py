@@ -1,17 +1,20 @@
 """Questions as values: what a reader asks of the records, and the SQL it becomes."""
 
 import base64
-import binascii
 from datetime import date, timedelta
 from typing import Any
 
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.entries import china_day
+from gateway.ledger.decimals import parse_decimal
+from gateway.ledger.entries import china_day, started_unix
 from gateway.ledger.rows import COLUMNS, USE, subject_key
 
 MAX_PAGE = 1000
+MAX_ID = 64
+LAST_SECOND = 253_402_214_400
+"""9999-12-31T00:00:00Z: later than that there is a moment that has no day in China."""
 
 
 class RecordQuery(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -170,10 +173,23 @@ def where(query: RecordQuery) -> tuple[str, list[Any]]:
 
 
 def days_of(query: RecordQuery) -> tuple[date | None, date | None]:
-    """The first and last day (China Standard Time) that records of `query` can lie in."""
+    """The first and last day (China Standard Time) that records of `query` can lie in.
+
+    Raises:
+        GatewayError: `invalid-input` if one of its times is on no calendar.
+    """
+    for field, unix in (("from", query.from_unix), ("until", query.until_unix)):
+        if unix is not None:
+            check_second(field, unix)
     first = None if query.from_unix is None else china_day(query.from_unix * 1_000_000_000)
     last = None if query.until_unix is None else china_day((query.until_unix - 1) * 1_000_000_000)
     return first, last
+
+
+def check_second(field: str, unix: int) -> None:
+    """Raise `invalid-input`, naming `field`, unless `unix` lies between 1970 and the last day of 9999."""
+    if not 0 <= unix <= LAST_SECOND:
+        raise _invalid(field, "has to lie between 1970-01-01 and 9999-12-31")
 
 
 def row_of(values: tuple[Any, ...]) -> RecordRow:
@@ -195,12 +211,16 @@ def parse_record_id(record: str) -> tuple[str, int]:
     """The run and number of a record id.
 
     Raises:
-        GatewayError: `not-found` if it is none.
+        GatewayError: `invalid-input` if it is none: no writer is so called, or counts so far.
     """
     run, _, number = record.rpartition("-")
-    if run.isascii() and run.isalnum() and number.isascii() and number.isdigit() and len(record) <= 64:
-        return run, int(number)
-    raise GatewayError("not-found", "this is not a record id")
+    fault = _invalid("id", "is not a record id, which is a run, `-` and a number")
+    if not run.isascii() or not run.isalnum() or len(record) > MAX_ID or started_unix(run) > LAST_SECOND:
+        raise fault
+    try:
+        return run, parse_decimal(number)
+    except ValueError as error:
+        raise fault from error
 
 
 def encode_cursor(leaf: int, log_size: int) -> str:
@@ -216,14 +236,18 @@ def parse_cursor(cursor: str) -> tuple[int, int]:
     """
     try:
         leaf, _, log_size = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition(".")
-        return int(leaf), int(log_size)
-    except (binascii.Error, ValueError) as error:
-        raise GatewayError("invalid-input", "the cursor is not one of ours") from error
+        return parse_decimal(leaf), parse_decimal(log_size)
+    except ValueError as error:
+        raise _invalid("cursor", "is not one of ours") from error
 
 
 def day_after(day: date) -> date:
     """The next day."""
     return day + timedelta(days=1)
+
+
+def _invalid(field: str, fault: str) -> GatewayError:
+    return GatewayError("invalid-input", f"`{field}` {fault}", faults=[{"field": field, "fault": fault}])
 
 
 def _among(add: Any, column: str, values: Any) -> None:

@@ -91,8 +91,8 @@ def confirmed_sequence(directory: Path) -> int:
 
 
 def segment_paths(directory: Path) -> list[Path]:
-    """The segments in `directory`, oldest first."""
-    return sorted(directory.glob(f"*{frames.SUFFIX}"))
+    """The segments in `directory`, oldest first; a file of any other name is none."""
+    return sorted(directory.glob("[0-9]" * frames.NAME_DIGITS + frames.SUFFIX))
 
 
 def corrupt(path: Path, offset: int, why: str) -> GatewayError:

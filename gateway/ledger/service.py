@@ -198,6 +198,7 @@ class LedgerService:
 
     def status(self) -> Status:
         """How the ledger stands now."""
+        cosigning = self.cosigning.state
         return Status(
             origin=self.log.origin,
             verifier_key=self.log.key.text(),
@@ -206,8 +207,8 @@ class LedgerService:
             backlog=self.integrator.backlog(),
             fault=self._fault,
             minimum_index=minimum_index(self.log.files.root),
-            cosigned=self.cosigning.state.size,
-            witnesses=self.cosigning.state.faults,
+            cosigned=cosigning.size,
+            witnesses=cosigning.faults,
         )
 
     def plan_retention(self, holds: Holds) -> RetentionPlan:
@@ -217,7 +218,7 @@ class LedgerService:
         """
         self._sweep_exports()
         today = china_day(self.now_ns())
-        return plan_retention(self.log.files, self.log.state.last.size, today, holds, self._closing)
+        return plan_retention(self.log.files, self.log.published().size, today, holds, self._closing)
 
     def apply_retention(self, plan: RetentionPlan, holds: Holds, by: str) -> Pruned:
         """Do just `plan`. Returns once everything in it is gone; call it from another thread than `run`'s.
@@ -275,7 +276,7 @@ class LedgerService:
             leaf, last = self.index.locate(record)
         except GatewayError:
             return None
-        return None if last is None or last == leaf else self.log.files.entry(last, self.log.state.last.size)
+        return None if last is None or last == leaf else self.log.files.entry(last, self.log.published().size)
 
     def _leaf_of(self, content: bytes) -> int:
         """The leaf of an entry that is in the log; -1 if it was pruned."""

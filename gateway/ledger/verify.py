@@ -5,30 +5,53 @@ key from a source it trusts, and learns nothing here about what was never record
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.checked import Checked, VerificationFailed
+from gateway.ledger.checked import Checked, ProvenRecord, VerificationFailed
 from gateway.ledger.checkpoints import verify_checkpoint
-from gateway.ledger.exports import MANIFEST_HEADER, Manifest
+from gateway.ledger.exports import MANIFEST_HEADER, Manifest, china_time
 from gateway.ledger.notes import VerifierKey, parse_note, parse_verifier_key, verify_note
 from gateway.ledger.proofs import parse_proof, verify_inclusion
+from gateway.ledger.queries import check_second, parse_record_id
 from gateway.ledger.spool import manifest_path
 from gateway.ledger.verify_log import verify_log
 
 Progress = Callable[[int, int], None]
 
-__all__ = ["Checked", "VerificationFailed", "parse_key", "verify_export", "verify_log", "verify_record"]
+_OTHER_HALF = {
+    "use.opened": "how the use ended: its closing has a proof of its own",
+    "use.closed": "who used what under which grant: the opening of the use has a proof of its own",
+    "recovered": "who used what under which grant: the opening of the use has a proof of its own",
+}
+_is_kind = re.compile(r"[a-z]+(?:\.[a-z]+)?").fullmatch
+
+__all__ = ["Checked", "ProvenRecord", "VerificationFailed", "parse_key", "verify_export", "verify_log", "verify_record"]
 
 
-def verify_record(source: Path | bytes, verifier_key: str) -> Checked:
+class _Entry(msgspec.Struct):
+    id: str
+    kind: str
+    time: int
+    use: Any = None
+    grant: Any = None
+
+
+def verify_record(source: Path | bytes, verifier_key: str, *, record: str | None = None) -> Checked:
     """Verify a tlog-proof that bears its entry.
 
+    Args:
+        source: the proof, or its file.
+        verifier_key: `name+id+base64`.
+        record: the id of the record that it has to be of; None is any, and then who asks has to look at the answer.
+
     Raises:
-        VerificationFailed: if entry, path, root and signature do not fit.
+        VerificationFailed: if entry, path, root and signature do not fit, or the entry is of another record or of none.
         GatewayError: `invalid-input` if it is no such proof.
     """
     key = parse_verifier_key(verifier_key)
@@ -41,6 +64,15 @@ def verify_record(source: Path | bytes, verifier_key: str) -> Checked:
         verify_inclusion(proof.index, checkpoint.size, checkpoint.root, proof.extra, proof.path)
     except GatewayError as error:
         raise VerificationFailed(where, error.detail) from error
+    try:
+        proven = _proven(proof.extra)
+    except (msgspec.DecodeError, ValueError, RecursionError, GatewayError) as error:
+        raise VerificationFailed(where, f"the entry is leaf {proof.index} of that log, but no record") from error
+    if record is not None and proven.id != record:
+        raise VerificationFailed(where, f"it is the proof of record `{proven.id}`, not of `{record}`")
+    not_checked = ["whether later checkpoints of the log continue this one: compare with a witness or verify the log"]
+    if proven.kind in _OTHER_HALF:
+        not_checked.append(_OTHER_HALF[proven.kind])
     return Checked(
         "record",
         key.name,
@@ -50,8 +82,20 @@ def verify_record(source: Path | bytes, verifier_key: str) -> Checked:
             f"the checkpoint of {checkpoint.size} leaves is signed by the key of `{key.name}`",
             f"the entry in the proof is leaf {proof.index} of that log, byte for byte",
         ),
-        ("whether later checkpoints of the log continue this one: compare with a witness or verify the log",),
+        tuple(not_checked),
+        proven,
     )
+
+
+def _proven(entry: bytes) -> ProvenRecord:
+    """What an entry says of itself; raises what the parts of it raise."""
+    said = msgspec.json.decode(entry, type=_Entry)
+    parse_record_id(said.id)
+    check_second("time", said.time // 1_000_000_000)
+    if _is_kind(said.kind) is None:
+        raise ValueError("an entry has a kind")
+    grant = said.use.get("grant") if isinstance(said.use, dict) else said.grant
+    return ProvenRecord(said.id, said.kind, china_time(said.time), grant if isinstance(grant, str) else None)
 
 
 def verify_export(path: Path, verifier_key: str) -> Checked:

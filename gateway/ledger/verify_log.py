@@ -27,6 +27,7 @@ from gateway.domain.errors import GatewayError
 from gateway.ledger.at_rest import PACK
 from gateway.ledger.checked import Checked, VerificationFailed
 from gateway.ledger.checkpoints import Checkpoint, verify_checkpoint
+from gateway.ledger.decimals import parse_decimal
 from gateway.ledger.log_files import COSIGNED, LOOSE, LogFiles
 from gateway.ledger.notes import VerifierKey, parse_verifier_key
 from gateway.ledger.proofs import Hashes
@@ -182,7 +183,10 @@ def _verify_span(root: Path, first: int, end: int, size: int) -> _Span:
 
 
 def _prune_end(entry: bytes) -> int:
-    prune = msgspec.json.decode(entry, type=_Prune)
+    try:
+        prune = msgspec.json.decode(entry, type=_Prune)
+    except msgspec.DecodeError:
+        return 0  # it says nothing that a prune record says
     return prune.end if prune.kind == "prune" and isinstance(prune.end, int) else 0
 
 
@@ -234,20 +238,28 @@ def _verify_partials(files: LogFiles, size: int) -> None:
             whole = _tile(files, level, n, width)
             for path in sorted((files.root / f"{tile_path(level, n)}.p").glob("*")):
                 content = path.read_bytes()
-                if content != whole[: len(content)] or len(content) != int(path.name) * HASH_BYTES:
+                if content != whole[: len(content)] or len(content) != _width(path) * HASH_BYTES:
                     raise VerificationFailed(str(path), "it is not the beginning of the tile it belongs to")
         level += 1
     n, width = full_tiles(size, 0), partial_width(size, 0)
     if width:
         entries = files.bundle(n, width)
         for path in sorted((files.root / f"{bundle_path(n)}.p").glob(f"*{LOOSE}")):
-            stated = int(path.name.removesuffix(LOOSE))
+            stated = _width(path)
             try:
                 older = files.bundle(n, stated)
             except GatewayError as error:
                 raise VerificationFailed(str(path), error.detail) from error
             if older[:width] != entries[:stated]:
                 raise VerificationFailed(str(path), "it is not the beginning of the bundle it belongs to")
+
+
+def _width(path: Path) -> int:
+    """The width in the name of a partial tile or bundle."""
+    try:
+        return parse_decimal(path.name.removesuffix(LOOSE))
+    except ValueError as error:
+        raise VerificationFailed(str(path), "its name is no width of a partial tile") from error
 
 
 def _verify_older(files: LogFiles, checkpoint: Checkpoint, older: Checkpoint) -> None:

@@ -25,7 +25,8 @@ import httpx
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.checkpoints import Checkpoint, cosign, parse_checkpoint, verify_cosignature
+from gateway.ledger.checkpoints import Checkpoint, Published, cosign, parse_checkpoint, verify_cosignature
+from gateway.ledger.decimals import parse_decimal
 from gateway.ledger.notes import (
     COSIGNATURE,
     MAX_NOTE_BYTES,
@@ -44,6 +45,8 @@ from gateway.ledger.tree import EMPTY_ROOT
 
 SIZE_TYPE = "text/x.tlog.size"
 TEXT_TYPE = "text/plain; charset=utf-8"
+MAX_ANSWER_BYTES = 8 << 10
+"""A witness answers with a number or with a line of some 150 bytes for each of its keys."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cosigned (
     origin TEXT PRIMARY KEY,
@@ -148,6 +151,7 @@ class Cosigned(msgspec.Struct, frozen=True):
     Args:
         name: the witness.
         signature: its cosignature over the checkpoint asked about.
+        note: that checkpoint.
         seen_unix: when it says it saw it.
         ahead: the size it has cosigned, where that is more than this log has: this log was restored from an older
             copy, and must not sign.
@@ -156,6 +160,7 @@ class Cosigned(msgspec.Struct, frozen=True):
 
     name: str
     signature: Signature | None = None
+    note: bytes = b""
     seen_unix: int = 0
     ahead: int = 0
     fault: str = ""
@@ -164,9 +169,18 @@ class Cosigned(msgspec.Struct, frozen=True):
 class WitnessClient:
     """Asks one witness, remembering what it cosigned last.
 
+    Of what a witness answers, a cosignature proves itself. The size in a 409 does not: the protocol has it unsigned and
+    names no way to ask for the checkpoint behind it. It is believed all the same where it says that this log is behind,
+    for a log restored from an older copy has nothing but that to go by, and to go on would fork it for good, while to
+    stand still costs time (INVARIANT: NEVER-FORKED). So nobody else may be able to say it: a witness is asked over TLS,
+    whose certificate names it, or on this machine (`ledger.witnesses` takes no other address); no redirection is
+    followed, and no proxy stands between where there is no TLS. A witness that lies stops the log until its operator
+    takes it out of the settings; it cannot make it sign anything. Any other answer that is not to the letter, is
+    longer than `MAX_ANSWER_BYTES` or contradicts what was asked, is a fault of that witness and nothing more.
+
     Args:
         target: whom.
-        timeout_seconds: for one exchange.
+        timeout_seconds: for each step of an exchange; who calls bounds the whole.
         transport: httpx's, for tests that serve a witness in process.
     """
 
@@ -177,47 +191,72 @@ class WitnessClient:
         if self.key.algorithm != COSIGNATURE:
             raise GatewayError("invalid-input", f"the key of witness `{self.key.name}` is not a cosigner's")
         self._url = f"{target.url.rstrip('/')}/add-checkpoint"
-        self._http = httpx.Client(timeout=timeout_seconds, transport=transport)
+        is_private = self._url.startswith("https:")
+        self._http = httpx.Client(timeout=timeout_seconds, transport=transport, trust_env=is_private)
         self._size = 0
 
-    def cosign(self, note: bytes, hashes: Hashes) -> Cosigned:
-        """Ask for a cosignature over the checkpoint `note` of the log that `hashes` reads."""
-        parsed = parse_note(note)
-        size = parse_checkpoint(parsed.text).size
+    def cosign(self, checkpoint: Published, hashes: Hashes) -> Cosigned:
+        """Ask for a cosignature over `checkpoint`, of the log that `hashes` reads.
+
+        Raises:
+            GatewayError: `not-found` if the log's tiles for a proof are not there; `invalid-input` if what it answers
+                is no answer.
+        """
+        size, note = checkpoint.size, checkpoint.note
         for _ in range(2):
             old = min(self._size, size)
+            body = request_body(old, hashes.consistency(old) if old else (), note)
             try:
-                answer = self._http.post(
-                    self._url, content=request_body(old, hashes.consistency(old) if old else (), note)
-                )
+                status, said = self._post(body)
             except httpx.HTTPError:
                 return Cosigned(self.key.name, fault="it does not answer")
-            if answer.status_code == 409:
-                stated = answer.text.strip()
-                if not stated.isascii() or not stated.isdigit():
+            if status == 409:
+                try:
+                    stated = parse_decimal(said.strip())
+                except ValueError:
                     return Cosigned(self.key.name, fault="it refuses without saying what it has cosigned")
-                self._size = int(stated)
-                if self._size > size:
-                    return Cosigned(self.key.name, ahead=self._size, fault=f"it has cosigned {stated} leaves")
-                if self._size == old:
+                if stated > size:
+                    self._size = stated
+                    return Cosigned(self.key.name, ahead=stated, fault=f"it has cosigned {stated} leaves")
+                if stated == old == size:
                     return Cosigned(self.key.name, ahead=size, fault=f"it has cosigned another root at {stated} leaves")
+                if stated == old:
+                    return Cosigned(self.key.name, fault=f"it contradicts itself: it was asked from {stated} leaves on")
+                self._size = stated
                 continue
-            if answer.status_code != 200:
-                return Cosigned(self.key.name, fault=f"it answers {answer.status_code}")
-            return self._take(parsed, answer.text, size)
+            if status != 200:
+                return Cosigned(self.key.name, fault=f"it answers {status}")
+            return self._take(checkpoint, said)
         return Cosigned(self.key.name, fault="it was asked by someone else meanwhile")
 
     def close(self) -> None:
         """Let the connection go."""
         self._http.close()
 
-    def _take(self, note: Note, lines: str, size: int) -> Cosigned:
+    def _post(self, body: bytes) -> tuple[int, str]:
+        """Status and text of the answer, which is read no further than `MAX_ANSWER_BYTES`."""
+        content = bytearray()
+        with self._http.stream("POST", self._url, content=body, headers={"Accept-Encoding": "identity"}) as answer:
+            # Compressed, a few bytes could fill the memory before they are counted.
+            if answer.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+                raise GatewayError("invalid-input", "its answer is compressed, which it was not asked for")
+            for chunk in answer.iter_bytes():
+                content += chunk
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise GatewayError("invalid-input", f"its answer is longer than {MAX_ANSWER_BYTES} bytes")
         try:
-            for signature in parse_note((note.text + "\n" + lines).encode()).signatures:
+            return answer.status_code, content.decode()
+        except UnicodeDecodeError as error:
+            raise GatewayError("invalid-input", "its answer is not text") from error
+
+    def _take(self, checkpoint: Published, lines: str) -> Cosigned:
+        text = parse_note(checkpoint.note).text
+        try:
+            for signature in parse_note((text + "\n" + lines).encode()).signatures:
                 if (signature.name, signature.key_id) == (self.key.name, self.key.key_id):
-                    seen = verify_cosignature(note.text, signature, self.key)
-                    self._size = size
-                    return Cosigned(self.key.name, signature, seen)
+                    seen = verify_cosignature(text, signature, self.key)
+                    self._size = checkpoint.size
+                    return Cosigned(self.key.name, signature, checkpoint.note, seen)
         except GatewayError as error:
             return Cosigned(self.key.name, fault=error.detail)
         return Cosigned(self.key.name, fault="its answer bears no cosignature of its key")
@@ -244,9 +283,12 @@ def parse_request(body: bytes) -> tuple[int, tuple[bytes, ...], Note]:
         proof = tuple(decode_base64(line) for line in encoded)
     except ValueError as error:
         raise fault from error
-    size = word.removeprefix("old ")
-    if not split or size == word or not size.isdigit() or size != str(int(size)):
+    if not split or not word.startswith("old "):
         raise fault
+    try:
+        size = parse_decimal(word.removeprefix("old "))
+    except ValueError as error:
+        raise fault from error
     if len(proof) > MAX_PATH or any(len(each) != 32 for each in proof):
         raise fault
-    return int(size), proof, parse_note(rest)
+    return size, proof, parse_note(rest)

@@ -294,9 +294,12 @@ class LedgerStatus(Protocol):
     @property
     def backlog(self) -> int: ...
 
+    @property
+    def witnesses(self) -> Mapping[str, str]: ...
+
 
 class LedgerFigures:
-    """How far log and index are behind, and how much room the journals have.
+    """How far log and index are behind, how many witnesses do not cosign, and how much room the journals have.
 
     Args:
         metrics: the ledger process's.
@@ -324,6 +327,7 @@ class LedgerFigures:
         status, gauge = self._status(), self._metrics.gauge
         lag = self._log.age_seconds(status.size, status.size + status.backlog)
         gauge("gateway_log_entries").set(status.size)
+        gauge("gateway_witness_faults").set(sum(map(bool, status.witnesses.values())))
         gauge("gateway_log_integration_lag_seconds").set(lag)
         gauge("gateway_index_lag_seconds").set(self._index.age_seconds(status.indexed, status.size))
         disk = os.statvfs(self._folder)

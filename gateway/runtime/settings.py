@@ -10,8 +10,10 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from gateway.domain.errors import GatewayError
 
@@ -19,6 +21,8 @@ RESERVED = frozenset(
     {"GATEWAY_HOME", "GATEWAY_OFFICER", "GATEWAY_TOKEN", "GATEWAY_PASSPHRASE", "GATEWAY_KEYS", "GATEWAY_LOG_KEY"}
 )
 """Names in the environment that are not settings: they say where, who and how to unlock."""
+
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 FORMAT = 1
 """The version of the settings file; a newer one is refused."""
@@ -104,11 +108,33 @@ class LedgerSettings(Section):
     )
     witnesses: tuple[str, ...] = Field(
         (),
-        description="witnesses asked to cosign this log, each as `<verifier key> <URL>`, such as https://peer/witness",
+        description="witnesses asked to cosign this log, each as `<verifier key> <URL>`, such as https://peer/witness; "
+        "plain http on loopback alone: what a witness says can stop the log",
     )
     witnessed_logs: tuple[str, ...] = Field(
         (), description="verifier keys of other nodes' logs that this node cosigns as a witness, under `/witness`"
     )
+
+    @field_validator("witnesses")
+    @classmethod
+    def _over_tls(cls, witnesses: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse a witness that anyone on the way could speak for (`gateway.ledger.witness.WitnessClient`)."""
+        for setting in witnesses:
+            key, _, url = setting.strip().partition(" ")
+            try:
+                parts = urlsplit(url.strip())
+            except ValueError:
+                parts = urlsplit("")
+            if not key or not parts.hostname or parts.scheme not in {"http", "https"}:
+                raise PydanticCustomError("witness", "each is written `<verifier key> <url>`")
+            if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+                raise PydanticCustomError(
+                    "witness",
+                    "`{name}` is asked over plain http, where anyone on the way can stop this log: "
+                    "write its https address; http is for this machine alone",
+                    {"name": key.partition("+")[0]},
+                )
+        return witnesses
 
 
 class PolicySettings(Section):

@@ -127,6 +127,12 @@ def _ledger(home: GatewayHome, seen: _Seen) -> None:
         seen.fault("ledger", "stands still", status.fault, "keep the folder as it is and restore it from a backup")
     else:
         seen.add("ledger", "up", f"{status.size} entries in the log, {status.backlog} on their way")
+    for witness, fault in status.witnesses.items():
+        if fault:
+            advice = "ask whoever keeps it; uses go on, and it is asked again by itself"
+            seen.fault(f"witness {witness}", "no cosignature", f"{witness}: {fault}", advice)
+        else:
+            seen.add(f"witness {witness}", "cosigns", f"{status.cosigned} entries are cosigned")
 
 
 def _state(home: GatewayHome, settings: Settings, seen: _Seen) -> None:

@@ -95,9 +95,12 @@ def test_a_use_is_shown_and_proven_to_those_it_concerns_and_to_nobody_else(gatew
         with gateway.officer(officer) as api:
             shown = api.get(f"/v1/records/{record}")
             assert [entry["kind"] for entry in shown["entries"]] == ["use.opened", "use.closed"]
-            proof = api.text(f"/v1/records/{record}/proof")
-        checked = verify_record(proof.encode(), str(gateway.made["verifier_key"]))
-        assert checked.origin == gateway.made["origin"]
+            proofs = [api.text(f"/v1/records/{record}/proof", part=part) for part in ("opened", "closed")]
+        for proof, kind in zip(proofs, ("use.opened", "use.closed"), strict=True):
+            checked = verify_record(proof.encode(), str(gateway.made["verifier_key"]), record=record)
+            assert checked.origin == gateway.made["origin"]
+            assert checked.record is not None
+            assert checked.record.kind == kind
     with gateway.officer("civil-wu") as api:
         for path in (f"/v1/records/{record}", f"/v1/records/{record}/proof"):
             with pytest.raises(GatewayError, match="act-not-permitted"):
@@ -241,7 +244,9 @@ def test_an_auditor_exports_reports_and_verifies_from_the_command_line(gateway: 
         assert json.loads(run("verify", tmp_path / f"uses.{suffix}", *key))["what"] == "export"
     assert record in (tmp_path / "uses.csv").read_text("utf-8-sig")
     run("records", "prove", record, "--out", tmp_path / "record.proof", *here)
-    assert json.loads(run("verify", tmp_path / "record.proof", *key))["what"] == "record"
+    for name, kind in (("record", "use.opened"), ("record.closed", "use.closed")):
+        proven = json.loads(run("verify", tmp_path / f"{name}.proof", "--record", record, *key))["record"]
+        assert (proven["id"], proven["kind"]) == (record, kind)
     made = json.loads(run("records", "report", tmp_path / "report", "--grant", "G-2026-0001", *here, "--json"))
     names = {Path(file).name for file in made["files"]}
     assert {"by-day.csv", "by-dataset.csv", "calls-by-day.svg", "refusals-by-reason.svg", "top-datasets.svg"} <= names

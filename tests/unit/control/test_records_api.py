@@ -9,8 +9,15 @@ import pytest
 from gateway.control.examples import GRANT, SUSPENSION
 from gateway.domain.errors import GatewayError
 from gateway.ledger.client import LedgerClient
+from gateway.ledger.queries import encode_cursor
 from gateway.ledger.verify import verify_export, verify_record
 from tests.support.control import World, done, refused
+
+
+@pytest.fixture
+def ledgered(make_world: Callable[..., World]) -> World:
+    """A world with a ledger."""
+    return make_world(ledger=True)
 
 
 @pytest.fixture
@@ -86,7 +93,11 @@ def test_proofs_and_exports_verify_with_the_public_key_alone(recorded: World, tm
     key = recorded.ledger_key
     row = until_found(recorded, kind="order")[0]
     proof = recorded.get("auditor", f"/v1/records/{row['record']}/proof")
-    verify_record(proof.content, key)
+    checked = verify_record(proof.content, key, record=row["record"])
+    assert checked.record is not None
+    assert (checked.record.kind, checked.record.grant) == ("order", GRANT["id"])
+    refused(recorded.get("auditor", f"/v1/records/{row['record']}/proof", part="closed"), "not-found")
+    refused(recorded.get("auditor", f"/v1/records/{row['record']}/proof", part="half"), "invalid-input")
     made = done(recorded.post("auditor", "/v1/records/export", {"format": "ndjson", "kind": "order"}))
     assert made["summary"]["records"] == 1
     refused(recorded.get("police", made["file"]), "not-found")
@@ -187,6 +198,31 @@ def test_who_reads_no_records_gets_figures_of_days_that_are_over(recorded: World
     assert done(recorded.get("operator", STATS, by="kind"))["items"]
     elsewhere = {"supplier": "elsewhere", "department": "elsewhere"}
     refused(recorded.get("operator", STATS, by="day", **elsewhere), "act-not-permitted")
+
+
+@pytest.mark.parametrize(
+    ("path", "question", "field"),
+    [
+        ("/v1/records/vvvvvvvvaaaa-1", {}, "id"),
+        (f"/v1/records/a-{'9' * 40}", {}, "id"),
+        (f"/v1/records/a-{'9' * 40}/proof", {}, "id"),
+        ("/v1/records/a-01", {}, "id"),
+        ("/v1/records", {"cursor": encode_cursor(10**40, 10**40)}, "cursor"),
+        ("/v1/records", {"cursor": encode_cursor(-5, 10)}, "cursor"),
+        ("/v1/records", {"cursor": "."}, "cursor"),
+        ("/v1/records", {"from": "9999-12-31T23:59:59Z"}, "from"),
+        ("/v1/records", {"until": "0001-01-01T00:00:00Z"}, "until"),
+        ("/v1/records/stats", {"from": "9999-12-31T23:59:59Z"}, "from"),
+        ("/v1/records/export", {"format": "csv", "until": "0001-01-01T00:00:00+08:00"}, "until"),
+    ],
+)
+def test_what_no_record_can_have_is_named_by_its_field(
+    ledgered: World, path: str, question: dict[str, Any], field: str
+) -> None:
+    """Ids, cursors and times out of range are faults of the input, not of the gateway."""
+    assert [
+        each["field"] for each in refused(ledgered.get("auditor", path, **question), "invalid-input")["faults"]
+    ] == [field]
 
 
 def test_the_log_is_public_but_for_its_entries(recorded: World) -> None:

@@ -7,10 +7,12 @@ import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
+from gateway.ledger.answers import Answers
 from gateway.ledger.entries import Salts, UseEntries, act_entry, new_run
 from gateway.ledger.figures import GROUPS, Figure, every_day, figures
 from gateway.ledger.plots import plot_days, plot_top
 from gateway.ledger.queries import RecordQuery
+from gateway.ledger.verify import verify_record
 from tests.support.ledger import NOON_NS, City, ledger_with, open_ledger
 
 DAY_NS = 86_400 * 10**9
@@ -239,6 +241,29 @@ def test_an_act_s_own_fields_do_not_stop_the_index(tmp_path):
     service.index.add([entry])
     assert service.index.locate("run-7") == (size, size)
     assert service.index.find(RecordQuery(officer="li"), None, 5).rows[0].kind == "order"
+    service.close()
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_records_from_after_the_clock_went_back_are_found(tmp_path, flushed):
+    """A writer began on one day, and the clock said an earlier one then: its records are located, shown and proven."""
+    service = ledger_with(tmp_path / "ledger", list(City().entries(50)))
+    city, made = City(), UseEntries(new_run(NOON_NS), Salts())
+    use = city.use(NOON_NS - 3 * DAY_NS)
+    record, opened = made.opened(use)
+    entries = [opened, made.closed(record, use, city.outcome(use), NOON_NS - 3 * DAY_NS)]
+    leaf = service.log.size
+    service.log.commit(entries, {})
+    service.index.add(entries)
+    if flushed:
+        service.index.flush()
+    assert service.index.locate(record) == (leaf, leaf + 1)
+    answers = Answers(service)
+    assert len(answers.show({"record": record}, lambda _done, _of: None).entries) == 2
+    proof = answers.prove({"record": record, "part": "closed"}, lambda _done, _of: None)
+    verify_record(proof.encode(), service.log.key.text(), record=record)
+    with pytest.raises(GatewayError, match="there is no such record"):
+        service.index.locate(f"{made.run}-2")
     service.close()
 
 

@@ -205,6 +205,20 @@ def test_any_flipped_bit_of_a_log_is_found_and_located(tmp_path):
     verify_log(tmp_path, key)
 
 
+@pytest.mark.parametrize("name", ["tile/0/001.p/x", "tile/entries/001.p/².sgb", f"tile/entries/001.p/{'9' * 200}.sgb"])
+def test_a_file_of_a_log_that_no_log_names_so_is_named(tmp_path, name):
+    """The verifier is handed folders by others: what is called otherwise than a log calls it fails, and is said."""
+    log = open_log(tmp_path)
+    log.commit(entries(300), {})
+    log.commit(entries(310)[300:], {})
+    key = log.key.text()
+    log.close()
+    path = tmp_path / "tree" / name
+    path.write_bytes(b"")
+    with pytest.raises(VerificationFailed, match="no width"):
+        verify_log(tmp_path, key)
+
+
 def flipped(path, at, bit):
     """Turn one bit of a file; returns what stood there."""
     content = path.read_bytes()

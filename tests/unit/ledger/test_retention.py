@@ -106,6 +106,25 @@ def test_nothing_goes_before_three_calendar_years(tmp_path, today, goes):
     service.close()
 
 
+def test_a_closing_from_after_the_clock_went_back_lets_its_opening_go(tmp_path):
+    """The closing lies in a bundle that stays, and on a day before its writer's first: it is found all the same."""
+    service = open_at(tmp_path, Clock(LATER.replace(year=2027)))
+    city, made = City(), UseEntries(new_run(ns(LATER)), Salts())
+    use = city.use(ns(LEAP), kind=0)
+    record, opened = made.opened(use)
+    acts = [
+        act_entry(RecordKind.EFFECT, f"r-{n}", {"grant": "G-0000"}, "00" * 16, ns(LEAP), years=4 if n == 300 else 3)
+        for n in range(510)
+    ]
+    entries = [opened, *acts[:300], made.closed(record, use, city.outcome(use), ns(LEAP)), *acts[300:]]
+    service.log.commit(entries, {})
+    service.index.add(entries)
+    service.index.flush()
+    plan = service.plan_retention(RELEASED)
+    assert (plan.end, "r-300 stays" in plan.stopped_by) == (256, True)
+    service.close()
+
+
 def test_a_longer_rule_keeps_longer(tmp_path):
     """A dataset's own retention, above three years, holds."""
     service = open_at(tmp_path, Clock(datetime(2028, 1, 1, tzinfo=CHINA)))

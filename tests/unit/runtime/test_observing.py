@@ -165,9 +165,10 @@ def test_buckets_of_the_data_plane_are_those_of_the_metric() -> None:
 
 
 def test_ledger_that_stands_still_shows_its_age(tmp_path: Path) -> None:
-    """Log and index each have their own lag; the room left for journals is read from the disk."""
+    """Log and index each have their own lag; room for journals and silent witnesses are shown."""
     at = 0.0
-    status = Status("log", "key", size=10, indexed=8, backlog=0)
+    witnesses = {"silent": "it does not answer", "well": "", "busy": "it has not answered in time"}
+    status = Status("log", "key", size=10, indexed=8, backlog=0, witnesses=witnesses)
     metrics = MetricSet("ledger")
     figures = LedgerFigures(metrics, lambda: status, tmp_path, clock=lambda: at)
     figures.fill()
@@ -175,6 +176,7 @@ def test_ledger_that_stands_still_shows_its_age(tmp_path: Path) -> None:
     figures.fill()
     assert metrics.gauge("gateway_log_entries").values[()] == 10
     assert metrics.gauge("gateway_log_integration_lag_seconds").values[()] == 0
+    assert metrics.gauge("gateway_witness_faults").values[()] == 2
     assert metrics.gauge("gateway_index_lag_seconds").values[()] == 30
     assert metrics.gauge("gateway_journal_free_bytes").values[()] > 0
 

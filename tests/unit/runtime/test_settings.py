@@ -71,6 +71,38 @@ def test_values_of_the_wrong_kind_are_all_named_at_once(tmp_path: Path) -> None:
     assert set(faults) == {"data_plane.port", "data_plane.workers"}
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://peer.example/witness",
+        "http://127.0.0.1:8081/witness",
+        "http://[::1]:8081/witness",
+        "http://localhost/w",
+    ],
+)
+def test_a_witness_is_asked_over_tls_or_on_this_machine(tmp_path: Path, url: str) -> None:
+    """NEVER-FORKED rests on what a witness says, so nobody on the way may speak for it."""
+    settings = _load(tmp_path, "", GATEWAY_LEDGER__WITNESSES=f"peer/w+00+AA {url}")
+    assert settings.ledger.witnesses == (f"peer/w+00+AA {url}",)
+
+
+@pytest.mark.parametrize(
+    ("witness", "why"),
+    [
+        ("peer/w+00+AA http://peer.example/witness", "`peer/w` is asked over plain http"),
+        ("peer/w+00+AA http://127.0.0.1.peer.example/witness", "`peer/w` is asked over plain http"),
+        ("peer/w+00+AA http://127.0.0.1@peer.example/witness", "`peer/w` is asked over plain http"),
+        ("peer/w+00+AA ftp://peer.example/witness", "`<verifier key> <url>`"),
+        ("peer/w+00+AA https://[", "`<verifier key> <url>`"),
+        ("https://peer.example/witness", "`<verifier key> <url>`"),
+        ("peer/w+00+AA", "`<verifier key> <url>`"),
+    ],
+)
+def test_a_witness_that_anyone_could_speak_for_is_refused(tmp_path: Path, witness: str, why: str) -> None:
+    """The fault names the setting and what to write."""
+    assert why in _faults(tmp_path, "", GATEWAY_LEDGER__WITNESSES=witness)["ledger.witnesses"]
+
+
 def test_freshness_limit_cannot_be_loosened(tmp_path: Path) -> None:
     """Two seconds is what suppliers were promised; a setting may only be stricter."""
     assert set(_faults(tmp_path, "[state]\nfreshness_seconds = 30\n")) == {"state.freshness_seconds"}
