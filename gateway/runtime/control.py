@@ -34,7 +34,7 @@ from gateway.identity.security_log import FailureBudget, SecurityLog
 from gateway.identity.symmetric import Pseudonymiser, beijing_year
 from gateway.identity.tokens import TokenIssuer
 from gateway.identity.verify import OwnIssuer, TokenVerifier
-from gateway.ledger.acts import ActJournal
+from gateway.ledger.acts import ActJournal, acts_low_water_bytes
 from gateway.ledger.client import LedgerClient
 from gateway.ledger.notes import parse_verifier_key
 from gateway.ledger.witness import Witness
@@ -147,7 +147,12 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
     )
     verifier = TokenVerifier(OwnIssuer(issuer, settings.identity.audience, ring), time.time)
     pseudonymiser = Pseudonymiser(ring, time.time)
-    acts = ActJournal(home.ledger, "control", clock_ns=time.time_ns)
+    acts = ActJournal(
+        home.ledger,
+        "control",
+        clock_ns=time.time_ns,
+        low_water_bytes=acts_low_water_bytes(settings.ledger.low_water_bytes),
+    )
     hub = feed = None
     many = home.is_shared(settings)
     # One log, one origin, one node: three gateways on one host have three names.
