@@ -252,15 +252,15 @@ class JournalWriter:
             path = self._prepare(max(size, self._segment_bytes), "large")
         else:
             path, self._prepared = self._prepared.result(), None
-        final = self.directory / frames.segment_name(self._sequence + 1)
-        path.rename(final)
-        fd = os.open(final, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = fd
         self._capacity = os.fstat(fd).st_size
         write_all(fd, opening, 0)
         os.fdatasync(fd)
+        # Only now: whoever reads beside this writer finds no segment that has not begun.
+        path.rename(self.directory / frames.segment_name(self._sequence + 1))
         sync_directory(self.directory)
         self._offset = len(opening)
         self._checksum = checksum

@@ -18,7 +18,6 @@ from gateway.ledger.notes import VerifierKey
 from gateway.ledger.segments import confirmed_sequence, segment_paths
 from gateway.ledger.signing import read_signed
 
-_TRIES = 5
 _BLOCK_BYTES = 1 << 20
 
 
@@ -39,25 +38,35 @@ def verify_journals(ledger: Path) -> int:
     Raises:
         VerificationFailed: it names the segment and the byte.
     """
+    return sum(_verify_journal(directory) for directory in sorted((ledger / "journal").glob("*/")))
+
+
+def _verify_journal(directory: Path) -> int:
+    # A writer at work goes on meanwhile, and what is in the log by now goes, oldest first: `confirmed` is read first.
+    confirmed = confirmed_sequence(directory)
     checked = 0
-    for directory in sorted((ledger / "journal").glob("*/")):
-        confirmed = confirmed_sequence(directory)
-        at = chain = None
-        for path in segment_paths(directory):
-            try:
-                content = path.read_bytes()
-            except FileNotFoundError:
-                continue  # it is in the log by now
-            first = frames.first_of(path.name)
-            if at not in {None, first}:
-                raise VerificationFailed(str(path), f"it does not begin with entry {at}, which follows")
-            try:
-                at, chain = _verify_segment(path, content, confirmed, chain)
-            except frames.FrameFault as fault:
-                raise VerificationFailed(f"{path} at byte {fault.offset}", fault.why) from fault
-            checked += at - first
-        if at is not None and at <= confirmed:
-            raise VerificationFailed(str(directory), f"it ends before entry {confirmed}, which had been confirmed")
+    at = chain = None
+    paths = segment_paths(directory)
+    for path in paths:
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            at = chain = None
+            continue
+        first = frames.first_of(path.name)
+        if at not in {None, first}:
+            raise VerificationFailed(str(path), f"it does not begin with entry {at}, which follows")
+        if path == paths[-1] and first > confirmed and content.count(0) == len(content):
+            continue  # older releases named a segment before it began
+        try:
+            at, chain = _verify_segment(path, content, confirmed, chain)
+        except frames.FrameFault as fault:
+            raise VerificationFailed(f"{path} at byte {fault.offset}", fault.why) from fault
+        checked += at - first
+    if paths and at is None and segment_paths(directory) != paths:
+        return _verify_journal(directory)
+    if at is not None and at <= confirmed:
+        raise VerificationFailed(str(directory), f"it ends before entry {confirmed}, which had been confirmed")
     return checked
 
 
@@ -79,29 +88,30 @@ def verify_index(index: Path) -> int:
     Raises:
         VerificationFailed: it names the file; the index can be removed, and is rebuilt from the log.
     """
-    for attempt in range(_TRIES):
+    while True:
         try:
-            files = msgspec.json.decode((index / "manifest.json").read_bytes(), type=_Manifest).files
+            content = (index / "manifest.json").read_bytes()
         except FileNotFoundError:
             return 0
+        try:
+            files = msgspec.json.decode(content, type=_Manifest).files
         except msgspec.DecodeError as error:
             raise VerificationFailed(str(index / "manifest.json"), "it is not the manifest of an index") from error
         try:
             for file in files:
-                path = index / f"date={file.day}" / file.name
-                for each, stated in (
-                    (path, file.sha256),
-                    (path.with_name(f"{path.name}.subjects"), file.subjects_sha256),
-                ):
-                    if stated and digest(each) != stated:
-                        raise VerificationFailed(str(each), "it is not as the index wrote it")
+                _verify_file(index / f"date={file.day}" / file.name, file)
         except FileNotFoundError as error:
-            # Files are merged meanwhile, where a gateway is at work.
-            if attempt == _TRIES - 1:
+            # Where a gateway is at work, files are merged meanwhile; another manifest stands before they go.
+            if (index / "manifest.json").read_bytes() == content:
                 raise VerificationFailed(str(error.filename), "it is missing") from error
         else:
             return len(files)
-    return 0
+
+
+def _verify_file(path: Path, file: _File) -> None:
+    for each, stated in ((path, file.sha256), (path.with_name(f"{path.name}.subjects"), file.subjects_sha256)):
+        if stated and digest(each) != stated:
+            raise VerificationFailed(str(each), "it is not as the index wrote it")
 
 
 def verify_signed(path: Path, key: VerifierKey) -> int:

@@ -30,6 +30,7 @@ from gateway.ledger.checkpoints import Checkpoint, verify_checkpoint
 from gateway.ledger.log_files import COSIGNED, LOOSE, LogFiles
 from gateway.ledger.notes import VerifierKey, parse_verifier_key
 from gateway.ledger.proofs import Hashes
+from gateway.ledger.retention import MINIMUM_INDEX, minimum_index
 from gateway.ledger.tiles import HASH_BYTES, WIDTH, bundle_path, full_tiles, partial_width, tile_path
 from gateway.ledger.tree import Edge, perfect_root
 from gateway.ledger.verify_beside import verify_index, verify_journals, verify_signed
@@ -75,7 +76,20 @@ def verify_log(
     """
     key = parse_verifier_key(verifier_key)
     root = directory / "tree" if (directory / "tree").is_dir() else directory
+    while True:
+        pruned_to = _minimum_index(root)
+        try:
+            return _verify(directory, root, key, progress, processes)
+        except VerificationFailed:
+            # Retention removed something while it was looked at: the newer checkpoint says what.
+            if _minimum_index(root) == pruned_to:
+                raise
+
+
+def _verify(directory: Path, root: Path, key: VerifierKey, progress: Progress, processes: int | None) -> Checked:
     files = LogFiles(root)
+    # A log at work goes on meanwhile: what is read first is not ahead of what is read after it.
+    cosigned = _cosigned(root)
     content = files.checkpoint()
     if not content:
         raise GatewayError("not-found", f"`{root}` holds no checkpoint")
@@ -96,19 +110,33 @@ def verify_log(
     missing = ["whether anyone was shown another log: compare this checkpoint with a witness's"]
     if root != directory:
         checked += _verify_beside(directory, key)
-    cosigned = root / COSIGNED
-    if cosigned.exists():
+    if cosigned:
         try:
-            older, note = verify_checkpoint(cosigned.read_bytes(), key)
+            older, note = verify_checkpoint(cosigned, key)
             _verify_older(files, checkpoint, older)
         except GatewayError as error:
-            raise VerificationFailed(str(cosigned), error.detail) from error
+            raise VerificationFailed(str(root / COSIGNED), error.detail) from error
         checked.append(f"the cosigned checkpoint of {older.size} leaves is of the same tree")
         missing.append(f"the {len(note.signatures) - 1} cosignatures: verify them with their witnesses' keys")
     if pruned:
         checked.append(f"leaves 0 to {pruned - 1} were pruned, as a record in the log says; their hashes still stand")
         missing.append(f"what the {pruned} pruned entries said")
     return Checked("log", key.name, checkpoint.size, hashed, tuple(checked), tuple(missing))
+
+
+def _cosigned(root: Path) -> bytes:
+    """The checkpoint that a witness cosigned last; empty if there is none."""
+    try:
+        return (root / COSIGNED).read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _minimum_index(root: Path) -> int:
+    try:
+        return minimum_index(root)
+    except GatewayError as error:
+        raise VerificationFailed(str(root / MINIMUM_INDEX), error.detail) from error
 
 
 def _verify_beside(ledger: Path, key: VerifierKey) -> list[str]:
@@ -226,28 +254,43 @@ def _verify_levels(files: LogFiles, checkpoint: Checkpoint) -> None:
 
 
 def _verify_partials(files: LogFiles, size: int) -> None:
-    """Every partial tile and bundle that older checkpoints need is the beginning of what stands now."""
+    """Every partial tile and bundle that older checkpoints need is the beginning of what stands now.
+
+    Those of a log that has gone on since the checkpoint was read are wider than it: of them the beginning is checked.
+    """
     level = 0
     while size >> (8 * level):
         n, width = full_tiles(size, level), partial_width(size, level)
         if width:
             whole = _tile(files, level, n, width)
-            for path in sorted((files.root / f"{tile_path(level, n)}.p").glob("*")):
-                content = path.read_bytes()
-                if content != whole[: len(content)] or len(content) != int(path.name) * HASH_BYTES:
+            for path, stated in _partials(files.root / f"{tile_path(level, n)}.p", ""):
+                try:
+                    content = path.read_bytes()
+                except FileNotFoundError:
+                    continue  # the whole tile stands by now
+                if content[: len(whole)] != whole[: len(content)] or len(content) != stated * HASH_BYTES:
                     raise VerificationFailed(str(path), "it is not the beginning of the tile it belongs to")
         level += 1
     n, width = full_tiles(size, 0), partial_width(size, 0)
     if width:
         entries = files.bundle(n, width)
-        for path in sorted((files.root / f"{bundle_path(n)}.p").glob(f"*{LOOSE}")):
-            stated = int(path.name.removesuffix(LOOSE))
+        for path, stated in _partials(files.root / f"{bundle_path(n)}.p", LOOSE):
             try:
                 older = files.bundle(n, stated)
             except GatewayError as error:
                 raise VerificationFailed(str(path), error.detail) from error
             if older[:width] != entries[:stated]:
                 raise VerificationFailed(str(path), "it is not the beginning of the bundle it belongs to")
+
+
+def _partials(directory: Path, suffix: str) -> list[tuple[Path, int]]:
+    """The partial files in `directory` and the widths in their names; what is being written has no such name."""
+    try:
+        paths = sorted(directory.iterdir())
+    except FileNotFoundError:
+        return []
+    widths = [(path, path.name.removesuffix(suffix)) for path in paths if path.name.endswith(suffix)]
+    return [(path, int(width)) for path, width in widths if width.isascii() and width.isdigit()]
 
 
 def _verify_older(files: LogFiles, checkpoint: Checkpoint, older: Checkpoint) -> None:
