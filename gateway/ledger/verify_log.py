@@ -33,7 +33,7 @@ from gateway.ledger.proofs import Hashes
 from gateway.ledger.retention import MINIMUM_INDEX, minimum_index
 from gateway.ledger.tiles import HASH_BYTES, WIDTH, bundle_path, full_tiles, partial_width, tile_path
 from gateway.ledger.tree import Edge, perfect_root
-from gateway.ledger.verify_beside import verify_index, verify_journals, verify_signed
+from gateway.ledger.verify_beside import verify_beside
 
 SPAN_BUNDLES = 16 * PACK
 """Bundles one process looks at in one go."""
@@ -52,11 +52,11 @@ class _Prune(msgspec.Struct):
 
 
 class _Span(msgspec.Struct, frozen=True):
-    """What one span of bundles came to: entries hashed, bundles missing, and where prune records say pruning ended."""
+    """What one span of bundles came to: entries hashed, bundles missing, and where prune records say a prune ended."""
 
     hashed: int
     missing: tuple[int, ...]
-    pruned_to: int
+    ends: frozenset[int]
 
 
 def verify_log(
@@ -79,14 +79,16 @@ def verify_log(
     while True:
         pruned_to = _minimum_index(root)
         try:
-            return _verify(directory, root, key, progress, processes)
+            return _verify(directory, root, key, pruned_to, progress, processes)
         except VerificationFailed:
             # Retention removed something while it was looked at: the newer checkpoint says what.
             if _minimum_index(root) == pruned_to:
                 raise
 
 
-def _verify(directory: Path, root: Path, key: VerifierKey, progress: Progress, processes: int | None) -> Checked:
+def _verify(
+    directory: Path, root: Path, key: VerifierKey, pruned_to: int, progress: Progress, processes: int | None
+) -> Checked:
     files = LogFiles(root)
     # A log at work goes on meanwhile: what is read first is not ahead of what is read after it.
     cosigned = _cosigned(root)
@@ -99,7 +101,7 @@ def _verify(directory: Path, root: Path, key: VerifierKey, progress: Progress, p
         raise VerificationFailed(str(root / "checkpoint"), error.detail) from error
     spans = list(_spans(root, checkpoint.size, progress, processes))
     hashed = sum(span.hashed for span in spans)
-    pruned = _pruned(spans)
+    pruned = _pruned(spans, root / MINIMUM_INDEX, pruned_to)
     _verify_levels(files, checkpoint)
     _verify_partials(files, checkpoint.size)
     checked = [
@@ -109,7 +111,9 @@ def _verify(directory: Path, root: Path, key: VerifierKey, progress: Progress, p
     ]
     missing = ["whether anyone was shown another log: compare this checkpoint with a witness's"]
     if root != directory:
-        checked += _verify_beside(directory, key)
+        beside, not_there = verify_beside(directory, key, checkpoint)
+        checked += beside
+        missing += not_there
     if cosigned:
         try:
             older, note = verify_checkpoint(cosigned, key)
@@ -137,18 +141,6 @@ def _minimum_index(root: Path) -> int:
         return minimum_index(root)
     except GatewayError as error:
         raise VerificationFailed(str(root / MINIMUM_INDEX), error.detail) from error
-
-
-def _verify_beside(ledger: Path, key: VerifierKey) -> list[str]:
-    """Step 5; what was checked, one sentence each."""
-    entries, files = verify_journals(ledger), verify_index(ledger / "index")
-    checked = [
-        f"{entries} entries in the journals are as they were confirmed",
-        f"{files} files of the index are as they were written",
-    ]
-    if (ledger / "signer.db").exists():
-        checked.append(f"`signer.db` holds the signed checkpoint of {verify_signed(ledger / 'signer.db', key)} leaves")
-    return checked
 
 
 def _spans(root: Path, size: int, progress: Progress, processes: int | None) -> Iterator[_Span]:
@@ -185,8 +177,9 @@ def _spans(root: Path, size: int, progress: Progress, processes: int | None) -> 
 
 def _verify_span(root: Path, first: int, end: int, size: int) -> _Span:
     files = LogFiles(root)
-    hashed = pruned_to = 0
+    hashed = 0
     missing = []
+    ends: set[int] = set()
     above = {n: _above(files, 0, n, size) for n in range(first // WIDTH, (end - 1) // WIDTH + 1)}
     for n in range(first, end):
         width = min(WIDTH, size - n * WIDTH)
@@ -205,8 +198,8 @@ def _verify_span(root: Path, first: int, end: int, size: int) -> _Span:
             raise VerificationFailed(_first_difference(hashes, stated, n * WIDTH), "the entry is not what was logged")
         hashed += width
         if _PRUNE in b"".join(entries):
-            pruned_to = max([pruned_to, *(_prune_end(entry) for entry in entries if _PRUNE in entry)])
-    return _Span(hashed, tuple(missing), pruned_to)
+            ends.update(_prune_end(entry) for entry in entries if _PRUNE in entry)
+    return _Span(hashed, tuple(missing), frozenset(ends))
 
 
 def _prune_end(entry: bytes) -> int:
@@ -214,15 +207,21 @@ def _prune_end(entry: bytes) -> int:
     return prune.end if prune.kind == "prune" and isinstance(prune.end, int) else 0
 
 
-def _pruned(spans: list[_Span]) -> int:
-    """Leaves that were pruned; raises if a bundle is missing that no prune record accounts for."""
+def _pruned(spans: list[_Span], path: Path, stated: int) -> int:
+    """Leaves that were pruned; raises if a bundle is missing, or a minimum index `stated`, that no prune accounts for.
+
+    A prune that was cut off, or is under way, is on record before the index is raised, and that before bundles go.
+    """
+    ends = {0}.union(*(span.ends for span in spans))
+    if stated not in ends:
+        raise VerificationFailed(str(path), f"it says {stated}, and no prune record in the log ends there")
     missing = sorted(n for span in spans for n in span.missing)
-    allowed = max((span.pruned_to for span in spans), default=0)
     for at, n in enumerate(missing):
-        if n != at or (n + 1) * WIDTH > allowed:
-            raise VerificationFailed(
-                f"leaves {n * WIDTH} to {(n + 1) * WIDTH - 1}", "the bundle is missing, and no prune record says why"
-            )
+        leaves = f"leaves {n * WIDTH} to {(n + 1) * WIDTH - 1}"
+        if n != at or (n + 1) * WIDTH > max(ends):
+            raise VerificationFailed(leaves, "the bundle is missing, and no prune record says why")
+        if (n + 1) * WIDTH > stated:
+            raise VerificationFailed(str(path), f"it says {stated}, and {leaves} are missing, which were pruned")
     return len(missing) * WIDTH
 
 

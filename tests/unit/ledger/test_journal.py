@@ -433,5 +433,6 @@ def test_a_later_format_is_refused(tmp_path):
     directory = journal_directory(tmp_path, WRITER)
     directory.mkdir(parents=True)
     (directory / frames.segment_name(1)).write_bytes(opening)
+    Watermark(directory).close()
     with pytest.raises(GatewayError, match="journal format 2"):
         recover(directory)
