@@ -23,7 +23,7 @@ Layout below `ledger/`
     tree/tile/...                                          hash tiles and bundles, see `log_files`
     tree/pruning.json                                      a prune under way
     signer.db                                              what was signed last, see `signing`
-    index/manifest.json, index/date=YYYY-MM-DD/*.parquet   the index, see `index_manifest`; each file has its `.subjects`
+    index/manifest.json, index/date=YYYY-MM-DD/*.parquet   the index, see `index_manifest`; beside each `.subjects`
 
 A segment (integers little-endian; the file is preallocated with zeros)
 

@@ -4,10 +4,12 @@ None of it is evidence: the log is. But a bit that turned there is found, and th
 """
 
 import hashlib
+import shutil
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from gateway.domain.errors import GatewayError
 from gateway.ledger import frames
@@ -19,6 +21,8 @@ from gateway.ledger.segments import confirmed_sequence, segment_paths
 from gateway.ledger.signing import Signed, check_schema, read_signed
 
 _BLOCK_BYTES = 1 << 20
+_BUSY_SECONDS = 60.0
+"""How long a commit of a log at work is waited for."""
 
 Cursors = Callable[[], Mapping[str, int]]
 """Writer -> sequence of its last entry in the log, as `signer.db` says now."""
@@ -190,7 +194,24 @@ def verify_signed(path: Path, key: VerifierKey) -> Signed:
 
 
 def _read_whole(path: Path) -> Signed:
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+    """The row of a database that is whole.
+
+    A process that was killed in a commit left a rollback journal, which only one that writes may play back: then that
+    is done to a copy, and the database stays as it is.
+    """
+    try:
+        return _read_database(f"{path.absolute().as_uri()}?mode=ro")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+            raise
+    with TemporaryDirectory() as folder:
+        for name in (path.name, f"{path.name}-journal"):
+            shutil.copyfile(path.with_name(name), Path(folder) / name)
+        return _read_database((Path(folder) / path.name).as_uri())
+
+
+def _read_database(uri: str) -> Signed:
+    with closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)) as connection:
         whole = connection.execute("PRAGMA integrity_check").fetchone()
         check_schema(connection)
         held = read_signed(connection)

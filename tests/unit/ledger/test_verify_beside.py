@@ -3,6 +3,8 @@
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing
 
@@ -171,6 +173,31 @@ def test_turned_durable_and_frame_stop_the_writer(ledger):
             ActJournal(ledger, "control", clock_ns=time.time_ns, low_water_bytes=0)
         (directory / "durable").unlink(missing_ok=True)
     assert len(newest.read_bytes()) == len(before)
+
+
+KILLED_IN_COMMIT = """
+import os, sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("PRAGMA cache_size = 1")
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("UPDATE signed SET staged = zeroblob(3000000)")
+os._exit(9)
+"""
+
+
+def test_signer_of_a_process_killed_in_a_commit_is_whole(made, ledger):
+    """The commit left a journal that only a writer may play back: a copy is looked at, and nothing is written here."""
+    path = ledger / "signer.db"
+    killed = subprocess.run([sys.executable, "-c", KILLED_IN_COMMIT, path], check=False, timeout=60)
+    assert killed.returncode == 9
+    before = {each: each.read_bytes() for each in (path, path.with_name("signer.db-journal"))}
+    assert before[path] != (made[0] / "signer.db").read_bytes()
+    verify_log(ledger, made[1])
+    assert {each: each.read_bytes() for each in before} == before
+    service = open_ledger(ledger)
+    assert service.log.size == 300
+    service.close()
+    verify_log(ledger, made[1])
 
 
 def test_trigger_that_turned_stops_the_start(ledger):
