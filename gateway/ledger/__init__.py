@@ -55,6 +55,9 @@ An entry is canonical JSON (see `entries`). All have `v`, `kind`, `id`, `time` (
     others        an act's own fields (`acts`); effect, storage, destruction, order, grant, directory, policy, key,
                   export, consultation
 
+A list of names (items, policies) that does not fit is replaced by two words: `(N items)`, and `sha256:` with the digest
+of the list as JSON.
+
 A record id is `run-number`: 12 characters of the writer's start (8 of its second, base32hex, then 4 random), a count.
 
 The log is C2SP tlog-tiles, tlog-checkpoint, signed-note, tlog-cosignature, tlog-witness and tlog-proof to the letter;
