@@ -202,7 +202,8 @@ def _read_whole(path: Path) -> Signed:
     try:
         return _read_database(f"{path.absolute().as_uri()}?mode=ro")
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_READONLY_ROLLBACK:
+        # Where the text of a row is no UTF-8, the error is Python's own and has no code.
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_READONLY_ROLLBACK:
             raise
     with TemporaryDirectory() as folder:
         for name in (path.name, f"{path.name}-journal"):
