@@ -23,7 +23,7 @@ Layout below `ledger/`
     tree/tile/...                                          hash tiles and bundles, see `log_files`
     tree/pruning.json                                      a prune under way
     signer.db                                              what was signed last, see `signing`
-    index/manifest.json, index/date=YYYY-MM-DD/*.parquet   the index, with digests; beside each file its `.subjects`
+    index/manifest.json, index/date=YYYY-MM-DD/*.parquet   the index, see `index_manifest`; beside each `.subjects`
 
 A segment (integers little-endian; the file is preallocated with zeros)
 
@@ -42,7 +42,8 @@ newest segment alone says which uses were open when a writer died; each of them 
 
 `durable` is the confirmed sequence, uint64 big-endian, and the same with every bit turned. It is written after the
 sync has returned and never before. What is broken at or below it is corruption: it is named and nothing starts. What
-is broken above it is a torn tail: a `.broken` copy is kept, the whole frames are rewritten to a new file and synced.
+is broken above it is a torn tail: a `.broken` copy is kept, the whole frames are rewritten to a new file and synced. It
+stands before the first segment: where it is missing beside one, or its halves do not agree, that is corruption too.
 
 An entry is canonical JSON (see `entries`). All have `v`, `kind`, `id`, `time` (Unix ns), `retain_until`, `salt`:
 
@@ -53,6 +54,9 @@ An entry is canonical JSON (see `entries`). All have `v`, `kind`, `id`, `time` (
     prune         first, end (leaves), rule, plan (digest), officer
     others        an act's own fields (`acts`); effect, storage, destruction, order, grant, directory, policy, key,
                   export, consultation (a reading, or an officer's sign-in: act `signIn`, method)
+
+A list of names (items, policies) that does not fit is replaced by two words: `(N items)`, and `sha256:` with the digest
+of the list as JSON.
 
 A record id is `run-number`: 12 characters of the writer's start (8 of its second, base32hex, then 4 random), a count.
 

@@ -15,6 +15,11 @@ ACT_SEGMENT_BYTES = 4 << 20
 _USE_KINDS = {RecordKind.USE_OPENED, RecordKind.USE_CLOSED, RecordKind.USE_REFUSED, RecordKind.RECOVERED}
 
 
+def acts_low_water_bytes(uses_bytes: int) -> int:
+    """Free disk below which acts are refused where new uses are below `uses_bytes`: what goes on can be stopped."""
+    return uses_bytes // 4
+
+
 class ActJournal:
     """Durable records of acts for one process; thread-safe, and many threads share one sync.
 
@@ -34,7 +39,7 @@ class ActJournal:
         *,
         clock_ns: Callable[[], int],
         on_poisoned: Callable[[BaseException], None] = lambda _: None,
-        low_water_bytes: int = LOW_WATER_BYTES // 4,
+        low_water_bytes: int = acts_low_water_bytes(LOW_WATER_BYTES),
         segment_bytes: int = ACT_SEGMENT_BYTES,
     ) -> None:
         self._clock_ns = clock_ns

@@ -27,6 +27,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+WRITING = ".tmp"
+"""Suffix of a file that is being written and will be renamed."""
+
+
 def sync_directory(directory: Path) -> None:
     """Make the names in `directory` durable."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -151,7 +155,7 @@ class FileBatch:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.tmp")
+    return path.with_name(f".{path.name}{WRITING}")
 
 
 def preallocate(path: Path, size_bytes: int) -> int:

@@ -11,9 +11,11 @@ subject's identifier do not reach this module; of the parameters a grant may con
 
 import base64
 import binascii
+import hashlib
 import os
 import re
 import threading
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
@@ -32,6 +34,9 @@ _is_plain = re.compile(r"[\w.:-]*", re.ASCII).fullmatch
 _ENCODER = msgspec.json.Encoder(order="sorted")
 _SALT_BLOCK = 256
 _MAX_CONSTANTS = 8192
+_MAX_CONSTANT_BYTES = 60_000
+"""Of the part of a record that a verdict fixes: what remains of an entry is ample for the rest."""
+_LISTS = ("asked", "items", "policies", "parameters", "articles")
 _MAX_WORDS = 512
 """Longest declared purpose, scenario or operator kept in a record, characters; the header limit allows far more."""
 
@@ -193,14 +198,14 @@ class UseEntries:
         return record, content
 
     def closed(self, record: str, use: Use, outcome: Outcome, now_unix_ns: int) -> bytes:
-        """The bytes of `use.closed`; a list of released items that does not fit is left out and counted."""
+        """The bytes of `use.closed`; a list of released items that does not fit is `counted`."""
         released = self._items.get(outcome.released_items)
         if released is None:
             if len(self._items) > _MAX_CONSTANTS:
                 self._items.clear()
             released = msgspec.json.encode(outcome.released_items).decode()
             if len(released) > MAX_PAYLOAD_BYTES // 2:
-                released = f'["({len(outcome.released_items)} items)"]'
+                released = msgspec.json.encode(counted(outcome.released_items)).decode()
             self._items[outcome.released_items] = released
         day = self._days.text(now_unix_ns, use.verdict.retention_years)
         digest = f'"digest":"{outcome.response_digest}",' if outcome.response_digest else ""
@@ -245,8 +250,16 @@ class UseEntries:
         return kept[1]
 
 
+def counted(names: Sequence[str]) -> tuple[str, str]:
+    """What stands for a list too long for an entry: how many there are, and the SHA-256 of the list as JSON."""
+    return f"({len(names)} items)", f"sha256:{hashlib.sha256(msgspec.json.encode(names)).hexdigest()}"
+
+
 def constant_part(use: Use) -> str:
-    """What all uses of one system under one verdict have in common, as canonical JSON."""
+    """What all uses of one system under one verdict have in common, as canonical JSON.
+
+    Where that does not fit an entry, the longest lists of names are `counted`, so that every use can be recorded.
+    """
     call, verdict = use.call, use.verdict
     said: dict[str, Any] = {
         "approver": verdict.approver,
@@ -279,7 +292,15 @@ def constant_part(use: Use) -> str:
         ]
         said["articles"] = verdict.explanation.articles
     present = {key: value for key, value in said.items() if value not in (None, "", (), [], 0)}
-    return _ENCODER.encode(present).decode()
+    content = _ENCODER.encode(present)
+    if len(content) > _MAX_CONSTANT_BYTES:
+        lengths = {name: len(msgspec.json.encode(present[name])) for name in _LISTS if name in present}
+        for name in sorted(lengths, key=lengths.__getitem__, reverse=True):
+            present[name] = counted(present[name])
+            content = _ENCODER.encode(present)
+            if len(content) <= _MAX_CONSTANT_BYTES:
+                break
+    return content.decode()
 
 
 def act_entry(

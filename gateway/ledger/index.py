@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.ledger.durable import make_directory, replace_file, sync_directory, unlink_all
 from gateway.ledger.entries import china_day, started_unix
+from gateway.ledger.index_manifest import MANIFEST, IndexFile, Manifest, encode_manifest, parse_manifest
 from gateway.ledger.queries import (
     MAX_PAGE,
     RecordPage,
@@ -56,21 +56,6 @@ _CELLS = ", ".join(f"nullif(cells[{n}], '')::{kind}" for n, kind in enumerate(CO
 _LINES = f"SELECT {_CELLS} FROM (SELECT string_split(unnest(?::VARCHAR[]), chr({ord(SEPARATOR)})) AS cells)"
 _TABLE = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
 _DAY = "CAST(make_timestamp(time_us + 28800000000) AS DATE)"
-
-
-class _File(msgspec.Struct, frozen=True):
-    day: date
-    name: str
-    rows: int
-    sha256: str = ""
-    subjects_sha256: str = ""
-
-
-class _Manifest(msgspec.Struct, frozen=True):
-    v: int = 1
-    size: int = 0
-    open: tuple[int, ...] = ()
-    files: tuple[_File, ...] = ()
 
 
 class Index:
@@ -145,7 +130,7 @@ class Index:
         ]
         with self._lock:
             self._commit(
-                _Manifest(
+                Manifest(
                     1,
                     self.size,
                     tuple(sorted(leaf for leaf, _, _ in self._rows.open.values())),
@@ -172,7 +157,7 @@ class Index:
         """Remove the rows of records that begin below `leaf`. Durability: synced on return."""
         self.flush()
         self.settle()
-        kept: list[_File] = []
+        kept: list[IndexFile] = []
         gone: list[Path] = []
         for file in self._manifest.files:
             path = _quoted(self._path(file))
@@ -188,7 +173,7 @@ class Index:
                 select = f"SELECT {_NAMES} FROM read_parquet('{path}', hive_partitioning = false) WHERE leaf >= ?"
                 kept.append(self._write(self._connection, file.day, select, [leaf]))
         with self._lock:
-            self._commit(_Manifest(1, self._manifest.size, self._manifest.open, tuple(kept)))
+            self._commit(Manifest(1, self._manifest.size, self._manifest.open, tuple(kept)))
         # Files that were merged into others hold the same rows: they go too.
         self._unlink([*gone, *self._retired])
         self._retired = []
@@ -282,7 +267,7 @@ class Index:
         self._connection.execute("COMMIT")
 
     @contextmanager
-    def _snapshot(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, tuple[_File, ...], int]]:
+    def _snapshot(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, tuple[IndexFile, ...], int]]:
         """A connection that sees one state of the tail, the files that go with it, and the log size of both."""
         with self._connection.cursor() as connection:
             with self._lock:
@@ -294,7 +279,7 @@ class Index:
             finally:
                 connection.execute("ROLLBACK")
 
-    def _source(self, files: Iterable[_File], query: RecordQuery) -> str:
+    def _source(self, files: Iterable[IndexFile], query: RecordQuery) -> str:
         first, last = days_of(query)
         keys = None if query.subjects is None else [subject_key(pseudonym) for pseudonym in query.subjects]
         paths = [
@@ -309,10 +294,10 @@ class Index:
             parts.append(f"SELECT {_NAMES} FROM read_parquet([{', '.join(paths)}], hive_partitioning = false)")
         return " UNION ALL ".join(parts)
 
-    def _path(self, file: _File) -> Path:
+    def _path(self, file: IndexFile) -> Path:
         return self.directory / f"date={file.day.isoformat()}" / file.name
 
-    def _write(self, connection: duckdb.DuckDBPyConnection, day: date, select: str, values: list[Any]) -> _File:
+    def _write(self, connection: duckdb.DuckDBPyConnection, day: date, select: str, values: list[Any]) -> IndexFile:
         folder = self.directory / f"date={day.isoformat()}"
         make_directory(folder)
         name = f"{self.size:016d}-{os.urandom(3).hex()}.parquet"
@@ -329,7 +314,7 @@ class Index:
         write_filter(connection, path)
         sync_directory(folder)
         counted = connection.execute(f"SELECT count(*) FROM read_parquet('{_quoted(path)}')").fetchone()
-        return _File(day, name, int(counted[0]) if counted else 0, digest(path), digest(filter_path(path)))
+        return IndexFile(day, name, int(counted[0]) if counted else 0, digest(path), digest(filter_path(path)))
 
     def _merge_days(self) -> None:
         """Merge the small files of the days that have grown; on the merging thread."""
@@ -341,7 +326,7 @@ class Index:
             if len(small) >= MERGE_FILES:
                 self._merge(day, small)
 
-    def _merge(self, day: date, small: list[_File]) -> None:
+    def _merge(self, day: date, small: list[IndexFile]) -> None:
         paths = ", ".join(f"'{_quoted(self._path(file))}'" for file in small)
         # An instance of its own: what it takes is bounded, and wholly given back.
         with _connect(self.directory / f"{_SPILL}-merge", 1, MERGE_MEMORY_BYTES) as connection:
@@ -349,7 +334,7 @@ class Index:
             merged = self._write(connection, day, select, [])
         with self._lock:
             kept = tuple(file for file in self._manifest.files if file not in small)
-            self._commit(_Manifest(1, self._manifest.size, self._manifest.open, (*kept, merged)))
+            self._commit(Manifest(1, self._manifest.size, self._manifest.open, (*kept, merged)))
         # Questions that began before may still read the old files; those merged earlier can go now.
         self._unlink(self._retired)
         self._retired = [self._path(file) for file in small]
@@ -358,15 +343,17 @@ class Index:
     def _unlink(paths: Iterable[Path]) -> None:
         unlink_all(each for path in paths for each in (path, filter_path(path)))
 
-    def _commit(self, manifest: _Manifest) -> None:
-        replace_file(self.directory / "manifest.json", msgspec.json.encode(manifest))
+    def _commit(self, manifest: Manifest) -> None:
+        replace_file(self.directory / MANIFEST, encode_manifest(manifest))
         self._manifest = manifest
 
-    def _read_manifest(self) -> _Manifest:
+    def _read_manifest(self) -> Manifest:
         try:
-            return msgspec.json.decode((self.directory / "manifest.json").read_bytes(), type=_Manifest)
+            return parse_manifest((self.directory / MANIFEST).read_bytes())[0]
         except FileNotFoundError:
-            return _Manifest()
+            return Manifest()
+        except GatewayError as error:
+            raise GatewayError("conflict", f"{error.detail}: remove `index/`, it is rebuilt from the log") from error
 
     def _discard_left_over(self) -> None:
         named = {self._path(file) for file in self._manifest.files}

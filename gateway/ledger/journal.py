@@ -8,6 +8,7 @@ RECORD-FIRST). After a write or sync that failed the journal is poisoned: every 
 file again, and only a new start, which rewrites the unconfirmed tail, heals it.
 """
 
+import math
 import os
 import queue
 import threading
@@ -86,7 +87,7 @@ class JournalWriter:
         tell: called on the writer's thread with those whose entries are now durable, or with the error.
         on_poisoned: called once, on the writer's thread, when the journal is poisoned.
         segment_bytes: size of a segment.
-        low_water_bytes: free disk below which `accepts` turns False.
+        low_water_bytes: free disk below which `accepts` turns False, until there is as much again.
         lock_seconds: how long to wait for a process that is just leaving the writer's folder.
 
     Raises:
@@ -120,7 +121,7 @@ class JournalWriter:
         self._queue: queue.SimpleQueue[list[Waiting] | None] = queue.SimpleQueue()
         self._open: dict[str, int] = {}
         self._fd = -1
-        self._looked = 0.0
+        self._looked = -math.inf
         self._prepared: Future[Path] | None = None
         make_directory(self.directory)
         self._lock = take_lock(self.directory / "lock", f"the journal of writer `{writer}`", lock_seconds)
@@ -132,7 +133,7 @@ class JournalWriter:
             self._mark = Watermark(self.directory)
             self._preparer = ThreadPoolExecutor(1, thread_name_prefix=f"journal-{writer}-next")
             self._switch()
-            self._look_at_disk()
+            self._look_at_disk(time.monotonic())
             self._close_recovered(clock_ns())
         except BaseException:
             os.close(self._lock)
@@ -143,6 +144,9 @@ class JournalWriter:
     @property
     def accepts(self) -> bool:
         """Whether a new use can be recorded: not poisoned, not closed, and room on the disk."""
+        if self.low and self.fault is None:
+            # What is refused for want of room is never committed: nobody else would see that there is room again.
+            self._look_at_disk(time.monotonic())
         return self.fault is None and not self.low
 
     def put(self, *waiting: Waiting) -> None:
@@ -236,9 +240,7 @@ class JournalWriter:
         self._mark.store(self._sequence)
         now = time.monotonic()
         self.syncs.append((now - began, opened))
-        if now - self._looked > _DISK_LOOK_SECONDS:
-            self._looked = now
-            self._look_at_disk()
+        self._look_at_disk(now)
 
     def _switch(self, needed: int = 0) -> None:
         """Go on in a new segment. Durability: its name and opening are synced on return."""
@@ -250,15 +252,15 @@ class JournalWriter:
             path = self._prepare(max(size, self._segment_bytes), "large")
         else:
             path, self._prepared = self._prepared.result(), None
-        final = self.directory / frames.segment_name(self._sequence + 1)
-        path.rename(final)
-        fd = os.open(final, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = fd
         self._capacity = os.fstat(fd).st_size
         write_all(fd, opening, 0)
         os.fdatasync(fd)
+        # Only now: whoever reads beside this writer finds no segment that has not begun.
+        path.rename(self.directory / frames.segment_name(self._sequence + 1))
         sync_directory(self.directory)
         self._offset = len(opening)
         self._checksum = checksum
@@ -270,5 +272,8 @@ class JournalWriter:
         os.close(preallocate(path, size_bytes))
         return path
 
-    def _look_at_disk(self) -> None:
-        self.low = free_bytes(self.directory) < self._low_water_bytes
+    def _look_at_disk(self, now: float) -> None:
+        """See how much disk is free, unless that was seen within `_DISK_LOOK_SECONDS`."""
+        if now - self._looked > _DISK_LOOK_SECONDS:
+            self._looked = now
+            self.low = free_bytes(self.directory) < self._low_water_bytes

@@ -1,14 +1,22 @@
-"""A mirror of a log at work: a copy that verifies by itself, and that no gateway goes on signing from."""
+"""A mirror of a log at work: a copy that verifies by itself, and that no gateway goes on signing from.
 
-from collections.abc import Iterator
+The checkpoint is read before the tree, which goes on meanwhile: what that checkpoint needs stands for ever, or goes
+when something that holds it stands in its place (a partial tile for the whole one beside its folder, sixteen bundles
+for their pack), or is pruned. So folders are read before the folder they lie in, and each twice; what went is removed
+from the mirror when all else is there; and where `minimum-index` has moved on, all of it is done again.
+"""
+
+import os
 from pathlib import Path
 
 from gateway.ledger.durable import make_directory, replace_file, sync_directory, unlink_all
+from gateway.ledger.retention import MINIMUM_INDEX, PRUNING
 
 NOTES = ("cosigned", "checkpoint")
 """Read in this order: the log cosigns what it has published, and publishes what stands in its tiles."""
-CHANGING = frozenset({"minimum-index", "pruning.json"})
+CHANGING = (MINIMUM_INDEX, PRUNING)
 """Every other file, once it has a name and a size, never changes."""
+_LISTINGS = 2
 
 
 def mirror_log(tree: Path, mirror: Path) -> int:
@@ -21,42 +29,76 @@ def mirror_log(tree: Path, mirror: Path) -> int:
     Durability: synced on return. Interrupted, the mirror still is what it was or further, and verifies.
     """
     make_directory(mirror)
-    notes = {name: (tree / name).read_bytes() for name in NOTES if (tree / name).exists()}
-    if "checkpoint" not in notes:
-        return 0
-    copied, missed = _copy(tree, mirror)
-    while missed:
-        # The log put something in another place meanwhile; it stands there before the old one goes.
-        more, missed = _copy(tree, mirror)
-        copied += more
-    for name, content in notes.items():
+    copied = 0
+    while True:
+        pruned = _read(tree, (MINIMUM_INDEX,))
+        notes = _read(tree, NOTES)
+        if "checkpoint" not in notes:
+            return copied
+        gone: list[Path] = []
+        copied += _copy(tree, mirror, gone)
+        if _read(tree, (MINIMUM_INDEX,)) == pruned:
+            break
+    # The record of a prune is in the checkpoint: that comes first, and what was pruned goes last.
+    stated = {**notes, **_read(tree, (PRUNING,)), **pruned}
+    for name, content in stated.items():
         replace_file(mirror / name, content)
-    unlink_all([mirror / name for name in _files(mirror) if not (tree / name).exists()])
+    # Bundles go from the front: the paths of later ones are as long or longer.
+    gone.sort(key=lambda path: (len(path.parts), path))
+    unlink_all([*gone, *(mirror / name for name in (*NOTES, *CHANGING) if name not in stated)])
     for directory in [mirror, *(path for path in mirror.rglob("*") if path.is_dir())]:
         sync_directory(directory)
     return copied
 
 
-def _copy(tree: Path, mirror: Path) -> tuple[int, int]:
-    """Copy what the mirror lacks; how many files were copied, and how many went away while being copied."""
-    copied = missed = 0
-    for name in _files(tree):
-        if str(name) in NOTES:
-            continue
-        source, target = tree / name, mirror / name
+def _read(tree: Path, names: tuple[str, ...]) -> dict[str, bytes]:
+    """The content of those of `names` that are there, read in their order."""
+    contents = {}
+    for name in names:
         try:
-            stands = target.exists() and target.stat().st_size == source.stat().st_size and str(name) not in CHANGING
-            if not stands:
-                make_directory(target.parent)
-                replace_file(target, source.read_bytes(), sync=False)
-                copied += 1
+            contents[name] = (tree / name).read_bytes()
         except FileNotFoundError:
-            missed += 1
-    return copied, missed
+            continue
+    return contents
 
 
-def _files(directory: Path) -> Iterator[Path]:
-    """The finished files below `directory`, named from there."""
-    for path in sorted(directory.rglob("*")):
-        if path.is_file() and path.suffix not in {".tmp", ".partial"} and path.name != ".lock":
-            yield path.relative_to(directory)
+def _copy(tree: Path, mirror: Path, gone: list[Path]) -> int:
+    """Copy what the mirror of a folder lacks and add to `gone` what it alone has; returns how many were copied."""
+    copied = 0
+    for name in sorted(_listed(tree)[1] | _listed(mirror)[1]):
+        copied += _copy(tree / name, mirror / name, gone)
+    seen: set[str] = set()
+    for _ in range(_LISTINGS):
+        new = _listed(tree)[0] - seen
+        seen |= new
+        copied += sum(_copy_file(tree / name, mirror / name) for name in sorted(new))
+    gone += [mirror / name for name in sorted(_listed(mirror)[0] - seen)]
+    return copied
+
+
+def _copy_file(source: Path, target: Path) -> bool:
+    """Whether `source` was copied: not if it stands in the mirror, or has gone meanwhile."""
+    try:
+        if target.exists() and target.stat().st_size == source.stat().st_size:
+            return False
+        content = source.read_bytes()
+    except FileNotFoundError:
+        return False
+    make_directory(target.parent)
+    replace_file(target, content, sync=False)
+    return True
+
+
+def _listed(directory: Path) -> tuple[set[str], set[str]]:
+    """Names of the finished files in `directory`, save those that say how the log stands, and of its folders."""
+    files, folders = set(), set()
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    folders.add(entry.name)
+                elif not entry.name.endswith((".tmp", ".partial")) and entry.name not in (*NOTES, *CHANGING, ".lock"):
+                    files.add(entry.name)
+    except FileNotFoundError:
+        pass
+    return files, folders

@@ -2,7 +2,9 @@
 
 `durable` in a writer's folder holds the sequence up to which every frame is known to be synced (8 bytes, big-endian,
 then the same with every bit turned). It is written only after the sync returned, so it never promises too much; after
-a power failure it may promise too little. A journal that holds less than the log has taken from it is refused.
+a power failure it may promise too little. It stands before the first segment does and is stored in one piece: one that
+is missing, or whose halves do not agree, is damaged, and what had been confirmed is not known. A journal that holds
+less than the log has taken from it is refused.
 """
 
 import mmap
@@ -64,7 +66,8 @@ class Watermark:
 
     def store(self, sequence: int) -> None:
         """State that every frame up to `sequence` is durable."""
-        _MARK.pack_into(self._map, 0, sequence, sequence ^ _ALL_ONES)
+        # One copy of 16 bytes: a process that is killed leaves the old mark or the new one.
+        self._map[:] = _MARK.pack(sequence, sequence ^ _ALL_ONES)
 
     def close(self) -> None:
         """Sync and let go."""
@@ -73,21 +76,29 @@ class Watermark:
 
 
 def confirmed_sequence(directory: Path) -> int:
-    """The sequence up to which frames are known to be durable; 0 where nothing states it."""
+    """The sequence up to which frames are known to be durable; 0 where nothing was confirmed yet.
+
+    Raises:
+        GatewayError: `records-unavailable` if `durable` is damaged, or missing beside segments.
+    """
+    path = directory / "durable"
+    # It stands before the first segment: one that is seen without it was made since, or has lost it.
+    if not path.exists() and segment_paths(directory) and not path.exists():
+        raise corrupt(path, 0, "it is missing, and segments stand beside it")
     try:
-        with (directory / "durable").open("rb") as file:
+        with path.open("rb") as file:
             for _ in range(_MARK_TRIES):
                 file.seek(0)
-                content = file.read(_MARK.size)
+                content = file.read(_MARK.size + 1)
+                if not any(content) and len(content) in {0, _MARK.size}:
+                    return 0
                 if len(content) == _MARK.size:
                     sequence, turned = _MARK.unpack(content)
                     if sequence ^ _ALL_ONES == turned:
                         return int(sequence)
-                    if not sequence and not turned:
-                        return 0
     except FileNotFoundError:
-        pass
-    return 0
+        return 0
+    raise corrupt(path, 0, "it does not say which entry was confirmed last")
 
 
 def segment_paths(directory: Path) -> list[Path]:

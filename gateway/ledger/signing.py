@@ -6,11 +6,13 @@ whoever writes. The same transaction holds how far each writer's journal is in t
 with this commit, so that after a crash at any point the tiles can be put in place anew, byte for byte.
 
 Size, root and note prove each other; a digest over the whole row proves the rest, since a cursor that turned would
-take entries into the log twice, or not at all.
+take entries into the log twice, or not at all. Table and triggers must be those made here.
 """
 
+import functools
 import hashlib
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -36,6 +38,8 @@ BEGIN SELECT RAISE(ABORT, 'the log would be forked'); END;
 CREATE TRIGGER IF NOT EXISTS never_forgotten BEFORE DELETE ON signed
 BEGIN SELECT RAISE(ABORT, 'the log would be forgotten'); END;
 """
+_OLDER_SCHEMA = _SCHEMA.replace(",\n    digest  BLOB", "")
+_ADD_DIGEST = "ALTER TABLE signed ADD COLUMN digest BLOB"
 
 
 class Signed(msgspec.Struct, frozen=True):
@@ -83,6 +87,7 @@ class SignedState:
         self._connection.execute("PRAGMA journal_mode = DELETE")
         self._connection.execute("PRAGMA synchronous = EXTRA")
         self._connection.executescript(_SCHEMA)
+        check_schema(self._connection)
         if not _has_digest(self._connection):
             self._take_over()
         empty = Signed(origin, 0, EMPTY_ROOT, b"", {}, 0, b"")
@@ -145,7 +150,7 @@ class SignedState:
         """Give the row of a database of an older release its digest."""
         self._connection.execute("BEGIN IMMEDIATE")
         held = read_signed(self._connection)
-        self._connection.execute("ALTER TABLE signed ADD COLUMN digest BLOB")
+        self._connection.execute(_ADD_DIGEST)
         self._connection.execute("UPDATE signed SET digest = ?", (held.digest,))
         self._connection.execute("COMMIT")
 
@@ -169,6 +174,27 @@ def read_signed(connection: sqlite3.Connection) -> Signed:
     if not is_whole:
         raise GatewayError("conflict", "what `signer.db` holds is not as it was written")
     return held
+
+
+def check_schema(connection: sqlite3.Connection) -> None:
+    """Raise `conflict` unless table and triggers are as they are made here, or as an older release made them."""
+    if _schema(connection) not in _schemas():
+        raise GatewayError("conflict", "table and triggers of `signer.db` are not those it was made with")
+
+
+@functools.cache
+def _schemas() -> tuple[list[tuple[str, ...]], ...]:
+    """What a sound database can hold: made here, made by an older release, or taken over from it."""
+    made = []
+    for script in (_SCHEMA, _OLDER_SCHEMA, f"{_OLDER_SCHEMA};{_ADD_DIGEST}"):
+        with closing(sqlite3.connect(":memory:")) as connection:
+            connection.executescript(script)
+            made.append(_schema(connection))
+    return tuple(made)
+
+
+def _schema(connection: sqlite3.Connection) -> list[tuple[str, ...]]:
+    return connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name").fetchall()
 
 
 def _has_digest(connection: sqlite3.Connection) -> bool:

@@ -28,12 +28,14 @@ from gateway.ledger.at_rest import PACK
 from gateway.ledger.checked import Checked, VerificationFailed
 from gateway.ledger.checkpoints import Checkpoint, verify_checkpoint
 from gateway.ledger.decimals import parse_decimal
+from gateway.ledger.durable import WRITING
 from gateway.ledger.log_files import COSIGNED, LOOSE, LogFiles
 from gateway.ledger.notes import VerifierKey, parse_verifier_key
 from gateway.ledger.proofs import Hashes
+from gateway.ledger.retention import MINIMUM_INDEX, minimum_index
 from gateway.ledger.tiles import HASH_BYTES, WIDTH, bundle_path, full_tiles, partial_width, tile_path
 from gateway.ledger.tree import Edge, perfect_root
-from gateway.ledger.verify_beside import verify_index, verify_journals, verify_signed
+from gateway.ledger.verify_beside import verify_beside
 
 SPAN_BUNDLES = 16 * PACK
 """Bundles one process looks at in one go."""
@@ -52,11 +54,11 @@ class _Prune(msgspec.Struct):
 
 
 class _Span(msgspec.Struct, frozen=True):
-    """What one span of bundles came to: entries hashed, bundles missing, and where prune records say pruning ended."""
+    """What one span of bundles came to: entries hashed, bundles missing, and where prune records say a prune ended."""
 
     hashed: int
     missing: tuple[int, ...]
-    pruned_to: int
+    ends: frozenset[int]
 
 
 def verify_log(
@@ -76,7 +78,22 @@ def verify_log(
     """
     key = parse_verifier_key(verifier_key)
     root = directory / "tree" if (directory / "tree").is_dir() else directory
+    while True:
+        pruned_to = _minimum_index(root)
+        try:
+            return _verify(directory, root, key, pruned_to, progress, processes)
+        except VerificationFailed:
+            # Retention removed something while it was looked at: the newer checkpoint says what.
+            if _minimum_index(root) == pruned_to:
+                raise
+
+
+def _verify(
+    directory: Path, root: Path, key: VerifierKey, pruned_to: int, progress: Progress, processes: int | None
+) -> Checked:
     files = LogFiles(root)
+    # A log at work goes on meanwhile: what is read first is not ahead of what is read after it.
+    cosigned = _cosigned(root)
     content = files.checkpoint()
     if not content:
         raise GatewayError("not-found", f"`{root}` holds no checkpoint")
@@ -86,7 +103,7 @@ def verify_log(
         raise VerificationFailed(str(root / "checkpoint"), error.detail) from error
     spans = list(_spans(root, checkpoint.size, progress, processes))
     hashed = sum(span.hashed for span in spans)
-    pruned = _pruned(spans)
+    pruned = _pruned(spans, root / MINIMUM_INDEX, pruned_to)
     _verify_levels(files, checkpoint)
     _verify_partials(files, checkpoint.size)
     checked = [
@@ -96,14 +113,15 @@ def verify_log(
     ]
     missing = ["whether anyone was shown another log: compare this checkpoint with a witness's"]
     if root != directory:
-        checked += _verify_beside(directory, key)
-    cosigned = root / COSIGNED
-    if cosigned.exists():
+        beside, not_there = verify_beside(directory, key, checkpoint)
+        checked += beside
+        missing += not_there
+    if cosigned:
         try:
-            older, note = verify_checkpoint(cosigned.read_bytes(), key)
+            older, note = verify_checkpoint(cosigned, key)
             _verify_older(files, checkpoint, older)
         except GatewayError as error:
-            raise VerificationFailed(str(cosigned), error.detail) from error
+            raise VerificationFailed(str(root / COSIGNED), error.detail) from error
         checked.append(f"the cosigned checkpoint of {older.size} leaves is of the same tree")
         missing.append(f"the {len(note.signatures) - 1} cosignatures: verify them with their witnesses' keys")
     if pruned:
@@ -112,16 +130,19 @@ def verify_log(
     return Checked("log", key.name, checkpoint.size, hashed, tuple(checked), tuple(missing))
 
 
-def _verify_beside(ledger: Path, key: VerifierKey) -> list[str]:
-    """Step 5; what was checked, one sentence each."""
-    entries, files = verify_journals(ledger), verify_index(ledger / "index")
-    checked = [
-        f"{entries} entries in the journals are as they were confirmed",
-        f"{files} files of the index are as they were written",
-    ]
-    if (ledger / "signer.db").exists():
-        checked.append(f"`signer.db` holds the signed checkpoint of {verify_signed(ledger / 'signer.db', key)} leaves")
-    return checked
+def _cosigned(root: Path) -> bytes:
+    """The checkpoint that a witness cosigned last; empty if there is none."""
+    try:
+        return (root / COSIGNED).read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _minimum_index(root: Path) -> int:
+    try:
+        return minimum_index(root)
+    except GatewayError as error:
+        raise VerificationFailed(str(root / MINIMUM_INDEX), error.detail) from error
 
 
 def _spans(root: Path, size: int, progress: Progress, processes: int | None) -> Iterator[_Span]:
@@ -158,8 +179,9 @@ def _spans(root: Path, size: int, progress: Progress, processes: int | None) -> 
 
 def _verify_span(root: Path, first: int, end: int, size: int) -> _Span:
     files = LogFiles(root)
-    hashed = pruned_to = 0
+    hashed = 0
     missing = []
+    ends: set[int] = set()
     above = {n: _above(files, 0, n, size) for n in range(first // WIDTH, (end - 1) // WIDTH + 1)}
     for n in range(first, end):
         width = min(WIDTH, size - n * WIDTH)
@@ -178,8 +200,8 @@ def _verify_span(root: Path, first: int, end: int, size: int) -> _Span:
             raise VerificationFailed(_first_difference(hashes, stated, n * WIDTH), "the entry is not what was logged")
         hashed += width
         if _PRUNE in b"".join(entries):
-            pruned_to = max([pruned_to, *(_prune_end(entry) for entry in entries if _PRUNE in entry)])
-    return _Span(hashed, tuple(missing), pruned_to)
+            ends.update(_prune_end(entry) for entry in entries if _PRUNE in entry)
+    return _Span(hashed, tuple(missing), frozenset(ends))
 
 
 def _prune_end(entry: bytes) -> int:
@@ -190,15 +212,21 @@ def _prune_end(entry: bytes) -> int:
     return prune.end if prune.kind == "prune" and isinstance(prune.end, int) else 0
 
 
-def _pruned(spans: list[_Span]) -> int:
-    """Leaves that were pruned; raises if a bundle is missing that no prune record accounts for."""
+def _pruned(spans: list[_Span], path: Path, stated: int) -> int:
+    """Leaves that were pruned; raises if a bundle is missing, or a minimum index `stated`, that no prune accounts for.
+
+    A prune that was cut off, or is under way, is on record before the index is raised, and that before bundles go.
+    """
+    ends = {0}.union(*(span.ends for span in spans))
+    if stated not in ends:
+        raise VerificationFailed(str(path), f"it says {stated}, and no prune record in the log ends there")
     missing = sorted(n for span in spans for n in span.missing)
-    allowed = max((span.pruned_to for span in spans), default=0)
     for at, n in enumerate(missing):
-        if n != at or (n + 1) * WIDTH > allowed:
-            raise VerificationFailed(
-                f"leaves {n * WIDTH} to {(n + 1) * WIDTH - 1}", "the bundle is missing, and no prune record says why"
-            )
+        leaves = f"leaves {n * WIDTH} to {(n + 1) * WIDTH - 1}"
+        if n != at or (n + 1) * WIDTH > max(ends):
+            raise VerificationFailed(leaves, "the bundle is missing, and no prune record says why")
+        if (n + 1) * WIDTH > stated:
+            raise VerificationFailed(str(path), f"it says {stated}, and {leaves} are missing, which were pruned")
     return len(missing) * WIDTH
 
 
@@ -230,22 +258,27 @@ def _verify_levels(files: LogFiles, checkpoint: Checkpoint) -> None:
 
 
 def _verify_partials(files: LogFiles, size: int) -> None:
-    """Every partial tile and bundle that older checkpoints need is the beginning of what stands now."""
+    """Every partial tile and bundle that older checkpoints need is the beginning of what stands now.
+
+    Those of a log that has gone on since the checkpoint was read are wider than it: of them the beginning is checked.
+    """
     level = 0
     while size >> (8 * level):
         n, width = full_tiles(size, level), partial_width(size, level)
         if width:
             whole = _tile(files, level, n, width)
-            for path in sorted((files.root / f"{tile_path(level, n)}.p").glob("*")):
-                content = path.read_bytes()
-                if content != whole[: len(content)] or len(content) != _width(path) * HASH_BYTES:
+            for path, stated in _partials(files.root / f"{tile_path(level, n)}.p", ""):
+                try:
+                    content = path.read_bytes()
+                except FileNotFoundError:
+                    continue  # the whole tile stands by now
+                if content[: len(whole)] != whole[: len(content)] or len(content) != stated * HASH_BYTES:
                     raise VerificationFailed(str(path), "it is not the beginning of the tile it belongs to")
         level += 1
     n, width = full_tiles(size, 0), partial_width(size, 0)
     if width:
         entries = files.bundle(n, width)
-        for path in sorted((files.root / f"{bundle_path(n)}.p").glob(f"*{LOOSE}")):
-            stated = _width(path)
+        for path, stated in _partials(files.root / f"{bundle_path(n)}.p", LOOSE):
             try:
                 older = files.bundle(n, stated)
             except GatewayError as error:
@@ -254,10 +287,18 @@ def _verify_partials(files: LogFiles, size: int) -> None:
                 raise VerificationFailed(str(path), "it is not the beginning of the bundle it belongs to")
 
 
-def _width(path: Path) -> int:
-    """The width in the name of a partial tile or bundle."""
+def _partials(directory: Path, suffix: str) -> list[tuple[Path, int]]:
+    """The partial files in `directory` but for what is being written, and the widths in their names."""
     try:
-        return parse_decimal(path.name.removesuffix(LOOSE))
+        paths = sorted(directory.iterdir())
+    except FileNotFoundError:
+        return []
+    return [(path, _width(path, suffix)) for path in paths if path.suffix != WRITING]
+
+
+def _width(path: Path, suffix: str) -> int:
+    try:
+        return parse_decimal(path.name.removesuffix(suffix))
     except ValueError as error:
         raise VerificationFailed(str(path), "its name is no width of a partial tile") from error
 

@@ -118,7 +118,12 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
     security = SecurityLog(time.time)
     proxies = frozenset(settings.identity.trusted_proxies)
     address = address_behind(proxies)
-    acts = ActJournal(home.ledger, "control", clock_ns=time.time_ns)
+    acts = ActJournal(
+        home.ledger,
+        "control",
+        clock_ns=time.time_ns,
+        low_water_bytes=acts_low_water_bytes(settings.ledger.low_water_bytes),
+    )
     oauth = OAuthServices(
         issuer=tokens,
         assertions=AssertionVerifier(issuer, issuer.rstrip("/") + TOKEN_PATH, store.system, store.use_once, time.time),

@@ -104,7 +104,9 @@ class LedgerSettings(Section):
 
     origin: str | None = Field(None, description="name of this node's log; default: sharing-gateway/<host name>")
     low_water_bytes: int = Field(
-        256 << 20, ge=1 << 20, description="free disk, in bytes, below which no new use is accepted"
+        256 << 20,
+        ge=1 << 20,
+        description="free disk, in bytes, below which no new use is accepted; officers' acts go on down to a quarter",
     )
     witnesses: tuple[str, ...] = Field(
         (),

@@ -17,10 +17,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import duckdb
-import msgspec
 
 from gateway.ledger.entries import CHINA, new_run
-from gateway.ledger.index import PARQUET, Index, _File, _Manifest
+from gateway.ledger.index import PARQUET, Index
+from gateway.ledger.index_manifest import MANIFEST, IndexFile, Manifest, encode_manifest
 from gateway.ledger.queries import RecordQuery
 from gateway.ledger.rows import COLUMNS, subject_key
 from gateway.ledger.subject_filter import filter_path, write_filter
@@ -89,7 +89,7 @@ def generate(directory: Path, uses: int) -> int:
         folder = directory / f"date={day.isoformat()}"
         folder.mkdir(parents=True)
         path = folder / "merged.parquet"
-        files.append(_File(day, path.name, count))
+        files.append(IndexFile(day, path.name, count))
         midnight = dt.datetime.combine(day, dt.time(), CHINA)
         connection.execute(
             GENERATE.format(
@@ -101,7 +101,7 @@ def generate(directory: Path, uses: int) -> int:
         )  # fmt: skip
         write_filter(connection, path)
         total += path.stat().st_size + filter_path(path).stat().st_size
-    (directory / "manifest.json").write_bytes(msgspec.json.encode(_Manifest(1, 2 * uses + 200, (), tuple(files))))
+    (directory / MANIFEST).write_bytes(encode_manifest(Manifest(1, 2 * uses + 200, (), tuple(files))))
     return total
 
 
@@ -115,7 +115,7 @@ def main() -> None:
     results = Results("questions")
     with tempfile.TemporaryDirectory() as name:
         directory = options.keep or Path(name) / "index"
-        if not (directory / "manifest.json").exists():
+        if not (directory / MANIFEST).exists():
             began = time.perf_counter()
             total = generate(directory, uses)
             results.add(f"made {uses / 1e6:.0f} million rows", time.perf_counter() - began, "s")

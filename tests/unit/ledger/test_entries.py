@@ -1,8 +1,10 @@
 """What a record says, as bytes: canonical, salted, and without values."""
 
+import hashlib
 import json
 from datetime import date, datetime
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,7 +96,42 @@ def test_a_released_list_that_does_not_fit_is_counted():
     outcome = Outcome(200, tuple(f"item_{n}" for n in range(20_000)), 1, 1, "", 1, "complete")
     content = entries().closed("r-1", use, outcome, NOON_NS)
     assert len(content) < 65_535
-    assert json.loads(content)["items"] == ["(20000 items)"]
+    assert json.loads(content)["items"] == counted_by_another_hand(outcome.released_items)
+
+
+def counted_by_another_hand(names):
+    listed = json.dumps(names, separators=(",", ":"), ensure_ascii=False).encode()
+    return [f"({len(names)} items)", f"sha256:{hashlib.sha256(listed).hexdigest()}"]
+
+
+@pytest.mark.parametrize("count", [5, 700, 1100, 1500, 20_000])
+@pytest.mark.parametrize("are_named", [True, False])
+def test_use_of_any_number_of_items_is_recorded(count, are_named):
+    """What does not fit is counted and its digest kept, the longest list first; what fits stands as it is."""
+    use = City().use()
+    names = tuple(f"resident_population_item_{n:05d}" for n in range(count))
+    call = msgspec.structs.replace(use.call, items=names if are_named else None)
+    use = msgspec.structs.replace(use, call=call, verdict=msgspec.structs.replace(use.verdict, items=names))
+    whole = len(json.dumps(names))
+    for _, content in (entries().opened(use), entries().refused(use)):
+        assert len(content) <= 65_535
+        assert content == canonical_by_another_hand(content)
+        said = json.loads(content)["use"]
+        lists = [said[name] for name in ("asked", "items") if name in said]
+        assert len(lists) == 1 + are_named
+        assert all(each in (list(names), counted_by_another_hand(names)) for each in lists)
+        assert (list(names) in lists) == (whole < 60_000)
+        if whole * len(lists) < 55_000:
+            assert lists == [list(names)] * len(lists)
+
+
+def test_refusal_by_any_number_of_policies_is_recorded():
+    """A refusal is on record too, whatever determined it."""
+    use = City().refused()
+    policies = tuple(f"zhongshan/order-{n}" for n in range(9000))
+    use = msgspec.structs.replace(use, verdict=msgspec.structs.replace(use.verdict, policies=policies))
+    _, content = entries().refused(use)
+    assert json.loads(content)["use"]["policies"] == counted_by_another_hand(policies)
 
 
 @pytest.mark.parametrize(

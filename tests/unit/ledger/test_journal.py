@@ -14,7 +14,8 @@ import pytest
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
 from gateway.ledger import frames
-from gateway.ledger.acts import ActJournal
+from gateway.ledger import journal as journals
+from gateway.ledger.acts import ActJournal, acts_low_water_bytes
 from gateway.ledger.journal import JournalWriter, journal_directory
 from gateway.ledger.segments import SegmentReader, Watermark, confirmed_sequence, recover, segment_paths
 from gateway.ledger.uses import UseJournal
@@ -232,6 +233,68 @@ def test_new_uses_are_refused_before_the_disk_is_full(tmp_path):
     asyncio.run(story())
 
 
+def test_what_was_refused_for_want_of_disk_goes_on_once_there_is_room(tmp_path, monkeypatch):
+    """Uses and acts are refused while the disk is low, and taken again without a restart when it is free."""
+    free = [1 << 40]
+    monkeypatch.setattr(journals, "free_bytes", lambda _: free[0])
+    monkeypatch.setattr(journals, "_DISK_LOOK_SECONDS", -1.0)
+    low_water_bytes = 1 << 30
+    city = City()
+
+    async def story():
+        loop = asyncio.get_running_loop()
+        uses = UseJournal(
+            tmp_path, WRITER, loop=loop, clock_ns=time.time_ns, on_poisoned=print, low_water_bytes=low_water_bytes
+        )
+        acts = ActJournal(
+            tmp_path, "control", clock_ns=time.time_ns, low_water_bytes=acts_low_water_bytes(low_water_bytes)
+        )
+
+        async def use():
+            durable = loop.create_future()
+            uses.opened(city.use(), durable.set_result)
+            assert await durable is None
+
+        free[0] = low_water_bytes - 1
+        await use()  # the look follows a sync
+        acts.append(RecordKind.ORDER, {"act": "suspend"})
+        for _ in range(2):
+            assert not uses.accepts
+            with pytest.raises(GatewayError, match="nearly full"):
+                uses.opened(city.use(), print)
+            acts.append(RecordKind.ORDER, {"act": "suspend"})
+        free[0] = acts_low_water_bytes(low_water_bytes) - 1
+        acts.append(RecordKind.ORDER, {"act": "suspend"})
+        with pytest.raises(GatewayError, match="cannot be recorded"):
+            acts.append(RecordKind.ORDER, {"act": "suspend"})
+        free[0] = low_water_bytes
+        acts.append(RecordKind.ORDER, {"act": "suspend"})
+        assert uses.accepts
+        await use()
+        uses.close()
+        acts.close()
+
+    asyncio.run(story())
+
+
+def test_a_low_disk_is_looked_at_once_a_second(tmp_path, monkeypatch):
+    """Refusing costs no system call a use."""
+    looks, now = [], [100.0]
+    monkeypatch.setattr(journals, "free_bytes", lambda _: looks.append(now[0]) or 0)
+    journal = JournalWriter(
+        tmp_path, WRITER, clock_ns=time.time_ns, tell=print, on_poisoned=print, segment_bytes=1 << 14, low_water_bytes=1
+    )
+    monkeypatch.setattr(journals.time, "monotonic", lambda: now[0])
+    looks.clear()
+    journal._looked = now[0]
+    for _ in range(50):
+        assert not journal.accepts
+        now[0] += 0.125
+    monkeypatch.undo()
+    journal.close()
+    assert len(looks) == 5
+
+
 def test_acts_are_durable_when_append_returns(tmp_path):
     """Many threads write acts at once, and each record is confirmed when its `append` returns."""
     acts = ActJournal(tmp_path, "control", clock_ns=time.time_ns, low_water_bytes=0, segment_bytes=1 << 16)
@@ -370,5 +433,6 @@ def test_a_later_format_is_refused(tmp_path):
     directory = journal_directory(tmp_path, WRITER)
     directory.mkdir(parents=True)
     (directory / frames.segment_name(1)).write_bytes(opening)
+    Watermark(directory).close()
     with pytest.raises(GatewayError, match="journal format 2"):
         recover(directory)

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -18,6 +19,7 @@ from gateway.ledger import at_rest, exports
 from gateway.ledger.checkpoints import parse_checkpoint
 from gateway.ledger.entries import CHINA, Salts, UseEntries, act_entry, new_run
 from gateway.ledger.journal import JournalWriter
+from gateway.ledger.mirror import mirror_log
 from gateway.ledger.notes import parse_note
 from gateway.ledger.proofs import Hashes, verify_consistency
 from gateway.ledger.queries import RecordQuery
@@ -198,6 +200,36 @@ def test_a_use_s_clock_starts_when_it_closed(tmp_path):
     plan = service.plan_retention(RELEASED)
     assert plan.end == 512
     assert record in plan.stopped_by
+    service.close()
+
+
+def test_log_verifies_and_is_mirrored_while_it_is_pruned(tmp_path, monkeypatch):
+    """The checkpoint that was read does not yet hold the record of a prune whose bundles are gone already."""
+    clock = Clock(datetime(2024, 6, 2, tzinfo=CHINA))
+    service = open_at(tmp_path, clock)
+    service.prepare()
+    fill(service, [LEAP], per_moment=700)
+    fill(service, [LATER], per_moment=200)
+    service.index.flush()
+    tree, mirror, key = tmp_path / "ledger" / "tree", tmp_path / "mirror", service.log.key.text()
+    mirror_log(tree, mirror)
+    read, due = Path.read_bytes, []
+
+    def read_and_prune(path):
+        content = read(path)
+        if due and path == tree / "checkpoint":
+            clock.set(due.pop())
+            apply(service)
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read_and_prune)
+    due.append(datetime(2027, 3, 2, tzinfo=CHINA))
+    assert any("were pruned" in each for each in verify_log(tmp_path / "ledger", key).checked)
+    due.append(datetime(2027, 6, 2, tzinfo=CHINA))
+    mirror_log(tree, mirror)
+    assert not due
+    assert verify_log(mirror, key).size == service.log.size
+    assert minimum_index(mirror) == minimum_index(tree) > 1400
     service.close()
 
 
