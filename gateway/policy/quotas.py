@@ -2,7 +2,8 @@
 
 A worker leases a block of the quota from the shared state and draws from it without asking; what is leased counts as
 used, so the quota is never exceeded, and a worker that dies loses at most its open blocks until the day ends (China
-Standard Time). Blocks are small beside the quota, so that one worker does not starve the others.
+Standard Time). Blocks are small beside the quota, so that one worker does not starve the others. What is more than a
+block is leased whole or not at all: a draw that is refused has taken nothing from the others.
 """
 
 import asyncio
@@ -14,8 +15,9 @@ from datetime import date, timedelta
 from gateway.domain.verdicts import Verdict
 from gateway.policy.time_limits import china_day
 
-Lease = Callable[[str, date, str, int, int], int]
-"""(grant, day, kind `calls` or `rows`, block, limit) -> how many are granted, at most `block`; 0 is used up. Atomic."""
+Lease = Callable[[str, date, str, int, int, int], int]
+"""(grant, day, kind `calls` or `rows`, block, limit, least) -> how many are granted: at most `block`, and at least
+`least`, or else 0. Atomic; of one limit, what is left never grows."""
 
 MAX_BLOCK = 1024
 SHARES = 64
@@ -30,14 +32,23 @@ MeterKey = tuple[str, int, str]
 
 
 class _Meter:
-    """The open block of one grant, day and kind: what is left of it, and at which limit no more was to be had."""
+    """The open block of one grant, day and kind: what is left of it, and how many could not be leased any more."""
 
-    __slots__ = ("exhausted_at", "left", "lock")
+    __slots__ = ("_limit", "_refused", "left", "lock")
 
     def __init__(self) -> None:
         self.left = 0
-        self.exhausted_at: int | None = None
         self.lock = threading.Lock()
+        self._limit = 0
+        self._refused: int | None = None
+
+    def note_refused(self, limit: int, least: int) -> None:
+        """Of a quota of `limit`, fewer than `least` are left to lease."""
+        self._limit, self._refused = limit, least
+
+    def is_short(self, limit: int, amount: int) -> bool:
+        """Whether it is known that `amount` cannot be had any more."""
+        return self._limit == limit and self._refused is not None and amount - self.left >= self._refused
 
 
 class QuotaMeter:
@@ -67,6 +78,8 @@ class QuotaMeter:
     def _draw(self, grant: str | None, kind: str, limit: int | None, amount: int) -> bool | Awaitable[bool]:
         if grant is None or limit is None or amount <= 0:
             return True
+        if amount > limit:
+            return False
         key = (grant, china_day(int(self._now())), kind)
         meter = self._meters.get(key)
         if meter is not None and meter.lock.acquire(blocking=False):
@@ -74,7 +87,7 @@ class QuotaMeter:
                 if meter.left >= amount:
                     meter.left -= amount
                     return True
-                if meter.exhausted_at == limit:
+                if meter.is_short(limit, amount):
                     return False
             finally:
                 meter.lock.release()
@@ -85,18 +98,20 @@ class QuotaMeter:
         return await loop.run_in_executor(self._executor, self.draw_leasing, key, limit, amount)
 
     def draw_leasing(self, key: MeterKey, limit: int, amount: int) -> bool:
-        """Take `amount`, leasing blocks as needed. Blocks the calling thread.
+        """Take `amount`, leasing a block, or what is needed, if it can be had whole. Blocks the calling thread.
 
-        What was leased and does not suffice stays in the open block: it may serve a smaller draw.
+        Where it cannot, nothing is leased: what is left may serve smaller draws of any worker.
         """
         grant, day, kind = key
         meter = self._meter(key)
         with meter.lock:
-            while meter.left < amount and meter.exhausted_at != limit:
-                block = max(amount - meter.left, block_size(limit))
-                leased = self._lease(grant, _EPOCH + timedelta(days=day), kind, block, limit)
+            if meter.left < amount and amount <= limit and not meter.is_short(limit, amount):
+                needed = amount - meter.left
+                block = max(needed, block_size(limit))
+                leased = self._lease(grant, _EPOCH + timedelta(days=day), kind, block, limit, needed)
+                if leased < block:
+                    meter.note_refused(limit, 1 if leased else needed)
                 meter.left += leased
-                meter.exhausted_at = limit if leased < block else None
             if meter.left < amount:
                 return False
             meter.left -= amount
