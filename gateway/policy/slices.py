@@ -242,10 +242,7 @@ class Slice:
         return None
 
     def _asked(self, call: Call, grant: Grant | None) -> Sequence[str]:
-        if call.items is not None:
-            return call.items
-        # An item that has left the directory since the grant was approved is no longer given.
-        return sorted(self.item_names if grant is None else self.item_names.intersection(grant.items))
+        return asked_items(call, grant, self.item_names)
 
     def _permit(self, call: Call, answer: Answer, until: int) -> Verdict:
         dataset, grant = self.state.dataset, answer.grant
@@ -290,6 +287,14 @@ def narrowness(grant: Grant) -> tuple[Any, ...]:
         grant.valid_until.timestamp(),
         grant.id,
     )
+
+
+def asked_items(call: Call, grant: Grant | None, of_dataset: frozenset[str]) -> Sequence[str]:
+    """The items a call asks for: those it names, or what `grant` gives, or without a grant every item."""
+    if call.items is not None:
+        return call.items
+    # An item that has left the directory since the grant was approved is no longer given.
+    return sorted(of_dataset if grant is None else of_dataset.intersection(grant.items))
 
 
 def is_void(state: SliceState) -> bool:
