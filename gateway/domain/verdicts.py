@@ -45,6 +45,13 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     items: tuple[str, ...] | None
     parameters: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def room_bytes(self) -> int:
+        """About how much memory the caller's own words take: what keeps calls is bounded by it, not by number alone."""
+        words = [self.purpose, *(self.items or ()), *(value for _, value in self.parameters)]
+        # A text of Python takes some 50 bytes besides its own, at most four bytes a character, and 8 where it is named.
+        return sum(64 + (len(word) if word.isascii() else 4 * len(word)) for word in words)
+
 
 class NearMiss(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A grant of the caller's own department that came near, and the conditions of it that failed.

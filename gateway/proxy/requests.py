@@ -7,9 +7,10 @@ from random import getrandbits, random
 from gateway.domain.callers import Caller
 from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
+from gateway.domain.grants import MAX_VALUE_BYTES
 from gateway.domain.uses import Use
 from gateway.domain.verdicts import Call, Verdict
-from gateway.proxy.heads import Block, Trace
+from gateway.proxy.heads import Block, Trace, malformed
 from gateway.proxy.ports import Pseudonym
 from gateway.proxy.projection.matching import MAX_BODY_BYTES, Question
 from gateway.proxy.routes import Plan, Route
@@ -76,6 +77,10 @@ def parameters_for(
             if name == interface.subject_parameter:
                 subject = pseudonym(value.encode("utf-8"))
         parameters = tuple(pair for pair in parameters if pair[0] in interface.scope_parameters)
+    for name, value in parameters:
+        # Verdicts are kept under them, and no grant allows a longer one.
+        if len(value.encode()) > MAX_VALUE_BYTES:
+            raise malformed(f"the query parameter `{name}` is longer than {MAX_VALUE_BYTES} bytes")
     return parameters, subject
 
 

@@ -240,6 +240,26 @@ def test_scope_parameters_reach_the_policies_as_the_supplier_will_read_them() ->
     uvloop.run(story())
 
 
+def test_a_parameter_that_grants_constrain_is_short_or_refused_before_anything_keeps_it() -> None:
+    """256 bytes as UTF-8 once decoded; a parameter that no grant constrains may be longer."""
+
+    async def story() -> None:
+        async with Supplier() as supplier:
+            house = House(interface_for(supplier.port, scope_parameters=("region",)))
+            async with serving(house) as (_, port):
+                caller = await CallerSide.connect(port)
+                for value in ("a" * 256, "%E5%80%BC" * 85):
+                    assert (await caller.ask(request(f"/hukou/person?region={value}")))[0] == 200
+                asked = len(house.calls)
+                for value in ("a" * 257, "%E5%80%BC" * 86):
+                    status, _, content = await caller.ask(request(f"/hukou/person?region={value}"))
+                    assert (status, value.encode() in content) == (400, False)
+                assert len(house.calls) == asked
+                assert (await caller.ask(request(f"/hukou/person?note={'a' * 257}")))[0] == 200
+
+    uvloop.run(story())
+
+
 def test_a_legacy_credentials_purpose_binds() -> None:
     """A caller whose credential is bound to a purpose gets no other (Decree 809 Art. 25 ¶1)."""
 
