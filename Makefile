@@ -45,8 +45,9 @@ bench: $(READY)  ## Measure ours and its peers in one run and print ratios (QUIC
 soak: $(READY)  ## Load, failing suppliers and orders for MINUTES=10
 	@$(BIN)/python -m tests.bench.soak --minutes $(or $(MINUTES),10)
 
-docs: $(READY)  ## Make the pages of settings, problems and metrics anew
+docs: $(READY)  ## Make the pages of settings, problems and metrics and the API's examples of answers anew
 	@$(BIN)/python -m gateway.runtime.pages docs
+	@$(BIN)/python -m tests.answers
 
 lock: $(READY)  ## Resolve the lock anew
 	@$(BIN)/python -m pip install --quiet uv

@@ -33,6 +33,7 @@ killed (by pidfd), because what a stopped process had already given to its kerne
     problems    errors to RFC 9457 responses, once
     acting      authorize, transact, record, hold: the one path of every act
     bodies      request bodies to domain values, every fault at once
+    answers     what the OpenAPI document shows of answers: real ones, kept in `answers.json`
     paging, preconditions, idempotency
     scopes      whose grants and records an officer may see, by the policies
 """

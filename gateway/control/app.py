@@ -25,6 +25,7 @@ from gateway.control import (
     routes_systems,
     routes_witness,
 )
+from gateway.control.answers import responses_of
 from gateway.control.bodies import DESCRIBED
 from gateway.control.examples import EXAMPLES
 from gateway.control.oauth import oauth_router
@@ -94,18 +95,22 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         "officer": {"type": "http", "scheme": "bearer", "description": "an officer's session token"}
     }
     for path, operations in document["paths"].items():
-        for operation in operations.values():
+        for method, operation in operations.items():
             operation["responses"].pop("422", None)
+            operation["responses"] = responses_of(method, path, _PROBLEM_SCHEMA) or operation["responses"]
             operation["responses"]["default"] = _PROBLEM_RESPONSE
             for content in operation.get("requestBody", {}).get("content", {}).values():
                 model = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
                 if model in EXAMPLES:
                     content.setdefault("example", EXAMPLES[model])
-            if path.startswith(("/v1/", "/log/tile/entries")):
+            if path.startswith(("/v1/", "/log/tile/entries")) and path not in _OPEN:
                 operation["security"] = [{"officer": []}]
     app.openapi_schema = document
     return document
 
+
+_OPEN = frozenset({"/v1/grants/lifecycle"})
+"""Told to anybody: a table of the law, and of the policies in force."""
 
 _PROBLEM: dict[str, Any] = {
     "type": "object",
@@ -130,7 +135,8 @@ _PROBLEM: dict[str, Any] = {
         },
     },
 }
+_PROBLEM_SCHEMA: dict[str, Any] = {"$ref": "#/components/schemas/Problem"}
 _PROBLEM_RESPONSE: dict[str, Any] = {
     "description": "a problem",
-    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    "content": {"application/problem+json": {"schema": _PROBLEM_SCHEMA}},
 }

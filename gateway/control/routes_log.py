@@ -63,8 +63,20 @@ async def _tile(services: ControlServices, path: str, cache: str) -> Response:
     try:
         content = await run_in_threadpool((services.tree / "tile" / path).read_bytes)
     except OSError:
-        content = await services.ledger.tile(f"tile/{path}")
+        content = await _asked_tile(services, path)
     return Response(content, media_type="application/octet-stream", headers={"Cache-Control": cache})
+
+
+async def _asked_tile(services: ControlServices, path: str) -> bytes:
+    """The tile as the ledger cuts it out of a wider one; what the ledger says of its files stays inside."""
+    try:
+        return await services.ledger.tile(f"tile/{path}")
+    except GatewayError as error:
+        if error.code == "not-found":
+            raise GatewayError("not-found", "this tile is not in the log") from error
+        if error.code == "conflict":
+            raise GatewayError("conflict", "this tile of the log is damaged") from error
+        raise
 
 
 def _read_log(services: ControlServices, officer: Officer, path: str) -> None:

@@ -4,6 +4,10 @@
     GET  /sign-in/provider          to the OpenID provider, and back by
     GET  /sign-in/provider/answer   its answer -> session token, in a cookie where a page asked
 
+Each sign-in is on record before its token leaves, as a `consultation`: the kind of what officers do that changes
+nothing. It is no `key`: those tell what became of keys and stored secrets, and are to be looked through without every
+morning's sign-ins. What failed is counted and logged (`SecurityLog`), and is no record.
+
 A session token names the officer and nothing else: roles, region and dismissal are read anew at every request. The
 cookie is for the console's own pages, which send the token on; the control API takes no cookie, so that no other
 site can make a browser act for an officer.
@@ -21,6 +25,7 @@ from starlette.concurrency import run_in_threadpool
 from gateway.control.addresses import AddressOf, direct_address
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Officer
+from gateway.domain.uses import RecordKind
 from gateway.identity.accounts import LocalAccounts
 from gateway.identity.oidc import OpenIdSignIn, Pending, encode_pending, parse_pending
 from gateway.identity.security_log import SecurityLog
@@ -28,6 +33,7 @@ from gateway.identity.strict import MAX_TOKEN_BYTES, Unreadable
 from gateway.identity.symmetric import FieldCipher
 from gateway.identity.tokens import OFFICER_TOKEN_SECONDS, TokenIssuer
 from gateway.identity.verify import TokenVerifier
+from gateway.ledger.acts import ActJournal
 
 SESSION_COOKIE = "sharing-session"
 """Holds the session token of an officer who signed in by a page; `__Host-` stands before it over https."""
@@ -114,7 +120,8 @@ class SignInServices:
         provider: the OpenID provider; None leaves it out.
         cipher: seals what a browser keeps for us meanwhile.
         use_once: durable, shared by all processes; may block.
-        signed_in: told of every sign-in before its token leaves, so that it can be recorded; may block.
+        signed_in: told of every sign-in, officer and method, before its token leaves, to record it; may block. What it
+            raises ends the sign-in without a token.
         lifetime_seconds: of a session.
         address: where a request comes from.
     """
@@ -126,7 +133,7 @@ class SignInServices:
     provider: OpenIdSignIn | None
     cipher: Callable[[], FieldCipher]
     use_once: Callable[[str, str, int], bool]
-    signed_in: Callable[[Officer, str], None] = lambda _officer, _method: None
+    signed_in: Callable[[Officer, str], None]
     lifetime_seconds: int = OFFICER_TOKEN_SECONDS
     address: AddressOf = direct_address
 
@@ -134,6 +141,31 @@ class SignInServices:
     def is_secure(self) -> bool:
         """Whether browsers come over https, also where a proxy ends it: what the issuer's URL says."""
         return self.issuer.issuer.startswith("https://")
+
+
+def recorder(acts: ActJournal) -> Callable[[Officer, str], None]:
+    """Records sign-ins, for `SignInServices.signed_in`: who, by which method, and never with what.
+
+    Durability: a sign-in is synced on return.
+
+    Raises, when called:
+        GatewayError: `records-unavailable` if it could not be made durable.
+    """
+
+    def record(officer: Officer, method: str) -> None:
+        acts.append(
+            RecordKind.CONSULTATION,
+            {
+                "act": "signIn",
+                "method": method,
+                "officer": officer.id,
+                "officer_department": officer.department,
+                # Who may consult the officer's department's records finds it.
+                "department": officer.department,
+            },
+        )
+
+    return record
 
 
 def sign_in_router(services: SignInServices) -> APIRouter:
@@ -214,6 +246,7 @@ def _known(services: SignInServices, name: str) -> Officer:
 
 def _session(services: SignInServices, officer: Officer, method: str) -> dict[str, object]:
     token = services.issuer.issue_officer(officer, services.lifetime_seconds)
+    # Last, so that no sign-in is on record that came to no token; a failure ends here, with the token.
     services.signed_in(officer, method)
     return {"access_token": token, "token_type": "Bearer", "expires_in": services.lifetime_seconds}
 

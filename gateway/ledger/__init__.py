@@ -52,7 +52,7 @@ An entry is canonical JSON (see `entries`). All have `v`, `kind`, `id`, `time` (
     recovered     `id` is that of its opening: the use was open when its writer died
     prune         first, end (leaves), rule, plan (digest), officer
     others        an act's own fields (`acts`); effect, storage, destruction, order, grant, directory, policy, key,
-                  export, consultation
+                  export, consultation (a reading, or an officer's sign-in: act `signIn`, method)
 
 A record id is `run-number`: 12 characters of the writer's start (8 of its second, base32hex, then 4 random), a count.
 

@@ -20,10 +20,11 @@ from gateway.proxy.downstream import CallerConnection
 from gateway.proxy.heads import BlockReader
 from gateway.proxy.lanes import Lanes
 from gateway.proxy.limits import Limits
+from gateway.proxy.pools import Pool
 from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, Resolve, UseLedger, Watch
 from gateway.proxy.routes import Plan, Route
+from gateway.proxy.slots import Slots
 from gateway.proxy.targets import TargetReader
-from gateway.proxy.upstream import Pool, Slots
 from gateway.proxy.wheel import Wheel
 
 _log = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from gateway.proxy.refusals import status_line
 from gateway.proxy.upstream import PLAIN_TYPES
 
 if TYPE_CHECKING:
-    from gateway.proxy.exchange import Exchange
+    from gateway.proxy.forwarding import Forwarding
     from gateway.proxy.routes import Plan
     from gateway.proxy.standing import Standing
     from gateway.proxy.upstream import AnswerHead
@@ -82,7 +82,7 @@ class Release:
 
     def __init__(
         self,
-        exchange: "Exchange",
+        exchange: "Forwarding",
         plan: "Plan",
         standing: "Standing",
         head: "AnswerHead",

@@ -11,10 +11,11 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.verdicts import Call, Verdict
 from gateway.proxy.counters import Tally
 from gateway.proxy.heads import Block
+from gateway.proxy.pools import Pool
 from gateway.proxy.projection.document import DocumentProjector, Projected, not_filterable
 from gateway.proxy.projection.masks import parse_mask
 from gateway.proxy.refusals import status_line
-from gateway.proxy.upstream import Pool, Slots
+from gateway.proxy.slots import Slots
 
 _SAFE = "!#$&'*+-.^_`|~:/@,()=?"
 _BASE = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,=:@%]+)*/?")

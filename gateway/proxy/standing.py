@@ -9,7 +9,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.verdicts import Call, Decision, Verdict
 
 if TYPE_CHECKING:
-    from gateway.proxy.exchange import Exchange
+    from gateway.proxy.endings import Ending
 
 _PERMIT = Decision.PERMIT
 
@@ -28,7 +28,7 @@ class Standing:
     _then: Callable[[Verdict], None]
     _again: Callable[[], None]
 
-    def __init__(self, exchange: "Exchange", call: Call, verdict: Verdict | None = None) -> None:
+    def __init__(self, exchange: "Ending", call: Call, verdict: Verdict | None = None) -> None:
         self._exchange = exchange
         self._call = call
         self._epoch = exchange.plane.epoch

@@ -1,23 +1,22 @@
-"""To suppliers: pooled HTTP/1.1 connections, slots per interface, and a circuit per supplier host.
+"""A supplier's connection: a request out, its answer in, one exchange at a time.
 
 An answer's head is checked as raw octets before llhttp reads it; an answer that could be read in two ways, or that
 its connection ends too early, is a failure of the supplier. A connection is used again only after an answer whose end
 was known and with nothing behind it, so that no answer is ever given to another call.
 
-Source: RFC 9112 §6.3, §9.3, §9.6. Requests are never pipelined to a supplier. A request is sent again only if nothing
-of it was written (a kept connection that turned out closed, a connection that could not be made).
+Source: RFC 9112 §6.3, §9.3, §9.6. Requests are never pipelined to a supplier.
 """
 
 import asyncio
 import re
-import ssl
-from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import httptools
 
 from gateway.proxy.limits import Limits
+
+if TYPE_CHECKING:
+    from gateway.proxy.pools import Pool
 
 _ONCE = (b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"content-range")
 # INVARIANT: ONE-MEANING: no control octets, every CR and LF part of a CRLF, no fold, no space before a colon.
@@ -38,8 +37,6 @@ PLAIN_TYPES = frozenset(
     }
 )
 """Values of `Content-Type` under which JSON is read as it is, in UTF-8 (RFC 8259 §8.1)."""
-
-MAX_HEADS = 128
 
 
 class AnswerHead(NamedTuple):
@@ -356,168 +353,3 @@ def _content_length(fields: list[tuple[bytes, bytes]], named: dict[bytes, bytes]
     if length is None:
         return -1
     return int(length) if length.isdigit() and len(length) <= 18 else -2
-
-
-class Pool:
-    """Connections to one host of a supplier, and whether it is worth calling.
-
-    The circuit opens after `circuit_failures` failures in a row; while it is open every call is refused at once, and
-    after `circuit_seconds` one call at a time probes.
-    """
-
-    __slots__ = (
-        "_failures",
-        "_idle",
-        "_limits",
-        "_now",
-        "_open_until",
-        "_probing",
-        "context",
-        "heads",
-        "host",
-        "name",
-        "open",
-        "port",
-    )
-
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        limits: Limits,
-        now: Callable[[], float],
-        context: ssl.SSLContext | None,
-        name: str | None,
-    ) -> None:
-        self.host = host
-        self.port = port
-        self.context = context
-        self.name = name
-        self.open = 0
-        self.heads: dict[bytes, AnswerHead] = {}
-        self._limits = limits
-        self._now = now
-        self._idle: deque[SupplierConnection] = deque()
-        self._failures = 0
-        self._open_until = 0.0
-        self._probing = False
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the circuit is open."""
-        return self._failures >= self._limits.circuit_failures
-
-    def may_try(self) -> bool:
-        """Whether a call may be tried now; claims the probe where the circuit is open and its time has come."""
-        if self._failures < self._limits.circuit_failures:
-            return True
-        if self._probing or self._now() < self._open_until:
-            return False
-        self._probing = True
-        return True
-
-    def succeeded(self) -> None:
-        """The supplier has answered a call."""
-        self._failures = 0
-        self._probing = False
-
-    def failed(self) -> None:
-        """A call failed on the supplier's side: no connection, no answer, or a broken one."""
-        self._failures += 1
-        self._probing = False
-        self._open_until = self._now() + self._limits.circuit_seconds
-
-    def left(self) -> None:
-        """A call ended before the supplier could show anything."""
-        self._probing = False
-
-    def take(self) -> SupplierConnection | None:
-        """A kept connection, the most recently used first; None where one must be made."""
-        while self._idle:
-            connection = self._idle.pop()
-            if not connection.transport.is_closing():
-                return connection
-        return None
-
-    async def connect(self) -> SupplierConnection:
-        """A new connection; raises OSError."""
-        loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(
-            lambda: SupplierConnection(self, self._limits),
-            self.host,
-            self.port,
-            ssl=self.context,
-            server_hostname=(self.name or self.host) if self.context is not None else None,
-        )
-        self.open += 1
-        return connection
-
-    def learn(self, raw: bytes, head: AnswerHead) -> None:
-        """Remember what a head says under which a connection is kept and the content has a length."""
-        if len(self.heads) >= MAX_HEADS:
-            self.heads.clear()
-        self.heads[raw] = head
-
-    def give_back(self, connection: SupplierConnection) -> None:
-        """Keep a connection for the next call."""
-        if len(self._idle) >= self._limits.pool_idle_connections:
-            connection.transport.close()
-            return
-        connection.idle_since = self._now()
-        self._idle.append(connection)
-
-    def gone(self, connection: SupplierConnection) -> None:
-        """A connection is no longer of use."""
-        if connection.idle_since >= 0:
-            connection.idle_since = -1.0
-            self.open -= 1
-            if connection in self._idle:
-                self._idle.remove(connection)
-
-    def sweep(self, now: float) -> None:
-        """Close connections that have been idle too long."""
-        while self._idle and now - self._idle[0].idle_since > self._limits.pool_idle_seconds:
-            self._idle.popleft().transport.close()
-
-    def close(self) -> None:
-        """Close what is idle."""
-        while self._idle:
-            self._idle.pop().transport.close()
-
-
-class Slots:
-    """How many calls one interface takes at once, and who waits; first come, first served."""
-
-    __slots__ = ("_limits", "in_use", "most", "waiting")
-
-    def __init__(self, most: int, limits: Limits) -> None:
-        self.most = most
-        self.in_use = 0
-        self.waiting: deque[Callable[[], None]] = deque()
-        self._limits = limits
-
-    def take(self) -> bool:
-        """Take a slot if one is free."""
-        if self.in_use < self.most:
-            self.in_use += 1
-            return True
-        return False
-
-    def wait(self, go: Callable[[], None]) -> bool:
-        """Call `go` once a slot is taken for it; False where the queue is full."""
-        if len(self.waiting) >= self._limits.queue:
-            return False
-        self.waiting.append(go)
-        return True
-
-    def leave(self, go: Callable[[], None]) -> None:
-        """Wait no longer."""
-        if go in self.waiting:
-            self.waiting.remove(go)
-
-    def free(self) -> None:
-        """Give a slot back; the next that waits gets it."""
-        self.in_use -= 1
-        while self.waiting and self.in_use < self.most:
-            self.in_use += 1
-            self.waiting.popleft()()

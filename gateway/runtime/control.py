@@ -23,7 +23,7 @@ from gateway.control.oauth import TOKEN_PATH, OAuthServices, presented_certifica
 from gateway.control.policy_desk import PolicyDesk
 from gateway.control.routes_credentials import credentials_router
 from gateway.control.services import ControlServices
-from gateway.control.sign_in import OfficerSignIn, SignInServices, sign_in_router
+from gateway.control.sign_in import OfficerSignIn, SignInServices, recorder, sign_in_router
 from gateway.domain.errors import GatewayError
 from gateway.identity.accounts import LocalAccounts
 from gateway.identity.assertions import AssertionVerifier
@@ -118,6 +118,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
     security = SecurityLog(time.time)
     proxies = frozenset(settings.identity.trusted_proxies)
     address = address_behind(proxies)
+    acts = ActJournal(home.ledger, "control", clock_ns=time.time_ns)
     oauth = OAuthServices(
         issuer=tokens,
         assertions=AssertionVerifier(issuer, issuer.rstrip("/") + TOKEN_PATH, store.system, store.use_once, time.time),
@@ -140,6 +141,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
                     provider=_provider(settings, issuer),
                     cipher=ring.field_cipher,
                     use_once=store.use_once,
+                    signed_in=recorder(acts),
                     address=address,
                 )
             ),
@@ -147,7 +149,6 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
     )
     verifier = TokenVerifier(OwnIssuer(issuer, settings.identity.audience, ring), time.time)
     pseudonymiser = Pseudonymiser(ring, time.time)
-    acts = ActJournal(home.ledger, "control", clock_ns=time.time_ns)
     hub = feed = None
     many = home.is_shared(settings)
     # One log, one origin, one node: three gateways on one host have three names.

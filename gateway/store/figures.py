@@ -139,8 +139,12 @@ class Supervision:
         return self._orders(schema.orders.c.in_force == 1, supplier, department)
 
     def _orders(self, which: ColumnElement[bool], supplier: str | None, department: str | None) -> tuple[Order, ...]:
-        """Orders, narrowed by what a grant's order is about or by the order's own supplier and target."""
-        orders, grants, systems = schema.orders, schema.grants, schema.systems
+        """Orders, narrowed by what a grant's order is about or by the order's own supplier and target.
+
+        One that stops a system or a department for every supplier counts with that department, as if it were its own
+        supplier's: so the departments of a region together have all orders of the region.
+        """
+        orders, grants = schema.orders, schema.grants
         conditions = [which]
         if supplier is not None:
             entries = select(schema.datasets.c.id).where(
@@ -151,20 +155,25 @@ class Supervision:
                 | ((orders.c.reach == "supplier") & (orders.c.target == supplier))
                 | ((orders.c.reach == "dataset") & orders.c.target.in_(entries))
                 | ((orders.c.reach == "grant") & orders.c.target.in_(_ids(grants, grants.c.supplier == supplier)))
+                | (orders.c.supplier.is_(None) & _stops_all_of(supplier))
             )
         if department is not None:
             conditions.append(
-                ((orders.c.reach == "department") & (orders.c.target == department))
-                | (
-                    (orders.c.reach == "system")
-                    & orders.c.target.in_(_ids(systems, systems.c.department == department))
-                )
+                _stops_all_of(department)
                 | ((orders.c.reach == "grant") & orders.c.target.in_(_ids(grants, grants.c.department == department)))
             )
         return decode_all(Order, self._rows(select(orders.c.body).where(*conditions).order_by(orders.c.id), {}))
 
     def _count(self, table: Table, *conditions: ColumnElement[bool] | TextClause) -> int:
         return int(self._rows(select(func.count()).select_from(table).where(*conditions), {})[0][0])
+
+
+def _stops_all_of(department: str) -> ColumnElement[bool]:
+    """Orders that reach a demand department or one of its systems."""
+    orders, systems = schema.orders, schema.systems
+    return ((orders.c.reach == "department") & (orders.c.target == department)) | (
+        (orders.c.reach == "system") & orders.c.target.in_(_ids(systems, systems.c.department == department))
+    )
 
 
 def is_rectification_overdue(order: Order, today: date) -> bool:

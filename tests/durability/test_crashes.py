@@ -2,8 +2,9 @@
 
 A child works (`ledger_at_work`), and `strace` injects one fault into it. Then the ledger is opened again, as after a
 crash, and compared with what the outside world had seen.
-`python tests/durability/test_crashes.py [STEP] [TASKS] [CALLS]` prints the matrix. Whole (some six thousand faults) it
-takes hours on two cores; tasks and calls share it out. The deep test takes a sample of every row.
+`python tests/durability/test_crashes.py [STEP] [TASKS] [CALLS]` prints the matrix; whole (some 4,500 faults) it takes an
+hour and a half on two cores, and tasks and calls share it out. `tests/bench/results/crashes.txt` is the last whole run.
+The deep test takes a sample of every row.
 """
 
 import asyncio

@@ -73,7 +73,7 @@ def shared_app(services: ControlServices) -> FastAPI:
 
 
 class World:
-    """A control plane and its officers."""
+    """A control plane and its officers; acts are decided by `now`, all else goes by `clock`."""
 
     def __init__(
         self,
@@ -83,14 +83,16 @@ class World:
         ledger: bool = False,
         state_url: str = "",
         now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.time,
         **services: Any,
     ) -> None:
         self.now = now
         self.store = Store.open(state_url or f"sqlite:///{folder / 'state.db'}")
         self.ring = KeyRing.open(folder / "keys") if (folder / "keys").exists() else KeyRing.create(folder / "keys")
-        self.issuer = TokenIssuer(self.ring, ISSUER, "sharing-gateway", time.time)
-        verifier = TokenVerifier(OwnIssuer(ISSUER, "sharing-gateway", self.ring), time.time)
-        self.acts = ActJournal(folder / "ledger", "control", clock_ns=time.time_ns, low_water_bytes=1)
+        self.issuer = TokenIssuer(self.ring, ISSUER, "sharing-gateway", clock)
+        verifier = TokenVerifier(OwnIssuer(ISSUER, "sharing-gateway", self.ring), clock)
+        clock_ns = lambda: int(clock() * 1_000_000_000)  # noqa: E731
+        self.acts = ActJournal(folder / "ledger", "control", clock_ns=clock_ns, low_water_bytes=1)
         keeper = PolicyKeeper(self.store, national_set)
         self.engine = Engine(keeper.now.layers, self.store.slice_state)
         keeper.attach(self.engine)
@@ -99,8 +101,9 @@ class World:
         self._ledger: LedgerService | None = None
         self._thread: threading.Thread | None = None
         if ledger:
-            signer = self.ring.log_signer("control.example/log")
-            self._ledger = LedgerService(folder / "ledger", origin="control.example/log", signer=signer)
+            origin = "control.example/log"
+            signer = self.ring.log_signer(origin)
+            self._ledger = LedgerService(folder / "ledger", origin=origin, signer=signer, clock=clock)
             self._ledger.serve_questions(folder / "l.sock")
             self.ledger_key = self._ledger.status().verifier_key
             self._thread = threading.Thread(target=self._ledger.run, args=(self._stop,))

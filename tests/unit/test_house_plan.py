@@ -81,3 +81,10 @@ def test_folder_map_names_the_rooms_that_stand_and_no_other() -> None:
     described = ast.get_docstring(ast.parse((PACKAGE / "__init__.py").read_text("utf-8"))) or ""
     packages = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
     assert sorted(re.findall(r"^    (\w+) +\S", described, re.MULTILINE)) == sorted(packages)
+
+
+def test_map_of_the_data_plane_names_each_of_its_modules_once() -> None:
+    """The data plane's docstring is its map: who opens it for the first time finds every module there."""
+    described = ast.get_docstring(ast.parse((PACKAGE / "proxy" / "__init__.py").read_text("utf-8"))) or ""
+    modules = {path.stem for path in (PACKAGE / "proxy").iterdir() if not path.name.startswith("_")}
+    assert sorted(re.findall(r"^    (\w+) +\S", described, re.MULTILINE)) == sorted(modules)

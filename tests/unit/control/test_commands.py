@@ -46,7 +46,15 @@ def gateway(world: World, monkeypatch: pytest.MonkeyPatch) -> Commands:
             yield api
 
     # By name: in `gateway.cli` the groups of commands stand under their modules' names.
-    for name in ("grants", "orders", "directory", "records", "retention"):
+    for name in (
+        "grants.acts",
+        "grants.issuing",
+        "grants.reading",
+        "orders",
+        "directory",
+        "records",
+        "retention",
+    ):
         monkeypatch.setattr(sys.modules[f"gateway.cli.{name}"], "open_api", open_here)
     return Commands(world)
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from gateway.control.examples import GRANT, SUSPENSION
+from gateway.domain.errors import GatewayError
+from gateway.ledger.client import LedgerClient
 from gateway.ledger.verify import verify_export, verify_record
 from tests.support.control import World, done, refused
 
@@ -163,6 +165,22 @@ def test_the_log_is_public_but_for_its_entries(recorded: World) -> None:
     assert recorded.get(None, "/log/minimum-index").text == "0\n"
     for path in ("0/..%2f..%2fcheckpoint", "0/x00/000", "64/000", "entries/..%2f..%2f000", "0/000.p/256"):
         refused(recorded.get("auditor", f"/log/tile/{path}"), "not-found")
+
+
+@pytest.mark.parametrize(
+    ("code", "detail"),
+    [("not-found", "this tile is not in the log"), ("conflict", "this tile of the log is damaged")],
+)
+def test_a_tile_that_cannot_be_read_tells_nothing_of_the_disk(
+    world: World, monkeypatch: pytest.MonkeyPatch, code: str, detail: str
+) -> None:
+    """What the ledger says of its files stays inside: no place on the disk stands in a public answer."""
+
+    async def tile(_self: LedgerClient, path: str) -> bytes:
+        raise GatewayError(code, f"`/srv/ledger/tree/{path}` cannot be read")
+
+    monkeypatch.setattr(LedgerClient, "tile", tile)
+    assert refused(world.get(None, "/log/tile/9/999"), code)["detail"] == detail
 
 
 def test_demand_departments_file_effect_storage_and_destruction(recorded: World) -> None:

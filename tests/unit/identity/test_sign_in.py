@@ -128,7 +128,7 @@ class Office:
             provider=provider,
             cipher=house.ring.field_cipher,
             use_once=house.once,
-            signed_in=lambda officer, method: self.told.append((officer.id, method)),
+            signed_in=self.signed_in,
         )
         app = FastAPI()
         app.include_router(sign_in_router(services))
@@ -144,6 +144,9 @@ class Office:
             return JSONResponse(document, document["status"], headers=dict(error.headers))
 
         return app
+
+    def signed_in(self, officer: Officer, method: str) -> None:
+        self.told.append((officer.id, method))
 
     def browse(self, story: Callable[[httpx.AsyncClient], Any]) -> Any:
         async def run() -> Any:
@@ -189,6 +192,23 @@ def test_password_gives_a_session(office: Office) -> None:
     token = answer.json()["access_token"]
     assert office.me(f"Bearer {token}").json() == {"id": OFFICER.id, "roles": ["supplier"]}
     assert office.told == [(OFFICER.id, "password")]
+
+
+def test_sign_in_that_cannot_be_recorded_ends_without_a_token(office: Office) -> None:
+    """By either way: a problem, no token and no session cookie; once records can be written it goes again."""
+
+    def fail(_officer: Officer, _method: str) -> None:
+        raise GatewayError("records-unavailable", "the act could not be recorded")
+
+    office.signed_in = fail  # type: ignore[method-assign]
+    by_password, (by_provider, cookies) = office.password(), office.through_provider()
+    for answer in (by_password, by_provider):
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/records-unavailable")
+        assert "access_token" not in answer.text
+    assert "__Host-sharing-session" not in cookies
+    del office.signed_in
+    office._app = None
+    assert office.password().status_code == 200
 
 
 def test_roles_and_dismissal_hold_at_once(office: Office) -> None:

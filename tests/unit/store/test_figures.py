@@ -65,6 +65,16 @@ def test_figures_of_one_side(store: Store) -> None:
     assert justice.orders_in_force == {"suspension": 0, "emergency": 0, "termination": 1}
 
 
+def test_order_for_every_supplier_counts_with_the_department_it_stops(store: Store) -> None:
+    """So the figures of a region, the sum of its departments', leave no order out and count none twice."""
+    fill_figures(store)
+    parts = [store.figures(NOON, supplier=one) for one in ("public-security", "justice", "tax")]
+    assert [part.orders_in_force["emergency"] for part in parts] == [0, 0, 1]
+    whole = store.figures(NOON).orders_in_force
+    assert {kind: sum(part.orders_in_force[kind] for part in parts) for kind in whole} == whole
+    assert [order.id for order in store.overdue_reports(NOON, supplier="tax")] == ["o3"]
+
+
 def test_days_are_days_of_china(store: Store) -> None:
     """At 16:00 UTC it is the next day in China, and what was due today is overdue."""
     fill_figures(store)

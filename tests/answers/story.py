@@ -1,0 +1,321 @@
+"""A story that walks every operation of the control API: a city shares its household register, and takes it back."""
+
+import hashlib
+import tempfile
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gateway.client.keys import ClientKey, new_private_key
+from gateway.control.examples import (
+    CLOSURE,
+    DATASET,
+    DERIVATION,
+    DISPOSAL,
+    DISPUTE,
+    EXAMPLES,
+    GRANT,
+    INTERFACE,
+    LIFT,
+    ORDER,
+    REPORT,
+    SETTLEMENT,
+    SUSPENSION,
+    SYSTEM,
+    TERMINATION,
+)
+from gateway.control.routes_policies import CALL
+from gateway.identity.assertions import ASSERTION_TYPE
+from gateway.ledger.checkpoints import Checkpoint
+from gateway.ledger.notes import sign_note
+from gateway.ledger.witness import request_body
+from gateway.policy import default_policies_root
+from gateway.policy.layers import read_set
+from tests.answers.teller import Teller
+from tests.answers.world import WITNESSED, WITNESSED_KEY, Clock, FullWorld, quick_ledger, record_long_ago
+from tests.support.control import ISSUER
+from tests.support.ledger import TestSigner
+
+CHINA = timezone(timedelta(hours=8))
+LONG_AGO = datetime(2022, 3, 1, 9, tzinfo=CHINA)
+MORNING = datetime(2026, 6, 1, 9, tzinfo=CHINA)
+BUNDLE = 256
+REGISTER = DATASET["id"]
+OTHER = {
+    **DATASET,
+    "id": "307010001.000013",
+    "code": "307010001/000013",
+    "name": "居住证信息",
+    "sharing_attribute": "unconditional",
+    "conditions": "",
+    "scope": "",
+    "purposes": [],
+}
+PASSWORD = "four cups of white tea"
+SECRET = "294c30aa4c03c8f51dfdb9f6fb99d845"
+
+
+class Told(NamedTuple):
+    """What came of the story: the answers in the form of `answers.json`, and the document of the whole API."""
+
+    answers: dict[str, dict[str, Any]]
+    document: dict[str, Any]
+
+
+def walk() -> Told:
+    """Tell the story."""
+    clock = Clock(LONG_AGO.timestamp())
+    with tempfile.TemporaryDirectory() as folder, quick_ledger():
+        record_long_ago(Path(folder), clock, BUNDLE)
+        clock.at = MORNING.timestamp()
+        world = FullWorld(Path(folder), clock)
+        try:
+            teller = Teller(world, clock)
+            for chapter in (
+                the_directory,
+                the_log,
+                systems_and_officers,
+                credentials,
+                grants,
+                a_grants_life,
+                orders,
+                figures,
+                policies,
+                records,
+                operation,
+            ):
+                chapter(teller)
+        finally:
+            world.close()
+    return Told(dict(sorted(teller.kept.items())), world.app.openapi())
+
+
+def the_log(teller: Teller) -> None:
+    """The log with its first entries of today; what was recorded long ago goes."""
+    size = int(teller.tell("GET /log/checkpoint", None).text.splitlines()[1])
+    newest = f"001.p/{size - BUNDLE}"
+    teller.tell("GET /log/tile/{path}", None, path=f"0/{newest}", is_noise=True)
+    teller.tell("GET /log/tile/entries/{path}", "auditor", path=newest)
+    plan = teller.tell("GET /v1/retention", "operator").json()["plan"]
+    teller.tell("POST /v1/retention", "operator", {"plan": plan}, again=True)
+    teller.tell("GET /log/minimum-index", None)
+    add = "POST /witness/add-checkpoint"
+    first, later = _checkpoint(1), _checkpoint(3)
+    teller.tell(add, None, options={"content": request_body(0, (), first)})
+    for case, content in (
+        ("the body is none", b"not a request"),
+        ("the log is unknown", request_body(0, (), _checkpoint(1, origin="third.example/log"))),
+        ("the key is unknown", request_body(0, (), _checkpoint(1, signer=TestSigner()))),
+        ("another size was cosigned", request_body(0, (), later)),
+        ("the proof does not hold", request_body(1, (), later)),
+    ):
+        teller.tell(add, None, options={"content": content}, case=case)
+
+
+def _checkpoint(size: int, origin: str = WITNESSED, signer: TestSigner = WITNESSED_KEY) -> bytes:
+    """The signed checkpoint of another node's log."""
+    text = Checkpoint(origin, size, hashlib.sha256(str(size).encode()).digest()).text()
+    return sign_note(text, origin, signer).encode().encode()
+
+
+def the_directory(teller: Teller) -> None:
+    """Departments, purposes, entries and interfaces; and the whole as a file."""
+    department = {"id": "housing", "name": "市住房和城乡建设局", "region": "442000", "level": "city"}
+    teller.tell("POST /v1/departments", "registrar", department)
+    teller.tell("GET /v1/departments", "civil")
+    teller.tell("GET /v1/departments/{id}", "civil", id="public-security")
+    purpose = {"id": "housing-support", "name": "住房保障", "basis": "Measures on Public Rental Housing Art. 8"}
+    teller.tell("POST /v1/purposes", "registrar", purpose)
+    teller.tell("GET /v1/purposes", "civil")
+    teller.tell("GET /v1/purposes/{id}", "civil", id="marriage-registration")
+    teller.tell("POST /v1/datasets", "police", DATASET)
+    version = {"id": REGISTER, "version": 1}
+    teller.tell("GET /v1/datasets/{id}/versions/{version}/effects", "police", **version)
+    examination = "POST /v1/datasets/{id}/versions/{version}/examination"
+    teller.tell(examination, "registrar", {"release": True}, again=True, **version)
+    teller.tell("GET /v1/datasets", "civil")
+    teller.tell("GET /v1/datasets/{id}", "civil", id=REGISTER)
+    teller.tell("POST /v1/interfaces/derivation", "police", DERIVATION)
+    teller.tell("POST /v1/interfaces", "police", INTERFACE)
+    teller.tell("GET /v1/interfaces", "police")
+    teller.tell("GET /v1/interfaces/{supplier}/{id}", "civil", supplier="public-security", id="household")
+    residence = {**INTERFACE, "id": "residence", "dataset": OTHER["id"]}
+    file = {"datasets": [OTHER], "interfaces": [residence]}
+    teller.tell("POST /v1/directory", "registrar", file, options={"params": {"check": "true"}})
+    teller.tell("POST /v1/directory", "registrar", file)
+    for form in ("json", "csv", "dcat"):
+        teller.tell("GET /v1/directory", "civil", options={"params": {"format": form}})
+    abolished = {"reason": "the matter it served was abolished, 国发〔2026〕3号"}
+    teller.tell("POST /v1/datasets/{id}/withdrawal", "registrar", abolished, again=True, id=OTHER["id"])
+
+
+def systems_and_officers(teller: Teller) -> None:
+    """Who calls, and who acts."""
+    registered = {**SYSTEM, "keys": [teller.world.client.registration()]}
+    teller.tell("POST /v1/systems", "civil", registered, again=True)
+    teller.tell("GET /v1/systems", "civil")
+    teller.tell("GET /v1/systems/{id}", "civil", id=SYSTEM["id"])
+    second = ClientKey(new_private_key(), "2027-01").registration()
+    teller.tell("POST /v1/systems/{id}/keys", "civil", {"key": second}, id=SYSTEM["id"])
+    teller.tell("DELETE /v1/systems/{id}/keys/{name}", "civil", again=True, id=SYSTEM["id"], name="2027-01")
+    archive = {**SYSTEM, "id": "archive", "name": "婚姻档案系统"}
+    teller.world.post("civil", "/v1/systems", archive).raise_for_status()
+    teller.tell("POST /v1/systems/{id}/revocation", "civil", EXAMPLES["RevocationBody"], id="archive")
+    person = {"id": "civil-second", "department": "civil-affairs", "region": "442000", "roles": ["demand"]}
+    teller.world.post("registrar", "/v1/officers", person).raise_for_status()
+    teller.tell("POST /v1/officers", "registrar", person)
+    teller.tell("GET /v1/officers", "registrar")
+
+
+def credentials(teller: Teller) -> None:
+    """Keys, keys of older contracts, passwords; and what they are good for."""
+    world = teller.world
+    teller.tell("GET /v1/keys", "operator")
+    teller.tell("POST /v1/keys/{purpose}/rotation", "operator", {"reason": "yearly rotation"}, purpose="field")
+    key = {"id": SYSTEM["id"], "contract": "gjgxjhpt", "name": "caller-7"}
+    legacy = "/v1/systems/{id}/legacy-keys/{contract}/{name}"
+    secret = {"purpose": "marriage-registration", "secret": SECRET}
+    teller.tell(f"PUT {legacy}", "civil", secret, **key)
+    teller.tell("GET /v1/systems/{id}/legacy-keys", "civil", id=SYSTEM["id"])
+    teller.tell(f"DELETE {legacy}", "civil", **key)
+    teller.tell("POST /v1/officers/{id}/password", "registrar", {"password": PASSWORD}, id="civil-second")
+    teller.tell("POST /sign-in", None, {"officer": "civil-second", "password": PASSWORD})
+    away = teller.tell("GET /sign-in/provider", None, options={"params": {"return_to": "/console"}})
+    back = world.provider.authorize(away.headers["Location"])
+    refused = world.ask(None, "GET", "/sign-in/provider/answer", params={"error": "access_denied"})
+    teller.tell("GET /sign-in/provider/answer", None, options={"params": back})
+    teller.refused("GET /sign-in/provider/answer", refused)
+    form = {
+        "grant_type": "client_credentials",
+        "client_assertion_type": ASSERTION_TYPE,
+        "client_assertion": world.client.assertion(SYSTEM["id"], ISSUER, int(world.clock())),
+    }
+    teller.tell("POST /oauth/token", None, options={"data": form})
+    teller.tell("POST /oauth/token", None, options={"data": {"grant_type": "password"}}, case="another grant type")
+    teller.tell("POST /oauth/token", None, options={"data": form}, case="the assertion has lapsed")
+    teller.tell("GET /.well-known/oauth-authorization-server", None)
+    teller.tell("GET /.well-known/jwks.json", None)
+
+
+def _grant(number: int, **fields: Any) -> dict[str, Any]:
+    """The example's grant, approved by the officers of the story."""
+    return {
+        **GRANT,
+        "id": f"g-2026-{number:04d}",
+        "demand_approval": {**GRANT["demand_approval"], "person": "civil"},
+        "supply_approval": {**GRANT["supply_approval"], "person": "police"},
+        **fields,
+    }
+
+
+def grants(teller: Teller) -> None:
+    """Grants are issued, one and many, found and renewed."""
+    issue = "POST /v1/grants"
+    teller.tell(issue, "police", _grant(1), options={"params": {"check": "true"}}, case="a check")
+    teller.tell(issue, "police", _grant(1), case="one")
+    for purpose in ("marriage-registration", "social-assistance"):
+        teller.world.use(purpose)
+    teller.tell(issue, "police", [_grant(2), _grant(3)], case="many")
+    teller.tell("GET /v1/grants", "civil")
+    teller.tell("GET /v1/grants/lifecycle", None)
+    longer = _grant(
+        1,
+        valid_until="2028-01-01T00:00:00+08:00",
+        demand_approval={"person": "civil", "at": "2026-05-20T09:00:00+08:00", "reference": "民函〔2026〕6号"},
+        supply_approval={"person": "police", "at": "2026-05-27T15:00:00+08:00", "reference": "公函〔2026〕19号"},
+    )
+    teller.tell("POST /v1/grants/{id}/versions", "police", longer, id="g-2026-0001")
+    teller.tell("GET /v1/grants/{id}", "civil", id="g-2026-0001")
+
+
+def a_grants_life(teller: Teller) -> None:
+    """Suspended, lifted, disputed, settled; another terminated, a third closed and disposed of."""
+
+    def act(name: str, officer: str, body: dict[str, Any], number: int = 1) -> None:
+        teller.tell(f"POST /v1/grants/{{id}}/{name}", officer, body, again=True, id=f"g-2026-{number:04d}")
+
+    teller.tell("POST /v1/grants/{id}/suspension", "police", SUSPENSION, id="g-2026-0001")
+    act("suspension/lift", "police", LIFT)
+    incident = {"emergency": True, "incident": "leak reported", "report_due": "2026-06-01T09:00:00+08:00"}
+    for name, body in (("suspension", incident), ("suspension/lift", LIFT)):
+        teller.world.post("police", f"/v1/grants/g-2026-0001/{name}", body).raise_for_status()
+    act("dispute", "civil", DISPUTE)
+    act("dispute/settlement", "registrar", SETTLEMENT)
+    act("termination", "police", TERMINATION, 2)
+    act("closure", "civil", CLOSURE, 3)
+    act("disposal", "civil", {**DISPOSAL, "destroyed_on": "2026-06-01"}, 3)
+
+
+def orders(teller: Teller) -> None:
+    """A stop of wider reach, its report and its lift."""
+    order = teller.tell("POST /v1/orders", "registrar", ORDER).json()["order"]["id"]
+    teller.tell("GET /v1/orders", "registrar", options={"params": {"reach": "system"}})
+    teller.tell("GET /v1/orders/{id}", "registrar", id=order)
+    teller.tell("POST /v1/orders/{id}/report", "registrar", REPORT, again=True, id=order)
+    teller.tell("POST /v1/orders/{id}/lift", "registrar", LIFT, again=True, id=order)
+
+
+def figures(teller: Teller) -> None:
+    """What stands and what is overdue."""
+    teller.tell("GET /v1/figures", "registrar")
+    teller.tell("GET /v1/figures/overdue", "registrar")
+
+
+def policies(teller: Teller) -> None:
+    """What is in force, what it says of one call, and what another set would change."""
+    found = read_set(default_policies_root(), ["national", "zhongshan"])
+    candidate = {"layers": list(found.layers), "files": found.files}
+    teller.tell("GET /v1/policies", "civil")
+    teller.tell(
+        "GET /v1/policies/show",
+        "police",
+        options={"params": {"department": "civil-affairs", "dataset": REGISTER}},
+    )
+    teller.tell("POST /v1/policies/explain", "civil", CALL, case="permitted")
+    denied = {**CALL, "purpose": "social-assistance"}
+    teller.tell("POST /v1/policies/explain", "civil", denied, case="denied")
+    teller.tell("POST /v1/policies/compare", "province", {"layers": list(found.layers)})
+    teller.refused("GET /v1/policies/shadow", teller.world.get("province", "/v1/policies/shadow"))
+    teller.tell("POST /v1/policies/shadow", "province", candidate)
+    teller.tell("GET /v1/policies/shadow", "province")
+    teller.tell("POST /v1/policies/shadow/end", "province", {"reason": "seen enough"}, again=True)
+    teller.tell("POST /v1/policies/activation", "province", candidate, again=True)
+    teller.tell("POST /v1/policies/rollback", "province", {"reason": "a mistake"})
+    teller.tell("GET /v1/policies/activations", "auditor")
+
+
+def records(teller: Teller) -> None:
+    """Uses and acts are found, counted, proven and exported."""
+    filed = {
+        "kind": "effect",
+        "grant": "g-2026-0001",
+        "statement": "4,120 certificates were no longer asked for in the second quarter",
+        "period_from": "2026-04-01",
+        "period_until": "2026-06-30",
+    }
+    teller.tell("POST /v1/records", "civil", filed)
+    uses = {"grant": "g-2026-0001", "purpose": "marriage-registration"}
+    found = teller.tell("GET /v1/records", "auditor", options={"params": uses}).json()["items"]
+    record = found[0]["record"]
+    question = {"format": "ndjson", "grant": "g-2026-0001", "kind": "order"}
+    teller.tell("POST /v1/records/search", "civil", question)
+    teller.tell("GET /v1/records/stats", "registrar", options={"params": {"by": "kind"}})
+    teller.tell("GET /v1/records/{id}", "auditor", id=record)
+    teller.tell("GET /v1/records/{id}/proof", "auditor", id=record)
+    for form in ("ndjson", "csv"):
+        teller.tell("GET /v1/records/export", "auditor", options={"params": {**question, "format": form}})
+    made = teller.tell("POST /v1/records/export", "auditor", question).json()
+    watched = teller.tell("POST /v1/records/export", "auditor", question, headers={"Prefer": "respond-async"}).json()
+    teller.world.until_exported(watched["progress"])
+    teller.tell("GET /v1/records/export/{name}/progress", "auditor", name=watched["export"])
+    teller.tell("GET /v1/records/export/{name}", "auditor", name=made["export"])
+    teller.tell("GET /v1/records/export/{name}/manifest", "auditor", name=made["export"])
+
+
+def operation(teller: Teller) -> None:
+    """Health, readiness and figures for who runs it."""
+    teller.tell("GET /healthz", None)
+    teller.tell("GET /readyz", None)
+    teller.world.parts = teller.world.parts_without_workers
+    teller.tell("GET /readyz", None)
+    teller.tell("GET /metrics", None)

@@ -1,0 +1,121 @@
+"""The OpenAPI document's examples of answers are what the API answers, for every operation, and hold no secret."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from fastapi.openapi.models import OpenAPI
+
+from gateway.control.answers import kept_answers, problem_of, responses_of
+from gateway.domain.errors import PROBLEMS
+from tests.answers.stand_ins import StandIns
+from tests.answers.story import PASSWORD, SECRET, Told, walk
+
+REMEDY = "tell the story anew: `python -m tests.answers`, and look at what changed"
+
+
+@pytest.fixture(scope="module")
+def told() -> Told:
+    return walk()
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def differences(kept: Any, now: Any, place: str = "") -> Iterator[str]:
+    """Where two JSON values differ, and how."""
+    if isinstance(kept, dict) and isinstance(now, dict):
+        yield from (f"{place}.{name} is gone" for name in kept.keys() - now.keys())
+        yield from (f"{place}.{name} is new" for name in now.keys() - kept.keys())
+        for name in kept.keys() & now.keys():
+            yield from differences(kept[name], now[name], f"{place}.{name}")
+    elif isinstance(kept, list) and isinstance(now, list) and len(kept) == len(now):
+        for number, pair in enumerate(zip(kept, now, strict=True)):
+            yield from differences(*pair, f"{place}[{number}]")
+    elif type(kept) is not type(now) or kept != now:
+        yield f"{place} was {str(kept)[:120]!r}, is {str(now)[:120]!r}"
+
+
+def test_every_operation_shows_what_it_answers(told: Told) -> None:
+    """Each operation has an example of its success, and nothing is kept of an operation that is gone."""
+    without = []
+    for name, operation in operations(told.document):
+        well = {status: each for status, each in operation["responses"].items() if status < "400"}
+        shown = [content for each in well.values() for content in each.get("content", {}).values()]
+        is_bare = bool(well) and not shown and all("Location" in each["headers"] for each in well.values())
+        if not is_bare and not (shown and all(content.get("examples") for content in shown)):
+            without.append(name)
+    assert without == [], f"no example of an answer: add it to `tests/answers/story.py`, then {REMEDY}"
+    assert set(kept_answers()) == {name for name, _ in operations(told.document)}, REMEDY
+
+
+def test_the_api_still_answers_as_the_examples_say(told: Told) -> None:
+    """The story told again gives the same answers: keys, types, and values but for what stands in for what varies."""
+    found = sorted(differences(kept_answers(), told.answers))
+    assert found == [], f"{REMEDY}\n" + "\n".join(found[:40])
+
+
+def test_each_problem_shown_is_one_of_its_status(told: Told) -> None:
+    """A refusal stands under its status by its code; what takes a sign-in shows what it says without one."""
+    for name, operation in operations(told.document):
+        codes = set()
+        for status, response in operation["responses"].items():
+            shown = response.get("content", {}).get("application/problem+json", {}).get("examples", {})
+            for code, example in shown.items():
+                assert example["value"]["type"] == f"/problems/{code}"
+                assert str(example["value"]["status"]) == status == str(PROBLEMS[code].status)
+                codes.add(code)
+        assert ("credential-missing" in codes) == ("security" in operation), name
+
+
+def test_examples_hold_no_secret_and_no_person() -> None:
+    """No token, key, password, place on this machine, or number that could be a citizen's or a telephone's."""
+    text = json.dumps(kept_answers(), ensure_ascii=False)
+    for secret in (PASSWORD, SECRET, "PRIVATE KEY", "eyJhbGciOi", "argon2", "/tmp/", '"d":'):
+        assert secret not in text
+    tokens = re.findall(r'"access_token": "([^"]*)"', text)
+    assert set(tokens) == {"<a signed token>"}
+    assert not re.search(r"(?<![0-9a-z])(?:[1-9]\d{16}[\dXx]|1[3-9]\d{9})(?![0-9a-z])", text)
+
+
+def test_the_document_is_one_of_openapi(told: Told) -> None:
+    """It has the form of OpenAPI 3.1: by FastAPI's model of it, one id an operation, and every place in a path said."""
+    assert told.document["openapi"].startswith("3.1.")
+    OpenAPI.model_validate(told.document)
+    ids = Counter(operation["operationId"] for _, operation in operations(told.document))
+    assert [name for name, times in ids.items() if times > 1] == []
+    for name, operation in operations(told.document):
+        said = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "path"}
+        assert said == set(re.findall(r"\{(\w+)\}", name)), name
+        assert all(each["description"] for each in operation["responses"].values()), name
+
+
+def test_an_operation_that_is_not_kept_has_no_responses_of_its_own() -> None:
+    """What is new stands in the document as its route declares it, until the story tells of it."""
+    assert responses_of("get", "/v1/nowhere", {}) == {}
+
+
+def test_a_problem_is_rebuilt_from_what_the_table_does_not_say() -> None:
+    """Code and members give the whole document; its words are the table's."""
+    shown = problem_of("not-found", {"detail": "there is no grant `none`", "further": 1})
+    assert shown["title"] == PROBLEMS["not-found"].title
+    assert (shown["detail"], shown["further"]) == ("there is no grant `none`", 1)
+
+
+def test_stand_ins_are_one_for_one_and_of_the_same_form() -> None:
+    """The same thing has the same stand-in wherever it stands; another has another; what is stable stays."""
+    stand_ins = StandIns()
+    first, second = "0123456789abcdef" * 2, "fedcba9876543210" * 2
+    said = stand_ins.text(f"/v1/records/export/{first}-auditor.ndjson {second} o-20260601-0123456789ab g-2026-0001")
+    assert first not in said
+    assert second not in said
+    assert said.endswith(" g-2026-0001")
+    assert len(said) == len(stand_ins.text(said))
+    assert stand_ins.text(first) in said
+    assert stand_ins.value({"milliseconds": 17, "rows": [1, 2, 3, 4]}) == {"milliseconds": 3, "rows": [1, 2, 3]}
