@@ -376,7 +376,7 @@ def _units(call: Call, verdict: Verdict) -> int:
     """How much a kept verdict counts: what its caller asked, and what is told of it."""
     near = () if verdict.explanation is None else verdict.explanation.near
     told = sum(4 * len(sentence) for miss in near for sentence in (*miss.detail, *miss.detail_zh))
-    return 1 + (call.room_bytes + told) // KEPT_UNIT_BYTES
+    return sum(1 for _ in verdict.in_turn()) + (call.room_bytes + told) // KEPT_UNIT_BYTES
 
 
 def _departments(pair: Pair, standing: Standing) -> set[str]:

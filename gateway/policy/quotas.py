@@ -44,7 +44,13 @@ class _Meter:
 
     def note_refused(self, limit: int, least: int) -> None:
         """Of a quota of `limit`, fewer than `least` are left to lease."""
+        if self._limit == limit and self._refused is not None:
+            least = min(least, self._refused)
         self._limit, self._refused = limit, least
+
+    def has_refused(self, limit: int) -> bool:
+        """Whether a draw on a quota of `limit` was refused, or its last was taken."""
+        return self._limit == limit and self._refused is not None
 
     def is_short(self, limit: int, amount: int) -> bool:
         """Whether it is known that `amount` cannot be had any more."""
@@ -68,18 +74,28 @@ class QuotaMeter:
         self._meters: dict[MeterKey, _Meter] = {}
 
     def draw_call(self, verdict: Verdict) -> bool | Awaitable[bool]:
-        """Take one call from today's quota; False where it is used up."""
+        """Take one call from today's quota; False where it is used up.
+
+        Also where rows were refused by this worker today and there is another grant to make the call under: what an
+        answer holds is not known before, and it would be refused again.
+        """
+        if verdict.otherwise is not None and self._has_refused_rows(verdict):
+            return False
         return self._draw(verdict.grant, "calls", verdict.calls_a_day, 1)
 
     def draw_rows(self, verdict: Verdict, rows: int) -> bool | Awaitable[bool]:
         """Take `rows` from today's quota, all or none; False where too few are left."""
         return self._draw(verdict.grant, "rows", verdict.rows_a_day, rows)
 
+    def _has_refused_rows(self, verdict: Verdict) -> bool:
+        if verdict.grant is None or verdict.rows_a_day is None:
+            return False
+        meter = self._meters.get((verdict.grant, china_day(int(self._now())), "rows"))
+        return meter is not None and meter.has_refused(verdict.rows_a_day)
+
     def _draw(self, grant: str | None, kind: str, limit: int | None, amount: int) -> bool | Awaitable[bool]:
         if grant is None or limit is None or amount <= 0:
             return True
-        if amount > limit:
-            return False
         key = (grant, china_day(int(self._now())), kind)
         meter = self._meters.get(key)
         if meter is not None and meter.lock.acquire(blocking=False):
@@ -105,8 +121,10 @@ class QuotaMeter:
         grant, day, kind = key
         meter = self._meter(key)
         with meter.lock:
-            if meter.left < amount and amount <= limit and not meter.is_short(limit, amount):
-                needed = amount - meter.left
+            needed = amount - meter.left
+            if amount > limit:
+                meter.note_refused(limit, needed)
+            elif needed > 0 and not meter.is_short(limit, amount):
                 block = max(needed, block_size(limit))
                 leased = self._lease(grant, _EPOCH + timedelta(days=day), kind, block, limit, needed)
                 if leased < block:

@@ -125,6 +125,22 @@ def test_what_could_not_be_had_is_not_asked_for_again(pool: Any) -> None:
     assert draw(meter.draw_rows(verdict(rows_a_day=200), 60))
 
 
+def test_a_grant_whose_rows_were_refused_steps_aside_for_another_that_covers_the_call(pool: Any) -> None:
+    """An answer's rows are not known beforehand: the next call is made under the next grant, where there is one."""
+    held = (grant("narrow", items=("name",), quota=Quota(rows_a_day=100)), grant("wide"))
+    narrow = Slice(NATIONAL, state(grants=held)).evaluate(call(), NOW)
+    alone = Slice(NATIONAL, state(grants=held[:1])).evaluate(call(), NOW)
+    meter = QuotaMeter(Shared().lease, pool, lambda: NOW)
+    assert draw(meter.draw_call(narrow))
+    for rows in (150, 99):
+        meter = QuotaMeter(Shared().lease, pool, lambda: NOW)
+        assert draw(meter.draw_rows(narrow, 50))
+        assert not draw(meter.draw_rows(narrow, rows))
+        assert not draw(meter.draw_call(narrow))
+        assert draw(meter.draw_call(alone)), "where there is no other grant, a smaller answer may still come"
+        assert draw(meter.draw_rows(alone, 50))
+
+
 def test_without_a_quota_nothing_is_counted(pool: Any) -> None:
     shared = Shared()
     meter = QuotaMeter(shared.lease, pool, lambda: NOW)
