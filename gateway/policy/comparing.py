@@ -93,7 +93,7 @@ class Comparison(msgspec.Struct, frozen=True):
         old: digest of the old layers.
         new: digest of the new ones.
         grants: standing grants compared.
-        datasets: datasets compared without a grant, each once for every region.
+        datasets: datasets compared without a grant, each once for every kind of department.
         calls: calls put to both.
         gaining: ids of grants that gain something.
         losing: ids of grants that lose something.
