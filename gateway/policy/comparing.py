@@ -26,9 +26,9 @@ from gateway.domain.orders import Reach
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call, Verdict
 from gateway.policy.building import grant_faults
-from gateway.policy.kinds import Named, kinds_of
+from gateway.policy.kinds import KindsOf, Named
 from gateway.policy.layers import Layers, est_document
-from gateway.policy.looks import Looks, loosened
+from gateway.policy.looks import GRANT, Looks, loosened
 from gateway.policy.shapes import Shape, literals_of
 from gateway.policy.slices import Slice, asked_items, is_void
 from gateway.policy.time_limits import unix_seconds
@@ -36,6 +36,9 @@ from gateway.policy.world import caller_entities, parse_entities, slice_entities
 
 MAX_LISTED = 10_000
 """Differences listed; all are counted."""
+
+AT_ONCE = 1_000
+"""Calls put to the differing policies in one go: the answers of all would take too much room."""
 
 MAX_SHAPES = 100_000
 """Shapes whose outcome is remembered, at a kilobyte or two each."""
@@ -231,8 +234,9 @@ class _Comparing:
         held: list[Grant | None] = [grant for grant in state.grants if _stands(grant, self._now_unix)]
         put: list[Put] = []
         left_out: dict[str | None, frozenset[str]] = {}
+        kinds_of_state = KindsOf(state, self._named, systems, self._now_unix)
         for grant in held if state.grants else [None]:
-            kinds = kinds_of(grant, state, self._named, systems, self._now_unix)
+            kinds = kinds_of_state.under(grant)
             put += [(grant, call, moment) for call, moment in kinds.calls]
             left_out[_id_of(grant)] = kinds.left_out | self._named.looks.beyond
         touched = self._differing.touched(state, put)
@@ -280,6 +284,7 @@ class _Differing:
             {name: est for name, est in mine.items() if theirs.get(name) != est}
             for mine, theirs in (rules, reversed(rules))
         ]
+        self._by_grant = GRANT in Looks.of(est for policies in alone for est in policies.values()).aspects
         self._sets = [_parsed(policies) for policies in alone if policies]
         self.only_take = all(
             est["effect"] == "permit" and "mask" not in est["annotations"] for est in alone[0].values()
@@ -294,7 +299,7 @@ class _Differing:
 
     def touched(self, state: SliceState, put: list[Put]) -> list[Put]:
         """The calls of `put` on which the two sets can differ."""
-        touched = {place for rules in self._sets for place, _ in _satisfied(rules, state, put)}
+        touched = {place for rules in self._sets for place, _ in _satisfied(rules, state, put, by_grant=self._by_grant)}
         return [put[place] for place in sorted(touched)]
 
     def may_take(
@@ -303,7 +308,7 @@ class _Differing:
         """The calls of `put` that could lose if they had other `aspects`, and the policies by which."""
         if self._taking and put:
             loose = _parsed({name: loosened(est, aspects) for name, est in self._taking.items()})
-            for place, reasons in _satisfied(loose, state, put):
+            for place, reasons in _satisfied(loose, state, put, by_grant=self._by_grant):
                 yield put[place], tuple(sorted({name.partition(" ")[2] for name in reasons}))
 
 
@@ -315,8 +320,17 @@ def _parsed(policies: Mapping[str, dict[str, Any]]) -> cedarpy.PolicySet:
     return cedarpy.PolicySet.from_json_str(est_document(policies))
 
 
-def _satisfied(rules: cedarpy.PolicySet, state: SliceState, put: list[Put]) -> Iterator[tuple[int, list[str]]]:
-    """Places in `put` of the calls that some of `rules` is satisfied by, or errs on, under some grant or none."""
+def _satisfied(
+    rules: cedarpy.PolicySet, state: SliceState, put: list[Put], *, by_grant: bool
+) -> Iterator[tuple[int, list[str]]]:
+    """Places in `put` of the calls that some of `rules` is satisfied by, or errs on, under some grant or none.
+
+    Args:
+        rules: the policies asked.
+        state: what they are asked about.
+        put: the calls.
+        by_grant: whether the rules look at the grant a call is made under; else it is all one.
+    """
     if not put:
         return
     assert state.dataset is not None
@@ -329,18 +343,20 @@ def _satisfied(rules: cedarpy.PolicySet, state: SliceState, put: list[Put]) -> I
         for thing in msgspec.json.decode(caller_entities(call))
     }
     known = parse_entities([*slice_entities(state), *named.values()])
-    under = (*state.grants, None)
     of_dataset = state.dataset.item_names
-    requests = [
-        use_request(call, moment, asked_items(call, grant, of_dataset), None if grant is None else grant.id, None)
-        for _, call, moment in put
-        for grant in under
-    ]
-    results = cedarpy.is_authorized_batch(requests, rules, known)
-    for place in range(len(put)):
-        of_call = [result.diagnostics for result in results[place * len(under) : (place + 1) * len(under)]]
-        if any(each.reasons or each.errors for each in of_call):
-            yield place, [reason for each in of_call for reason in each.reasons]
+    for start in range(0, len(put), AT_ONCE):
+        asked = [
+            (place, use_request(call, moment, asked_items(call, one, of_dataset), _id_of(one), None))
+            for place, (grant, call, moment) in enumerate(put[start : start + AT_ONCE], start)
+            for one in ((*state.grants, None) if by_grant or call.items is None else (grant,))
+        ]
+        found: dict[int, list[str]] = {}
+        for (place, _), result in zip(
+            asked, cedarpy.is_authorized_batch([request for _, request in asked], rules, known), strict=True
+        ):
+            if result.diagnostics.reasons or result.diagnostics.errors:
+                found.setdefault(place, []).extend(result.diagnostics.reasons)
+        yield from found.items()
 
 
 def _id_of(grant: Grant | None) -> str | None:

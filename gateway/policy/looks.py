@@ -13,9 +13,16 @@ import msgspec
 
 from gateway.policy.time_limits import time_use
 
-ITEMS, PARAMETERS, TIME, SYSTEM, PURPOSE = "items", "parameters", "time", "system", "purpose"
+ITEMS, PARAMETERS, TIME, SYSTEM, PURPOSE, GRANT = "items", "parameters", "time", "system", "purpose", "grant"
 
-_OF_CONTEXT = {"items": ITEMS, "parameters": PARAMETERS, "now": TIME, "minuteOfDay": TIME, "purpose": PURPOSE}
+_OF_CONTEXT = {
+    "items": ITEMS,
+    "parameters": PARAMETERS,
+    "now": TIME,
+    "minuteOfDay": TIME,
+    "purpose": PURPOSE,
+    "grant": GRANT,
+}
 _OF_SETS = frozenset({"contains", "containsAll", "containsAny", "==", "!="})
 _CONTEXT = {"Var": "context"}
 
@@ -31,7 +38,6 @@ _SETS_OF_ITEMS = (
     _path("resource", "dataset", "items"),
     _path("resource", "dataset", "sensitive"),
     _path("context", "grant", "items"),
-    _path("context", "items"),
 )
 
 
@@ -39,7 +45,7 @@ class Looks(msgspec.Struct, frozen=True):
     """What conditions look at.
 
     Args:
-        aspects: of a call: `items`, `parameters`, `time`, `system`, `purpose`.
+        aspects: of a call: `items`, `parameters`, `time`, `system`, `purpose`, `grant`.
         beyond: those among them that are compared in a way which no choice of calls settles.
         items: names that the items asked for are compared with.
         parameters: (name, value) pairs that the parameters are compared with.
@@ -149,7 +155,7 @@ class _Finding:
             return
         for operator, body in node.items():
             if operator in (".", "has") and body["left"] == _CONTEXT:
-                self._note(body["attr"], is_compared=operator == "has")
+                self._note(body["attr"], is_asked_for=operator == "has")
                 return
             if operator == "isEmpty" and (aspect := _set_of_context(body["arg"])):
                 self.aspects.add(aspect)
@@ -160,9 +166,9 @@ class _Finding:
                 self.has_patterns = True
         self._walk(list(node.values()))
 
-    def _note(self, attribute: str, *, is_compared: bool) -> None:
+    def _note(self, attribute: str, *, is_asked_for: bool) -> None:
         aspect = _OF_CONTEXT.get(attribute)
-        if aspect is None or is_compared:
+        if aspect is None or (is_asked_for and aspect != GRANT):
             return
         self.aspects.add(aspect)
         if aspect in (ITEMS, PARAMETERS):
@@ -176,6 +182,7 @@ class _Finding:
             if aspect is None:
                 continue
             if aspect == ITEMS and operator != "contains" and other in _SETS_OF_ITEMS:
+                self._walk(other["."]["left"])
                 self.aspects.add(aspect)
                 return True
             elements = [other] if operator == "contains" else other.get("Set")
