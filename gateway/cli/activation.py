@@ -200,14 +200,15 @@ def _print_loss(loss: dict[str, Any], *, err_too: bool = False) -> None:
     console = err if err_too else out
     console.print(
         f"compared {loss['grants']} standing grants and {loss['datasets']} datasets without a grant, "
-        f"{loss['calls']} calls: {loss['gaining']} grants gain, {loss['losing']} lose",
+        f"{loss['calls']} calls: {loss['gaining']} grants gain, {loss['losing']} lose, "
+        f"{loss['unsettled']} others may lose",
         markup=False,
     )
     for one in loss["differences"]:
         under = f"under {one['grant']}" if one["grant"] else "without a grant"
         console.print(
             f"  {one['change']}: {one['department']} {one['mode']} {one['dataset']} {under}, from {one['assurance']}: "
-            f"{one['before']} -> {one['after']} by {', '.join(one['policies']) or 'no policy'}",
+            f"{one['before'] or 'as now'} -> {one['after']} by {', '.join(one['policies']) or 'no policy'}",
             markup=False,
         )
 

@@ -158,7 +158,10 @@ def compare_(
         list[str] | None, typer.Option("--new-layer", help="The layers after, where they are not those before.")
     ] = None,
     no_loss: Annotated[
-        bool, typer.Option("--no-loss", help="Fail where anything that stands loses (Decree 809 Art. 15, 39(2)).")
+        bool,
+        typer.Option(
+            "--no-loss", help="Fail where anything that stands loses, or may lose (Decree 809 Art. 15, 39(2))."
+        ),
     ] = False,
     home: Home = DEFAULT_HOME,
     as_json: AsJson = False,
@@ -251,6 +254,7 @@ def _compared(found: Comparison) -> dict[str, Any]:
         "calls": found.calls,
         "gaining": found.gaining,
         "losing": found.losing,
+        "unsettled": found.unsettled,
         "takes_away": found.takes_away,
     }
 
@@ -258,7 +262,7 @@ def _compared(found: Comparison) -> dict[str, Any]:
 def _print_comparison(found: Comparison) -> None:
     out.print(
         f"compared {found.grants} standing grants and {found.datasets} datasets without a grant, {found.calls} calls: "
-        f"{len(found.gaining)} grants gain, {len(found.losing)} lose",
+        f"{len(found.gaining)} grants gain, {len(found.losing)} lose, {len(found.unsettled)} others may lose",
         markup=False,
     )
     if not found.differences:
@@ -275,7 +279,7 @@ def _print_comparison(found: Comparison) -> None:
                 one.grant or "(none)",
                 one.mode,
                 one.assurance,
-                one.before,
+                one.before or "as now",
                 one.after,
                 ", ".join(one.policies),
             )

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from gateway.domain.directory import Dataset, SharingAttribute, SharingMode
-from gateway.domain.grants import Grant, GrantState
+from gateway.domain.grants import MAX_VALUE_BYTES, Grant, GrantState
 from gateway.store import Store, StoreTransaction
 
 Fault = dict[str, Any]
@@ -158,6 +158,10 @@ def _limit_faults(grant: Grant) -> Iterator[Fault]:
     for name, values in grant.parameters.items():
         if not values:
             yield _fault(f"parameters.{name}", "allows no value")
+        if any(len(value.encode()) > MAX_VALUE_BYTES for value in values):
+            yield _fault(
+                f"parameters.{name}", f"allows a value longer than {MAX_VALUE_BYTES} bytes, which no call sends"
+            )
 
 
 def _fault(field: str, fault: str) -> Fault:

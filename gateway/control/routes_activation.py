@@ -270,7 +270,8 @@ class _Activation:
         if self._no_loss and (loss.takes_away or self._takes_away_since()):
             raise GatewayError(
                 "conflict",
-                f"{loss.losing} standing grants lose, and nothing may (Decree 809 Art. 15, 39(2))",
+                f"{loss.losing} standing grants lose and {loss.unsettled} others may lose, and nothing may "
+                "(Decree 809 Art. 15, 39(2))",
                 loss=_told(loss),
             )
         if now.event is None:

@@ -112,13 +112,24 @@ def show(
 
 @router.post("/explain", summary="Why a call would be permitted or denied", openapi_extra=describes(CallBody, CALL))
 def explain(services: Services, officer: SignedIn, body: Annotated[CallBody, Depends(model_of(CallBody))]) -> Response:
-    """The verdict on a call now, with the grants that came near and what of them failed."""
+    """The verdict on a call now, with the grants that came near and what of them failed.
+
+    The system must be the department's, registered and not revoked.
+    """
     interface = services.store.interface(body.supplier, body.interface)
     if interface is None:
         raise GatewayError("interface-unknown", f"there is no interface `{body.supplier}/{body.interface}`")
     matter = matter_between(services.store, interface.supplier, body.department, interface.dataset)
     for act in (Act.CONSULT_POLICIES, Act.CONSULT_GRANTS):
         require_permit(services, officer, act, matter)
+    system = services.store.system(body.system)
+    # One answer for all: whether another department has such a system is not this one's to know.
+    if system is None or not system.active or system.department != body.department:
+        raise GatewayError(
+            "invalid-input",
+            "a call that nobody can make is not explained",
+            faults=[{"field": "system", "fault": f"is no registered and active system of `{body.department}`"}],
+        )
     call = Call(
         system=body.system,
         department=body.department,

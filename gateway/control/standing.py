@@ -35,6 +35,11 @@ class StandingState:
         """Every department."""
         yield from every(lambda cursor: self._store.list_departments(cursor, 1000))
 
+    def home_of(self, system: str) -> str | None:
+        """The department of a system, None where there is no such system."""
+        found = self._store.system(system)
+        return None if found is None else found.department
+
     def read(self, department: str, dataset: str) -> SliceState:
         """The state of a pair."""
         return self._store.slice_state(department, dataset)
@@ -63,6 +68,10 @@ class PairsOf:
     def departments(self) -> Iterator[Department]:
         """None, likewise."""
         yield from ()
+
+    def home_of(self, system: str) -> str | None:
+        """The department of a system, None where there is no such system."""
+        return self._whole.home_of(system)
 
     def read(self, department: str, dataset: str) -> SliceState:
         """The state of a pair."""

@@ -12,6 +12,9 @@ import msgspec
 from gateway.domain.callers import Assurance
 from gateway.domain.directory import SharingMode
 
+MAX_VALUE_BYTES = 256
+"""Longest value of a query parameter that a grant may constrain, decoded, UTF-8; calls with longer ones are refused."""
+
 
 class GrantState(StrEnum):
     """The stored state of a grant; that it is active or expired follows from the time."""

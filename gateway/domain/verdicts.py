@@ -3,6 +3,7 @@
 They hold nothing that could hold them (`gc=False`): a worker keeps many, and the garbage collector need not walk them.
 """
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import NoReturn
 
@@ -44,6 +45,13 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     purpose: str
     items: tuple[str, ...] | None
     parameters: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def room_bytes(self) -> int:
+        """About how much memory the caller's own words take: what keeps calls is bounded by it, not by number alone."""
+        words = [self.purpose, *(self.items or ()), *(value for _, value in self.parameters)]
+        # A text of Python takes some 50 bytes besides its own, at most four bytes a character, and 8 where it is named.
+        return sum(64 + (len(word) if word.isascii() else 4 * len(word)) for word in words)
 
 
 class NearMiss(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -102,6 +110,9 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
         explanation: of a denial.
         calls_a_day: the grant's quota of calls a day, if it has one.
         rows_a_day: the grant's quota of rows a day, if it has one.
+        exhausted: of a permit with a quota, why the call is denied where that is used up.
+        otherwise: of a permit with a quota, the permit where that is used up: under the next narrowest grant that
+            covers the call, or without one; None where there is no other.
     """
 
     decision: Decision
@@ -121,6 +132,8 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     explanation: Explanation | None = None
     calls_a_day: int | None = None
     rows_a_day: int | None = None
+    exhausted: Explanation | None = None
+    otherwise: "Verdict | None" = None
 
     def __bool__(self) -> NoReturn:
         """A verdict is asked for its decision by name; `if verdict:` would let a denial through."""
@@ -130,3 +143,22 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     def is_permit(self) -> bool:
         """Whether the call may go on."""
         return self.decision is Decision.PERMIT
+
+    def in_turn(self) -> Iterator["Verdict"]:
+        """This verdict, and each permit that stands in where the quotas of those before it are used up."""
+        verdict: Verdict | None = self
+        while verdict is not None:
+            yield verdict
+            verdict = verdict.otherwise
+
+    def used_up(self) -> "Verdict":
+        """The denial of a call whose quota under this permit is used up."""
+        return msgspec.structs.replace(
+            self,
+            decision=Decision.DENY,
+            code="quota-exhausted",
+            items=(),
+            explanation=self.exhausted,
+            exhausted=None,
+            otherwise=None,
+        )

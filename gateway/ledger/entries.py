@@ -37,6 +37,8 @@ _MAX_CONSTANTS = 8192
 _MAX_CONSTANT_BYTES = 60_000
 """Of the part of a record that a verdict fixes: what remains of an entry is ample for the rest."""
 _LISTS = ("asked", "items", "policies", "parameters", "articles")
+_MAX_ROOM_BYTES = 4096
+"""Largest call, list of items or rendered part that is kept; what is larger is rendered each time."""
 _MAX_WORDS = 512
 """Longest declared purpose, scenario or operator kept in a record, characters; the header limit allows far more."""
 
@@ -206,7 +208,8 @@ class UseEntries:
             released = msgspec.json.encode(outcome.released_items).decode()
             if len(released) > MAX_PAYLOAD_BYTES // 2:
                 released = msgspec.json.encode(counted(outcome.released_items)).decode()
-            self._items[outcome.released_items] = released
+            if 64 * len(outcome.released_items) + len(released) <= _MAX_ROOM_BYTES:
+                self._items[outcome.released_items] = released
         day = self._days.text(now_unix_ns, use.verdict.retention_years)
         digest = f'"digest":"{outcome.response_digest}",' if outcome.response_digest else ""
         return (
@@ -241,9 +244,12 @@ class UseEntries:
         key = (id(use.verdict), use.call, use.caller.credential, use.supplier, use.scenario, use.operator)
         kept = self._constants.get(key)
         if kept is None:
+            kept = (use, constant_part(use))
+            if use.call.room_bytes + len(kept[1]) > _MAX_ROOM_BYTES:
+                return kept[1]
             if len(self._constants) > _MAX_CONSTANTS:
                 self._constants.clear()
-            kept = self._constants[key] = (use, constant_part(use))
+            self._constants[key] = kept
         if len(self._latest) > _MAX_CONSTANTS:
             self._latest.clear()
         self._latest[id(use.verdict)] = (use, kept[1])

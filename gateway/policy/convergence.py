@@ -2,7 +2,8 @@
 
 A rule is a static `forbid` that names datasets and looks at `context.drawn`: what the department has drawn for the
 purpose within the last day, week, month, quarter or year, the dataset asked for now included. Only calls on datasets
-that such a rule names pay for it: their verdicts are not kept, and what they draw is noted.
+that such a rule names pay for it: their verdicts are not kept, and what they draw is noted. In verify mode nothing is
+drawn, for no value leaves (Zhongshan Art. 22 ¶3).
 
 Two calls that would complete a combination at the same moment do not both pass: a permit is noted first and decided
 again by what is noted then, so the later of two notes sees the other. What was noted and then denied stays noted.
@@ -14,6 +15,7 @@ from typing import Protocol
 
 from gateway.domain.verdicts import Call, Verdict
 from gateway.policy import refusals
+from gateway.policy.building import OBTAINING
 from gateway.policy.slices import Slice
 from gateway.policy.time_limits import china_day
 
@@ -53,9 +55,9 @@ class Convergence:
         return part.evaluate(call, now_unix, self.lately(part, call, now_unix))
 
     def evaluate(self, part: Slice, call: Call, now_unix: int) -> Verdict:
-        """The verdict on `call`; a permit is noted as drawn before it is given."""
+        """The verdict on `call`; a permit by which data is obtained is noted as drawn before it is given."""
         verdict = self.preview(part, call, now_unix)
-        if self._book is None or not verdict.is_permit:
+        if self._book is None or not verdict.is_permit or call.mode not in OBTAINING:
             return verdict
         today = china_day(now_unix)
         note = (today, call.department, call.dataset, call.purpose)

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 SHARD_VERDICTS = 1024
 """Kept verdicts stand in dictionaries of so many: one of them all would now and then take 3 ms to grow."""
 
+KEPT_UNIT_BYTES = 1024
+"""A kept verdict counts once, and once more for each so many bytes of what its caller asked and was told."""
+
 LET_GO_AT_ONCE = 2
 """How many slices that were dropped one decision lets go of: more than it can add, so that they never pile up."""
 LET_GO_ENTRIES = 128
@@ -44,12 +47,34 @@ Pair = tuple[str, str]
 
 
 class Kept(msgspec.Struct, frozen=True, gc=False):
-    """A verdict with the standing of its slice and the seconds between which it holds."""
+    """A verdict with the standing of its slice, the seconds between which it holds, and how much it counts."""
 
     standing: Standing
     since_unix: int
     until_unix: int
     verdict: Verdict
+    units: int
+
+
+class _Shard:
+    """Some of the kept verdicts, and what they count together; changed under the engine's lock alone."""
+
+    __slots__ = ("units", "verdicts")
+
+    def __init__(self) -> None:
+        self.verdicts: dict[Call, Kept] = {}
+        self.units = 0
+
+    def keep(self, call: Call, kept: Kept, most_units: int) -> None:
+        """Keep a verdict, in place of the oldest; not one that alone counts for more than there is room."""
+        before = self.verdicts.pop(call, None)
+        self.units -= 0 if before is None else before.units
+        if kept.units > most_units:
+            return
+        while self.units + kept.units > most_units:
+            self.units -= self.verdicts.pop(next(iter(self.verdicts))).units
+        self.verdicts[call] = kept
+        self.units += kept.units
 
 
 class _Build:
@@ -75,7 +100,7 @@ class Engine:
         drawn: what departments have lately drawn; without it every call on a dataset that a convergence rule names
             is denied, for it could not be known what it is combined with.
         max_slices: of how many pairs of department and dataset verdicts are kept.
-        max_verdicts: how many verdicts are kept.
+        max_verdicts: how many verdicts are kept; fewer where callers ask in many words (`KEPT_UNIT_BYTES`).
         max_parsed: how many slices are held with their parsed policies and entities, which take about 50 KiB each; a
             pair whose slice is not held keeps its verdicts, and its slice is built again for the next new call.
     """
@@ -101,7 +126,7 @@ class Engine:
         self._slices: dict[Pair, Slice] = {}
         self._standings: dict[Pair, Standing] = {}
         self._of_department: dict[str, set[Pair]] = {}
-        self._verdicts: tuple[dict[Call, Kept], ...] = tuple({} for _ in range(self._shards))
+        self._verdicts = tuple(_Shard() for _ in range(self._shards))
         self._spent: list[Slice | dict[Any, Any]] = []
         self._builds: set[_Build] = set()
         self._seen = 0
@@ -116,7 +141,7 @@ class Engine:
     @property
     def held(self) -> tuple[int, int]:
         """How many slices are held, and how many verdicts are kept."""
-        return len(self._slices), sum(map(len, self._verdicts))
+        return len(self._slices), sum(len(shard.verdicts) for shard in self._verdicts)
 
     @property
     def layers(self) -> Layers:
@@ -125,7 +150,7 @@ class Engine:
 
     def kept(self, call: Call, now_unix: int) -> Verdict | None:
         """The verdict at hand that still holds at `now_unix`, or None. One lookup; takes no lock."""
-        kept = self._verdicts[hash(call) % self._shards].get(call)
+        kept = self._verdicts[hash(call) % self._shards].verdicts.get(call)
         if kept is None or not kept.standing.live or not kept.since_unix <= now_unix < kept.until_unix:
             return None
         return kept.verdict
@@ -259,8 +284,8 @@ class Engine:
         self._standings, self._slices, self._of_department = {}, {}, {}
 
     def _forget_verdicts(self) -> None:
-        self._spent += [shard for shard in self._verdicts if shard]
-        self._verdicts = tuple({} for _ in range(self._shards))
+        self._spent += [shard.verdicts for shard in self._verdicts if shard.verdicts]
+        self._verdicts = tuple(_Shard() for _ in range(self._shards))
 
     def _let_go(self) -> None:
         """Free a little of what was dropped; without the lock, so that `drop` need not wait for it.
@@ -304,9 +329,8 @@ class Engine:
                     continue
                 if not part.periods:
                     shard = self._verdicts[hash(call) % self._shards]
-                    while len(shard) >= self._max_a_shard:
-                        del shard[next(iter(shard))]
-                    shard[call] = Kept(part.standing, now_unix, verdict.valid_until_unix, verdict)
+                    kept = Kept(part.standing, now_unix, verdict.valid_until_unix, verdict, _units(call, verdict))
+                    shard.keep(call, kept, self._max_a_shard)
             return verdict
         return refusals.plain_denial("state-stale", self._layers.digest, now_unix + 1)
 
@@ -346,6 +370,13 @@ class Engine:
                 self._spent.append(self._slices.pop(next(iter(self._slices))))
             self._slices[pair] = part
             return part
+
+
+def _units(call: Call, verdict: Verdict) -> int:
+    """How much a kept verdict counts: what its caller asked, and what is told of it."""
+    near = () if verdict.explanation is None else verdict.explanation.near
+    told = sum(4 * len(sentence) for miss in near for sentence in (*miss.detail, *miss.detail_zh))
+    return sum(1 for _ in verdict.in_turn()) + (call.room_bytes + told) // KEPT_UNIT_BYTES
 
 
 def _departments(pair: Pair, standing: Standing) -> set[str]:

@@ -24,10 +24,12 @@ class Loss(msgspec.Struct, frozen=True):
         calls: calls put to both sets.
         gaining: how many grants gain.
         losing: how many lose.
-        takes_away: whether a standing grant, or a department without one, loses anything.
+        unsettled: how many others may lose: it is not ruled out.
+        takes_away: whether a standing grant, or a department without one, loses anything, or may.
         grants_gaining: ids, at most `MAX_NAMED`.
         grants_losing: likewise.
-        differences: kinds of calls that differ, losses first, at most `MAX_NAMED`.
+        grants_unsettled: likewise.
+        differences: kinds of calls that differ, losses first and gains last, at most `MAX_NAMED`.
     """
 
     grants: int
@@ -35,9 +37,11 @@ class Loss(msgspec.Struct, frozen=True):
     calls: int
     gaining: int
     losing: int
+    unsettled: int
     takes_away: bool
     grants_gaining: tuple[str, ...]
     grants_losing: tuple[str, ...]
+    grants_unsettled: tuple[str, ...]
     differences: tuple[Difference, ...]
 
 
@@ -59,15 +63,17 @@ def examine(candidate: PolicySet, current: PolicySet | None, standing: Standing,
 
 def loss_of(found: Comparison) -> Loss:
     """A comparison in a bounded form."""
-    differences = sorted(found.differences, key=lambda one: one.change != "loses")
+    differences = sorted(found.differences, key=lambda one: ("loses", "may-lose", "gains").index(one.change))
     return Loss(
         found.grants,
         found.datasets,
         found.calls,
         len(found.gaining),
         len(found.losing),
+        len(found.unsettled),
         found.takes_away,
         found.gaining[:MAX_NAMED],
         found.losing[:MAX_NAMED],
+        found.unsettled[:MAX_NAMED],
         tuple(differences[:MAX_NAMED]),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.domain.directory import Dataset, SharingAttribute
 from gateway.domain.errors import PROBLEMS
-from gateway.domain.grants import Grant, GrantState
+from gateway.domain.grants import Grant, GrantState, Quota
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call, Decision, Explanation, NearMiss, Verdict
 from gateway.policy.building import grant_faults, interface_keys
@@ -61,6 +61,7 @@ _CONDITIONS: Mapping[str, tuple[str, str, str]] = {
         "it holds from {start} to {end}, China Standard Time",
         "每日有效时段为 {start} 至 {end}（北京时间）",
     ),
+    "quota": ("Decree 809 Art. 15", "its quota of today is used up: {quota}", "当日额度已用尽：{quota_zh}"),
     "time": ("Decree 809 Art. 20", "it holds from {from} until {until}", "有效期自 {from} 起至 {until} 止"),
 }
 
@@ -185,6 +186,35 @@ def failed_conditions(grant: Grant, dataset: Dataset, call: Call, now_unix: int)
         "time": closed or not holds,
     }
     return {condition for condition, fails in failing.items() if fails}
+
+
+def quota_miss(grant: Grant) -> NearMiss:
+    """A grant that covers the call, but for its quota of today."""
+    quota = grant.quota or Quota()
+    limits = ((quota.calls_a_day, "calls", "次调用"), (quota.rows_a_day, "rows", "行数据"))
+    words = {
+        "quota": ", ".join(f"{limit} {of} a day" for limit, of, _ in limits if limit is not None),
+        "quota_zh": "、".join(f"每日 {limit} {of}" for limit, _, of in limits if limit is not None),
+    }
+    article, sentence, chinese = _CONDITIONS["quota"]
+    return NearMiss(
+        grant=grant.id,
+        failed=("quota",),
+        articles=(article,),
+        detail=(sentence.format_map(words),),
+        detail_zh=(chinese.format_map(words),),
+    )
+
+
+def quota_explanation(misses: Sequence[NearMiss]) -> Explanation:
+    """Why a call is denied that these grants cover, but for their quotas; the last of them is told first."""
+    row = PROBLEMS["quota-exhausted"]
+    return Explanation(
+        near=tuple(misses[::-1][:NEAR_LIMIT]),
+        articles=(_CONDITIONS["quota"][0],),
+        next_step=row.advice,
+        next_step_zh=row.advice_zh,
+    )
 
 
 def _near_miss(grant: Grant, dataset: Dataset, call: Call, failed: Sequence[str]) -> NearMiss:

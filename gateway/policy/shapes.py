@@ -4,11 +4,12 @@ To Cedar an id is equal to another or not, and nothing more; so two states that 
 id for id, unless a policy names one of them. A million grants have few shapes, and each is compared once.
 
 Kept as they are: ids that a policy names, and everything else that a policy or the deciding looks at. Times of a grant
-that are further away than `HORIZON_SECONDS` are moved, their order kept: no comparison looks that far ahead.
+that lie further than `HORIZON` from now, from one another and from the seconds at which policies turn are moved, their
+order kept: a comparison looks a day ahead from each.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -20,9 +21,9 @@ from gateway.domain.state import SliceState
 from gateway.policy.building import interface_keys
 from gateway.policy.layers import Layers
 from gateway.policy.probing import Words
-from gateway.policy.time_limits import DAY_SECONDS, unix_seconds
+from gateway.policy.time_limits import FOREVER_UNIX, unix_seconds
 
-HORIZON_SECONDS = 3 * DAY_SECONDS
+HORIZON = timedelta(days=3)
 FAR = timedelta(days=3650)
 
 Literals = Mapping[str, frozenset[str]]
@@ -61,7 +62,7 @@ class Shape:
 
     __slots__ = ("_back", "_literals", "_tokens", "key", "state")
 
-    def __init__(self, state: SliceState, literals: Literals, now_unix: int) -> None:
+    def __init__(self, state: SliceState, literals: Literals, now_unix: int, instants: Iterable[int] = ()) -> None:
         self._literals = literals
         self._tokens: dict[tuple[str, str], str] = {}
         self._back: dict[str, str] = {}
@@ -72,7 +73,7 @@ class Shape:
         # In the order of ids, so that the tokens' order is theirs: the smaller id breaks a tie between two grants.
         for grant in sorted(state.grants, key=lambda grant: grant.id):
             self._name("Grant", grant.id)
-        moved = _moved_ends(state.grants, now_unix)
+        moved = _moved_bounds(state.grants, now_unix, instants)
         self.state = SliceState(
             sequence=0,
             department=self._department(state.department),
@@ -134,12 +135,19 @@ class Shape:
 
     def _interface(self, one: Interface) -> Interface:
         supplier, _, own = self._key(one.key).partition("/")
-        return Interface(own, supplier, self._name("Dataset", one.dataset), "", modes=one.modes)
+        return Interface(
+            own,
+            supplier,
+            self._name("Dataset", one.dataset),
+            "",
+            modes=one.modes,
+            scope_parameters=one.scope_parameters,
+        )
 
     def _grant(self, one: Grant, supplier: str, moved: Mapping[datetime, datetime], now_unix: int) -> Grant:
-        begins, ends = one.valid_from, one.valid_until
+        begins, ends = (moved.get(bound, bound) for bound in (one.valid_from, one.valid_until))
         if _is_timed(one) and unix_seconds(begins) <= now_unix:
-            begins, ends = datetime.fromtimestamp(now_unix, UTC) - FAR, moved.get(ends, ends)
+            begins = datetime.fromtimestamp(now_unix, UTC) - FAR
         return Grant(
             id=self._name("Grant", one.id),
             department=self._name("Department", one.department),
@@ -186,16 +194,39 @@ def _is_timed(grant: Grant) -> bool:
     return zoned and grant.valid_from < grant.valid_until
 
 
-def _moved_ends(grants: Iterable[Grant], now_unix: int) -> Mapping[datetime, datetime]:
-    """Ends that are too far away to matter, and where to: all of them, or only those after every end that stays."""
-    free: set[datetime] = set()
-    fixed: set[datetime] = set()
-    for grant in grants:
-        if not _is_timed(grant):
-            return {}
-        far = unix_seconds(grant.valid_until) > now_unix + HORIZON_SECONDS
-        (free if far and unix_seconds(grant.valid_from) <= now_unix else fixed).add(grant.valid_until)
-    last = max(fixed, default=None)
-    base = max(datetime.fromtimestamp(now_unix, UTC) + FAR, last or datetime.min.replace(tzinfo=UTC))
-    after = sorted(end for end in free if last is None or end > last)
-    return {end: base + timedelta(seconds=rank) for rank, end in enumerate(after, 1)}
+def _moved_bounds(grants: Iterable[Grant], now_unix: int, instants: Iterable[int]) -> Mapping[datetime, datetime]:
+    """Bounds of grants after now that lie far from everything else, and where to: nearer, in the same order.
+
+    `instants` stay where they are, and so does what lies within `HORIZON` of them or of now, also through
+    others between. What lies so together keeps its distances and its time of day; what lies alone need not.
+    """
+    grants = list(grants)
+    if not all(map(_is_timed, grants)):
+        return {}
+    now = datetime.fromtimestamp(now_unix, UTC)
+    fixed = {now, *(datetime.fromtimestamp(second, UTC) for second in instants if now_unix < second <= FOREVER_UNIX)}
+    bounds = {bound for one in grants for bound in (one.valid_from, one.valid_until) if bound > now}
+    moved: dict[datetime, datetime] = {}
+    last = now
+    for together in _together(sorted(fixed | bounds)):
+        first = together[0]
+        shift = timedelta(0)
+        if fixed.isdisjoint(together):
+            shift = first - last - HORIZON
+            if len(together) > 1:
+                shift = timedelta(days=shift.days)
+        moved |= {bound: bound - shift for bound in together if bound in bounds}
+        last = together[-1] - shift
+    return moved
+
+
+def _together(moments: Iterable[datetime]) -> Iterator[list[datetime]]:
+    """Sorted moments in groups, further apart than `HORIZON`."""
+    group: list[datetime] = []
+    for moment in moments:
+        if group and moment - group[-1] > HORIZON:
+            yield group
+            group = []
+        group.append(moment)
+    if group:
+        yield group

@@ -11,8 +11,11 @@ built for a grant, its permit or an order on it alone, is asked only under grant
 The event loop cannot go on while Cedar works, for Cedar keeps the interpreter. So what grows with the number of grants
 is parsed and asked `AT_ONCE` grants at a time, and the loop gets the interpreter back in between.
 
-Which grant is named: the narrowest that covers the call, and no grant only where no grant covers it. Narrower is, in
-this order: fewer items; single systems named; single interfaces named; the earlier end; the smaller id.
+Which grant is named: the narrowest that covers the call and whose quota of the day is not used up, and no grant only
+where no such grant covers it. Narrower is, in this order: fewer items; single systems named; single interfaces named;
+the earlier end; the smaller id. Quotas are drawn on after a verdict was made, so one under a grant with a quota bears
+the next with it (`Verdict.otherwise`). Rows are drawn on when the use is on record under its grant: that call is then
+refused, and the next is made under the next grant.
 A call that names no items asks for the items of the grant it is made under, and without a grant for every item.
 
 In `verify` mode no value leaves (Zhongshan Art. 22 ¶3): the verdict names the items that may be compared, never all of
@@ -21,6 +24,7 @@ them as one that may pass unfiltered.
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 import cedarpy
@@ -80,6 +84,11 @@ class Answer(msgspec.Struct, frozen=True):
         if self.grant is None:
             return bool(self.permits)
         return building.grant_policy_id(self.grant) in self.permits
+
+    @property
+    def is_metered(self) -> bool:
+        """Whether the grant has a quota."""
+        return self.grant is not None and self.grant.quota is not None
 
 
 class Standing(msgspec.Struct, eq=False, gc=False):
@@ -191,9 +200,12 @@ class Slice:
         # so an error under any grant denies, whichever policy it stands in and whichever grant permits.
         if any(answer.errors for answer in answers):
             return refusals.error_denial(self.digest, until)
-        for answer in answers:
-            if answer.is_permit:
-                return self._permit(call, answer, until)
+        permits = [answer for answer in answers if answer.is_permit]
+        if permits and all(answer.is_metered for answer in permits):
+            alone = self._answers((None,), call, now_unix, lately, entities)
+            permits += [answer for answer in alone if answer.is_permit]
+        if permits:
+            return self._in_turn(call, permits, until)
         is_open = self._is_open(call, now_unix)
         return refusals.denial(
             self.layers, self.state, self.built(), call, now_unix, answers, self.digest, until, is_open=is_open
@@ -242,10 +254,22 @@ class Slice:
         return None
 
     def _asked(self, call: Call, grant: Grant | None) -> Sequence[str]:
-        if call.items is not None:
-            return call.items
-        # An item that has left the directory since the grant was approved is no longer given.
-        return sorted(self.item_names if grant is None else self.item_names.intersection(grant.items))
+        return asked_items(call, grant, self.item_names)
+
+    def _in_turn(self, call: Call, permits: Sequence[Answer], until: int) -> Verdict:
+        """The first permit, which bears with it the one that stands in where its quota is used up, and so on."""
+        metered = list(takewhile(lambda answer: answer.is_metered, permits))
+        last = permits[len(metered) : len(metered) + 1]
+        verdict = self._permit(call, last[0], until) if last else None
+        misses = [refusals.quota_miss(answer.grant) for answer in metered if answer.grant is not None]
+        for place in reversed(range(len(metered))):
+            verdict = msgspec.structs.replace(
+                self._permit(call, metered[place], until),
+                exhausted=refusals.quota_explanation(misses[: place + 1]),
+                otherwise=verdict,
+            )
+        assert verdict is not None
+        return verdict
 
     def _permit(self, call: Call, answer: Answer, until: int) -> Verdict:
         dataset, grant = self.state.dataset, answer.grant
@@ -290,6 +314,14 @@ def narrowness(grant: Grant) -> tuple[Any, ...]:
         grant.valid_until.timestamp(),
         grant.id,
     )
+
+
+def asked_items(call: Call, grant: Grant | None, of_dataset: frozenset[str]) -> Sequence[str]:
+    """The items a call asks for: those it names, or what `grant` gives, or without a grant every item."""
+    if call.items is not None:
+        return call.items
+    # An item that has left the directory since the grant was approved is no longer given.
+    return sorted(of_dataset if grant is None else of_dataset.intersection(grant.items))
 
 
 def is_void(state: SliceState) -> bool:

@@ -29,7 +29,7 @@ from gateway.proxy.lanes import Lane
 from gateway.proxy.ports import RequestHead
 from gateway.proxy.projection.matching import parse_question
 from gateway.proxy.recording import Recording
-from gateway.proxy.requests import body_limit_bytes, check_question, make_call, parameters_for
+from gateway.proxy.requests import BOUND_ELSEWHERE, body_limit_bytes, check_question, make_call, parameters_for
 from gateway.proxy.routes import Route
 from gateway.proxy.standing import Standing
 
@@ -136,7 +136,7 @@ class Exchange(Recording):
         self._standing = Standing(self, self._call)
         bound = self._caller.purpose
         if bound is not None and bound != self._call.purpose:
-            self._decided(Verdict(Decision.DENY, "purpose-not-granted", (), "", 0))
+            self._decided(BOUND_ELSEWHERE)
         else:
             self._standing.decide(self._decided)
 
@@ -147,17 +147,13 @@ class Exchange(Recording):
             self._deny(self.use)
             return
         self.move(states.ON_PERMITTED)
-        plane, block, route = self.plane, self.block, self._route
-        try:
-            plan = self._plan = plane.plan_of(route, self._call, verdict)
-        except GatewayError as error:
-            self.refuse(error)
+        if not self._make_plan(verdict):
             return
-        self._fields = b"" if self.question is not None else plan.fields_for(block)
+        plane, block, route = self.plane, self.block, self._route
         if self._may_be_known and self.body is NO_BODY:
             key = (id(block), self.method, self.target.path)
             peer, now_ns = self.connection.peer, self._started_ns
-            plane.lanes.keep(key, block, peer, self._caller, route, self._call, verdict, plan, now_ns)
+            plane.lanes.keep(key, block, peer, self._caller, route, self._call, verdict, self._plan, now_ns)
         self._admit(route)
 
     # The request's body, as the caller's connection tells it.

@@ -135,7 +135,7 @@ class Forwarding(Ending):
             if is_left:
                 then()
             else:
-                self.refuse(GatewayError("quota-exhausted"))
+                self.refuse(GatewayError("quota-exhausted"), use.verdict.exhausted)
 
         self.wait(drawn, self.plane.meter.draw_rows, use.verdict, rows)
 

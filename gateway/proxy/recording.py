@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Use
-from gateway.domain.verdicts import Decision, Verdict
+from gateway.domain.verdicts import Verdict
 from gateway.proxy import states
 from gateway.proxy.admission import Admission
 from gateway.proxy.forwarding import Forwarding
@@ -53,6 +53,16 @@ class Recording(Forwarding):
             watch.denied(self._record, use)
         self.refuse(GatewayError(use.verdict.code or "not-granted"), use.verdict.explanation)
 
+    def _make_plan(self, verdict: Verdict) -> bool:
+        """What the permit is on the wire; False where it cannot be told, and the call was refused."""
+        try:
+            plan = self._plan = self.plane.plan_of(self._route, self._call, verdict)
+        except GatewayError as error:
+            self.refuse(error)
+            return False
+        self._fields = b"" if self.question is not None else plan.fields_for(self.block)
+        return True
+
     def _admit(self, route: Route) -> None:
         """Take a place at the supplier, now or when one is free."""
         try:
@@ -75,13 +85,18 @@ class Recording(Forwarding):
             self._open(use)
 
     def _drawn(self, is_left: bool) -> None:
+        """Go on; where the quota is used up, under the next grant that covers the call, if there is one."""
         use = self.use
         assert use is not None
+        otherwise = use.verdict.otherwise
         if is_left:
             self._open(use)
-            return
-        verdict = msgspec.structs.replace(use.verdict, decision=Decision.DENY, code="quota-exhausted", items=())
-        self._deny(msgspec.structs.replace(use, verdict=verdict))
+        elif otherwise is None:
+            self._deny(msgspec.structs.replace(use, verdict=use.verdict.used_up()))
+        else:
+            self.use = msgspec.structs.replace(use, verdict=otherwise)
+            if self._make_plan(otherwise):
+                self._admitted()
 
     def _open(self, use: Use) -> None:
         """Write the use; go on once that is durable."""

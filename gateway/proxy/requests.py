@@ -7,13 +7,28 @@ from random import getrandbits, random
 from gateway.domain.callers import Caller
 from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
+from gateway.domain.grants import MAX_VALUE_BYTES
 from gateway.domain.uses import Use
-from gateway.domain.verdicts import Call, Verdict
-from gateway.proxy.heads import Block, Trace
+from gateway.domain.verdicts import Call, Decision, Explanation, Verdict
+from gateway.proxy.heads import Block, Trace, malformed
 from gateway.proxy.ports import Pseudonym
 from gateway.proxy.projection.matching import MAX_BODY_BYTES, Question
 from gateway.proxy.routes import Plan, Route
 from gateway.proxy.targets import Target, parameters_of
+
+BOUND_ELSEWHERE = Verdict(
+    Decision.DENY,
+    "purpose-not-granted",
+    (),
+    "",
+    0,
+    explanation=Explanation(
+        articles=("Decree 809 Art. 25 ¶1",),
+        next_step="the credential is bound to another purpose: declare that, or call with a credential for this one",
+        next_step_zh="该凭证绑定了其他使用目的；请声明其绑定的目的，或改用适用于本目的的凭证",
+    ),
+)
+"""The denial of a call whose credential is bound to another purpose; no policy is asked."""
 
 _VERIFYING = frozenset({b"POST"})
 
@@ -76,6 +91,10 @@ def parameters_for(
             if name == interface.subject_parameter:
                 subject = pseudonym(value.encode("utf-8"))
         parameters = tuple(pair for pair in parameters if pair[0] in interface.scope_parameters)
+    for name, value in parameters:
+        # Verdicts are kept under them, and no grant allows a longer one.
+        if len(value.encode()) > MAX_VALUE_BYTES:
+            raise malformed(f"the query parameter `{name}` is longer than {MAX_VALUE_BYTES} bytes")
     return parameters, subject
 
 

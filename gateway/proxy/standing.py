@@ -83,11 +83,12 @@ class Standing:
         exchange, use = self._exchange, self._exchange.use
         assert use is not None
         old = use.verdict
-        same = (verdict.items, verdict.masks, verdict.grant) == (old.items, old.masks, old.grant)
-        if verdict.decision is _PERMIT and same:
-            exchange.use = msgspec.structs.replace(use, verdict=verdict)
-            self._again()
-            return
+        for each in verdict.in_turn():
+            same = (each.items, each.masks, each.grant) == (old.items, old.masks, old.grant)
+            if each.decision is _PERMIT and same:
+                exchange.use = msgspec.structs.replace(use, verdict=each)
+                self._again()
+                return
         # A permit of something else asks for another answer: the caller gets it on its next try.
         code = "state-stale" if verdict.decision is _PERMIT else verdict.code or "not-granted"
         exchange.refuse(GatewayError(code), verdict.explanation, end="cut")

@@ -34,7 +34,7 @@ from gateway.identity.security_log import FailureBudget, SecurityLog
 from gateway.identity.symmetric import Pseudonymiser, beijing_year
 from gateway.identity.tokens import TokenIssuer
 from gateway.identity.verify import OwnIssuer, TokenVerifier
-from gateway.ledger.acts import ActJournal
+from gateway.ledger.acts import ActJournal, acts_low_water_bytes
 from gateway.ledger.client import LedgerClient
 from gateway.ledger.notes import parse_verifier_key
 from gateway.ledger.witness import Witness

@@ -101,8 +101,8 @@ class Coordination:
             )
             return sum(connection.execute(statement).rowcount for statement in gone)
 
-    def lease_quota(self, grant: str, day: date, kind: str, block: int, limit: int) -> int:
-        """Take up to `block` from what is left of a grant's quota of `day`; 0 where it is used up.
+    def lease_quota(self, grant: str, day: date, kind: str, block: int, limit: int, least: int = 1) -> int:
+        """Take up to `block` from what is left of a grant's quota of `day`; nothing where fewer than `least` are left.
 
         Args:
             grant: its id.
@@ -110,13 +110,15 @@ class Coordination:
             kind: `calls` or `rows`.
             block: how many to take at most, 1 or more.
             limit: the quota of the day.
+            least: how many to take at least, 1 or more and at most `block`.
 
         Durability: what is taken stays taken, also when power or the database server is lost.
         """
         key = {"grant_id": grant, "day": day.isoformat(), "kind": kind}
         with self._database.writing() as connection:
             used = int(connection.execute(_OPEN_QUOTA, key).scalar_one())
-            taken = max(0, min(block, limit - used))
+            left = limit - used
+            taken = min(block, left) if left >= least else 0
             if taken:
                 _add_quota(connection, key, taken)
             return taken

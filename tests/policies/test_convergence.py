@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.directory import SharingMode
 from gateway.domain.state import SliceState
 from gateway.policy import Engine, load_layers
 from gateway.policy.layers import Layers
@@ -68,6 +69,16 @@ def test_the_second_dataset_of_a_combination_is_denied(layers: Layers) -> None:
     assert denied.explanation is not None
     assert denied.explanation.near[0].failed == ("combination",)
     assert "Decree 809 Art. 25 ¶2" in denied.explanation.near[0].articles
+
+
+def test_what_is_only_compared_is_not_drawn(layers: Layers) -> None:
+    """In verify mode no value leaves, so nothing is there to be combined."""
+    book = Book()
+    engine = Engine(layers, reader(modes=tuple(SharingMode)), drawn=book)
+    assert engine.decide(call(dataset="d1", mode=SharingMode.VERIFY), NOW).is_permit
+    assert not book.notes
+    assert engine.decide(call(dataset="d2"), NOW).is_permit
+    assert engine.decide(call(dataset="d1"), NOW).code == "not-granted"
 
 
 def test_for_another_purpose_it_is_permitted(layers: Layers) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from gateway.domain.changes import Change, ChangeKind
-from gateway.domain.directory import SharingAttribute
+from gateway.domain.directory import DataItem, SharingAttribute
 from gateway.domain.orders import Reach
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Verdict
 from gateway.policy import Decider, Engine
-from gateway.policy.engine import LET_GO_AT_ONCE, LET_GO_ENTRIES
+from gateway.policy.engine import LET_GO_AT_ONCE, LET_GO_ENTRIES, _units
 from tests.policies.cases import (
     NATIONAL,
     NOON,
@@ -149,7 +149,7 @@ def test_slices_and_verdicts_are_bounded() -> None:
     engine = Engine(NATIONAL, read, max_slices=4, max_verdicts=5, max_parsed=2)
     for number in range(20):
         assert engine.decide(call(dataset=f"d{number}"), NOW).is_permit
-    assert (len(engine._slices), len(engine._standings), sum(map(len, engine._verdicts))) == (2, 4, 5)
+    assert (len(engine._slices), len(engine._standings), engine.held[1]) == (2, 4, 5)
     assert engine.kept(call(dataset="d19"), NOW) is not None
     assert engine.kept(call(dataset="d16"), NOW) is not None
     assert engine.kept(call(dataset="d15"), NOW) is None
@@ -209,6 +209,25 @@ def test_what_is_held_and_kept_is_counted() -> None:
         for system in range(4):
             engine.decide(call(system=f"s{system}", dataset=f"d{number}"), NOW)
     assert engine.held == (2, 12)
+
+
+def test_what_callers_say_bounds_how_much_is_kept() -> None:
+    """Long questions, and denials that list much, count for as much as they take; none takes all of the room."""
+    names = tuple(f"item-{number:03}" for number in range(300))
+    world = World(dataset=dataset(items=tuple(DataItem(name) for name in ("name", *names))))
+    engine = Engine(NATIONAL, world.read, max_verdicts=1024)
+    for number in range(200):
+        assert not engine.decide(call(items=names[number : number + 100]), NOW).is_permit
+        engine.decide(call(parameters=(("region", f"{number:04}" + "值" * 80),)), NOW)
+    assert (
+        sum(_units(asked, kept.verdict) for shard in engine._verdicts for asked, kept in shard.verdicts.items()) <= 1024
+    )
+    assert engine.held[1] < 150
+    long = call(items=("name",) * 100_000)
+    assert engine.decide(long, NOW).is_permit
+    assert engine.kept(long, NOW) is None
+    assert engine.decide(call(), NOW).is_permit
+    assert engine.kept(call(), NOW) is not None
 
 
 def test_kept_verdicts_that_were_dropped_are_let_go_of_a_few_at_a_time() -> None:

@@ -15,10 +15,11 @@ from gateway.policy import comparing
 from gateway.policy.comparing import Comparison, compare
 from gateway.policy.layers import Layers, load_layers
 from gateway.policy.shapes import Shape, literals_of
-from tests.policies.cases import NATIONAL, NOW, ZHONGSHAN, dataset, department, grant, interface, state
+from tests.policies.cases import NATIONAL, NOON, NOW, ZHONGSHAN, dataset, department, grant, interface, state
 from tests.policies.layering import note, root_with
 from tests.policies.test_differential import DATASETS, DEPARTMENTS, World, worlds
 
+LATER = NOW + 20 * 86_400
 USE = 'action in Action::"use"'
 RULES = (
     f"forbid (principal, {USE}, resource) when {{ resource.dataset.grade >= 2 && context.assurance < 3 }};",
@@ -27,6 +28,7 @@ RULES = (
     f'forbid (principal, {USE}, resource) when {{ context has grant && context.grant == Grant::"g1" }};',
     f'forbid (principal, {USE}, resource) when {{ resource.dataset.supplier == Department::"tax" }};',
     f"forbid (principal, {USE}, resource) when {{ context.minuteOfDay >= 740 && context.minuteOfDay < 760 }};",
+    f'forbid (principal, {USE}, resource) when {{ context.now >= {LATER} && context.items.contains("name") }};',
     f'permit (principal is System, {USE}, resource) when {{ principal.department == Department::"d-branch" }};',
     f'@mask("name=hash") permit (principal, {USE}, resource) when {{ context has grant && context.grant.returnFlow }};',
 )
@@ -56,6 +58,9 @@ class Standing:
 
     def departments(self) -> Iterator[Department]:
         yield from self._departments
+
+    def home_of(self, system: str) -> str | None:
+        return {"sys1": "d-city", "sys2": "d-far"}.get(system)
 
     def read(self, demand: str, name: str) -> SliceState:
         return self._states[demand, name]
@@ -97,6 +102,19 @@ def test_shapes_are_decided_like_the_states_they_are_of(
     with patch.object(comparing, "Shape", Itself):
         plain = compare(old, new, standing, NOW)
     assert told(compare(old, new, standing, NOW)) == told(plain)
+
+
+def test_ends_that_differ_have_one_shape_but_where_a_policy_turns() -> None:
+    """A policy that turns in forty days divides the ends before it from those after, and keeps those close to it."""
+
+    def key(days: float, *instants: int) -> bytes:
+        return Shape(state(grants=(grant(valid_until=NOON + timedelta(days=days)),)), {}, NOW, instants).key
+
+    turns = NOW + 40 * 86_400
+    assert len({key(days) for days in (4, 30.3, 300)}) == 1
+    assert len({key(days) for days in (1, 2)}) == 2
+    assert key(20.2, turns) == key(30, turns) != key(90.5, turns) == key(300, turns)
+    assert len({key(days, turns) for days in (30, 39, 40, 41, 90)}) == 5
 
 
 def test_states_that_differ_in_names_alone_have_one_shape() -> None:

@@ -362,3 +362,47 @@ def test_what_the_entry_forbids_it_forbids_under_every_one_of_many_grants() -> N
     denied = verdict(state(grants=MANY, dataset=entry))
     assert "entry:d1:v1:purposes" in denied.policies
     assert not denied.is_permit
+
+
+def told(verdict: Verdict) -> list[tuple[str | None, bool]]:
+    return [(each.grant, each.metered) for each in verdict.in_turn()]
+
+
+def test_a_permit_with_a_quota_bears_the_next_narrowest_with_it() -> None:
+    """Up to the first without a quota; only grants that cover the call, each with its own items."""
+    held = (
+        grant("a", items=("name",), quota=Quota(calls_a_day=1)),
+        grant("b", items=("name", "id_number"), quota=Quota(calls_a_day=2, rows_a_day=9)),
+        grant("c", items=("name", "id_number"), purposes=("census",)),
+        grant("d", items=("name", "id_number", "address")),
+        grant("e", items=("name", "id_number", "address")),
+    )
+    part = Slice(NATIONAL, state(grants=held))
+    verdict = part.evaluate(call(), NOW)
+    assert told(verdict) == [("a", True), ("b", True), ("d", False)]
+    assert [each.exhausted is not None for each in verdict.in_turn()] == [True, True, False]
+    unnamed = part.evaluate(call(items=None), NOW)
+    assert [len(each.items) for each in unnamed.in_turn()] == [1, 2, 3]
+    assert told(part.evaluate(call(items=("address",)), NOW)) == [("d", False)]
+
+
+def test_a_quota_that_is_used_up_is_explained_in_both_languages() -> None:
+    held = (grant("a", items=("name",), quota=Quota(1)), grant("b", quota=Quota(2, 9)))
+    *_, last = Slice(NATIONAL, state(grants=held)).evaluate(call(), NOW).in_turn()
+    denied = last.used_up()
+    assert (denied.decision, denied.code, denied.items) == (Decision.DENY, "quota-exhausted", ())
+    assert (denied.policy_digest, denied.policies, denied.grant) == (last.policy_digest, last.policies, "b")
+    assert denied.explanation is not None
+    assert [(near.grant, near.failed) for near in denied.explanation.near] == [("b", ("quota",)), ("a", ("quota",))]
+    assert denied.explanation.near[0].detail == ("its quota of today is used up: 2 calls a day, 9 rows a day",)
+    assert denied.explanation.near[0].detail_zh == ("当日额度已用尽：每日 2 次调用、每日 9 行数据",)
+    assert denied.explanation.articles == ("Decree 809 Art. 15",)
+    assert denied.explanation.next_step
+    assert denied.explanation.next_step_zh
+
+
+def test_where_every_quota_is_used_up_a_layer_that_permits_without_a_grant_permits() -> None:
+    free = dataset(sharing_attribute=SharingAttribute.UNCONDITIONAL)
+    part = Slice(ZHONGSHAN, state(dataset=free, grants=(grant("a", quota=Quota(1)),)))
+    assert told(part.evaluate(call(), NOW)) == [("a", True), (None, False)]
+    assert told(Slice(NATIONAL, state(grants=(grant("a", quota=Quota(1)),))).evaluate(call(), NOW)) == [("a", True)]

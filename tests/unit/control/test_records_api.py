@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.control.examples import GRANT, SUSPENSION
+from gateway.control.examples import GRANT, SUSPENSION, SYSTEM
 from gateway.domain.errors import GatewayError
 from gateway.ledger.client import LedgerClient
 from gateway.ledger.queries import encode_cursor
@@ -296,3 +296,9 @@ def test_policies_are_shown_and_explained_to_whom_they_concern(world: World) -> 
     refused(world.post("market-both", "/v1/policies/explain", call), "act-not-permitted")
     good = done(world.post("civil", "/v1/policies/explain", {**call, "purpose": "marriage-registration"}))
     assert good["verdict"]["decision"] == "permit"
+    done(world.post("market-both", "/v1/systems", {**SYSTEM, "id": "stall-registry", "department": "market"}))
+    for stranger in ("no-such-system", "stall-registry"):
+        answer = world.post("civil", "/v1/policies/explain", {**call, "system": stranger})
+        refused(answer, "invalid-input")
+        (fault,) = answer.json()["faults"]
+        assert fault == {"field": "system", "fault": "is no registered and active system of `civil-affairs`"}

@@ -150,3 +150,17 @@ def test_a_run_tells_when_it_began():
     assert early < late
     assert started_unix(early) == NOON_NS // 10**9
     assert started_unix("run") == 0
+
+
+def test_what_callers_say_at_length_is_rendered_and_not_kept() -> None:
+    made, city = entries(), City()
+    use = city.use()
+    for number in range(20):
+        items = tuple(f"item-{number}-{place}" for place in range(200))
+        asked = msgspec.structs.replace(use, call=msgspec.structs.replace(use.call, items=items))
+        record, opened = made.opened(asked)
+        assert json.loads(opened)["use"]["asked"] == list(items)
+        made.closed(record, asked, Outcome(200, items, 1, 2, "", 3, "complete"), NOON_NS)
+    assert (len(made._constants), len(made._latest), len(made._items)) == (0, 0, 0)
+    made.opened(use)
+    assert len(made._constants) == 1

@@ -223,6 +223,49 @@ def test_a_quota_that_is_used_up_refuses_and_is_recorded_as_a_refusal() -> None:
     uvloop.run(story())
 
 
+def test_a_call_whose_quota_is_used_up_is_made_under_the_next_grant() -> None:
+    """And denied with an explanation in the caller's language where there is none, or its quota is used up too."""
+
+    async def story() -> None:
+        async with Supplier() as supplier:
+            house = House(interface_for(supplier.port))
+            near = NearMiss("narrow", ("quota",), ("Decree 809 Art. 15",), ("its quota",), ("额度已用尽",))
+            why = Explanation((near,), ("Decree 809 Art. 15",), "call again tomorrow", "请次日再调用")
+            wide = permit(grant="wide", items=("id_number", "name"))
+            house.verdict = permit(grant="narrow", metered=True, exhausted=why, otherwise=wide)
+            house.meter.calls = 1
+            async with serving(house) as (_, port):
+                caller = await CallerSide.connect(port)
+                grants = [(await caller.ask(request()))[1][b"sharing-grant"] for _ in range(3)]
+                assert grants == [b"narrow", b"wide", b"wide"]
+                opened = [event[2].verdict.grant for event in house.ledger.events if event[0] == "opened"]
+                assert opened == ["narrow", "wide", "wide"]
+                house.verdict = permit(grant="narrow", metered=True, exhausted=why)
+                status, _, content = await caller.ask(request(fields="Accept-Language: zh\r\n"))
+                problem = json.loads(content)
+                assert (status, problem["explanation"]["next_step"]) == (429, "请次日再调用")
+                assert problem["explanation"]["near"][0]["detail"] == ["额度已用尽"]
+                refused = house.ledger.events[-1][2].verdict
+                assert (refused.code, refused.grant, refused.explanation) == ("quota-exhausted", "narrow", why)
+
+    uvloop.run(story())
+
+
+def test_rows_that_a_quota_does_not_give_are_refused_with_an_explanation() -> None:
+    async def story() -> None:
+        async with Supplier() as supplier:
+            house = House(interface_for(supplier.port))
+            why = Explanation(articles=("Decree 809 Art. 15",), next_step="call again tomorrow")
+            house.verdict = permit(metered=True, exhausted=why)
+            house.meter.rows = 0
+            async with serving(house) as (_, port):
+                caller = await CallerSide.connect(port)
+                status, _, content = await caller.ask(request())
+                assert (status, json.loads(content)["explanation"]["next_step"]) == (429, "call again tomorrow")
+
+    uvloop.run(story())
+
+
 def test_scope_parameters_reach_the_policies_as_the_supplier_will_read_them() -> None:
     """ONE-MEANING: a parameter that two servers could read differently is refused, whatever its value."""
 
@@ -240,6 +283,26 @@ def test_scope_parameters_reach_the_policies_as_the_supplier_will_read_them() ->
     uvloop.run(story())
 
 
+def test_a_parameter_that_grants_constrain_is_short_or_refused_before_anything_keeps_it() -> None:
+    """256 bytes as UTF-8 once decoded; a parameter that no grant constrains may be longer."""
+
+    async def story() -> None:
+        async with Supplier() as supplier:
+            house = House(interface_for(supplier.port, scope_parameters=("region",)))
+            async with serving(house) as (_, port):
+                caller = await CallerSide.connect(port)
+                for value in ("a" * 256, "%E5%80%BC" * 85):
+                    assert (await caller.ask(request(f"/hukou/person?region={value}")))[0] == 200
+                asked = len(house.calls)
+                for value in ("a" * 257, "%E5%80%BC" * 86):
+                    status, _, content = await caller.ask(request(f"/hukou/person?region={value}"))
+                    assert (status, value.encode() in content) == (400, False)
+                assert len(house.calls) == asked
+                assert (await caller.ask(request(f"/hukou/person?note={'a' * 257}")))[0] == 200
+
+    uvloop.run(story())
+
+
 def test_a_legacy_credentials_purpose_binds() -> None:
     """A caller whose credential is bound to a purpose gets no other (Decree 809 Art. 25 ¶1)."""
 
@@ -252,7 +315,11 @@ def test_a_legacy_credentials_purpose_binds() -> None:
             )
             async with serving(house) as (_, port):
                 caller = await CallerSide.connect(port)
-                assert (await caller.ask(request()))[0] == 403
+                status, _, content = await caller.ask(request())
+                assert status == 403
+                explanation = json.loads(content)["explanation"]
+                assert explanation["articles"] == ["Decree 809 Art. 25 ¶1"]
+                assert "bound to another purpose" in explanation["next_step"]
                 assert house.ledger.kinds() == ["refused"]
                 bare = b"GET /hukou/person HTTP/1.1\r\nHost: g\r\nAuthorization: Bearer good\r\n\r\n"
                 assert (await caller.ask(bare))[0] == 200

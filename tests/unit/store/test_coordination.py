@@ -135,3 +135,10 @@ def test_drawings_are_noted_once_a_day(state_url: str) -> None:
         store.note_drawn("other", "household", "p", DAY)
         assert store.drawn("d", DAY) == (Drawn("household", "p", DAY),)
         assert len(store.drawn("d", date(2026, 1, 1))) == 2
+
+
+def test_a_quota_of_which_too_little_is_left_is_not_touched(kept_sqlite: Store) -> None:
+    """All of what is needed at least, or nothing."""
+    assert kept_sqlite.lease_quota("least", DAY, "rows", 70, 100) == 70
+    assert kept_sqlite.lease_quota("least", DAY, "rows", 40, 100, 31) == 0
+    assert kept_sqlite.lease_quota("least", DAY, "rows", 40, 100, 30) == 30
