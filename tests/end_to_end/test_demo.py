@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -76,6 +77,7 @@ def test_the_demo_keeps_running_until_it_is_stopped_and_its_curl_works(tmp_path:
     assert _left_running(str(folder)) == []
 
 
+@pytest.mark.deep
 def test_a_demo_without_a_home_of_its_own_takes_its_folder_away() -> None:
     """What the demo made in the temporary folder goes at the end."""
     environment = {**os.environ, "TMPDIR": tempfile.mkdtemp()}

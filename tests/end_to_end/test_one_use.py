@@ -255,6 +255,7 @@ def test_an_auditor_exports_reports_and_verifies_from_the_command_line(gateway: 
         assert Path(file).stat().st_size > 0
 
 
+@pytest.mark.deep
 def test_serving_a_home_twice_is_refused_in_one_sentence(gateway: RunningGateway) -> None:
     """Two gateways in one home would fork the log."""
     command = [sys.executable, "-m", "gateway", "serve", "--home", str(gateway.home.root)]

@@ -50,6 +50,7 @@ def status(gateway: RunningGateway) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.deep
 def test_uses_go_on_without_the_ledger_process(tmp_path: Path) -> None:
     """Records go into the journals: ready stays true because uses are served, and `gateway status` names the fault."""
     with running_gateway(tmp_path / "var", GATEWAY_LOG__LEVEL="debug") as gateway, gateway.client() as client:

@@ -37,6 +37,8 @@ from tests.policies.cases import (
 from tests.policies.layering import note, root_with
 
 SET = read_set(ROOT, ["national"])
+DESKS = ("marriage-desk", "desk-1", "desk-2")
+"""The systems of `civil-affairs` that are registered; a call of any other system of its is like any of these."""
 
 
 class Directory:
@@ -64,7 +66,7 @@ class Directory:
         return [department(), department("tax"), department("far", region="110000")]
 
     def home_of(self, system: str) -> str | None:
-        return {"marriage-desk": "civil-affairs", "tax-desk": "tax"}.get(system)
+        return "tax" if system == "tax-desk" else "civil-affairs" if system in DESKS else None
 
     def read(self, department_id: str, dataset_id: str) -> SliceState:
         home = next(one for one in self.departments() if one.id == department_id)
@@ -336,7 +338,7 @@ CALLS = [
 ]
 
 
-@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(st.randoms(use_true_random=False), conditions(), held_grants("g1"), st.none() | held_grants("g2"))
 def test_whatever_a_forbid_takes_from_a_grant_is_found_or_not_ruled_out(
     chance: random.Random, condition: str, first: Grant, second: Grant | None

@@ -86,7 +86,7 @@ def told(found: Comparison) -> tuple[object, ...]:
     return found.gaining, found.losing, found.grants, found.datasets, found.calls, said
 
 
-@settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=12, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(worlds(), st.integers(0, len(RULES)), st.booleans(), st.booleans())
 def test_shapes_are_decided_like_the_states_they_are_of(
     candidates: list[Layers], world: World, number: int, turned: bool, far: bool
