@@ -25,10 +25,11 @@ from gateway.runtime.settings import Settings
 
 log = logging.getLogger("gateway.process")
 
-SWITCH_SECONDS = 0.0001
+SWITCH_SECONDS = 0.00005
 """How long a thread that decides or reads may keep the interpreter from the loop (Python's default is 5 ms): with the
-longest call of Cedar, 0.2 to 0.3 ms, that is what a slice being built holds up other calls. See
-`tests/bench/policy_scale.py`, stalls."""
+longest call of Cedar, 0.2 to 0.3 ms, that is what a slice being built holds up other calls. It must be shorter than
+most of Cedar's calls, for each lets go of the interpreter for an instant: who waits is woken, comes too late, and only
+who has waited for a whole interval in vain is given its turn. See `tests/bench/policy_scale.py`, stalls."""
 
 
 class Part(Protocol):
