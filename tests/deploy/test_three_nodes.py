@@ -158,7 +158,14 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     program.chmod(0o755)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "GATEWAY": str(program), "GATEWAY_BASE_PORT": str(base)}
     with running_postgres() as postgres:
-        command = [str(DEPLOY / "three-nodes"), str(folder), postgres.url(postgres.create_database())]
+        # Who runs the tests under `nohup` ignores SIGHUP, and a shell cannot trap what was ignored when it began.
+        command = [
+            "env",
+            "--default-signal=HUP",
+            DEPLOY / "three-nodes",
+            folder,
+            postgres.url(postgres.create_database()),
+        ]
         script = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
         try:
             person = population.marriages[0]["wife"]["id_number"]
