@@ -338,11 +338,29 @@ CALLS = [
 ]
 
 
-@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
-@given(st.randoms(use_true_random=False), conditions(), held_grants("g1"), st.none() | held_grants("g2"))
+ANY_FORBID = given(st.randoms(use_true_random=False), conditions(), held_grants("g1"), st.none() | held_grants("g2"))
+PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
+
+
+@settings(max_examples=25, deadline=None, phases=PHASES)
+@ANY_FORBID
 def test_whatever_a_forbid_takes_from_a_grant_is_found_or_not_ruled_out(
     chance: random.Random, condition: str, first: Grant, second: Grant | None
 ) -> None:
+    assert_loss_is_told(chance, condition, first, second)
+
+
+@pytest.mark.deep
+@settings(max_examples=400, deadline=None, phases=PHASES)
+@ANY_FORBID
+def test_whatever_a_forbid_takes_is_found_or_not_ruled_out_many_times(
+    chance: random.Random, condition: str, first: Grant, second: Grant | None
+) -> None:
+    assert_loss_is_told(chance, condition, first, second)
+
+
+def assert_loss_is_told(chance: random.Random, condition: str, first: Grant, second: Grant | None) -> None:
+    """Some calls under both grants, at random: whoever is denied by one more forbid is among those that are told."""
     held = [first] if second is None else [first, second]
     files = {
         **SET.files,

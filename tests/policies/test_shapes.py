@@ -86,10 +86,29 @@ def told(found: Comparison) -> tuple[object, ...]:
     return found.gaining, found.losing, found.grants, found.datasets, found.calls, said
 
 
-@settings(max_examples=12, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
-@given(worlds(), st.integers(0, len(RULES)), st.booleans(), st.booleans())
+ANY_WORLD = given(worlds(), st.integers(0, len(RULES)), st.booleans(), st.booleans())
+PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
+
+
+@settings(max_examples=12, deadline=None, phases=PHASES)
+@ANY_WORLD
 def test_shapes_are_decided_like_the_states_they_are_of(
     candidates: list[Layers], world: World, number: int, turned: bool, far: bool
+) -> None:
+    assert_shapes_stand_for_states(candidates, world, number, turned=turned, far=far)
+
+
+@pytest.mark.deep
+@settings(max_examples=60, deadline=None, phases=PHASES)
+@ANY_WORLD
+def test_shapes_are_decided_like_the_states_they_are_of_many_times(
+    candidates: list[Layers], world: World, number: int, turned: bool, far: bool
+) -> None:
+    assert_shapes_stand_for_states(candidates, world, number, turned=turned, far=far)
+
+
+def assert_shapes_stand_for_states(
+    candidates: list[Layers], world: World, number: int, *, turned: bool, far: bool
 ) -> None:
     """Grants, orders and datasets at random, against rules that name some of them: the same who, what and by which."""
     if far:
