@@ -15,6 +15,7 @@ from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Verdict
 from gateway.policy import Decider, Engine
 from gateway.policy.engine import LET_GO_AT_ONCE, LET_GO_ENTRIES, _units
+from gateway.policy.slices import Slice
 from tests.policies.cases import (
     NATIONAL,
     NOON,
@@ -118,6 +119,28 @@ def test_barrier_a_change_that_arrives_while_a_slice_is_built_is_not_missed() ->
     engine = Engine(NATIONAL, read)
     assert engine.decide(call(), NOW).code == "suspended"
     assert world.reads == 2
+
+
+def test_barrier_a_slice_that_is_dropped_while_it_is_evaluated_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verdict was a permit when it was made; the stop returned before it was given out."""
+    world = World()
+    engine = Engine(NATIONAL, world.read)
+    evaluate = Slice.evaluate
+    made: list[Verdict] = []
+
+    def evaluate_then_stop(part: Slice, *arguments: Any) -> Verdict:
+        made.append(evaluate(part, *arguments))
+        if len(made) == 1:
+            world.change(2, orders=(order(),))
+            engine.drop(change())
+        return made[-1]
+
+    monkeypatch.setattr(Slice, "evaluate", evaluate_then_stop)
+    assert engine.decide(call(), NOW).code == "suspended"
+    assert [one.is_permit for one in made] == [True, False]
+    kept = engine.kept(call(), NOW)
+    assert kept is not None
+    assert kept.code == "suspended"
 
 
 def test_barrier_a_reading_older_than_the_feed_is_not_kept() -> None:
