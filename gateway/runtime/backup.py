@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.durable import make_directory, replace_file, sync_directory
+from gateway.ledger.durable import make_directory, replace_file, sync_directory, take_lock
 from gateway.ledger.mirror import mirror_log
 from gateway.runtime.home import GatewayHome
 
@@ -43,21 +43,30 @@ def back_up(home: GatewayHome, target: Path, now: datetime | None = None) -> Bac
     """Back up `home` into `target`. Durability: synced on return.
 
     Raises:
-        GatewayError: `unavailable` if it failed; the last good `state-<time>` stays.
+        GatewayError: `invalid-input` if the target lies in the home, `conflict` if another backup into it is under way,
+            `unavailable` if it failed; the last good `state-<time>` stays.
     """
+    if target.resolve().is_relative_to(home.root.resolve()):
+        raise GatewayError("invalid-input", f"`{target}` lies in the home `{home.root}`: it would be lost with it")
     stamp = (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     before = os.umask(0o077)
+    lock = None
     try:
         make_directory(target)
+        lock = take_lock(target / ".lock", f"the backup `{target}`")
+        for unfinished in target.glob("state-*.partial"):
+            shutil.rmtree(unfinished)
         state = target / f"state-{stamp}"
         _copy_state(home, state)
         copied = mirror_log(home.ledger / "tree", target / "log")
+        for old in _finished(target)[:-KEEP]:
+            shutil.rmtree(old)
     except (OSError, sqlite3.Error) as error:
         raise GatewayError("unavailable", f"the backup into `{target}` failed: {error}") from error
     finally:
         os.umask(before)
-    for old in _finished(target)[:-KEEP]:
-        shutil.rmtree(old)
+        if lock is not None:
+            os.close(lock)
     return Backup(state, target / "log", copied)
 
 

@@ -1,5 +1,6 @@
 """A backup of a home can be restored, and its mirror of the log proves itself."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.identity.keyring import KeyRing
+from gateway.ledger.durable import take_lock
 from gateway.ledger.verify import verify_log
 from gateway.runtime.backup import back_up
 from gateway.runtime.home import GatewayHome
@@ -93,6 +95,30 @@ def test_folder_without_a_gateway_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "b").exists()
 
 
+def test_backup_into_the_home_itself_is_refused(tmp_path: Path) -> None:
+    """It would be lost with the home, and the mirror would be a part of the log it mirrors."""
+    home = GatewayHome(tmp_path / "home")
+    initialise(home, region="440000", department="data-bureau")
+    (tmp_path / "link").symlink_to(home.ledger)
+    for target in (home.root, home.ledger / "tree" / "b", tmp_path / "link" / "b"):
+        with pytest.raises(GatewayError, match="lies in the home"):
+            back_up(home, target)
+    assert not (home.ledger / "b").exists()
+
+
+def test_second_backup_at_the_same_time_is_refused(tmp_path: Path) -> None:
+    """Two that write one mirror would tear each other's files away."""
+    home = GatewayHome(tmp_path / "home")
+    initialise(home, region="440000", department="data-bureau")
+    back_up(home, tmp_path / "backups")
+    held = take_lock(tmp_path / "backups" / ".lock", "this")
+    with pytest.raises(GatewayError, match="in use by another process"):
+        back_up(home, tmp_path / "backups")
+    os.close(held)
+    back_up(home, tmp_path / "backups")
+    assert len(list((tmp_path / "backups").glob("state-*"))) == 2
+
+
 def test_failed_backup_says_so_and_leaves_the_last_good_one(tmp_path: Path) -> None:
     """A damaged state is never kept as a backup of one."""
     home = GatewayHome(tmp_path / "home")
@@ -102,6 +128,9 @@ def test_failed_backup_says_so_and_leaves_the_last_good_one(tmp_path: Path) -> N
     with pytest.raises(GatewayError, match="failed"):
         back_up(home, tmp_path / "backups")
     assert [path for path in (tmp_path / "backups").glob("state-*") if path.suffix != ".partial"] == [good]
+    shutil.copy(good / "state.db", home.root / "state.db")
+    again = back_up(home, tmp_path / "backups").state
+    assert sorted((tmp_path / "backups").glob("state-*")) == [good, again]
 
 
 def call_in_commits(gateway: RunningGateway, commits: int) -> None:
