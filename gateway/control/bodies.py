@@ -37,7 +37,6 @@ Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 EntryId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,126}$")]
 Region = Annotated[str, StringConstraints(pattern=r"^[0-9]{6}$")]
-Approver = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
 class Body(BaseModel):

@@ -18,11 +18,6 @@ class Assurance(StrEnum):
         """0 (legacy) to 3 (mtls): policies compare ranks."""
         return _RANKS[self]
 
-    @property
-    def is_sender_constrained(self) -> bool:
-        """Whether a stolen credential is useless without a key (RFC 8705, RFC 9449)."""
-        return self.rank >= Assurance.DPOP.rank
-
 
 _RANKS = {Assurance.LEGACY: 0, Assurance.BEARER: 1, Assurance.DPOP: 2, Assurance.MTLS: 3}
 

@@ -1,7 +1,7 @@
 """Questions as values: what a reader asks of the records, and the SQL it becomes."""
 
 import base64
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -239,11 +239,6 @@ def parse_cursor(cursor: str) -> tuple[int, int]:
         return parse_decimal(leaf), parse_decimal(log_size)
     except ValueError as error:
         raise _invalid("cursor", "is not one of ours") from error
-
-
-def day_after(day: date) -> date:
-    """The next day."""
-    return day + timedelta(days=1)
 
 
 def _invalid(field: str, fault: str) -> GatewayError:

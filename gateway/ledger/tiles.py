@@ -10,8 +10,6 @@ from gateway.domain.errors import GatewayError
 
 WIDTH = 256
 HASH_BYTES = 32
-MAX_LEVEL = 7
-"""Level 8 would need 2^64 leaves; so no index has more than 18 digits."""
 
 _PATH = re.compile(r"tile/(entries|[0-9]|[1-5][0-9]|6[0-3])/((?:x[0-9]{3}/){0,5}[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 

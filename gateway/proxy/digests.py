@@ -8,7 +8,6 @@ at hand is the one on record; nobody else learns anything from it (INVARIANT: NO
 import hashlib
 
 DIGEST_BYTES = 32
-KEY_BYTES = 32
 
 
 def keyed_digest(key: bytes, data: bytes = b"") -> "hashlib.blake2b":

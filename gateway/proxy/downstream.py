@@ -32,7 +32,6 @@ _SIOCOUTQNSD = 0x894B
 """Linux: bytes that the kernel holds for a TCP peer and has not sent yet."""
 MAX_LEAVING = 4
 """Uses remembered whose answers may still lie in the kernel; only a caller that pipelines has more than one."""
-_TCP_NOTSENT_LOWAT = 25
 
 
 class Phase(IntEnum):
