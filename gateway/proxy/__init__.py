@@ -7,6 +7,7 @@
     wheel       deadlines on one coarse clock
 
     downstream  a caller's connection
+    kernel_bounds  what the kernel may hold for a caller
     heads       the request's head: one strict grammar, and llhttp as a second reader that must agree
     targets     the request's target: one spelling of one path
     framing     how a request's body ends

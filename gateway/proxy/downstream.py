@@ -5,10 +5,6 @@ connection does is in `Phase`; what the exchange does is its own table.
 """
 
 import asyncio
-import fcntl
-import socket
-import struct
-import sys
 from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING, cast
@@ -19,6 +15,7 @@ from gateway.proxy import states
 from gateway.proxy.exchange import Exchange
 from gateway.proxy.framing import BodyReader, body_reader
 from gateway.proxy.heads import parse_request_line
+from gateway.proxy.kernel_bounds import drop_unsent, send_unsent, unsent_bytes
 from gateway.proxy.ports import Peer
 from gateway.proxy.refusals import refusal, status_line
 
@@ -26,10 +23,8 @@ if TYPE_CHECKING:
     from gateway.proxy.plane import DataPlane
 
 _NEVER = float("inf")
-_DROP_UNSENT = struct.pack("ii", 1, 0)
-_SEND_UNSENT = struct.pack("ii", 0, 0)
-_SIOCOUTQNSD = 0x894B
-"""Linux: bytes that the kernel holds for a TCP peer and has not sent yet."""
+CLOSE_PAUSE_SECONDS = 0.01
+"""How soon it is looked again whether a closing connection's last bytes are sent, at first; it doubles up to 0.25 s."""
 MAX_LEAVING = 4
 """Uses remembered whose answers may still lie in the kernel; only a caller that pipelines has more than one."""
 
@@ -41,10 +36,11 @@ class Phase(IntEnum):
     HEAD = 1
     EXCHANGE = 2
     LINGER = 3
-    CLOSED = 4
+    LEAVING = 4
+    CLOSED = 5
 
 
-_IDLE, _HEAD, _EXCHANGE, _LINGER, _CLOSED = Phase
+_IDLE, _HEAD, _EXCHANGE, _LINGER, _LEAVING, _CLOSED = Phase
 
 
 class CallerConnection(asyncio.Protocol):
@@ -99,7 +95,7 @@ class CallerConnection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=plane.limits.write_high_bytes, low=0)
         # INVARIANT: BARRIER: the kernel of a worker that is killed drops what it holds for its callers. Only what is
         # closed in good order (`_close`) is sent to its end.
-        self._set_linger(_DROP_UNSENT)
+        drop_unsent(self.transport)
         address = transport.get_extra_info("peername")
         tls = transport.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) if tls is not None else None
@@ -122,6 +118,8 @@ class CallerConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """A half close: the caller sends no more, but may still wait for its answer (RFC 9112 §9.6)."""
         self._reads_end = True
+        if self._phase is _LINGER and not self._has_unsent():
+            send_unsent(self.transport)
         if self._phase is _EXCHANGE and self.exchange is not None and self.exchange.body.is_whole:
             return not self.peer.is_tls
         return False
@@ -345,7 +343,6 @@ class CallerConnection(asyncio.Protocol):
         """Let the caller read its refusal before the rest of its request resets the connection (RFC 9112 §9.6)."""
         self._phase = _LINGER
         self._buffer = b""
-        self._set_linger(_SEND_UNSENT)
         self._resume(3)
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -358,7 +355,7 @@ class CallerConnection(asyncio.Protocol):
         if exchange is not None:
             exchange.caller_gone()
         self.leaving.clear()
-        self._set_linger(_DROP_UNSENT)
+        drop_unsent(self.transport)
         self.transport.abort()
 
     def is_leaving_under(self, matches: Callable[[Use], bool]) -> bool:
@@ -366,30 +363,44 @@ class CallerConnection(asyncio.Protocol):
 
         What waits cannot be told apart by answer: where more were pipelined than are remembered, any may be meant.
         """
-        if not self.leaving or not (self.transport.get_write_buffer_size() or self._unsent_bytes()):
+        if not self.leaving or not self._has_unsent():
             return False
         return self.is_leaving_unknown or any(map(matches, self.leaving))
 
-    def _unsent_bytes(self) -> int:
-        """What the kernel holds for the caller and has not sent; 0 where that cannot be asked."""
-        raw = self.transport.get_extra_info("socket")
-        if raw is None:
-            return 0
-        try:
-            return int.from_bytes(fcntl.ioctl(raw.fileno(), _SIOCOUTQNSD, bytes(4)), sys.byteorder)
-        except OSError:
-            return 0
-
-    def _set_linger(self, value: bytes) -> None:
-        raw = self.transport.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
-
     def _close(self) -> None:
-        """Close in good order: what was written is sent."""
+        """Close in good order: what was written is sent.
+
+        INVARIANT: BARRIER: it is closed only when that has been sent: what the kernel holds of a closed connection
+        could not be dropped any more, and would go on leaving.
+        """
+        if self._phase >= _LEAVING:
+            return
+        if not self._has_unsent():
+            self._close_now()
+            return
+        self._phase = _LEAVING
+        self._buffer = b""
+        self._pause(4)
+        self.set_deadline(self._plane.limits.write_progress_seconds)
+        # In its next turn the loop has given the kernel what was just written: for most answers that is all.
+        self._plane.loop.call_soon(self._close_once_sent, CLOSE_PAUSE_SECONDS)
+
+    def _close_once_sent(self, pause: float) -> None:
+        if self._phase is not _LEAVING:
+            return
+        if not self._has_unsent():
+            self._close_now()
+            return
+        self._plane.loop.call_later(pause, self._close_once_sent, min(pause * 2, 0.25))
+
+    def _close_now(self) -> None:
         self._phase = _CLOSED
-        self._set_linger(_SEND_UNSENT)
+        # For what was sent and is not acknowledged yet: it may have to be sent again.
+        send_unsent(self.transport)
         self.transport.close()
+
+    def _has_unsent(self) -> bool:
+        return bool(self.transport.get_write_buffer_size() or unsent_bytes(self.transport))
 
     # Time.
 
@@ -413,6 +424,8 @@ class CallerConnection(asyncio.Protocol):
             self._refuse_head(GatewayError("request-timeout"))
         elif self._phase is _IDLE:
             self._close()
+        elif self._phase is _LINGER and not self._has_unsent():
+            self._close_now()
         elif self._phase is not _CLOSED or not self.transport.is_closing():
             self.transport.abort()
 
@@ -420,8 +433,10 @@ class CallerConnection(asyncio.Protocol):
         """Take no more requests; close at once if none is under way."""
         if self._phase is _IDLE:
             self._close()
-        elif self._phase is _LINGER:
+        elif self._phase is _LINGER and self._has_unsent():
             self.transport.abort()
+        elif self._phase is _LINGER:
+            self._close_now()
 
     def _pause(self, reason: int) -> None:
         if not self._paused_for:

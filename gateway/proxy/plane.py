@@ -18,6 +18,7 @@ from gateway.proxy.counters import Counters
 from gateway.proxy.digests import keyed_digest
 from gateway.proxy.downstream import CallerConnection
 from gateway.proxy.heads import BlockReader
+from gateway.proxy.kernel_bounds import bound_what_kernels_hold
 from gateway.proxy.lanes import Lanes
 from gateway.proxy.limits import Limits
 from gateway.proxy.pools import Pool
@@ -137,6 +138,7 @@ class DataPlane:
             if reuse_port:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.bind((host, port))
+        bound_what_kernels_hold(sock, self.limits)
         server = await self.loop.create_server(
             lambda: CallerConnection(self),
             sock=sock,

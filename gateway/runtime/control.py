@@ -21,6 +21,7 @@ from gateway.control.feed import Feed
 from gateway.control.hub import Hub
 from gateway.control.oauth import TOKEN_PATH, OAuthServices, presented_certificate
 from gateway.control.policy_desk import PolicyDesk
+from gateway.control.roll import RollReader
 from gateway.control.routes_credentials import credentials_router
 from gateway.control.services import ControlServices
 from gateway.control.sign_in import OfficerSignIn, SignInServices, recorder, sign_in_router
@@ -98,7 +99,15 @@ class Parts:
         self.store.close()
 
 
-def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bool, is_first: bool = False) -> Parts:
+def assemble(
+    home: GatewayHome,
+    settings: Settings,
+    issuer: str,
+    *,
+    with_hub: bool,
+    is_first: bool = False,
+    roll: RollReader | None = None,
+) -> Parts:
     """Wire a control plane for `home`.
 
     Args:
@@ -107,6 +116,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         issuer: the `iss` of its tokens, its public base URL.
         with_hub: whether workers hang on this process; else acts wait for nobody here.
         is_first: whether no other control process can have granted leases that still run.
+        roll: tells the hub of every worker process, also of those that never spoke to it.
     """
     home.require_state(settings)
     store = Store.open(home.state_url(settings))
@@ -159,7 +169,12 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
     # One log, one origin, one node: three gateways on one host have three names.
     node = home.origin(settings) if many else None
     if with_hub:
-        hub = Hub(home.control_socket, freshness=settings.state.freshness_seconds, after_another=not is_first)
+        hub = Hub(
+            home.control_socket,
+            freshness=settings.state.freshness_seconds,
+            after_another=not is_first,
+            roll=roll,
+        )
         feed = Feed(
             store,
             hub,
@@ -298,10 +313,21 @@ class Control:
         issuer: the `iss` of its tokens.
         listen_fd: the listening socket that the supervisor opened.
         is_first: whether this is the home's first control process since it was locked.
+        roll: the supervisor's roll of workers.
     """
 
-    def __init__(self, home: GatewayHome, settings: Settings, issuer: str, listen_fd: int, *, is_first: bool) -> None:
+    def __init__(
+        self,
+        home: GatewayHome,
+        settings: Settings,
+        issuer: str,
+        listen_fd: int,
+        *,
+        is_first: bool,
+        roll: RollReader | None = None,
+    ) -> None:
         self._is_first = is_first
+        self._roll = roll
         self._home = home
         self._settings = settings
         self._issuer = issuer
@@ -316,7 +342,13 @@ class Control:
     async def start(self) -> dict[str, Any]:
         """Migrate the state, take up the feed, and answer."""
         self._parts = await asyncio.to_thread(
-            assemble, self._home, self._settings, self._issuer, with_hub=True, is_first=self._is_first
+            assemble,
+            self._home,
+            self._settings,
+            self._issuer,
+            with_hub=True,
+            is_first=self._is_first,
+            roll=self._roll,
         )
         assert self._parts.feed is not None
         await asyncio.to_thread(self._parts.feed.start)
