@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.control.wire import FORMAT, Changes, Down, Frames, Hello, Reset, Up, frame
+from gateway.control.barrier.wire import FORMAT, Changes, Down, Frames, Hello, Reset, Up, frame
 from gateway.domain.errors import GatewayError
 
 log = logging.getLogger(__name__)

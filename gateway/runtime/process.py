@@ -23,9 +23,9 @@ from gateway.control.pulse import Pulse
 from gateway.control.roll import RollReader
 from gateway.domain.errors import GatewayError
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.logs import configure_logs
 from gateway.runtime.parentage import end_with_parent
 from gateway.runtime.settings import Settings
+from gateway.runtime.telemetry.logs import configure_logs
 
 log = logging.getLogger("gateway.process")
 
@@ -101,7 +101,7 @@ async def _part(given: argparse.Namespace, home: GatewayHome, settings: Settings
         roll = RollReader(given.roll_fd) if given.roll_fd is not None else None
         return Control(home, settings, given.issuer, given.listen_fd, is_first=given.first, roll=roll)
     if given.role == "exporter":
-        from gateway.runtime.exporter import Exporter  # noqa: PLC0415 -- see above
+        from gateway.runtime.telemetry.exporter import Exporter  # noqa: PLC0415 -- see above
 
         return Exporter(home, settings)
     from gateway.runtime.journals import Journals  # noqa: PLC0415 -- see above

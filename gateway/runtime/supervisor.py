@@ -22,8 +22,8 @@ from gateway.domain.errors import GatewayError
 from gateway.proxy.kernel_bounds import cease_to_listen
 from gateway.runtime.child import Child, Handed, Plan
 from gateway.runtime.home import GatewayHome, HomeLock
-from gateway.runtime.metrics import MetricSet, Publisher, clear_snapshots
 from gateway.runtime.settings import Settings
+from gateway.runtime.telemetry.metrics import MetricSet, Publisher, clear_snapshots
 from gateway.runtime.watch_dog import REASONS, WatchDog, Watched
 
 log = logging.getLogger("gateway.supervisor")

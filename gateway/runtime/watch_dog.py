@@ -15,7 +15,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.control.lease_clock import lease_clock
+from gateway.control.barrier.lease_clock import lease_clock
 from gateway.control.pulse import ENDING, Pulse, make_page
 from gateway.control.roll import RollCaller
 from gateway.control.settling import CUT_SECONDS

@@ -17,7 +17,7 @@ from tests.support.gateways import wait_for
 
 ARMED = """
 import os, signal, sys, time
-from gateway.control.lease_clock import lease_clock
+from gateway.control.barrier.lease_clock import lease_clock
 from gateway.runtime.kernel_end import KernelEnd
 end = KernelEnd()
 end.at(lease_clock() + 0.3)
