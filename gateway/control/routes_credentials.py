@@ -123,7 +123,7 @@ def _add_legacy_keys(router: APIRouter, ring: KeyRing) -> None:
         """One key, one system, one purpose (the contracts carry none)."""
         secret = body.secret.get_secret_value()
         sealed = seal_secret(ring.field_cipher(), contract, name, secret)
-        mark = hmac.digest(ring.nonce_secret("idempotency"), secret.encode("utf-8"), "sha256").hex()
+        mark = hmac.digest(ring.derived_secret("idempotency"), secret.encode("utf-8"), "sha256").hex()
 
         def work(deed: Deed) -> Answer:
             system, department = _owner(deed, id)
@@ -177,7 +177,7 @@ def _add_passwords(router: APIRouter, ring: KeyRing) -> None:
         """Give an officer a local account, or another password."""
         password = body.password.get_secret_value()
         hashed = hash_password(password, id)
-        mark = hmac.digest(ring.nonce_secret("idempotency"), password.encode("utf-8"), "sha256").hex()
+        mark = hmac.digest(ring.derived_secret("idempotency"), password.encode("utf-8"), "sha256").hex()
 
         def work(deed: Deed) -> Answer:
             person = deed.tx.officer(id)

@@ -27,9 +27,11 @@ from gateway.control.sign_in import OfficerSignIn, SignInServices, recorder, sig
 from gateway.domain.errors import GatewayError
 from gateway.identity.accounts import LocalAccounts
 from gateway.identity.assertions import AssertionVerifier
-from gateway.identity.dpop import Nonces, ProofVerifier
+from gateway.identity.dpop import ProofVerifier
 from gateway.identity.keyring import KeyRing
+from gateway.identity.nonces import NonceKeeper
 from gateway.identity.oidc import OpenIdSignIn, Provider
+from gateway.identity.replay import SharedReplay
 from gateway.identity.security_log import FailureBudget, SecurityLog
 from gateway.identity.symmetric import Pseudonymiser, beijing_year
 from gateway.identity.tokens import TokenIssuer
@@ -49,7 +51,7 @@ from gateway.runtime.home import GatewayHome
 from gateway.runtime.metrics import MetricSet, Publisher, read_snapshots, render
 from gateway.runtime.observing import ObservedBarrier
 from gateway.runtime.policies import initial_policies, policies_root
-from gateway.runtime.ring import open_ring
+from gateway.runtime.ring import nonce_keeper, open_ring
 from gateway.runtime.settings import Settings
 from gateway.runtime.tls import listener_context
 from gateway.store import Store
@@ -77,6 +79,7 @@ class Parts:
         store: the state.
         acts: the journal of officers' acts.
         ring: the keys, for what falls due.
+        nonces: keeps DPoP nonces made with the cluster's secrets.
         feed: reads the change feed for the hub; None in a command on a stopped home.
         hub: what workers hang on; None likewise.
     """
@@ -85,6 +88,7 @@ class Parts:
     store: Store
     acts: ActJournal
     ring: KeyRing
+    nonces: NonceKeeper
     feed: Feed | None
     hub: Hub | None
 
@@ -124,10 +128,12 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         clock_ns=time.time_ns,
         low_water_bytes=acts_low_water_bytes(settings.ledger.low_water_bytes),
     )
+    nonces = nonce_keeper(home, settings, store, ring, SharedReplay(home.run / "replay"))
+    nonces.refresh()
     oauth = OAuthServices(
         issuer=tokens,
         assertions=AssertionVerifier(issuer, issuer.rstrip("/") + TOKEN_PATH, store.system, store.use_once, time.time),
-        proofs=ProofVerifier(time.time, Nonces(ring.nonce_secret(home.origin(settings)), time.time)),
+        proofs=ProofVerifier(time.time, nonces.nonces),
         system=store.system,
         use_once=store.use_once,
         jwks=ring.jwks,
@@ -204,7 +210,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
             )
         ),
     )
-    return Parts(services, store, acts, ring, feed, hub)
+    return Parts(services, store, acts, ring, nonces, feed, hub)
 
 
 def _provider(settings: Settings, issuer: str) -> OpenIdSignIn | None:
@@ -354,6 +360,7 @@ class Control:
             asyncio.create_task(due.run(), name="due"),
             asyncio.create_task(publisher.run(), name="metrics"),
             asyncio.create_task(_forget_expired(parts.store), name="forget"),
+            asyncio.create_task(parts.nonces.run(), name="nonces"),
             asyncio.create_task(_gather_shadow(parts.services.policies), name="shadow"),
         ]
 

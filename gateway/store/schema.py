@@ -12,6 +12,7 @@ The migrations under `migrations/` build exactly these tables; a test compares t
 | legacy_keys | a key of an older platform's contract, its secret encrypted by the key ring |
 | feed, changes | the feed's position (one row), and each committed change under its sequence |
 | one_time, quota_used, answers, nodes, drawn | what processes share besides: see `coordination` |
+| nonce_secrets | what DPoP nonces are made with, sealed by the key ring |
 | disposals, applications | duties with a due date |
 | policy_sets, policy_events | the text of a set of policies, and each step that put one in force or in the shadow |
 | shadow_counts | what one node has counted for a candidate in the shadow |
@@ -31,7 +32,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration: a database at another revision is migrated, or refused if it is newer."""
 
 metadata = MetaData()
@@ -250,6 +251,14 @@ drawn = Table(
     Column("dataset", String(128), nullable=False),
     Column("purpose", String(64), nullable=False),
     PrimaryKeyConstraint("department", "day", "dataset", "purpose"),
+)
+
+nonce_secrets = Table(
+    "nonce_secrets",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("sealed", Text, nullable=False),
+    Column("made", BigInteger, nullable=False),
 )
 
 disposals = Table(
