@@ -28,6 +28,7 @@ from gateway.control import (
 from gateway.control.answers import responses_of
 from gateway.control.bodies import DESCRIBED
 from gateway.control.examples import EXAMPLES
+from gateway.control.nodes import NodeDoor
 from gateway.control.oauth import oauth_router
 from gateway.control.problems import install_problems
 from gateway.control.services import ControlServices
@@ -51,6 +52,8 @@ def create_app(services: ControlServices) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
+    if services.roads is not None:
+        app.add_middleware(NodeDoor, roads=services.roads)
     install_problems(app)
     for routes in (
         routes_directory,

@@ -9,6 +9,7 @@ from fastapi import Request
 
 from gateway.control.barrier import Barrier
 from gateway.control.hub import Hub
+from gateway.control.nodes import NodeRoads, mark_of
 from gateway.control.oauth import OAuthServices
 from gateway.control.policy_desk import PolicyDesk
 from gateway.domain.officers import Officer
@@ -40,6 +41,7 @@ class ControlServices:
         metrics: the text of /metrics.
         readiness: part -> whether it works; any False makes /readyz answer 503.
         witness: cosigns other nodes' logs; None where this node witnesses none.
+        roads: the roads to the other nodes; None where this one is alone.
         pruning: held while records go, one plan at a time.
         pseudonyms: a data subject's identifier to the pseudonyms it may stand under in records (one a year kept).
     """
@@ -60,5 +62,11 @@ class ControlServices:
     metrics: Callable[[], str] = str
     readiness: Callable[[], Mapping[str, bool]] = dict
     witness: Witness | None = None
+    roads: NodeRoads | None = None
     pruning: asyncio.Lock = field(default_factory=asyncio.Lock)
     pseudonyms: Callable[[bytes], tuple[str, ...]] = lambda _identifier: ()
+
+    @property
+    def mark(self) -> str:
+        """This node's mark in the names of what is its own; "" where it is alone."""
+        return mark_of(self.roads.node) if self.roads is not None else ""

@@ -19,6 +19,7 @@ from gateway.control.addresses import address_behind
 from gateway.control.app import create_app
 from gateway.control.feed import Feed
 from gateway.control.hub import Hub
+from gateway.control.nodes import NodeRoads
 from gateway.control.oauth import TOKEN_PATH, OAuthServices, presented_certificate
 from gateway.control.policy_desk import PolicyDesk
 from gateway.control.routes_credentials import credentials_router
@@ -43,7 +44,7 @@ from gateway.ledger.witness import Witness
 from gateway.policy import Engine
 from gateway.policy.activating import PolicyKeeper
 from gateway.proxy.tls import reload_certificate
-from gateway.runtime.control_listener import control_server
+from gateway.runtime.control_listener import control_server, nodes_trust, own_address
 from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.due import Due
 from gateway.runtime.examining import Examiner
@@ -181,6 +182,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         nodes=store if many else None,
         freshness=settings.state.freshness_seconds,
     )
+    roads = NodeRoads(node, store.nodes, time.time, nodes_trust(settings.control)) if node is not None else None
     ledger = LedgerClient(home.ledger_socket)
     spool = home.run / "spool"
     shutil.rmtree(spool, ignore_errors=True)
@@ -204,6 +206,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         metrics=lambda: _metrics(home),
         readiness=lambda: _readiness(home, store, hub),
         witness=_witness(home, settings, ring),
+        roads=roads,
         pseudonyms=lambda identifier: tuple(
             pseudonymiser.every(
                 identifier, range(beijing_year(time.time()), beijing_year(time.time()) - PSEUDONYM_YEARS, -1)
@@ -330,6 +333,8 @@ class Control:
             # Another node's change is heard at once, and not only at the next reading of the feed.
             feed = self._parts.feed
             self._heard = self._parts.store.listen(lambda _changes: feed.wake())
+            address = own_address(self._settings.control, self._listener)
+            await asyncio.to_thread(self._parts.store.announce, self._home.origin(self._settings), address)
         self._publish_figures(self._parts)
         self._tls = listener_context(self._settings.control)
         self._server = control_server(create_app(self._parts.services), self._tls)

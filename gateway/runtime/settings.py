@@ -77,6 +77,15 @@ class ControlSettings(Section):
     issuer: str | None = Field(
         None, description="public base URL of the control plane, the `iss` of tokens; default: its own address"
     )
+    node_url: str | None = Field(
+        None,
+        description="where the other nodes of one state reach this node's control plane, such as "
+        "http://10.0.0.12:8081: each passes on what is asked of another's records and exports; default: the address "
+        "it listens on",
+    )
+    nodes_ca: Path | None = Field(
+        None, description="PEM authorities of the other nodes' certificates, where `node_url` is https"
+    )
     tls_certificate: Path | None = Field(None, description="PEM chain of the listener; none serves plain HTTP")
     tls_key: Path | None = Field(None, description="PEM private key of the listener")
     client_ca: Path | None = Field(

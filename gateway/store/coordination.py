@@ -50,6 +50,12 @@ _BEAT = text(
     ON CONFLICT (id) DO UPDATE SET beat_ms = excluded.beat_ms WHERE nodes.beat_ms < excluded.beat_ms
     """
 )
+_ANNOUNCE = text(
+    """
+    INSERT INTO nodes (id, beat_ms, acknowledged, address) VALUES (:id, 0, 0, :address)
+    ON CONFLICT (id) DO UPDATE SET address = excluded.address
+    """
+)
 _ACKNOWLEDGE = text(
     """
     INSERT INTO nodes (id, beat_ms, acknowledged) VALUES (:id, 0, :sequence)
@@ -189,6 +195,11 @@ class Coordination:
         with self._database.brief() as connection:
             connection.execute(_BEAT, {"id": node, "beat_ms": int(now_unix * 1000)})
 
+    def announce(self, node: str, address: str) -> None:
+        """Say where the other nodes reach the node's control plane; "" where they cannot."""
+        with self._database.brief() as connection:
+            connection.execute(_ANNOUNCE, {"id": node, "address": address})
+
     def acknowledge(self, node: str, sequence: int) -> None:
         """Say that the node has let go of everything that changes up to `sequence` touch; never goes back."""
         with self._database.brief() as connection:
@@ -197,7 +208,7 @@ class Coordination:
     def nodes(self) -> tuple[Node, ...]:
         """Every node that has been heard of and not been forgotten."""
         rows = self._database.read(lambda c: c.execute(select(schema.nodes).order_by(schema.nodes.c.id)).all())
-        return tuple(Node(row.id, row.beat_ms / 1000, row.acknowledged) for row in rows)
+        return tuple(Node(row.id, row.beat_ms / 1000, row.acknowledged, row.address) for row in rows)
 
     def acknowledged(self) -> dict[str, int]:
         """Node to the change up to which it has let go."""

@@ -241,6 +241,7 @@ nodes = Table(
     Column("id", String(128), primary_key=True),
     Column("beat_ms", BigInteger, nullable=False),
     Column("acknowledged", BigInteger, nullable=False),
+    Column("address", String(255), nullable=False, server_default=""),
 )
 
 drawn = Table(

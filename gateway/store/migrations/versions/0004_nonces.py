@@ -1,4 +1,4 @@
-"""The secrets that DPoP nonces are made with: of the whole cluster, sealed by the key ring."""
+"""The secrets that DPoP nonces are made with, sealed by the key ring; and where each node is reached by the others."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Create the table; the first process that needs a secret makes it."""
+    """Create the table and the column; each process and node fills in what is its own when it starts."""
     op.create_table(
         "nonce_secrets",
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
@@ -16,3 +16,4 @@ def upgrade() -> None:
         sa.Column("made", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("number"),
     )
+    op.add_column("nodes", sa.Column("address", sa.String(length=255), nullable=False, server_default=""))
