@@ -20,6 +20,7 @@ calls that came meanwhile.
 import asyncio
 import fcntl
 import hashlib
+import logging
 import mmap
 import os
 import struct
@@ -30,6 +31,8 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from gateway.domain.errors import GatewayError
+
+log = logging.getLogger(__name__)
 
 MAGIC = b"replay01"
 HEADER_BYTES = 32
@@ -159,12 +162,12 @@ class ClusterReplay:
         """As `SharedReplay.use_once`, among all nodes; what the state does not confirm was not used.
 
         Raises:
-            GatewayError: by the awaitable, `unavailable` where the state cannot be asked.
+            GatewayError: by the awaitable, `state-stale` where the state cannot be asked.
         """
         if not self._own.use_once(namespace, value, expires_unix):
             return False
         if len(self._waiting) >= MAX_WAITING:
-            raise GatewayError("unavailable", "too many proofs wait to be remembered among the nodes")
+            raise GatewayError("state-stale", "too many proofs wait to be looked up among the nodes")
         told = asyncio.get_running_loop().create_future()
         self._waiting.append(((namespace, value, expires_unix), told))
         if self._sending is None:
@@ -179,7 +182,8 @@ class ClusterReplay:
                 try:
                     fresh = await loop.run_in_executor(self._executor, self._use_each, [value for value, _ in batch])
                 except Exception as error:  # noqa: BLE001 - whatever a driver raises: nobody waits for ever, none goes through
-                    refused = error if isinstance(error, GatewayError) else GatewayError("unavailable")
+                    refused = GatewayError("state-stale", "used proofs cannot be looked up among the nodes")
+                    log.warning("used proofs cannot be looked up among the nodes: %s", type(error).__name__)
                     for _, told in batch:
                         if not told.done():
                             told.set_exception(refused)

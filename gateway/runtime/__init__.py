@@ -7,12 +7,16 @@ connections to the one that takes its place. A child says `ready` or one sentenc
 itself when its supervisor is gone.
 
     settings    `gateway.toml` and `GATEWAY_*`, one source for names, defaults, units and words
+    effect      which settings would do nothing, or never match
+    exposure    what stands open or ends, by the files that settings name
+    modes       files that their owner alone may read
     home        the folder a gateway lives in, its paths and its lock
     supervisor  starts, watches, restarts and drains the children
     process     what a child does first and last
     worker      the data plane, wired
     resolver    path to interface, and what a change touches
     control     the control plane, wired
+    readiness   whether uses can be served
     journals    the ledger process, wired
     link        a worker's side of the control socket
     setup       makes a gateway

@@ -6,7 +6,7 @@ import shutil
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from gateway.control.addresses import address_behind
+from gateway.control.addresses import Proxies, address_behind
 from gateway.control.app import create_app
 from gateway.control.feed import Feed
 from gateway.control.hub import Hub
@@ -52,6 +52,7 @@ from gateway.runtime.home import GatewayHome
 from gateway.runtime.metrics import MetricSet, Publisher, read_snapshots, render
 from gateway.runtime.observing import ObservedBarrier
 from gateway.runtime.policies import initial_policies, policies_root
+from gateway.runtime.readiness import StateProof, readiness
 from gateway.runtime.ring import nonce_keeper, open_ring
 from gateway.runtime.settings import Settings
 from gateway.runtime.tls import listener_context
@@ -63,8 +64,6 @@ log = logging.getLogger("gateway.control")
 PROVIDER_ANSWER_PATH = "/sign-in/provider/answer"
 FORGET_SECONDS = 60.0
 """How often one-time values whose time is over are forgotten."""
-HEARD_SECONDS = 3.0
-"""How long a worker's last word counts for readiness; it speaks every second, later on a slow disk."""
 GATHER_SECONDS = 1.0
 """How often the workers' counts for a candidate in the shadow are kept; they send them as often."""
 PSEUDONYM_YEARS = 4
@@ -81,6 +80,7 @@ class Parts:
         acts: the journal of officers' acts.
         ring: the keys, for what falls due.
         nonces: keeps DPoP nonces made with the cluster's secrets.
+        proof: proves that the state takes writes.
         feed: reads the change feed for the hub; None in a command on a stopped home.
         hub: what workers hang on; None likewise.
     """
@@ -90,6 +90,7 @@ class Parts:
     acts: ActJournal
     ring: KeyRing
     nonces: NonceKeeper
+    proof: StateProof
     feed: Feed | None
     hub: Hub | None
 
@@ -121,7 +122,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
     ring = open_ring(home, settings, frozenset({"token", "field", "pseudonym", "witness"}))
     tokens = TokenIssuer(ring, issuer, settings.identity.audience, time.time)
     security = SecurityLog(time.time)
-    proxies = frozenset(settings.identity.trusted_proxies)
+    proxies = Proxies(settings.identity.trusted_proxies)
     address = address_behind(proxies)
     acts = ActJournal(
         home.ledger,
@@ -183,6 +184,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         freshness=settings.state.freshness_seconds,
     )
     roads = NodeRoads(node, store.nodes, time.time, nodes_trust(settings.control)) if node is not None else None
+    proof = StateProof(store, home.origin(settings))
     ledger = LedgerClient(home.ledger_socket)
     spool = home.run / "spool"
     shutil.rmtree(spool, ignore_errors=True)
@@ -204,7 +206,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         oauth=oauth,
         hub=hub,
         metrics=lambda: _metrics(home),
-        readiness=lambda: _readiness(home, store, hub),
+        readiness=lambda: readiness(home, store, hub, proof),
         witness=_witness(home, settings, ring),
         roads=roads,
         pseudonyms=lambda identifier: tuple(
@@ -213,7 +215,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
             )
         ),
     )
-    return Parts(services, store, acts, ring, nonces, feed, hub)
+    return Parts(services, store, acts, ring, nonces, proof, feed, hub)
 
 
 def _provider(settings: Settings, issuer: str) -> OpenIdSignIn | None:
@@ -272,32 +274,6 @@ def _metrics(home: GatewayHome) -> str:
     return text.decode()
 
 
-def _readiness(home: GatewayHome, store: Store, hub: Hub | None) -> Mapping[str, bool]:
-    """Which parts work: a use can be served only where all do.
-
-    What a connected worker says of itself counts for `HEARD_SECONDS`; one that is just taking up a change still has its
-    lease. The ledger process is none of the parts: without it uses go on into the journals, and once their disk is
-    nearly full, no worker takes records any more.
-    """
-    try:
-        store.sequence()
-        state = True
-    except Exception:
-        log.exception("the state cannot be read")
-        state = False
-    connected = set(hub.workers()) if hub is not None else set()
-    heard = [
-        snapshot
-        for snapshot in read_snapshots(home.run / "metrics", "worker-*")
-        if time.time() - snapshot.published_unix <= HEARD_SECONDS and snapshot.process in connected
-    ]
-    return {
-        "state": state,
-        "workers": any(snapshot.gauge("gateway_fresh") for snapshot in heard),
-        "records": any(snapshot.gauge("gateway_journal_accepts") for snapshot in heard),
-    }
-
-
 class Control:
     """The control process.
 
@@ -327,6 +303,8 @@ class Control:
         self._parts = await asyncio.to_thread(
             assemble, self._home, self._settings, self._issuer, with_hub=True, is_first=self._is_first
         )
+        # A gateway that cannot keep a stop does not start.
+        await asyncio.to_thread(self._parts.proof.prove)
         assert self._parts.feed is not None
         await asyncio.to_thread(self._parts.feed.start)
         if self._home.is_shared(self._settings):
@@ -366,6 +344,7 @@ class Control:
             asyncio.create_task(publisher.run(), name="metrics"),
             asyncio.create_task(_forget_expired(parts.store), name="forget"),
             asyncio.create_task(parts.nonces.run(), name="nonces"),
+            asyncio.create_task(parts.proof.run(), name="state-proof"),
             asyncio.create_task(_gather_shadow(parts.services.policies), name="shadow"),
         ]
 

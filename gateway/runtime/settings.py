@@ -181,8 +181,8 @@ class IdentitySettings(Section):
     )
     trusted_proxies: tuple[str, ...] = Field(
         (),
-        description="addresses of proxies before the control plane that are believed: what they say is the caller's "
-        "address (`X-Forwarded-For`) and client certificate (`Client-Cert`, RFC 9440)",
+        description="addresses or networks of proxies before the control plane that are believed: what they say is "
+        "the caller's address (`X-Forwarded-For`) and client certificate (`Client-Cert`, RFC 9440)",
     )
     legacy_window_seconds: int = Field(
         300, ge=1, le=900, description="window of the national platforms' signed headers, in seconds"
@@ -274,7 +274,11 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
                     "invalid-input",
                     f"`{path}` has format {settings.format}, newer than this gateway knows ({FORMAT}): upgrade first",
                 )
-            return settings
+            from gateway.runtime.effect import faults_of  # noqa: PLC0415 -- it speaks of these models
+
+            faults = faults_of(settings)
+            if not faults:
+                return settings
     raise GatewayError("invalid-input", f"the settings have {len(faults)} fault(s)", faults=faults)
 
 

@@ -142,7 +142,7 @@ def test_proof_used_at_one_node_is_used_at_all(tmp_path: Path) -> None:
             state.is_away = True
             with pytest.raises(GatewayError) as refused:
                 await send(nodes[0], "while the state is away")
-            assert refused.value.code == "unavailable"
+            assert refused.value.code == "state-stale"
             state.is_away = False
             assert await send(nodes[0], "afterwards")
 
