@@ -26,7 +26,7 @@ import httpx
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.control.problems import BODY_BYTES, problem_response
+from gateway.control.act.problems import BODY_BYTES, problem_response
 from gateway.domain.errors import GatewayError
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.control.oauth import CERTIFICATE_SCOPE
+from gateway.control.sign_in.oauth import CERTIFICATE_SCOPE
 from gateway.runtime.settings import ControlSettings
 
 log = logging.getLogger(__name__)

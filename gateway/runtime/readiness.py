@@ -9,10 +9,10 @@ import logging
 import time
 from collections.abc import Mapping
 
-from gateway.control.hub import Hub
+from gateway.control.barrier.hub import Hub
 from gateway.domain.errors import GatewayError
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.metrics import read_snapshots
+from gateway.runtime.telemetry.metrics import read_snapshots
 from gateway.store import Store
 
 log = logging.getLogger("gateway.readiness")

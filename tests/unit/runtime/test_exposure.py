@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from gateway.cli import app
-from gateway.control.addresses import Proxies
+from gateway.control.act.addresses import Proxies
 from gateway.domain.errors import GatewayError
 from gateway.runtime.exposure import findings
 from gateway.runtime.home import GatewayHome
