@@ -1,6 +1,7 @@
 """The one path of every act: authorize, transact, record, commit, hold, answer.
 
     with the state's writer's lock held:
+        ask anew who acts: the session stands, the officer as registered now
         read what the act is about; the policies decide; the table of steps decides; write
         append the act's record and wait until it is durable
         remember the answer under its `Idempotency-Key`
@@ -20,6 +21,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import Depends, Header, Request
 from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
 
 from gateway.control.barrier import BarrierReport
 from gateway.control.paging import whole
@@ -57,9 +59,20 @@ def _services(request: Request) -> ControlServices:
     return services
 
 
-def signed_in(request: Request) -> Officer:
-    """The officer of a request; blocks, FastAPI calls it in a thread."""
-    return _services(request).sign_in(request)
+async def signed_in(request: Request) -> Officer:
+    """The officer of a request, asked once its whole body is here: what drips in gives no right that has ended.
+
+    Asked before as well, so that nobody's body is waited for. `perform` asks once more, where the act is done.
+    """
+    sign_in = _services(request).sign_in.officer_of
+    officer = await run_in_threadpool(sign_in, request)
+    if request.method in _WITHOUT_BODY:
+        return officer
+    await request.body()
+    return await run_in_threadpool(sign_in, request)
+
+
+_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 Services = Annotated[ControlServices, Depends(services_of)]
@@ -174,6 +187,9 @@ def perform(
     deed: Deed | None = None
     try:
         with services.store.transaction() as tx:
+            # INVARIANT: ASKED-AT-COMMIT — the session and the officer as this transaction has them, for every act there
+            # is; `work` decides by this officer, over what it reads within the same transaction.
+            officer = services.sign_in.still(tx, request)
             _require_first(tx, key, officer)
             services.policies.require_current(tx)
             deed = Deed(services, officer, tx)

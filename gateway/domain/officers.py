@@ -36,6 +36,32 @@ class Officer(msgspec.Struct, frozen=True, omit_defaults=True):
     active: bool = True
 
 
+class Session(msgspec.Struct, frozen=True):
+    """What signing in began: it ends by time, by its owner, or with what it rests on.
+
+    Args:
+        id: names it in tokens and lists; says nothing else.
+        officer: whose it is.
+        method: how it was begun: `password`, `provider` or `home` (by the keys of the gateway's own home).
+        begun_unix: when.
+        expires_unix: when it ends by itself.
+        ended_unix: when it was ended before that; None where it was not.
+        ended_by: why it was ended: `sign-out`, `password change`, `dismissal`, …
+    """
+
+    id: str
+    officer: str
+    method: str
+    begun_unix: int
+    expires_unix: int
+    ended_unix: int | None = None
+    ended_by: str = ""
+
+    def stands(self, now_unix: float) -> bool:
+        """Whether it still holds at that second."""
+        return self.ended_unix is None and now_unix < self.expires_unix
+
+
 class Act(StrEnum):
     """Officers' acts: each is a Cedar action of the same name."""
 

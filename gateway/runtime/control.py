@@ -23,7 +23,7 @@ from gateway.control.oauth import TOKEN_PATH, OAuthServices, presented_certifica
 from gateway.control.policy_desk import PolicyDesk
 from gateway.control.routes_credentials import credentials_router
 from gateway.control.services import ControlServices
-from gateway.control.sign_in import OfficerSignIn, SignInServices, recorder, sign_in_router
+from gateway.control.sign_in import OfficerSignIn, SignInServices, bound_for_good, recorder, sign_in_router
 from gateway.domain.errors import GatewayError
 from gateway.identity.accounts import LocalAccounts
 from gateway.identity.assertions import AssertionVerifier
@@ -141,6 +141,8 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
                 SignInServices(
                     issuer=tokens,
                     officer=store.officer,
+                    open_session=store.open_session,
+                    known_as=bound_for_good(store),
                     security=security,
                     accounts=LocalAccounts(store.officer, store.officer_secret, time.time),
                     provider=_provider(settings, issuer),
@@ -184,7 +186,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         engine=engine,
         acts=acts,
         ledger=ledger,
-        sign_in=OfficerSignIn(verifier, store.officer, security, address=address).officer_of,
+        sign_in=OfficerSignIn(verifier, store, security, time.time, address=address),
         barrier=barrier,
         now=time.time,
         tree=home.ledger / "tree",

@@ -13,7 +13,7 @@ from gateway.client.keys import ClientKey, new_private_key
 from gateway.control.app import create_app
 from gateway.control.oauth import TOKEN_PATH, OAuthServices
 from gateway.control.routes_credentials import credentials_router
-from gateway.control.sign_in import SignInServices, recorder, sign_in_router
+from gateway.control.sign_in import SignInServices, bound_for_good, recorder, sign_in_router
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import SharingMode
 from gateway.domain.uses import Outcome, RecordKind, Use
@@ -159,6 +159,8 @@ class FullWorld(World):
         sign_in = SignInServices(
             issuer=self.issuer,
             officer=self.store.officer,
+            open_session=self.store.open_session,
+            known_as=bound_for_good(self.store),
             security=security,
             accounts=LocalAccounts(self.store.officer, self.store.officer_secret, self.clock),
             provider=self.provider.sign_in(),
