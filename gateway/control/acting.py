@@ -86,11 +86,13 @@ class Answer(msgspec.Struct):
         body: a JSON object; the act's record id and the barrier's report are added.
         status: of the response.
         headers: of the response.
+        once: members of the response that are said this once, and never remembered or repeated: secrets.
     """
 
     body: dict[str, Any]
     status: int = 200
     headers: dict[str, str] = {}
+    once: dict[str, Any] = {}
 
 
 class Deed:
@@ -211,7 +213,7 @@ def perform(
         report = services.barrier.hold_at(tx.changes[-1].sequence)
     else:
         report = services.barrier.hold(tx.changes)
-    return _respond(answer.status, content, answer.headers, deed.records[0], report)
+    return _respond(answer.status, {**content, **answer.once}, answer.headers, deed.records[0], report)
 
 
 def replay_of(
@@ -356,6 +358,17 @@ def _region(department: Department | None) -> str | None:
 def matter_of_department(department: Department) -> Matter:
     """What an act on a department's own things (its systems, its officers) is about."""
     return Matter(demand=department.id, region=department.region, demand_region=department.region)
+
+
+def matter_of_person(officer: Officer) -> Matter:
+    """What an act on an officer's account is about."""
+    return Matter(
+        demand=officer.department,
+        region=officer.region,
+        demand_region=officer.region,
+        person=officer.id,
+        roles=officer.roles,
+    )
 
 
 def matter_of_grant(store: Store | StoreTransaction, grant: Grant) -> Matter:

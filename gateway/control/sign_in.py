@@ -20,12 +20,13 @@ from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from msgspec import to_builtins
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from gateway.control.addresses import AddressOf, direct_address
 from gateway.domain.errors import GatewayError
-from gateway.domain.officers import Officer, Session
+from gateway.domain.officers import AccountEvent, Officer, Session
 from gateway.domain.uses import RecordKind
 from gateway.identity.accounts import LocalAccounts
 from gateway.identity.oidc import OpenIdSignIn, Pending, Person, encode_pending, parse_pending
@@ -42,6 +43,10 @@ SESSION_COOKIE = "sharing-session"
 
 SESSION_SCOPE = "gateway.session"
 """Where the id of the session that a request was sent in stands in its scope."""
+
+_DEVICE_COOKIE = "sharing-device"
+_DEVICE_CONTEXT = "sign-in/device"
+DEVICE_SECONDS = 366 * 86_400
 
 _PENDING_COOKIE = "sharing-sign-in"
 _PENDING_CONTEXT = "sign-in/provider"
@@ -141,12 +146,13 @@ def _bearer(sent: list[str]) -> str:
 
 
 class PasswordBody(BaseModel):
-    """An officer's id and password."""
+    """An officer's id and password, and what an earlier sign-in on this device was answered with as `device`."""
 
     model_config = ConfigDict(extra="forbid")
 
     officer: str = Field(min_length=1, max_length=64)
     password: str = Field(min_length=1, max_length=1024, repr=False)
+    device: str = Field("", max_length=1024, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +170,7 @@ class SignInServices:
         provider: the OpenID provider; None leaves it out.
         cipher: seals what a browser keeps for us meanwhile.
         use_once: durable, shared by all processes; may block.
+        tell: what the owner of an account has not been told yet of what others did about it; may block.
         signed_in: told of every sign-in, officer and method, before its token leaves, to record it; may block. What it
             raises ends the sign-in without a token.
         lifetime_seconds: of a session.
@@ -179,6 +186,7 @@ class SignInServices:
     provider: OpenIdSignIn | None
     cipher: Callable[[], FieldCipher]
     use_once: Callable[[str, str, int], bool]
+    tell: Callable[[str], tuple[AccountEvent, ...]]
     signed_in: Callable[[Officer, str], None]
     lifetime_seconds: int = OFFICER_TOKEN_SECONDS
     address: AddressOf = direct_address
@@ -229,11 +237,15 @@ def _add_password(router: APIRouter, services: SignInServices, accounts: LocalAc
     def by_password(request: Request, body: PasswordBody) -> Response:
         address = services.address(request)
         try:
-            officer = accounts.sign_in(body.officer, body.password, address)
+            device = _device_of(services, request, body)
+            officer = accounts.sign_in(body.officer, body.password, address, device=device)
         except GatewayError as error:
             services.security.note(f"sign-in: {error.code}", address)
             raise
-        return JSONResponse(_session(services, officer, "password"), headers=_NOT_STORED)
+        begun = begin_session(services, officer, "password")
+        answer = JSONResponse(begun, headers=_NOT_STORED)
+        _set_cookie(services, answer, _DEVICE_COOKIE, str(begun["device"]), DEVICE_SECONDS)
+        return answer
 
 
 def _add_provider(router: APIRouter, services: SignInServices, provider: OpenIdSignIn) -> None:
@@ -263,7 +275,7 @@ def _add_provider(router: APIRouter, services: SignInServices, provider: OpenIdS
         except GatewayError as refusal:
             services.security.note(f"sign-in: {refusal.code}", services.address(request))
             raise
-        session = await run_in_threadpool(_session, services, officer, "provider")
+        session = await run_in_threadpool(begin_session, services, officer, "provider")
         answer = RedirectResponse(pending.return_to, 303, headers=_NOT_STORED)
         _set_cookie(services, answer, SESSION_COOKIE, str(session["access_token"]), services.lifetime_seconds)
         answer.delete_cookie(_cookie_name(services, _PENDING_COOKIE))
@@ -314,12 +326,40 @@ def bound_for_good(store: Store) -> Callable[[str, str, str], None]:
     return bind
 
 
-def _session(services: SignInServices, officer: Officer, method: str) -> dict[str, object]:
+def teller(store: Store) -> Callable[[str], tuple[AccountEvent, ...]]:
+    """`SignInServices.tell` over `store`."""
+
+    def tell(officer: str) -> tuple[AccountEvent, ...]:
+        with store.transaction() as tx:
+            return tx.tell_account(officer)
+
+    return tell
+
+
+def begin_session(services: SignInServices, officer: Officer, method: str) -> dict[str, object]:
+    """A new session: its token, how long it lives, what names this device from now on, and what its owner is told."""
     session = services.open_session(officer.id, method, services.lifetime_seconds)
     token = services.issuer.issue_officer(officer, services.lifetime_seconds, session=session.id)
+    device = services.cipher().seal(f"{officer.id} {session.id}".encode(), _DEVICE_CONTEXT)
     # Last, so that no sign-in is on record that came to no token; a failure ends here, with the token.
     services.signed_in(officer, method)
-    return {"access_token": token, "token_type": "Bearer", "expires_in": services.lifetime_seconds}
+    return {
+        "access_token": token,
+        "token_type": "Bearer",
+        "expires_in": services.lifetime_seconds,
+        "device": device,
+        "told": [to_builtins(event) for event in services.tell(officer.id)],
+    }
+
+
+def _device_of(services: SignInServices, request: Request, body: PasswordBody) -> str:
+    """The name of a device that this officer has signed in on before; "" where none is shown, or another officer's."""
+    shown = body.device or request.cookies.get(_cookie_name(services, _DEVICE_COOKIE), "")
+    try:
+        officer, _, name = services.cipher().unseal(shown, _DEVICE_CONTEXT).decode().partition(" ")
+    except GatewayError:
+        return ""
+    return name if officer == body.officer else ""
 
 
 def _cookie_name(services: SignInServices, name: str) -> str:

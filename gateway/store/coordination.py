@@ -115,6 +115,8 @@ class Coordination:
                 delete(schema.answers).where(schema.answers.c.expires <= now_unix),
                 delete(schema.quota_used).where(schema.quota_used.c.day < yesterday),
                 delete(schema.drawn).where(schema.drawn.c.day < before),
+                delete(schema.enrolments).where(schema.enrolments.c.expires <= now_unix),
+                delete(schema.account_events).where(schema.account_events.c.at <= now_unix - 366 * 86_400),
                 delete(schema.sessions).where(schema.sessions.c.expires <= now_unix - KEPT_SESSION_SECONDS),
             )
             return sum(connection.execute(statement).rowcount for statement in gone)

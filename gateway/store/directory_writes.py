@@ -15,12 +15,12 @@ from gateway.domain.directory import Dataset, Department, EntryState, Interface,
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Officer
 from gateway.store import schema
+from gateway.store.accounts import AccountWrites
 from gateway.store.scope import department_withdraws, entry_withdraws, interface_withdraws, system_withdraws
-from gateway.store.transaction import Transaction
 from gateway.store.values import LegacyKey
 
 
-class DirectoryTransaction(Transaction):
+class DirectoryTransaction(AccountWrites):
     """A `Transaction` that can also write the directory: what `Store.transaction` gives."""
 
     def put_department(self, department: Department, *, if_match: str | None = None) -> None:
@@ -124,29 +124,6 @@ class DirectoryTransaction(Transaction):
             if changed:
                 self.end_sessions(cause, officer=officer.id)
                 break
-
-    def end_sessions(self, why: str, *, officer: str | None = None, session: str | None = None) -> int:
-        """End sessions from the commit on: one, an officer's, or everybody's; how many were ended."""
-        table = schema.sessions
-        narrow = [table.c.ended.is_(None), table.c.expires > self._now_unix]
-        if officer is not None:
-            narrow.append(table.c.officer == officer)
-        if session is not None:
-            narrow.append(table.c.id == session)
-        statement = update(table).where(*narrow).values(ended=self._now_unix, ended_by=why)
-        return int(self._connection.execute(statement).rowcount)
-
-    def know_at_provider(self, issuer: str, subject: str, officer: str) -> None:
-        """Note, once and for good, which person at an OpenID provider the officer is.
-
-        Raises:
-            GatewayError: `conflict` where that person is another officer, or the officer another person.
-        """
-        if self.provider_officer(issuer, subject) == officer:
-            return
-        self._connection.execute(
-            insert(schema.provider_subjects).values(issuer=issuer, subject=subject, officer=officer)
-        )
 
     def submit_dataset(self, dataset: Dataset) -> Dataset:
         """Store the next version of an entry, submitted for examination; its `version` and `state` are set here.

@@ -17,7 +17,7 @@ from sqlalchemy.sql import bindparam
 
 from gateway.domain.directory import Dataset, Department, EntryState, Interface, Purpose, System
 from gateway.domain.grants import Grant
-from gateway.domain.officers import Officer, Session
+from gateway.domain.officers import AccountEvent, Enrolment, Officer, Session
 from gateway.domain.orders import Order
 from gateway.domain.state import SliceState
 from gateway.store import schema
@@ -109,6 +109,13 @@ _SESSIONS_OF = (
     .order_by(schema.sessions.c.begun.desc(), schema.sessions.c.id)
     .limit(100)
 )
+_ENROLMENT = select(schema.enrolments.c.body).where(schema.enrolments.c.officer == bindparam("id"))
+_ACCOUNT_EVENTS = (
+    select(schema.account_events.c.body)
+    .where(schema.account_events.c.officer == bindparam("officer"))
+    .order_by(schema.account_events.c.number.desc())
+    .limit(100)
+)
 _PROVIDER_OFFICER = select(schema.provider_subjects.c.officer).where(
     schema.provider_subjects.c.issuer == bindparam("issuer"), schema.provider_subjects.c.subject == bindparam("subject")
 )
@@ -153,7 +160,7 @@ _SEQUENCE = select(schema.feed.c.sequence)
 
 _DECODERS: dict[type[msgspec.Struct], Any] = {
     kind: msgspec.json.Decoder(kind)
-    for kind in (Department, System, Purpose, Dataset, Interface, Grant, Officer, Order)
+    for kind in (Department, System, Purpose, Dataset, Interface, Grant, Officer, Order, Enrolment, AccountEvent)
 }
 
 
@@ -242,6 +249,14 @@ class Readings:
     def sessions_of(self, officer: str, now_unix: int) -> tuple[Session, ...]:
         """An officer's sessions whose time is not over, newest first; at most a hundred."""
         return tuple(map(session_of, self._rows(_SESSIONS_OF, {"officer": officer, "now": now_unix})))
+
+    def enrolment(self, officer: str) -> Enrolment | None:
+        """The code that was asked for, or given, for an officer to set a password by; also one whose time is over."""
+        return self._one(Enrolment, _ENROLMENT, id=officer)
+
+    def account_events(self, officer: str) -> tuple[AccountEvent, ...]:
+        """What was done about an officer's account, newest first; at most a hundred."""
+        return decode_all(AccountEvent, self._rows(_ACCOUNT_EVENTS, {"officer": officer}))
 
     def provider_officer(self, issuer: str, subject: str) -> str | None:
         """The officer whom a person at an OpenID provider has signed in as before."""

@@ -10,6 +10,8 @@ The migrations under `migrations/` build exactly these tables; a test compares t
 | grants | the newest version of a grant |
 | grant_versions | a superseded version of a grant |
 | sessions | a session of an officer, kept for a day after its end |
+| enrolments | a one-time code, asked for or given, by which an officer sets a password; its digest alone |
+| account_events | what somebody did about an officer's account, and whether its owner was told |
 | provider_subjects | which person (`sub`) at an OpenID provider an officer is: one each way, and for good |
 | legacy_keys | a key of an older platform's contract, its secret encrypted by the key ring |
 | feed, changes | the feed's position (one row), and each committed change under its sequence |
@@ -187,6 +189,27 @@ sessions = Table(
     Column("ended_by", String(64), nullable=False),
     Index("sessions_officer", "officer", "begun"),
     Index("sessions_expires", "expires"),
+)
+
+enrolments = Table(
+    "enrolments",
+    metadata,
+    Column("officer", String(64), primary_key=True),
+    Column("expires", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("enrolments_expires", "expires"),
+)
+
+account_events = Table(
+    "account_events",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("officer", String(64), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("told", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("account_events_officer", "officer", "told", "number"),
+    Index("account_events_at", "at"),
 )
 
 provider_subjects = Table(

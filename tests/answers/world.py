@@ -11,9 +11,10 @@ import httpx
 
 from gateway.client.keys import ClientKey, new_private_key
 from gateway.control.app import create_app
+from gateway.control.enrolment import people_routers
 from gateway.control.oauth import TOKEN_PATH, OAuthServices
 from gateway.control.routes_credentials import credentials_router
-from gateway.control.sign_in import SignInServices, bound_for_good, recorder, sign_in_router
+from gateway.control.sign_in import SignInServices, bound_for_good, recorder, teller
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import SharingMode
 from gateway.domain.uses import Outcome, RecordKind, Use
@@ -166,6 +167,7 @@ class FullWorld(World):
             provider=self.provider.sign_in(),
             cipher=self.ring.field_cipher,
             use_once=self.store.use_once,
+            tell=teller(self.store),
             signed_in=recorder(self.acts),
         )
         return OAuthServices(
@@ -179,7 +181,7 @@ class FullWorld(World):
             jwks=self.ring.jwks,
             security=security,
             budget=FailureBudget(self.clock),
-            further=(credentials_router(self.ring), sign_in_router(sign_in)),
+            further=(credentials_router(self.ring), *people_routers(sign_in)),
         )
 
 
