@@ -19,7 +19,7 @@ from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.control.acting import (
+from gateway.control.act.acting import (
     Answer,
     Deed,
     IdempotencyKey,
@@ -29,10 +29,10 @@ from gateway.control.acting import (
     perform,
     require_permit,
 )
-from gateway.control.bodies import Body, Slug, Statement, describes, model_of
+from gateway.control.act.bodies import Body, Slug, Statement, describes, model_of
+from gateway.control.act.services import ControlServices
 from gateway.control.routes_account import account_router
-from gateway.control.services import ControlServices
-from gateway.control.sign_in import SignInServices, begin_session, session_of, sign_in_router
+from gateway.control.sign_in.sign_in import SignInServices, begin_session, session_of, sign_in_router
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Enrolment, Officer
 from gateway.domain.uses import RecordKind

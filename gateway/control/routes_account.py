@@ -6,18 +6,10 @@ from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response
 from pydantic import Field, SecretStr
 
-from gateway.control.acting import (
-    Answer,
-    Deed,
-    Services,
-    SignedIn,
-    matter_of_person,
-    perform,
-    require_permit,
-)
-from gateway.control.bodies import Body, describes, model_of
-from gateway.control.paging import json_response
-from gateway.control.sign_in import SignInServices, begin_session, session_of
+from gateway.control.act.acting import Answer, Deed, Services, SignedIn, matter_of_person, perform, require_permit
+from gateway.control.act.bodies import Body, describes, model_of
+from gateway.control.act.paging import json_response
+from gateway.control.sign_in.sign_in import SignInServices, begin_session, session_of
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act
 from gateway.domain.uses import RecordKind

@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.control.oauth import CERTIFICATE_SCOPE
+from gateway.control.sign_in.oauth import CERTIFICATE_SCOPE
 
 HEAD_SECONDS = 10.0
 """How long a request's head may take, from the connection or its first byte on."""

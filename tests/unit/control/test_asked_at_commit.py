@@ -11,8 +11,8 @@ import httpx
 import msgspec
 import pytest
 
-from gateway.control import problems
-from gateway.control.examples import GRANT
+from gateway.control.act import problems
+from gateway.control.act.examples import GRANT
 from gateway.domain.officers import Role
 from gateway.store import StoreTransaction
 from tests.support.control import ISSUER, World, refused
