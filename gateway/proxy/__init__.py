@@ -11,6 +11,7 @@
     targets     the request's target: one spelling of one path
     framing     how a request's body ends
     bodies      a request's body on its way
+    kernel      what the kernel holds of a connection
     tls         contexts for callers and suppliers
 
     states      the exchange as a table of states and transitions
@@ -22,12 +23,14 @@
     requests    what a request asks of the policies, and how it is told to the supplier
     routes      what is made once of an interface's entry and of a verdict
     lanes       what a repeated request means
+    guards      one wrapper for whatever the loop calls
     standing    whether what was decided still stands
     admission   whether a call may go to its supplier now
     digests     of requests and answers, for the record
     refusals    problems as they leave
 
     upstream    a supplier's connection
+    answers     a supplier's answer: its head, and where it ends
     pools       the connections kept to each host of a supplier, and its circuit
     slots       how many calls an interface takes at once, and who waits
     release     the answer on its way to the caller

@@ -20,17 +20,17 @@ from gateway.domain.directory import AnswerFormat
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Outcome
 from gateway.proxy import hygiene, states
+from gateway.proxy.answers import PLAIN_TYPES
 from gateway.proxy.projection import matching
 from gateway.proxy.projection.codings import Reader
 from gateway.proxy.projection.streams import CsvReducer, NdjsonReducer, RowReducer
 from gateway.proxy.refusals import status_line
-from gateway.proxy.upstream import PLAIN_TYPES
 
 if TYPE_CHECKING:
+    from gateway.proxy.answers import AnswerHead
     from gateway.proxy.forwarding import Forwarding
     from gateway.proxy.routes import Plan
     from gateway.proxy.standing import Standing
-    from gateway.proxy.upstream import AnswerHead
 
 _RELEASING = (states.COLLECTING, states.STREAMING)
 
@@ -175,12 +175,9 @@ class Release:
             return
         self.begin()
         if self._exchange.state in _RELEASING:
-            self._pending.append(content)
-            self._is_ended = True
-            if self._how is _WHOLE:
-                self._release_whole()
-            else:
-                self.pump()
+            self.piece(content)
+        if self._exchange.state in _RELEASING:
+            self.ended()
 
     # The content.
 
