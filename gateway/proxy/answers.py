@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import httptools
 
-from gateway.proxy.framing import BodyReader, Chunked, Counted
-from gateway.proxy.heads import TOKEN
+from gateway.proxy.http.framing import BodyReader, Chunked, Counted
+from gateway.proxy.http.heads import TOKEN
 
 _BEGINNING = b"HTTP/1."
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.proxy import upstream
 from gateway.proxy.answers import AnswerHead
+from gateway.proxy.http import upstream
+from gateway.proxy.http.pools import Pool
+from gateway.proxy.http.upstream import SupplierConnection
 from gateway.proxy.limits import Limits
-from gateway.proxy.pools import Pool
-from gateway.proxy.upstream import SupplierConnection
 
 LIMITS = Limits(head_bytes=4096)
 

@@ -10,7 +10,8 @@ import pytest
 import uvloop
 
 from gateway.domain.directory import AnswerFormat
-from gateway.proxy import DataPlane, states
+from gateway.proxy import DataPlane
+from gateway.proxy.exchange import states
 from tests.support.proxy_ports import (
     CallerSide,
     House,
