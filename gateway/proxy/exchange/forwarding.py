@@ -8,12 +8,12 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.domain.errors import GatewayError
-from gateway.proxy.answers import AnswerHead
 from gateway.proxy.exchange import states
 from gateway.proxy.exchange.endings import Ending
 from gateway.proxy.exchange.release import Release
 from gateway.proxy.exchange.requests import request_head
 from gateway.proxy.guards import ends_exchange
+from gateway.proxy.http.answers import AnswerHead
 from gateway.proxy.http.bodies import NO_BODY
 from gateway.proxy.http.upstream import SupplierConnection
 

@@ -19,19 +19,19 @@ from typing import TYPE_CHECKING, Any
 from gateway.domain.directory import AnswerFormat
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Outcome
-from gateway.proxy.answers import PLAIN_TYPES
 from gateway.proxy.exchange import states
 from gateway.proxy.exchange.refusals import status_line
 from gateway.proxy.http import hygiene
+from gateway.proxy.http.answers import PLAIN_TYPES
 from gateway.proxy.projection import matching
 from gateway.proxy.projection.codings import Reader
 from gateway.proxy.projection.streams import CsvReducer, NdjsonReducer, RowReducer
 
 if TYPE_CHECKING:
-    from gateway.proxy.answers import AnswerHead
     from gateway.proxy.exchange.forwarding import Forwarding
     from gateway.proxy.exchange.routes import Plan
     from gateway.proxy.exchange.standing import Standing
+    from gateway.proxy.http.answers import AnswerHead
 
 _RELEASING = (states.COLLECTING, states.STREAMING)
 

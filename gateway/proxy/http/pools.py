@@ -9,7 +9,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 
-from gateway.proxy.answers import AnswerHead
+from gateway.proxy.http.answers import AnswerHead
 from gateway.proxy.http.upstream import SupplierConnection
 from gateway.proxy.limits import Limits
 

@@ -18,9 +18,9 @@ import asyncio
 from typing import TYPE_CHECKING, Protocol, cast
 
 from gateway.domain.errors import GatewayError
-from gateway.proxy import answers
-from gateway.proxy.answers import AnswerHead, UnreadableError
 from gateway.proxy.guards import ends_exchange
+from gateway.proxy.http import answers
+from gateway.proxy.http.answers import AnswerHead, UnreadableError
 from gateway.proxy.http.framing import BodyReader
 from gateway.proxy.kernel import Ear, descriptor, first_waiting, read_waiting, unacknowledged_bytes
 from gateway.proxy.limits import Limits

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.proxy.answers import AnswerHead
 from gateway.proxy.http import upstream
+from gateway.proxy.http.answers import AnswerHead
 from gateway.proxy.http.pools import Pool
 from gateway.proxy.http.upstream import SupplierConnection
 from gateway.proxy.limits import Limits
