@@ -20,9 +20,9 @@ from gateway.control.act.services import ControlServices
 from gateway.control.app.app import create_app
 from gateway.control.barrier.feed import Feed
 from gateway.control.barrier.hub import Hub
-from gateway.control.enrolment import people_routers
 from gateway.control.policies.desk import PolicyDesk
 from gateway.control.sign_in.credentials import credentials_router
+from gateway.control.sign_in.enrolment import people_routers
 from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices, presented_certificate
 from gateway.control.sign_in.sign_in import OfficerSignIn, SignInServices, bound_for_good, recorder, teller
 from gateway.domain.errors import GatewayError

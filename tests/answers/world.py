@@ -11,8 +11,8 @@ import httpx
 
 from gateway.client.keys import ClientKey, new_private_key
 from gateway.control.app.app import create_app
-from gateway.control.enrolment import people_routers
 from gateway.control.sign_in.credentials import credentials_router
+from gateway.control.sign_in.enrolment import people_routers
 from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices
 from gateway.control.sign_in.sign_in import SignInServices, bound_for_good, recorder, teller
 from gateway.domain.callers import Assurance, Caller

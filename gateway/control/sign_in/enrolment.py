@@ -31,7 +31,7 @@ from gateway.control.act.acting import (
 )
 from gateway.control.act.bodies import Body, Slug, Statement, describes, model_of
 from gateway.control.act.services import ControlServices
-from gateway.control.routes_account import account_router
+from gateway.control.sign_in.account import account_router
 from gateway.control.sign_in.sign_in import SignInServices, begin_session, session_of, sign_in_router
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Enrolment, Officer
