@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from gateway import __version__
 from gateway.control.act.bodies import DESCRIBED
 from gateway.control.act.examples import EXAMPLES
+from gateway.control.act.nodes import NodeDoor
 from gateway.control.act.problems import install_problems
 from gateway.control.act.services import ControlServices
 from gateway.control.app import health as routes_health
@@ -35,7 +36,6 @@ from gateway.control.grants import (
 from gateway.control.grants import (
     routes as routes_grants,
 )
-from gateway.control.nodes import NodeDoor
 from gateway.control.policies import activation as routes_activation
 from gateway.control.policies import routes as routes_policies
 from gateway.control.records import (

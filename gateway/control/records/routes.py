@@ -27,9 +27,9 @@ from gateway.control.act.acting import (
     require_permit,
 )
 from gateway.control.act.bodies import Body, Identifier, Statement, Text, describes, model_of
+from gateway.control.act.nodes import marked_cursor, own_cursor
 from gateway.control.act.paging import Cursor, Limit, json_response
 from gateway.control.act.services import ControlServices
-from gateway.control.nodes import marked_cursor, own_cursor
 from gateway.control.records.exports import ExportBody, question_of
 from gateway.control.records.questions import Asked, narrowed, narrowed_figures
 from gateway.domain.errors import GatewayError
