@@ -16,6 +16,7 @@ from gateway.control import (
     routes_figures,
     routes_grants,
     routes_health,
+    routes_hosts,
     routes_lifecycle,
     routes_log,
     routes_orders,
@@ -55,6 +56,7 @@ def create_app(services: ControlServices) -> FastAPI:
     for routes in (
         routes_directory,
         routes_directory_file,
+        routes_hosts,
         routes_systems,
         routes_grants,
         routes_figures,

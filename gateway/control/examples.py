@@ -61,6 +61,12 @@ INTERFACE: dict[str, Any] = {
     "subject_parameter": "id_number",
 }
 
+HOST: dict[str, Any] = {
+    "supplier": "public-security",
+    "address": "household.public-security.example",
+    "shares": {"/fire": "fire-brigade"},
+}
+
 GRANT: dict[str, Any] = {
     "id": "g-2026-0001",
     "department": "civil-affairs",

@@ -8,6 +8,7 @@ from pathlib import Path
 from fastapi import Request
 
 from gateway.control.barrier import Barrier
+from gateway.control.host_checks import HostChecks
 from gateway.control.hub import Hub
 from gateway.control.oauth import OAuthServices
 from gateway.control.policy_desk import PolicyDesk
@@ -40,6 +41,7 @@ class ControlServices:
         metrics: the text of /metrics.
         readiness: part -> whether it works; any False makes /readyz answer 503.
         witness: cosigns other nodes' logs; None where this node witnesses none.
+        hosts: what suppliers' hosts are judged by.
         pruning: held while records go, one plan at a time.
         pseudonyms: a data subject's identifier to the pseudonyms it may stand under in records (one a year kept).
     """
@@ -60,5 +62,6 @@ class ControlServices:
     metrics: Callable[[], str] = str
     readiness: Callable[[], Mapping[str, bool]] = dict
     witness: Witness | None = None
+    hosts: HostChecks = field(default_factory=HostChecks)
     pruning: asyncio.Lock = field(default_factory=asyncio.Lock)
     pseudonyms: Callable[[bytes], tuple[str, ...]] = lambda _identifier: ()

@@ -266,6 +266,7 @@ ACT_GROUPS: dict[str, tuple[str, ...]] = {
             "manageDepartments",
             "manageSystems",
             "manageInterfaces",
+            "confirmHost",
             "manageOfficers",
         ),
         ("keepDirectory", "act"),

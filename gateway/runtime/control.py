@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from gateway.control.addresses import address_behind
 from gateway.control.app import create_app
 from gateway.control.feed import Feed
+from gateway.control.host_checks import HostChecks
 from gateway.control.hub import Hub
 from gateway.control.oauth import TOKEN_PATH, OAuthServices, presented_certificate
 from gateway.control.policy_desk import PolicyDesk
@@ -25,6 +26,7 @@ from gateway.control.routes_credentials import credentials_router
 from gateway.control.services import ControlServices
 from gateway.control.sign_in import OfficerSignIn, SignInServices, recorder, sign_in_router
 from gateway.domain.errors import GatewayError
+from gateway.domain.hosts import Networks
 from gateway.identity.accounts import LocalAccounts
 from gateway.identity.assertions import AssertionVerifier
 from gateway.identity.dpop import Nonces, ProofVerifier
@@ -51,6 +53,7 @@ from gateway.runtime.observing import ObservedBarrier
 from gateway.runtime.policies import initial_policies, policies_root
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
+from gateway.runtime.suppliers import Contexts, OwnListeners
 from gateway.runtime.tls import listener_context
 from gateway.store import Store
 from gateway.store.feed import Listener
@@ -198,6 +201,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         metrics=lambda: _metrics(home),
         readiness=lambda: _readiness(home, store, hub),
         witness=_witness(home, settings, ring),
+        hosts=host_checks(home, settings, store, ring),
         pseudonyms=lambda identifier: tuple(
             pseudonymiser.every(
                 identifier, range(beijing_year(time.time()), beijing_year(time.time()) - PSEUDONYM_YEARS, -1)
@@ -220,6 +224,16 @@ def _provider(settings: Settings, issuer: str) -> OpenIdSignIn | None:
         officers.provider, officers.client_id, secret, callback, officers.officer_claim, officers.allow_rs256
     )
     return OpenIdSignIn(provider, time.time)
+
+
+def host_checks(home: GatewayHome, settings: Settings, store: Store, ring: KeyRing) -> HostChecks:
+    """What suppliers' hosts are judged by."""
+    contexts = Contexts(store.certificates, ring.field_cipher)
+    return HostChecks(
+        networks=Networks(settings.suppliers.networks),
+        is_own=OwnListeners(home),
+        context=lambda host: contexts.context(host.supplier, host.authority, None),
+    )
 
 
 def _witness(home: GatewayHome, settings: Settings, ring: KeyRing) -> Witness | None:

@@ -6,6 +6,8 @@
     readings.py         reads by id, and the one reading a decision needs
     listings.py         lists by page
     transaction.py      writes of grants, orders and duties; `directory_writes.py` those of the directory
+    hosts.py            suppliers' hosts: claims, and whose a host is
+    certificates.py     suppliers' certificates, named
     policies.py         sets of policies, and which is in force
     scope.py            whether a change takes access away
     bulk.py             imports of many grants

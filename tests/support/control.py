@@ -19,6 +19,7 @@ from gateway.control.services import ControlServices
 from gateway.control.sign_in import OfficerSignIn
 from gateway.control.standing import StandingState
 from gateway.domain.directory import Department, Level, Purpose
+from gateway.domain.hosts import Host, HostState
 from gateway.domain.officers import Officer, Role
 from gateway.domain.policies import PolicySet
 from gateway.identity.keyring import KeyRing
@@ -53,6 +54,13 @@ OFFICERS = (
     Officer("civil", "civil-affairs", CITY, (Role.DEMAND,)),
     Officer("market-both", "market", CITY, (Role.SUPPLIER, Role.DEMAND)),
     Officer("stranger", "elsewhere", OTHER_CITY, (Role.COMPETENT,)),
+)
+HOST = Host(
+    "public-security",
+    "household.public-security.example",
+    443,
+    addresses=("192.0.2.7",),
+    state=HostState.CONFIRMED,
 )
 
 
@@ -138,6 +146,7 @@ class World:
             for officer in OFFICERS:
                 tx.put_officer(officer)
             tx.put_purpose(Purpose("marriage-registration", "婚姻登记"))
+            tx.put_host(HOST)
             tx.put_purpose(Purpose("social-assistance", "社会救助"))
 
     def _examine(self, candidate: PolicySet, current: PolicySet | None, now_unix: int) -> Examined:
