@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from gateway import __version__
 from gateway.control import (
     routes_activation,
+    routes_certificates,
     routes_directory,
     routes_directory_file,
     routes_exports,
@@ -57,6 +58,7 @@ def create_app(services: ControlServices) -> FastAPI:
         routes_directory,
         routes_directory_file,
         routes_hosts,
+        routes_certificates,
         routes_systems,
         routes_grants,
         routes_figures,

@@ -33,8 +33,8 @@ MAX_ADDRESSES = 16
 
 
 def new_nonce() -> str:
-    """What a service shows to prove that it knows of a claim: 160 bits."""
-    return secrets.token_hex(20)
+    """What a service shows to prove that it knows of a claim: 256 bits."""
+    return secrets.token_hex(32)
 
 
 def look_up(address: str, port: int) -> tuple[str, ...]:

@@ -12,12 +12,17 @@ from gateway.control.host_checks import HostChecks
 from gateway.control.hub import Hub
 from gateway.control.oauth import OAuthServices
 from gateway.control.policy_desk import PolicyDesk
+from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Officer
 from gateway.ledger.acts import ActJournal
 from gateway.ledger.client import LedgerClient
 from gateway.ledger.witness import Witness
 from gateway.policy import Engine
 from gateway.store import Store
+
+
+def _no_seal(_secret: bytes, _context: str) -> str:
+    raise GatewayError("unavailable", "no key ring seals secrets here")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ class ControlServices:
         readiness: part -> whether it works; any False makes /readyz answer 503.
         witness: cosigns other nodes' logs; None where this node witnesses none.
         hosts: what suppliers' hosts are judged by.
+        seal: seals a secret for storage, bound to a context.
         pruning: held while records go, one plan at a time.
         pseudonyms: a data subject's identifier to the pseudonyms it may stand under in records (one a year kept).
     """
@@ -63,5 +69,6 @@ class ControlServices:
     readiness: Callable[[], Mapping[str, bool]] = dict
     witness: Witness | None = None
     hosts: HostChecks = field(default_factory=HostChecks)
+    seal: Callable[[bytes, str], str] = _no_seal
     pruning: asyncio.Lock = field(default_factory=asyncio.Lock)
     pseudonyms: Callable[[bytes], tuple[str, ...]] = lambda _identifier: ()

@@ -43,6 +43,7 @@ from gateway.ledger.witness import Witness
 from gateway.policy import Engine
 from gateway.policy.activating import PolicyKeeper
 from gateway.proxy.tls import reload_certificate
+from gateway.runtime.adopting import adopt_certificates, pin_inherited
 from gateway.runtime.control_listener import control_server
 from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.due import Due
@@ -202,6 +203,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         readiness=lambda: _readiness(home, store, hub),
         witness=_witness(home, settings, ring),
         hosts=host_checks(home, settings, store, ring),
+        seal=lambda secret, context: ring.field_cipher().seal(secret, context),
         pseudonyms=lambda identifier: tuple(
             pseudonymiser.every(
                 identifier, range(beijing_year(time.time()), beijing_year(time.time()) - PSEUDONYM_YEARS, -1)
@@ -271,6 +273,14 @@ async def _forget_expired(store: Store) -> None:
             log.warning("expired one-time values stay for now: %s", error.code)
 
 
+async def _pin_inherited(services: ControlServices) -> None:
+    """Look up where hosts are that interfaces inherited; once, beside the start, since a name server may be slow."""
+    try:
+        await asyncio.to_thread(pin_inherited, services.store, services.hosts)
+    except GatewayError as error:
+        log.warning("inherited hosts are not looked up before the next start: %s", error.code)
+
+
 def _metrics(home: GatewayHome) -> str:
     """The figures of all processes of this gateway, as Prometheus text."""
     text, _ = render(read_snapshots(home.run / "metrics"), time.time())
@@ -333,6 +343,9 @@ class Control:
             assemble, self._home, self._settings, self._issuer, with_hub=True, is_first=self._is_first
         )
         assert self._parts.feed is not None
+        services = self._parts.services
+        clients = self._home.keys(self._settings) / "suppliers"
+        await asyncio.to_thread(adopt_certificates, services.store, clients, services.seal, time.time)
         await asyncio.to_thread(self._parts.feed.start)
         if self._home.is_shared(self._settings):
             # Another node's change is heard at once, and not only at the next reading of the feed.
@@ -354,11 +367,11 @@ class Control:
             "data-plane": self._settings.data_plane.tls_certificate,
             "control": self._settings.control.tls_certificate,
         }
-        own = {name: file for name, file in files.items() if file is not None}
-        clients = self._home.keys(self._settings) / "suppliers"
+        own: dict[str, Path | float] = {name: file for name, file in files.items() if file is not None}
+        stored = parts.store.all_certificates
 
-        def certificates() -> dict[str, Path]:
-            return own | {f"supplier-{path.stem}": path for path in sorted(clients.glob("*.pem"))}
+        def certificates() -> dict[str, Path | float]:
+            return own | {f"supplier-{one.supplier}-{one.name}": float(one.not_after_unix) for one in stored()}
 
         due = Due(metrics, parts.store, parts.ring.list, certificates, time.time)
         barrier = parts.services.barrier
@@ -369,6 +382,7 @@ class Control:
             asyncio.create_task(publisher.run(), name="metrics"),
             asyncio.create_task(_forget_expired(parts.store), name="forget"),
             asyncio.create_task(_gather_shadow(parts.services.policies), name="shadow"),
+            asyncio.create_task(_pin_inherited(parts.services), name="hosts"),
         ]
 
     async def stop(self) -> None:

@@ -164,9 +164,8 @@ class SupplierReach:
         addresses = tuple(each for each in host.addresses if self._is_allowed(each, host))
         if not addresses:
             raise GatewayError("supplier-unreachable", "the interface's host has no address that may be called")
-        context = (
-            self._contexts.context(interface.supplier, interface.tls_ca, interface.tls_client) if host.is_tls else None
-        )
+        authority = interface.tls_ca or (host.authority if host.supplier == interface.supplier else None)
+        context = self._contexts.context(interface.supplier, authority, interface.tls_client) if host.is_tls else None
         return Reach(addresses, context, host.certificate_name or host.address)
 
     def _is_allowed(self, address: str, host: Host) -> bool:

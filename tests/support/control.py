@@ -130,6 +130,7 @@ class World:
             spool=spool,
             policies_root=default_policies_root(),
             policies=PolicyDesk(self.store, keeper, self._examine, node="control.example/log"),
+            seal=lambda secret, context: self.ring.field_cipher().seal(secret, context),
             pseudonyms=lambda identifier: (f"pseudonym-of-{len(identifier)}-bytes",),
             **services,
         )
