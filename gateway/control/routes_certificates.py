@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import Field
 
-from gateway.control.acting import (
+from gateway.control.act.acting import (
     Answer,
     Deed,
     IdempotencyKey,
@@ -18,9 +18,9 @@ from gateway.control.acting import (
     perform,
     require_permit,
 )
-from gateway.control.bodies import Body, Slug, Statement, describes, model_of
-from gateway.control.examples import CERTIFICATES
-from gateway.control.paging import page_response
+from gateway.control.act.bodies import Body, Slug, Statement, describes, model_of
+from gateway.control.act.examples import CERTIFICATES
+from gateway.control.act.paging import page_response
 from gateway.domain.certificates import CertificateUse, StoredCertificates
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import Field
 
-from gateway.control.acting import (
+from gateway.control.act.acting import (
     Answer,
     Deed,
     IdempotencyKey,
@@ -22,12 +22,12 @@ from gateway.control.acting import (
     perform,
     require_permit,
 )
-from gateway.control.bodies import Body, Slug, Statement, Text, describes, model_of
-from gateway.control.examples import HOST
+from gateway.control.act.bodies import Body, Slug, Statement, Text, describes, model_of
+from gateway.control.act.examples import HOST
+from gateway.control.act.paging import page_response
+from gateway.control.act.problems import invalid
+from gateway.control.act.services import ControlServices
 from gateway.control.host_checks import new_nonce
-from gateway.control.paging import page_response
-from gateway.control.problems import invalid
-from gateway.control.services import ControlServices
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Host, HostState, parse_host, parse_name, parse_prefix
 from gateway.domain.officers import Act, Officer

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.control.examples import INTERFACE
+from gateway.control.act.examples import INTERFACE
 from gateway.domain.changes import ChangeKind
 from tests.support.certificates import Authority
 from tests.support.control import World, done, refused

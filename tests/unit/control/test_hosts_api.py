@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from gateway.control.examples import INTERFACE
+from gateway.control.act.examples import INTERFACE
 from gateway.control.host_checks import HostChecks
 from gateway.domain.hosts import Networks
 from tests.support.certificates import Authority

@@ -10,7 +10,7 @@ from gateway.domain.directory import Department, Level
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Host, HostState, Networks, Upstream, may_reach, parse_prefix, parse_upstream
 from gateway.store import Store
-from gateway.store.directory_file import DirectoryFile
+from gateway.store.directory.file import DirectoryFile
 from tests.support.state import fill, host, interface
 
 POLICE = Host("police", "police.example", 443, addresses=("10.0.0.5",), state=HostState.CONFIRMED)
