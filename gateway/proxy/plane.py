@@ -1,6 +1,7 @@
 """The data plane of one worker: it listens, holds what exchanges share, drains and cuts."""
 
 import asyncio
+import functools
 import logging
 import socket
 import ssl
@@ -255,11 +256,19 @@ class DataPlane:
         reach = self._reach(route.interface)
         if route.is_tls is not (reach.context is not None):
             raise GatewayError("supplier-unreachable", "the interface's host does not speak what its entry says")
-        key = (route.host, route.port, reach.addresses, reach.context, reach.name)
+        # INVARIANT: ONE-ANSWER: a connection is one supplier's, whatever another's entry says of the same host.
+        key = (route.interface.supplier, route.host, route.port, reach.addresses, reach.context, reach.name)
         pool = self._pools.get(key)
         if pool is None:
-            pool = self._pools[key] = Pool(reach, route.port, self.limits, self.loop.time)
+            stray = functools.partial(self._stray, route.interface.supplier)
+            pool = self._pools[key] = Pool(reach, route.port, self.limits, self.loop.time, stray)
         return pool
+
+    def _stray(self, supplier: str, when: str, record: str) -> None:
+        """Octets of a supplier answered nobody (INVARIANT: ONE-ANSWER): count them, and say behind which record."""
+        self.counters.strayed(supplier, when)
+        extra = {"record": record} if record else {}
+        _log.warning("`%s` sent octets that answer nobody (%s); the connection was closed", supplier, when, extra=extra)
 
     def slots_of(self, route: Route) -> Slots:
         """The slots of the route's interface."""

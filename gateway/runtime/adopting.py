@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.control.host_checks import HostChecks
+from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.certificates import CertificateUse, StoredCertificates
 from gateway.domain.directory import Interface
 from gateway.domain.errors import GatewayError

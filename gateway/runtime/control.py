@@ -20,11 +20,11 @@ from gateway.control.act.services import ControlServices
 from gateway.control.app.app import create_app
 from gateway.control.barrier.feed import Feed
 from gateway.control.barrier.hub import Hub
-from gateway.control.host_checks import HostChecks
 from gateway.control.policies.desk import PolicyDesk
 from gateway.control.sign_in.credentials import credentials_router
 from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices, presented_certificate
 from gateway.control.sign_in.sign_in import OfficerSignIn, SignInServices, recorder, sign_in_router
+from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks
 from gateway.identity.accounts import LocalAccounts

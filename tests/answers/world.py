@@ -11,10 +11,10 @@ import httpx
 
 from gateway.client.keys import ClientKey, new_private_key
 from gateway.control.app.app import create_app
-from gateway.control.host_checks import HostChecks
 from gateway.control.sign_in.credentials import credentials_router
 from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices
 from gateway.control.sign_in.sign_in import SignInServices, recorder, sign_in_router
+from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import SharingMode
 from gateway.domain.hosts import Host

@@ -9,9 +9,9 @@ from fastapi import Request
 
 from gateway.control.barrier.barrier import Barrier
 from gateway.control.barrier.hub import Hub
-from gateway.control.host_checks import HostChecks
 from gateway.control.policies.desk import PolicyDesk
 from gateway.control.sign_in.oauth import OAuthServices
+from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Officer
 from gateway.ledger.journal.acts import ActJournal

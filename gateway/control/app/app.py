@@ -8,7 +8,6 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from gateway import __version__
-from gateway.control import routes_certificates, routes_hosts
 from gateway.control.act.bodies import DESCRIBED
 from gateway.control.act.examples import EXAMPLES
 from gateway.control.act.problems import install_problems
@@ -54,6 +53,8 @@ from gateway.control.records import (
     witness as routes_witness,
 )
 from gateway.control.sign_in.oauth import oauth_router
+from gateway.control.suppliers import certificates as routes_certificates
+from gateway.control.suppliers import hosts as routes_hosts
 from gateway.domain.directory import Dataset, Department, Interface, Purpose, System
 from gateway.domain.errors import PROBLEMS
 from gateway.domain.grants import Grant

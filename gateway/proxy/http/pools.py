@@ -1,18 +1,24 @@
 """Connections to one host of a supplier: those kept for the next call, and whether the host is worth calling.
 
-No request is sent twice: a kept connection that turned out closed is passed over before anything is written to it.
+No request is sent twice: a kept connection that turned out closed, or on which something came that nobody asked for
+(INVARIANT: ONE-ANSWER), is passed over before anything is written to it.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from gateway.proxy.http.upstream import AnswerHead, SupplierConnection
+from gateway.proxy.http.answers import AnswerHead
+from gateway.proxy.http.upstream import SupplierConnection
 from gateway.proxy.limits import Limits
 from gateway.proxy.ports import Reach
 
 MAX_HEADS = 128
 """Heads of answers remembered for one host, see `Pool.learn`."""
+_LONGEST_HEAD = 2048
+
+Stray = Callable[[str, str], None]
+"""Is told when octets of a supplier answer nobody: where they came, and behind the answer to which record."""
 
 
 class Pool:
@@ -34,9 +40,11 @@ class Pool:
         "heads",
         "open",
         "port",
+        "stray",
     )
 
-    def __init__(self, reach: Reach, port: int, limits: Limits, now: Callable[[], float]) -> None:
+    def __init__(self, reach: Reach, port: int, limits: Limits, now: Callable[[], float], stray: Stray) -> None:
+        self.stray = stray
         self.port = port
         self._reach = reach
         self._first = 0
@@ -82,7 +90,7 @@ class Pool:
         """A kept connection, the most recently used first; None where one must be made."""
         while self._idle:
             connection = self._idle.pop()
-            if not connection.transport.is_closing():
+            if connection.is_quiet():
                 return connection
         return None
 
@@ -111,11 +119,17 @@ class Pool:
                 self._first = (tried + 1) % count
                 if attempt == count - 1 or not isinstance(error, OSError):
                     raise
-        self.open += 1
         return connection
 
+    def made(self, connection: SupplierConnection) -> None:
+        """Count a connection in; `gone` counts it out, once."""
+        connection.idle_since = 0.0
+        self.open += 1
+
     def learn(self, raw: bytes, head: AnswerHead) -> None:
-        """Remember what a head says under which a connection is kept and the content has a length."""
+        """Remember what a head says."""
+        if len(raw) > _LONGEST_HEAD:
+            return
         if len(self.heads) >= MAX_HEADS:
             self.heads.clear()
         self.heads[raw] = head

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.control.act.examples import INTERFACE
-from gateway.control.host_checks import HostChecks
+from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.hosts import Networks
 from tests.support.certificates import Authority
 from tests.support.control import World, done, refused

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.control.host_checks import HostChecks
+from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.certificates import CertificateUse
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Host, HostState, Networks

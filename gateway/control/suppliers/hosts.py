@@ -27,7 +27,7 @@ from gateway.control.act.examples import HOST
 from gateway.control.act.paging import page_response
 from gateway.control.act.problems import invalid
 from gateway.control.act.services import ControlServices
-from gateway.control.host_checks import new_nonce
+from gateway.control.suppliers.checks import new_nonce
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Host, HostState, parse_host, parse_name, parse_prefix
 from gateway.domain.officers import Act, Officer
