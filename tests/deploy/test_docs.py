@@ -33,6 +33,7 @@ INVARIANTS = {
     "NEVER-FORKED",
     "ONE-MEANING",
     "HOST-OWNED",
+    "ASKED-AT-COMMIT",
 }
 
 

@@ -246,7 +246,7 @@ def test_interfaces_of_before_inherit_their_host_where_it_is_one_departments(tmp
     with store.database.writing() as connection:
         connection.execute(text("DROP TABLE hosts"))
         connection.execute(text("DROP TABLE certificates"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0004'"))
     store.close()
     store = Store.open(f"sqlite:///{path}")
     assert {(one.id, one.supplier, one.state, one.is_tls) for one in store.hosts()} == {

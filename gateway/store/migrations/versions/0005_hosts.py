@@ -11,8 +11,8 @@ from alembic import op
 
 from gateway.domain.hosts import parse_upstream
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 
 def upgrade() -> None:
