@@ -12,7 +12,8 @@ from gateway.proxy.limits import Limits
 from gateway.proxy.upstream import AnswerHead, SupplierConnection
 
 MAX_HEADS = 128
-"""Heads of answers remembered for one host, see `Pool.learn`."""
+MAX_HEAD_BYTES = 1024
+"""Heads of answers remembered for one host, see `Pool.learn`, and the longest of them."""
 
 
 class Pool:
@@ -73,8 +74,14 @@ class Pool:
         self._probing = True
         return True
 
+    def answers(self) -> None:
+        """The head of an answer has come: other calls may go, but the next failure opens the circuit again."""
+        if self._failures >= self._limits.circuit_failures:
+            self._failures = self._limits.circuit_failures - 1
+            self._probing = False
+
     def succeeded(self) -> None:
-        """The supplier has answered a call."""
+        """The supplier has answered a call whole: a head alone shows little, a supplier that drips sends one too."""
         self._failures = 0
         self._probing = False
 
@@ -111,6 +118,8 @@ class Pool:
 
     def learn(self, raw: bytes, head: AnswerHead) -> None:
         """Remember what a head says under which a connection is kept and the content has a length."""
+        if len(raw) > MAX_HEAD_BYTES:
+            return
         if len(self.heads) >= MAX_HEADS:
             self.heads.clear()
         self.heads[raw] = head

@@ -60,6 +60,9 @@ class AnswerHead(NamedTuple):
 class Answered(Protocol):
     """What a supplier's connection tells the exchange that uses it."""
 
+    def answer_waits(self, octets: int) -> None:
+        """So much of a head has come, and is held."""
+
     def answer_begun(self, head: "AnswerHead") -> None:
         """The final head has arrived."""
 
@@ -167,6 +170,11 @@ class SupplierConnection(asyncio.Protocol):
         self.request_whole = is_last
         self.transport.write(data)
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What was written and the kernel has not taken."""
+        return self.transport.get_write_buffer_size()
+
     def pause_answer(self) -> None:
         """Read no more of the answer for now."""
         self.transport.pause_reading()
@@ -185,7 +193,7 @@ class SupplierConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.transport.set_write_buffer_limits(high=self._limits.write_high_bytes)
+        self.transport.set_write_buffer_limits(high=self._limits.unseen_bytes, low=0)
 
     def pause_writing(self) -> None:
         if self.exchange is not None:
@@ -227,6 +235,8 @@ class SupplierConnection(asyncio.Protocol):
                         self._fail("the answer's header section is too large")
                     else:
                         self._buffer = data
+                        if self.exchange is not None:
+                            self.exchange.answer_waits(len(data))
                     return
                 if _STRICT_HEAD.fullmatch(data, 0, end) is None:
                     self._fail("the answer's head is malformed")
@@ -311,7 +321,8 @@ class SupplierConnection(asyncio.Protocol):
             self._pool.give_back(self)
         else:
             self._pool.gone(self)
-            self.transport.close()
+            # INVARIANT: BOUNDED: a supplier that reads no more holds nothing of a request that it has answered.
+            self.transport.abort()
 
     def _end(self) -> None:
         exchange = self.exchange
