@@ -24,6 +24,7 @@
     replay         what was used once, shared by a node's workers
     caller         credential to `Caller`: what the data plane asks
     accounts       officers' local accounts
+    oidc           officers' sign-in at an OpenID provider
     security_log   counters and a rate-limited log of refusals; budgets of failures
 
 Assurance, weakest first: `legacy` (signed headers without the body), `bearer`, `dpop` (RFC 9449), `mtls` (RFC 8705).

@@ -9,7 +9,6 @@ import fcntl
 import socket
 import struct
 import sys
-import termios
 from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING, cast
@@ -21,6 +20,7 @@ from gateway.proxy.exchange.exchange import Exchange
 from gateway.proxy.exchange.refusals import refusal, status_line
 from gateway.proxy.http.framing import BodyReader, body_reader
 from gateway.proxy.http.heads import parse_request_line
+from gateway.proxy.kernel import descriptor, unacknowledged_bytes
 from gateway.proxy.ports import Peer
 
 if TYPE_CHECKING:
@@ -412,17 +412,17 @@ class CallerConnection(asyncio.Protocol):
 
         What waits cannot be told apart by answer: where more were pipelined than are remembered, any may be meant.
         """
-        if not self.leaving or not (self.transport.get_write_buffer_size() or self._in_kernel(_SIOCOUTQNSD)):
+        if not self.leaving or not (self.transport.get_write_buffer_size() or self._unsent_bytes()):
             return False
         return self.is_leaving_unknown or any(map(matches, self.leaving))
 
-    def _in_kernel(self, question: int) -> int:
-        """What the kernel holds for the caller: not sent (SIOCOUTQNSD), or not acknowledged (TIOCOUTQ); 0 unasked."""
+    def _unsent_bytes(self) -> int:
+        """What the kernel holds for the caller and has not sent; 0 where that cannot be asked."""
         raw = self.transport.get_extra_info("socket")
         if raw is None:
             return 0
         try:
-            return int.from_bytes(fcntl.ioctl(raw.fileno(), question, bytes(4)), sys.byteorder)
+            return int.from_bytes(fcntl.ioctl(raw.fileno(), _SIOCOUTQNSD, bytes(4)), sys.byteorder)
         except OSError:
             return 0
 
@@ -443,15 +443,18 @@ class CallerConnection(asyncio.Protocol):
 
     def _await_reader(self) -> None:
         """The caller must take of what was written, and go on taking."""
-        self._unsent_mark = self.transport.get_write_buffer_size() + self._in_kernel(termios.TIOCOUTQ)
+        self._unsent_mark = self._untaken_bytes()
         due = self._plane.now_seconds + self._plane.limits.write_progress_seconds
         self.set_due(due if self.exchange is None else min(due, self.exchange.total_due))
+
+    def _untaken_bytes(self) -> int:
+        """What was written and has not arrived there: the kernel passes it on by larger steps than it is read."""
+        return self.transport.get_write_buffer_size() + unacknowledged_bytes(descriptor(self.transport))
 
     def _has_taken(self) -> bool:
         """Whether the caller has taken in this window what it must at least, and may have more of its time."""
         limits, exchange = self._plane.limits, self.exchange
-        # The kernel passes on by large steps what a slow reader takes by small ones: count what has arrived there.
-        taken = self._unsent_mark - self.transport.get_write_buffer_size() - self._in_kernel(termios.TIOCOUTQ)
+        taken = self._unsent_mark - self._untaken_bytes()
         is_in_time = exchange is None or self._plane.now_seconds < exchange.total_due
         return is_in_time and taken >= limits.least_rate_bytes * limits.write_progress_seconds
 

@@ -21,7 +21,8 @@ class Limits(msgspec.Struct, frozen=True):
             Apache's mod_reqtimeout: 500).
         gather_seconds: from the head of an answer that is gathered whole to its end.
         exchange_seconds: one exchange, where its interface states no total of its own.
-        linger_seconds: how long the rest of a refused request's body is read and thrown away.
+        linger_seconds: how long the rest of a body that nobody wants is read and thrown away (nginx: 30), so that the
+            answer reaches a caller that reads only when it has written everything.
         linger_bytes: how much of it.
         system_concurrency: calls at once of one calling system; more are `rate-limited`.
         queue: calls waiting for a slot of one interface; more are shed.
@@ -58,8 +59,8 @@ class Limits(msgspec.Struct, frozen=True):
     least_rate_bytes: int = 256
     gather_seconds: float = 60.0
     exchange_seconds: float = 4 * 3600.0
-    linger_seconds: float = 2.0
-    linger_bytes: int = 1 << 20
+    linger_seconds: float = 5.0
+    linger_bytes: int = 16 << 20
     system_concurrency: int = 256
     queue: int = 1024
     queue_seconds: float = 5.0

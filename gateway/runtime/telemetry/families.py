@@ -93,6 +93,13 @@ FAMILIES = _families(
         "connections, memory; system (its share), supplier (its share), queue, wait (for a place at the supplier).",
         ("limit",),
     ),
+    Family(
+        "gateway_stray_answers_total",
+        Kind.COUNTER,
+        "Suppliers' connections closed because octets on them answered nobody: behind (the end of an answer), idle (on "
+        "a kept connection), unasked (before a request had reached the supplier). Such a supplier mixes answers up.",
+        ("supplier", "when"),
+    ),
     # Records.
     Family(
         "gateway_journal_sync_duration_seconds",

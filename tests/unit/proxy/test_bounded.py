@@ -72,7 +72,6 @@ def dripping(head: bytes, piece: bytes, pause: float = 0.01) -> Callable[..., Aw
 ROW = b'1b\r\n{"xm":"a","hyzk":"1","q":1}\r\n1\r\n\n\r\n'
 DRIPS = {
     "head": (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n", {}, {}, (504, "supplier-timeout")),
-    "interim": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", {}, {}, (504, "supplier-timeout")),
     "sized": (b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b" ", {}, {}, (504, "supplier-slow")),
     "chunked": (STREAM, b"1\r\n \r\n", {}, {}, (504, "supplier-slow")),
     "chunk extension": (STREAM, b"1;" + b"x" * 50 + b"\r\n \r\n", {}, {}, (504, "supplier-slow")),
