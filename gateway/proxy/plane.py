@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import logging
+import select
 import socket
 import ssl
 import sys
@@ -27,6 +28,8 @@ from gateway.proxy.http.pools import Pool
 from gateway.proxy.http.targets import TargetReader
 from gateway.proxy.limits import Limits
 from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, ReachOf, Resolve, UseLedger, Watch
+from gateway.proxy.shares import Shares
+from gateway.proxy.troubles import Troubles
 from gateway.proxy.wheel import Wheel
 
 _log = logging.getLogger(__name__)
@@ -91,6 +94,9 @@ class DataPlane:
         self.blocks = BlockReader(self.limits)
         self.targets = TargetReader()
         self.counters = Counters()
+        self.shares = Shares(self.limits)
+        self.troubles = Troubles(self.loop.time)
+        self.deaf: set[CallerConnection] = set()
         self.lanes = Lanes()
         self.epoch = 0
         self.now_seconds = self.loop.time()
@@ -105,7 +111,6 @@ class DataPlane:
         self._plans: dict[int, Plan] = {}
         self._pools: dict[Any, Pool] = {}
         self._slots: dict[str, Slots] = {}
-        self._systems: dict[str, int] = {}
         self._all_gone: asyncio.Event | None = None
         self._tick()
 
@@ -208,6 +213,8 @@ class DataPlane:
             "supplier_connections": sum(pool.open for pool in self._pools.values()),
             "waiting": sum(len(slots.waiting) for slots in self._slots.values()),
             "circuits_open": sum(pool.is_open for pool in self._pools.values()),
+            "held_bytes": self.shares.held_bytes,
+            "troubles": self.troubles.standing(),
         }
 
     # What exchanges and connections share.
@@ -278,22 +285,6 @@ class DataPlane:
         slots.most = route.interface.concurrency
         return slots
 
-    def enter_system(self, system: str) -> bool:
-        """Count one more call of a system; False where it has too many."""
-        running = self._systems.get(system, 0)
-        if running >= self.limits.system_concurrency:
-            return False
-        self._systems[system] = running + 1
-        return True
-
-    def leave_system(self, system: str) -> None:
-        """Count one call of a system less."""
-        running = self._systems[system] - 1
-        if running:
-            self._systems[system] = running
-        else:
-            del self._systems[system]
-
     def failed(
         self, error: BaseException | None = None, *, record: str | None = None, trace: str | None = None
     ) -> None:
@@ -311,10 +302,25 @@ class DataPlane:
             extra={name: value for name, value in (("record", record), ("trace", trace)) if value},
         )
 
+    def _look_for_gone(self) -> None:
+        """Find the callers that have gone while nothing is read of them: the loop would not say so."""
+        # INVARIANT: BOUNDED: what is held for a caller returns when it is gone.
+        poll, connections = select.poll(), {}
+        for connection in self.deaf:
+            raw = connection.transport.get_extra_info("socket")
+            if raw is not None and raw.fileno() >= 0:
+                connections[raw.fileno()] = connection
+                poll.register(raw.fileno(), select.POLLRDHUP)
+        for number, _ in poll.poll(0):
+            connections[number].gone()
+
     def _tick(self) -> None:
         now = self.now_seconds = self.loop.time()
+        # First: whatever fails below, time goes on.
+        self._timer = self.loop.call_later(self.limits.tick_seconds, self._tick)
+        self.date = b"Date: %b\r\n" % formatdate(self.clock() / 1e9, usegmt=True).encode()
         self.wheel.advance(now)
+        if self.deaf:
+            self._look_for_gone()
         for pool in self._pools.values():
             pool.sweep(now)
-        self.date = b"Date: %b\r\n" % formatdate(self.clock() / 1e9, usegmt=True).encode()
-        self._timer = self.loop.call_later(self.limits.tick_seconds, self._tick)

@@ -52,7 +52,22 @@ class DataPlaneSettings(Section):
     system_concurrency: int = Field(512, ge=1, description="calls of one system a worker serves at once")
     header_seconds: float = Field(10.0, gt=0, description="until a request's header section has arrived")
     idle_seconds: float = Field(75.0, gt=0, description="until an idle connection is closed")
-    body_seconds: float = Field(30.0, gt=0, description="longest pause while a body arrives or is taken")
+    body_seconds: float = Field(
+        30.0, gt=0, description="the time in which a request's body must make progress, and an answer being taken"
+    )
+    least_rate: int = Field(
+        256, ge=1, description="octets a second that a body must make in that time, or its connection is cut"
+    )
+    gather_seconds: float = Field(60.0, gt=0, description="until an answer that is gathered to be filtered is whole")
+    exchange_seconds: float = Field(
+        14400.0, gt=0, description="until a call is over, where its interface states no total of its own"
+    )
+    held_bytes: int = Field(
+        512 << 20,
+        ge=16 << 20,
+        description="memory that a worker holds for callers and suppliers at once, in bytes; one supplier or system "
+        "has an eighth for itself, and up to a quarter while half is free",
+    )
     supplier_connections: int = Field(128, ge=1, description="connections a worker keeps to one supplier's host")
     waiting_calls: int = Field(
         1024, ge=0, description="calls that wait in a worker for a free slot of one interface; more are turned away"

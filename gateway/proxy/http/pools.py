@@ -71,8 +71,14 @@ class Pool:
         self._probing = True
         return True
 
+    def answers(self) -> None:
+        """The head of an answer has come: other calls may go, but the next failure opens the circuit again."""
+        if self._failures >= self._limits.circuit_failures:
+            self._failures = self._limits.circuit_failures - 1
+            self._probing = False
+
     def succeeded(self) -> None:
-        """The supplier has answered a call."""
+        """The supplier has answered a call whole: a head alone shows little, a supplier that drips sends one too."""
         self._failures = 0
         self._probing = False
 
