@@ -21,6 +21,7 @@
     dpop           proofs of possession
     nonces         what proofs must bear: of the whole cluster
     certificates   binding to client certificates
+    supplier_certificates  certificates that suppliers are called with: parsed, checked, sealed
     legacy         contracts of existing sharing platforms
     replay         what was used once, shared by a node's workers, or by a cluster's
     caller         credential to `Caller`: what the data plane asks
