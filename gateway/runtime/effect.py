@@ -6,9 +6,11 @@ would run is plain HTTP that asks nobody. So a setting that does nothing is refu
 
 import ipaddress
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gateway.runtime.settings import ControlSettings, DataPlaneSettings, Section, Settings
+if TYPE_CHECKING:
+    from gateway.runtime.settings import ControlSettings, DataPlaneSettings, Section, Settings
 
 Fault = dict[str, str]
 
@@ -22,7 +24,7 @@ _NEEDS: dict[str, tuple[str, dict[str, str]]] = {
 """Section to the setting that switches its matter on, and those that do nothing without it."""
 
 
-def faults_of(settings: Settings) -> list[Fault]:
+def faults_of(settings: "Settings") -> list[Fault]:
     """Every setting that does nothing as the others stand, or can never match; empty where there is none."""
     return [
         *_of_listener("data_plane", settings.data_plane),
@@ -34,7 +36,7 @@ def faults_of(settings: Settings) -> list[Fault]:
     ]
 
 
-def _of_listener(section: str, listener: DataPlaneSettings | ControlSettings) -> Iterator[Fault]:
+def _of_listener(section: str, listener: "DataPlaneSettings | ControlSettings") -> Iterator[Fault]:
     without = "has no effect without `tls_certificate`: the listener would serve plain HTTP"
     asks = listener.client_certificates != "off"
     if listener.tls_certificate is None:
@@ -51,7 +53,7 @@ def _of_listener(section: str, listener: DataPlaneSettings | ControlSettings) ->
         yield _fault(section, "client_ca", 'has no effect while `client_certificates` is "off"')
 
 
-def _of_nodes(settings: Settings) -> Iterator[Fault]:
+def _of_nodes(settings: "Settings") -> Iterator[Fault]:
     control, alone = settings.control, settings.state.url is None or settings.state.url.startswith("sqlite")
     if control.node_url is not None:
         parts = urlsplit(control.node_url)
@@ -63,7 +65,7 @@ def _of_nodes(settings: Settings) -> Iterator[Fault]:
         yield _fault("control", "nodes_ca", "has no effect without `state.url`: a state in SQLite is one node's")
 
 
-def _of_switches(settings: Settings) -> Iterator[Fault]:
+def _of_switches(settings: "Settings") -> Iterator[Fault]:
     for section, (switch, names) in _NEEDS.items():
         given: Section = getattr(settings, section)
         if getattr(given, switch) is not None:
@@ -74,7 +76,7 @@ def _of_switches(settings: Settings) -> Iterator[Fault]:
                 yield _fault(section, name, f"has no effect without `{switch}`, which switches {matter} on")
 
 
-def _of_proxies(settings: Settings) -> Iterator[Fault]:
+def _of_proxies(settings: "Settings") -> Iterator[Fault]:
     for text in settings.identity.trusted_proxies:
         try:
             network = ipaddress.ip_network(text)
@@ -87,7 +89,7 @@ def _of_proxies(settings: Settings) -> Iterator[Fault]:
             yield _fault("identity", "trusted_proxies", f"`{text}` is everybody: anyone could claim any address")
 
 
-def _of_origins(settings: Settings) -> Iterator[Fault]:
+def _of_origins(settings: "Settings") -> Iterator[Fault]:
     tls = settings.data_plane.tls_certificate is not None
     for text in settings.identity.origins:
         fault = _origin_fault(text, tls=tls)

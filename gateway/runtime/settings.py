@@ -17,6 +17,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks
+from gateway.runtime.effect import faults_of
 
 RESERVED = frozenset(
     {"GATEWAY_HOME", "GATEWAY_OFFICER", "GATEWAY_TOKEN", "GATEWAY_PASSPHRASE", "GATEWAY_KEYS", "GATEWAY_LOG_KEY"}
@@ -313,8 +314,6 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
                     "invalid-input",
                     f"`{path}` has format {settings.format}, newer than this gateway knows ({FORMAT}): upgrade first",
                 )
-            from gateway.runtime.effect import faults_of  # noqa: PLC0415 -- it speaks of these models
-
             faults = faults_of(settings)
             if not faults:
                 return settings
