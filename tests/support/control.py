@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from gateway.control.app import create_app
 from gateway.control.barrier import Barrier
-from gateway.control.examples import DATASET, GRANT, INTERFACE, SYSTEM
+from gateway.control.examples import DATASET, GRANT, INTERFACE, STANDS_AT, SYSTEM
 from gateway.control.policy_desk import PolicyDesk
 from gateway.control.services import ControlServices
 from gateway.control.sign_in import OfficerSignIn
@@ -33,6 +33,14 @@ from gateway.policy.activating import PolicyKeeper
 from gateway.policy.examining import Examined, examine
 from gateway.policy.layers import read_set
 from gateway.store import Store
+
+BEGAN = time.monotonic()
+
+
+def standing_time() -> float:
+    """Unix seconds of the tests: the moment at which the examples stand, going on from when the tests began."""
+    return STANDS_AT.timestamp() + time.monotonic() - BEGAN
+
 
 ISSUER = "http://control.example"
 CITY, OTHER_CITY = "442000", "441300"
@@ -82,13 +90,14 @@ class World:
         barrier: Barrier | None = None,
         ledger: bool = False,
         state_url: str = "",
-        now: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.time,
+        now: Callable[[], float] = standing_time,
+        clock: Callable[[], float] = standing_time,
         **services: Any,
     ) -> None:
         self.now = now
-        self.store = Store.open(state_url or f"sqlite:///{folder / 'state.db'}")
-        self.ring = KeyRing.open(folder / "keys") if (folder / "keys").exists() else KeyRing.create(folder / "keys")
+        self.store = Store.open(state_url or f"sqlite:///{folder / 'state.db'}", clock=clock)
+        keys = folder / "keys"
+        self.ring = KeyRing.open(keys, now=clock) if keys.exists() else KeyRing.create(keys, now=clock)
         self.issuer = TokenIssuer(self.ring, ISSUER, "sharing-gateway", clock)
         verifier = TokenVerifier(OwnIssuer(ISSUER, "sharing-gateway", self.ring), clock)
         clock_ns = lambda: int(clock() * 1_000_000_000)  # noqa: E731
@@ -115,7 +124,7 @@ class World:
             engine=self.engine,
             acts=self.acts,
             ledger=LedgerClient(folder / "l.sock"),
-            sign_in=OfficerSignIn(verifier, self.store.officer, SecurityLog(time.time)).officer_of,
+            sign_in=OfficerSignIn(verifier, self.store.officer, SecurityLog(clock)).officer_of,
             barrier=barrier or Barrier(None),
             now=lambda: self.now(),  # noqa: PLW0108 - a test moves the clock by setting `now`
             tree=folder / "ledger" / "tree",
