@@ -20,8 +20,8 @@ from typing import Any
 
 from gateway.domain.errors import GatewayError
 from gateway.runtime.home import GatewayHome, HomeLock
-from gateway.runtime.metrics import MetricSet, Publisher, clear_snapshots
 from gateway.runtime.settings import Settings
+from gateway.runtime.telemetry.metrics import MetricSet, Publisher, clear_snapshots
 
 log = logging.getLogger("gateway.supervisor")
 
