@@ -16,7 +16,8 @@ class Limits(msgspec.Struct, frozen=True):
         port_timeout_seconds: for what identifying, resolving, deciding or recording must wait for.
         body_progress_seconds: longest pause between two pieces of a request body.
         write_progress_seconds: longest pause of a caller that does not read what was written to it.
-        linger_seconds: how long the rest of a refused request's body is read and thrown away.
+        linger_seconds: how long the rest of a body that nobody wants is read and thrown away (nginx: 30), so that the
+            answer reaches a caller that reads only when it has written everything.
         linger_bytes: how much of it.
         system_concurrency: calls at once of one calling system; more are `rate-limited`.
         queue: calls waiting for one supplier's slot; more are shed.
@@ -46,8 +47,8 @@ class Limits(msgspec.Struct, frozen=True):
     port_timeout_seconds: float = 10.0
     body_progress_seconds: float = 20.0
     write_progress_seconds: float = 30.0
-    linger_seconds: float = 2.0
-    linger_bytes: int = 1 << 20
+    linger_seconds: float = 5.0
+    linger_bytes: int = 16 << 20
     system_concurrency: int = 256
     queue: int = 1024
     queue_seconds: float = 5.0

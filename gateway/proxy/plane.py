@@ -1,6 +1,7 @@
 """The data plane of one worker: it listens, holds what exchanges share, drains and cuts."""
 
 import asyncio
+import functools
 import logging
 import socket
 import ssl
@@ -257,9 +258,16 @@ class DataPlane:
             if route.is_tls:
                 assert self._supplier_tls is not None
                 context = self._supplier_tls(route.interface)
-            pool = Pool(route.host, route.port, self.limits, self.loop.time, context, route.interface.tls_name)
+            stray = functools.partial(self._stray, route.interface.supplier)
+            pool = Pool(route.host, route.port, self.limits, self.loop.time, context, route.interface.tls_name, stray)
             self._pools[route.pool_key] = pool
         return pool
+
+    def _stray(self, supplier: str, when: str, record: str) -> None:
+        """Octets of a supplier answered nobody (INVARIANT: ONE-ANSWER): count them, and say behind which record."""
+        self.counters.strayed(supplier, when)
+        extra = {"record": record} if record else {}
+        _log.warning("`%s` sent octets that answer nobody (%s); the connection was closed", supplier, when, extra=extra)
 
     def slots_of(self, route: Route) -> Slots:
         """The slots of the route's interface."""

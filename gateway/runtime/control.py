@@ -22,8 +22,9 @@ from gateway.control.barrier.feed import Feed
 from gateway.control.barrier.hub import Hub
 from gateway.control.policies.desk import PolicyDesk
 from gateway.control.sign_in.credentials import credentials_router
+from gateway.control.sign_in.enrolment import people_routers
 from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices, presented_certificate
-from gateway.control.sign_in.sign_in import OfficerSignIn, SignInServices, recorder, sign_in_router
+from gateway.control.sign_in.sign_in import OfficerSignIn, SignInServices, bound_for_good, recorder, teller
 from gateway.domain.errors import GatewayError
 from gateway.identity.accounts import LocalAccounts
 from gateway.identity.assertions import AssertionVerifier
@@ -124,6 +125,20 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         clock_ns=time.time_ns,
         low_water_bytes=acts_low_water_bytes(settings.ledger.low_water_bytes),
     )
+    sign_in = SignInServices(
+        issuer=tokens,
+        officer=store.officer,
+        open_session=store.open_session,
+        known_as=bound_for_good(store),
+        security=security,
+        accounts=LocalAccounts(store.officer, store.officer_secret, time.time),
+        provider=_provider(settings, issuer),
+        cipher=ring.field_cipher,
+        use_once=store.use_once,
+        tell=teller(store),
+        signed_in=recorder(acts),
+        address=address,
+    )
     oauth = OAuthServices(
         issuer=tokens,
         assertions=AssertionVerifier(issuer, issuer.rstrip("/") + TOKEN_PATH, store.system, store.use_once, time.time),
@@ -135,22 +150,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         budget=FailureBudget(time.time),
         client_certificate=presented_certificate(proxies),
         address=address,
-        further=(
-            credentials_router(ring),
-            sign_in_router(
-                SignInServices(
-                    issuer=tokens,
-                    officer=store.officer,
-                    security=security,
-                    accounts=LocalAccounts(store.officer, store.officer_secret, time.time),
-                    provider=_provider(settings, issuer),
-                    cipher=ring.field_cipher,
-                    use_once=store.use_once,
-                    signed_in=recorder(acts),
-                    address=address,
-                )
-            ),
-        ),
+        further=(credentials_router(ring), *people_routers(sign_in)),
     )
     verifier = TokenVerifier(OwnIssuer(issuer, settings.identity.audience, ring), time.time)
     pseudonymiser = Pseudonymiser(ring, time.time)
@@ -184,7 +184,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         engine=engine,
         acts=acts,
         ledger=ledger,
-        sign_in=OfficerSignIn(verifier, store.officer, security, address=address).officer_of,
+        sign_in=OfficerSignIn(verifier, store, security, time.time, address=address),
         barrier=barrier,
         now=time.time,
         tree=home.ledger / "tree",

@@ -52,6 +52,7 @@ OTHER = {
     "purposes": [],
 }
 PASSWORD = "four cups of white tea"
+NEXT_PASSWORD = "forty lamps over the harbour"
 SECRET = "294c30aa4c03c8f51dfdb9f6fb99d845"
 
 
@@ -167,6 +168,25 @@ def systems_and_officers(teller: Teller) -> None:
     teller.tell("GET /v1/officers", "registrar")
 
 
+def accounts(teller: Teller) -> None:
+    """How an officer comes by a password, keeps it, and signs out."""
+    person, recovery = "civil-second", "/v1/officers/{id}/recovery"
+    given = teller.tell("POST /v1/officers/{id}/enrolment", "registrar", id=person).json()
+    set_by_code = {"officer": person, "code": given["code"], "password": PASSWORD}
+    teller.tell("POST /sign-in/enrolment", None, set_by_code)
+    teller.refused("POST /sign-in/enrolment", teller.world.post(None, "/sign-in/enrolment", set_by_code))
+    teller.tell("POST /sign-in", None, {"officer": person, "password": PASSWORD})
+    teller.tell(f"POST {recovery}", "registrar", {"reason": "the officer has forgotten it"}, id=person)
+    teller.tell(f"POST {recovery}/approval", "province", id=person)
+    teller.tell("GET /v1/account", person)
+    teller.tell("DELETE /v1/account/recovery", person, again=True)
+    changed = {"current": PASSWORD, "password": NEXT_PASSWORD}
+    teller.tell("POST /v1/account/password", person, changed)
+    other = teller.world.store.open_session(person, "password", 3600).id
+    teller.tell("DELETE /v1/account/sessions/{id}", person, again=True, id=other)
+    teller.tell("POST /v1/account/sign-out", person, {"everywhere": True})
+
+
 def credentials(teller: Teller) -> None:
     """Keys, keys of older contracts, passwords; and what they are good for."""
     world = teller.world
@@ -178,8 +198,7 @@ def credentials(teller: Teller) -> None:
     teller.tell(f"PUT {legacy}", "civil", secret, **key)
     teller.tell("GET /v1/systems/{id}/legacy-keys", "civil", id=SYSTEM["id"])
     teller.tell(f"DELETE {legacy}", "civil", **key)
-    teller.tell("POST /v1/officers/{id}/password", "registrar", {"password": PASSWORD}, id="civil-second")
-    teller.tell("POST /sign-in", None, {"officer": "civil-second", "password": PASSWORD})
+    accounts(teller)
     away = teller.tell("GET /sign-in/provider", None, options={"params": {"return_to": "/console"}})
     back = world.provider.authorize(away.headers["Location"])
     refused = world.ask(None, "GET", "/sign-in/provider/answer", params={"error": "access_denied"})

@@ -32,6 +32,7 @@ INVARIANTS = {
     "NO-VALUES",
     "NEVER-FORKED",
     "ONE-MEANING",
+    "ASKED-AT-COMMIT",
 }
 
 

@@ -19,7 +19,7 @@ from gateway.control.policies.desk import PolicyDesk
 from gateway.control.policies.standing import StandingState
 from gateway.control.sign_in.sign_in import OfficerSignIn
 from gateway.domain.directory import Department, Level, Purpose
-from gateway.domain.officers import Officer, Role
+from gateway.domain.officers import Officer, Role, Session
 from gateway.domain.policies import PolicySet
 from gateway.identity.keyring import KeyRing
 from gateway.identity.security_log import SecurityLog
@@ -95,6 +95,8 @@ class World:
         **services: Any,
     ) -> None:
         self.now = now
+        self._clock = clock
+        self._sessions: dict[str, Session] = {}
         self.store = Store.open(state_url or f"sqlite:///{folder / 'state.db'}", clock=clock)
         keys = folder / "keys"
         self.ring = KeyRing.open(keys, now=clock) if keys.exists() else KeyRing.create(keys, now=clock)
@@ -124,7 +126,7 @@ class World:
             engine=self.engine,
             acts=self.acts,
             ledger=LedgerClient(folder / "l.sock"),
-            sign_in=OfficerSignIn(verifier, self.store.officer, SecurityLog(clock)).officer_of,
+            sign_in=OfficerSignIn(verifier, self.store, SecurityLog(clock), clock),
             barrier=barrier or Barrier(None),
             now=lambda: self.now(),  # noqa: PLW0108 - a test moves the clock by setting `now`
             tree=folder / "ledger" / "tree",
@@ -166,7 +168,11 @@ class World:
     def token(self, officer: str) -> str:
         found = self.store.officer(officer)
         assert found is not None
-        return self.issuer.issue_officer(found, lifetime_seconds=300)
+        session = self._sessions.get(officer)
+        stored = self.store.session(session.id) if session is not None else None
+        if stored is None or not stored.stands(self._clock() + 60):
+            stored = self._sessions[officer] = self.store.open_session(officer, "password", 12 * 3600)
+        return self.issuer.issue_officer(found, lifetime_seconds=300, session=stored.id)
 
     def ask(self, officer: str | None, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
         headers = dict(options.pop("headers", {}))

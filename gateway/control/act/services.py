@@ -5,13 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fastapi import Request
-
 from gateway.control.barrier.barrier import Barrier
 from gateway.control.barrier.hub import Hub
 from gateway.control.policies.desk import PolicyDesk
 from gateway.control.sign_in.oauth import OAuthServices
-from gateway.domain.officers import Officer
+from gateway.control.sign_in.sign_in import OfficerSignIn
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.process.client import LedgerClient
 from gateway.ledger.witness.witness import Witness
@@ -28,7 +26,7 @@ class ControlServices:
         engine: decides what officers may do, and explains what callers may.
         acts: where acts are recorded before they stand.
         ledger: answers questions about records.
-        sign_in: the officer of a request; raises `credential-missing` or `credential-invalid`.
+        sign_in: tells who sends a request, and whether it is still they.
         oauth: what the token endpoint needs; None leaves it out.
         barrier: what withdrawing acts wait on.
         hub: this process's hub, for its workers' counters; None where none runs.
@@ -48,7 +46,7 @@ class ControlServices:
     engine: Engine
     acts: ActJournal
     ledger: LedgerClient
-    sign_in: Callable[[Request], Officer]
+    sign_in: OfficerSignIn
     barrier: Barrier
     now: Callable[[], float]
     tree: Path

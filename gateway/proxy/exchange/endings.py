@@ -113,7 +113,7 @@ class Ending(Course):
     def flushed(self) -> None:
         """The caller has taken everything."""
         if self.state is states.FLUSHING:
-            self._end(states.ON_FLUSHED, "complete")
+            self._end(states.ON_FLUSHED, "overrun" if self._is_overrun else "complete")
 
     # What every end has in common.
 

@@ -12,8 +12,10 @@ from gateway.proxy.exchange import states
 from gateway.proxy.exchange.endings import Ending
 from gateway.proxy.exchange.release import Release
 from gateway.proxy.exchange.requests import request_head
+from gateway.proxy.guards import ends_exchange
+from gateway.proxy.http.answers import AnswerHead
 from gateway.proxy.http.bodies import NO_BODY
-from gateway.proxy.http.upstream import AnswerHead, SupplierConnection
+from gateway.proxy.http.upstream import SupplierConnection
 
 _RELEASING = frozenset({states.COLLECTING, states.STREAMING})
 
@@ -36,6 +38,7 @@ class Forwarding(Ending):
         task = self._task = asyncio.ensure_future(self._admission.pool.connect())
         task.add_done_callback(self._connect_ended)
 
+    @ends_exchange
     def _connect_ended(self, task: "asyncio.Future[SupplierConnection]") -> None:
         if self.state is not states.CONNECTING:
             if not task.cancelled() and task.exception() is None:
@@ -45,7 +48,12 @@ class Forwarding(Ending):
         if task.cancelled() or task.exception() is not None:
             self.answer_failed("no connection to the supplier could be made")
             return
-        self._connected(task.result())
+        connection = task.result()
+        # INVARIANT: ONE-ANSWER: what a supplier says or does before it was asked answers nobody.
+        if not connection.is_quiet():
+            self.answer_failed("the supplier closed its connection, or wrote to it, before it was asked")
+            return
+        self._connected(connection)
 
     def _connected(self, connection: SupplierConnection) -> None:
         self.move(states.ON_CONNECTED)
@@ -68,7 +76,11 @@ class Forwarding(Ending):
             if self.block.expects_continue and not octets:
                 self.connection.send_continue()
         connection.start(
-            self, head + octets if octets else head, is_head_request=self.method == b"HEAD", is_whole=body.is_whole
+            self,
+            head + octets if octets else head,
+            is_head_request=self.method == b"HEAD",
+            is_whole=body.is_whole,
+            about=record,
         )
         if not body.is_whole:
             self.connection.resume_body()
@@ -88,8 +100,16 @@ class Forwarding(Ending):
         assert self._admission is not None
         self._admission.pool.succeeded()
         self._answered_ns = self.plane.clock()
+        if head.status >= 300:
+            self._send_no_more()
         self._release = Release(self, self._plan, self._standing, head)
         self._release.begin()
+
+    def _send_no_more(self) -> None:
+        """The supplier has answered, so what is left of the request is not for it (RFC 9112 §9.5)."""
+        if not self.body.is_whole:
+            self.body.stop()
+            self.connection.resume_body()
 
     def answer_whole(self, head: AnswerHead, content: bytes) -> None:
         """The supplier's answer has arrived at once; its connection is no longer ours."""
@@ -97,6 +117,7 @@ class Forwarding(Ending):
         assert admission is not None
         self._upstream = None
         self._answered_ns = self.plane.clock()
+        self._send_no_more()
         admission.answered()
         release = self._release = Release(self, self._plan, self._standing, head)
         release.begin_whole(content)
@@ -106,9 +127,14 @@ class Forwarding(Ending):
         if self._release is not None and self.state in _RELEASING:
             self._release.piece(data)
 
+    def answer_overran(self) -> None:
+        """More came behind the supplier's answer; the record says so."""
+        self._is_overrun = True
+
     def answer_ended(self) -> None:
         """The supplier's answer is whole, and its connection is no longer ours."""
         self._upstream = None
+        self._send_no_more()
         if self._release is not None and self.state in _RELEASING:
             if self._admission is not None:
                 self._admission.free_slot()

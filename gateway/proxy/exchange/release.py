@@ -22,7 +22,7 @@ from gateway.domain.uses import Outcome
 from gateway.proxy.exchange import states
 from gateway.proxy.exchange.refusals import status_line
 from gateway.proxy.http import hygiene
-from gateway.proxy.http.upstream import PLAIN_TYPES
+from gateway.proxy.http.answers import PLAIN_TYPES
 from gateway.proxy.projection import matching
 from gateway.proxy.projection.codings import Reader
 from gateway.proxy.projection.streams import CsvReducer, NdjsonReducer, RowReducer
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from gateway.proxy.exchange.forwarding import Forwarding
     from gateway.proxy.exchange.routes import Plan
     from gateway.proxy.exchange.standing import Standing
-    from gateway.proxy.http.upstream import AnswerHead
+    from gateway.proxy.http.answers import AnswerHead
 
 _RELEASING = (states.COLLECTING, states.STREAMING)
 
@@ -176,12 +176,9 @@ class Release:
             return
         self.begin()
         if self._exchange.state in _RELEASING:
-            self._pending.append(content)
-            self._is_ended = True
-            if self._how is _WHOLE:
-                self._release_whole()
-            else:
-                self.pump()
+            self.piece(content)
+        if self._exchange.state in _RELEASING:
+            self.ended()
 
     # The content.
 

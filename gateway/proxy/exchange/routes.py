@@ -74,7 +74,9 @@ class Route:
         if interface.subject_parameter:
             names.add(interface.subject_parameter)
         self.parameter_names = tuple(sorted(names))
-        self.pool_key = (self.host, self.port, self.is_tls, interface.tls_ca, interface.tls_name, interface.tls_client)
+        # INVARIANT: ONE-ANSWER: a connection is one supplier's, whatever another's entry says of the same host.
+        tls = (self.is_tls, interface.tls_ca, interface.tls_name, interface.tls_client)
+        self.pool_key = (interface.supplier, self.host, self.port, *tls)
 
     @property
     def authority(self) -> bytes:

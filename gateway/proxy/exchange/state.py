@@ -49,6 +49,7 @@ class Course:
         "_caller",
         "_durable_ns",
         "_fields",
+        "_is_overrun",
         "_is_refused",
         "_is_told",
         "_may_be_known",
@@ -116,7 +117,7 @@ class Course:
         self._admission: Admission | None = None
         self._upstream: SupplierConnection | None = None
         self._task: asyncio.Future[Any] | None = None
-        self._is_refused = self._is_told = False
+        self._is_overrun = self._is_refused = self._is_told = False
         self._tally = plane.counters.nowhere
         self._total_due = _NEVER
 

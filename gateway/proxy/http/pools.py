@@ -1,6 +1,7 @@
 """Connections to one host of a supplier: those kept for the next call, and whether the host is worth calling.
 
-No request is sent twice: a kept connection that turned out closed is passed over before anything is written to it.
+No request is sent twice: a kept connection that turned out closed, or on which something came that nobody asked for
+(INVARIANT: ONE-ANSWER), is passed over before anything is written to it.
 """
 
 import asyncio
@@ -8,11 +9,16 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 
-from gateway.proxy.http.upstream import AnswerHead, SupplierConnection
+from gateway.proxy.http.answers import AnswerHead
+from gateway.proxy.http.upstream import SupplierConnection
 from gateway.proxy.limits import Limits
 
 MAX_HEADS = 128
 """Heads of answers remembered for one host, see `Pool.learn`."""
+_LONGEST_HEAD = 2048
+
+Stray = Callable[[str, str], None]
+"""Is told when octets of a supplier answer nobody: where they came, and behind the answer to which record."""
 
 
 class Pool:
@@ -35,6 +41,7 @@ class Pool:
         "name",
         "open",
         "port",
+        "stray",
     )
 
     def __init__(
@@ -45,7 +52,9 @@ class Pool:
         now: Callable[[], float],
         context: ssl.SSLContext | None,
         name: str | None,
+        stray: Stray,
     ) -> None:
+        self.stray = stray
         self.host = host
         self.port = port
         self.context = context
@@ -92,7 +101,7 @@ class Pool:
         """A kept connection, the most recently used first; None where one must be made."""
         while self._idle:
             connection = self._idle.pop()
-            if not connection.transport.is_closing():
+            if connection.is_quiet():
                 return connection
         return None
 
@@ -106,11 +115,17 @@ class Pool:
             ssl=self.context,
             server_hostname=(self.name or self.host) if self.context is not None else None,
         )
-        self.open += 1
         return connection
 
+    def made(self, connection: SupplierConnection) -> None:
+        """Count a connection in; `gone` counts it out, once."""
+        connection.idle_since = 0.0
+        self.open += 1
+
     def learn(self, raw: bytes, head: AnswerHead) -> None:
-        """Remember what a head says under which a connection is kept and the content has a length."""
+        """Remember what a head says."""
+        if len(raw) > _LONGEST_HEAD:
+            return
         if len(self.heads) >= MAX_HEADS:
             self.heads.clear()
         self.heads[raw] = head

@@ -29,7 +29,7 @@ from gateway.runtime.demo.suppliers import register_servers
 from gateway.runtime.demo.world import OFFICERS, REGION, SHORT_SECONDS, SYSTEMS, directory_document, grant_documents
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.api import open_api
-from gateway.runtime.operation.setup import initialise
+from gateway.runtime.operation.setup import AUDITOR, initialise
 
 START_SECONDS = 60.0
 TOKEN_REFRESH_SECONDS = 120.0
@@ -157,7 +157,8 @@ def furnish(home: GatewayHome, upstreams: dict[str, str], key: str) -> datetime:
         api.post("/v1/directory", directory_document(upstreams))
         for id_, department, name in SYSTEMS:
             api.post("/v1/systems", {"id": id_, "department": department, "name": name, "keys": [jwk]})
-        for id_, department, roles, name in OFFICERS:
+    for id_, department, roles, name in OFFICERS:
+        with open_api(home.root, AUDITOR if roles == ["auditor"] else None) as api:
             api.post(
                 "/v1/officers",
                 {"id": id_, "department": department, "region": REGION, "roles": roles, "name": name},

@@ -84,6 +84,13 @@ FAMILIES = _families(
         "Calls and connections turned away to protect the gateway, by limit: system, queue, connections.",
         ("limit",),
     ),
+    Family(
+        "gateway_stray_answers_total",
+        Kind.COUNTER,
+        "Suppliers' connections closed because octets on them answered nobody: behind (the end of an answer), idle (on "
+        "a kept connection), unasked (before a request had reached the supplier). Such a supplier mixes answers up.",
+        ("supplier", "when"),
+    ),
     # Records.
     Family(
         "gateway_journal_sync_duration_seconds",

@@ -147,6 +147,8 @@ def take_plane(metrics: MetricSet, plane: Mapping[str, Any]) -> None:
     # Those that nobody reached yet stand at 0: a rise from nothing would not be seen as one.
     for limit, count in {**dict.fromkeys(LIMITS, 0), **plane["shed"]}.items():
         metrics.counter("gateway_shed_total").total(count, (limit,))
+    for (supplier, when), count in plane["strays"].items():
+        metrics.counter("gateway_stray_answers_total").total(count, (supplier, when))
     calls = metrics.counter("gateway_calls_total")
     rows = metrics.counter("gateway_released_rows_total")
     sent = metrics.counter("gateway_released_bytes_total")
