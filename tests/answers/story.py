@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from gateway.client.keys import ClientKey, new_private_key
 from gateway.control.act.examples import (
+    CERTIFICATES,
     CLOSURE,
     DATASET,
     DERIVATION,
@@ -15,6 +16,7 @@ from gateway.control.act.examples import (
     DISPUTE,
     EXAMPLES,
     GRANT,
+    HOST,
     INTERFACE,
     LIFT,
     ORDER,
@@ -74,6 +76,7 @@ def walk() -> Told:
             teller = Teller(world, clock)
             for chapter in (
                 the_directory,
+                hosts_and_certificates,
                 the_log,
                 systems_and_officers,
                 credentials,
@@ -148,6 +151,25 @@ def the_directory(teller: Teller) -> None:
         teller.tell("GET /v1/directory", "civil", options={"params": {"format": form}})
     abolished = {"reason": "the matter it served was abolished, 国发〔2026〕3号"}
     teller.tell("POST /v1/datasets/{id}/withdrawal", "registrar", abolished, again=True, id=OTHER["id"])
+
+
+def hosts_and_certificates(teller: Teller) -> None:
+    """Whose the hosts are that interfaces lead to, and what they are called with."""
+    certificates = {"supplier": "public-security", "name": CERTIFICATES["name"]}
+    teller.tell("POST /v1/certificates", "police", CERTIFICATES)
+    teller.tell("GET /v1/certificates", "police")
+    host = {"supplier": "public-security", "id": f"{HOST['address']}:443"}
+    teller.tell("POST /v1/hosts", "police", HOST)
+    confirmation = "POST /v1/hosts/{supplier}/{id}/confirmation"
+    teller.refused(confirmation, teller.world.post("registrar", confirmation[5:].format(**host), {}))
+    teller.tell("POST /v1/hosts/{supplier}/{id}/proof", "police", {}, **host)
+    teller.tell(confirmation, "registrar", again=True, **host)
+    teller.tell("GET /v1/hosts", "police")
+    moved = {"reason": "the service has moved to another address"}
+    teller.tell("POST /v1/hosts/{supplier}/{id}/withdrawal", "police", moved, again=True, **host)
+    replaced = {"reason": "the authority was replaced, 公科〔2026〕3号"}
+    withdrawal = "POST /v1/certificates/{supplier}/{name}/withdrawal"
+    teller.tell(withdrawal, "police", replaced, again=True, **certificates)
 
 
 def systems_and_officers(teller: Teller) -> None:

@@ -19,6 +19,7 @@ from gateway.control.policies.desk import PolicyDesk
 from gateway.control.policies.standing import StandingState
 from gateway.control.sign_in.sign_in import OfficerSignIn
 from gateway.domain.directory import Department, Level, Purpose
+from gateway.domain.hosts import Host, HostState
 from gateway.domain.officers import Officer, Role, Session
 from gateway.domain.policies import PolicySet
 from gateway.identity.keyring import KeyRing
@@ -61,6 +62,13 @@ OFFICERS = (
     Officer("civil", "civil-affairs", CITY, (Role.DEMAND,)),
     Officer("market-both", "market", CITY, (Role.SUPPLIER, Role.DEMAND)),
     Officer("stranger", "elsewhere", OTHER_CITY, (Role.COMPETENT,)),
+)
+HOST = Host(
+    "public-security",
+    "household.public-security.example",
+    443,
+    addresses=("192.0.2.7",),
+    state=HostState.CONFIRMED,
 )
 
 
@@ -133,6 +141,7 @@ class World:
             spool=spool,
             policies_root=default_policies_root(),
             policies=PolicyDesk(self.store, keeper, self._examine, node="control.example/log"),
+            seal=lambda secret, context: self.ring.field_cipher().seal(secret, context),
             pseudonyms=lambda identifier: (f"pseudonym-of-{len(identifier)}-bytes",),
             **services,
         )
@@ -149,6 +158,7 @@ class World:
             for officer in OFFICERS:
                 tx.put_officer(officer)
             tx.put_purpose(Purpose("marriage-registration", "婚姻登记"))
+            tx.put_host(HOST)
             tx.put_purpose(Purpose("social-assistance", "社会救助"))
 
     def _examine(self, candidate: PolicySet, current: PolicySet | None, now_unix: int) -> Examined:
