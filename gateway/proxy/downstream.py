@@ -16,7 +16,7 @@ from gateway.proxy.exchange.exchange import Exchange
 from gateway.proxy.exchange.refusals import refusal, status_line
 from gateway.proxy.http.framing import BodyReader, body_reader
 from gateway.proxy.http.heads import parse_request_line
-from gateway.proxy.kernel_bounds import drop_unsent, send_unsent, unsent_bytes
+from gateway.proxy.kernel import DROP_UNSENT, SEND_UNSENT, descriptor, set_linger, unacknowledged_bytes, unsent_bytes
 from gateway.proxy.ports import Peer
 
 if TYPE_CHECKING:
@@ -51,12 +51,14 @@ class CallerConnection(asyncio.Protocol):
         "_body",
         "_buffer",
         "_closes",
+        "_held_bytes",
         "_is_chunking",
         "_lingered",
         "_paused_for",
         "_phase",
         "_plane",
         "_reads_end",
+        "_unsent_mark",
         "due",
         "exchange",
         "is_leaving_unknown",
@@ -75,7 +77,9 @@ class CallerConnection(asyncio.Protocol):
         self._closes = False
         self._is_chunking = False
         self._lingered = 0
+        self._held_bytes = 0
         self._paused_for = 0
+        self._unsent_mark = 0
         self._advancing = False
         self._reads_end = False
         self.is_writing_paused = False
@@ -92,10 +96,10 @@ class CallerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         plane = self._plane
-        self.transport.set_write_buffer_limits(high=plane.limits.write_high_bytes, low=0)
+        self.transport.set_write_buffer_limits(high=plane.limits.unseen_bytes, low=0)
         # INVARIANT: BARRIER: the kernel of a worker that is killed drops what it holds for its callers. Only what is
         # closed in good order (`_close`) is sent to its end.
-        drop_unsent(self.transport)
+        set_linger(self.transport, DROP_UNSENT)
         address = transport.get_extra_info("peername")
         tls = transport.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) if tls is not None else None
@@ -110,6 +114,9 @@ class CallerConnection(asyncio.Protocol):
         self._phase = _CLOSED
         self.due = _NEVER
         self._plane.wheel.disarm(self)
+        self._plane.deaf.discard(self)
+        self._plane.shares.hold_unknown(-self._held_bytes)
+        self._held_bytes = 0
         self._plane.disconnected(self)
         if self.exchange is not None:
             exchange, self.exchange = self.exchange, None
@@ -119,7 +126,7 @@ class CallerConnection(asyncio.Protocol):
         """A half close: the caller sends no more, but may still wait for its answer (RFC 9112 §9.6)."""
         self._reads_end = True
         if self._phase is _LINGER and not self._has_unsent():
-            send_unsent(self.transport)
+            set_linger(self.transport, SEND_UNSENT)
         if self._phase is _EXCHANGE and self.exchange is not None and self.exchange.body.is_whole:
             return not self.peer.is_tls
         return False
@@ -142,12 +149,36 @@ class CallerConnection(asyncio.Protocol):
         self._buffer = self._buffer + data if self._buffer else data
         try:
             self._advance()
+            if self._buffer or self._held_bytes or self._body is not None:
+                self.count_held()
         except Exception:  # noqa: BLE001 - a mistake ends this exchange and no other
-            if self.exchange is not None:
-                self.exchange.broken()
+            self._broken()
+
+    def _broken(self) -> None:
+        if self.exchange is not None:
+            self.exchange.broken()
+        else:
+            self._plane.failed()
+            self.transport.abort()
+
+    def count_held(self) -> None:
+        """Count what is held of requests before they go on; refuse where that is too much."""
+        octets, exchange = len(self._buffer), self.exchange
+        if exchange is not None and exchange.body.pieces:
+            octets += exchange.body.held_bytes()
+        # INVARIANT: BOUNDED: what nobody has answered for yet has its part of the budget.
+        if octets != self._held_bytes:
+            if self._plane.shares.hold_unknown(octets - self._held_bytes):
+                self._held_bytes = octets
+                return
+            self._plane.counters.turned_away("memory")
+            error = GatewayError("overloaded", "no more can be held in memory")
+            if exchange is not None and exchange.state < states.FLUSHING:
+                exchange.refuse(error)
+            elif self._phase < _EXCHANGE:
+                self._refuse_head(error)
             else:
-                self._plane.failed()
-                self.transport.abort()
+                self.reset()
 
     # From bytes to requests.
 
@@ -253,6 +284,16 @@ class CallerConnection(asyncio.Protocol):
 
     # What the exchange does.
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What was written and the kernel has not taken."""
+        return self.transport.get_write_buffer_size()
+
+    @property
+    def is_body_paused(self) -> bool:
+        """Whether the request's body is not read because its supplier does not take it."""
+        return bool(self._paused_for & 2)
+
     def pause_body(self) -> None:
         """Read no more of the request's body for now."""
         self._pause(2)
@@ -271,7 +312,7 @@ class CallerConnection(asyncio.Protocol):
         """Send an answer whole; `head` has its framing."""
         self._write(head, content)
         if self.is_writing_paused:
-            self.set_deadline(self._plane.limits.write_progress_seconds)
+            self._await_reader()
         else:
             self.answer_flushed()
 
@@ -285,13 +326,13 @@ class CallerConnection(asyncio.Protocol):
             data = b"%x\r\n%b\r\n" % (len(data), data)
         self.transport.write(data)
         if self.is_writing_paused:
-            self.set_deadline(self._plane.limits.write_progress_seconds)
+            self._await_reader()
 
     def end_answer(self, data: bytes) -> None:
         """Send what ends the content."""
         self.transport.write(data)
         if self.is_writing_paused:
-            self.set_deadline(self._plane.limits.write_progress_seconds)
+            self._await_reader()
         else:
             self.answer_flushed()
 
@@ -355,8 +396,12 @@ class CallerConnection(asyncio.Protocol):
         if exchange is not None:
             exchange.caller_gone()
         self.leaving.clear()
-        drop_unsent(self.transport)
+        set_linger(self.transport, DROP_UNSENT)
         self.transport.abort()
+
+    def gone(self) -> None:
+        """The caller has closed its side while nothing was read of it: there is nobody to answer."""
+        self.reset()
 
     def is_leaving_under(self, matches: Callable[[Use], bool]) -> bool:
         """Whether bytes of a finished answer under a use that `matches` may still wait here or in the kernel.
@@ -381,7 +426,8 @@ class CallerConnection(asyncio.Protocol):
         self._phase = _LEAVING
         self._buffer = b""
         self._pause(4)
-        self.set_deadline(self._plane.limits.write_progress_seconds)
+        # INVARIANT: BOUNDED: what was written is sent, but not to a caller that never reads it.
+        self._await_reader()
         # In its next turn the loop has given the kernel what was just written: for most answers that is all.
         self._plane.loop.call_soon(self._close_once_sent, CLOSE_PAUSE_SECONDS)
 
@@ -396,13 +442,30 @@ class CallerConnection(asyncio.Protocol):
     def _close_now(self) -> None:
         self._phase = _CLOSED
         # For what was sent and is not acknowledged yet: it may have to be sent again.
-        send_unsent(self.transport)
+        set_linger(self.transport, SEND_UNSENT)
         self.transport.close()
 
     def _has_unsent(self) -> bool:
-        return bool(self.transport.get_write_buffer_size() or unsent_bytes(self.transport))
+        return bool(self.transport.get_write_buffer_size() or unsent_bytes(descriptor(self.transport)))
 
     # Time.
+
+    def _await_reader(self) -> None:
+        """The caller must take of what was written, and go on taking."""
+        self._unsent_mark = self._untaken_bytes()
+        due = self._plane.now_seconds + self._plane.limits.write_progress_seconds
+        self.set_due(due if self.exchange is None else min(due, self.exchange.total_due))
+
+    def _untaken_bytes(self) -> int:
+        """What was written and has not arrived there: the kernel passes it on by larger steps than it is read."""
+        return self.transport.get_write_buffer_size() + unacknowledged_bytes(descriptor(self.transport))
+
+    def _has_taken(self) -> bool:
+        """Whether the caller has taken in this window what it must at least, and may have more of its time."""
+        limits, exchange = self._plane.limits, self.exchange
+        taken = self._unsent_mark - self._untaken_bytes()
+        is_in_time = exchange is None or self._plane.now_seconds < exchange.total_due
+        return is_in_time and taken >= limits.least_rate_bytes * limits.write_progress_seconds
 
     def set_deadline(self, seconds: float) -> None:
         """What is awaited must come within `seconds`."""
@@ -418,7 +481,15 @@ class CallerConnection(asyncio.Protocol):
     def expired(self) -> None:
         """The deadline has passed."""
         self.due = _NEVER
-        if self._phase is _EXCHANGE and self.exchange is not None:
+        try:
+            self._expired()
+        except Exception:  # noqa: BLE001 - a mistake ends this exchange, and not the time of all others
+            self._broken()
+
+    def _expired(self) -> None:
+        if (self.is_writing_paused or self._phase is _LEAVING) and self._has_taken():
+            self._await_reader()
+        elif self._phase is _EXCHANGE and self.exchange is not None:
             self.exchange.timed_out()
         elif self._phase is _HEAD:
             self._refuse_head(GatewayError("request-timeout"))
@@ -426,7 +497,7 @@ class CallerConnection(asyncio.Protocol):
             self._close()
         elif self._phase is _LINGER and not self._has_unsent():
             self._close_now()
-        elif self._phase is not _CLOSED or not self.transport.is_closing():
+        else:
             self.transport.abort()
 
     def drain(self) -> None:
@@ -441,10 +512,13 @@ class CallerConnection(asyncio.Protocol):
     def _pause(self, reason: int) -> None:
         if not self._paused_for:
             self.transport.pause_reading()
+            self._plane.deaf.add(self)
         self._paused_for |= reason
 
     def _resume(self, reasons: int) -> None:
         if self._paused_for:
             self._paused_for &= ~reasons
-            if not self._paused_for and not self.transport.is_closing():
-                self.transport.resume_reading()
+            if not self._paused_for:
+                self._plane.deaf.discard(self)
+                if not self.transport.is_closing():
+                    self.transport.resume_reading()

@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Callable
 
-from gateway.control.pulse import ENDING, Pulse
+from gateway.control.barrier.pulse import ENDING, Pulse
 
 log = logging.getLogger("gateway.heartbeat")
 

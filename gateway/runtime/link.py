@@ -14,9 +14,9 @@ from typing import cast
 import msgspec
 
 from gateway.control.barrier.lease_clock import lease_clock
+from gateway.control.barrier.pulse import Pulse
+from gateway.control.barrier.settling import CUT_SECONDS
 from gateway.control.barrier.wire import FORMAT, Applied, Ask, Counted, Down, Frames, Hello, Lease, Reset, Up, frame
-from gateway.control.pulse import Pulse
-from gateway.control.settling import CUT_SECONDS
 from gateway.domain.changes import Change
 from gateway.domain.errors import GatewayError
 from gateway.runtime.kernel_end import KernelEnd

@@ -19,8 +19,9 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.domain.errors import GatewayError
-from gateway.proxy.kernel_bounds import cease_to_listen
+from gateway.proxy.kernel import cease_to_listen
 from gateway.runtime.child import Child, Handed, Plan
+from gateway.runtime.exposure import findings
 from gateway.runtime.home import GatewayHome, HomeLock
 from gateway.runtime.settings import Settings
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher, clear_snapshots
@@ -219,6 +220,8 @@ def serve(home: GatewayHome, *, on_ready: Callable[[dict[str, Any]], None] | Non
     """
     home.require()
     settings = home.settings()
+    for each in findings(home, settings):
+        log.error("%s; what to do: %s", each.what, each.advice)
     lock = home.lock(wait_seconds=LOCK_SECONDS)
     try:
         asyncio.run(_serve(Supervisor(home, lock, settings), on_ready))

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.control.barrier.lease_clock import lease_clock
-from gateway.control.pulse import ENDING, Pulse, make_page
-from gateway.control.roll import RollCaller
-from gateway.control.settling import CUT_SECONDS
+from gateway.control.barrier.pulse import ENDING, Pulse, make_page
+from gateway.control.barrier.roll import RollCaller
+from gateway.control.barrier.settling import CUT_SECONDS
 from gateway.runtime.heartbeat import read_stack
 
 log = logging.getLogger("gateway.supervisor")

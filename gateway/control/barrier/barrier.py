@@ -17,7 +17,7 @@ import msgspec
 
 from gateway.control.barrier.hub import Hub
 from gateway.control.barrier.lease_clock import lease_clock
-from gateway.control.settling import Settled
+from gateway.control.barrier.settling import Settled
 from gateway.domain.changes import Change
 from gateway.domain.errors import GatewayError
 from gateway.store import Node

@@ -22,12 +22,12 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.control.barrier.hub_link import HubLink
 from gateway.control.barrier.lease_clock import lease_clock
+from gateway.control.barrier.roll import OnRoll, RollReader
 from gateway.control.barrier.roster import Roster
+from gateway.control.barrier.settling import Process, Settled, look
 from gateway.control.barrier.wire import CHANGES_A_FRAME, Ask, Changes, Counted, Down, Hello, Lease, Reset, Up
-from gateway.control.hub_link import HubLink
-from gateway.control.roll import OnRoll, RollReader
-from gateway.control.settling import Process, Settled, look
 from gateway.domain.changes import Change
 from gateway.domain.errors import GatewayError
 

@@ -12,7 +12,7 @@ import struct
 import sys
 from pathlib import Path
 
-from gateway.control.pulse import Pulse
+from gateway.control.barrier.pulse import Pulse
 from gateway.domain.changes import Change
 from gateway.runtime.link import Link
 

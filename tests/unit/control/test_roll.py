@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from gateway.control.barrier.pulse import Pulse, Signs, make_page
+from gateway.control.barrier.roll import RollCaller, RollReader
 from gateway.control.barrier.roster import Roster
-from gateway.control.pulse import Pulse, Signs, make_page
-from gateway.control.roll import RollCaller, RollReader
-from gateway.control.settling import CUT_SECONDS, Process, look
+from gateway.control.barrier.settling import CUT_SECONDS, Process, look
 from gateway.domain.errors import GatewayError
 from tests.support.barrier import MemoryFeed, Node, Worker, arrived_bytes, read_to_end
 

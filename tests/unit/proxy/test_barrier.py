@@ -10,7 +10,7 @@ import uvloop
 
 from gateway.domain.directory import AnswerFormat
 from gateway.domain.verdicts import Verdict
-from gateway.proxy.kernel_bounds import unsent_bytes
+from gateway.proxy.kernel import descriptor, unsent_bytes
 from tests.support.proxy_ports import (
     CallerSide,
     House,
@@ -239,7 +239,7 @@ def test_barrier_the_kernel_holds_little_for_a_caller() -> None:
                     await loop.sock_sendall(caller, request(fields="Connection: close\r\n"))
                     await until(lambda: any(c.is_writing_paused for c in plane._connections))
                     (connection,) = plane._connections
-                    held = unsent_bytes(connection.transport)
+                    held = unsent_bytes(descriptor(connection.transport))
                     assert 0 < held <= plane.limits.unsent_bytes + 65536, "and one segment"
                     received = bytearray()
                     while data := await loop.sock_recv(caller, 1 << 20):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.control.pulse import ENDING
+from gateway.control.barrier.pulse import ENDING
 from gateway.runtime.heartbeat import Heartbeat, read_stack
 from gateway.runtime.watch_dog import LOOK_SECONDS, STANDS_SECONDS, Watched
 from tests.support.gateways import wait_for

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from gateway.control.barrier.pulse import Signs
 from gateway.control.barrier.roster import Roster
-from gateway.control.pulse import Signs
 
 CUT_SECONDS = 0.3
 """How long a worker that lives may take to cut what streams once its lease has run out. The kernel ends it a little

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from gateway.control.pulse import Pulse
+from gateway.control.barrier.pulse import Pulse
 from gateway.domain.errors import GatewayError
 
 MAX_MESSAGE_BYTES = 512
