@@ -13,6 +13,7 @@ itself when its supervisor is gone.
     policies          the policies of the settings
     supervisor        starts, watches, restarts and drains the children
     process           what a child does first and last
+    memory            memory that is let go returns to the system
     worker            the data plane, wired
     resolver          path to interface, and what a change touches
     drawn             what departments have lately drawn, kept in the state
