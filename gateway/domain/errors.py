@@ -358,6 +358,13 @@ PROBLEMS: Mapping[str, Problem] = {
         "read it again and send its `ETag` in `If-Match`",
         "请重新读取，并在 `If-Match` 中发送其 `ETag`",
     ),
+    "host-not-proved": Problem(
+        422,
+        "the host did not prove that it knows of the claim",
+        "主机未能证明知悉该登记",
+        "have the service show the nonce at the path of the claim, or sign it by its certificate's key, and ask again",
+        "请在登记给出的路径提供随机数，或以其证书私钥签名，然后重新验证",
+    ),
     "idempotency-mismatch": Problem(
         422,
         "the idempotency key was used for another request",

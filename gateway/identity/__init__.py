@@ -20,6 +20,7 @@
     assertions     client authentication at the token endpoint
     dpop           proofs of possession, nonces
     certificates   binding to client certificates
+    supplier_certificates  certificates that suppliers are called with: parsed, checked, sealed
     legacy         contracts of existing sharing platforms
     replay         what was used once, shared by a node's workers
     caller         credential to `Caller`: what the data plane asks

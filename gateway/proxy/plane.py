@@ -14,6 +14,7 @@ from email.utils import formatdate
 from typing import Any
 
 from gateway.domain.directory import Interface
+from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Use
 from gateway.domain.verdicts import Call, Verdict
 from gateway.proxy.counters import Counters
@@ -26,7 +27,7 @@ from gateway.proxy.http.heads import BlockReader
 from gateway.proxy.http.pools import Pool
 from gateway.proxy.http.targets import TargetReader
 from gateway.proxy.limits import Limits
-from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, Resolve, UseLedger, Watch
+from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, ReachOf, Resolve, UseLedger, Watch
 from gateway.proxy.shares import Shares
 from gateway.proxy.troubles import Troubles
 from gateway.proxy.wheel import Wheel
@@ -43,6 +44,7 @@ class DataPlane:
     Args:
         identify: credential to caller.
         resolve: path to interface.
+        reach: interface to the addresses and the TLS context it is called with.
         decide: call to verdict. What it and the two before it answer at once may be kept for up to a second, or until
             `forget`.
         ledger: durable use records.
@@ -50,7 +52,6 @@ class DataPlane:
         pseudonym: data-subject identifier to pseudonym; may raise nothing.
         is_fresh: whether the state can be relied on now; asked before each call is forwarded and each release.
         limits: every bound.
-        supplier_tls: the context to call a supplier's `https:` interface with; None where none is called.
         digest_key: 32 bytes; keys the digests of requests and answers in records, see `digests`.
         sample_ratio: share of the calls without a `traceparent` whose new trace is marked as sampled.
         watches: who looks on as uses end.
@@ -62,6 +63,7 @@ class DataPlane:
         *,
         identify: Identify,
         resolve: Resolve,
+        reach: ReachOf,
         decide: Decide,
         ledger: UseLedger,
         meter: Meter,
@@ -69,7 +71,6 @@ class DataPlane:
         is_fresh: IsFresh,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
-        supplier_tls: Callable[[Interface], ssl.SSLContext] | None = None,
         digest_key: bytes,
         sample_ratio: float = 0.0,
         watches: Sequence[Watch] = (),
@@ -80,6 +81,7 @@ class DataPlane:
         self.watches = tuple(watches)
         self.identify = identify
         self.resolve = resolve
+        self._reach = reach
         self.decide = decide
         self.ledger = ledger
         self.meter = meter
@@ -103,7 +105,6 @@ class DataPlane:
         self.gathered_bytes = 0
         self.date = b""
         self._tls = tls
-        self._supplier_tls = supplier_tls
         self._servers: list[asyncio.Server] = []
         self._connections: set[CallerConnection] = set()
         self._routes: dict[str, Route] = {}
@@ -259,15 +260,15 @@ class DataPlane:
 
     def pool_of(self, route: Route) -> Pool:
         """The connections to the route's host."""
-        pool = self._pools.get(route.pool_key)
+        reach = self._reach(route.interface)
+        if route.is_tls is not (reach.context is not None):
+            raise GatewayError("supplier-unreachable", "the interface's host does not speak what its entry says")
+        # INVARIANT: ONE-ANSWER: a connection is one supplier's, whatever another's entry says of the same host.
+        key = (route.interface.supplier, route.host, route.port, reach.addresses, reach.context, reach.name)
+        pool = self._pools.get(key)
         if pool is None:
-            context = None
-            if route.is_tls:
-                assert self._supplier_tls is not None
-                context = self._supplier_tls(route.interface)
             stray = functools.partial(self._stray, route.interface.supplier)
-            pool = Pool(route.host, route.port, self.limits, self.loop.time, context, route.interface.tls_name, stray)
-            self._pools[route.pool_key] = pool
+            pool = self._pools[key] = Pool(reach, route.port, self.limits, self.loop.time, stray)
         return pool
 
     def _stray(self, supplier: str, when: str, record: str) -> None:

@@ -15,6 +15,8 @@ itself when its supervisor is gone.
     process           what a child does first and last
     memory            memory that is let go returns to the system
     worker            the data plane, wired
+    suppliers         by which addresses and TLS contexts suppliers are called
+    adopting          hosts and certificates of earlier versions, taken in at a start
     resolver          path to interface, and what a change touches
     drawn             what departments have lately drawn, kept in the state
     link              a worker's side of the control socket

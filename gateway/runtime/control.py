@@ -25,7 +25,9 @@ from gateway.control.sign_in.credentials import credentials_router
 from gateway.control.sign_in.enrolment import people_routers
 from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices, presented_certificate
 from gateway.control.sign_in.sign_in import OfficerSignIn, SignInServices, bound_for_good, recorder, teller
+from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.errors import GatewayError
+from gateway.domain.hosts import Networks
 from gateway.identity.accounts import LocalAccounts
 from gateway.identity.assertions import AssertionVerifier
 from gateway.identity.dpop import Nonces, ProofVerifier
@@ -42,6 +44,7 @@ from gateway.ledger.witness.witness import Witness
 from gateway.policy import Engine
 from gateway.policy.offline.activating import PolicyKeeper
 from gateway.proxy.tls import reload_certificate
+from gateway.runtime.adopting import adopt_certificates, pin_inherited
 from gateway.runtime.control_listener import control_server
 from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.examining import Examiner
@@ -49,6 +52,7 @@ from gateway.runtime.home import GatewayHome
 from gateway.runtime.policies import initial_policies, policies_root
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
+from gateway.runtime.suppliers import Contexts, OwnListeners
 from gateway.runtime.telemetry.due import Due
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher, read_snapshots, render
 from gateway.runtime.telemetry.observing import ObservedBarrier
@@ -198,6 +202,8 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         metrics=lambda: _metrics(home),
         readiness=lambda: _readiness(home, store, hub),
         witness=_witness(home, settings, ring),
+        hosts=host_checks(home, settings, store, ring),
+        seal=lambda secret, context: ring.field_cipher().seal(secret, context),
         pseudonyms=lambda identifier: tuple(
             pseudonymiser.every(
                 identifier, range(beijing_year(time.time()), beijing_year(time.time()) - PSEUDONYM_YEARS, -1)
@@ -220,6 +226,16 @@ def _provider(settings: Settings, issuer: str) -> OpenIdSignIn | None:
         officers.provider, officers.client_id, secret, callback, officers.officer_claim, officers.allow_rs256
     )
     return OpenIdSignIn(provider, time.time)
+
+
+def host_checks(home: GatewayHome, settings: Settings, store: Store, ring: KeyRing) -> HostChecks:
+    """What suppliers' hosts are judged by."""
+    contexts = Contexts(store.certificates, ring.field_cipher)
+    return HostChecks(
+        networks=Networks(settings.suppliers.networks),
+        is_own=OwnListeners(home),
+        context=lambda host: contexts.context(host.supplier, host.authority, None),
+    )
 
 
 def _witness(home: GatewayHome, settings: Settings, ring: KeyRing) -> Witness | None:
@@ -255,6 +271,14 @@ async def _forget_expired(store: Store) -> None:
             await asyncio.to_thread(store.forget_expired, int(time.time()))
         except GatewayError as error:
             log.warning("expired one-time values stay for now: %s", error.code)
+
+
+async def _pin_inherited(services: ControlServices) -> None:
+    """Look up where hosts are that interfaces inherited; once, beside the start, since a name server may be slow."""
+    try:
+        await asyncio.to_thread(pin_inherited, services.store, services.hosts)
+    except GatewayError as error:
+        log.warning("inherited hosts are not looked up before the next start: %s", error.code)
 
 
 def _metrics(home: GatewayHome) -> str:
@@ -319,6 +343,9 @@ class Control:
             assemble, self._home, self._settings, self._issuer, with_hub=True, is_first=self._is_first
         )
         assert self._parts.feed is not None
+        services = self._parts.services
+        clients = self._home.keys(self._settings) / "suppliers"
+        await asyncio.to_thread(adopt_certificates, services.store, clients, services.seal, time.time)
         await asyncio.to_thread(self._parts.feed.start)
         if self._home.is_shared(self._settings):
             # Another node's change is heard at once, and not only at the next reading of the feed.
@@ -340,11 +367,11 @@ class Control:
             "data-plane": self._settings.data_plane.tls_certificate,
             "control": self._settings.control.tls_certificate,
         }
-        own = {name: file for name, file in files.items() if file is not None}
-        clients = self._home.keys(self._settings) / "suppliers"
+        own: dict[str, Path | float] = {name: file for name, file in files.items() if file is not None}
+        stored = parts.store.all_certificates
 
-        def certificates() -> dict[str, Path]:
-            return own | {f"supplier-{path.stem}": path for path in sorted(clients.glob("*.pem"))}
+        def certificates() -> dict[str, Path | float]:
+            return own | {f"supplier-{one.supplier}-{one.name}": float(one.not_after_unix) for one in stored()}
 
         due = Due(metrics, parts.store, parts.ring.list, certificates, time.time)
         barrier = parts.services.barrier
@@ -355,6 +382,7 @@ class Control:
             asyncio.create_task(publisher.run(), name="metrics"),
             asyncio.create_task(_forget_expired(parts.store), name="forget"),
             asyncio.create_task(_gather_shadow(parts.services.policies), name="shadow"),
+            asyncio.create_task(_pin_inherited(parts.services), name="hosts"),
         ]
 
     async def stop(self) -> None:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from gateway.domain.errors import GatewayError
+from gateway.domain.hosts import Networks
 
 RESERVED = frozenset(
     {"GATEWAY_HOME", "GATEWAY_OFFICER", "GATEWAY_TOKEN", "GATEWAY_PASSPHRASE", "GATEWAY_KEYS", "GATEWAY_LOG_KEY"}
@@ -82,6 +83,28 @@ class DataPlaneSettings(Section):
         5, ge=1, description="failures in a row after which a worker leaves a supplier's host alone for a while"
     )
     circuit_seconds: float = Field(5.0, gt=0, description="how long it does, until one call probes")
+
+
+class SuppliersSettings(Section):
+    """Where supply departments' services may stand."""
+
+    networks: tuple[str, ...] = Field(
+        (),
+        description="networks in CIDR form that suppliers' hosts may lie in, such as 10.0.0.0/8; default: any but this "
+        "machine's own and link-local addresses, which are called only where a network here names them; clouds' "
+        "metadata addresses and this gateway's listeners never are",
+    )
+
+    @field_validator("networks")
+    @classmethod
+    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse what is no network."""
+        for text in networks:
+            try:
+                Networks([text])
+            except ValueError:
+                raise PydanticCustomError("networks", "`{text}` is no network in CIDR form", {"text": text}) from None
+        return networks
 
 
 class ControlSettings(Section):
@@ -231,6 +254,7 @@ class Settings(Section):
 
     format: int = Field(FORMAT, description="version of this file's format")
     data_plane: DataPlaneSettings = DataPlaneSettings()  # type: ignore[call-arg]
+    suppliers: SuppliersSettings = SuppliersSettings()  # type: ignore[call-arg]
     control: ControlSettings = ControlSettings()  # type: ignore[call-arg]
     state: StateSettings = StateSettings()  # type: ignore[call-arg]
     ledger: LedgerSettings = LedgerSettings()  # type: ignore[call-arg]
