@@ -117,6 +117,7 @@ class Act(StrEnum):
     MANAGE_DEPARTMENTS = "manageDepartments"
     MANAGE_SYSTEMS = "manageSystems"
     MANAGE_INTERFACES = "manageInterfaces"
+    CONFIRM_HOST = "confirmHost"
     MANAGE_OFFICERS = "manageOfficers"
     CONSULT_GRANTS = "consultGrants"
     CONSULT_RECORDS = "consultRecords"

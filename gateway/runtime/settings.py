@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from gateway.domain.errors import GatewayError
+from gateway.domain.hosts import Networks
+from gateway.runtime.effect import faults_of
 
 RESERVED = frozenset(
     {"GATEWAY_HOME", "GATEWAY_OFFICER", "GATEWAY_TOKEN", "GATEWAY_PASSPHRASE", "GATEWAY_KEYS", "GATEWAY_LOG_KEY"}
@@ -51,7 +53,22 @@ class DataPlaneSettings(Section):
     system_concurrency: int = Field(512, ge=1, description="calls of one system a worker serves at once")
     header_seconds: float = Field(10.0, gt=0, description="until a request's header section has arrived")
     idle_seconds: float = Field(75.0, gt=0, description="until an idle connection is closed")
-    body_seconds: float = Field(30.0, gt=0, description="longest pause while a body arrives or is taken")
+    body_seconds: float = Field(
+        30.0, gt=0, description="the time in which a request's body must make progress, and an answer being taken"
+    )
+    least_rate: int = Field(
+        256, ge=1, description="octets a second that a body must make in that time, or its connection is cut"
+    )
+    gather_seconds: float = Field(60.0, gt=0, description="until an answer that is gathered to be filtered is whole")
+    exchange_seconds: float = Field(
+        14400.0, gt=0, description="until a call is over, where its interface states no total of its own"
+    )
+    held_bytes: int = Field(
+        512 << 20,
+        ge=16 << 20,
+        description="memory that a worker holds for callers and suppliers at once, in bytes; one supplier or system "
+        "has an eighth for itself, and up to a quarter while half is free",
+    )
     supplier_connections: int = Field(128, ge=1, description="connections a worker keeps to one supplier's host")
     waiting_calls: int = Field(
         1024, ge=0, description="calls that wait in a worker for a free slot of one interface; more are turned away"
@@ -69,6 +86,28 @@ class DataPlaneSettings(Section):
     circuit_seconds: float = Field(5.0, gt=0, description="how long it does, until one call probes")
 
 
+class SuppliersSettings(Section):
+    """Where supply departments' services may stand."""
+
+    networks: tuple[str, ...] = Field(
+        (),
+        description="networks in CIDR form that suppliers' hosts may lie in, such as 10.0.0.0/8; default: any but this "
+        "machine's own and link-local addresses, which are called only where a network here names them; clouds' "
+        "metadata addresses and this gateway's listeners never are",
+    )
+
+    @field_validator("networks")
+    @classmethod
+    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse what is no network."""
+        for text in networks:
+            try:
+                Networks([text])
+            except ValueError:
+                raise PydanticCustomError("networks", "`{text}` is no network in CIDR form", {"text": text}) from None
+        return networks
+
+
 class ControlSettings(Section):
     """Where officers, auditors and token requests come in."""
 
@@ -76,6 +115,15 @@ class ControlSettings(Section):
     port: int = Field(8081, ge=0, le=65535, description="its port; 0 lets the system choose")
     issuer: str | None = Field(
         None, description="public base URL of the control plane, the `iss` of tokens; default: its own address"
+    )
+    node_url: str | None = Field(
+        None,
+        description="where the other nodes of one state reach this node's control plane, such as "
+        "http://10.0.0.12:8081: each passes on what is asked of another's records and exports; default: the address "
+        "it listens on",
+    )
+    nodes_ca: Path | None = Field(
+        None, description="PEM authorities of the other nodes' certificates, where `node_url` is https"
     )
     tls_certificate: Path | None = Field(None, description="PEM chain of the listener; none serves plain HTTP")
     tls_key: Path | None = Field(None, description="PEM private key of the listener")
@@ -172,8 +220,8 @@ class IdentitySettings(Section):
     )
     trusted_proxies: tuple[str, ...] = Field(
         (),
-        description="addresses of proxies before the control plane that are believed: what they say is the caller's "
-        "address (`X-Forwarded-For`) and client certificate (`Client-Cert`, RFC 9440)",
+        description="addresses or networks of proxies before the control plane that are believed: what they say is "
+        "the caller's address (`X-Forwarded-For`) and client certificate (`Client-Cert`, RFC 9440)",
     )
     legacy_window_seconds: int = Field(
         300, ge=1, le=900, description="window of the national platforms' signed headers, in seconds"
@@ -216,6 +264,7 @@ class Settings(Section):
 
     format: int = Field(FORMAT, description="version of this file's format")
     data_plane: DataPlaneSettings = DataPlaneSettings()  # type: ignore[call-arg]
+    suppliers: SuppliersSettings = SuppliersSettings()  # type: ignore[call-arg]
     control: ControlSettings = ControlSettings()  # type: ignore[call-arg]
     state: StateSettings = StateSettings()  # type: ignore[call-arg]
     ledger: LedgerSettings = LedgerSettings()  # type: ignore[call-arg]
@@ -265,7 +314,9 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
                     "invalid-input",
                     f"`{path}` has format {settings.format}, newer than this gateway knows ({FORMAT}): upgrade first",
                 )
-            return settings
+            faults = faults_of(settings)
+            if not faults:
+                return settings
     raise GatewayError("invalid-input", f"the settings have {len(faults)} fault(s)", faults=faults)
 
 

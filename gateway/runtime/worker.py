@@ -10,22 +10,21 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from gateway.domain.changes import Change, ChangeKind
-from gateway.domain.directory import Interface
 from gateway.domain.errors import GatewayError
+from gateway.domain.hosts import Networks
 from gateway.identity.caller import Identifier
-from gateway.identity.dpop import Nonces, ProofVerifier
+from gateway.identity.dpop import ProofVerifier
 from gateway.identity.issuers import ExternalIssuer
 from gateway.identity.keyring import KeyRing
 from gateway.identity.legacy import LegacyIdentifier
-from gateway.identity.replay import SharedReplay
+from gateway.identity.replay import ClusterReplay, SharedReplay
 from gateway.identity.security_log import FailureBudget, SecurityLog
 from gateway.identity.symmetric import Pseudonymiser
 from gateway.identity.verify import OwnIssuer, TokenVerifier
@@ -35,14 +34,15 @@ from gateway.policy.offline.activating import PolicyKeeper
 from gateway.proxy.limits import Limits
 from gateway.proxy.plane import DataPlane
 from gateway.proxy.ports import Watch
-from gateway.proxy.tls import reload_certificate, supplier_context
+from gateway.proxy.tls import reload_certificate
 from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.link import Link
 from gateway.runtime.policies import initial_policies
 from gateway.runtime.resolver import Resolver, is_touched
-from gateway.runtime.ring import open_ring
+from gateway.runtime.ring import nonce_keeper, open_ring
 from gateway.runtime.settings import DataPlaneSettings, Settings
+from gateway.runtime.suppliers import Contexts, OwnListeners, SupplierReach
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher
 from gateway.runtime.telemetry.observing import (
     JournalFigures,
@@ -97,8 +97,18 @@ class Worker:
         self._policies.attach(self._engine)
         # No private token key: a worker verifies, it does not issue.
         ring = open_ring(home, settings, frozenset({"field", "pseudonym"}))
-        self._identifier = self._make_identifier(ring)
-        self._resolver = Resolver(self._store.interface, self._pool)
+        replay = SharedReplay(home.run / "replay")
+        self._nonces = nonce_keeper(home, settings, self._store, ring, replay)
+        await asyncio.to_thread(self._nonces.refresh)
+        self._tasks.append(asyncio.create_task(self._nonces.run(), name="nonces"))
+        self._identifier = self._make_identifier(ring, replay)
+        prepare = SupplierReach(
+            self._store,
+            Contexts(self._store.certificates, ring.field_cipher),
+            Networks(settings.suppliers.networks),
+            OwnListeners(home),
+        )
+        self._resolver = Resolver(self._store.interface, self._pool, prepare)
         self._journal = UseJournal(
             home.ledger,
             self._name,
@@ -124,13 +134,13 @@ class Worker:
         self._plane = DataPlane(
             identify=observed.identify(self._identifier),
             resolve=self._resolver,
+            reach=self._resolver.reach,
             decide=observed.decide(Decider(self._engine, self._pool, time.time)),
             ledger=self._journal,
             meter=QuotaMeter(self._store.lease_quota, self._pool, time.time),
             pseudonym=Pseudonymiser(ring, time.time),
             is_fresh=self._link.is_fresh,
             limits=limits_of(settings.data_plane),
-            supplier_tls=self._supplier_context,
             digest_key=ring.digest_key(),
             sample_ratio=settings.traces.sample_ratio if spans is not None else 0.0,
             watches=watches,
@@ -152,9 +162,13 @@ class Worker:
         publisher.publish()
         return {}
 
-    def _make_identifier(self, ring: KeyRing) -> Identifier:
-        home, identity = self._home, self._settings.identity
-        replay = SharedReplay(home.run / "replay")
+    def _make_identifier(self, ring: KeyRing, replay: SharedReplay) -> Identifier:
+        identity = self._settings.identity
+        use_once: Callable[[str, str, int], bool | Awaitable[bool]] = replay.use_once
+        if self._home.is_shared(self._settings):
+            # A thread of its own: calls do not wait behind what else is slow.
+            marking = ThreadPoolExecutor(1, "used-once")
+            use_once = ClusterReplay(replay, self._store.use_once_each, marking).use_once
         externals = [
             ExternalIssuer(
                 issuer.name,
@@ -168,14 +182,12 @@ class Worker:
         ]
         self._tasks += [asyncio.create_task(issuer.keep_fresh(), name="issuer") for issuer in externals]
         own = OwnIssuer(self._issuer, identity.audience, ring)
-        # A proof that an earlier table has seen, or another node's, bears a nonce that is none here.
-        nonces = Nonces(ring.nonce_secret(f"{home.origin(self._settings)}/{replay.epoch}"), time.time)
         return Identifier(
             TokenVerifier(own, time.time, externals=externals),
             self._store.system,
             time.time,
-            proofs=ProofVerifier(time.time, nonces),
-            use_once=replay.use_once,
+            proofs=ProofVerifier(time.time, self._nonces.nonces),
+            use_once=use_once,
             origins=identity.origins,
             security=SecurityLog(time.time),
             budget=FailureBudget(time.time),
@@ -183,17 +195,12 @@ class Worker:
                 self._store.legacy_key,
                 self._store.system,
                 ring,
-                self._use_once_anywhere if self._home.is_shared(self._settings) else replay.use_once,
+                use_once,
                 time.time,
                 national_window_seconds=identity.legacy_window_seconds,
                 since_unix=replay.since_unix,
             ),
         )
-
-    def _use_once_anywhere(self, namespace: str, value: str, expires_unix: int) -> Awaitable[bool]:
-        """As the node's own memory of used signatures, but among all nodes: those bear no node's name."""
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._pool, self._store.use_once, namespace, value, expires_unix)
 
     async def stop(self) -> None:
         """Drain, then close the journal: the last records are synced before the process ends."""
@@ -255,11 +262,6 @@ class Worker:
         report = self._engine.shadow_report()
         return None if report is None else msgspec.msgpack.encode(report)
 
-    def _supplier_context(self, interface: Interface) -> ssl.SSLContext:
-        folder = self._home.keys(self._settings) / "suppliers"
-        client = folder / f"{interface.tls_client}.pem" if interface.tls_client else None
-        return supplier_context(Path(interface.tls_ca) if interface.tls_ca else None, client)
-
 
 def limits_of(settings: DataPlaneSettings) -> Limits:
     """The data plane's limits as the settings have them."""
@@ -269,6 +271,10 @@ def limits_of(settings: DataPlaneSettings) -> Limits:
         idle_timeout_seconds=settings.idle_seconds,
         body_progress_seconds=settings.body_seconds,
         write_progress_seconds=settings.body_seconds,
+        least_rate_bytes=settings.least_rate,
+        gather_seconds=settings.gather_seconds,
+        exchange_seconds=settings.exchange_seconds,
+        held_bytes=settings.held_bytes,
         system_concurrency=settings.system_concurrency,
         pool_idle_connections=settings.supplier_connections,
         queue=settings.waiting_calls,

@@ -16,7 +16,10 @@ The migrations under `migrations/` build exactly these tables; a test compares t
 | legacy_keys | a key of an older platform's contract, its secret encrypted by the key ring |
 | feed, changes | the feed's position (one row), and each committed change under its sequence |
 | one_time, quota_used, answers, nodes, drawn | what processes share besides: see `coordination` |
+| nonce_secrets | what DPoP nonces are made with, sealed by the key ring |
 | disposals, applications | duties with a due date |
+| hosts | a claim of a department on a host that is on its way (`standing` 0), or the host that stands (1) |
+| certificates | a supplier's certificates of one name; a private key among them is sealed by the key ring |
 | policy_sets, policy_events | the text of a set of policies, and each step that put one in force or in the shadow |
 | shadow_counts | what one node has counted for a candidate in the shadow |
 """
@@ -35,7 +38,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0004"
+HEAD = "0006"
 """The newest migration: a database at another revision is migrated, or refused if it is newer."""
 
 metadata = MetaData()
@@ -100,6 +103,32 @@ interfaces = Table(
     Column("body", Text, nullable=False),
     PrimaryKeyConstraint("supplier", "id"),
     Index("interfaces_dataset", "dataset", "active"),
+)
+
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("id", String(300), nullable=False),
+    Column("supplier", String(64), nullable=False),
+    Column("standing", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    PrimaryKeyConstraint("id", "supplier", "standing"),
+    Index(
+        "hosts_standing",
+        "id",
+        unique=True,
+        sqlite_where=text("standing = 1"),
+        postgresql_where=text("standing = 1"),
+    ),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("supplier", String(64), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("body", Text, nullable=False),
+    PrimaryKeyConstraint("supplier", "name"),
 )
 
 grants = Table(
@@ -289,6 +318,7 @@ nodes = Table(
     Column("id", String(128), primary_key=True),
     Column("beat_ms", BigInteger, nullable=False),
     Column("acknowledged", BigInteger, nullable=False),
+    Column("address", String(255), nullable=False, server_default=""),
 )
 
 drawn = Table(
@@ -299,6 +329,14 @@ drawn = Table(
     Column("dataset", String(128), nullable=False),
     Column("purpose", String(64), nullable=False),
     PrimaryKeyConstraint("department", "day", "dataset", "purpose"),
+)
+
+nonce_secrets = Table(
+    "nonce_secrets",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("sealed", Text, nullable=False),
+    Column("made", BigInteger, nullable=False),
 )
 
 disposals = Table(

@@ -15,8 +15,10 @@ from gateway.control.sign_in.credentials import credentials_router
 from gateway.control.sign_in.enrolment import people_routers
 from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices
 from gateway.control.sign_in.sign_in import SignInServices, bound_for_good, recorder, teller
+from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import SharingMode
+from gateway.domain.hosts import Host
 from gateway.domain.uses import Outcome, RecordKind, Use
 from gateway.domain.verdicts import Call
 from gateway.identity.accounts import LocalAccounts
@@ -29,7 +31,7 @@ from gateway.ledger.journal.uses import UseJournal
 from gateway.ledger.log.notes import ED25519, VerifierKey
 from gateway.ledger.process.service import LedgerService
 from gateway.ledger.witness.witness import Witness
-from gateway.runtime.control import _readiness
+from gateway.runtime.readiness import StateProof, readiness
 from gateway.runtime.telemetry.metrics import render
 from tests.answers.provider import ExampleProvider
 from tests.support.control import ISSUER, World
@@ -60,6 +62,14 @@ def record_long_ago(folder: Path, clock: Clock, records: int) -> None:
     acts.close()
 
 
+class KnownHosts(HostChecks):
+    """The network as the story has it: every service knows of its claim."""
+
+    def prove(self, host: Host, signature: str | None) -> str:
+        """As it would be proved by the nonce."""
+        return "nonce"
+
+
 class FullWorld(World):
     """As the control process wires it, in process."""
 
@@ -81,12 +91,13 @@ class FullWorld(World):
         )
         # What the control process itself says of its parts where no worker hangs on it.
         home: Any = SimpleNamespace(run=folder)
-        self.parts_without_workers = dict(_readiness(home, self.store, None))
+        self.parts_without_workers = dict(readiness(home, self.store, None, StateProof(self.store, "node")))
         self.parts = dict.fromkeys(self.parts_without_workers, True)
         self.services = replace(
             self.services,
             oauth=self._oauth(),
             witness=self._witness,
+            hosts=KnownHosts(look_up=lambda _name, _port: ("192.0.2.9",)),
             metrics=self._metrics,
             readiness=lambda: self.parts,
         )

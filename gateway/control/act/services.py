@@ -5,16 +5,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.control.act.nodes import NodeRoads, mark_of
 from gateway.control.barrier.barrier import Barrier
 from gateway.control.barrier.hub import Hub
 from gateway.control.policies.desk import PolicyDesk
 from gateway.control.sign_in.oauth import OAuthServices
 from gateway.control.sign_in.sign_in import OfficerSignIn
+from gateway.control.suppliers.checks import HostChecks
+from gateway.domain.errors import GatewayError
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.process.client import LedgerClient
 from gateway.ledger.witness.witness import Witness
 from gateway.policy import Engine
 from gateway.store import Store
+
+
+def _no_seal(_secret: bytes, _context: str) -> str:
+    raise GatewayError("unavailable", "no key ring seals secrets here")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,9 @@ class ControlServices:
         metrics: the text of /metrics.
         readiness: part -> whether it works; any False makes /readyz answer 503.
         witness: cosigns other nodes' logs; None where this node witnesses none.
+        roads: the roads to the other nodes; None where this one is alone.
+        hosts: what suppliers' hosts are judged by.
+        seal: seals a secret for storage, bound to a context.
         pruning: held while records go, one plan at a time.
         pseudonyms: a data subject's identifier to the pseudonyms it may stand under in records (one a year kept).
     """
@@ -58,5 +68,13 @@ class ControlServices:
     metrics: Callable[[], str] = str
     readiness: Callable[[], Mapping[str, bool]] = dict
     witness: Witness | None = None
+    roads: NodeRoads | None = None
+    hosts: HostChecks = field(default_factory=HostChecks)
+    seal: Callable[[bytes, str], str] = _no_seal
     pruning: asyncio.Lock = field(default_factory=asyncio.Lock)
     pseudonyms: Callable[[bytes], tuple[str, ...]] = lambda _identifier: ()
+
+    @property
+    def mark(self) -> str:
+        """This node's mark in the names of what is its own; "" where it is alone."""
+        return mark_of(self.roads.node) if self.roads is not None else ""

@@ -269,6 +269,7 @@ ACT_GROUPS: dict[str, tuple[str, ...]] = {
             "manageDepartments",
             "manageSystems",
             "manageInterfaces",
+            "confirmHost",
             "manageOfficers",
         ),
         ("keepDirectory", "act"),
