@@ -18,6 +18,7 @@ from gateway.domain.uses import Use
 from gateway.proxy.exchange import states
 from gateway.proxy.exchange.exchange import Exchange
 from gateway.proxy.exchange.refusals import refusal, status_line
+from gateway.proxy.guards import ends_exchange
 from gateway.proxy.http.framing import BodyReader, body_reader
 from gateway.proxy.http.heads import parse_request_line
 from gateway.proxy.ports import Peer
@@ -95,6 +96,10 @@ class CallerConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self._made(transport)
+
+    @ends_exchange
+    def _made(self, transport: asyncio.BaseTransport) -> None:
         plane = self._plane
         self.transport.set_write_buffer_limits(high=plane.limits.write_high_bytes, low=0)
         # INVARIANT: BARRIER: the kernel of a worker that is killed drops what it holds for its callers. Only what is
@@ -110,15 +115,31 @@ class CallerConnection(asyncio.Protocol):
             return
         plane.wheel.arm(self, plane.loop.time() + plane.limits.idle_timeout_seconds)
 
+    @ends_exchange
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's name
-        self._phase = _CLOSED
-        self.due = _NEVER
-        self._plane.wheel.disarm(self)
-        self._plane.disconnected(self)
+        self._gone()
         if self.exchange is not None:
             exchange, self.exchange = self.exchange, None
             exchange.caller_gone()
 
+    def _gone(self) -> None:
+        self._phase = _CLOSED
+        self.due = _NEVER
+        self._plane.wheel.disarm(self)
+        self._plane.disconnected(self)
+
+    def broken(self) -> None:
+        """As `guards.Breakable.broken`: the exchange under way ends, and the connection with it."""
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.broken()
+        else:
+            self._plane.failed()
+        self.exchange = None
+        self._gone()
+        self.transport.abort()
+
+    @ends_exchange
     def eof_received(self) -> bool:
         """A half close: the caller sends no more, but may still wait for its answer (RFC 9112 §9.6)."""
         self._reads_end = True
@@ -126,15 +147,18 @@ class CallerConnection(asyncio.Protocol):
             return not self.peer.is_tls
         return False
 
+    @ends_exchange
     def pause_writing(self) -> None:
         self.is_writing_paused = True
 
+    @ends_exchange
     def resume_writing(self) -> None:
         self.is_writing_paused = False
         exchange = self.exchange
         if exchange is not None:
             exchange.resume_answer()
 
+    @ends_exchange
     def data_received(self, data: bytes) -> None:
         if self._phase is _LINGER:
             self._lingered += len(data)
@@ -142,14 +166,7 @@ class CallerConnection(asyncio.Protocol):
                 self.transport.abort()
             return
         self._buffer = self._buffer + data if self._buffer else data
-        try:
-            self._advance()
-        except Exception:  # noqa: BLE001 - a mistake ends this exchange and no other
-            if self.exchange is not None:
-                self.exchange.broken()
-            else:
-                self._plane.failed()
-                self.transport.abort()
+        self._advance()
 
     # From bytes to requests.
 
@@ -355,11 +372,13 @@ class CallerConnection(asyncio.Protocol):
         """Cut the connection: what has not been sent is dropped, the caller sees a reset."""
         self._phase = _CLOSED
         exchange, self.exchange = self.exchange, None
-        if exchange is not None:
-            exchange.caller_gone()
         self.leaving.clear()
-        self._set_linger(_DROP_UNSENT)
-        self.transport.abort()
+        try:
+            if exchange is not None:
+                exchange.caller_gone()
+            self._set_linger(_DROP_UNSENT)
+        finally:
+            self.transport.abort()
 
     def is_leaving_under(self, matches: Callable[[Use], bool]) -> bool:
         """Whether bytes of a finished answer under a use that `matches` may still wait here or in the kernel.
@@ -404,6 +423,7 @@ class CallerConnection(asyncio.Protocol):
         else:
             self.due = due
 
+    @ends_exchange
     def expired(self) -> None:
         """The deadline has passed."""
         self.due = _NEVER

@@ -21,6 +21,7 @@ from gateway.proxy.exchange.digests import keyed_digest
 from gateway.proxy.exchange.lanes import Lanes
 from gateway.proxy.exchange.routes import Plan, Route
 from gateway.proxy.exchange.slots import Slots
+from gateway.proxy.guards import ends_exchange
 from gateway.proxy.http.heads import BlockReader
 from gateway.proxy.http.pools import Pool
 from gateway.proxy.http.targets import TargetReader
@@ -190,7 +191,11 @@ class DataPlane:
         for connection in tuple(self._connections):
             exchange = connection.exchange
             if exchange is not None and exchange.use is not None and matches(exchange.use):
-                cut += exchange.cut()
+                try:
+                    cut += exchange.cut()
+                except Exception:  # noqa: BLE001 - a mistake with one must not leave the others uncut
+                    exchange.broken()
+                    cut += 1
             if connection.is_leaving_under(matches):
                 connection.reset()
                 cut += 1
@@ -259,7 +264,16 @@ class DataPlane:
                 assert self._supplier_tls is not None
                 context = self._supplier_tls(route.interface)
             stray = functools.partial(self._stray, route.interface.supplier)
-            pool = Pool(route.host, route.port, self.limits, self.loop.time, context, route.interface.tls_name, stray)
+            pool = Pool(
+                route.host,
+                route.port,
+                self.limits,
+                self.loop.time,
+                context,
+                route.interface.tls_name,
+                stray,
+                self.failed,
+            )
             self._pools[route.pool_key] = pool
         return pool
 
@@ -310,10 +324,20 @@ class DataPlane:
             extra={name: value for name, value in (("record", record), ("trace", trace)) if value},
         )
 
+    def broken(self) -> None:
+        """As `guards.Breakable.broken`: what failed is counted; it belongs to no exchange."""
+        self.failed()
+
+    @ends_exchange
     def _tick(self) -> None:
+        # First of all, so that no mistake stops the clock by which everything else ends.
+        self._timer = self.loop.call_later(self.limits.tick_seconds, self._tick)
+        self._turn()
+
+    @ends_exchange
+    def _turn(self) -> None:
         now = self.now_seconds = self.loop.time()
         self.wheel.advance(now)
         for pool in self._pools.values():
             pool.sweep(now)
         self.date = b"Date: %b\r\n" % formatdate(self.clock() / 1e9, usegmt=True).encode()
-        self._timer = self.loop.call_later(self.limits.tick_seconds, self._tick)

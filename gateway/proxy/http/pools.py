@@ -36,6 +36,7 @@ class Pool:
         "_open_until",
         "_probing",
         "context",
+        "failed_here",
         "heads",
         "host",
         "name",
@@ -53,8 +54,10 @@ class Pool:
         context: ssl.SSLContext | None,
         name: str | None,
         stray: Stray,
+        failed_here: Callable[[], None],
     ) -> None:
         self.stray = stray
+        self.failed_here = failed_here
         self.host = host
         self.port = port
         self.context = context

@@ -99,7 +99,10 @@ class Side:
 
     def __init__(self) -> None:
         self.strays: list[str] = []
-        self.pool = Pool("h", 1, LIMITS, lambda: 1.0, None, None, lambda when, _: self.strays.append(when))
+        self.pool = Pool("h", 1, LIMITS, lambda: 1.0, None, None, lambda when, _: self.strays.append(when), self.fail)
+
+    def fail(self) -> None:
+        raise AssertionError("the gateway made a mistake")
 
     def ask(self, *, is_head: bool = False) -> tuple[SupplierConnection, Call]:
         connection = self.pool.take()
