@@ -76,10 +76,12 @@ def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
         print_json(seen)
     else:
         print_table(f"gateway in {place.root}", ("part", "state", "detail"), [tuple(row) for row in seen["parts"]])
+        for notice in seen["notices"]:
+            out.print(f"{notice['part']}: {notice['what']}\n  what to do: {notice['advice']}", markup=False)
         for fault in seen["faults"]:
             out.print(f"wrong: {fault['what']}\n  what to do: {fault['advice']}", markup=False)
         if not seen["faults"]:
-            out.print("nothing is wrong", markup=False)
+            out.print("nothing is wrong with the gateway" if seen["notices"] else "nothing is wrong", markup=False)
     if seen["faults"]:
         raise typer.Exit(1)
 

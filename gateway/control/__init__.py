@@ -29,6 +29,7 @@ killed (by pidfd), because what a stopped process had already given to its kerne
     barrier    feed, hub, roster and wire: how a stop reaches every worker
     app        the FastAPI application
     directory  departments, systems, officers, purposes, entries, interfaces
+    suppliers  where suppliers' services stand, and what they are called with
     grants     grants, the acts of their life, orders, figures
     records    questions, exports, the log, retention
     policies   what is in force, and what would change

@@ -2,6 +2,8 @@
 
     errors      a refusal's code, status and words
     directory   departments, systems, datasets, data items, interfaces, purposes
+    hosts       whose a supplier's host is, and what of it an interface may reach
+    certificates  what suppliers are called with
     grants      what a supplier approved, and its life from issue to disposal
     lifecycle   a grant's life as a table of states and acts
     orders      suspensions and terminations that reach wider than one grant

@@ -7,6 +7,8 @@
     projection  the answer reduced to the granted items
     ports       what it asks of the house: identify, resolve, decide, record, meter
     limits      every bound in one place
+    shares      who holds how much of the worker, and the most that may be
+    troubles    which interfaces are in trouble, and why
     counters    what is counted
     wheel       deadlines on one coarse clock
     guards      one wrapper for whatever the loop calls

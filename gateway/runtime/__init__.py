@@ -14,6 +14,8 @@ itself when its supervisor is gone.
     supervisor        starts, watches, restarts and drains the children
     process           what a child does first and last
     worker            the data plane, wired
+    suppliers         by which addresses and TLS contexts suppliers are called
+    adopting          hosts and certificates of earlier versions, taken in at a start
     resolver          path to interface, and what a change touches
     drawn             what departments have lately drawn, kept in the state
     link              a worker's side of the control socket

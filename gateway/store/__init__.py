@@ -8,6 +8,9 @@
     transaction   writes of grants, orders and duties
     migrations    the versions of the tables
     migrate       runs them under a lock
+    hosts         suppliers' hosts: claims, and whose a host is
+    certificates  suppliers' certificates, named
+    accounts      writes of officers' accounts: sessions, one-time codes, news
     policies      sets of policies, and which is in force
     scope         whether a change takes access away
     bulk          imports of many grants

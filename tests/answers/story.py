@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from gateway.client.keys import ClientKey, new_private_key
 from gateway.control.act.examples import (
+    CERTIFICATES,
     CLOSURE,
     DATASET,
     DERIVATION,
@@ -15,6 +16,7 @@ from gateway.control.act.examples import (
     DISPUTE,
     EXAMPLES,
     GRANT,
+    HOST,
     INTERFACE,
     LIFT,
     ORDER,
@@ -52,6 +54,7 @@ OTHER = {
     "purposes": [],
 }
 PASSWORD = "four cups of white tea"
+NEXT_PASSWORD = "forty lamps over the harbour"
 SECRET = "294c30aa4c03c8f51dfdb9f6fb99d845"
 
 
@@ -73,6 +76,7 @@ def walk() -> Told:
             teller = Teller(world, clock)
             for chapter in (
                 the_directory,
+                hosts_and_certificates,
                 the_log,
                 systems_and_officers,
                 credentials,
@@ -149,6 +153,25 @@ def the_directory(teller: Teller) -> None:
     teller.tell("POST /v1/datasets/{id}/withdrawal", "registrar", abolished, again=True, id=OTHER["id"])
 
 
+def hosts_and_certificates(teller: Teller) -> None:
+    """Whose the hosts are that interfaces lead to, and what they are called with."""
+    certificates = {"supplier": "public-security", "name": CERTIFICATES["name"]}
+    teller.tell("POST /v1/certificates", "police", CERTIFICATES)
+    teller.tell("GET /v1/certificates", "police")
+    host = {"supplier": "public-security", "id": f"{HOST['address']}:443"}
+    teller.tell("POST /v1/hosts", "police", HOST)
+    confirmation = "POST /v1/hosts/{supplier}/{id}/confirmation"
+    teller.refused(confirmation, teller.world.post("registrar", confirmation[5:].format(**host), {}))
+    teller.tell("POST /v1/hosts/{supplier}/{id}/proof", "police", {}, **host)
+    teller.tell(confirmation, "registrar", again=True, **host)
+    teller.tell("GET /v1/hosts", "police")
+    moved = {"reason": "the service has moved to another address"}
+    teller.tell("POST /v1/hosts/{supplier}/{id}/withdrawal", "police", moved, again=True, **host)
+    replaced = {"reason": "the authority was replaced, 公科〔2026〕3号"}
+    withdrawal = "POST /v1/certificates/{supplier}/{name}/withdrawal"
+    teller.tell(withdrawal, "police", replaced, again=True, **certificates)
+
+
 def systems_and_officers(teller: Teller) -> None:
     """Who calls, and who acts."""
     registered = {**SYSTEM, "keys": [teller.world.client.registration()]}
@@ -167,6 +190,25 @@ def systems_and_officers(teller: Teller) -> None:
     teller.tell("GET /v1/officers", "registrar")
 
 
+def accounts(teller: Teller) -> None:
+    """How an officer comes by a password, keeps it, and signs out."""
+    person, recovery = "civil-second", "/v1/officers/{id}/recovery"
+    given = teller.tell("POST /v1/officers/{id}/enrolment", "registrar", id=person).json()
+    set_by_code = {"officer": person, "code": given["code"], "password": PASSWORD}
+    teller.tell("POST /sign-in/enrolment", None, set_by_code)
+    teller.refused("POST /sign-in/enrolment", teller.world.post(None, "/sign-in/enrolment", set_by_code))
+    teller.tell("POST /sign-in", None, {"officer": person, "password": PASSWORD})
+    teller.tell(f"POST {recovery}", "registrar", {"reason": "the officer has forgotten it"}, id=person)
+    teller.tell(f"POST {recovery}/approval", "province", id=person)
+    teller.tell("GET /v1/account", person)
+    teller.tell("DELETE /v1/account/recovery", person, again=True)
+    changed = {"current": PASSWORD, "password": NEXT_PASSWORD}
+    teller.tell("POST /v1/account/password", person, changed)
+    other = teller.world.store.open_session(person, "password", 3600).id
+    teller.tell("DELETE /v1/account/sessions/{id}", person, again=True, id=other)
+    teller.tell("POST /v1/account/sign-out", person, {"everywhere": True})
+
+
 def credentials(teller: Teller) -> None:
     """Keys, keys of older contracts, passwords; and what they are good for."""
     world = teller.world
@@ -178,8 +220,7 @@ def credentials(teller: Teller) -> None:
     teller.tell(f"PUT {legacy}", "civil", secret, **key)
     teller.tell("GET /v1/systems/{id}/legacy-keys", "civil", id=SYSTEM["id"])
     teller.tell(f"DELETE {legacy}", "civil", **key)
-    teller.tell("POST /v1/officers/{id}/password", "registrar", {"password": PASSWORD}, id="civil-second")
-    teller.tell("POST /sign-in", None, {"officer": "civil-second", "password": PASSWORD})
+    accounts(teller)
     away = teller.tell("GET /sign-in/provider", None, options={"params": {"return_to": "/console"}})
     back = world.provider.authorize(away.headers["Location"])
     refused = world.ask(None, "GET", "/sign-in/provider/answer", params={"error": "access_denied"})

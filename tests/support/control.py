@@ -19,7 +19,8 @@ from gateway.control.policies.desk import PolicyDesk
 from gateway.control.policies.standing import StandingState
 from gateway.control.sign_in.sign_in import OfficerSignIn
 from gateway.domain.directory import Department, Level, Purpose
-from gateway.domain.officers import Officer, Role
+from gateway.domain.hosts import Host, HostState
+from gateway.domain.officers import Officer, Role, Session
 from gateway.domain.policies import PolicySet
 from gateway.identity.keyring import KeyRing
 from gateway.identity.security_log import SecurityLog
@@ -54,6 +55,13 @@ OFFICERS = (
     Officer("market-both", "market", CITY, (Role.SUPPLIER, Role.DEMAND)),
     Officer("stranger", "elsewhere", OTHER_CITY, (Role.COMPETENT,)),
 )
+HOST = Host(
+    "public-security",
+    "household.public-security.example",
+    443,
+    addresses=("192.0.2.7",),
+    state=HostState.CONFIRMED,
+)
 
 
 @cache
@@ -87,7 +95,9 @@ class World:
         **services: Any,
     ) -> None:
         self.now = now
-        self.store = Store.open(state_url or f"sqlite:///{folder / 'state.db'}")
+        self._clock = clock
+        self._sessions: dict[str, Session] = {}
+        self.store = Store.open(state_url or f"sqlite:///{folder / 'state.db'}", clock=clock)
         self.ring = KeyRing.open(folder / "keys") if (folder / "keys").exists() else KeyRing.create(folder / "keys")
         self.issuer = TokenIssuer(self.ring, ISSUER, "sharing-gateway", clock)
         verifier = TokenVerifier(OwnIssuer(ISSUER, "sharing-gateway", self.ring), clock)
@@ -115,13 +125,14 @@ class World:
             engine=self.engine,
             acts=self.acts,
             ledger=LedgerClient(folder / "l.sock"),
-            sign_in=OfficerSignIn(verifier, self.store.officer, SecurityLog(time.time)).officer_of,
+            sign_in=OfficerSignIn(verifier, self.store, SecurityLog(time.time), clock),
             barrier=barrier or Barrier(None),
             now=lambda: self.now(),  # noqa: PLW0108 - a test moves the clock by setting `now`
             tree=folder / "ledger" / "tree",
             spool=spool,
             policies_root=default_policies_root(),
             policies=PolicyDesk(self.store, keeper, self._examine, node="control.example/log"),
+            seal=lambda secret, context: self.ring.field_cipher().seal(secret, context),
             pseudonyms=lambda identifier: (f"pseudonym-of-{len(identifier)}-bytes",),
             **services,
         )
@@ -138,6 +149,7 @@ class World:
             for officer in OFFICERS:
                 tx.put_officer(officer)
             tx.put_purpose(Purpose("marriage-registration", "婚姻登记"))
+            tx.put_host(HOST)
             tx.put_purpose(Purpose("social-assistance", "社会救助"))
 
     def _examine(self, candidate: PolicySet, current: PolicySet | None, now_unix: int) -> Examined:
@@ -157,7 +169,11 @@ class World:
     def token(self, officer: str) -> str:
         found = self.store.officer(officer)
         assert found is not None
-        return self.issuer.issue_officer(found, lifetime_seconds=300)
+        session = self._sessions.get(officer)
+        stored = self.store.session(session.id) if session is not None else None
+        if stored is None or not stored.stands(self._clock() + 60):
+            stored = self._sessions[officer] = self.store.open_session(officer, "password", 12 * 3600)
+        return self.issuer.issue_officer(found, lifetime_seconds=300, session=stored.id)
 
     def ask(self, officer: str | None, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
         headers = dict(options.pop("headers", {}))

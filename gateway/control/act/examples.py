@@ -61,6 +61,28 @@ INTERFACE: dict[str, Any] = {
     "subject_parameter": "id_number",
 }
 
+CERTIFICATES: dict[str, Any] = {
+    "supplier": "public-security",
+    "name": "police-ca",
+    "use": "authority",
+    "pem": (
+        "-----BEGIN CERTIFICATE-----\n"
+        "MIIBGjCBzaADAgECAgQBNSUFMAUGAytlcDAqMSgwJgYDVQQDDB9FeGFtcGxlIENp\n"
+        "dHkgUHVibGljIFNlY3VyaXR5IENBMCAXDTI2MDEwMTAwMDAwMFoYDzIwNTYwMTAx\n"
+        "MDAwMDAwWjAqMSgwJgYDVQQDDB9FeGFtcGxlIENpdHkgUHVibGljIFNlY3VyaXR5\n"
+        "IENBMCowBQYDK2VwAyEAnPYbko3GTuKTgkUKpjIYZ49xiO4w5nNXczAjlVVnpHej\n"
+        "EzARMA8GA1UdEwEB/wQFMAMBAf8wBQYDK2VwA0EAfOb6iH5AaSswbyeYlTLDPhHK\n"
+        "ynpIDH3x29kt35mYAQjQovyGunO8cLPiT9D3f/9Fwk000sew0brMyF8XskImBA==\n"
+        "-----END CERTIFICATE-----\n"
+    ),
+}
+
+HOST: dict[str, Any] = {
+    "supplier": "public-security",
+    "address": "records.public-security.example",
+    "shares": {"/marriage": "civil-affairs"},
+}
+
 GRANT: dict[str, Any] = {
     "id": "g-2026-0001",
     "department": "civil-affairs",

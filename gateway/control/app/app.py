@@ -53,6 +53,8 @@ from gateway.control.records import (
     witness as routes_witness,
 )
 from gateway.control.sign_in.oauth import oauth_router
+from gateway.control.suppliers import certificates as routes_certificates
+from gateway.control.suppliers import hosts as routes_hosts
 from gateway.domain.directory import Dataset, Department, Interface, Purpose, System
 from gateway.domain.errors import PROBLEMS
 from gateway.domain.grants import Grant
@@ -77,6 +79,8 @@ def create_app(services: ControlServices) -> FastAPI:
     for routes in (
         routes_directory,
         routes_directory_file,
+        routes_hosts,
+        routes_certificates,
         routes_systems,
         routes_grants,
         routes_figures,

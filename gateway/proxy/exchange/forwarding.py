@@ -72,7 +72,7 @@ class Forwarding(Ending):
         if body.is_whole:
             self.set_deadline(self._route.interface.first_byte_timeout_seconds)
         else:
-            self.set_deadline(self.plane.limits.body_progress_seconds)
+            self.set_pace(self.plane.limits.body_progress_seconds)
             if self.block.expects_continue and not octets:
                 self.connection.send_continue()
         connection.start(
@@ -82,23 +82,40 @@ class Forwarding(Ending):
             is_whole=body.is_whole,
             about=record,
         )
-        if not body.is_whole:
-            self.connection.resume_body()
+        if body is not NO_BODY:
+            self.connection.count_held()
+            if not body.is_whole:
+                self.connection.resume_body()
 
     def pause_request(self) -> None:
         """The supplier is slow."""
         self.connection.pause_body()
+        if self._upstream is not None:
+            beyond = self.hold_request(self._upstream.unsent_bytes)
+            if beyond:
+                self.refuse_memory(beyond)
+        if self.state is states.FORWARDING:
+            self.set_deadline(self._route.interface.first_byte_timeout_seconds)
 
     def resume_request(self) -> None:
         """The supplier takes more."""
+        self.hold_request(0)
+        if self.state is states.FORWARDING and not self.body.is_whole:
+            self.set_pace(self.plane.limits.body_progress_seconds)
         self.connection.resume_body()
 
     # Step 6: the answer, as the supplier's connection tells it.
 
+    def answer_waits(self, octets: int) -> None:
+        """A part of the supplier's head has arrived."""
+        beyond = self.hold(octets)
+        if beyond:
+            self.refuse_memory(beyond)
+
     def answer_begun(self, head: AnswerHead) -> None:
         """The supplier's head has arrived."""
         assert self._admission is not None
-        self._admission.pool.succeeded()
+        self._admission.pool.answers()
         self._answered_ns = self.plane.clock()
         if head.status >= 300:
             self._send_no_more()
@@ -137,7 +154,7 @@ class Forwarding(Ending):
         self._send_no_more()
         if self._release is not None and self.state in _RELEASING:
             if self._admission is not None:
-                self._admission.free_slot()
+                self._admission.answered()
             self._release.ended()
 
     # What `release` asks for, and what it is told when the caller has taken what was written.
@@ -180,5 +197,7 @@ class Forwarding(Ending):
         if self.state is states.FLUSHING:
             self.connection.answer_flushed()
         elif self._release is not None:
+            # From here on the supplier is awaited, in a window of its own.
+            self.set_pace(self._route.interface.first_byte_timeout_seconds)
             self.resume_supplier()
             self._release.pump()

@@ -36,6 +36,9 @@ _LAST_WORDS_BYTES = 64 * 1024
 class Answered(Protocol):
     """What a supplier's connection tells the exchange that uses it."""
 
+    def answer_waits(self, octets: int) -> None:
+        """So much of a head has come, and is held."""
+
     def answer_begun(self, head: AnswerHead) -> None:
         """The final head has arrived."""
 
@@ -153,6 +156,11 @@ class SupplierConnection(asyncio.Protocol):
         self._written += len(data)
         self.transport.write(data)
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What was written and the kernel has not taken."""
+        return self.transport.get_write_buffer_size()
+
     def pause_answer(self) -> None:
         """Read no more of the answer for now."""
         self._is_paused = True
@@ -178,7 +186,7 @@ class SupplierConnection(asyncio.Protocol):
     @ends_exchange
     def _made(self, transport: asyncio.BaseTransport) -> None:
         self._pool.made(self)
-        self.transport.set_write_buffer_limits(high=self._limits.write_high_bytes)
+        self.transport.set_write_buffer_limits(high=self._limits.unseen_bytes, low=0)
         self._is_tls = transport.get_extra_info("ssl_object") is not None
         self._fd = descriptor(transport)
         self._ear = Ear(self._fd)
@@ -238,6 +246,7 @@ class SupplierConnection(asyncio.Protocol):
             if max(end, 0 if end > 3 else len(buffer)) > self._limits.head_bytes:
                 raise UnreadableError("the answer's header section is too large")
             if end < 4:
+                exchange.answer_waits(len(buffer))
                 return
             raw = bytes(buffer[:end])
             head = self._pool.heads.get(raw)
@@ -325,7 +334,11 @@ class SupplierConnection(asyncio.Protocol):
             return
         if not head.keeps or not self.request_whole or self._is_unsent():
             self._pool.gone(self)
-            self.transport.close()
+            if self.unsent_bytes:
+                # INVARIANT: BOUNDED: a supplier that reads no more holds nothing of a request that it has answered.
+                self.transport.abort()
+            else:
+                self.transport.close()
             return
         if self._is_paused:
             self.resume_answer()

@@ -33,7 +33,7 @@ log = logging.getLogger("gateway.uses")
 
 T = TypeVar("T")
 
-LIMITS = ("system", "queue", "connections")
+LIMITS = ("load", "connections", "memory", "system", "supplier", "queue", "wait")
 """What the data plane turns calls and connections away by."""
 MAX_HELD = 10_000
 """Barriers noted between two looks; a look is a second."""
@@ -141,6 +141,11 @@ def take_plane(metrics: MetricSet, plane: Mapping[str, Any]) -> None:
     metrics.gauge("gateway_exchanges").set(plane["exchanges"])
     metrics.gauge("gateway_waiting_calls").set(plane["waiting"])
     metrics.gauge("gateway_circuits_open").set(plane["circuits_open"])
+    metrics.gauge("gateway_held_bytes").set(plane["held_bytes"])
+    troubles = metrics.gauge("gateway_interface_trouble")
+    troubles.clear()
+    for supplier, interface, trouble in plane["troubles"]:
+        troubles.set(1, (supplier, f"{supplier}/{interface}", trouble))
     metrics.counter("gateway_connections_total").total(plane["connections_accepted"])
     metrics.counter("gateway_cut_exchanges_total").total(plane["cuts"])
     metrics.counter("gateway_failures_total").total(plane["failures"])

@@ -37,7 +37,7 @@ from tests.support.proxy_ports import (
 ROOM = Path(gateway.proxy.__file__).parent
 OWNERS: tuple[type, ...] = (CallerConnection, SupplierConnection, Exchange, DataPlane)
 SCHEDULERS = {"add_done_callback", "call_soon", "call_later", "call_at", "call_soon_threadsafe"}
-HANDED_OVER = {"opened": 1, "enter": 0}
+HANDED_OVER = {"ledger.opened": 1, "admission.enter": 0}
 """What the ledger and the slots call back: the position of the callback among the arguments."""
 TOLD_BY_TRANSPORTS = {"connection_lost", "data_received", "eof_received", "pause_writing", "resume_writing", "expired"}
 
@@ -58,8 +58,8 @@ def scheduled() -> Iterator[tuple[Path, str]]:
     for file in ROOM.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                name = node.func.attr
-                if name in SCHEDULERS or (name in HANDED_OVER and len(node.args) > HANDED_OVER[name]):
+                name = ".".join(ast.unparse(node.func).split(".")[-2:])
+                if node.func.attr in SCHEDULERS or name in HANDED_OVER:
                     given = node.args[HANDED_OVER.get(name, -1)]
                     if isinstance(given, ast.Call):
                         given = given.args[0]
@@ -173,8 +173,8 @@ def test_a_callback_that_raises_ends_its_exchange_and_gives_everything_back(
                 await until(lambda: plane.snapshot()["exchanges"] == plane.snapshot()["connections"] == 0)
                 assert plane.counters.failures > 0
                 assert all(slots.in_use == 0 and not slots.waiting for slots in plane._slots.values())
-                assert plane._systems == {}
-                assert plane.gathered_bytes == 0
+                assert plane.shares._systems == {}
+                assert plane.shares.held_bytes == 0
                 idle = sum(len(pool._idle) for pool in plane._pools.values())
                 assert plane.snapshot()["supplier_connections"] == idle
                 kinds = house.ledger.kinds()
@@ -207,7 +207,32 @@ def test_a_port_that_fails_in_the_middle_of_an_end_gives_everything_back() -> No
                     caller.writer.write(request())
                     await until(lambda count=count: plane.counters.failures >= count)  # type: ignore[misc]
                     await until(lambda: plane.snapshot()["exchanges"] == 0)
-                    assert plane._systems == {}
+                    assert plane.shares._systems == {}
                     assert [slots.in_use for slots in plane._slots.values()] == [0]
+
+    uvloop.run(story())
+
+
+def test_a_queue_that_fails_at_once_is_no_deeper_than_one_call() -> None:
+    """Every call that waits is refused in the step that gives it a slot: all of them end, and all is given back."""
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
+        await asyncio.sleep(30)
+
+    async def story() -> None:
+        async with Supplier(hang) as supplier:
+            house = House(interface_for(supplier.port, concurrency=1), limits=Limits(system_concurrency=2000))
+            async with serving(house) as (plane, port):
+                callers = [await CallerSide.connect(port) for _ in range(400)]
+                callers[0].writer.write(request())
+                await until(lambda: len(supplier.requests) == 1)
+                for caller in callers[1:]:
+                    caller.writer.write(request())
+                await until(lambda: plane.snapshot()["waiting"] == 399)
+                house.ledger.poisoned = True
+                callers[0].close()
+                assert {(await caller.answer())[0] for caller in callers[1:]} == {503}
+                assert plane.counters.failures == 0
+                assert [slots.in_use for slots in plane._slots.values()] == [0]
 
     uvloop.run(story())
