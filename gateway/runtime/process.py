@@ -20,6 +20,7 @@ import uvloop
 
 from gateway.domain.errors import GatewayError
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.modes import keep_private
 from gateway.runtime.settings import Settings
 from gateway.runtime.telemetry.logs import configure_logs
 
@@ -47,6 +48,7 @@ class Part(Protocol):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one role until told to end; the exit status is 0 after an orderly end, else 1."""
+    keep_private()
     parser = argparse.ArgumentParser(prog="gateway.runtime.process")
     parser.add_argument("role", choices=("control", "ledger", "worker", "exporter"))
     parser.add_argument("--home", type=Path, required=True)

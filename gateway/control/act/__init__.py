@@ -8,8 +8,9 @@
     preconditions  `ETag` and `If-Match`
     problems       errors to RFC 9457 responses
     addresses      where a request comes from
+    nodes          a request about another node's things goes on to that node
     examples       examples of the OpenAPI document
 
-Used from outside: `acting`, `addresses`, `bodies`, `examples`, `paging`, `preconditions`, `problems`, `scopes`,
-`services`.
+Used from outside: `acting`, `addresses`, `bodies`, `examples`, `nodes`, `paging`, `preconditions`, `problems`,
+`scopes`, `services`.
 """
