@@ -14,6 +14,7 @@ from gateway.domain.uses import Use
 from gateway.proxy.exchange import states
 from gateway.proxy.exchange.exchange import Exchange
 from gateway.proxy.exchange.refusals import refusal, status_line
+from gateway.proxy.guards import ends_exchange
 from gateway.proxy.http.framing import BodyReader, body_reader
 from gateway.proxy.http.heads import parse_request_line
 from gateway.proxy.kernel import DROP_UNSENT, SEND_UNSENT, descriptor, set_linger, unacknowledged_bytes, unsent_bytes
@@ -50,6 +51,7 @@ class CallerConnection(asyncio.Protocol):
         "_advancing",
         "_body",
         "_buffer",
+        "_close_pause",
         "_closes",
         "_held_bytes",
         "_is_chunking",
@@ -75,6 +77,7 @@ class CallerConnection(asyncio.Protocol):
         self._body: BodyReader | None = None
         self._phase = _IDLE
         self._closes = False
+        self._close_pause = CLOSE_PAUSE_SECONDS
         self._is_chunking = False
         self._lingered = 0
         self._held_bytes = 0
@@ -95,6 +98,10 @@ class CallerConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self._made(transport)
+
+    @ends_exchange
+    def _made(self, transport: asyncio.BaseTransport) -> None:
         plane = self._plane
         self.transport.set_write_buffer_limits(high=plane.limits.unseen_bytes, low=0)
         # INVARIANT: BARRIER: the kernel of a worker that is killed drops what it holds for its callers. Only what is
@@ -110,7 +117,14 @@ class CallerConnection(asyncio.Protocol):
             return
         plane.wheel.arm(self, plane.loop.time() + plane.limits.idle_timeout_seconds)
 
+    @ends_exchange
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's name
+        self._gone()
+        if self.exchange is not None:
+            exchange, self.exchange = self.exchange, None
+            exchange.caller_gone()
+
+    def _gone(self) -> None:
         self._phase = _CLOSED
         self.due = _NEVER
         self._plane.wheel.disarm(self)
@@ -118,10 +132,19 @@ class CallerConnection(asyncio.Protocol):
         self._plane.shares.hold_unknown(-self._held_bytes)
         self._held_bytes = 0
         self._plane.disconnected(self)
-        if self.exchange is not None:
-            exchange, self.exchange = self.exchange, None
-            exchange.caller_gone()
 
+    def broken(self) -> None:
+        """As `guards.Breakable.broken`: the exchange under way ends, and the connection with it."""
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.broken()
+        else:
+            self._plane.failed()
+        self.exchange = None
+        self._gone()
+        self.transport.abort()
+
+    @ends_exchange
     def eof_received(self) -> bool:
         """A half close: the caller sends no more, but may still wait for its answer (RFC 9112 §9.6)."""
         self._reads_end = True
@@ -131,15 +154,18 @@ class CallerConnection(asyncio.Protocol):
             return not self.peer.is_tls
         return False
 
+    @ends_exchange
     def pause_writing(self) -> None:
         self.is_writing_paused = True
 
+    @ends_exchange
     def resume_writing(self) -> None:
         self.is_writing_paused = False
         exchange = self.exchange
         if exchange is not None:
             exchange.resume_answer()
 
+    @ends_exchange
     def data_received(self, data: bytes) -> None:
         if self._phase is _LINGER:
             self._lingered += len(data)
@@ -147,19 +173,9 @@ class CallerConnection(asyncio.Protocol):
                 self.transport.abort()
             return
         self._buffer = self._buffer + data if self._buffer else data
-        try:
-            self._advance()
-            if self._buffer or self._held_bytes or self._body is not None:
-                self.count_held()
-        except Exception:  # noqa: BLE001 - a mistake ends this exchange and no other
-            self._broken()
-
-    def _broken(self) -> None:
-        if self.exchange is not None:
-            self.exchange.broken()
-        else:
-            self._plane.failed()
-            self.transport.abort()
+        self._advance()
+        if self._buffer or self._held_bytes or self._body is not None:
+            self.count_held()
 
     def count_held(self) -> None:
         """Count what is held of requests before they go on; refuse where that is too much."""
@@ -393,11 +409,13 @@ class CallerConnection(asyncio.Protocol):
         """Cut the connection: what has not been sent is dropped, the caller sees a reset."""
         self._phase = _CLOSED
         exchange, self.exchange = self.exchange, None
-        if exchange is not None:
-            exchange.caller_gone()
         self.leaving.clear()
-        set_linger(self.transport, DROP_UNSENT)
-        self.transport.abort()
+        try:
+            if exchange is not None:
+                exchange.caller_gone()
+            set_linger(self.transport, DROP_UNSENT)
+        finally:
+            self.transport.abort()
 
     def gone(self) -> None:
         """The caller has closed its side while nothing was read of it: there is nobody to answer."""
@@ -429,15 +447,17 @@ class CallerConnection(asyncio.Protocol):
         # INVARIANT: BOUNDED: what was written is sent, but not to a caller that never reads it.
         self._await_reader()
         # In its next turn the loop has given the kernel what was just written: for most answers that is all.
-        self._plane.loop.call_soon(self._close_once_sent, CLOSE_PAUSE_SECONDS)
+        self._plane.loop.call_soon(self._close_once_sent)
 
-    def _close_once_sent(self, pause: float) -> None:
+    @ends_exchange
+    def _close_once_sent(self) -> None:
         if self._phase is not _LEAVING:
             return
         if not self._has_unsent():
             self._close_now()
             return
-        self._plane.loop.call_later(pause, self._close_once_sent, min(pause * 2, 0.25))
+        self._plane.loop.call_later(self._close_pause, self._close_once_sent)
+        self._close_pause = min(self._close_pause * 2, 0.25)
 
     def _close_now(self) -> None:
         self._phase = _CLOSED
@@ -478,15 +498,10 @@ class CallerConnection(asyncio.Protocol):
         else:
             self.due = due
 
+    @ends_exchange
     def expired(self) -> None:
         """The deadline has passed."""
         self.due = _NEVER
-        try:
-            self._expired()
-        except Exception:  # noqa: BLE001 - a mistake ends this exchange, and not the time of all others
-            self._broken()
-
-    def _expired(self) -> None:
         if (self.is_writing_paused or self._phase is _LEAVING) and self._has_taken():
             self._await_reader()
         elif self._phase is _EXCHANGE and self.exchange is not None:

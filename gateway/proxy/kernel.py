@@ -30,7 +30,7 @@ def bound_what_kernels_hold(listener: socket.socket, limits: Limits) -> None:
     """Bound the octets that the kernel holds unsent for a caller, and for how long it goes on offering them.
 
     A node whose processes all stand still has a kernel that goes on sending: no more than this much a connection, and
-    nothing to a caller that acknowledges nothing for as long as a living worker would wait for it. Set once on a
+    nothing to a caller that acknowledges nothing for twice as long as a living worker would wait for it. Set once on a
     listening socket: accepted connections inherit it.
     """
     # INVARIANT: BARRIER, BOUNDED.
@@ -38,7 +38,7 @@ def bound_what_kernels_hold(listener: socket.socket, limits: Limits) -> None:
     with contextlib.suppress(OSError):
         listener.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, limits.unsent_bytes)
     with contextlib.suppress(OSError):
-        listener.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, int(limits.write_progress_seconds * 1000))
+        listener.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, int(limits.write_progress_seconds * 2000))
 
 
 def cease_to_listen(listener: socket.socket) -> None:

@@ -22,6 +22,7 @@ itself when its supervisor is gone, and the kernel ends it in that instant.
     parentage         a child ends with its parent
     heartbeat         a worker's signs of life, and where its loop stands
     kernel_end        the kernel ends a worker that no longer cuts
+    memory            memory that is let go returns to the system
     worker            the data plane, wired
     suppliers         by which addresses and TLS contexts suppliers are called
     adopting          hosts and certificates of earlier versions, taken in at a start

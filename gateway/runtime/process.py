@@ -23,6 +23,7 @@ from gateway.control.barrier.pulse import Pulse
 from gateway.control.barrier.roll import RollReader
 from gateway.domain.errors import GatewayError
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.memory import give_memory_back
 from gateway.runtime.modes import keep_private
 from gateway.runtime.parentage import end_with_parent
 from gateway.runtime.settings import Settings
@@ -86,6 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
 async def _part(given: argparse.Namespace, home: GatewayHome, settings: Settings) -> Part:
     # Each role imports only its own rooms: a worker loads no FastAPI, the ledger no Cedar.
     if given.role == "worker":
+        give_memory_back()
         from gateway.runtime.worker import Worker  # noqa: PLC0415 -- see above
 
         return Worker(

@@ -43,6 +43,7 @@ from gateway.runtime.heartbeat import Heartbeat
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.kernel_end import KernelEnd
 from gateway.runtime.link import Link
+from gateway.runtime.memory import keep_returning
 from gateway.runtime.policies import initial_policies
 from gateway.runtime.resolver import Resolver, is_touched
 from gateway.runtime.ring import nonce_keeper, open_ring
@@ -178,6 +179,7 @@ class Worker:
         publisher = Publisher(metrics, home.run / "metrics", fill, time.time)
         self._tasks.append(asyncio.create_task(publisher.run(), name="metrics"))
         self._tasks.append(asyncio.create_task(self._link.run(), name="link"))
+        self._tasks.append(asyncio.create_task(keep_returning(lambda: self._plane.shares.held_bytes), name="memory"))
         self._tls = listener_context(settings.data_plane)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._link.wait_fresh(), FRESH_SECONDS)
