@@ -9,6 +9,7 @@ from gateway.identity.keyring import KeyRing
 from gateway.ledger.notes import ED25519, VerifierKey
 from gateway.runtime.api import REGISTRAR
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.incarnation import begin_life
 from gateway.runtime.ring import passphrase
 from gateway.runtime.settings import Settings
 from gateway.store import Store
@@ -74,6 +75,7 @@ def _furnish(home: GatewayHome, settings: Settings, ring: KeyRing, region: str, 
                 tx.put_officer(
                     Officer(id=id_, department=department, region=region, roles=(role,), name=f"first {id_}")
                 )
+        begin_life(home, store)
     finally:
         store.close()
     origin = home.origin(settings)

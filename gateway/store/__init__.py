@@ -11,6 +11,7 @@
     bulk.py             imports of many grants
     feed.py             listening to the change feed
     coordination.py     one-time values, quotas, nodes
+    belonging.py        what ties the state to its home and its log
     figures.py          figures for supervision, and the duties behind them
     applications.py     applications for sharing and their clocks
     effects.py          what a release would change, grant by grant
@@ -26,6 +27,7 @@ The life of a suspension: `transaction()` takes the writer's lock, the grant's n
 does the block end; `tx.changes` is what the barrier is then held on.
 """
 
+from gateway.store.belonging import Difference, KnownHome, KnownLog
 from gateway.store.store import Store, StoreTransaction
 from gateway.store.values import (
     Answer,
@@ -43,9 +45,12 @@ from gateway.store.values import (
 __all__ = [
     "Answer",
     "DatasetFilter",
+    "Difference",
     "Disposal",
     "Drawn",
     "GrantFilter",
+    "KnownHome",
+    "KnownLog",
     "LegacyKey",
     "Node",
     "OrderFilter",

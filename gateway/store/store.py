@@ -17,6 +17,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, GrantState
 from gateway.store import schema
 from gateway.store.applications import Applications
+from gateway.store.belonging import Belonging, BelongingTransaction
 from gateway.store.bulk import BulkWrites, Progress, batches, chunks, rows_of
 from gateway.store.coordination import Coordination
 from gateway.store.database import BULKY_PAUSE_SECONDS, Database
@@ -37,15 +38,15 @@ T = TypeVar("T")
 _CHANGE = msgspec.json.Decoder(Change)
 
 
-class StoreTransaction(PolicyTransaction, DirectoryImports, DirectoryStates, BulkWrites):
+class StoreTransaction(BelongingTransaction, PolicyTransaction, DirectoryImports, DirectoryStates, BulkWrites):
     """Every write there is; also reads, which see what the transaction has written."""
 
 
-class Store(PolicyReadings, Listings, Applications, Supervision, Coordination):
+class Store(Belonging, PolicyReadings, Listings, Applications, Supervision, Coordination):
     """The state of a gateway, on SQLite or PostgreSQL; synchronous and thread-safe.
 
     Reads by id stand in `Readings`, those of policies in `PolicyReadings`, lists in `Listings`, one-time values,
-    quotas and nodes in `Coordination`, writes in `StoreTransaction`.
+    quotas and nodes in `Coordination`, what ties it to home and log in `Belonging`, writes in `StoreTransaction`.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
