@@ -122,7 +122,7 @@ def restore(
         Path | None, typer.Option(help="The ledger folder of the lost home, where it survived: its log goes on.")
     ] = None,
     new_origin: Annotated[
-        str | None, typer.Option(help="A new name for the log, where it needs one; default: the old one, numbered.")
+        str | None, typer.Option(help="A new name for the log, where it needs one; default: made from the old.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -19,6 +19,9 @@ itself when its supervisor is gone.
     status      what runs, what is wrong and what to do
     ring        where the keys come from
     officer_tokens  tokens of officers, signed on the spot
+    incarnation which life a home is in, and whether the state in it is its own
+    reconciling record and act agree again at each start
+    backup      copies of all a home needs; `restore` and `restore_log` put them back, `differences` says what lacks
     api         the control API for the command line, over HTTP or in this process
     demo        three supply departments, a demand department and the story of their data
 """

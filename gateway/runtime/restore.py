@@ -110,7 +110,7 @@ def restore(
         missing: put only what is not there.
         replace: put everything of the backup, and keep what it replaces.
         ledger: the ledger's folder of the lost home, where it survived: with its `signer.db` the log goes on.
-        origin: a new name for the log; by default the old one with a number, where one is needed.
+        origin: a new name for the log; by default made from the old one, where one is needed.
         say: told what is done, sentence by sentence.
 
     Raises:
@@ -205,7 +205,7 @@ def _lay_ready(home: GatewayHome, source: Source, stamp: str, *, replace: bool, 
     name = home.origin(settings)
     key = VerifierKey(name, ED25519, ring.log_signer(name).public_bytes)
     ledger = source.ledger or home.ledger
-    adopted = not has_whole_log(ledger, key, ring, say)
+    adopted = not has_whole_log(ledger, key, ring, source, say)
     if adopted:
         require_mirror(source.mirror, manifest, key.text() if name == manifest.origin else None, say)
         if not (ready / "keys").exists():

@@ -2,9 +2,11 @@
 
 import os
 import re
+import secrets
 import shutil
 import sqlite3
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -37,6 +39,14 @@ class Source(msgspec.Struct, frozen=True):
     ledger: Path | None
     origin: str | None
 
+    def known(self, origin: str) -> Checkpoint | None:
+        """The largest checkpoint of the log `origin` that the backup knows of."""
+        stated = self.manifest
+        found = [Checkpoint(stated.origin, stated.size, bytes.fromhex(stated.root))] if stated.size else []
+        held = checkpoint_of(self.mirror)
+        found += [held] if held else []
+        return max((each for each in found if each.origin == origin), key=lambda each: each.size, default=None)
+
 
 def open_keys(keys: Path, settings: Settings) -> KeyRing:
     try:
@@ -61,12 +71,15 @@ def lay(source: Path, target: Path) -> None:
     sync_directory(target.parent)
 
 
-def has_whole_log(ledger: Path, key: VerifierKey, ring: KeyRing, say: Say) -> bool:
-    """Whether the log that signed last stands in `ledger`, with its journals, and is signed by the key at hand."""
+def has_whole_log(ledger: Path, key: VerifierKey, ring: KeyRing, source: Source, say: Say) -> bool:
+    """Whether the log that signed last stands in `ledger`, with its journals, and is signed by the key at hand.
+
+    One that is behind the backup is not: it was put back with an image of its disk.
+    """
     if not (ledger / "signer.db").exists():
         return False
     try:
-        log = TiledLog(ledger, key.name, ring.log_signer(key.name))
+        log = TiledLog(ledger, key.name, ring.log_signer(key.name), source.known(key.name))
     except (GatewayError, sqlite3.Error) as error:
         say(f"the log in {ledger} cannot go on: {error.detail if isinstance(error, GatewayError) else 'it is damaged'}")
         return False
@@ -163,5 +176,6 @@ def _sound_size(tree: Path) -> int | None:
 
 
 def _next_origin(origin: str) -> str:
-    match = re.fullmatch(r"(.*)/restored-([0-9]+)", origin)
-    return f"{match[1]}/restored-{int(match[2]) + 1}" if match else f"{origin}/restored-1"
+    """A name that no log bears yet: the same copy may be taken up twice."""
+    base = re.sub(r"/restored-[0-9]{8}-[0-9a-f]{6}$", "", origin)
+    return f"{base}/restored-{datetime.now(UTC):%Y%m%d}-{secrets.token_hex(3)}"

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.domain.errors import GatewayError
-from gateway.runtime.home import GatewayHome, HomeLock
+from gateway.runtime.home import CLOSED, GatewayHome, HomeLock
 from gateway.runtime.incarnation import require_own_state
 from gateway.runtime.metrics import MetricSet, Publisher, clear_snapshots
 from gateway.runtime.settings import Settings
@@ -33,8 +33,6 @@ STOP_SECONDS = 10.0
 PAUSES_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 SETTLED_SECONDS = 30.0
 BACKLOG = 1024
-CLOSED = "closed"
-"""The data plane's address where no caller is served."""
 
 
 class Child:
@@ -271,6 +269,8 @@ def serve(home: GatewayHome, *, closed: bool = False, on_ready: Callable[[dict[s
     # The children of a killed supervisor end by themselves; its successor waits for them.
     lock = home.lock(wait_seconds=STOP_SECONDS)
     try:
+        # Those of a supervisor that was killed would be taken for this one's.
+        home.addresses_file.unlink(missing_ok=True)
         require_own_state(home, settings)
         asyncio.run(_serve(Supervisor(home, lock, settings, closed=closed), on_ready))
     finally:

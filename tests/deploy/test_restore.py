@@ -200,7 +200,7 @@ def test_lost_disk_is_restored_and_what_was_stopped_stays_stopped(worst_day: tup
     done = command("restore", backups, "--home", gateway.home.root, "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     told = json.loads(done.stdout)
-    assert told["origin"].endswith("/restored-1")
+    assert "/restored-" in told["origin"]
     assert [each["act"] for each in told["differences"] if each["outcome"] == "held"] == ["suspend"]
     assert any("verifier key" in sentence for sentence in told["to_do"])
     gateway.start()
@@ -255,7 +255,7 @@ def test_each_single_file_lost_is_put_back_and_the_gateway_serves(
         gateway.stop()
         assert verify_log(gateway.home.ledger, told["verifier_key"]).size > 0
         kept = {("gateway.toml",), ("keys",), ("state.db",), ("identity.json",), ("ledger/index",), ("run",)}
-        assert told["origin"].endswith("/restored-1") != (names in kept), names
+        assert ("/restored-" in told["origin"]) != (names in kept), names
 
 
 @pytest.mark.deep
