@@ -46,7 +46,7 @@ soak: $(READY)  ## Load, failing suppliers and orders for MINUTES=10
 	@$(BIN)/python -m tests.bench.soak --minutes $(or $(MINUTES),10)
 
 docs: $(READY)  ## Make the pages of settings, problems and metrics and the API's examples of answers anew
-	@$(BIN)/python -m gateway.runtime.pages docs
+	@$(BIN)/python -m gateway.runtime.operation.pages docs
 	@$(BIN)/python -m tests.answers
 
 lock: $(READY)  ## Resolve the lock anew

@@ -8,7 +8,7 @@ import typer
 from gateway.cli.policies import policies
 from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, err, fail, out, print_json, print_table
 from gateway.domain.errors import GatewayError
-from gateway.policy.layers import read_set
+from gateway.policy.law.layers import read_set
 
 __all__ = ["policies"]
 
@@ -77,7 +77,7 @@ def history(
     as_json: AsJson = False,
 ) -> None:
     """List what was put in force and in the shadow, by whom and when, newest first."""
-    from gateway.runtime.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
+    from gateway.runtime.operation.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
 
     with open_api(home, officer) as api:
         found = api.get("/v1/policies/activations", limit=limit)
@@ -129,7 +129,7 @@ def start(
 @command
 def report(home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False) -> None:
     """Say what the candidate decided otherwise so far, over every worker of every node."""
-    from gateway.runtime.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
+    from gateway.runtime.operation.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
 
     with open_api(home, officer) as api:
         found = api.get("/v1/policies/shadow")
@@ -140,7 +140,7 @@ def report(home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson
 @command
 def stop(reason: Reason = None, home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False) -> None:
     """Take the candidate out of the shadow, and say what it decided otherwise."""
-    from gateway.runtime.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
+    from gateway.runtime.operation.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
 
     with open_api(home, officer) as api:
         api.post("/v1/policies/shadow/end", {"reason": reason} if reason else {})
@@ -162,7 +162,7 @@ def _set(root: Path, layers: str) -> dict[str, Any]:
 
 
 def _post(home: Path, officer: str | None, path: str, body: dict[str, Any]) -> Any:
-    from gateway.runtime.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
+    from gateway.runtime.operation.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
 
     with open_api(home, officer) as api:
         return api.post(f"/v1/policies/{path}", body, timeout_seconds=EXAMINE_SECONDS)

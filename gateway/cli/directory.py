@@ -21,7 +21,7 @@ from gateway.cli.shell import (
     print_table,
 )
 from gateway.domain.errors import GatewayError
-from gateway.runtime.api import Api, open_api
+from gateway.runtime.operation.api import Api, open_api
 
 directory = typer.Typer(name="directory", help="Import, list and export the directory.", no_args_is_help=True)
 systems = typer.Typer(name="systems", help="Register demand departments' systems and their keys.", no_args_is_help=True)

@@ -11,9 +11,9 @@ import typer
 from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json, print_table
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Role
-from gateway.ledger.notes import ED25519, VerifierKey
-from gateway.runtime.api import open_api
+from gateway.ledger.log.notes import ED25519, VerifierKey
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.operation.api import open_api
 from gateway.runtime.ring import open_ring
 
 keys = typer.Typer(
@@ -97,7 +97,7 @@ def bundle(
     as_json: AsJson = False,
 ) -> None:
     """Write the whole ring as one document: for $GATEWAY_KEYS, or the systemd credential `gateway-keys`."""
-    from gateway.runtime.ring_document import write_ring_document  # noqa: PLC0415 -- loads the keys
+    from gateway.runtime.operation.ring_document import write_ring_document  # noqa: PLC0415 -- loads the keys
 
     count = write_ring_document(home, file)
     if as_json:
@@ -209,7 +209,7 @@ def token(
     as_json: AsJson = False,
 ) -> None:
     """Sign a session token of an officer with the keys of this home, and print it."""
-    from gateway.runtime.officer_tokens import officer_token  # noqa: PLC0415 -- loads the store and the keys
+    from gateway.runtime.operation.officer_tokens import officer_token  # noqa: PLC0415 -- loads the store and the keys
 
     made = officer_token(home, name, seconds)
     if as_json:
@@ -220,7 +220,7 @@ def token(
 
 def _operator(officer: str | None) -> str | None:
     """Whoever was named, by option or token; else the operator that `gateway init` made, since keys are its task."""
-    from gateway.runtime.setup import OPERATOR  # noqa: PLC0415 -- loads the store and the keys
+    from gateway.runtime.operation.setup import OPERATOR  # noqa: PLC0415 -- loads the store and the keys
 
     return officer if officer or os.environ.get("GATEWAY_TOKEN") else OPERATOR
 

@@ -23,7 +23,7 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Make a home: settings, keys, state, and the competent department's first officer."""
-    from gateway.runtime.setup import initialise  # noqa: PLC0415 -- loads the store and the keys, which help does not need
+    from gateway.runtime.operation.setup import initialise  # noqa: PLC0415 -- loads the store and the keys, which help does not need
 
     made = initialise(
         GatewayHome(directory or home), region=region, department=department, suite=suite, token_algorithm=tokens
@@ -52,8 +52,8 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Run the gateway until SIGTERM; SIGHUP reads certificates and keys again."""
-    from gateway.runtime.logs import configure_logs  # noqa: PLC0415 -- only a process that runs writes logs
     from gateway.runtime.supervisor import serve as run  # noqa: PLC0415 -- the same
+    from gateway.runtime.telemetry.logs import configure_logs  # noqa: PLC0415 -- only a process that runs writes logs
 
     place = GatewayHome(home)
     place.require()
@@ -73,7 +73,7 @@ def serve(
 @command
 def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """Tell in one screen what runs, what is wrong and what to do; exit status 1 if something is wrong."""
-    from gateway.runtime.status import examine  # noqa: PLC0415 -- loads the store and the keys
+    from gateway.runtime.operation.status import examine  # noqa: PLC0415 -- loads the store and the keys
 
     place = GatewayHome(home)
     place.require()
@@ -97,7 +97,7 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Back up settings, keys, state and the log while the gateway runs; see docs/operate.md, "Back up"."""
-    from gateway.runtime.backup import back_up  # noqa: PLC0415 -- loads the ledger, which help does not need
+    from gateway.runtime.operation.backup import back_up  # noqa: PLC0415 -- loads the ledger, which help does not need
 
     place = GatewayHome(home)
     place.require()

@@ -17,7 +17,7 @@ from gateway.cli.shell import (
     print_json,
     print_table,
 )
-from gateway.runtime.api import open_api
+from gateway.runtime.operation.api import open_api
 
 orders = typer.Typer(
     name="orders",

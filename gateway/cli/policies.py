@@ -9,10 +9,10 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, err, fail, out, print_json, print_table
 from gateway.domain.errors import GatewayError
-from gateway.policy.checking import Checked, check
-from gateway.policy.comparing import Comparison, compare
-from gateway.policy.layers import default_policies_root, load_layers, read_set
-from gateway.policy.tables import read_tables, run_tables
+from gateway.policy.law.layers import default_policies_root, load_layers, read_set
+from gateway.policy.offline.checking import Checked, check
+from gateway.policy.offline.comparing import Comparison, compare
+from gateway.policy.offline.tables import read_tables, run_tables
 
 policies = typer.Typer(
     name="policies",
@@ -93,7 +93,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Print the exact Cedar that governs what DEPARTMENT may do with DATASET."""
-    from gateway.runtime.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
+    from gateway.runtime.operation.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
 
     with open_api(home, officer) as api:
         text = api.text("/v1/policies/show", department=department, dataset=dataset)
@@ -123,7 +123,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say why a call would be permitted or denied now, and what to do about it."""
-    from gateway.runtime.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
+    from gateway.runtime.operation.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
 
     supplier, slash, name = interface.partition("/")
     if not slash:
@@ -167,7 +167,7 @@ def compare_(
     as_json: AsJson = False,
 ) -> None:
     """List over all standing grants and datasets who gains and who loses from OLD to NEW."""
-    from gateway.runtime.standing import open_standing  # noqa: PLC0415 -- checking files needs no gateway
+    from gateway.runtime.operation.standing import open_standing  # noqa: PLC0415 -- checking files needs no gateway
 
     before = load_layers(old, layer or [NATIONAL])
     after = load_layers(new, new_layer or layer or [NATIONAL])

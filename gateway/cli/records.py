@@ -12,8 +12,8 @@ from rich.progress import Progress
 
 from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, err, out, print_json, print_table
 from gateway.domain.errors import GatewayError
-from gateway.ledger.figures import Figure, every_day
-from gateway.runtime.api import Api, open_api
+from gateway.ledger.index.figures import Figure, every_day
+from gateway.runtime.operation.api import Api, open_api
 
 records = typer.Typer(
     name="records", help="Find, export and prove records of use. Each reading is itself recorded.", no_args_is_help=True
@@ -332,7 +332,7 @@ def _write_table(path: Path, by: str, found: list[Figure]) -> Path:
 
 
 def _plot(folder: Path, suffix: str, figures: dict[str, list[Figure]], about: str) -> list[Path]:
-    from gateway.ledger.plots import plot_days, plot_top  # noqa: PLC0415 - matplotlib is an extra
+    from gateway.ledger.index.plots import plot_days, plot_top  # noqa: PLC0415 - matplotlib is an extra
 
     files = [folder / f"{name}.{suffix}" for name in ("calls-by-day", "refusals-by-reason", "top-datasets")]
     plot_days(figures["day"], files[0], f"calls by day: {about}")

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json
-from gateway.runtime.api import open_api
+from gateway.runtime.operation.api import open_api
 
 retention = typer.Typer(
     name="retention",

@@ -9,9 +9,9 @@ from rich.progress import Progress
 
 from gateway.cli.shell import AsJson, command, err, out, print_json
 from gateway.domain.errors import GatewayError
-from gateway.ledger.proofs import PROOF_HEADER
-from gateway.ledger.spool import manifest_path
-from gateway.ledger.verify import Checked, parse_key, verify_export, verify_log, verify_record
+from gateway.ledger.log.proofs import PROOF_HEADER
+from gateway.ledger.log.spool import manifest_path
+from gateway.ledger.verify.record import Checked, parse_key, verify_export, verify_log, verify_record
 
 
 @command

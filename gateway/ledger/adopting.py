@@ -12,16 +12,16 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
-from gateway.ledger import frames
-from gateway.ledger.checkpoints import Checkpoint
 from gateway.ledger.durable import replace_file, unlink_all
-from gateway.ledger.log_files import COSIGNED, MIRROR, LogFiles
-from gateway.ledger.mirror import checkpoint_of
-from gateway.ledger.notes import Signer, check_name, sign_note
-from gateway.ledger.segments import segment_paths
-from gateway.ledger.signing import Signed, SignedState
-from gateway.ledger.tiles import HASH_BYTES, WIDTH
-from gateway.ledger.tree import leaf_hash
+from gateway.ledger.journal import frames
+from gateway.ledger.journal.segments import segment_paths
+from gateway.ledger.log.checkpoints import Checkpoint
+from gateway.ledger.log.files import COSIGNED, MIRROR, LogFiles
+from gateway.ledger.log.notes import Signer, check_name, sign_note
+from gateway.ledger.log.signing import Signed, SignedState
+from gateway.ledger.log.tiles import HASH_BYTES, WIDTH
+from gateway.ledger.log.tree import leaf_hash
+from gateway.ledger.witness.mirror import checkpoint_of
 
 FORMER = "former"
 """The checkpoint under the name the log had before."""

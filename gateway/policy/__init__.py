@@ -11,10 +11,10 @@
 - Decisions are Cedar's alone. What Python adds is the question: under which grant is this use made? See `slices`.
 """
 
-from gateway.policy.convergence import DrawnBook
-from gateway.policy.deciding import Decider
-from gateway.policy.engine import Engine
-from gateway.policy.layers import Layers, default_policies_root, load_layers
-from gateway.policy.quotas import QuotaMeter
+from gateway.policy.law.layers import Layers, default_policies_root, load_layers
+from gateway.policy.live.convergence import DrawnBook
+from gateway.policy.live.deciding import Decider
+from gateway.policy.live.engine import Engine
+from gateway.policy.live.quotas import QuotaMeter
 
 __all__ = ["Decider", "DrawnBook", "Engine", "Layers", "QuotaMeter", "default_policies_root", "load_layers"]

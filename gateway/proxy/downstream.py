@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, cast
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Use
-from gateway.proxy import states
-from gateway.proxy.exchange import Exchange
-from gateway.proxy.framing import BodyReader, body_reader
-from gateway.proxy.heads import parse_request_line
+from gateway.proxy.exchange import states
+from gateway.proxy.exchange.exchange import Exchange
+from gateway.proxy.exchange.refusals import refusal, status_line
+from gateway.proxy.http.framing import BodyReader, body_reader
+from gateway.proxy.http.heads import parse_request_line
 from gateway.proxy.ports import Peer
-from gateway.proxy.refusals import refusal, status_line
 
 if TYPE_CHECKING:
     from gateway.proxy.plane import DataPlane

@@ -15,16 +15,16 @@ from gateway.domain.directory import Interface
 from gateway.domain.uses import Use
 from gateway.domain.verdicts import Call, Verdict
 from gateway.proxy.counters import Counters
-from gateway.proxy.digests import keyed_digest
 from gateway.proxy.downstream import CallerConnection
-from gateway.proxy.heads import BlockReader
-from gateway.proxy.lanes import Lanes
+from gateway.proxy.exchange.digests import keyed_digest
+from gateway.proxy.exchange.lanes import Lanes
+from gateway.proxy.exchange.routes import Plan, Route
+from gateway.proxy.exchange.slots import Slots
+from gateway.proxy.http.heads import BlockReader
+from gateway.proxy.http.pools import Pool
+from gateway.proxy.http.targets import TargetReader
 from gateway.proxy.limits import Limits
-from gateway.proxy.pools import Pool
 from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, Resolve, UseLedger, Watch
-from gateway.proxy.routes import Plan, Route
-from gateway.proxy.slots import Slots
-from gateway.proxy.targets import TargetReader
 from gateway.proxy.wheel import Wheel
 
 _log = logging.getLogger(__name__)

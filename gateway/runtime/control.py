@@ -15,15 +15,15 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from gateway.control.addresses import address_behind
-from gateway.control.app import create_app
-from gateway.control.feed import Feed
-from gateway.control.hub import Hub
-from gateway.control.oauth import TOKEN_PATH, OAuthServices, presented_certificate
-from gateway.control.policy_desk import PolicyDesk
-from gateway.control.routes_credentials import credentials_router
-from gateway.control.services import ControlServices
-from gateway.control.sign_in import OfficerSignIn, SignInServices, recorder, sign_in_router
+from gateway.control.act.addresses import address_behind
+from gateway.control.act.services import ControlServices
+from gateway.control.app.app import create_app
+from gateway.control.barrier.feed import Feed
+from gateway.control.barrier.hub import Hub
+from gateway.control.policies.desk import PolicyDesk
+from gateway.control.sign_in.credentials import credentials_router
+from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices, presented_certificate
+from gateway.control.sign_in.sign_in import OfficerSignIn, SignInServices, recorder, sign_in_router
 from gateway.domain.errors import GatewayError
 from gateway.identity.accounts import LocalAccounts
 from gateway.identity.assertions import AssertionVerifier
@@ -34,25 +34,25 @@ from gateway.identity.security_log import FailureBudget, SecurityLog
 from gateway.identity.symmetric import Pseudonymiser, beijing_year
 from gateway.identity.tokens import TokenIssuer
 from gateway.identity.verify import OwnIssuer, TokenVerifier
-from gateway.ledger.acts import ActJournal, acts_low_water_bytes
-from gateway.ledger.client import LedgerClient
-from gateway.ledger.notes import parse_verifier_key
-from gateway.ledger.witness import Witness
+from gateway.ledger.journal.acts import ActJournal, acts_low_water_bytes
+from gateway.ledger.log.notes import parse_verifier_key
+from gateway.ledger.process.client import LedgerClient
+from gateway.ledger.witness.witness import Witness
 from gateway.policy import Engine
-from gateway.policy.activating import PolicyKeeper
+from gateway.policy.offline.activating import PolicyKeeper
 from gateway.proxy.tls import reload_certificate
 from gateway.runtime.control_listener import control_server
 from gateway.runtime.drawn import StateDrawnBook
-from gateway.runtime.due import Due
 from gateway.runtime.examining import Examiner
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.incarnation import begin_life, is_put_back
-from gateway.runtime.metrics import MetricSet, Publisher, read_snapshots, render
-from gateway.runtime.observing import ObservedBarrier
 from gateway.runtime.policies import initial_policies, policies_root
 from gateway.runtime.reconciling import reconcile, settle
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
+from gateway.runtime.telemetry.due import Due
+from gateway.runtime.telemetry.metrics import MetricSet, Publisher, read_snapshots, render
+from gateway.runtime.telemetry.observing import ObservedBarrier
 from gateway.runtime.tls import listener_context
 from gateway.store import Store
 from gateway.store.feed import Listener

@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from gateway.control.oauth import CERTIFICATE_SCOPE
+from gateway.control.sign_in.oauth import CERTIFICATE_SCOPE
 
 
 class _Server(uvicorn.Server):

@@ -16,11 +16,11 @@ from pathlib import Path
 import msgspec
 
 import gateway
-from gateway.control.standing import StandingState
+from gateway.control.policies.standing import StandingState
 from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicySet
-from gateway.policy.checking import Checked, Finding
-from gateway.policy.examining import Examined, examine
+from gateway.policy.offline.checking import Checked, Finding
+from gateway.policy.offline.examining import Examined, examine
 from gateway.store import Store
 
 STACK_BYTES = 2 << 20

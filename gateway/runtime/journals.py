@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.checkpoints import Checkpoint
-from gateway.ledger.service import LedgerService
-from gateway.ledger.witness import WitnessTarget
+from gateway.ledger.log.checkpoints import Checkpoint
+from gateway.ledger.process.service import LedgerService
+from gateway.ledger.witness.witness import WitnessTarget
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.metrics import MetricSet, Publisher
-from gateway.runtime.observing import LedgerFigures
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
+from gateway.runtime.telemetry.metrics import MetricSet, Publisher
+from gateway.runtime.telemetry.observing import LedgerFigures
 
 log = logging.getLogger("gateway.ledger")
 

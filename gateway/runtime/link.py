@@ -13,20 +13,8 @@ from typing import cast
 
 import msgspec
 
-from gateway.control.lease_clock import lease_clock
-from gateway.control.wire import (
-    FORMAT,
-    Applied,
-    Ask,
-    Counted,
-    Down,
-    Frames,
-    Hello,
-    Lease,
-    Reset,
-    Up,
-    frame,
-)
+from gateway.control.barrier.lease_clock import lease_clock
+from gateway.control.barrier.wire import FORMAT, Applied, Ask, Counted, Down, Frames, Hello, Lease, Reset, Up, frame
 from gateway.domain.changes import Change
 from gateway.domain.errors import GatewayError
 

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from gateway.domain.policies import PolicySet
-from gateway.policy.layers import default_policies_root, read_set
+from gateway.policy.law.layers import default_policies_root, read_set
 from gateway.runtime.settings import Settings
 
 

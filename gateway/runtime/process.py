@@ -20,8 +20,8 @@ import uvloop
 
 from gateway.domain.errors import GatewayError
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.logs import configure_logs
 from gateway.runtime.settings import Settings
+from gateway.runtime.telemetry.logs import configure_logs
 
 log = logging.getLogger("gateway.process")
 
@@ -82,7 +82,7 @@ async def _part(given: argparse.Namespace, home: GatewayHome, settings: Settings
 
         return Control(home, settings, given.issuer, given.listen_fd, is_first=given.first)
     if given.role == "exporter":
-        from gateway.runtime.exporter import Exporter  # noqa: PLC0415 -- see above
+        from gateway.runtime.telemetry.exporter import Exporter  # noqa: PLC0415 -- see above
 
         return Exporter(home, settings)
     from gateway.runtime.journals import Journals  # noqa: PLC0415 -- see above

@@ -23,9 +23,9 @@ from gateway.domain.grants import GrantState
 from gateway.domain.officers import Role
 from gateway.domain.orders import Order, OrderKind, Reach
 from gateway.domain.uses import RecordKind
-from gateway.ledger.acts import ActJournal
 from gateway.ledger.adopting import ToldAct, told_acts
-from gateway.ledger.mirror import checkpoint_of
+from gateway.ledger.journal.acts import ActJournal
+from gateway.ledger.witness.mirror import checkpoint_of
 from gateway.store import Difference, KnownLog, Store, StoreTransaction
 
 log = logging.getLogger("gateway.reconciling")

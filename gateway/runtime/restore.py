@@ -24,14 +24,22 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
-from gateway.ledger.checkpoints import Checkpoint
 from gateway.ledger.durable import make_directory, replace_file, sync_directory
-from gateway.ledger.log_files import LogFiles
-from gateway.ledger.mirror import checkpoint_of
-from gateway.ledger.notes import ED25519, VerifierKey
-from gateway.runtime.backup import LOG, Manifest, digest_of, files_in, outside_files, read_manifest, state_folders
+from gateway.ledger.log.checkpoints import Checkpoint
+from gateway.ledger.log.files import LogFiles
+from gateway.ledger.log.notes import ED25519, VerifierKey
+from gateway.ledger.witness.mirror import checkpoint_of
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.incarnation import IDENTITY, RESTORING, Identity, begin_life, is_put_back, read_identity
+from gateway.runtime.operation.backup import (
+    LOG,
+    Manifest,
+    digest_of,
+    files_in,
+    outside_files,
+    read_manifest,
+    state_folders,
+)
 from gateway.runtime.restore_log import Say, Source, has_whole_log, lay, open_keys, require_mirror, take_up_log
 from gateway.runtime.settings import Settings, load_settings
 from gateway.store import Difference, KnownLog, Store

@@ -14,16 +14,16 @@ import msgspec
 from gateway.domain.errors import GatewayError
 from gateway.identity.keyring import KeyRing
 from gateway.ledger.adopting import adopt_log, journal_entries
-from gateway.ledger.checkpoints import Checkpoint, verify_checkpoint
 from gateway.ledger.durable import make_directory, replace_file, sync_directory
-from gateway.ledger.log import TiledLog
-from gateway.ledger.log_files import LogFiles
-from gateway.ledger.mirror import checkpoint_of
-from gateway.ledger.notes import VerifierKey
-from gateway.ledger.segments import Watermark, confirmed_sequence, recover
-from gateway.ledger.verify_log import verify_log
-from gateway.runtime.backup import Manifest
+from gateway.ledger.journal.segments import Watermark, confirmed_sequence, recover
+from gateway.ledger.log.checkpoints import Checkpoint, verify_checkpoint
+from gateway.ledger.log.files import LogFiles
+from gateway.ledger.log.notes import VerifierKey
+from gateway.ledger.log.tiled_log import TiledLog
+from gateway.ledger.verify.log import verify_log
+from gateway.ledger.witness.mirror import checkpoint_of
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.operation.backup import Manifest
 from gateway.runtime.ring import outside_signers, passphrase
 from gateway.runtime.settings import Settings, load_settings, with_origin
 

@@ -121,7 +121,7 @@ class LedgerSettings(Section):
     @field_validator("witnesses")
     @classmethod
     def _over_tls(cls, witnesses: tuple[str, ...]) -> tuple[str, ...]:
-        """Refuse a witness that anyone on the way could speak for (`gateway.ledger.witness.WitnessClient`)."""
+        """Refuse a witness that anyone on the way could speak for (`gateway.ledger.witness.witness.WitnessClient`)."""
         for setting in witnesses:
             key, _, url = setting.strip().partition(" ")
             try:

@@ -21,8 +21,8 @@ from typing import Any
 from gateway.domain.errors import GatewayError
 from gateway.runtime.home import CLOSED, GatewayHome, HomeLock
 from gateway.runtime.incarnation import require_own_state
-from gateway.runtime.metrics import MetricSet, Publisher, clear_snapshots
 from gateway.runtime.settings import Settings
+from gateway.runtime.telemetry.metrics import MetricSet, Publisher, clear_snapshots
 
 log = logging.getLogger("gateway.supervisor")
 

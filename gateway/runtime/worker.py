@@ -29,9 +29,9 @@ from gateway.identity.replay import SharedReplay
 from gateway.identity.security_log import FailureBudget, SecurityLog
 from gateway.identity.symmetric import Pseudonymiser
 from gateway.identity.verify import OwnIssuer, TokenVerifier
-from gateway.ledger.uses import UseJournal
+from gateway.ledger.journal.uses import UseJournal
 from gateway.policy import Decider, Engine, QuotaMeter
-from gateway.policy.activating import PolicyKeeper
+from gateway.policy.offline.activating import PolicyKeeper
 from gateway.proxy.limits import Limits
 from gateway.proxy.plane import DataPlane
 from gateway.proxy.ports import Watch
@@ -39,14 +39,21 @@ from gateway.proxy.tls import reload_certificate, supplier_context
 from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.link import Link
-from gateway.runtime.metrics import MetricSet, Publisher
-from gateway.runtime.observing import JournalFigures, LinkFigures, ObservedPorts, PartFigures, UseLog, take_plane
 from gateway.runtime.policies import initial_policies
 from gateway.runtime.resolver import Resolver, is_touched
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import DataPlaneSettings, Settings
-from gateway.runtime.spans import SOCKET as SPANS_SOCKET
-from gateway.runtime.spans import SpanSender
+from gateway.runtime.telemetry.metrics import MetricSet, Publisher
+from gateway.runtime.telemetry.observing import (
+    JournalFigures,
+    LinkFigures,
+    ObservedPorts,
+    PartFigures,
+    UseLog,
+    take_plane,
+)
+from gateway.runtime.telemetry.spans import SOCKET as SPANS_SOCKET
+from gateway.runtime.telemetry.spans import SpanSender
 from gateway.runtime.tls import listener_context
 from gateway.store import Store
 

@@ -21,10 +21,10 @@ from gateway.store.belonging import Belonging, BelongingTransaction
 from gateway.store.bulk import BulkWrites, Progress, batches, chunks, rows_of
 from gateway.store.coordination import Coordination
 from gateway.store.database import BULKY_PAUSE_SECONDS, Database
-from gateway.store.directory_file import DirectoryFile
-from gateway.store.directory_import import DirectoryImports
-from gateway.store.directory_rows import DirectoryRows, DirectoryStates
-from gateway.store.effects import ReleaseEffects, effects_of
+from gateway.store.directory.effects import ReleaseEffects, effects_of
+from gateway.store.directory.file import DirectoryFile
+from gateway.store.directory.importing import DirectoryImports
+from gateway.store.directory.rows import DirectoryRows, DirectoryStates
 from gateway.store.feed import CHANNEL, Listener
 from gateway.store.figures import Supervision
 from gateway.store.listings import Listings

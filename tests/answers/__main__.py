@@ -1,4 +1,4 @@
-"""`python -m tests.answers`: tell the story anew and write `gateway/control/answers.json`."""
+"""`python -m tests.answers`: tell the story anew and write `gateway/control/app/answers.json`."""
 
 import json
 from importlib.resources import files

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway.client.keys import ClientKey, new_private_key
-from gateway.control.examples import (
+from gateway.control.act.examples import (
     CLOSURE,
     DATASET,
     DERIVATION,
@@ -24,13 +24,13 @@ from gateway.control.examples import (
     SYSTEM,
     TERMINATION,
 )
-from gateway.control.routes_policies import CALL
+from gateway.control.policies.routes import CALL
 from gateway.identity.assertions import ASSERTION_TYPE
-from gateway.ledger.checkpoints import Checkpoint
-from gateway.ledger.notes import sign_note
-from gateway.ledger.witness import request_body
+from gateway.ledger.log.checkpoints import Checkpoint
+from gateway.ledger.log.notes import sign_note
+from gateway.ledger.witness.witness import request_body
 from gateway.policy import default_policies_root
-from gateway.policy.layers import read_set
+from gateway.policy.law.layers import read_set
 from tests.answers.teller import Teller
 from tests.answers.world import WITNESSED, WITNESSED_KEY, Clock, FullWorld, quick_ledger, record_long_ago
 from tests.support.control import ISSUER

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from gateway.control.answers import BINARY, problem_of
+from gateway.control.app.answers import BINARY, problem_of
 from tests.answers.stand_ins import StandIns, cut
 from tests.answers.world import Clock, FullWorld
 

@@ -10,10 +10,10 @@ from unittest.mock import patch
 import httpx
 
 from gateway.client.keys import ClientKey, new_private_key
-from gateway.control.app import create_app
-from gateway.control.oauth import TOKEN_PATH, OAuthServices
-from gateway.control.routes_credentials import credentials_router
-from gateway.control.sign_in import SignInServices, recorder, sign_in_router
+from gateway.control.app.app import create_app
+from gateway.control.sign_in.credentials import credentials_router
+from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices
+from gateway.control.sign_in.sign_in import SignInServices, recorder, sign_in_router
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import SharingMode
 from gateway.domain.uses import Outcome, RecordKind, Use
@@ -23,13 +23,13 @@ from gateway.identity.assertions import AssertionVerifier
 from gateway.identity.dpop import ProofVerifier
 from gateway.identity.keyring import KeyRing
 from gateway.identity.security_log import FailureBudget, SecurityLog
-from gateway.ledger.acts import ActJournal
-from gateway.ledger.notes import ED25519, VerifierKey
-from gateway.ledger.service import LedgerService
-from gateway.ledger.uses import UseJournal
-from gateway.ledger.witness import Witness
+from gateway.ledger.journal.acts import ActJournal
+from gateway.ledger.journal.uses import UseJournal
+from gateway.ledger.log.notes import ED25519, VerifierKey
+from gateway.ledger.process.service import LedgerService
+from gateway.ledger.witness.witness import Witness
 from gateway.runtime.control import _readiness
-from gateway.runtime.metrics import render
+from gateway.runtime.telemetry.metrics import render
 from tests.answers.provider import ExampleProvider
 from tests.support.control import ISSUER, World
 from tests.support.ledger import TestSigner
@@ -183,4 +183,4 @@ class FullWorld(World):
 
 def quick_ledger() -> Any:
     """Within it, the ledger's rounds follow each other without a pause."""
-    return patch("gateway.ledger.service.ROUND_SECONDS", 0.005)
+    return patch("gateway.ledger.process.service.ROUND_SECONDS", 0.005)

@@ -16,9 +16,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.journal import JournalWriter
-from gateway.ledger.service import LedgerService
-from gateway.ledger.verify_log import verify_log
+from gateway.ledger.journal.writer import JournalWriter
+from gateway.ledger.process.service import LedgerService
+from gateway.ledger.verify.log import verify_log
 from tests.support.ledger import City, open_ledger, record_uses
 from tests.support.measuring import Results, is_quick
 

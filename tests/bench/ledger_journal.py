@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import uvloop
 
-from gateway.ledger.entries import Salts, UseEntries, new_run
-from gateway.ledger.uses import UseJournal
+from gateway.ledger.journal.entries import Salts, UseEntries, new_run
+from gateway.ledger.journal.uses import UseJournal
 from tests.support.ledger import City
 from tests.support.measuring import Results, is_quick
 

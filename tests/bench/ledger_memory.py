@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from gateway.ledger.index import FLUSH_ROWS, Index
+from gateway.ledger.index.index import FLUSH_ROWS, Index
 from tests.support.ledger import City
 from tests.support.measuring import Results, is_quick
 

@@ -2,7 +2,7 @@
 
 import timeit
 
-from gateway.runtime.metrics import MetricSet
+from gateway.runtime.telemetry.metrics import MetricSet
 
 LABELS = ("civil-affairs", "civil-affairs/marriages", "permit", "complete")
 NUMBER = 500_000

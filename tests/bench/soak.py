@@ -38,16 +38,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.client import new_private_key
 from gateway.client.keys import ClientKey
-from gateway.ledger.index import FLUSH_ROWS
-from gateway.ledger.log_files import LogFiles
-from gateway.ledger.verify import verify_log
+from gateway.ledger.index.index import FLUSH_ROWS
+from gateway.ledger.log.files import LogFiles
+from gateway.ledger.verify.record import verify_log
 from gateway.runtime.demo.population import Population
 from gateway.runtime.demo.stage import furnish
 from gateway.runtime.demo.story import SYSTEM
 from gateway.runtime.demo.suppliers import register_servers
 from gateway.runtime.demo.world import REGION
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.setup import initialise
+from gateway.runtime.operation.setup import initialise
 from tests.support.gateways import RunningGateway, wait_for
 
 HERE = Path(__file__).parent

@@ -34,7 +34,7 @@ from gateway.domain.directory import (
 )
 from gateway.domain.grants import Approval, Grant, GrantState
 from gateway.store import DatasetFilter, GrantFilter, Store
-from gateway.store.directory_file import DirectoryFile
+from gateway.store.directory.file import DirectoryFile
 
 DEPARTMENTS = 304
 NOW = datetime(2026, 3, 2, tzinfo=UTC)

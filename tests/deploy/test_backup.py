@@ -12,10 +12,10 @@ import pytest
 from gateway.domain.errors import GatewayError
 from gateway.identity.keyring import KeyRing
 from gateway.ledger.durable import take_lock
-from gateway.ledger.verify import verify_log
-from gateway.runtime.backup import back_up
+from gateway.ledger.verify.record import verify_log
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.setup import initialise
+from gateway.runtime.operation.backup import back_up
+from gateway.runtime.operation.setup import initialise
 from gateway.store import Store
 from tests.support.gateways import RunningGateway, running_gateway, wait_for
 

@@ -13,9 +13,9 @@ import gateway.client
 from gateway.cli import app
 from gateway.domain.errors import PROBLEMS
 from gateway.domain.officers import Role
-from gateway.runtime.families import FAMILIES
-from gateway.runtime.pages import PAGES
+from gateway.runtime.operation.pages import PAGES
 from gateway.runtime.settings import RESERVED, Section, Settings
+from gateway.runtime.telemetry.families import FAMILIES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -80,7 +80,7 @@ def test_command_shown_parses(page: str, line: str) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_what_the_code_makes(name: str) -> None:
-    """settings.md, problems.md and metrics.md: `python -m gateway.runtime.pages docs` changes nothing."""
+    """settings.md, problems.md and metrics.md: `python -m gateway.runtime.operation.pages docs` changes nothing."""
     assert (DOCS / name).read_text("utf-8") == PAGES[name]()
 
 

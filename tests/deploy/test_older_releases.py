@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from gateway.client import new_private_key, public_jwk
-from gateway.ledger.verify import verify_log, verify_record
+from gateway.ledger.verify.record import verify_log, verify_record
 from gateway.runtime.demo.population import Population
 from gateway.runtime.demo.story import SYSTEM
 from gateway.runtime.demo.suppliers import register_servers

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gateway.runtime.families import FAMILIES, Kind
-from gateway.runtime.metrics import MetricSet, render
+from gateway.runtime.telemetry.families import FAMILIES, Kind
+from gateway.runtime.telemetry.metrics import MetricSet, render
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 RULES = DEPLOY / "prometheus" / "gateway.rules.yml"

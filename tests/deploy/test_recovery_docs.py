@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.ledger.verify_log import verify_log
+from gateway.ledger.verify.log import verify_log
 from tests.support.gateways import RunningGateway, running_gateway, wait_for
 
 PAGE = Path(__file__).parents[2] / "docs" / "operate.md"

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.verify_log import verify_log
-from gateway.runtime.api import open_api
-from gateway.runtime.backup import back_up
+from gateway.ledger.verify.log import verify_log
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.operation.api import open_api
+from gateway.runtime.operation.backup import back_up
+from gateway.runtime.operation.setup import initialise
 from gateway.runtime.restore import restore
-from gateway.runtime.setup import initialise
 from gateway.store import Store
 from tests.support.gateways import RunningGateway, running_gateway, wait_for
 
@@ -138,7 +138,7 @@ def test_record_without_its_act_is_voided_at_the_next_start(
 
     with monkeypatch.context() as patched:
         patched.setattr(BelongingTransaction, "note_acts", killed)
-        patched.setattr("gateway.control.acting._void", lambda *_: None)
+        patched.setattr("gateway.control.act.acting._void", lambda *_: None)
         with pytest.raises(KeyboardInterrupt), open_api(home.root) as api:
             api.post("/v1/systems", {"id": "lost", "department": "data-bureau", "name": "lost"})
     with Store.open(home.state_url(home.settings())) as store:
@@ -297,7 +297,7 @@ def test_older_state_beside_the_whole_log_is_held_to_the_log_and_closed_serves_n
 
 
 def _is_in_log(gateway: RunningGateway, words: bytes) -> bool:
-    from gateway.ledger.log_files import LogFiles  # noqa: PLC0415 -- to look
+    from gateway.ledger.log.files import LogFiles  # noqa: PLC0415 -- to look
 
     files = LogFiles(gateway.home.ledger / "tree")
     size = int((gateway.home.ledger / "tree" / "checkpoint").read_text().splitlines()[1])

@@ -17,13 +17,13 @@ import pytest
 
 from gateway.client import SharingAuth, new_private_key
 from gateway.policy import default_policies_root
-from gateway.policy.layers import read_set
-from gateway.runtime.api import open_api
+from gateway.policy.law.layers import read_set
 from gateway.runtime.demo.population import Population
 from gateway.runtime.demo.stage import _bearer_token, furnish
 from gateway.runtime.demo.story import PURPOSE, SYSTEM
 from gateway.runtime.demo.suppliers import register_servers
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.operation.api import open_api
 from tests.policies.layering import note
 from tests.support.deploy_tools import DEPLOY, ROOT
 from tests.support.gateways import wait_for

@@ -11,13 +11,13 @@ import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.identity.keyring import KeyRing
-from gateway.ledger import frames
-from gateway.ledger.journal import JournalWriter, journal_directory
-from gateway.runtime.families import FAMILIES
+from gateway.ledger.journal import frames
+from gateway.ledger.journal.writer import JournalWriter, journal_directory
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.metrics import MetricSet, Publisher, read_snapshots
+from gateway.runtime.operation.setup import initialise
 from gateway.runtime.settings import FORMAT, load_settings
-from gateway.runtime.setup import initialise
+from gateway.runtime.telemetry.families import FAMILIES
+from gateway.runtime.telemetry.metrics import MetricSet, Publisher, read_snapshots
 from gateway.store import Store
 
 

@@ -28,8 +28,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from gateway.ledger import durable
-from gateway.ledger.entries import CHINA
-from gateway.ledger.uses import UseJournal
+from gateway.ledger.journal.entries import CHINA
+from gateway.ledger.journal.uses import UseJournal
 from tests.support.ledger import City, open_ledger
 
 USES = 12

@@ -27,12 +27,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.checkpoints import verify_checkpoint
-from gateway.ledger.journal import JournalWriter
-from gateway.ledger.proofs import Hashes
-from gateway.ledger.queries import RecordQuery
-from gateway.ledger.retention import minimum_index
-from gateway.ledger.verify import verify_log
+from gateway.ledger.index.queries import RecordQuery
+from gateway.ledger.journal.writer import JournalWriter
+from gateway.ledger.log.checkpoints import verify_checkpoint
+from gateway.ledger.log.proofs import Hashes
+from gateway.ledger.log.retention import minimum_index
+from gateway.ledger.verify.record import verify_log
 from tests.support.ledger import NOON_NS, City, ledger_with, open_ledger, record_uses
 
 CHILD = Path(__file__).with_name("ledger_at_work.py")

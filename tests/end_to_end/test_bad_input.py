@@ -16,7 +16,7 @@ import typer.main
 from gateway.cli import app
 from gateway.runtime.demo.world import directory_document
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.setup import initialise
+from gateway.runtime.operation.setup import initialise
 
 UPSTREAMS = dict.fromkeys(("public-security", "civil-affairs", "market-regulation"), "http://127.0.0.1:9")
 

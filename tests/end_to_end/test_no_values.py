@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.ledger.log_files import LogFiles
-from gateway.ledger.verify import verify_log
+from gateway.ledger.log.files import LogFiles
+from gateway.ledger.verify.record import verify_log
 from tests.support.gateways import RunningGateway, running_gateway, wait_for
 
 KNOWN = {"id_number": "990100195001010001"}

@@ -11,8 +11,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.verify import verify_log, verify_record
-from gateway.runtime.families import FAMILIES
+from gateway.ledger.verify.record import verify_log, verify_record
+from gateway.runtime.telemetry.families import FAMILIES
 from tests.support.gateways import RunningGateway, running_gateway, wait_for
 
 PERSONS = "/public-security/persons"

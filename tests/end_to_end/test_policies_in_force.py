@@ -14,7 +14,7 @@ import pytest
 from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicyEvent, PolicySet, PolicyStep
 from gateway.policy import default_policies_root
-from gateway.policy.layers import read_set
+from gateway.policy.law.layers import read_set
 from gateway.runtime.demo.stage import _bearer_token
 from gateway.runtime.demo.story import PURPOSE
 from gateway.store import Store

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.setup import initialise
+from gateway.runtime.operation.setup import initialise
 from tests.support.collector import Collector, collector
 from tests.support.gateways import RunningGateway, running_gateway, wait_for
 

@@ -9,11 +9,11 @@ import pytest
 
 from gateway.client import new_private_key
 from gateway.identity.keyring import KeyRing
-from gateway.ledger.checkpoints import verify_cosignature
-from gateway.ledger.notes import COSIGNATURE, VerifierKey, parse_note, parse_verifier_key, verify_note
+from gateway.ledger.log.checkpoints import verify_cosignature
+from gateway.ledger.log.notes import COSIGNATURE, VerifierKey, parse_note, parse_verifier_key, verify_note
 from gateway.runtime.demo.population import Population
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.setup import initialise
+from gateway.runtime.operation.setup import initialise
 from tests.support.gateways import RunningGateway, wait_for
 
 

@@ -11,8 +11,8 @@ from gateway.domain.directory import Dataset, SharingAttribute
 from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicyEvent, PolicySet, PolicyStep
 from gateway.policy import Engine
-from gateway.policy.activating import MAX_LAYERS, PolicyKeeper, can_withdraw, set_faults
-from gateway.policy.layers import Layers, load_layers, parse_layers, read_set
+from gateway.policy.law.layers import Layers, load_layers, parse_layers, read_set
+from gateway.policy.offline.activating import MAX_LAYERS, PolicyKeeper, can_withdraw, set_faults
 from tests.policies.cases import NATIONAL, NOW, ROOT, ZHONGSHAN, call, dataset, state
 from tests.policies.layering import note, root_with
 from tests.support.gateways import wait_for
@@ -109,7 +109,7 @@ def test_a_worker_that_was_told_decides_nothing_by_the_old_policies() -> None:
 
 def test_calls_do_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """Policies that do not come deny as `state-stale`: the caller is told to come back."""
-    monkeypatch.setattr("gateway.policy.engine.HOLD_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.policy.live.engine.HOLD_SECONDS", 0.01)
     book = Book()
     keeper, engine = kept(book)
     book.gate.clear()
@@ -162,7 +162,7 @@ def test_a_set_that_was_changed_or_is_gone_ends_the_worker_and_never_brings_back
 
 
 def test_a_state_that_cannot_be_read_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.policy.activating.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("gateway.policy.offline.activating.RETRY_SECONDS", 0.01)
     book = Book()
     keeper, engine = kept(book)
     book.event = book.step(BOTH)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.policy import building
-from gateway.policy.articles import citations, read_articles
+from gateway.policy.law.articles import citations, read_articles
+from gateway.policy.live import building
 from tests.policies.cases import ROOT, ZHONGSHAN
 
 ARTICLES = read_articles(ROOT)

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from gateway.policy import load_layers
-from gateway.policy.attributes import BUILT, REFERENCES
-from gateway.policy.layers import Layers
-from gateway.policy.slices import Slice
-from gateway.policy.world import FACTS, slice_entities, system_entity
+from gateway.policy.law.attributes import BUILT, REFERENCES
+from gateway.policy.law.layers import Layers
+from gateway.policy.law.world import FACTS, slice_entities, system_entity
+from gateway.policy.live.slices import Slice
 from tests.policies.cases import NATIONAL, NOW, call, dataset, grant, order, state
 from tests.policies.layering import note, root_with
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gateway.policy.checking import check
+from gateway.policy.offline.checking import check
 from tests.policies.cases import ROOT
 from tests.policies.layering import note, root_with
 

@@ -17,9 +17,9 @@ from gateway.domain.grants import Grant, GrantState, Hours
 from gateway.domain.orders import Reach
 from gateway.domain.state import SliceState
 from gateway.policy import load_layers
-from gateway.policy.comparing import Comparison, compare
-from gateway.policy.layers import Layers, parse_layers, read_set
-from gateway.policy.slices import Slice
+from gateway.policy.law.layers import Layers, parse_layers, read_set
+from gateway.policy.live.slices import Slice
+from gateway.policy.offline.comparing import Comparison, compare
 from tests.policies.cases import (
     NATIONAL,
     NOON,

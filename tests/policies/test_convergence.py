@@ -10,8 +10,8 @@ import pytest
 from gateway.domain.directory import SharingMode
 from gateway.domain.state import SliceState
 from gateway.policy import Engine, load_layers
-from gateway.policy.layers import Layers
-from gateway.policy.time_limits import china_day
+from gateway.policy.law.layers import Layers
+from gateway.policy.law.time_limits import china_day
 from tests.policies.cases import NATIONAL, NOW, call, dataset, grant, interface, state
 from tests.policies.layering import note, root_with
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from gateway.domain.errors import GatewayError
-from gateway.policy.layers import read_set
-from gateway.policy.tables import Case, read_tables, run_case, run_tables
+from gateway.policy.law.layers import read_set
+from gateway.policy.offline.tables import Case, read_tables, run_case, run_tables
 from tests.policies.cases import NATIONAL, ROOT, ZHONGSHAN
 from tests.policies.layering import root_with
 

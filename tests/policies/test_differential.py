@@ -24,11 +24,12 @@ from gateway.domain.grants import Grant, GrantState, Hours
 from gateway.domain.orders import Order, OrderKind, Reach
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call
-from gateway.policy import Engine, building, slices
-from gateway.policy.layers import Layers, est_document
-from gateway.policy.refusals import failed_conditions
-from gateway.policy.slices import narrowness
-from gateway.policy.world import slice_entities, system_entity, use_request
+from gateway.policy import Engine
+from gateway.policy.law.layers import Layers, est_document
+from gateway.policy.law.world import slice_entities, system_entity, use_request
+from gateway.policy.live import building, slices
+from gateway.policy.live.refusals import failed_conditions
+from gateway.policy.live.slices import narrowness
 from tests.policies.cases import NATIONAL, NOW, ZHONGSHAN, dataset, department, grant, interface, order
 
 DEPARTMENTS = ("d-city", "d-branch", "d-far")

@@ -14,8 +14,8 @@ from gateway.domain.orders import Reach
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Verdict
 from gateway.policy import Decider, Engine
-from gateway.policy.engine import LET_GO_AT_ONCE, LET_GO_ENTRIES, _units
-from gateway.policy.slices import Slice
+from gateway.policy.live.engine import LET_GO_AT_ONCE, LET_GO_ENTRIES, _units
+from gateway.policy.live.slices import Slice
 from tests.policies.cases import (
     NATIONAL,
     NOON,

@@ -10,8 +10,8 @@ from gateway.domain.officers import Act, Matter, Officer, Role
 from gateway.domain.orders import Reach
 from gateway.domain.state import SliceState
 from gateway.policy import Engine, load_layers
-from gateway.policy.layers import Layers
-from gateway.policy.slices import AT_ONCE, Slice
+from gateway.policy.law.layers import Layers
+from gateway.policy.live.slices import AT_ONCE, Slice
 from tests.policies.cases import NATIONAL, NOW, ROOT, call, grant, order, state
 
 OVERFLOW = "context.now * 9223372036854775807 > 0"

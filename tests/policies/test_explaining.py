@@ -12,8 +12,8 @@ from gateway.domain.errors import PROBLEMS
 from gateway.domain.grants import Hours
 from gateway.domain.orders import Reach
 from gateway.domain.verdicts import Explanation, Verdict
-from gateway.policy.refusals import NEAR_LIMIT
-from gateway.policy.slices import Slice
+from gateway.policy.live.refusals import NEAR_LIMIT
+from gateway.policy.live.slices import Slice
 from tests.policies.cases import NATIONAL, NOON, NOW, ZHONGSHAN, call, dataset, grant, order, state
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")

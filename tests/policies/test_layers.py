@@ -10,8 +10,8 @@ from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act
 from gateway.policy import default_policies_root, load_layers
-from gateway.policy.layers import ACT_ACTIONS, USE_ACTIONS
-from gateway.policy.world import ACT_GROUPS, USE_GROUPS
+from gateway.policy.law.layers import ACT_ACTIONS, USE_ACTIONS
+from gateway.policy.law.world import ACT_GROUPS, USE_GROUPS
 from tests.policies.cases import NATIONAL, ROOT, ZHONGSHAN
 from tests.policies.layering import note, root_with
 

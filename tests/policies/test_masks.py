@@ -6,8 +6,8 @@ import pytest
 
 from gateway.domain.directory import SharingAttribute
 from gateway.policy import load_layers
-from gateway.policy.masks import Mask, masks_on, parse_masks
-from gateway.policy.slices import Slice
+from gateway.policy.law.masks import Mask, masks_on, parse_masks
+from gateway.policy.live.slices import Slice
 from tests.policies.cases import NOW, call, dataset, grant, state
 from tests.policies.layering import note, root_with
 

@@ -8,9 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.orders import Reach
-from gateway.policy import Engine, building
-from gateway.policy.layers import est_document, est_to_text
-from gateway.policy.slices import Slice, build_policies
+from gateway.policy import Engine
+from gateway.policy.law.layers import est_document, est_to_text
+from gateway.policy.live import building
+from gateway.policy.live.slices import Slice, build_policies
 from tests.policies.cases import NATIONAL, NOW, call, dataset, department, grant, interface, order, state
 
 HOSTILE = [

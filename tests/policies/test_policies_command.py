@@ -10,14 +10,14 @@ import pytest
 from typer.testing import CliRunner
 
 from gateway.cli.policies import explanation_lines, policies
-from gateway.control.standing import StandingState
+from gateway.control.policies.standing import StandingState
 from gateway.domain.directory import Purpose, System
 from gateway.domain.orders import Reach
 from gateway.policy import load_layers
-from gateway.policy.comparing import compare
-from gateway.policy.slices import Slice
+from gateway.policy.live.slices import Slice
+from gateway.policy.offline.comparing import compare
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.setup import initialise
+from gateway.runtime.operation.setup import initialise
 from gateway.store import Store
 from tests.policies.cases import NATIONAL, NOW, ZHONGSHAN, call, dataset, department, grant, interface, order, state
 from tests.policies.layering import note, root_with

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from gateway.domain.grants import Quota
 from gateway.domain.verdicts import Verdict
-from gateway.policy.quotas import MAX_BLOCK, QuotaMeter, block_size
-from gateway.policy.slices import Slice
+from gateway.policy.live.quotas import MAX_BLOCK, QuotaMeter, block_size
+from gateway.policy.live.slices import Slice
 from gateway.store import Store
 from tests.policies.cases import NATIONAL, NOW, call, grant, state
 

@@ -8,7 +8,7 @@ import pytest
 from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.state import SliceState
 from gateway.policy import Engine, load_layers
-from gateway.policy.shadow import (
+from gateway.policy.live.shadow import (
     MAX_LISTED,
     NodeCounts,
     Shadow,

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from gateway.domain.directory import Department
 from gateway.domain.state import SliceState
-from gateway.policy import comparing
-from gateway.policy.comparing import Comparison, compare
-from gateway.policy.layers import Layers, load_layers
-from gateway.policy.shapes import Shape, literals_of
+from gateway.policy.law.layers import Layers, load_layers
+from gateway.policy.offline import comparing
+from gateway.policy.offline.comparing import Comparison, compare
+from gateway.policy.offline.normal_forms import Shape, literals_of
 from tests.policies.cases import NATIONAL, NOON, NOW, ZHONGSHAN, dataset, department, grant, interface, state
 from tests.policies.layering import note, root_with
 from tests.policies.test_differential import DATASETS, DEPARTMENTS, World, worlds

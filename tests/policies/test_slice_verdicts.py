@@ -10,9 +10,9 @@ from gateway.domain.directory import SharingAttribute, SharingMode
 from gateway.domain.grants import GrantState, Hours, Quota
 from gateway.domain.orders import OrderKind, Reach
 from gateway.domain.verdicts import Decision, Verdict
-from gateway.policy.layers import Layers, est_document
-from gateway.policy.slices import AT_ONCE, Slice
-from gateway.policy.world import LONG_DOCUMENT
+from gateway.policy.law.layers import Layers, est_document
+from gateway.policy.law.world import LONG_DOCUMENT
+from gateway.policy.live.slices import AT_ONCE, Slice
 from tests.policies.cases import (
     NATIONAL,
     NOON,

@@ -7,8 +7,8 @@ import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.policy import Engine, load_layers
-from gateway.policy.slices import Slice
-from gateway.policy.time_limits import FOREVER_UNIX, china_day, minute_of_day, next_change, unix_seconds
+from gateway.policy.law.time_limits import FOREVER_UNIX, china_day, minute_of_day, next_change, unix_seconds
+from gateway.policy.live.slices import Slice
 from tests.policies.cases import NATIONAL, NOW, call, state
 from tests.policies.layering import note, root_with
 

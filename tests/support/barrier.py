@@ -12,9 +12,9 @@ import threading
 import time
 from pathlib import Path
 
-from gateway.control.barrier import Barrier
-from gateway.control.feed import Feed
-from gateway.control.hub import Hub
+from gateway.control.barrier.barrier import Barrier
+from gateway.control.barrier.feed import Feed
+from gateway.control.barrier.hub import Hub
 from gateway.domain.changes import Change, ChangeKind
 
 ROOT = Path(__file__).parents[2]

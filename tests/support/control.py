@@ -11,13 +11,13 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from gateway.control.app import create_app
-from gateway.control.barrier import Barrier
-from gateway.control.examples import DATASET, GRANT, INTERFACE, SYSTEM
-from gateway.control.policy_desk import PolicyDesk
-from gateway.control.services import ControlServices
-from gateway.control.sign_in import OfficerSignIn
-from gateway.control.standing import StandingState
+from gateway.control.act.examples import DATASET, GRANT, INTERFACE, SYSTEM
+from gateway.control.act.services import ControlServices
+from gateway.control.app.app import create_app
+from gateway.control.barrier.barrier import Barrier
+from gateway.control.policies.desk import PolicyDesk
+from gateway.control.policies.standing import StandingState
+from gateway.control.sign_in.sign_in import OfficerSignIn
 from gateway.domain.directory import Department, Level, Purpose
 from gateway.domain.officers import Officer, Role
 from gateway.domain.policies import PolicySet
@@ -25,13 +25,13 @@ from gateway.identity.keyring import KeyRing
 from gateway.identity.security_log import SecurityLog
 from gateway.identity.tokens import TokenIssuer
 from gateway.identity.verify import OwnIssuer, TokenVerifier
-from gateway.ledger.acts import ActJournal
-from gateway.ledger.client import LedgerClient
-from gateway.ledger.service import LedgerService
+from gateway.ledger.journal.acts import ActJournal
+from gateway.ledger.process.client import LedgerClient
+from gateway.ledger.process.service import LedgerService
 from gateway.policy import Engine, default_policies_root
-from gateway.policy.activating import PolicyKeeper
-from gateway.policy.examining import Examined, examine
-from gateway.policy.layers import read_set
+from gateway.policy.law.layers import read_set
+from gateway.policy.offline.activating import PolicyKeeper
+from gateway.policy.offline.examining import Examined, examine
 from gateway.store import Store
 
 ISSUER = "http://control.example"

@@ -13,14 +13,14 @@ from typing import Any
 import httpx
 
 from gateway.client import SharingAuth, new_private_key
-from gateway.runtime.api import Api, open_api
 from gateway.runtime.demo.population import Population
 from gateway.runtime.demo.stage import furnish
 from gateway.runtime.demo.story import PURPOSE, SYSTEM
 from gateway.runtime.demo.suppliers import SupplierServer, register_servers
 from gateway.runtime.demo.world import REGION
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.setup import initialise
+from gateway.runtime.operation.api import Api, open_api
+from gateway.runtime.operation.setup import initialise
 
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, IfMatch, command, err, matching, out, print_json
 from gateway.domain.errors import GatewayError
-from gateway.runtime.api import Api, open_api
+from gateway.runtime.operation.api import Api, open_api
 
 BATCH = 500
 """Grants sent at once: a second or so for the server, so that progress moves."""

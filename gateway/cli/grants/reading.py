@@ -8,10 +8,10 @@ from msgspec import to_builtins
 from gateway.cli.grants.acts import GrantId
 from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json, print_table
 from gateway.domain.lifecycle import LIFECYCLE
-from gateway.policy.layers import default_policies_root, load_layers
-from gateway.policy.powers import powers
-from gateway.runtime.api import open_api
+from gateway.policy.law.layers import default_policies_root, load_layers
+from gateway.policy.live.powers import powers
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.operation.api import open_api
 
 
 @command

@@ -15,11 +15,11 @@ import httpx
 import msgspec
 
 from gateway.client import SharingAuth
-from gateway.ledger.spool import manifest_path
-from gateway.ledger.verify import verify_export
-from gateway.runtime.api import Api
+from gateway.ledger.log.spool import manifest_path
+from gateway.ledger.verify.record import verify_export
 from gateway.runtime.demo.population import Population
 from gateway.runtime.demo.suppliers import SupplierServer
+from gateway.runtime.operation.api import Api
 
 PURPOSE = "housing-fund-withdrawal"
 SYSTEM = "housing-fund-approval"

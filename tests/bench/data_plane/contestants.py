@@ -32,7 +32,7 @@ from gateway.domain.grants import Approval, Grant
 from gateway.identity.keyring import KeyRing
 from gateway.identity.tokens import TokenIssuer
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.setup import initialise
+from gateway.runtime.operation.setup import initialise
 from gateway.store import Store
 
 REPOSITORY = Path(__file__).parents[3]

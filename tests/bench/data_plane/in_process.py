@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.uses import Outcome, Use
-from gateway.ledger.entries import Salts, UseEntries, new_run
+from gateway.ledger.journal.entries import Salts, UseEntries, new_run
 from gateway.proxy.downstream import CallerConnection
-from gateway.proxy.upstream import SupplierConnection
+from gateway.proxy.http.upstream import SupplierConnection
 from tests.support.proxy_ports import House, interface_for, json_answer, request
 
 CALLER = Caller("s-1", "civil-affairs", Assurance.BEARER, "jti-1", 1 << 40)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from pymerkle import InmemoryTree, verify_consistency, verify_inclusion
 
-from gateway.ledger.checkpoints import cosign, parse_checkpoint
-from gateway.ledger.log import TiledLog
-from gateway.ledger.notes import COSIGNATURE, Note, VerifierKey, parse_note
-from gateway.ledger.tiles import WIDTH, bundle_path, full_tiles, partial_width, tile_path
+from gateway.ledger.log.checkpoints import cosign, parse_checkpoint
+from gateway.ledger.log.notes import COSIGNATURE, Note, VerifierKey, parse_note
+from gateway.ledger.log.tiled_log import TiledLog
+from gateway.ledger.log.tiles import WIDTH, bundle_path, full_tiles, partial_width, tile_path
 from tests.support.ledger import ORIGIN, City, TestSigner
 
 

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.checkpoints import parse_checkpoint
-from gateway.ledger.decimals import MAX_NUMBER, parse_decimal
-from gateway.ledger.notes import ED25519, VerifierKey, parse_note, parse_verifier_key, sign_note
-from gateway.ledger.proofs import parse_proof
-from gateway.ledger.queries import RecordQuery, days_of, encode_cursor, parse_cursor, parse_record_id
-from gateway.ledger.tiles import parse_tile_path
-from gateway.ledger.verify import verify_record
-from gateway.ledger.witness import Witness, parse_request
+from gateway.ledger.index.queries import RecordQuery, days_of, encode_cursor, parse_cursor, parse_record_id
+from gateway.ledger.log.checkpoints import parse_checkpoint
+from gateway.ledger.log.decimals import MAX_NUMBER, parse_decimal
+from gateway.ledger.log.notes import ED25519, VerifierKey, parse_note, parse_verifier_key, sign_note
+from gateway.ledger.log.proofs import parse_proof
+from gateway.ledger.log.tiles import parse_tile_path
+from gateway.ledger.verify.record import verify_record
+from gateway.ledger.witness.witness import Witness, parse_request
 from tests.support.ledger import ORIGIN, TestSigner, open_ledger
 
 KEY = VerifierKey(ORIGIN, ED25519, TestSigner().public_bytes)

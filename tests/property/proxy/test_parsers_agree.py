@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError
-from gateway.proxy.framing import Chunked
-from gateway.proxy.heads import Block, BlockReader, parse_block, parse_request_line
+from gateway.proxy.http.framing import Chunked
+from gateway.proxy.http.heads import Block, BlockReader, parse_block, parse_request_line
+from gateway.proxy.http.targets import TargetReader
 from gateway.proxy.limits import Limits
-from gateway.proxy.targets import TargetReader
 
 LIMITS = Limits()
 

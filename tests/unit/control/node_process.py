@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.control.barrier import Barrier
-from gateway.control.feed import Feed
-from gateway.control.hub import Hub
+from gateway.control.barrier.barrier import Barrier
+from gateway.control.barrier.feed import Feed
+from gateway.control.barrier.hub import Hub
 from gateway.domain.changes import ChangeKind
 from gateway.store import Store
 

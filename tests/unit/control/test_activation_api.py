@@ -8,13 +8,13 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
-from gateway.control.examples import GRANT, SYSTEM
+from gateway.control.act.examples import GRANT, SYSTEM
 from gateway.domain.changes import ChangeKind
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant
 from gateway.domain.policies import PolicyEvent, PolicySet, PolicyStep
 from gateway.policy import default_policies_root
-from gateway.policy.layers import parse_layers, read_set
+from gateway.policy.law.layers import parse_layers, read_set
 from gateway.store import Store
 from tests.policies.layering import note
 from tests.support.control import World, done, refused

@@ -3,7 +3,7 @@
 import pytest
 from fastapi import Request
 
-from gateway.control.addresses import address_behind
+from gateway.control.act.addresses import address_behind
 
 
 @pytest.mark.parametrize(

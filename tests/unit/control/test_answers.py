@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi.openapi.models import OpenAPI
 
-from gateway.control.answers import kept_answers, problem_of, responses_of
+from gateway.control.app.answers import kept_answers, problem_of, responses_of
 from gateway.domain.errors import PROBLEMS
 from tests.answers.stand_ins import StandIns
 from tests.answers.story import PASSWORD, SECRET, Told, walk

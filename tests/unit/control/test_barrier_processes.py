@@ -12,8 +12,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.control.hub import Hub
-from gateway.control.wire import Applied, Changes, Down, Frames, Reset, Up
+from gateway.control.barrier.hub import Hub
+from gateway.control.barrier.wire import Applied, Changes, Down, Frames, Reset, Up
 from tests.support.barrier import MemoryFeed, Node, arrived_bytes, read_to_end
 
 

@@ -13,9 +13,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from gateway.cli import app
-from gateway.control.examples import DATASET, DEPARTMENT, DERIVATION, GRANT, SYSTEM
+from gateway.control.act.examples import DATASET, DEPARTMENT, DERIVATION, GRANT, SYSTEM
 from gateway.domain.errors import GatewayError
-from gateway.runtime.api import Api
+from gateway.runtime.operation.api import Api
 from tests.support.control import ISSUER, World
 
 

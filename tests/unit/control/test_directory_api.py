@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.control.examples import DATASET, DEPARTMENT, DERIVATION, GRANT, INTERFACE, PURPOSE, SYSTEM
+from gateway.control.act.examples import DATASET, DEPARTMENT, DERIVATION, GRANT, INTERFACE, PURPOSE, SYSTEM
 from tests.support.control import World, done, refused
 
 NOT = "act-not-permitted"

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.control.examples import DATASET, DEPARTMENT, INTERFACE, PURPOSE
+from gateway.control.act.examples import DATASET, DEPARTMENT, INTERFACE, PURPOSE
 from tests.support.control import World, done, refused
 
 FILE = "/v1/directory"

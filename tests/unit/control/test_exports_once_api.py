@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.control.examples import GRANT, SUSPENSION
-from gateway.control.exporting import MAX_AN_OFFICER
+from gateway.control.act.examples import GRANT, SUSPENSION
+from gateway.control.records.exporting import MAX_AN_OFFICER
 from gateway.domain.errors import GatewayError
 from tests.support.control import World, done, refused
 

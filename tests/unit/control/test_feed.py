@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Sequence
 
-from gateway.control.feed import Feed
+from gateway.control.barrier.feed import Feed
 from gateway.domain.changes import Change, ChangeKind
 from tests.support.barrier import MemoryFeed
 from tests.support.gateways import wait_for

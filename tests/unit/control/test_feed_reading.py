@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.control.barrier import Barrier
-from gateway.control.feed import Feed
-from gateway.control.hub import Hub
-from gateway.control.lease_clock import lease_clock
+from gateway.control.barrier.barrier import Barrier
+from gateway.control.barrier.feed import Feed
+from gateway.control.barrier.hub import Hub
+from gateway.control.barrier.lease_clock import lease_clock
 from gateway.domain.changes import Change, ChangeKind
 from gateway.store import Node
 from tests.support.barrier import MemoryFeed

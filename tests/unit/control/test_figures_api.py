@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gateway.control.examples import CLOSURE, GRANT, SUSPENSION
+from gateway.control.act.examples import CLOSURE, GRANT, SUSPENSION
 from tests.support.control import World, done, refused
 
 

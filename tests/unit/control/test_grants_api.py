@@ -7,8 +7,18 @@ from typing import Any
 
 import pytest
 
-from gateway.control.barrier import Barrier, BarrierReport
-from gateway.control.examples import CLOSURE, DATASET, DISPOSAL, GRANT, LIFT, REPORT, SUSPENSION, SYSTEM, TERMINATION
+from gateway.control.act.examples import (
+    CLOSURE,
+    DATASET,
+    DISPOSAL,
+    GRANT,
+    LIFT,
+    REPORT,
+    SUSPENSION,
+    SYSTEM,
+    TERMINATION,
+)
+from gateway.control.barrier.barrier import Barrier, BarrierReport
 from gateway.domain.changes import Change
 from tests.support.control import World, done, refused
 

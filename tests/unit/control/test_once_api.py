@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from gateway.control.examples import DEPARTMENT
+from gateway.control.act.examples import DEPARTMENT
 from gateway.domain.errors import GatewayError
-from gateway.ledger.retention import RULE, Holds, RetentionPlan
-from gateway.ledger.service import Pruned
+from gateway.ledger.log.retention import RULE, Holds, RetentionPlan
+from gateway.ledger.process.service import Pruned
 from tests.support.control import World, done, refused
 from tests.support.postgres import Postgres, running_postgres
 

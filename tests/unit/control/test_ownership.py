@@ -1,6 +1,6 @@
 """Who answers for a directory entry: nobody takes it or its grants over by submitting a version of it."""
 
-from gateway.control.examples import DATASET, SUSPENSION
+from gateway.control.act.examples import DATASET, SUSPENSION
 from tests.support.control import World, done, refused
 
 ENTRY = DATASET["id"]

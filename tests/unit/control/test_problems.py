@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from gateway.control import routes_health
-from gateway.control.bodies import DESCRIBED
-from gateway.control.problems import BODY_BYTES
+from gateway.control.act.bodies import DESCRIBED
+from gateway.control.act.problems import BODY_BYTES
+from gateway.control.app import health as routes_health
 from gateway.domain.errors import PROBLEMS
 from tests.support.control import World, refused
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from gateway.control.examples import GRANT, SUSPENSION, SYSTEM
+from gateway.control.act.examples import GRANT, SUSPENSION, SYSTEM
 from gateway.domain.errors import GatewayError
-from gateway.ledger.client import LedgerClient
-from gateway.ledger.queries import encode_cursor
-from gateway.ledger.verify import verify_export, verify_record
+from gateway.ledger.index.queries import encode_cursor
+from gateway.ledger.process.client import LedgerClient
+from gateway.ledger.verify.record import verify_export, verify_record
 from tests.support.control import World, done, refused
 
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, time, timedelta
 
-from gateway.control.examples import CLOSURE, DISPOSAL
-from gateway.control.routes_retention import holds_of
+from gateway.control.act.examples import CLOSURE, DISPOSAL
+from gateway.control.records.retention import holds_of
 from gateway.domain.calendar import years_after
-from gateway.ledger.entries import CHINA
+from gateway.ledger.journal.entries import CHINA
 from tests.support.control import World, done, refused
 
 GRANT = "/v1/grants/g-2026-0001"

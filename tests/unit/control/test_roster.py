@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.control.barrier import NodeWatch
-from gateway.control.roster import Roster
+from gateway.control.barrier.barrier import NodeWatch
+from gateway.control.barrier.roster import Roster
 
 FRESHNESS = 2.0
 

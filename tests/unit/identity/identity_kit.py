@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from fastapi import FastAPI
 
 from gateway.client.keys import ClientKey
-from gateway.control.oauth import TOKEN_PATH, OAuthServices, oauth_router
+from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices, oauth_router
 from gateway.domain.callers import Caller
 from gateway.domain.directory import System
 from gateway.domain.officers import Officer, Role

@@ -12,7 +12,7 @@ import httpx
 import jwt
 import pytest
 
-from gateway.ledger.verify import verify_record
+from gateway.ledger.verify.record import verify_record
 from gateway.runtime.demo.world import REGION
 from gateway.runtime.home import GatewayHome
 from tests.support.gateways import RunningGateway, served_home, wait_for

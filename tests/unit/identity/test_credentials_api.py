@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.control.app import create_app
-from gateway.control.examples import SYSTEM
-from gateway.control.routes_credentials import credentials_router
+from gateway.control.act.examples import SYSTEM
+from gateway.control.app.app import create_app
+from gateway.control.sign_in.credentials import credentials_router
 from gateway.domain.uses import RecordKind
 from gateway.identity.accounts import LocalAccounts
 from tests.support.control import ISSUER, World, done, refused

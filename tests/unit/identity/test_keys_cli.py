@@ -13,8 +13,8 @@ from gateway.identity.keyring import PURPOSES, KeyRing
 from gateway.identity.strict import Unreadable
 from gateway.identity.verify import OwnIssuer, TokenVerifier
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.setup import initialise
-from gateway.runtime.status import examine
+from gateway.runtime.operation.setup import initialise
+from gateway.runtime.operation.status import examine
 from gateway.store import Store
 from tests.unit.identity.identity_kit import Clock
 

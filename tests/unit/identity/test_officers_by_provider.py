@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 import pytest
 
-from gateway.control.sign_in import SESSION_COOKIE
+from gateway.control.sign_in.sign_in import SESSION_COOKIE
 from tests.support.gateways import RunningGateway, running_gateway
 from tests.unit.identity.openid_provider import OpenIdProvider
 

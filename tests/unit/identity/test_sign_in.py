@@ -21,7 +21,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from gateway.client.keys import ClientKey
-from gateway.control.sign_in import OfficerSignIn, SignInServices, sign_in_router
+from gateway.control.sign_in.sign_in import OfficerSignIn, SignInServices, sign_in_router
 from gateway.domain.errors import GatewayError, problem_document
 from gateway.domain.officers import Officer
 from gateway.identity.accounts import LocalAccounts, hash_password

@@ -11,16 +11,16 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.control.sign_in import SESSION_COOKIE
+from gateway.control.sign_in.sign_in import SESSION_COOKIE
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
 from gateway.identity.accounts import hash_password
-from gateway.ledger.acts import ActJournal
-from gateway.ledger.service import LedgerService
+from gateway.ledger.journal.acts import ActJournal
+from gateway.ledger.process.service import LedgerService
 from gateway.runtime.control import local_app
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.operation.setup import initialise
 from gateway.runtime.ring import open_ring
-from gateway.runtime.setup import initialise
 from gateway.store import Store
 from tests.unit.identity.openid_provider import OpenIdProvider
 

@@ -11,7 +11,7 @@ import jwt
 import pytest
 from fastapi import Request
 
-from gateway.control.oauth import CERTIFICATE_SCOPE, certificate_from_proxy, presented_certificate
+from gateway.control.sign_in.oauth import CERTIFICATE_SCOPE, certificate_from_proxy, presented_certificate
 from gateway.domain.callers import Assurance
 from gateway.identity.assertions import ASSERTION_TYPE
 from gateway.identity.security_log import FailureBudget

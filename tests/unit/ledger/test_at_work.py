@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.uses import RecordKind
-from gateway.ledger import mirror as mirroring
-from gateway.ledger import verify_beside
-from gateway.ledger import verify_log as verify_log_module
-from gateway.ledger.acts import ActJournal
-from gateway.ledger.frames import segment_name
-from gateway.ledger.mirror import mirror_log
-from gateway.ledger.segments import confirmed_sequence
-from gateway.ledger.verify import VerificationFailed, verify_log
+from gateway.ledger.journal.acts import ActJournal
+from gateway.ledger.journal.frames import segment_name
+from gateway.ledger.journal.segments import confirmed_sequence
+from gateway.ledger.verify import beside as verify_beside
+from gateway.ledger.verify import log as verify_log_module
+from gateway.ledger.verify.record import VerificationFailed, verify_log
+from gateway.ledger.witness import mirror as mirroring
+from gateway.ledger.witness.mirror import mirror_log
 from tests.support.ledger import City, open_ledger
 
 ROUNDS = 6

@@ -7,12 +7,12 @@ import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
-from gateway.ledger.answers import Answers
-from gateway.ledger.entries import Salts, UseEntries, act_entry, new_run
-from gateway.ledger.figures import GROUPS, Figure, every_day, figures
-from gateway.ledger.plots import plot_days, plot_top
-from gateway.ledger.queries import RecordQuery
-from gateway.ledger.verify import verify_record
+from gateway.ledger.index.figures import GROUPS, Figure, every_day, figures
+from gateway.ledger.index.plots import plot_days, plot_top
+from gateway.ledger.index.queries import RecordQuery
+from gateway.ledger.journal.entries import Salts, UseEntries, act_entry, new_run
+from gateway.ledger.process.answers import Answers
+from gateway.ledger.verify.record import verify_record
 from tests.support.ledger import NOON_NS, City, ledger_with, open_ledger
 
 DAY_NS = 86_400 * 10**9

@@ -13,12 +13,12 @@ import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
-from gateway.ledger import frames
-from gateway.ledger import journal as journals
-from gateway.ledger.acts import ActJournal, acts_low_water_bytes
-from gateway.ledger.journal import JournalWriter, journal_directory
-from gateway.ledger.segments import SegmentReader, Watermark, confirmed_sequence, recover, segment_paths
-from gateway.ledger.uses import UseJournal
+from gateway.ledger.journal import frames
+from gateway.ledger.journal import writer as journals
+from gateway.ledger.journal.acts import ActJournal, acts_low_water_bytes
+from gateway.ledger.journal.segments import SegmentReader, Watermark, confirmed_sequence, recover, segment_paths
+from gateway.ledger.journal.uses import UseJournal
+from gateway.ledger.journal.writer import JournalWriter, journal_directory
 from tests.support.ledger import City, record_uses
 
 WRITER = "worker-1"

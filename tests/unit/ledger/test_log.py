@@ -11,17 +11,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger import verify_log as verifying
-from gateway.ledger.answers import Answers
-from gateway.ledger.checkpoints import verify_checkpoint
-from gateway.ledger.exports import FORMATS, export_records
-from gateway.ledger.log import TiledLog
-from gateway.ledger.log_files import LogFiles
-from gateway.ledger.queries import RecordQuery
-from gateway.ledger.signing import Signed, SignedState
-from gateway.ledger.spool import manifest_path
-from gateway.ledger.tree import EMPTY_ROOT, leaf_hash
-from gateway.ledger.verify import VerificationFailed, verify_export, verify_log, verify_record
+from gateway.ledger.index.exports import FORMATS, export_records
+from gateway.ledger.index.queries import RecordQuery
+from gateway.ledger.log.checkpoints import verify_checkpoint
+from gateway.ledger.log.files import LogFiles
+from gateway.ledger.log.signing import Signed, SignedState
+from gateway.ledger.log.spool import manifest_path
+from gateway.ledger.log.tiled_log import TiledLog
+from gateway.ledger.log.tree import EMPTY_ROOT, leaf_hash
+from gateway.ledger.process.answers import Answers
+from gateway.ledger.verify import log as verifying
+from gateway.ledger.verify.record import VerificationFailed, verify_export, verify_log, verify_record
 from tests.support.ledger import ORIGIN, City, TestSigner, ledger_with, open_ledger, record_uses
 from tests.unit.ledger.test_tree import root_by_definition
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.checkpoints import Checkpoint, cosign, parse_checkpoint, verify_checkpoint, verify_cosignature
-from gateway.ledger.notes import (
+from gateway.ledger.log.checkpoints import Checkpoint, cosign, parse_checkpoint, verify_checkpoint, verify_cosignature
+from gateway.ledger.log.notes import (
     COSIGNATURE,
     ED25519,
     Note,

@@ -7,11 +7,11 @@ import threading
 import pytest
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger import answers
-from gateway.ledger.client import LedgerClient
-from gateway.ledger.queries import RecordQuery
-from gateway.ledger.questions import Lane, QuestionServer, ask
-from gateway.ledger.retention import Holds
+from gateway.ledger.index.queries import RecordQuery
+from gateway.ledger.log.retention import Holds
+from gateway.ledger.process import answers
+from gateway.ledger.process.client import LedgerClient
+from gateway.ledger.process.questions import Lane, QuestionServer, ask
 from tests.support.ledger import City, ledger_with
 
 

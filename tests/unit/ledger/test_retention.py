@@ -15,17 +15,18 @@ import pytest
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
 from gateway.domain.verdicts import Explanation, NearMiss
-from gateway.ledger import at_rest, exports
-from gateway.ledger.checkpoints import parse_checkpoint
-from gateway.ledger.entries import CHINA, Salts, UseEntries, act_entry, new_run
-from gateway.ledger.journal import JournalWriter
-from gateway.ledger.mirror import mirror_log
-from gateway.ledger.notes import parse_note
-from gateway.ledger.proofs import Hashes, verify_consistency
-from gateway.ledger.queries import RecordQuery
-from gateway.ledger.retention import Holds, begin_pruning, minimum_index
-from gateway.ledger.service import LedgerService
-from gateway.ledger.verify import VerificationFailed, verify_export, verify_log, verify_record
+from gateway.ledger.index import exports
+from gateway.ledger.index.queries import RecordQuery
+from gateway.ledger.journal.entries import CHINA, Salts, UseEntries, act_entry, new_run
+from gateway.ledger.journal.writer import JournalWriter
+from gateway.ledger.log import at_rest
+from gateway.ledger.log.checkpoints import parse_checkpoint
+from gateway.ledger.log.notes import parse_note
+from gateway.ledger.log.proofs import Hashes, verify_consistency
+from gateway.ledger.log.retention import Holds, begin_pruning, minimum_index
+from gateway.ledger.process.service import LedgerService
+from gateway.ledger.verify.record import VerificationFailed, verify_export, verify_log, verify_record
+from gateway.ledger.witness.mirror import mirror_log
 from tests.support.ledger import ORIGIN, City, TestSigner
 
 RELEASED = City().released
@@ -269,7 +270,7 @@ def test_what_goes_goes_everywhere_and_the_log_still_proves(tmp_path):
     record = json.loads(service.log.files.entry(service.index.locate(pruned.record)[0], size))
     assert (record["kind"], record["first"], record["end"], record["officer"]) == ("prune", 0, 4864, "officer-1")
     assert "Art. 29" in record["rule"]
-    from gateway.ledger.answers import Answers  # noqa: PLC0415 — the question as the socket asks it
+    from gateway.ledger.process.answers import Answers  # noqa: PLC0415 — the question as the socket asks it
 
     proof = Answers(service).prove({"record": kept_record}, lambda _done, _of: None)
     verify_record(proof.encode(), key)
@@ -479,7 +480,7 @@ def test_a_prune_that_was_cut_off_is_finished_at_the_next_start(tmp_path):
 
 def test_retention_over_the_socket(tmp_path):
     """Plan and apply as the control room asks for them."""
-    from gateway.ledger.client import LedgerClient  # noqa: PLC0415 — used here alone
+    from gateway.ledger.process.client import LedgerClient  # noqa: PLC0415 — used here alone
 
     clock = Clock(datetime(2027, 3, 1, tzinfo=CHINA))
     service = open_at(tmp_path, clock)

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger import at_rest
-from gateway.ledger.bundles import encode_bundle, parse_bundle
-from gateway.ledger.proofs import Hashes, TlogProof, parse_proof, verify_consistency, verify_inclusion
-from gateway.ledger.tiles import bundle_path, parse_tile_path, partial_width, tile_path
-from gateway.ledger.tree import EMPTY_ROOT, Edge, leaf_hash
+from gateway.ledger.log import at_rest
+from gateway.ledger.log.bundles import encode_bundle, parse_bundle
+from gateway.ledger.log.proofs import Hashes, TlogProof, parse_proof, verify_consistency, verify_inclusion
+from gateway.ledger.log.tiles import bundle_path, parse_tile_path, partial_width, tile_path
+from gateway.ledger.log.tree import EMPTY_ROOT, Edge, leaf_hash
 from tests.support.ledger import City
 
 

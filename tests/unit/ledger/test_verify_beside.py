@@ -12,12 +12,12 @@ import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
-from gateway.ledger.acts import ActJournal
-from gateway.ledger.frames import parse_opening
-from gateway.ledger.index import Index
-from gateway.ledger.index_manifest import parse_manifest
-from gateway.ledger.retention import minimum_index
-from gateway.ledger.verify import VerificationFailed, verify_log
+from gateway.ledger.index.index import Index
+from gateway.ledger.index.manifest import parse_manifest
+from gateway.ledger.journal.acts import ActJournal
+from gateway.ledger.journal.frames import parse_opening
+from gateway.ledger.log.retention import minimum_index
+from gateway.ledger.verify.record import VerificationFailed, verify_log
 from tests.support.ledger import open_ledger
 
 

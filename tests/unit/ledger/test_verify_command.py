@@ -9,13 +9,13 @@ import typer
 from typer.testing import CliRunner
 
 from gateway.cli.verify import verify
-from gateway.ledger.answers import Answers
-from gateway.ledger.entries import CHINA
-from gateway.ledger.exports import export_records
-from gateway.ledger.log import TiledLog
-from gateway.ledger.proofs import Hashes, TlogProof
-from gateway.ledger.queries import RecordQuery, RecordRow
-from gateway.ledger.verify import VerificationFailed, verify_record
+from gateway.ledger.index.exports import export_records
+from gateway.ledger.index.queries import RecordQuery, RecordRow
+from gateway.ledger.journal.entries import CHINA
+from gateway.ledger.log.proofs import Hashes, TlogProof
+from gateway.ledger.log.tiled_log import TiledLog
+from gateway.ledger.process.answers import Answers
+from gateway.ledger.verify.record import VerificationFailed, verify_record
 from tests.support.ledger import ORIGIN, City, TestSigner, ledger_with
 
 APP = typer.Typer()

@@ -7,16 +7,16 @@ import httpx
 import pytest
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.answers import Answers
-from gateway.ledger.checkpoints import parse_checkpoint, verify_cosignature
-from gateway.ledger.cosigning import Cosigning
-from gateway.ledger.notes import COSIGNATURE, VerifierKey, parse_note, sign_note
-from gateway.ledger.proofs import Hashes, parse_proof
-from gateway.ledger.queries import RecordQuery
-from gateway.ledger.retention import Holds
-from gateway.ledger.service import LedgerService
-from gateway.ledger.verify import verify_log, verify_record
-from gateway.ledger.witness import Witness, WitnessClient, WitnessTarget, parse_request, request_body
+from gateway.ledger.index.queries import RecordQuery
+from gateway.ledger.log.checkpoints import parse_checkpoint, verify_cosignature
+from gateway.ledger.log.notes import COSIGNATURE, VerifierKey, parse_note, sign_note
+from gateway.ledger.log.proofs import Hashes, parse_proof
+from gateway.ledger.log.retention import Holds
+from gateway.ledger.process.answers import Answers
+from gateway.ledger.process.service import LedgerService
+from gateway.ledger.verify.record import verify_log, verify_record
+from gateway.ledger.witness.cosigning import Cosigning
+from gateway.ledger.witness.witness import Witness, WitnessClient, WitnessTarget, parse_request, request_body
 from tests.support.ledger import ORIGIN, City, TestSigner, open_ledger
 
 LOG = TestSigner()
@@ -38,7 +38,7 @@ def witness(tmp_path):
 
 
 def LedgerKey():  # noqa: N802 — reads as the value it is
-    from gateway.ledger.notes import ED25519, VerifierKey  # noqa: PLC0415 — used here alone
+    from gateway.ledger.log.notes import ED25519, VerifierKey  # noqa: PLC0415 — used here alone
 
     return VerifierKey(ORIGIN, ED25519, LOG.public_bytes)
 
@@ -298,7 +298,7 @@ def test_a_round_that_fails_is_a_fault_in_the_status_and_not_the_last(tmp_path, 
     assert "a part of the log is not there" in service.status().witnesses[NAME]
     monkeypatch.setattr(service.log.files, "tile", tile)
     with monkeypatch.context() as patched:
-        patched.setattr("gateway.ledger.cosigning.replace_file", refuse_to_write)
+        patched.setattr("gateway.ledger.witness.cosigning.replace_file", refuse_to_write)
         service.cosigning.round()
         assert "OSError" in service.status().witnesses[NAME]
     service.cosigning.round()

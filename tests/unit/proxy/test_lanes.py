@@ -9,7 +9,7 @@ import pytest
 
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import SharingMode
-from gateway.proxy import lanes
+from gateway.proxy.exchange import lanes
 from gateway.proxy.ports import Peer
 from tests.support.proxy_ports import CallerSide, House, Supplier, deny, interface_for, permit, request, serving
 

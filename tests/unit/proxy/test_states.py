@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.proxy.states import TRANSITIONS, Event, State, following
+from gateway.proxy.exchange.states import TRANSITIONS, Event, State, following
 
 RUNNING = [state for state in State if state is not State.CLOSED]
 

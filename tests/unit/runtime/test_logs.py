@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 
-from gateway.runtime.logs import JsonLines
+from gateway.runtime.telemetry.logs import JsonLines
 
 LINES = JsonLines("worker-0")
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.runtime import metrics as room
-from gateway.runtime.families import FAMILIES, Kind
-from gateway.runtime.metrics import MetricSet, Publisher, clear_snapshots, read_snapshots, render
+from gateway.runtime.telemetry import metrics as room
+from gateway.runtime.telemetry.families import FAMILIES, Kind
+from gateway.runtime.telemetry.metrics import MetricSet, Publisher, clear_snapshots, read_snapshots, render
 
 NOW = 1_800_000_000.0
 CALLS = "gateway_calls_total"

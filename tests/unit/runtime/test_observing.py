@@ -13,12 +13,12 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.state import SliceState
 from gateway.domain.uses import Use
 from gateway.domain.verdicts import Call, Decision, Verdict
-from gateway.ledger.service import Status
+from gateway.ledger.process.service import Status
 from gateway.proxy.counters import BOUNDS_SECONDS, STAGE_BOUNDS_SECONDS, Counters
 from gateway.proxy.ports import Peer, RequestHead
-from gateway.runtime.families import FAMILIES
-from gateway.runtime.metrics import MetricSet
-from gateway.runtime.observing import (
+from gateway.runtime.telemetry.families import FAMILIES
+from gateway.runtime.telemetry.metrics import MetricSet
+from gateway.runtime.telemetry.observing import (
     Backlog,
     JournalFigures,
     LedgerFigures,

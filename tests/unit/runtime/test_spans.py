@@ -12,7 +12,7 @@ from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import SharingMode
 from gateway.domain.uses import Outcome, Use
 from gateway.domain.verdicts import Call, Decision, Verdict
-from gateway.runtime.spans import CHUNK, MAX_WAITING, SpanSender, TracedCall
+from gateway.runtime.telemetry.spans import CHUNK, MAX_WAITING, SpanSender, TracedCall
 
 CALLER = Caller("hall", "civil-affairs", Assurance.DPOP, "t1", 2_000_000_000)
 CALL = Call("hall", "civil-affairs", Assurance.DPOP, "police/register", "d1", SharingMode.QUERY, "marriage", None)

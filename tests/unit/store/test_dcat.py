@@ -4,7 +4,7 @@ import json
 from datetime import date
 
 from gateway.domain.directory import DataItem, SharingAttribute, UpdateCycle
-from gateway.store.dcat import export_dcat
+from gateway.store.directory.dcat import export_dcat
 from tests.support.state import dataset, department, interface
 
 

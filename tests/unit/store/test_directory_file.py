@@ -26,10 +26,10 @@ from gateway.domain.directory import (
     UpdateCycle,
 )
 from gateway.domain.errors import GatewayError
-from gateway.store.columns import COLUMNS
-from gateway.store.directory_export import export_csv, export_json
-from gateway.store.directory_file import DirectoryFile, read_directory, read_json
-from gateway.store.validation import validate_dataset
+from gateway.store.directory.columns import COLUMNS
+from gateway.store.directory.exporting import export_csv, export_json
+from gateway.store.directory.file import DirectoryFile, read_directory, read_json
+from gateway.store.directory.validation import validate_dataset
 from tests.support.state import dataset, department, interface
 
 POLICE = Department("public-security", "中山市公安局", "442000", Level.CITY, code="11442000007333333X")
@@ -320,9 +320,9 @@ def test_file_that_unpacks_too_large_is_refused(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "d.xlsx"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/worksheets/sheet1.xml", b" " * 1_000_000)
-    monkeypatch.setattr("gateway.store.spreadsheet.MAX_UNPACKED_BYTES", 999_999)
+    monkeypatch.setattr("gateway.store.directory.spreadsheet.MAX_UNPACKED_BYTES", 999_999)
     assert faults(path) == [(None, "file", "not a readable sheet")]
-    monkeypatch.setattr("gateway.store.directory_file.MAX_FILE_BYTES", 10)
+    monkeypatch.setattr("gateway.store.directory.file.MAX_FILE_BYTES", 10)
     assert "larger than" in faults(path)[0][2]
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from gateway.domain.directory import DataItem, EntryState, Level, Purpose
 from gateway.domain.errors import GatewayError
-from gateway.store import Store, directory_import
-from gateway.store.directory_file import DirectoryFile
+from gateway.store import Store
+from gateway.store.directory import importing as directory_import
+from gateway.store.directory.file import DirectoryFile
 from tests.support.state import dataset, department, fill, interface
 
 replace = msgspec.structs.replace

@@ -12,7 +12,7 @@ from gateway.domain.directory import DataItem, EntryState, Level, Purpose, Shari
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Officer, Role
 from gateway.store import DatasetFilter, GrantFilter, LegacyKey, Store, StoreTransaction, etag
-from gateway.store.directory_file import DirectoryFile
+from gateway.store.directory.file import DirectoryFile
 from tests.support.state import dataset, department, grant, interface, system
 
 replace = msgspec.structs.replace

@@ -8,7 +8,7 @@ from gateway.domain.directory import DataItem, SharingAttribute, SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import GrantState
 from gateway.store import Store
-from gateway.store.effects import ReleaseEffects
+from gateway.store.directory.effects import ReleaseEffects
 from tests.support.state import dataset, grant
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from gateway.domain.directory import AnswerFormat, DataItem, SharingMode
 from gateway.domain.errors import GatewayError
-from gateway.store.openapi import DerivedInterface, derive_interface
-from gateway.store.validation import validate_interface
+from gateway.store.directory.openapi import DerivedInterface, derive_interface
+from gateway.store.directory.validation import validate_interface
 from tests.support.state import dataset
 
 ENTRY = dataset(

@@ -1,0 +1,15 @@
+"""What every route of the control plane is made of: one path of an act, one form of bodies, pages and problems.
+
+    acting         authorize, transact, record, commit, hold, answer
+    services       what the routes need, wired once
+    scopes         whose grants, records and figures an officer may see
+    bodies         request bodies to domain values, every fault at once
+    paging         lists by page
+    preconditions  `ETag` and `If-Match`
+    problems       errors to RFC 9457 responses
+    addresses      where a request comes from
+    examples       examples of the OpenAPI document
+
+Used from outside: `acting`, `addresses`, `bodies`, `examples`, `paging`, `preconditions`, `problems`, `scopes`,
+`services`.
+"""

@@ -1,0 +1,64 @@
+"""What the control plane's routes need, wired once."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fastapi import Request
+
+from gateway.control.barrier.barrier import Barrier
+from gateway.control.barrier.hub import Hub
+from gateway.control.policies.desk import PolicyDesk
+from gateway.control.sign_in.oauth import OAuthServices
+from gateway.domain.officers import Officer
+from gateway.ledger.journal.acts import ActJournal
+from gateway.ledger.process.client import LedgerClient
+from gateway.ledger.witness.witness import Witness
+from gateway.policy import Engine
+from gateway.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ControlServices:
+    """The parts of the house that the control plane speaks to.
+
+    Args:
+        store: the state.
+        engine: decides what officers may do, and explains what callers may.
+        acts: where acts are recorded before they stand.
+        ledger: answers questions about records.
+        sign_in: the officer of a request; raises `credential-missing` or `credential-invalid`.
+        oauth: what the token endpoint needs; None leaves it out.
+        barrier: what withdrawing acts wait on.
+        hub: this process's hub, for its workers' counters; None where none runs.
+        now: Unix seconds.
+        tree: the folder of the log's checkpoint and tiles.
+        spool: a folder for exports on their way; emptied by whoever made it.
+        policies_root: where layers are read that a comparison names without their files.
+        policies: keeps the policies in force, examines candidates, and counts shadows.
+        metrics: the text of /metrics.
+        readiness: part -> whether it works; any False makes /readyz answer 503.
+        witness: cosigns other nodes' logs; None where this node witnesses none.
+        pruning: held while records go, one plan at a time.
+        pseudonyms: a data subject's identifier to the pseudonyms it may stand under in records (one a year kept).
+    """
+
+    store: Store
+    engine: Engine
+    acts: ActJournal
+    ledger: LedgerClient
+    sign_in: Callable[[Request], Officer]
+    barrier: Barrier
+    now: Callable[[], float]
+    tree: Path
+    spool: Path
+    policies_root: Path
+    policies: PolicyDesk
+    oauth: OAuthServices | None = None
+    hub: Hub | None = None
+    metrics: Callable[[], str] = str
+    readiness: Callable[[], Mapping[str, bool]] = dict
+    witness: Witness | None = None
+    pruning: asyncio.Lock = field(default_factory=asyncio.Lock)
+    pseudonyms: Callable[[bytes], tuple[str, ...]] = lambda _identifier: ()

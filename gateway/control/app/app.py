@@ -1,0 +1,164 @@
+"""The control plane's application: every route, one handler of errors, one OpenAPI document."""
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic.json_schema import models_json_schema
+
+from gateway import __version__
+from gateway.control.act.bodies import DESCRIBED
+from gateway.control.act.examples import EXAMPLES
+from gateway.control.act.problems import install_problems
+from gateway.control.act.services import ControlServices
+from gateway.control.app import health as routes_health
+from gateway.control.app.answers import responses_of
+from gateway.control.directory import (
+    file as routes_directory_file,
+)
+from gateway.control.directory import (
+    routes as routes_directory,
+)
+from gateway.control.directory import (
+    systems as routes_systems,
+)
+from gateway.control.grants import (
+    figures as routes_figures,
+)
+from gateway.control.grants import (
+    life as routes_lifecycle,
+)
+from gateway.control.grants import (
+    orders as routes_orders,
+)
+from gateway.control.grants import (
+    routes as routes_grants,
+)
+from gateway.control.policies import activation as routes_activation
+from gateway.control.policies import routes as routes_policies
+from gateway.control.records import (
+    exports as routes_exports,
+)
+from gateway.control.records import (
+    log as routes_log,
+)
+from gateway.control.records import (
+    retention as routes_retention,
+)
+from gateway.control.records import (
+    routes as routes_records,
+)
+from gateway.control.records import (
+    witness as routes_witness,
+)
+from gateway.control.sign_in.oauth import oauth_router
+from gateway.domain.directory import Dataset, Department, Interface, Purpose, System
+from gateway.domain.errors import PROBLEMS
+from gateway.domain.grants import Grant
+from gateway.domain.orders import Order
+
+_REFERENCE = "#/components/schemas/{name}"
+_SHOWN = (Department, System, Purpose, Dataset, Interface, Grant, Order)
+
+
+def create_app(services: ControlServices) -> FastAPI:
+    """The control plane over `services`."""
+    app = FastAPI(
+        title="Government data sharing gateway: control plane",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,
+    )
+    app.state.services = services
+    install_problems(app)
+    for routes in (
+        routes_directory,
+        routes_directory_file,
+        routes_systems,
+        routes_grants,
+        routes_figures,
+        routes_lifecycle,
+        routes_orders,
+        routes_exports,  # before the records, whose paths would take `export` for an id
+        routes_records,
+        routes_policies,
+        routes_activation,
+        routes_retention,
+        routes_log,
+        routes_witness,
+        routes_health,
+    ):
+        app.include_router(routes.router)
+    if services.oauth is not None:
+        app.include_router(oauth_router(services.oauth))
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document: bodies, what is shown, and one problem response for every error."""
+    if app.openapi_schema:
+        return app.openapi_schema
+    document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    _, bodies = models_json_schema(
+        [(model, "validation") for model in DESCRIBED.values()], ref_template=_REFERENCE.replace("name", "model")
+    )
+    schemas.update(bodies["$defs"])
+    _, shown = msgspec.json.schema_components(_SHOWN, ref_template=_REFERENCE)
+    schemas.update(shown)
+    schemas["Problem"] = _PROBLEM
+    document["components"]["securitySchemes"] = {
+        "officer": {"type": "http", "scheme": "bearer", "description": "an officer's session token"}
+    }
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            operation["responses"].pop("422", None)
+            operation["responses"] = responses_of(method, path, _PROBLEM_SCHEMA) or operation["responses"]
+            operation["responses"]["default"] = _PROBLEM_RESPONSE
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                model = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+                if model in EXAMPLES:
+                    content.setdefault("example", EXAMPLES[model])
+            if path.startswith(("/v1/", "/log/tile/entries")) and path not in _OPEN:
+                operation["security"] = [{"officer": []}]
+    app.openapi_schema = document
+    return document
+
+
+_OPEN = frozenset({"/v1/grants/lifecycle"})
+"""Told to anybody: a table of the law, and of the policies in force."""
+
+_PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "description": "RFC 9457; English or Chinese by `Accept-Language`",
+    "required": ["type", "title", "status"],
+    "properties": {
+        "type": {"type": "string", "enum": [f"/problems/{code}" for code in PROBLEMS]},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "advice": {"type": "string"},
+        "faults": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "row": {"type": "integer"},
+                    "field": {"type": ["string", "null"]},
+                    "fault": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+_PROBLEM_SCHEMA: dict[str, Any] = {"$ref": "#/components/schemas/Problem"}
+_PROBLEM_RESPONSE: dict[str, Any] = {
+    "description": "a problem",
+    "content": {"application/problem+json": {"schema": _PROBLEM_SCHEMA}},
+}

@@ -1,0 +1,221 @@
+"""Importing a directory file: decided, checked against the state, and written in one transaction, or refused whole."""
+
+import base64
+import binascii
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from gateway.control.act.acting import Deed
+from gateway.control.act.problems import invalid
+from gateway.control.act.services import ControlServices
+from gateway.domain.errors import GatewayError
+from gateway.domain.officers import Act, Matter, Officer
+from gateway.domain.uses import RecordKind
+from gateway.store import Page, Store, StoreTransaction
+from gateway.store.directory.file import DirectoryFile, read_directory, read_json
+from gateway.store.directory.validation import (
+    validate_dataset,
+    validate_department,
+    validate_interface,
+    validate_purpose,
+)
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+NAMED = 300
+"""How many ids a record or an answer names; beyond that it counts them."""
+
+
+def every(listing: Callable[[str | None], Page[T]]) -> Iterator[T]:
+    """All rows of a listing, page by page."""
+    cursor: str | None = None
+    while True:
+        page = listing(cursor)
+        yield from page.items
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+def read_upload(store: Store, raw: bytes, spool: Path) -> DirectoryFile:
+    """The directory file of a request: JSON as it is, or a sheet as `{"file": name, "content_base64": …}`.
+
+    Raises:
+        GatewayError: `invalid-input` with every fault by row and field.
+    """
+    try:
+        wrapped = msgspec.json.decode(raw)
+    except msgspec.DecodeError as error:
+        raise GatewayError("malformed-request", "the body is not JSON") from error
+    if not isinstance(wrapped, dict) or set(wrapped) != {"file", "content_base64"}:
+        return read_json(raw)
+    try:
+        content = base64.b64decode(str(wrapped["content_base64"]), validate=True)
+    except binascii.Error as error:
+        raise invalid([{"field": "content_base64", "fault": "is not base64"}]) from error
+    suffix = Path(str(wrapped["file"])).suffix.lower()
+    if suffix not in {".json", ".csv", ".xlsx"}:
+        raise invalid([{"field": "file", "fault": "is neither .json, .csv nor .xlsx"}])
+    spool.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=spool) as folder:
+        path = Path(folder) / f"upload{suffix}"
+        path.write_bytes(content)
+        departments = tuple(every(lambda cursor: store.list_departments(cursor, 1000)))
+        return read_directory(path, departments=departments, purposes=store.purposes())
+
+
+def import_directory(deed: Deed, found: DirectoryFile, *, release: bool) -> dict[str, Any]:
+    """Import `found` within `deed`: decided first, then checked whole, written whole and recorded.
+
+    Returns:
+        counts of what was imported.
+
+    Raises:
+        GatewayError: `act-not-permitted`, or `invalid-input` with every fault.
+    """
+    _permit(deed, found, release=release)
+    faults = _own_faults(found)
+    if faults:
+        raise invalid(faults)
+    imported = deed.tx.import_directory(found, release=release, on=deed.today)
+    counts = {
+        "departments": imported.departments,
+        "purposes": imported.purposes,
+        "datasets": len(imported.submitted),
+        "unchanged_datasets": imported.unchanged,
+        "interfaces": imported.interfaces,
+        "released": imported.released,
+    }
+    deed.record(
+        RecordKind.DIRECTORY,
+        **counts,
+        digest=hashlib.sha256(msgspec.json.encode(found, order="deterministic")).hexdigest(),
+        **_subject(found),
+        entries=[f"{name}@{version}" for name, version in imported.submitted[:NAMED]],
+    )
+    return {**counts, "versions": dict(imported.submitted[:NAMED])}
+
+
+def check_directory(
+    services: ControlServices,
+    officer: Officer,
+    found: DirectoryFile,
+    *,
+    release: bool,
+    look: Callable[[StoreTransaction], None],
+) -> dict[str, Any]:
+    """What an import would do, with the standing grants that would lose by it (Decree 809 Art. 15: shown before).
+
+    The import is made and taken back, so that a check finds exactly the faults that the import would; `look` sees the
+    state that it was checked against.
+    """
+    try:
+        with services.store.transaction() as tx:
+            look(tx)
+            deed = Deed(services, officer, tx)
+            _permit(deed, found, release=release)
+            faults = _own_faults(found)
+            if faults:
+                raise invalid(faults)
+            imported = tx.import_directory(found, release=release, on=deed.today)
+            _take_back()
+    except _TakenBack:
+        pass
+    submitted = {name for name, _ in imported.submitted}
+    touched: list[dict[str, Any]] = []
+    for entry in found.datasets:
+        if entry.id in submitted and release and len(touched) < NAMED:
+            effects = services.store.effects_on_grants(entry)
+            touched += [{"dataset": entry.id, **msgspec.to_builtins(each)} for each in effects.grants]
+    return {
+        "departments": imported.departments,
+        "purposes": imported.purposes,
+        "datasets": len(imported.submitted),
+        "unchanged_datasets": imported.unchanged,
+        "interfaces": imported.interfaces,
+        "released": imported.released,
+        "losing_grants": touched[:NAMED],
+    }
+
+
+class _TakenBack(Exception):  # noqa: N818 - no error: a check ends by rolling back
+    """A check has found no fault."""
+
+
+def _take_back() -> None:
+    raise _TakenBack
+
+
+def _permit(deed: Deed, found: DirectoryFile, *, release: bool) -> None:
+    """Have each act the import asks for decided; one that changes nothing takes the right to keep a directory."""
+    asked = list(_acts(deed.tx, deed.officer, found, release=release))
+    for act, matter in asked or [(Act.MANAGE_DEPARTMENTS, Matter(region=deed.officer.region))]:
+        deed.permit(act, matter)
+
+
+def _acts(
+    state: Store | StoreTransaction, officer: Officer, found: DirectoryFile, *, release: bool
+) -> Iterator[tuple[Act, Matter]]:
+    """What an import asks for: one act a kind and supplier, not one a row; what it leaves as it is asks for none."""
+    departments = {each.id: each for each in found.departments}
+
+    def of(supplier: str) -> Matter:
+        """What acts on a supplier's entries are about; of an unknown one the file's faults tell, so it is no bar."""
+        department = departments.get(supplier) or state.department(supplier)
+        return Matter(supplier=supplier, region=department.region if department else officer.region)
+
+    regions: set[str] = set()
+    for department in found.departments:
+        known = state.department(department.id)
+        if known != department:
+            regions |= {department.region} if known is None else {department.region, known.region}
+    for region in regions:
+        yield Act.MANAGE_DEPARTMENTS, Matter(region=region)
+    if set(found.purposes) - set(state.purposes()):
+        yield Act.MANAGE_DEPARTMENTS, Matter(region=officer.region)
+    for supplier in {each.supplier for each in found.datasets}:
+        yield Act.SUBMIT_ENTRY, of(supplier)
+        if release:
+            yield Act.RELEASE_ENTRY, of(supplier)
+    for entry in found.datasets:
+        # Nobody takes over what another answers for, be it withdrawn or not examined yet.
+        owner = state.entry_owner(entry.id)
+        if owner is not None and owner != entry.supplier:
+            yield Act.SUBMIT_ENTRY, of(owner)
+    for supplier in {each.supplier for each in found.interfaces}:
+        yield Act.MANAGE_INTERFACES, of(supplier)
+
+
+def _own_faults(found: DirectoryFile) -> list[dict[str, Any]]:
+    """Every fault of each row taken by itself; a file's were found when it was read, a body's are found here."""
+    entries = {entry.id: entry for entry in found.datasets}
+    faults: list[dict[str, Any]] = []
+
+    def add(name: str, row: int, of_row: list[dict[str, object]]) -> None:
+        faults.extend({"list": name, "row": row, **fault} for fault in of_row)
+
+    for row, department in enumerate(found.departments, 1):
+        add("departments", row, validate_department(department))
+    for row, purpose in enumerate(found.purposes, 1):
+        add("purposes", row, validate_purpose(purpose))
+    for row, entry in enumerate(found.datasets, 1):
+        add("datasets", row, validate_dataset(entry))
+    for row, interface in enumerate(found.interfaces, 1):
+        add("interfaces", row, validate_interface(interface, entries.get(interface.dataset)))
+    return faults
+
+
+def _subject(found: DirectoryFile) -> dict[str, str]:
+    """What the record can be found by, where the import is about one thing."""
+    suppliers = {each.supplier for each in found.datasets} | {each.supplier for each in found.interfaces}
+    datasets = {each.id for each in found.datasets} | {each.dataset for each in found.interfaces}
+    return {
+        "supplier": next(iter(suppliers)) if len(suppliers) == 1 else "",
+        "dataset": next(iter(datasets)) if len(datasets) == 1 else "",
+        "interface": found.interfaces[0].key if len(found.interfaces) == 1 else "",
+    }

@@ -1,0 +1,301 @@
+"""/v1/systems and /v1/officers: who calls, and who acts. A demand department answers for its own (Art. 34, 35)."""
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.responses import Response
+
+from gateway.control.act.acting import (
+    Answer,
+    Deed,
+    IdempotencyKey,
+    Services,
+    SignedIn,
+    is_permitted,
+    matter_of_department,
+    perform,
+)
+from gateway.control.act.bodies import Body, Region, Slug, Statement, body_model, body_of, describes, model_of
+from gateway.control.act.examples import SYSTEM
+from gateway.control.act.paging import Cursor, Limit, json_response, page_response
+from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
+from gateway.control.act.problems import invalid
+from gateway.control.act.scopes import scope_of
+from gateway.domain.directory import Department, System
+from gateway.domain.errors import GatewayError
+from gateway.domain.officers import Act, Matter, Officer
+from gateway.domain.uses import RecordKind
+from gateway.identity.jwk import check_public_jwk
+from gateway.identity.verify import is_thumbprint
+
+router = APIRouter(prefix="/v1", tags=["systems and officers"])
+
+MAX_KEYS = 8
+"""Keys a system may have at once: one in use, one to come, and room for several machines."""
+
+SystemBody = body_model(System, without=frozenset({"active"}), forms={"id": Slug, "department": Slug})
+OfficerBody = body_model(Officer, forms={"id": Slug, "department": Slug, "region": Region})
+SystemPath = Annotated[Slug, Path(description="the system's id, which is its `client_id`")]
+
+
+class KeyBody(Body):
+    """A public key, a certificate's thumbprint, or both, to add to a system."""
+
+    key: dict[str, Any] | None = None
+    certificate: str | None = None
+
+
+class RevocationBody(Body):
+    """Why a system or one of its keys is revoked."""
+
+    reason: Statement
+
+
+@router.get("/systems", summary="Demand departments' systems")
+def list_systems(
+    services: Services,
+    officer: SignedIn,
+    department: Annotated[Slug | None, Query(description="demand department")] = None,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Response:
+    """Systems of the departments the officer may look at, active and revoked."""
+    scope = scope_of(services, officer, Act.CONSULT_GRANTS, None, department)
+    page = services.store.list_systems(cursor, limit, department=scope.department)
+    shown = [each for each in page.items if _may_see(services, officer, each)]
+    return page_response(shown, page.cursor)
+
+
+@router.get("/systems/{id}", summary="A system")
+def show_system(services: Services, officer: SignedIn, id: SystemPath) -> Response:  # noqa: A002 - the domain's name
+    """One system with its public keys."""
+    found = services.store.system(id)
+    if found is None or not _may_see(services, officer, found):
+        raise GatewayError("not-found", f"there is no system `{id}` you may see")
+    return json_response(found, headers={"ETag": entity_tag(found)})
+
+
+@router.post("/systems", summary="Register a system", status_code=201, openapi_extra=describes(SystemBody, SYSTEM))
+def add_system(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    system: Annotated[System, Depends(body_of(SystemBody, System))],
+    key: IdempotencyKey = None,
+) -> Response:
+    """Register a system of a department; its keys can be added later."""
+
+    def work(deed: Deed) -> Answer:
+        department = _department(deed, system.department)
+        deed.permit(Act.MANAGE_SYSTEMS, matter_of_department(department))
+        if deed.tx.system(system.id) is not None:
+            raise GatewayError("conflict", f"there already is a system `{system.id}`")
+        faults = _key_faults(system)
+        if not system.name.strip():
+            faults.append({"field": "name", "fault": "is missing"})
+        if faults:
+            raise invalid(faults)
+        deed.tx.put_system(system)
+        deed.record(RecordKind.DIRECTORY, department=department.id, system=system.id, **_key_names(system))
+        return Answer({"system": system}, 201, {"ETag": entity_tag(system), "Location": f"/v1/systems/{system.id}"})
+
+    return perform(services, request, officer, key, system, work)
+
+
+@router.post(
+    "/systems/{id}/keys", summary="Add a key or certificate", status_code=201, openapi_extra=describes(KeyBody)
+)
+def add_key(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    id: SystemPath,  # noqa: A002 - the domain's name
+    body: Annotated[KeyBody, Depends(model_of(KeyBody))],
+    if_match: IfMatch = None,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Add a public key or a certificate's thumbprint to a system."""
+
+    def change(system: System) -> System:
+        if not system.active:
+            raise GatewayError("conflict", f"system `{id}` is revoked")
+        if body.key is None and body.certificate is None:
+            raise invalid([{"field": "key", "fault": "name a `key` or a `certificate`"}])
+        keys = system.keys
+        if body.key is not None:
+            keys = (*(each for each in keys if each.get("kid") != body.key.get("kid")), body.key)
+        certificates = system.certificates
+        if body.certificate is not None and body.certificate not in certificates:
+            certificates = (*certificates, body.certificate)
+        return msgspec.structs.replace(system, keys=keys, certificates=certificates)
+
+    return _change_system(request, services, officer, id, if_match, key, body.model_dump(), change, "key added")
+
+
+@router.delete("/systems/{id}/keys/{name}", summary="Withdraw a key or certificate")
+def withdraw_key(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    id: SystemPath,  # noqa: A002 - the domain's name
+    name: Annotated[str, Path(max_length=256, description="a key's `kid`, or a certificate's thumbprint")],
+    if_match: IfMatch = None,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Withdraw a key: tokens it was used for are no longer taken when this call returns."""
+
+    def change(system: System) -> System:
+        left = msgspec.structs.replace(
+            system,
+            keys=tuple(each for each in system.keys if each.get("kid") != name),
+            certificates=tuple(each for each in system.certificates if each != name),
+        )
+        if left == system:
+            raise GatewayError("not-found", f"system `{id}` has no key `{name}`")
+        return left
+
+    return _change_system(request, services, officer, id, if_match, key, name, change, "key withdrawn")
+
+
+@router.post("/systems/{id}/revocation", summary="Revoke a system", openapi_extra=describes(RevocationBody))
+def revoke_system(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    id: SystemPath,  # noqa: A002 - the domain's name
+    body: Annotated[RevocationBody, Depends(model_of(RevocationBody))],
+    if_match: IfMatch = None,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Revoke a system: nothing more leaves to it when this call returns."""
+
+    def change(system: System) -> System:
+        return msgspec.structs.replace(system, active=False)
+
+    return _change_system(request, services, officer, id, if_match, key, body.model_dump(), change, body.reason)
+
+
+def _change_system(
+    request: Request,
+    services: Services,
+    officer: Officer,
+    id: str,  # noqa: A002 - the domain's name
+    if_match: str | None,
+    key: str | None,
+    body: Any,
+    change: Any,
+    reason: str,
+) -> Response:
+    def work(deed: Deed) -> Answer:
+        old = deed.tx.system(id)
+        if old is None:
+            raise GatewayError("not-found", f"there is no system `{id}`")
+        department = _department(deed, old.department)
+        deed.permit(Act.MANAGE_SYSTEMS, matter_of_department(department))
+        require_match(old, if_match)
+        new: System = change(old)
+        faults = _key_faults(new)
+        if faults:
+            raise invalid(faults)
+        deed.tx.put_system(new)
+        deed.record(
+            RecordKind.DIRECTORY,
+            department=department.id,
+            system=id,
+            state="active" if new.active else "revoked",
+            reason=reason,
+            **_key_names(new),
+        )
+        return Answer({"system": new}, headers={"ETag": entity_tag(new)})
+
+    return perform(services, request, officer, key, body, work)
+
+
+@router.get("/officers", summary="Officers")
+def list_officers(
+    services: Services,
+    officer: SignedIn,
+    department: Annotated[Slug | None, Query()] = None,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Response:
+    """Officers whom the asking officer may manage."""
+    page = services.store.list_officers(cursor, limit, department=department)
+    shown = [each for each in page.items if is_permitted(services, officer, Act.MANAGE_OFFICERS, _matter(each))]
+    return page_response(shown, page.cursor)
+
+
+@router.post("/officers", summary="Register or change an officer", openapi_extra=describes(OfficerBody))
+def put_officer(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    person: Annotated[Officer, Depends(body_of(OfficerBody, Officer))],
+    if_match: IfMatch = None,
+    key: IdempotencyKey = None,
+) -> Response:
+    """An officer, new or changed; `active: false` dismisses. Nobody gives a wider region than their own."""
+
+    def work(deed: Deed) -> Answer:
+        department = _department(deed, person.department)
+        deed.permit(Act.MANAGE_OFFICERS, matter_of_department(department))
+        deed.permit(Act.MANAGE_OFFICERS, _matter(person))
+        old = deed.tx.officer(person.id)
+        if old is not None:
+            deed.permit(Act.MANAGE_OFFICERS, _matter(old))
+            require_match(old, if_match)
+        if not person.roles:
+            raise invalid([{"field": "roles", "fault": "names no role"}])
+        deed.tx.put_officer(person)
+        deed.record(
+            RecordKind.DIRECTORY,
+            department=department.id,
+            of=person.id,
+            roles=[role.value for role in person.roles],
+            region=person.region,
+            state="active" if person.active else "dismissed",
+        )
+        return Answer({"officer": person}, headers={"ETag": entity_tag(person)})
+
+    return perform(services, request, officer, key, person, work)
+
+
+def _department(deed: Deed, id: str) -> Department:  # noqa: A002 - the domain's name
+    found = deed.tx.department(id)
+    if found is None:
+        raise invalid([{"field": "department", "fault": f"there is no department `{id}`"}])
+    return found
+
+
+def _may_see(services: Services, officer: Officer, system: System) -> bool:
+    department = services.store.department(system.department)
+    return department is not None and is_permitted(
+        services, officer, Act.CONSULT_GRANTS, matter_of_department(department)
+    )
+
+
+def _matter(officer: Officer) -> Matter:
+    return Matter(demand=officer.department, region=officer.region, demand_region=officer.region)
+
+
+def _key_faults(system: System) -> list[dict[str, Any]]:
+    """Every fault of a system's keys and certificates."""
+    faults: list[dict[str, Any]] = []
+    if len(system.keys) + len(system.certificates) > MAX_KEYS:
+        faults.append({"field": "keys", "fault": f"a system has at most {MAX_KEYS} keys and certificates"})
+    for place, jwk in enumerate(system.keys):
+        if not isinstance(jwk.get("kid"), str):
+            faults.append({"field": f"keys.{place}", "fault": "has no `kid`"})
+        try:
+            check_public_jwk(jwk)
+        except GatewayError as error:
+            faults.append({"field": f"keys.{place}", "fault": error.detail})
+    for place, thumbprint in enumerate(system.certificates):
+        if not is_thumbprint(thumbprint):
+            faults.append({"field": f"certificates.{place}", "fault": "is not a SHA-256 thumbprint in base64url"})
+    return faults
+
+
+def _key_names(system: System) -> dict[str, Any]:
+    return {"keys": [str(each.get("kid", "")) for each in system.keys], "certificates": list(system.certificates)}

@@ -1,0 +1,452 @@
+"""A grant's later life: suspension, lift, termination, closure, disposal, dispute (Decree 809 Art. 27, 28, 35)."""
+
+import secrets
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from gateway.control.act.acting import (
+    Answer,
+    Deed,
+    IdempotencyKey,
+    Services,
+    SignedIn,
+    due_in,
+    matter_of_grant,
+    perform,
+)
+from gateway.control.act.bodies import describes, model_of
+from gateway.control.act.examples import CLOSURE, DISPOSAL, DISPUTE, LIFT, SETTLEMENT, SUSPENSION, TERMINATION
+from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
+from gateway.control.act.problems import invalid
+from gateway.control.act.services import ControlServices
+from gateway.control.grants.bodies import (
+    ClosureBody,
+    DisposalBody,
+    DisputeBody,
+    LiftBody,
+    SettlementBody,
+    SuspensionBody,
+    TerminationBody,
+)
+from gateway.control.grants.routes import GrantPath
+from gateway.domain.errors import GatewayError
+from gateway.domain.grants import Grant, GrantState
+from gateway.domain.lifecycle import Step, require_step, step
+from gateway.domain.officers import Act, Matter, Officer
+from gateway.domain.orders import Order, OrderKind, Reach
+from gateway.domain.uses import RecordKind
+from gateway.store import Disposal, OrderFilter
+
+router = APIRouter(prefix="/v1/grants/{id}", tags=["a grant's life"])
+
+DISPOSAL_WORKING_DAYS = 20
+"""Time to dispose of what was drawn where the act sets none. Ours: Art. 27 ¶1 leaves it to the supplier."""
+
+REPORT_HOURS = 24
+"""Time to report an emergency where the act sets none. Ours: Art. 35 says as required."""
+
+
+@router.post("/suspension", summary="Suspend a grant", openapi_extra=describes(SuspensionBody, SUSPENSION))
+def suspend(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    id: GrantPath,  # noqa: A002 - the domain's name
+    body: Annotated[SuspensionBody, Depends(model_of(SuspensionBody))],
+    if_match: IfMatch = None,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Suspend: when this call returns, no worker on any node releases one more byte under the grant."""
+
+    def work(deed: Deed, grant: Grant, matter: Matter) -> Answer:
+        row = require_step("suspend in an emergency" if body.emergency else "suspend", grant)
+        faults = _suspension_faults(body, deed.today)
+        if faults:
+            raise invalid(faults)
+        order = Order(
+            id=new_order_id(deed.now),
+            kind=OrderKind.EMERGENCY if body.emergency else OrderKind.SUSPENSION,
+            reach=Reach.GRANT,
+            target=grant.id,
+            reason=body.incident or body.violation or "",
+            ordered_by=officer.id,
+            ordered_at=deed.now,
+            rectify_by=body.rectify_by,
+            report_due=(body.report_due or deed.now + timedelta(hours=REPORT_HOURS)) if body.emergency else None,
+        )
+        deed.tx.put_order(order)
+        new = deed.tx.set_grant_state(grant.id, grant.version, GrantState.SUSPENDED)
+        _record(
+            deed,
+            RecordKind.ORDER,
+            row,
+            grant,
+            new,
+            matter,
+            order=order.id,
+            reason=order.reason,
+            rectify_by=order.rectify_by.isoformat() if order.rectify_by else "",
+            report_due=order.report_due.isoformat() if order.report_due else "",
+        )
+        return _answer(new, order=order)
+
+    # Either side may stop in an incident (Art. 35): who may end its own use for good may also suspend it.
+    row = step("suspend in an emergency" if body.emergency else "suspend")
+    said = body.model_dump(mode="json")
+    return _act(request, services, officer, id, if_match, key, said, Act.SUSPEND, work, or_act=row.or_act)
+
+
+@router.post("/suspension/lift", summary="Lift a suspension", openapi_extra=describes(LiftBody, LIFT))
+def lift(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    id: GrantPath,  # noqa: A002 - the domain's name
+    body: Annotated[LiftBody, Depends(model_of(LiftBody))],
+    if_match: IfMatch = None,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Lift one suspension, by the department that ordered it or the competent department."""
+
+    def work(deed: Deed, grant: Grant, matter: Matter) -> Answer:
+        row = require_step("lift", grant)
+        standing = suspensions_of(services, grant.id)
+        order = _one_of(standing, body.order)
+        permit_lift(deed, order, matter)
+        lifted = deed.tx.lift_order(order.id, officer.id, deed.now, body.reason)
+        new = grant
+        if len(standing) == 1:
+            new = deed.tx.set_grant_state(grant.id, grant.version, GrantState.ISSUED)
+        _record(deed, RecordKind.ORDER, row, grant, new, matter, order=order.id, reason=body.reason)
+        return _answer(new, order=lifted)
+
+    return _act(request, services, officer, id, if_match, key, body.model_dump(), Act.LIFT, work)
+
+
+@router.post("/termination", summary="Terminate a grant", openapi_extra=describes(TerminationBody, TERMINATION))
+def terminate(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    id: GrantPath,  # noqa: A002 - the domain's name
+    body: Annotated[TerminationBody, Depends(model_of(TerminationBody))],
+    if_match: IfMatch = None,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Terminate for good; a duty to dispose of what was drawn opens."""
+
+    def work(deed: Deed, grant: Grant, matter: Matter) -> Answer:
+        failed = body.rectification is not None
+        row = require_step(
+            "terminate after a failed rectification" if failed else "terminate without a violation", grant
+        )
+        faults = _termination_faults(body, deed.today)
+        if faults:
+            raise invalid(faults)
+        if failed:
+            _require_rectification_over(services, grant.id, body, deed.today)
+        order = Order(
+            id=new_order_id(deed.now),
+            kind=OrderKind.TERMINATION,
+            reach=Reach.GRANT,
+            target=grant.id,
+            reason=body.reason,
+            ordered_by=officer.id,
+            ordered_at=deed.now,
+            consultation=body.consultation or "",
+            filing=body.filing or "",
+        )
+        deed.tx.put_order(order)
+        new = deed.tx.set_grant_state(grant.id, grant.version, GrantState.TERMINATED)
+        duty = _open_disposal(deed, grant, matter, body.dispose_by, body.reason)
+        _record(
+            deed,
+            RecordKind.ORDER,
+            row,
+            grant,
+            new,
+            matter,
+            order=order.id,
+            reason=body.reason,
+            rectification=body.rectification or "",
+            consultation=order.consultation,
+            filing=order.filing,
+            dispose_by=duty.due_on.isoformat(),
+        )
+        return _answer(new, order=order, disposal=duty)
+
+    return _act(request, services, officer, id, if_match, key, body.model_dump(mode="json"), Act.TERMINATE, work)
+
+
+@router.post("/closure", summary="Close a grant", openapi_extra=describes(ClosureBody, CLOSURE))
+def close(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    id: GrantPath,  # noqa: A002 - the domain's name
+    body: Annotated[ClosureBody, Depends(model_of(ClosureBody))],
+    if_match: IfMatch = None,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Close a grant whose purpose is over; a duty to dispose of what was drawn opens."""
+
+    def work(deed: Deed, grant: Grant, matter: Matter) -> Answer:
+        row = require_step("close", grant)
+        if body.dispose_by is not None and body.dispose_by < deed.today:
+            raise invalid([{"field": "dispose_by", "fault": "has passed"}])
+        new = deed.tx.set_grant_state(grant.id, grant.version, GrantState.CLOSED)
+        duty = _open_disposal(deed, grant, matter, body.dispose_by, f"{body.outcome.value}: {body.reason}")
+        _record(
+            deed,
+            RecordKind.GRANT,
+            row,
+            grant,
+            new,
+            matter,
+            outcome=body.outcome.value,
+            reason=body.reason,
+            dispose_by=duty.due_on.isoformat(),
+        )
+        return _answer(new, disposal=duty)
+
+    return _act(request, services, officer, id, if_match, key, body.model_dump(mode="json"), Act.CLOSE, work)
+
+
+@router.post("/disposal", summary="Record the destruction", openapi_extra=describes(DisposalBody, DISPOSAL))
+def dispose(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    id: GrantPath,  # noqa: A002 - the domain's name
+    body: Annotated[DisposalBody, Depends(model_of(DisposalBody))],
+    if_match: IfMatch = None,
+    key: IdempotencyKey = None,
+) -> Response:
+    """File the destruction record that fulfils the duty to dispose."""
+
+    def work(deed: Deed, grant: Grant, matter: Matter) -> Answer:
+        row = require_step("dispose", grant)
+        if body.destroyed_on > deed.today:
+            raise invalid([{"field": "destroyed_on", "fault": "lies in the future"}])
+        new = deed.tx.set_grant_state(grant.id, grant.version, GrantState.DISPOSED)
+        record = _record(
+            deed,
+            RecordKind.DESTRUCTION,
+            row,
+            grant,
+            new,
+            matter,
+            method=body.method,
+            destroyed_on=body.destroyed_on.isoformat(),
+            carried_out_by=body.carried_out_by,
+        )
+        return _answer(new, disposal=deed.tx.record_disposal(grant.id, record, body.destroyed_on))
+
+    return _act(request, services, officer, id, if_match, key, body.model_dump(mode="json"), Act.DISPOSE, work)
+
+
+@router.post("/dispute", summary="Open a dispute", openapi_extra=describes(DisputeBody, DISPUTE))
+def dispute(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    id: GrantPath,  # noqa: A002 - the domain's name
+    body: Annotated[DisputeBody, Depends(model_of(DisputeBody))],
+    if_match: IfMatch = None,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Open a dispute: the grant's records are held from pruning; its state is unchanged (Art. 28)."""
+    return _set_disputed(request, services, officer, id, if_match, key, "dispute", body.reason)
+
+
+@router.post("/dispute/settlement", summary="Settle a dispute", openapi_extra=describes(SettlementBody, SETTLEMENT))
+def settle(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    id: GrantPath,  # noqa: A002 - the domain's name
+    body: Annotated[SettlementBody, Depends(model_of(SettlementBody))],
+    if_match: IfMatch = None,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Settle a dispute: its records are pruned in their time again."""
+    return _set_disputed(request, services, officer, id, if_match, key, "settle", body.outcome)
+
+
+def new_order_id(now: datetime) -> str:
+    """An order's id: its day, and 48 random bits."""
+    return f"o-{now:%Y%m%d}-{secrets.token_hex(6)}"
+
+
+def suspensions_of(services: ControlServices, grant: str) -> list[Order]:
+    """The suspensions of a grant that are in force; call it with the writer's lock held to rely on it."""
+    narrow = OrderFilter(in_force=True, reach=Reach.GRANT, target=grant)
+    orders = services.store.list_orders(narrow, limit=1000).items
+    return [order for order in orders if order.kind is not OrderKind.TERMINATION]
+
+
+def matter_of_order(deed: Deed, order: Order, of: Matter) -> Matter:
+    """What lifting an order is about: the power of whoever ordered it, not of whomever it concerns.
+
+    So a supplier lifts what a supplier ordered, and the competent department what it ordered or what lies in its
+    region; a supplier does not lift what the competent department ordered (Art. 27 ¶2).
+    """
+    ordering = deed.tx.officer(order.ordered_by)
+    if ordering is None or ordering.department == of.supplier:
+        return of
+    return msgspec.structs.replace(of, supplier=ordering.department)
+
+
+def permit_lift(deed: Deed, order: Order, of: Matter) -> None:
+    """Raises `act-not-permitted` unless the officer may lift the order; `of` is what the order is about.
+
+    Its own emergency a demand department lifts as it ordered it (Art. 35); every other order is lifted with the power
+    of whoever ordered it.
+    """
+    ordering = deed.tx.officer(order.ordered_by)
+    own = order.kind is OrderKind.EMERGENCY and ordering is not None and ordering.department == of.demand
+    deed.permit_either(Act.LIFT, Act.CLOSE if own else None, of if own else matter_of_order(deed, order, of))
+
+
+Work = Callable[[Deed, Grant, Matter], Answer]
+
+
+def _act(
+    request: Request,
+    services: ControlServices,
+    officer: Officer,
+    id: str,  # noqa: A002 - the domain's name
+    if_match: str | None,
+    key: str | None,
+    body: Any,
+    act: Act,
+    work: Work,
+    *,
+    or_act: Act | None = None,
+) -> Response:
+    def decided(deed: Deed) -> Answer:
+        grant = deed.tx.grant(id)
+        if grant is None:
+            raise GatewayError("not-found", f"there is no grant `{id}`")
+        matter = matter_of_grant(deed.tx, grant)
+        if act is not Act.LIFT:  # a lift is decided for the order it lifts
+            deed.permit_either(act, or_act, matter)
+        require_match(grant, if_match)
+        return work(deed, grant, matter)
+
+    return perform(services, request, officer, key, body, decided)
+
+
+def _set_disputed(
+    request: Request,
+    services: ControlServices,
+    officer: Officer,
+    id: str,  # noqa: A002 - the domain's name
+    if_match: str | None,
+    key: str | None,
+    name: str,
+    reason: str,
+) -> Response:
+    def work(deed: Deed, grant: Grant, matter: Matter) -> Answer:
+        row = require_step(name, grant)
+        if grant.disputed == (name == "dispute"):
+            raise GatewayError("conflict", f"grant `{id}` is {'already' if grant.disputed else 'not'} disputed")
+        new = deed.tx.set_disputed(id, not grant.disputed, version_expected=grant.version)
+        _record(deed, RecordKind.GRANT, row, grant, new, matter, reason=reason)
+        return _answer(new)
+
+    act = Act.DISPUTE if name == "dispute" else Act.SETTLE
+    return _act(request, services, officer, id, if_match, key, reason, act, work)
+
+
+def _answer(grant: Grant, **more: Any) -> Answer:
+    return Answer({"grant": grant, **more}, headers={"ETag": entity_tag(grant)})
+
+
+def _record(deed: Deed, kind: RecordKind, row: Step, old: Grant, new: Grant, matter: Matter, **fields: Any) -> str:
+    return deed.record(
+        kind,
+        step=row.name,
+        article=row.article,
+        grant=old.id,
+        version=old.version,
+        before=old.state.value,
+        after=new.state.value,
+        department=old.department,
+        supplier=matter.supplier or "",
+        dataset=old.dataset,
+        **fields,
+    )
+
+
+def _open_disposal(deed: Deed, grant: Grant, matter: Matter, due_on: date | None, reason: str) -> Disposal:
+    due = due_in(deed.today, DISPOSAL_WORKING_DAYS)
+    duty = Disposal(
+        grant=grant.id,
+        department=grant.department,
+        supplier=matter.supplier or "",
+        due_on=due_on or due.on,
+        provisional=due_on is None and due.provisional,
+        reason=reason,
+    )
+    deed.tx.open_disposal(duty)
+    return duty
+
+
+def _suspension_faults(body: SuspensionBody, today: date) -> list[dict[str, Any]]:
+    faults = []
+    if body.emergency:
+        if body.incident is None:
+            faults.append({"field": "incident", "fault": "is missing: an emergency names its incident (Art. 35)"})
+        return faults
+    if body.violation is None:
+        faults.append({"field": "violation", "fault": "is missing: a suspension names the violation (Art. 27 ¶2)"})
+    if body.rectify_by is None:
+        faults.append({"field": "rectify_by", "fault": "is missing: a suspension sets a date (Art. 27 ¶2)"})
+    elif body.rectify_by < today:
+        faults.append({"field": "rectify_by", "fault": "has passed"})
+    return faults
+
+
+def _termination_faults(body: TerminationBody, today: date) -> list[dict[str, Any]]:
+    faults = []
+    if body.rectification is None:
+        faults += [
+            {"field": field, "fault": f"is missing: {what} without a violation (Art. 27 ¶3)"}
+            for field, what in (("consultation", "a record of consultation"), ("filing", "a filing reference"))
+            if getattr(body, field) is None
+        ]
+    if body.dispose_by is not None and body.dispose_by < today:
+        faults.append({"field": "dispose_by", "fault": "has passed"})
+    return faults
+
+
+def _require_rectification_over(services: ControlServices, grant: str, body: TerminationBody, today: date) -> None:
+    """Raises `conflict` while every rectification date is yet to come and rectification is not refused."""
+    dates = [order.rectify_by for order in suspensions_of(services, grant) if order.rectify_by is not None]
+    if not dates:
+        raise GatewayError("conflict", f"no rectification was asked for on grant `{grant}`")
+    if not body.refused and all(day >= today for day in dates):
+        raise GatewayError(
+            "conflict", f"the time for rectification runs until {min(dates)}; say `refused` if it was refused"
+        )
+
+
+def _one_of(standing: list[Order], named: str | None) -> Order:
+    """The suspension to lift.
+
+    Raises:
+        GatewayError: `conflict` where none is in force, or several are and none is named.
+    """
+    found = [order for order in standing if named is None or order.id == named]
+    if len(found) == 1:
+        return found[0]
+    names = [order.id for order in standing]
+    if not found:
+        raise GatewayError("conflict", "no such suspension is in force on this grant", orders=names)
+    raise GatewayError("conflict", "several suspensions are in force: name one as `order`", orders=names)

@@ -1,0 +1,155 @@
+"""What a control process does about policies: keeps those in force, examines candidates, counts shadows."""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import msgspec
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.policies import PolicySet
+from gateway.policy.live.shadow import NodeCounts, ShadowDifference, ShadowReport, ShadowTally, listed
+from gateway.policy.offline.activating import PolicyKeeper, set_faults
+from gateway.policy.offline.examining import Examined
+from gateway.store import Store, StoreTransaction
+
+log = logging.getLogger(__name__)
+
+Examine = Callable[[PolicySet, PolicySet | None, int], Examined]
+"""(candidate, what to compare it with, now) -> what the examination found."""
+
+_reports = msgspec.msgpack.Decoder(ShadowReport)
+_counts = msgspec.json.Decoder(NodeCounts)
+
+
+class Counters(Protocol):
+    """Where the workers' counters arrive."""
+
+    def counters(self) -> dict[str, bytes]: ...
+
+
+class ShadowSummary(msgspec.Struct, frozen=True):
+    """What every worker of every node has counted for the last candidate in the shadow.
+
+    Args:
+        running: whether it is still in the shadow.
+        set: the candidate's id.
+        digest: its layers' digest.
+        layers: its layers.
+        by: who put it there.
+        since: when, RFC 3339.
+        until: when it was taken out, if it was.
+        tally: how many verdicts came out how.
+        nodes: node -> workers that count now or have counted.
+        differences: each kind of difference once, at most as many as one worker lists.
+    """
+
+    running: bool
+    set: str
+    digest: str
+    layers: tuple[str, ...]
+    by: str
+    since: str
+    until: str | None
+    tally: ShadowTally
+    nodes: Mapping[str, tuple[str, ...]]
+    differences: tuple[ShadowDifference, ...]
+
+
+class PolicyDesk:
+    """The policies of one control process.
+
+    Args:
+        store: the state.
+        keeper: keeps this process's engine at what is in force.
+        examine: examines a candidate.
+        node: this node's name; what its workers count stands under it.
+        counters: where its workers' counters arrive; None where no worker hangs on this process.
+    """
+
+    def __init__(
+        self, store: Store, keeper: PolicyKeeper, examine: Examine, *, node: str, counters: Counters | None = None
+    ) -> None:
+        self._store = store
+        self._examine = examine
+        self._node = node
+        self._counters = counters
+        self._gathering = threading.Lock()
+        self._gathered: tuple[int, NodeCounts] = (0, NodeCounts())
+        self.keeper = keeper
+
+    def require_current(self, tx: StoreTransaction) -> None:
+        """Within a transaction: decide it by the policies that are in force for it, whoever put them there when."""
+        if tx.policies_in_force() != self.keeper.now.event:
+            self.keeper.refresh()
+
+    def examine(self, candidate: PolicySet, current: PolicySet | None, now_unix: int) -> Examined:
+        """The candidate's examination; blocks, and where it compares may take as long as there are grants.
+
+        Args:
+            candidate: as an officer sent it.
+            current: what to compare it with over everything that stands, or None.
+            now_unix: the second from which it is looked at.
+
+        Raises:
+            GatewayError: `invalid-input` with every fault if it is no set or its check found anything; `conflict`
+                while another is examined.
+        """
+        faults = set_faults(candidate)
+        if not faults:
+            found = self._examine(candidate, current, now_unix)
+            faults = [{"field": each.subject, "fault": f"{each.what} ({each.kind})"} for each in found.checked.findings]
+            if not faults:
+                return found
+        raise GatewayError("invalid-input", "the policies are not sound and are not put in force", faults=faults)
+
+    def gather(self) -> None:
+        """Keep what this node's workers have counted for the candidate in the shadow; does nothing without one.
+
+        Durability: what was gathered survives the end of any worker and of this process, not a loss of power.
+        """
+        begun, _ = self._store.last_shadow() if self._counters is not None else (None, None)
+        if begun is None or self._counters is None:
+            return
+        with self._gathering:
+            number, known = self._gathered
+            if number != begun.number:
+                kept = self._store.shadow_counts(begun.number).get(self._node)
+                known = NodeCounts() if kept is None else _counts.decode(kept)
+            counts = known
+            for worker, content in sorted(self._counters.counters().items()):
+                report = _report(content)
+                if report is not None and report.shadow == begun.number:
+                    counts = counts.heard(worker, report)
+            if counts != known:
+                self._store.count_shadow(begun.number, self._node, msgspec.json.encode(counts).decode())
+            self._gathered = (begun.number, counts)
+
+    def shadow(self) -> ShadowSummary | None:
+        """What was counted for the last candidate, over all nodes; None if there never was one."""
+        self.gather()
+        begun, ended = self._store.last_shadow()
+        if begun is None:
+            return None
+        counts = {node: _counts.decode(body) for node, body in self._store.shadow_counts(begun.number).items()}
+        return ShadowSummary(
+            ended is None,
+            begun.set,
+            begun.digest,
+            begun.layers,
+            begun.by,
+            begun.at.isoformat(),
+            None if ended is None else ended.at.isoformat(),
+            sum((each.tally for each in counts.values()), ShadowTally()),
+            {node: tuple(sorted(each.workers)) for node, each in counts.items()},
+            listed(*(each.differences for each in counts.values())),
+        )
+
+
+def _report(content: bytes) -> ShadowReport | None:
+    try:
+        return _reports.decode(content)
+    except msgspec.MsgspecError:
+        log.error("a worker's counts for the candidate in the shadow cannot be read")
+        return None

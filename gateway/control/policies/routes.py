@@ -1,0 +1,149 @@
+"""/v1/policies: what is in force, the exact Cedar of one department and dataset, and why a call would be denied."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import Response
+from pydantic import Field
+
+from gateway.control.act.acting import Services, SignedIn, matter_between, require_permit
+from gateway.control.act.bodies import Body, EntryId, Slug, describes, model_of
+from gateway.control.act.paging import json_response
+from gateway.control.policies.activation import require_activation
+from gateway.domain.callers import Assurance
+from gateway.domain.directory import SharingMode
+from gateway.domain.errors import GatewayError
+from gateway.domain.officers import Act, Matter
+from gateway.domain.policies import PolicySet
+from gateway.domain.verdicts import Call
+from gateway.policy.law.layers import read_set
+
+router = APIRouter(prefix="/v1/policies", tags=["policies"])
+
+
+class CallBody(Body):
+    """A call as it would be decided now; without items it asks for what one grant gives."""
+
+    department: Slug
+    system: Slug
+    supplier: Slug
+    interface: Slug
+    purpose: str
+    mode: SharingMode | None = None
+    items: tuple[str, ...] | None = None
+    parameters: dict[str, str] = Field(default_factory=dict)
+    assurance: Assurance = Assurance.MTLS
+
+
+CALL = {
+    "department": "civil-affairs",
+    "system": "marriage-registry",
+    "supplier": "public-security",
+    "interface": "household",
+    "purpose": "marriage-registration",
+    "items": ["name"],
+}
+
+
+@router.get("", summary="The static layers in force")
+def active(services: Services, officer: SignedIn) -> Response:
+    """The layers in force, their digest, who put them in force when (null: the settings), and each policy."""
+    require_permit(
+        services,
+        officer,
+        Act.CONSULT_POLICIES,
+        Matter(supplier=officer.department, demand=officer.department, region=officer.region),
+    )
+    layers = services.engine.layers
+    event = services.policies.keeper.now.event
+    policies = [
+        {
+            "id": each.id,
+            "layer": each.layer,
+            "file": each.file,
+            "effect": each.effect,
+            "articles": each.articles,
+            "title": each.title,
+        }
+        for each in layers.policies.values()
+    ]
+    return json_response({"layers": layers.names, "digest": layers.digest, "since": event, "policies": policies})
+
+
+class ComparisonBody(Body):
+    """The layers to compare with those in force; without files, as they stand in the policies root of this node."""
+
+    layers: tuple[Slug, ...] = Field(min_length=1, max_length=16)
+    files: dict[str, str] | None = None
+
+
+@router.post(
+    "/compare",
+    summary="Who gains and who loses by other layers",
+    openapi_extra=describes(ComparisonBody, {"layers": ["national", "zhongshan"]}),
+)
+def compare_layers(
+    services: Services, officer: SignedIn, body: Annotated[ComparisonBody, Depends(model_of(ComparisonBody))]
+) -> Response:
+    """The check of a set, and both sets put to every standing grant: what takes away is shown first (Art. 15)."""
+    require_activation(services, officer)
+    own = body.files is None
+    coming = read_set(services.policies_root, body.layers) if own else PolicySet(body.layers, body.files or {})
+    found = services.policies.examine(coming, services.policies.keeper.now.policies, int(services.now()))
+    assert found.loss is not None, "what is sound was compared"
+    return json_response({"checked": found.checked, "comparison": found.loss, "takes_away": found.loss.takes_away})
+
+
+@router.get("/show", summary="The exact Cedar of one department and one dataset")
+def show(
+    services: Services,
+    officer: SignedIn,
+    department: Annotated[Slug, Query(description="demand department")],
+    dataset: Annotated[EntryId, Query()],
+) -> Response:
+    """The static and the built policies that govern one department's use of one dataset."""
+    entry = services.store.dataset(dataset)
+    matter = matter_between(services.store, entry.supplier if entry else None, department, dataset)
+    # Built policies say what grants and orders say: who may not consult those reads them here neither.
+    for act in (Act.CONSULT_POLICIES, Act.CONSULT_GRANTS):
+        require_permit(services, officer, act, matter)
+    return Response(services.engine.policies_for(department, dataset), media_type="text/plain; charset=utf-8")
+
+
+@router.post("/explain", summary="Why a call would be permitted or denied", openapi_extra=describes(CallBody, CALL))
+def explain(services: Services, officer: SignedIn, body: Annotated[CallBody, Depends(model_of(CallBody))]) -> Response:
+    """The verdict on a call now, with the grants that came near and what of them failed.
+
+    The system must be the department's, registered and not revoked.
+    """
+    interface = services.store.interface(body.supplier, body.interface)
+    if interface is None:
+        raise GatewayError("interface-unknown", f"there is no interface `{body.supplier}/{body.interface}`")
+    matter = matter_between(services.store, interface.supplier, body.department, interface.dataset)
+    for act in (Act.CONSULT_POLICIES, Act.CONSULT_GRANTS):
+        require_permit(services, officer, act, matter)
+    system = services.store.system(body.system)
+    # One answer for all: whether another department has such a system is not this one's to know.
+    if system is None or not system.active or system.department != body.department:
+        raise GatewayError(
+            "invalid-input",
+            "a call that nobody can make is not explained",
+            faults=[{"field": "system", "fault": f"is no registered and active system of `{body.department}`"}],
+        )
+    call = Call(
+        system=body.system,
+        department=body.department,
+        assurance=body.assurance,
+        interface=interface.key,
+        dataset=interface.dataset,
+        mode=body.mode or interface.modes[0],
+        purpose=body.purpose,
+        items=tuple(sorted(set(body.items))) if body.items is not None else None,
+        parameters=tuple(sorted(body.parameters.items())),
+    )
+    return json_response({"verdict": services.engine.explain(call, int(services.now())), "call": _said(call)})
+
+
+def _said(call: Call) -> dict[str, Any]:
+    """The call without its parameters' values."""
+    return {"mode": call.mode.value, "dataset": call.dataset, "interface": call.interface, "items": call.items}

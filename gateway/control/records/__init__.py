@@ -1,0 +1,12 @@
+"""Records on the control plane: questions, exports, the log itself, retention (Decree 809 Art. 29).
+
+    routes     find, show, prove; records that a demand department files
+    questions  from query parameters or a body to the ledger's question
+    exports    records as a file with a signed manifest
+    exporting  exports on their way
+    log        the log as C2SP tlog-tiles
+    witness    cosigning other nodes' logs
+    retention  what may go, and the act that lets just that go
+
+Used from outside: `exports`, `log`, `retention`, `routes`, `witness`.
+"""

@@ -1,0 +1,256 @@
+"""/v1/records: find, show, prove; and the records a demand department files (Decree 809 Art. 29).
+
+Whose records an officer may read the policies say; each reading is itself recorded before it is answered. A data
+subject is named by identifier in the request's body and becomes pseudonyms at once: no identifier is stored.
+"""
+
+import asyncio
+from datetime import date
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Path as PathParameter
+from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
+
+from gateway.control.act.acting import (
+    Answer,
+    Deed,
+    IdempotencyKey,
+    Services,
+    SignedIn,
+    matter_between,
+    matter_of_grant,
+    perform,
+    require_permit,
+)
+from gateway.control.act.bodies import Body, Identifier, Statement, Text, describes, model_of
+from gateway.control.act.paging import Cursor, Limit, json_response
+from gateway.control.act.services import ControlServices
+from gateway.control.records.exports import ExportBody, question_of
+from gateway.control.records.questions import Asked, narrowed, narrowed_figures
+from gateway.domain.errors import GatewayError
+from gateway.domain.officers import Act, Matter, Officer
+from gateway.domain.uses import RecordKind
+from gateway.ledger.index.queries import RecordQuery, parse_cursor, parse_record_id
+from gateway.ledger.process.answers import ShownRecord
+
+router = APIRouter(prefix="/v1/records", tags=["records"])
+
+RecordPath = Annotated[str, PathParameter(pattern=r"^[A-Za-z0-9-]{1,64}$", description="the record's id")]
+AGAIN_SECONDS = 0.2
+
+
+class FiledKind(StrEnum):
+    """What a demand department files about data it obtained."""
+
+    EFFECT = "effect"
+    STORAGE = "storage"
+    DESTRUCTION = "destruction"
+
+
+class FiledBody(Body):
+    """A record of effect, storage or destruction under a grant."""
+
+    kind: FiledKind
+    grant: Identifier
+    statement: Statement
+    period_from: date | None = None
+    period_until: date | None = None
+    place: Text = ""
+    method: Text = ""
+    carried_out_by: Text = ""
+
+
+@router.get("", summary="Records you may read")
+async def find_records(
+    services: Services, officer: SignedIn, asked: Asked, cursor: Cursor = None, limit: Limit = 100
+) -> Response:
+    """Records, newest first. The reading is recorded."""
+    if cursor is not None:
+        parse_cursor(cursor)
+    _, query = await run_in_threadpool(narrowed, services, officer, Act.CONSULT_RECORDS, asked)
+    record = await run_in_threadpool(_consulted, services, officer, Act.CONSULT_RECORDS, query)
+    page = await services.ledger.find(query, cursor, limit)
+    body = {"items": page.rows, "next": page.cursor, "log_size": page.log_size}
+    return json_response(body, headers={"Sharing-Record": record})
+
+
+@router.post("/search", summary="Records you may read, about one data subject", openapi_extra=describes(ExportBody))
+async def search_records(
+    services: Services,
+    officer: SignedIn,
+    body: Annotated[ExportBody, Depends(model_of(ExportBody))],
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Response:
+    """The same with the question in the body: a data subject's identifier never stands in a URL (Art. 37)."""
+    return await find_records(services, officer, question_of(body), cursor, limit)
+
+
+@router.post(
+    "", summary="File a record of effect, storage or destruction", status_code=201, openapi_extra=describes(FiledBody)
+)
+def file_record(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    body: Annotated[FiledBody, Depends(model_of(FiledBody))],
+    key: IdempotencyKey = None,
+) -> Response:
+    """File what became of data obtained under a grant (Art. 29)."""
+
+    def work(deed: Deed) -> Answer:
+        grant = deed.tx.grant(body.grant)
+        if grant is None:
+            raise GatewayError("not-found", f"there is no grant `{body.grant}`")
+        matter = matter_of_grant(deed.tx, grant)
+        deed.permit(Act.FILE_RECORDS, matter)
+        deed.record(
+            RecordKind(body.kind.value),
+            grant=grant.id,
+            department=grant.department,
+            supplier=matter.supplier or "",
+            dataset=grant.dataset,
+            statement=body.statement,
+            period_from=body.period_from.isoformat() if body.period_from else "",
+            period_until=body.period_until.isoformat() if body.period_until else "",
+            place=body.place,
+            method=body.method,
+            carried_out_by=body.carried_out_by,
+            article="Decree 809 Art. 29",
+        )
+        return Answer({"kind": body.kind.value, "grant": grant.id}, 201)
+
+    return perform(services, request, officer, key, body.model_dump(mode="json"), work)
+
+
+class Grouping(StrEnum):
+    """What figures over records are grouped by; a day is one of China Standard Time."""
+
+    DAY = "day"
+    DEPARTMENT = "department"
+    SYSTEM = "system"
+    SUPPLIER = "supplier"
+    DATASET = "dataset"
+    INTERFACE = "interface"
+    GRANT = "grant"
+    PURPOSE = "purpose"
+    CODE = "code"
+    ENDING = "ending"
+    KIND = "kind"
+
+
+@router.get("/stats", summary="Figures over records")
+async def record_stats(services: Services, officer: SignedIn, asked: Asked, by: Grouping = Grouping.DAY) -> Response:
+    """Uses, refusals, rows, bytes and durations by group (Art. 38); the reading is recorded.
+
+    Who may not read records gets them by `day`, `code` and `kind`, of whole days (China Standard Time) that are over.
+    """
+    query = await run_in_threadpool(narrowed_figures, services, officer, asked, by.value)
+    record = await run_in_threadpool(_consulted, services, officer, Act.CONSULT_FIGURES, query)
+    found = await services.ledger.stats(query, by.value)
+    return json_response({"by": by.value, "items": found, "next": None}, headers={"Sharing-Record": record})
+
+
+@router.get("/{id}", summary="A record, whole")
+async def show_record(services: Services, officer: SignedIn, id: RecordPath) -> Response:  # noqa: A002
+    """A record with its entries as they stand in the log. The reading is recorded."""
+    shown = await _shown(services, id)
+    record = await run_in_threadpool(_opened, services, officer, id, shown.entries)
+    return json_response(shown, headers={"Sharing-Record": record})
+
+
+class Part(StrEnum):
+    """Which entry of a record is proven: its first, or the one that closes a use."""
+
+    OPENED = "opened"
+    CLOSED = "closed"
+
+
+@router.get("/{id}/proof", summary="A record's proof")
+async def prove_record(
+    services: Services,
+    officer: SignedIn,
+    id: RecordPath,  # noqa: A002
+    part: Annotated[Part, Query(description="`closed` proves how a use ended")] = Part.OPENED,
+) -> Response:
+    """A tlog-proof: `gateway verify` checks it with the log's public key alone. A closed use has two.
+
+    `not-found` where `part` is `closed` and the record has no closing: the use is open, or it is no use.
+    """
+    shown = await _shown(services, id)
+    record = await run_in_threadpool(_opened, services, officer, id, shown.entries)
+    proof = await services.ledger.prove(id, part=part.value)
+    return Response(proof, media_type="text/plain; charset=utf-8", headers={"Sharing-Record": record})
+
+
+async def _shown(services: ControlServices, id: str) -> ShownRecord:  # noqa: A002 - the domain's name
+    """The record, or a plain `not-found`: what the ledger says of its files stays inside.
+
+    An id that no record can have is `invalid-input`.
+
+    Asked twice: while the log grows, a partial bundle can be replaced by a wider one between its size being read and
+    itself.
+    """
+    parse_record_id(id)
+    for pause in (AGAIN_SECONDS, 0.0):
+        try:
+            return await services.ledger.show(id)
+        except GatewayError as error:
+            if error.code != "not-found":
+                raise
+        await asyncio.sleep(pause)
+    raise GatewayError("not-found", f"there is no record `{id}`")
+
+
+def _consulted(services: ControlServices, officer: Officer, act: Act, query: RecordQuery) -> str:
+    """Record a reading before it is answered: who asked what; a data subject only as that one was asked for."""
+    said = msgspec.to_builtins(
+        msgspec.structs.replace(query, subjects=None, within_suppliers=None, within_departments=None)
+    )
+    said.pop("officer", None)
+    return services.acts.append(
+        RecordKind.CONSULTATION,
+        {
+            **{name: said[name] for name in ("department", "supplier", "dataset", "grant") if name in said},
+            "act": act.value,
+            "officer": officer.id,
+            "officer_department": officer.department,
+            "question": said,
+            "of_subject": query.subjects is not None,
+            "of_officer": query.officer or "",
+        },
+    )
+
+
+def _opened(services: ControlServices, officer: Officer, id: str, entries: tuple[dict[str, Any], ...]) -> str:  # noqa: A002
+    """Decide and record the reading of one record."""
+    first = entries[0] if entries else {}
+    # A use's entry says who and what under `use`, an act's at its top.
+    use = first.get("use")
+    first = use if isinstance(use, dict) else first
+    supplier, demand = _text(first.get("supplier")), _text(first.get("department"))
+    if supplier is None and demand is None:
+        acting = services.store.department(_text(first.get("officer_department")) or "")
+        matter = Matter(region=acting.region if acting else "000000")
+    else:
+        matter = matter_between(services.store, supplier, demand)
+    require_permit(services, officer, Act.CONSULT_RECORDS, matter)
+    concerned = {"supplier": supplier, "department": demand, "grant": _text(first.get("grant"))}
+    return services.acts.append(
+        RecordKind.CONSULTATION,
+        {
+            **{name: value for name, value in concerned.items() if value},
+            "act": Act.CONSULT_RECORDS.value,
+            "officer": officer.id,
+            "officer_department": officer.department,
+            "of": id,
+        },
+    )
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,221 @@
+"""/v1/keys, systems' keys of older contracts, and officers' passwords: acts on credentials, each decided and recorded.
+
+Secrets come in and never go out: no answer, record or log holds one (INVARIANT: NO-VALUES).
+"""
+
+import hmac
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Path, Request
+from fastapi.responses import Response
+from pydantic import Field, SecretStr
+
+from gateway.control.act.acting import Answer, Deed, IdempotencyKey, Services, SignedIn, matter_of_department, perform
+from gateway.control.act.acting import require_permit as permit
+from gateway.control.act.bodies import Body, Slug, Statement, describes, model_of
+from gateway.control.act.paging import json_response
+from gateway.control.act.problems import invalid
+from gateway.domain.changes import ChangeKind
+from gateway.domain.directory import Department, System
+from gateway.domain.errors import GatewayError
+from gateway.domain.officers import Act, Matter, Officer
+from gateway.domain.uses import RecordKind
+from gateway.identity.accounts import MAX_PASSWORD_BYTES, hash_password
+from gateway.identity.keyring import TOKEN_OVERLAP_SECONDS, KeyRing, Rotation
+from gateway.identity.legacy import CONTRACTS, seal_secret
+from gateway.store import LegacyKey
+
+MAX_OVERLAP_SECONDS = 7 * 86400
+
+Contract = Annotated[str, Path(description=f"one of {', '.join(CONTRACTS)}", max_length=32)]
+KeyName = Annotated[str, Path(description="what the caller sends to name the key", max_length=128)]
+
+
+class RotationBody(Body):
+    """Why a key is rotated, and how long the replaced token key still verifies."""
+
+    reason: Statement
+    overlap_seconds: int = Field(TOKEN_OVERLAP_SECONDS, ge=0, le=MAX_OVERLAP_SECONDS)
+
+
+class LegacyKeyBody(Body):
+    """A key of an older contract: its secret and the one purpose it is bound to."""
+
+    purpose: Slug
+    secret: SecretStr = Field(min_length=1, max_length=1024)
+
+
+class NewPasswordBody(Body):
+    """An officer's new password."""
+
+    password: SecretStr = Field(min_length=1, max_length=MAX_PASSWORD_BYTES)
+
+
+def credentials_router(ring: KeyRing) -> APIRouter:
+    """The routes over `ring`; hand it to `OAuthServices.further`."""
+    router = APIRouter(prefix="/v1", tags=["keys and credentials"])
+    _add_keys(router, ring)
+    _add_legacy_keys(router, ring)
+    _add_passwords(router, ring)
+    return router
+
+
+def _add_keys(router: APIRouter, ring: KeyRing) -> None:
+    @router.get("/keys", summary="The gateway's keys")
+    def list_keys(services: Services, officer: SignedIn) -> Response:
+        """Every key of the ring, by purpose: names, algorithms, states and times."""
+        permit(services, officer, Act.MANAGE_KEYS, Matter(region=officer.region))
+        return json_response({"keys": ring.list()})
+
+    @router.post("/keys/{purpose}/rotation", summary="Rotate a key", openapi_extra=describes(RotationBody))
+    def rotate(
+        request: Request,
+        services: Services,
+        officer: SignedIn,
+        purpose: Annotated[str, Path(max_length=32)],
+        body: Annotated[RotationBody, Depends(model_of(RotationBody))],
+        key: IdempotencyKey = None,
+    ) -> Response:
+        """Make a new key for a purpose and put it in use; the record is durable before the key exists."""
+
+        def work(deed: Deed) -> Answer:
+            deed.permit(Act.MANAGE_KEYS, Matter(region=officer.region))
+
+            def record(rotation: Rotation) -> None:
+                told = {name: value for name, value in msgspec.to_builtins(rotation).items() if value is not None}
+                deed.record(RecordKind.KEY, department=officer.department, **told, reason=body.reason)
+
+            if purpose == "token":
+                deed.tx.change(ChangeKind.KEY, purpose, withdraws=body.overlap_seconds == 0)
+            rotation = ring.rotate(purpose, overlap_seconds=body.overlap_seconds, record=record)
+            return Answer({"rotation": rotation}, 201)
+
+        return perform(services, request, officer, key, body.model_dump(), work)
+
+
+def _add_legacy_keys(router: APIRouter, ring: KeyRing) -> None:
+    @router.get("/systems/{id}/legacy-keys", summary="A system's keys of older contracts")
+    def list_legacy_keys(services: Services, officer: SignedIn, id: Slug) -> Response:  # noqa: A002 - the domain's name
+        """Names, contracts and purposes; never a secret."""
+        system = services.store.system(id)
+        department = services.store.department(system.department) if system else None
+        if system is None or department is None:
+            raise GatewayError("not-found", f"there is no system `{id}`")
+        permit(services, officer, Act.MANAGE_SYSTEMS, matter_of_department(department))
+        return json_response({"keys": [_shown(each) for each in services.store.legacy_keys(id)]})
+
+    @router.put(
+        "/systems/{id}/legacy-keys/{contract}/{name}",
+        summary="Register a key of an older contract",
+        openapi_extra=describes(LegacyKeyBody),
+    )
+    def put_legacy_key(
+        request: Request,
+        services: Services,
+        officer: SignedIn,
+        id: Slug,  # noqa: A002 - the domain's name
+        contract: Contract,
+        name: KeyName,
+        body: Annotated[LegacyKeyBody, Depends(model_of(LegacyKeyBody))],
+        key: IdempotencyKey = None,
+    ) -> Response:
+        """One key, one system, one purpose (the contracts carry none)."""
+        secret = body.secret.get_secret_value()
+        sealed = seal_secret(ring.field_cipher(), contract, name, secret)
+        mark = hmac.digest(ring.nonce_secret("idempotency"), secret.encode("utf-8"), "sha256").hex()
+
+        def work(deed: Deed) -> Answer:
+            system, department = _owner(deed, id)
+            deed.permit(Act.MANAGE_SYSTEMS, matter_of_department(department))
+            if not system.active:
+                raise GatewayError("conflict", f"system `{id}` is revoked")
+            if body.purpose not in {purpose.id for purpose in deed.tx.purposes()}:
+                raise invalid([{"field": "purpose", "fault": f"there is no purpose `{body.purpose}`"}])
+            old = deed.tx.legacy_key(contract, name)
+            if old is not None and old.system != id:
+                raise GatewayError("conflict", "this key belongs to another system")
+            return _store(deed, department, LegacyKey(contract, name, id, body.purpose, sealed), "registered")
+
+        return perform(services, request, officer, key, {"purpose": body.purpose, "secret": mark}, work)
+
+    @router.delete("/systems/{id}/legacy-keys/{contract}/{name}", summary="Withdraw a key of an older contract")
+    def withdraw_legacy_key(
+        request: Request,
+        services: Services,
+        officer: SignedIn,
+        id: Slug,  # noqa: A002 - the domain's name
+        contract: Contract,
+        name: KeyName,
+        key: IdempotencyKey = None,
+    ) -> Response:
+        """Withdraw a key: nothing is taken under it once this call returns."""
+
+        def work(deed: Deed) -> Answer:
+            _, department = _owner(deed, id)
+            deed.permit(Act.MANAGE_SYSTEMS, matter_of_department(department))
+            old = deed.tx.legacy_key(contract, name)
+            if old is None or old.system != id:
+                raise GatewayError("not-found", f"system `{id}` has no such key")
+            return _store(deed, department, msgspec.structs.replace(old, active=False), "withdrawn")
+
+        return perform(services, request, officer, key, name, work)
+
+
+def _add_passwords(router: APIRouter, ring: KeyRing) -> None:
+    @router.post(
+        "/officers/{id}/password", summary="Set an officer's password", openapi_extra=describes(NewPasswordBody)
+    )
+    def set_password(
+        request: Request,
+        services: Services,
+        officer: SignedIn,
+        id: Slug,  # noqa: A002 - the domain's name
+        body: Annotated[NewPasswordBody, Depends(model_of(NewPasswordBody))],
+        key: IdempotencyKey = None,
+    ) -> Response:
+        """Give an officer a local account, or another password."""
+        password = body.password.get_secret_value()
+        hashed = hash_password(password, id)
+        mark = hmac.digest(ring.nonce_secret("idempotency"), password.encode("utf-8"), "sha256").hex()
+
+        def work(deed: Deed) -> Answer:
+            person = deed.tx.officer(id)
+            if person is None:
+                raise GatewayError("not-found", f"there is no officer `{id}`")
+            deed.permit(Act.MANAGE_OFFICERS, _matter(person))
+            deed.tx.put_officer(person, secret_hash=hashed)
+            deed.record(RecordKind.DIRECTORY, department=person.department, of=id, reason="password set")
+            return Answer({"officer": id})
+
+        return perform(services, request, officer, key, mark, work)
+
+
+def _matter(officer: Officer) -> Matter:
+    return Matter(demand=officer.department, region=officer.region, demand_region=officer.region)
+
+
+def _owner(deed: Deed, system_id: str) -> tuple[System, Department]:
+    system = deed.tx.system(system_id)
+    department = deed.tx.department(system.department) if system else None
+    if system is None or department is None:
+        raise GatewayError("not-found", f"there is no system `{system_id}`")
+    return system, department
+
+
+def _store(deed: Deed, department: Department, stored: LegacyKey, reason: str) -> Answer:
+    deed.tx.put_legacy_key(stored)
+    deed.record(
+        RecordKind.KEY,
+        department=department.id,
+        system=stored.system,
+        purpose=stored.purpose,
+        contract=stored.contract,
+        key=stored.id,
+        reason=f"key {reason}",
+    )
+    return Answer({"key": _shown(stored)})
+
+
+def _shown(stored: LegacyKey) -> dict[str, Any]:
+    return {name: getattr(stored, name) for name in ("contract", "id", "system", "purpose", "active")}

@@ -1,0 +1,270 @@
+"""Who acts on the control plane: officers, by a session token; and how they come by one.
+
+    POST /sign-in                   officer and password -> session token
+    GET  /sign-in/provider          to the OpenID provider, and back by
+    GET  /sign-in/provider/answer   its answer -> session token, in a cookie where a page asked
+
+Each sign-in is on record before its token leaves, as a `consultation`: the kind of what officers do that changes
+nothing. It is no `key`: those tell what became of keys and stored secrets, and are to be looked through without every
+morning's sign-ins. What failed is counted and logged (`SecurityLog`), and is no record.
+
+A session token names the officer and nothing else: roles, region and dismissal are read anew at every request. The
+cookie is for the console's own pages, which send the token on; the control API takes no cookie, so that no other
+site can make a browser act for an officer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.concurrency import run_in_threadpool
+
+from gateway.control.act.addresses import AddressOf, direct_address
+from gateway.domain.errors import GatewayError
+from gateway.domain.officers import Officer
+from gateway.domain.uses import RecordKind
+from gateway.identity.accounts import LocalAccounts
+from gateway.identity.oidc import OpenIdSignIn, Pending, encode_pending, parse_pending
+from gateway.identity.security_log import SecurityLog
+from gateway.identity.strict import MAX_TOKEN_BYTES, Unreadable
+from gateway.identity.symmetric import FieldCipher
+from gateway.identity.tokens import OFFICER_TOKEN_SECONDS, TokenIssuer
+from gateway.identity.verify import TokenVerifier
+from gateway.ledger.journal.acts import ActJournal
+
+SESSION_COOKIE = "sharing-session"
+"""Holds the session token of an officer who signed in by a page; `__Host-` stands before it over https."""
+
+_PENDING_COOKIE = "sharing-sign-in"
+_PENDING_CONTEXT = "sign-in/provider"
+_CHALLENGE = (("WWW-Authenticate", 'Bearer realm="control"'),)
+
+
+class OfficerSignIn:
+    """Tells officers by their session tokens.
+
+    Args:
+        verifier: verifies tokens.
+        officer: the officer of an id, or None; may block.
+        security: counters and log of refusals.
+        address: where a request comes from.
+    """
+
+    def __init__(
+        self,
+        verifier: TokenVerifier,
+        officer: Callable[[str], Officer | None],
+        security: SecurityLog,
+        *,
+        address: AddressOf = direct_address,
+    ) -> None:
+        self._verifier = verifier
+        self._officer = officer
+        self._security = security
+        self._address = address
+
+    def officer_of(self, request: Request) -> Officer:
+        """The officer who sends `request`, as registered now: a FastAPI dependency that runs in a thread.
+
+        Raises:
+            GatewayError: `credential-missing` or `credential-invalid`.
+        """
+        sent = request.headers.getlist("authorization")
+        if not sent:
+            raise GatewayError(
+                "credential-missing", "sign in, or get a token by `gateway officers token`", headers=_CHALLENGE
+            )
+        try:
+            return self.officer_of_token(_bearer(sent))
+        except Unreadable as error:
+            self._security.note(str(error), self._address(request))
+            raise GatewayError("credential-invalid", str(error), headers=_CHALLENGE) from error
+
+    def officer_of_token(self, token: str) -> Officer:
+        """The officer of a session token; raises `Unreadable`."""
+        claims = self._verifier.verify_officer(token.encode("utf-8"))
+        officer = self._officer(claims.subject)
+        if officer is None or not officer.active:
+            raise Unreadable("the officer is not known or dismissed")
+        return officer
+
+
+def _bearer(sent: list[str]) -> str:
+    scheme, _, token = sent[0].partition(" ")
+    if len(sent) > 1 or scheme.lower() != "bearer" or len(token) > MAX_TOKEN_BYTES:
+        raise Unreadable("the request bears no single bearer token")
+    return token.strip(" ")
+
+
+class PasswordBody(BaseModel):
+    """An officer's id and password."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    officer: str = Field(min_length=1, max_length=64)
+    password: str = Field(min_length=1, max_length=1024, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SignInServices:
+    """What signing in needs.
+
+    Args:
+        issuer: signs session tokens.
+        officer: the officer of an id, or None; may block.
+        security: counters and log of refusals.
+        accounts: local accounts; None leaves them out.
+        provider: the OpenID provider; None leaves it out.
+        cipher: seals what a browser keeps for us meanwhile.
+        use_once: durable, shared by all processes; may block.
+        signed_in: told of every sign-in, officer and method, before its token leaves, to record it; may block. What it
+            raises ends the sign-in without a token.
+        lifetime_seconds: of a session.
+        address: where a request comes from.
+    """
+
+    issuer: TokenIssuer
+    officer: Callable[[str], Officer | None]
+    security: SecurityLog
+    accounts: LocalAccounts | None
+    provider: OpenIdSignIn | None
+    cipher: Callable[[], FieldCipher]
+    use_once: Callable[[str, str, int], bool]
+    signed_in: Callable[[Officer, str], None]
+    lifetime_seconds: int = OFFICER_TOKEN_SECONDS
+    address: AddressOf = direct_address
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether browsers come over https, also where a proxy ends it: what the issuer's URL says."""
+        return self.issuer.issuer.startswith("https://")
+
+
+def recorder(acts: ActJournal) -> Callable[[Officer, str], None]:
+    """Records sign-ins, for `SignInServices.signed_in`: who, by which method, and never with what.
+
+    Durability: a sign-in is synced on return.
+
+    Raises, when called:
+        GatewayError: `records-unavailable` if it could not be made durable.
+    """
+
+    def record(officer: Officer, method: str) -> None:
+        acts.append(
+            RecordKind.CONSULTATION,
+            {
+                "act": "signIn",
+                "method": method,
+                "officer": officer.id,
+                "officer_department": officer.department,
+                # Who may consult the officer's department's records finds it.
+                "department": officer.department,
+            },
+        )
+
+    return record
+
+
+def sign_in_router(services: SignInServices) -> APIRouter:
+    """The routes by which officers get session tokens; hand it to `OAuthServices.further`."""
+    router = APIRouter(prefix="/sign-in", tags=["sign-in"])
+    if services.accounts is not None:
+        _add_password(router, services, services.accounts)
+    if services.provider is not None:
+        _add_provider(router, services, services.provider)
+    return router
+
+
+def _add_password(router: APIRouter, services: SignInServices, accounts: LocalAccounts) -> None:
+    @router.post("", summary="Sign in by a local account")
+    def by_password(request: Request, body: PasswordBody) -> Response:
+        address = services.address(request)
+        try:
+            officer = accounts.sign_in(body.officer, body.password, address)
+        except GatewayError as error:
+            services.security.note(f"sign-in: {error.code}", address)
+            raise
+        return JSONResponse(_session(services, officer, "password"), headers=_NOT_STORED)
+
+
+def _add_provider(router: APIRouter, services: SignInServices, provider: OpenIdSignIn) -> None:
+    @router.get("/provider", summary="Sign in by the OpenID provider")
+    async def to_provider(
+        return_to: Annotated[str, Query(max_length=1024, description="a path to come back to")] = "/",
+    ) -> Response:
+        url, pending = await provider.begin(return_to)
+        answer = RedirectResponse(url, 303, headers=_NOT_STORED)
+        sealed = services.cipher().seal(encode_pending(pending), _PENDING_CONTEXT)
+        _set_cookie(services, answer, _PENDING_COOKIE, sealed, 600)
+        return answer
+
+    @router.get("/provider/answer", summary="The OpenID provider's answer")
+    async def from_provider(
+        request: Request,
+        code: Annotated[str, Query(max_length=2048)] = "",
+        state: Annotated[str, Query(max_length=256)] = "",
+        iss: Annotated[str | None, Query(max_length=512)] = None,
+        error: Annotated[str, Query(max_length=256)] = "",
+    ) -> Response:
+        try:
+            sealed = "" if error else request.cookies.get(_cookie_name(services, _PENDING_COOKIE), "")
+            pending = await _pending(services, sealed, code)
+            name = await provider.finish(pending, code=code, state=state, issuer=iss)
+            officer = await run_in_threadpool(_known, services, name)
+        except GatewayError as refusal:
+            services.security.note(f"sign-in: {refusal.code}", services.address(request))
+            raise
+        session = await run_in_threadpool(_session, services, officer, "provider")
+        answer = RedirectResponse(pending.return_to, 303, headers=_NOT_STORED)
+        _set_cookie(services, answer, SESSION_COOKIE, str(session["access_token"]), services.lifetime_seconds)
+        answer.delete_cookie(_cookie_name(services, _PENDING_COOKIE))
+        return answer
+
+
+async def _pending(services: SignInServices, sealed: str, code: str) -> Pending:
+    """The sign-in that this browser began; it can be finished once."""
+    if not sealed or not code:
+        raise GatewayError("credential-invalid", "the provider did not sign the officer in: begin again")
+    try:
+        pending = parse_pending(services.cipher().unseal(sealed, _PENDING_CONTEXT))
+    except GatewayError as error:
+        raise GatewayError("credential-invalid", "the sign-in was begun elsewhere: begin again") from error
+    if not await run_in_threadpool(services.use_once, "sign-in", pending.state, pending.until_unix):
+        raise GatewayError("credential-invalid", "this answer was used before: begin again")
+    return pending
+
+
+def _known(services: SignInServices, name: str) -> Officer:
+    officer = services.officer(name)
+    if officer is None or not officer.active:
+        raise GatewayError("credential-invalid", "the provider knows this person, the gateway does not")
+    return officer
+
+
+def _session(services: SignInServices, officer: Officer, method: str) -> dict[str, object]:
+    token = services.issuer.issue_officer(officer, services.lifetime_seconds)
+    # Last, so that no sign-in is on record that came to no token; a failure ends here, with the token.
+    services.signed_in(officer, method)
+    return {"access_token": token, "token_type": "Bearer", "expires_in": services.lifetime_seconds}
+
+
+def _cookie_name(services: SignInServices, name: str) -> str:
+    return f"__Host-{name}" if services.is_secure else name
+
+
+def _set_cookie(services: SignInServices, answer: Response, name: str, value: str, seconds: int) -> None:
+    answer.set_cookie(
+        _cookie_name(services, name),
+        value,
+        max_age=seconds,
+        path="/",
+        secure=services.is_secure,
+        httponly=True,
+        samesite="lax",
+    )
+
+
+_NOT_STORED = {"Cache-Control": "no-store"}

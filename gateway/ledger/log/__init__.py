@@ -1,0 +1,22 @@
+"""The log: a signed Merkle tree over all entries, as C2SP tlog-tiles has it; never two roots for one size.
+
+Arithmetic (`tiles`, `tree`, `proofs`), text (`notes`, `checkpoints`, `decimals`) and files (`files`, `signing`) are
+apart; `tiled_log` puts them in the order in which a crash at any point is harmless.
+
+    tiles        which tile holds which hash
+    tree         the tree's right edge
+    proofs       inclusion and consistency proofs
+    notes        signed notes
+    checkpoints  checkpoints and cosignatures
+    decimals     numbers in text from outside
+    bundles      entry bundles as they are served
+    at_rest      entry bundles as they lie on disk
+    files        tiles and bundles below `tree/`
+    signing      `signer.db`: what was signed last, the one place of commit
+    tiled_log    entries in, a signed checkpoint out
+    retention    what may go, why, and that it goes whole
+    spool        exports in the gateway's keeping, which go with their first record
+
+Used from outside: `at_rest`, `checkpoints`, `decimals`, `files`, `notes`, `proofs`, `retention`, `signing`, `spool`,
+`tiled_log`, `tiles`, `tree`.
+"""

@@ -1,0 +1,322 @@
+"""The ledger process: integrates journals, keeps the index, prunes, and answers questions (`answers`)."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TypeVar
+
+import httpx
+import msgspec
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.uses import RecordKind
+from gateway.ledger.durable import make_directory
+from gateway.ledger.index.index import FLUSH_ROWS, MEMORY_BYTES, Index
+from gateway.ledger.journal.acts import ActJournal
+from gateway.ledger.journal.entries import china_day
+from gateway.ledger.log.checkpoints import Checkpoint
+from gateway.ledger.log.notes import Signer
+from gateway.ledger.log.retention import (
+    Holds,
+    RetentionPlan,
+    begin_pruning,
+    finish_pruning,
+    minimum_index,
+    plan_retention,
+)
+from gateway.ledger.log.spool import drop_partials, sweep
+from gateway.ledger.log.tiled_log import TiledLog
+from gateway.ledger.process.integrator import Integrator
+from gateway.ledger.witness.cosigning import Cosigning
+from gateway.ledger.witness.witness import Cosigned, WitnessClient, WitnessTarget
+
+T = TypeVar("T")
+
+ROUND_SECONDS = 0.25
+"""Pause between commits when there is little to do: bounds syncs an hour, and how soon a use can be found."""
+FLUSH_SECONDS = 600.0
+ADOPT_SECONDS = 60.0
+PRUNE_WAIT_SECONDS = 30.0
+WRITER = "ledger"
+_ENDS = {RecordKind.USE_CLOSED.value, RecordKind.RECOVERED.value}
+
+
+class _Named(msgspec.Struct):
+    id: str
+    kind: str
+
+
+_decode_named = msgspec.json.Decoder(_Named).decode
+
+
+class Status(msgspec.Struct, frozen=True):
+    """How the ledger stands.
+
+    Args:
+        origin: the log's name.
+        verifier_key: what `gateway verify` needs.
+        size: leaves in the log.
+        indexed: leaves in the index.
+        backlog: confirmed entries that are not in the log yet.
+        fault: why integration stands still, if it does.
+        minimum_index: the first leaf whose entry is still there.
+        cosigned: the size a witness cosigned last.
+        witnesses: each witness's last fault, "" for none.
+    """
+
+    origin: str
+    verifier_key: str
+    size: int
+    indexed: int
+    backlog: int
+    fault: str = ""
+    minimum_index: int = 0
+    cosigned: int = 0
+    witnesses: dict[str, str] = {}
+
+
+class Pruned(msgspec.Struct, frozen=True):
+    """What a prune came to: the `prune` record, the range, and bytes of bundles freed."""
+
+    record: str
+    first: int
+    end: int
+    freed_bytes: int
+
+
+class LedgerService:
+    """One node's log: opens it, integrates until told to stop, answers questions meanwhile.
+
+    Opening checks what is on disk against what was signed and finishes a commit or prune that was cut off.
+
+    Args:
+        directory: the ledger's folder.
+        origin: the log's name, such as `zhongshan.gov.cn/sharing/node-1`.
+        signer: the log's Ed25519 key.
+        witnesses: whom to ask for cosignatures.
+        clock: Unix seconds.
+        exports: where the gateway keeps exports, if it does: retention removes them with their records.
+        threads: DuckDB's threads.
+        memory_bytes: DuckDB's memory.
+        witness_transport: httpx's, for witnesses served in process.
+        known: the largest checkpoint that the gateway's state has heard of.
+
+    Raises:
+        GatewayError: `conflict` if another process has the log, or what is on disk does not bear out what was signed.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        origin: str,
+        signer: Signer,
+        witnesses: Sequence[WitnessTarget] = (),
+        clock: Callable[[], float] = time.time,
+        exports: Path | None = None,
+        threads: int = 2,
+        memory_bytes: int = MEMORY_BYTES,
+        witness_transport: httpx.BaseTransport | None = None,
+        known: Checkpoint | None = None,
+    ) -> None:
+        make_directory(directory)
+        self.directory = directory
+        self._clock = clock
+        self._exports = exports
+        self._fault = ""
+        self._tasks: queue.SimpleQueue[tuple[Callable[[], object], Future[object]]] = queue.SimpleQueue()
+        self.log = TiledLog(directory, origin, signer, known)
+        if exports is not None:
+            drop_partials(exports)
+        self.index = Index(directory / "index", threads=threads, memory_bytes=memory_bytes)
+        self.integrator = Integrator(directory, self.log, self.index)
+        clients = [WitnessClient(target, transport=witness_transport) for target in witnesses]
+        self.cosigning = Cosigning(self.log, clients)
+        self._acts = ActJournal(directory, WRITER, clock_ns=self.now_ns, low_water_bytes=0)
+        self._closers: list[Callable[[], None]] = []
+        self._flushed = self._adopted = time.monotonic()
+
+    def now_unix(self) -> int:
+        """Unix seconds by the service's clock."""
+        return int(self._clock())
+
+    def now_ns(self) -> int:
+        """Unix nanoseconds by the service's clock."""
+        return int(self._clock() * 1_000_000_000)
+
+    def serve_questions(self, socket_path: Path) -> None:
+        """Answer questions on `socket_path` from now on, on threads of their own."""
+        from gateway.ledger.process.answers import serve  # noqa: PLC0415 — the answers speak of the service, not it of them
+
+        self._closers.append(serve(self, socket_path).close)
+
+    def run(self, stop: threading.Event) -> None:
+        """Integrate until `stop` is set; what is confirmed by then is integrated before it returns.
+
+        Raises:
+            GatewayError: if a journal is corrupt or the log must not go on.
+        """
+        try:
+            self.prepare()
+            self.cosigning.start(self._halt)
+            while not stop.is_set():
+                began = time.monotonic()
+                self.step()
+                stop.wait(max(0.01, ROUND_SECONDS - (time.monotonic() - began)))
+            while self.step():
+                pass
+            self.index.flush()
+        except GatewayError as error:
+            self._fault = error.detail
+            raise
+
+    def prepare(self) -> None:
+        """What comes before the first round: nothing is signed yet.
+
+        Raises:
+            GatewayError: `conflict` if a witness knows more than this log: it was restored from an older copy.
+        """
+        self.cosigning.refuse_if_behind()
+        finish_pruning(self.log.files, self._forget_below, self._exports)
+        self._sweep_exports()
+        self.integrator.catch_up()
+
+    def step(self) -> int:
+        """One round: integrate what is confirmed, flush the index when it is time; returns entries integrated."""
+        if self._fault:
+            raise GatewayError("conflict", self._fault)
+        self._do_tasks()
+        taken = self.integrator.step()
+        now = time.monotonic()
+        if self.index.tail_rows >= FLUSH_ROWS or now - self._flushed > FLUSH_SECONDS:
+            self.index.flush()
+            self._flushed = now
+        if now - self._adopted > ADOPT_SECONDS:
+            self.integrator.adopt_orphans(self.now_ns)
+            self._adopted = now
+        return taken
+
+    def status(self) -> Status:
+        """How the ledger stands now."""
+        cosigning = self.cosigning.state
+        return Status(
+            origin=self.log.origin,
+            verifier_key=self.log.key.text(),
+            size=self.log.size,
+            indexed=self.index.size,
+            backlog=self.integrator.backlog(),
+            fault=self._fault,
+            minimum_index=minimum_index(self.log.files.root),
+            cosigned=cosigning.size,
+            witnesses=cosigning.faults,
+        )
+
+    def plan_retention(self, holds: Holds) -> RetentionPlan:
+        """What may go today, and why no more.
+
+        Exports in the gateway's keeping that hold what is gone already, go: one can be named while a prune looks.
+        """
+        self._sweep_exports()
+        today = china_day(self.now_ns())
+        return plan_retention(self.log.files, self.log.published().size, today, holds, self._closing)
+
+    def apply_retention(self, plan: RetentionPlan, holds: Holds, by: str) -> Pruned:
+        """Do just `plan`. Returns once everything in it is gone; call it from another thread than `run`'s.
+
+        Args:
+            plan: as `plan_retention` gave it today.
+            holds: as they stand now.
+            by: the officer's id, for the `prune` record.
+
+        Raises:
+            GatewayError: `precondition-failed` if the plan is not today's any more, or a process at work still holds
+                entries of it in its journal; `invalid-input` if it is empty.
+        """
+        if plan.end <= plan.first:
+            raise GatewayError("invalid-input", "the plan removes nothing")
+        if self.plan_retention(holds) != plan:
+            raise GatewayError("precondition-failed", "the plan is not what may go now; make it again")
+        self.on_integrator(lambda: self.integrator.let_go(plan.end, self._leaf_of, self.now_ns))
+        record = self._acts.append(
+            RecordKind.PRUNE,
+            {"first": plan.first, "end": plan.end, "rule": plan.rule, "plan": plan.digest, "officer": by},
+        )
+        self._await_record(record)
+
+        def prune() -> int:
+            begin_pruning(self.log.files, plan)
+            return finish_pruning(self.log.files, self._forget_below, self._exports)
+
+        return Pruned(record, plan.first, plan.end, self.on_integrator(prune))
+
+    def on_integrator(self, work: Callable[[], T]) -> T:
+        """Do `work` between two rounds, on the integrating thread, and wait for it.
+
+        Raises:
+            GatewayError: `conflict` where integration stands still; what `work` raises.
+        """
+        if self._fault:
+            raise GatewayError("conflict", self._fault)
+        done: Future[object] = Future()
+        self._tasks.put((work, done))
+        return done.result()  # type: ignore[return-value]  # the future bears what `work` returned
+
+    def close(self) -> None:
+        """Stop answering, and let log and index go."""
+        for close in self._closers:
+            close()
+        self.cosigning.stop()
+        self._acts.close()
+        self.integrator.close()
+        self.index.close()
+        self.log.close()
+
+    def _closing(self, record: str) -> bytes | None:
+        try:
+            leaf, last = self.index.locate(record)
+        except GatewayError:
+            return None
+        return None if last is None or last == leaf else self.log.files.entry(last, self.log.published().size)
+
+    def _leaf_of(self, content: bytes) -> int:
+        """The leaf of an entry that is in the log; -1 if it was pruned."""
+        entry = _decode_named(content)
+        try:
+            leaf, last = self.index.locate(entry.id)
+        except GatewayError:
+            return -1
+        return leaf if entry.kind not in _ENDS or last is None else last
+
+    def _sweep_exports(self) -> None:
+        if self._exports is not None:
+            sweep(self._exports, minimum_index(self.log.files.root))
+
+    def _forget_below(self, end: int) -> None:
+        self.index.remove_below(end)
+        self.log.state.forget()
+
+    def _await_record(self, record: str) -> None:
+        until = time.monotonic() + PRUNE_WAIT_SECONDS
+        while True:
+            try:
+                self.index.locate(record)
+            except GatewayError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
+
+    def _do_tasks(self) -> None:
+        while not self._tasks.empty():
+            work, done = self._tasks.get()
+            try:
+                done.set_result(work())
+            except Exception as error:  # noqa: BLE001 — it is the asker's, who waits for it
+                done.set_exception(error)
+
+    def _halt(self, answer: Cosigned) -> None:
+        self._fault = f"witness `{answer.name}`: {answer.fault}; this log stands at {self.log.size}"

@@ -1,0 +1,324 @@
+"""The offline verifier of a whole log, from the first leaf, with nothing but the log's verifier key.
+
+    1  the checkpoint is signed by the key; so is the cosigned one, if there is one
+    2  every entry of every bundle hashes to its place in a level-0 tile; bundles may be missing at the front only,
+       and only where a `prune` record in the log says so
+    3  every tile is the tile below it, hashed; every partial tile and bundle is the beginning of its successor
+    4  the right edge folds to the signed root; the cosigned root is that of the same tiles
+    5  of a ledger's folder, what stands beside the log: journals, index, and what was signed last (`verify_beside`)
+
+Step 2, and step 3 for the leaves' tiles, is most of the work and runs on every core. The caller must have the key
+from a source it trusts, and should compare the checkpoint with what a witness has cosigned: nobody can see from one
+copy whether another was shown.
+"""
+
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from gateway.domain.errors import GatewayError
+from gateway.ledger.durable import WRITING
+from gateway.ledger.log.at_rest import PACK
+from gateway.ledger.log.checkpoints import Checkpoint, verify_checkpoint
+from gateway.ledger.log.decimals import parse_decimal
+from gateway.ledger.log.files import COSIGNED, LOOSE, LogFiles
+from gateway.ledger.log.notes import VerifierKey, parse_verifier_key
+from gateway.ledger.log.proofs import Hashes
+from gateway.ledger.log.retention import MINIMUM_INDEX, minimum_index
+from gateway.ledger.log.tiles import HASH_BYTES, WIDTH, bundle_path, full_tiles, partial_width, tile_path
+from gateway.ledger.log.tree import Edge, perfect_root
+from gateway.ledger.verify.beside import verify_beside
+from gateway.ledger.verify.report import Checked, VerificationFailed
+
+SPAN_BUNDLES = 16 * PACK
+"""Bundles one process looks at in one go."""
+_SMALL_LEAVES = 300_000
+"""Below, one core is done before others have started."""
+_SPANS_AHEAD = 2
+"""Spans that wait for each other process while this one is busy with its own."""
+_PRUNE = b'"kind":"prune"'
+
+Progress = Callable[[int, int], None]
+
+
+class _Prune(msgspec.Struct):
+    kind: str
+    end: Any = 0
+
+
+class _Span(msgspec.Struct, frozen=True):
+    """What one span of bundles came to: entries hashed, bundles missing, and where prune records say a prune ended."""
+
+    hashed: int
+    missing: tuple[int, ...]
+    ends: frozenset[int]
+
+
+def verify_log(
+    directory: Path, verifier_key: str, *, progress: Progress = lambda _done, _of: None, processes: int | None = None
+) -> Checked:
+    """Verify a log's folder (`checkpoint` and `tile/` in it) or a ledger's (with `tree/` in it).
+
+    Args:
+        directory: the folder.
+        verifier_key: `name+id+base64`.
+        progress: called with leaves done and leaves in all.
+        processes: how many to use; all cores unless said.
+
+    Raises:
+        VerificationFailed: at the first thing that does not hold; it names the file or the leaf.
+        GatewayError: `not-found` if there is no checkpoint.
+    """
+    key = parse_verifier_key(verifier_key)
+    root = directory / "tree" if (directory / "tree").is_dir() else directory
+    while True:
+        pruned_to = _minimum_index(root)
+        try:
+            return _verify(directory, root, key, pruned_to, progress, processes)
+        except VerificationFailed:
+            # Retention removed something while it was looked at: the newer checkpoint says what.
+            if _minimum_index(root) == pruned_to:
+                raise
+
+
+def _verify(
+    directory: Path, root: Path, key: VerifierKey, pruned_to: int, progress: Progress, processes: int | None
+) -> Checked:
+    files = LogFiles(root)
+    # A log at work goes on meanwhile: what is read first is not ahead of what is read after it.
+    cosigned = _cosigned(root)
+    content = files.checkpoint()
+    if not content:
+        raise GatewayError("not-found", f"`{root}` holds no checkpoint")
+    try:
+        checkpoint, _ = verify_checkpoint(content, key)
+    except GatewayError as error:
+        raise VerificationFailed(str(root / "checkpoint"), error.detail) from error
+    spans = list(_spans(root, checkpoint.size, progress, processes))
+    hashed = sum(span.hashed for span in spans)
+    pruned = _pruned(spans, root / MINIMUM_INDEX, pruned_to)
+    _verify_levels(files, checkpoint)
+    _verify_partials(files, checkpoint.size)
+    checked = [
+        f"the checkpoint of {checkpoint.size} leaves is signed by the key of `{key.name}`",
+        f"{hashed} entries hash to their leaves",
+        "every hash tile follows from the tile below it, and the root from them",
+    ]
+    missing = ["whether anyone was shown another log: compare this checkpoint with a witness's"]
+    if root != directory:
+        beside, not_there = verify_beside(directory, key, checkpoint)
+        checked += beside
+        missing += not_there
+    if cosigned:
+        try:
+            older, note = verify_checkpoint(cosigned, key)
+            _verify_older(files, checkpoint, older)
+        except GatewayError as error:
+            raise VerificationFailed(str(root / COSIGNED), error.detail) from error
+        checked.append(f"the cosigned checkpoint of {older.size} leaves is of the same tree")
+        missing.append(f"the {len(note.signatures) - 1} cosignatures: verify them with their witnesses' keys")
+    if pruned:
+        checked.append(f"leaves 0 to {pruned - 1} were pruned, as a record in the log says; their hashes still stand")
+        missing.append(f"what the {pruned} pruned entries said")
+    return Checked("log", key.name, checkpoint.size, hashed, tuple(checked), tuple(missing))
+
+
+def _cosigned(root: Path) -> bytes:
+    """The checkpoint that a witness cosigned last; empty if there is none."""
+    try:
+        return (root / COSIGNED).read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _minimum_index(root: Path) -> int:
+    try:
+        return minimum_index(root)
+    except GatewayError as error:
+        raise VerificationFailed(str(root / MINIMUM_INDEX), error.detail) from error
+
+
+def _spans(root: Path, size: int, progress: Progress, processes: int | None) -> Iterator[_Span]:
+    bundles = (size + WIDTH - 1) // WIDTH
+    ranges = [(first, min(first + SPAN_BUNDLES, bundles)) for first in range(0, bundles, SPAN_BUNDLES)]
+    workers = min(processes or os.cpu_count() or 1, len(ranges))
+    done = 0
+    if workers <= 1 or size < _SMALL_LEAVES:
+        for first, end in ranges:
+            yield _verify_span(root, first, end, size)
+            progress(min(end * WIDTH, size), size)
+        return
+    # This process works too, from the front; the others take from the end, so that none waits for another to start.
+    left = deque(ranges)
+    under_way: dict[Future[_Span], int] = {}
+    with ProcessPoolExecutor(workers - 1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            while left or under_way:
+                while left and len(under_way) < _SPANS_AHEAD * (workers - 1):
+                    first, end = left.pop()
+                    under_way[pool.submit(_verify_span, root, first, end, size)] = end - first
+                if left:
+                    first, end = left.popleft()
+                    yield _verify_span(root, first, end, size)
+                    done += (end - first) * WIDTH
+                for future in wait(under_way, 0 if left else None, FIRST_COMPLETED).done:
+                    yield future.result()
+                    done += under_way.pop(future) * WIDTH
+                progress(min(done, size), size)
+        except GatewayError:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _verify_span(root: Path, first: int, end: int, size: int) -> _Span:
+    files = LogFiles(root)
+    hashed = 0
+    missing = []
+    ends: set[int] = set()
+    above = {n: _above(files, 0, n, size) for n in range(first // WIDTH, (end - 1) // WIDTH + 1)}
+    for n in range(first, end):
+        width = min(WIDTH, size - n * WIDTH)
+        stated = _tile(files, 0, n, width)
+        if width == WIDTH:
+            _verify_tile(0, n, stated, above[n // WIDTH])
+        try:
+            entries = files.bundle(n, width)
+        except GatewayError as error:
+            if error.code == "not-found":
+                missing.append(n)
+                continue
+            raise VerificationFailed(f"leaves {n * WIDTH} to {n * WIDTH + width - 1}", error.detail) from error
+        hashes = b"".join([sha256(b"\x00" + entry).digest() for entry in entries])
+        if hashes != stated:
+            raise VerificationFailed(_first_difference(hashes, stated, n * WIDTH), "the entry is not what was logged")
+        hashed += width
+        if _PRUNE in b"".join(entries):
+            ends.update(_prune_end(entry) for entry in entries if _PRUNE in entry)
+    return _Span(hashed, tuple(missing), frozenset(ends))
+
+
+def _prune_end(entry: bytes) -> int:
+    try:
+        prune = msgspec.json.decode(entry, type=_Prune)
+    except msgspec.DecodeError:
+        return 0  # it says nothing that a prune record says
+    return prune.end if prune.kind == "prune" and isinstance(prune.end, int) else 0
+
+
+def _pruned(spans: list[_Span], path: Path, stated: int) -> int:
+    """Leaves that were pruned; raises if a bundle is missing, or a minimum index `stated`, that no prune accounts for.
+
+    A prune that was cut off, or is under way, is on record before the index is raised, and that before bundles go.
+    """
+    ends = {0}.union(*(span.ends for span in spans))
+    if stated not in ends:
+        raise VerificationFailed(str(path), f"it says {stated}, and no prune record in the log ends there")
+    missing = sorted(n for span in spans for n in span.missing)
+    for at, n in enumerate(missing):
+        leaves = f"leaves {n * WIDTH} to {(n + 1) * WIDTH - 1}"
+        if n != at or (n + 1) * WIDTH > max(ends):
+            raise VerificationFailed(leaves, "the bundle is missing, and no prune record says why")
+        if (n + 1) * WIDTH > stated:
+            raise VerificationFailed(str(path), f"it says {stated}, and {leaves} are missing, which were pruned")
+    return len(missing) * WIDTH
+
+
+def _above(files: LogFiles, level: int, n: int, size: int) -> bytes:
+    """Tile `n` of the level above `level`, as far as full tiles stand below it."""
+    width = min(WIDTH, (size >> (8 * (level + 1))) - n * WIDTH)
+    return _tile(files, level + 1, n, width) if width else b""
+
+
+def _verify_tile(level: int, n: int, hashes: bytes, above: bytes) -> None:
+    """Raise unless full tile `n` at `level` hashes to its place in the tile above."""
+    at = n % WIDTH * HASH_BYTES
+    if perfect_root(hashes) != above[at : at + HASH_BYTES]:
+        raise VerificationFailed(f"tile {n} at level {level}", "it does not hash to the tile above it")
+
+
+def _verify_levels(files: LogFiles, checkpoint: Checkpoint) -> None:
+    size = checkpoint.size
+    partial = []
+    level = 0
+    while size >> (8 * level):
+        width = partial_width(size, level)
+        partial.append(_tile(files, level, full_tiles(size, level), width) if width else b"")
+        for n in range(full_tiles(size, level) if level else 0):
+            _verify_tile(level, n, _tile(files, level, n, WIDTH), _above(files, level, n // WIDTH, size))
+        level += 1
+    if Edge(size, partial).root() != checkpoint.root:
+        raise VerificationFailed(f"the log at {size} leaves", "the tiles do not hash to the signed root")
+
+
+def _verify_partials(files: LogFiles, size: int) -> None:
+    """Every partial tile and bundle that older checkpoints need is the beginning of what stands now.
+
+    Those of a log that has gone on since the checkpoint was read are wider than it: of them the beginning is checked.
+    """
+    level = 0
+    while size >> (8 * level):
+        n, width = full_tiles(size, level), partial_width(size, level)
+        if width:
+            whole = _tile(files, level, n, width)
+            for path, stated in _partials(files.root / f"{tile_path(level, n)}.p", ""):
+                try:
+                    content = path.read_bytes()
+                except FileNotFoundError:
+                    continue  # the whole tile stands by now
+                if content[: len(whole)] != whole[: len(content)] or len(content) != stated * HASH_BYTES:
+                    raise VerificationFailed(str(path), "it is not the beginning of the tile it belongs to")
+        level += 1
+    n, width = full_tiles(size, 0), partial_width(size, 0)
+    if width:
+        entries = files.bundle(n, width)
+        for path, stated in _partials(files.root / f"{bundle_path(n)}.p", LOOSE):
+            try:
+                older = files.bundle(n, stated)
+            except GatewayError as error:
+                raise VerificationFailed(str(path), error.detail) from error
+            if older[:width] != entries[:stated]:
+                raise VerificationFailed(str(path), "it is not the beginning of the bundle it belongs to")
+
+
+def _partials(directory: Path, suffix: str) -> list[tuple[Path, int]]:
+    """The partial files in `directory` but for what is being written, and the widths in their names."""
+    try:
+        paths = sorted(directory.iterdir())
+    except FileNotFoundError:
+        return []
+    return [(path, _width(path, suffix)) for path in paths if path.suffix != WRITING]
+
+
+def _width(path: Path, suffix: str) -> int:
+    try:
+        return parse_decimal(path.name.removesuffix(suffix))
+    except ValueError as error:
+        raise VerificationFailed(str(path), "its name is no width of a partial tile") from error
+
+
+def _verify_older(files: LogFiles, checkpoint: Checkpoint, older: Checkpoint) -> None:
+    if older.size > checkpoint.size:
+        raise GatewayError("conflict", f"it is ahead of the checkpoint of {checkpoint.size} leaves")
+    if older.size and Hashes(checkpoint.size, files.tile).span(0, older.size) != older.root:
+        raise GatewayError("conflict", "it is of another tree")
+
+
+def _tile(files: LogFiles, level: int, n: int, width: int) -> bytes:
+    try:
+        return files.tile(level, n, width)
+    except GatewayError as error:
+        raise VerificationFailed(f"tile {n} at level {level}", error.detail) from error
+
+
+def _first_difference(hashes: bytes, stated: bytes, first: int) -> str:
+    for at in range(0, len(stated), HASH_BYTES):
+        if hashes[at : at + HASH_BYTES] != stated[at : at + HASH_BYTES]:
+            return f"leaf {first + at // HASH_BYTES}"
+    return f"the bundle at leaf {first}"

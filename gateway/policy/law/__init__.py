@@ -1,0 +1,11 @@
+"""The law as Cedar: static layers read whole, and what policies can see.
+
+    layers       the law's files, one folder a layer
+    articles     what each article asks, and what answers it
+    world        directory, grants and officers as entities; a call as a request
+    attributes   which attributes policies look at
+    masks        what a policy lets out only in part
+    time_limits  when a verdict can change by time alone
+
+Used from outside: `articles`, `layers`, `masks`, `time_limits`, `world`.
+"""

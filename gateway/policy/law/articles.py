@@ -1,0 +1,74 @@
+"""The table of articles (`policies/articles.yaml`): what each asks, and what answers it."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import yaml
+
+from gateway.domain.errors import GatewayError
+from gateway.policy.law.layers import ARTICLES_FILE
+
+_LAWS = r"(Decree 809|Zhongshan)"
+_PLACE = r"\d+(?:\(\d+\))?(?: ¶\d+)?"
+_CITATION = re.compile(rf"{_LAWS} Art\. ({_PLACE}(?:(?:, | and | to )(?:Art\. )?(?:{_PLACE}|¶\d+))*)")
+
+
+class Article(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One row.
+
+    Args:
+        article: the citation, such as `Decree 809 Art. 25 ¶1`.
+        duty: what it asks.
+        at_call: whether it can be enforced at the moment of a call.
+        enforced_by: what answers it.
+        through: an article that asks the same, by which it is enforced at a call.
+    """
+
+    article: str
+    duty: str
+    at_call: bool
+    enforced_by: tuple[Literal["policy", "built", "record", "clock", "act", "import", "gateway"], ...]
+    through: str | None = None
+
+
+def read_articles(root: Path) -> Mapping[str, Article]:
+    """The table below `root`, by citation.
+
+    Raises:
+        GatewayError: `invalid-input`, if it cannot be read as such a table.
+    """
+    try:
+        return parse_articles({ARTICLES_FILE: (root / ARTICLES_FILE).read_text(encoding="utf-8")})
+    except (OSError, UnicodeDecodeError) as error:
+        raise _no_table() from error
+
+
+def parse_articles(files: Mapping[str, str]) -> Mapping[str, Article]:
+    """The table among `files`, by citation; raises as `read_articles`."""
+    try:
+        rows = msgspec.convert(yaml.safe_load(files[ARTICLES_FILE]), list[Article])
+    except (KeyError, yaml.YAMLError, msgspec.ValidationError) as error:
+        raise _no_table() from error
+    return {row.article: row for row in rows}
+
+
+def _no_table() -> GatewayError:
+    return GatewayError("invalid-input", f"`{ARTICLES_FILE}` is no table of articles")
+
+
+def citations(text: str) -> Iterator[str]:
+    """Every article that `text` cites of the two laws, each as a citation of its own.
+
+    `Decree 809 Art. 27 ¶2, ¶3, 35` cites three; a range cites its ends.
+    """
+    for match in _CITATION.finditer(text):
+        law, places = match.groups()
+        number = ""
+        for place in re.split(r", (?:Art\. )?| and (?:Art\. )?| to (?:Art\. )?", places):
+            if place.startswith("¶"):
+                place = f"{number} {place}"  # noqa: PLW2901 - a bare paragraph belongs to the article before it
+            number = place.partition(" ")[0]
+            yield f"{law} Art. {place}"

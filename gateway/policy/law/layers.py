@@ -1,0 +1,360 @@
+"""Static policies: the law as Cedar files, one folder a layer, read whole and refused whole.
+
+A layer is a folder of `*.cedar` files beside `schema.cedarschema`. Every policy bears `@id`, `@article` and `@title`;
+it may bear `@refusal` (the problem code of a denial it determines) and `@mask` (see `gateway.policy.law.masks`). The
+Cedar id of a policy is its `@id`, so that what determined a verdict can be looked up in the files.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cedarpy
+import msgspec
+import yaml
+
+from gateway.domain.directory import SharingMode
+from gateway.domain.errors import PROBLEMS, GatewayError
+from gateway.domain.officers import Act
+from gateway.domain.policies import PolicySet
+from gateway.policy.law.masks import Mask, parse_masks
+from gateway.policy.law.time_limits import TimeUse, time_use
+from gateway.policy.law.world import facts_looked_at
+
+SCHEMA_FILE = "schema.cedarschema"
+ARTICLES_FILE = "articles.yaml"
+CLOCKS_FILE = "clocks.yaml"
+TABLES_FOLDER = "tests"
+REQUIRED_ANNOTATIONS = ("id", "article", "title")
+USE_ACTIONS = frozenset({"use", "obtain", *(mode.value for mode in SharingMode)})
+ACT_ACTIONS = frozenset({"act", "stop", "consult", "keepDirectory", "runPlatform", *(act.value for act in Act)})
+
+
+class StaticPolicy(msgspec.Struct, frozen=True):
+    """One policy of a layer.
+
+    Args:
+        id: its `@id`, unique over all layers.
+        layer: the layer's name.
+        file: path below the policies root.
+        effect: `permit` or `forbid`.
+        articles: the citations of `@article`, separated there by `; `.
+        title: one sentence.
+        refusal: the problem code of a denial that this policy determines.
+        masks: what it masks where it is a determining permit.
+        est: Cedar's JSON form of it.
+        for_uses: whether its action can be a sharing mode.
+        for_acts: whether its action can be an officer's act.
+        time: which times it looks at.
+    """
+
+    id: str
+    layer: str
+    file: str
+    effect: str
+    articles: tuple[str, ...]
+    title: str
+    refusal: str
+    masks: tuple[Mask, ...]
+    est: dict[str, Any]
+    for_uses: bool
+    for_acts: bool
+    time: TimeUse
+
+
+class Clock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A period in working days that a layer sets.
+
+    Args:
+        days: the period.
+        article: where it stands.
+        extension: how many working days it may be extended by, 0 if none.
+    """
+
+    days: int
+    article: str
+    extension: int = 0
+
+
+class Layers:
+    """A validated set of layers, parsed once and shared by every slice. Immutable after `load_layers`.
+
+    Attributes:
+        names: the layers, in order.
+        digest: SHA-256 (hex) over the schema and every file of the layers.
+        policies: id -> policy.
+        clocks: name -> clock; a later layer replaces an earlier one's.
+        schema: the parsed schema.
+        use_set: the policies that can apply to a use, parsed.
+        permit_set: the permits among them, parsed; None where no layer permits a use by itself.
+        act_set: the policies that can apply to an officer's act, parsed.
+        time: which times the policies on uses look at, together.
+        facts: the facts of entities that the policies on uses look at, and built policies.
+        convergence: dataset id -> periods of `context.drawn` that the rules which name this dataset look at.
+        convergence_rules: ids of the policies that look at `context.drawn`.
+    """
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        digest: str,
+        policies: Mapping[str, StaticPolicy],
+        clocks: Mapping[str, Clock],
+        schema: cedarpy.Schema,
+    ) -> None:
+        self.names = names
+        self.digest = digest
+        self.policies = policies
+        self.clocks = clocks
+        self.schema = schema
+        self.use_set = _parsed(policy for policy in policies.values() if policy.for_uses)
+        permits = [policy for policy in policies.values() if policy.for_uses and policy.effect == "permit"]
+        self.permit_set = _parsed(permits) if permits else None
+        self.act_set = _parsed(policy for policy in policies.values() if policy.for_acts)
+        self.time = TimeUse.together(policy.time for policy in policies.values() if policy.for_uses)
+        self.facts = facts_looked_at(policy.est["conditions"] for policy in policies.values() if policy.for_uses)
+        self.convergence = _convergence(policies.values())
+        self.convergence_rules = frozenset(
+            policy.id for policy in policies.values() if _drawn_periods(policy.est["conditions"])
+        )
+
+    def faults_of(self, built: Mapping[str, dict[str, Any]]) -> list[str]:
+        """What of built policies does not fit the schema; empty if they are valid."""
+        checked = cedarpy.validate_policies(est_to_text(built), self.schema) if built else None
+        return [] if checked is None else [str(fault.error) for fault in checked.errors]
+
+    def uses_text(self) -> str:
+        """The static policies on uses, as Cedar prints them."""
+        return est_to_text({policy.id: policy.est for policy in self.policies.values() if policy.for_uses})
+
+
+def default_policies_root() -> Path:
+    """The policies that come with the gateway: `gateway/_policies` in a wheel, else `policies/` of the source tree."""
+    package = Path(__file__).resolve().parents[2]
+    installed = package / "_policies"
+    return installed if installed.is_dir() else package.parent / "policies"
+
+
+def load_layers(root: Path, layers: Sequence[str]) -> Layers:
+    """Read and validate the named layers below `root`, in order.
+
+    Raises:
+        GatewayError: `invalid-input`, with every fault of every file under `faults`: a missing layer or file, Cedar
+            that does not parse or does not fit the schema, a policy without id, article or title, an id used twice.
+    """
+    return parse_layers(read_set(root, layers).files, layers)
+
+
+def read_set(root: Path, layers: Sequence[str]) -> PolicySet:
+    """The files of the named layers below `root`, with the schema, the table of articles and the decision tables.
+
+    What is missing is left out, and what is no UTF-8 is kept so that `parse_layers` names it.
+    """
+    files = [root / SCHEMA_FILE, root / ARTICLES_FILE]
+    for layer in dict.fromkeys(layers):
+        folder = root / layer
+        if layer and folder.resolve().parent == root.resolve():
+            files += [*sorted(folder.glob("*.cedar")), folder / CLOCKS_FILE]
+            files += sorted((folder / TABLES_FOLDER).glob("*.yaml"))
+    found = {
+        file.relative_to(root).as_posix(): file.read_bytes().decode("utf-8", "surrogateescape")
+        for file in files
+        if file.is_file()
+    }
+    return PolicySet(tuple(layers), found)
+
+
+def parse_layers(files: Mapping[str, str], layers: Sequence[str]) -> Layers:
+    """As `load_layers`, from texts by their path below a policies root."""
+    faults: list[dict[str, Any]] = []
+    hasher = hashlib.sha256()
+    schema = _read_schema(files, hasher, faults)
+    policies: dict[str, StaticPolicy] = {}
+    clocks: dict[str, Clock] = {}
+    if not layers:
+        faults.append({"field": "layers", "fault": "no layer is named; without `national` nothing is permitted"})
+    for layer in layers:
+        named = list(cedar_files(files, layer))
+        if not named:
+            faults.append({"field": layer, "fault": "is no folder with policies below the policies root"})
+        for name in named:
+            _add_file(policies, layer, name, _read(files, name, hasher, faults), schema, faults)
+        if f"{layer}/{CLOCKS_FILE}" in files and named:
+            _add_clocks(
+                clocks, f"{layer}/{CLOCKS_FILE}", _read(files, f"{layer}/{CLOCKS_FILE}", hasher, faults), faults
+            )
+    if faults or schema is None:
+        raise GatewayError("invalid-input", "the policies have faults; nothing was put in force", faults=faults)
+    return Layers(tuple(layers), hasher.hexdigest(), policies, clocks, schema)
+
+
+def cedar_files(files: Mapping[str, str], layer: str) -> Iterator[str]:
+    """The names of a layer's policy files, in order."""
+    pattern = re.compile(rf"{re.escape(layer)}/[^/]+\.cedar")
+    return (name for name in sorted(files) if layer and pattern.fullmatch(name))
+
+
+def est_to_text(policies: Mapping[str, dict[str, Any]]) -> str:
+    """Cedar text of policies in JSON form, printed by Cedar itself."""
+    text: str = cedarpy.policies_from_json_str(est_document(policies))
+    return text
+
+
+def est_document(policies: Mapping[str, dict[str, Any]]) -> str:
+    """Cedar's JSON form of a whole policy set, with the given ids."""
+    return b"".join(est_pieces(policies)).decode()
+
+
+def est_pieces(policies: Mapping[str, dict[str, Any]]) -> Iterator[bytes]:
+    """The same in pieces of one policy each, so that nobody waits for the whole of a long one to be written."""
+    before = b'{"templates":{},"staticPolicies":{'
+    for name, est in policies.items():
+        yield before + msgspec.json.encode(name) + b":" + msgspec.json.encode(est)
+        before = b","
+    yield (b"" if policies else before) + b'},"templateLinks":[]}'
+
+
+def _parsed(policies: Iterable[StaticPolicy]) -> cedarpy.PolicySet:
+    return cedarpy.PolicySet.from_json_str(est_document({policy.id: policy.est for policy in policies}))
+
+
+def _read(files: Mapping[str, str], name: str, hasher: Any, faults: list[dict[str, Any]]) -> str:
+    content = files[name].encode("utf-8", "surrogateescape")
+    hasher.update(f"{name}\0{len(content)}\0".encode())
+    hasher.update(content)
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        faults.append({"field": name, "fault": "is not UTF-8"})
+        return ""
+
+
+def _read_schema(files: Mapping[str, str], hasher: Any, faults: list[dict[str, Any]]) -> cedarpy.Schema | None:
+    if SCHEMA_FILE not in files:
+        faults.append({"field": SCHEMA_FILE, "fault": "is missing below the policies root"})
+        return None
+    text = _read(files, SCHEMA_FILE, hasher, faults)
+    try:
+        return cedarpy.Schema.from_str(text)
+    except ValueError as error:
+        faults.append({"field": SCHEMA_FILE, "fault": f"is not a Cedar schema: {error}"})
+        return None
+
+
+def _add_file(
+    policies: dict[str, StaticPolicy],
+    layer: str,
+    file: str,
+    text: str,
+    schema: cedarpy.Schema | None,
+    faults: list[dict[str, Any]],
+) -> None:
+    """Parse one file and add its policies; what is wrong with it goes to `faults`."""
+    try:
+        document = msgspec.json.decode(cedarpy.policies_to_json_str(text))
+    except ValueError as error:
+        faults.append({"field": file, "fault": f"does not parse: {error}"})
+        return
+    if document["templates"]:
+        faults.append({"field": file, "fault": "holds a template; static policies name what they mean"})
+    if schema is not None:
+        checked = cedarpy.validate_policies(text, schema)
+        # Cedar counts the policies of a file; who wrote them knows them by their `@id`.
+        known = {key: est.get("annotations", {}).get("id") or key for key, est in document["staticPolicies"].items()}
+        faults += [
+            {
+                "field": file,
+                "fault": re.sub(r"(?<=`)policy\d+(?=`)", lambda at: known.get(at[0], at[0]), str(each.error)),
+            }
+            for each in checked.errors
+        ]
+    for est in document["staticPolicies"].values():
+        policy = _static_policy(layer, file, est, faults)
+        if policy is None:
+            continue
+        if policy.id in policies:
+            faults.append({"field": file, "fault": f"`{policy.id}` is also in `{policies[policy.id].file}`"})
+        policies[policy.id] = policy
+
+
+def _static_policy(layer: str, file: str, est: dict[str, Any], faults: list[dict[str, Any]]) -> StaticPolicy | None:
+    notes: dict[str, str] = est.get("annotations", {})
+    name = notes.get("id") or "a policy"
+    lacks = [note for note in REQUIRED_ANNOTATIONS if not (notes.get(note) or "").strip()]
+    if lacks:
+        faults.append({"field": file, "fault": f"`{name}` has no {', no '.join(f'`@{note}`' for note in lacks)}"})
+        return None
+    refusal = notes.get("refusal", "not-granted")
+    if refusal not in PROBLEMS:
+        faults.append({"field": file, "fault": f"`{name}` refuses with `{refusal}`, which is no problem code"})
+    try:
+        masks = parse_masks(notes["mask"]) if "mask" in notes else ()
+    except ValueError as error:
+        faults.append({"field": file, "fault": f"`{name}`: {error}"})
+        masks = ()
+    if masks and est["effect"] != "permit":
+        faults.append({"field": file, "fault": f"`{name}` masks, but only a permit lets out what can be masked"})
+    actions = _action_names(est["action"])
+    return StaticPolicy(
+        id=name,
+        layer=layer,
+        file=file,
+        effect=est["effect"],
+        articles=tuple(part.strip() for part in notes["article"].split(";")),
+        title=notes["title"],
+        refusal=refusal,
+        masks=masks,
+        est=est,
+        for_uses=actions is None or bool(actions & USE_ACTIONS),
+        for_acts=actions is None or bool(actions & ACT_ACTIONS),
+        time=time_use(est),
+    )
+
+
+def _action_names(scope: dict[str, Any]) -> frozenset[str] | None:
+    """The actions a scope names, or None where it names none and so means all."""
+    if scope["op"] == "All":
+        return None
+    entities = scope.get("entities") or [scope["entity"]]
+    return frozenset(entity["id"] for entity in entities)
+
+
+def _add_clocks(clocks: dict[str, Clock], name: str, text: str, faults: list[dict[str, Any]]) -> None:
+    try:
+        clocks.update(msgspec.convert(yaml.safe_load(text) or {}, dict[str, Clock]))
+    except (yaml.YAMLError, msgspec.ValidationError) as error:
+        faults.append({"field": name, "fault": f"does not state clocks: {error}"})
+
+
+def _convergence(policies: Iterable[StaticPolicy]) -> dict[str, frozenset[str]]:
+    """Which periods of `context.drawn` are looked at for which dataset; key "" stands for every dataset."""
+    found: dict[str, set[str]] = {}
+    for policy in policies:
+        periods = set(_drawn_periods(policy.est["conditions"]))
+        for dataset in (_named_datasets(policy.est) or {""}) if periods else ():
+            found.setdefault(dataset, set()).update(periods)
+    return {dataset: frozenset(periods) for dataset, periods in found.items()}
+
+
+def _named_datasets(node: Any) -> set[str]:
+    """Every dataset that stands in a policy, in its scope or its conditions."""
+    if isinstance(node, dict):
+        if node.get("type") == "Dataset" and isinstance(node.get("id"), str):
+            return {node["id"]}
+        node = list(node.values())
+    if isinstance(node, list):
+        return set().union(*(_named_datasets(part) for part in node))
+    return set()
+
+
+def _drawn_periods(node: Any) -> list[str]:
+    if isinstance(node, list):
+        return [period for part in node for period in _drawn_periods(part)]
+    if not isinstance(node, dict):
+        return []
+    access = node.get(".")
+    if isinstance(access, dict) and access.get("left") == {".": {"left": {"Var": "context"}, "attr": "drawn"}}:
+        return [access["attr"]]
+    return [period for part in node.values() for period in _drawn_periods(part)]

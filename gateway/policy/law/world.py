@@ -1,0 +1,280 @@
+"""What the policies can see: directory, grants, regions and officers as Cedar entities, a call as a Cedar request."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import cedarpy
+import msgspec
+
+from gateway.domain.directory import SharingMode
+from gateway.domain.officers import Matter, Officer
+from gateway.domain.state import SliceState
+from gateway.domain.verdicts import Call
+from gateway.policy.law.attributes import Attributes
+from gateway.policy.law.time_limits import minute_of_day
+
+Entity = dict[str, Any]
+
+NATION = "000000"
+
+USE_GROUPS: dict[str, tuple[str, ...]] = {
+    "use": (),
+    "obtain": ("use",),
+    SharingMode.QUERY: ("obtain", "use"),
+    SharingMode.BATCH: ("obtain", "use"),
+    SharingMode.DOWNLOAD: ("obtain", "use"),
+    SharingMode.VERIFY: ("use",),
+}
+"""Each action of a use and the groups it is in, as the schema states them; a test compares the two."""
+
+
+Facts = Mapping[str, Mapping[str, Callable[[Any], Any]]]
+"""Kind of entity -> attribute -> how it is told of a value of the domain."""
+
+
+def facts_looked_at(conditions: Iterable[Any]) -> Facts:
+    """Those of `FACTS` that policies with these conditions, and built policies, look at.
+
+    The others decide nothing, and cost time to parse for every slice: a dataset's items above all.
+    """
+    looked_at = Attributes(conditions)
+    return {
+        kind: {name: tell for name, tell in facts.items() if name in looked_at.of(kind)}
+        for kind, facts in FACTS.items()
+    }
+
+
+def slice_entities(state: SliceState, facts: Facts | None = None) -> list[Entity]:
+    """The entities of one department and one dataset: everything a use can touch but its caller's.
+
+    Args:
+        state: must have a department, a supplier and a dataset.
+        facts: what is told of them; None tells everything.
+    """
+    assert state.department is not None
+    assert state.supplier is not None
+    assert state.dataset is not None
+    departments = {department.id: department for department in (state.supplier, *state.ancestors, state.department)}
+    told = FACTS if facts is None else facts
+    return [
+        *(
+            _told(told, "Department", one.id, one, [] if one.parent is None else [_uid("Department", one.parent)])
+            for one in departments.values()
+        ),
+        _told(told, "Dataset", state.dataset.id, state.dataset),
+        *(_told(told, "Interface", one.key, one, [_uid("Dataset", one.dataset)]) for one in state.interfaces),
+        *(_told(told, "Grant", one.id, one) for one in state.grants),
+        *region_entities(department.region for department in departments.values()),
+    ]
+
+
+def caller_entities(call: Call) -> str:
+    """The calling system and the call's action, as a JSON document to add to the entities of its slice."""
+    groups = [_uid("Action", group) for group in USE_GROUPS[call.mode]]
+    action = _entity("Action", call.mode.value, {}, groups)
+    return _json([system_entity(call.system, call.department), action])
+
+
+def system_entity(system: str, department: str) -> Entity:
+    """A demand department's system."""
+    home = _uid("Department", department)
+    return _entity("System", system, {"department": {"__entity": home}}, [home])
+
+
+def region_entities(codes: Iterable[str]) -> list[Entity]:
+    """The regions named by `codes`, each with all that it lies in: what is named needs no entity of its own."""
+    return [
+        _entity("Region", code, {}, [_uid("Region", wider) for wider in region_chain(code)[1:]])
+        for code in dict.fromkeys(codes)
+    ]
+
+
+def region_chain(code: str) -> list[str]:
+    """A division code and the codes of what it lies in, narrowest first: 442000, 440000, 000000.
+
+    A code that is not six digits lies in the nation and in nothing else.
+    """
+    chain = [code]
+    if len(code) == 6 and code.isascii() and code.isdigit():
+        for kept in (4, 2):
+            wider = code[:kept] + "0" * (6 - kept)
+            if wider not in (chain[-1], NATION):
+                chain.append(wider)
+    if code != NATION:
+        chain.append(NATION)
+    return chain
+
+
+def use_request(call: Call, now_unix: int, items: Iterable[str], grant: str | None, drawn: str | None) -> Entity:
+    """The Cedar request of a call, made under `grant` or under none.
+
+    Args:
+        call: the call.
+        now_unix: the second it is decided at.
+        items: the items asked for, or those a grant gives where the call names none.
+        grant: the id of the grant the use would be made under.
+        drawn: `context.drawn` as JSON, where a convergence rule needs it.
+    """
+    names = [name for name, _ in call.parameters]
+    context: dict[str, Any] = {
+        "mode": call.mode.value,
+        "purpose": call.purpose,
+        "items": list(items),
+        "assurance": call.assurance.rank,
+        "now": now_unix,
+        "minuteOfDay": minute_of_day(now_unix),
+        # A parameter that stands twice is no parameter at all: which one the supplier reads is not known.
+        "parameters": [{"name": name, "value": value} for name, value in call.parameters if names.count(name) == 1],
+    }
+    if grant is not None:
+        context["grant"] = {"__entity": _uid("Grant", grant)}
+    if drawn is not None:
+        context["drawn"] = msgspec.Raw(drawn.encode())
+    return {
+        "principal": _uid("System", call.system),
+        "action": _uid("Action", call.mode.value),
+        "resource": _uid("Interface", call.interface),
+        "context": _json(context),
+    }
+
+
+def drawn_context(drawn: dict[str, frozenset[str]]) -> str:
+    """`context.drawn`: what was drawn in each period, as JSON; periods not asked for are empty."""
+    periods = {"day": (), "week": (), "month": (), "quarter": (), "year": (), **drawn}
+    return _json({period: [_reference("Dataset", name) for name in sorted(of)] for period, of in periods.items()})
+
+
+def act_request(officer: Officer, act: str, matter: Matter, now_unix: int) -> tuple[Entity, str]:
+    """The Cedar request of an officer's act, and its entities as JSON."""
+    regions = [officer.region, *(code for code in (matter.region, matter.demand_region) if code is not None)]
+    about: dict[str, Any] = {
+        name: _reference(kind, value)
+        for name, kind, value in (
+            ("supplier", "Department", matter.supplier),
+            ("demand", "Department", matter.demand),
+            ("region", "Region", matter.region),
+            ("demandRegion", "Region", matter.demand_region),
+            ("dataset", "Dataset", matter.dataset),
+        )
+        if value is not None
+    }
+    person = {
+        "department": _reference("Department", officer.department),
+        "region": _reference("Region", officer.region),
+        "roles": [role.value for role in officer.roles],
+        "active": officer.active,
+    }
+    entities = [
+        _entity("Officer", officer.id, person),
+        _entity("Matter", "matter", about),
+        *region_entities(regions),
+        *ACT_ENTITIES,
+    ]
+    request = {
+        "principal": _uid("Officer", officer.id),
+        "action": _uid("Action", act),
+        "resource": _uid("Matter", "matter"),
+        "context": _json({"now": now_unix}),
+    }
+    return request, _json(entities)
+
+
+def parse_entities(entities: Iterable[Entity]) -> cedarpy.Entities:
+    """Parse entities; where that takes long, other threads run meanwhile."""
+    document = _json(list(entities))
+    return cedarpy.Entities.from_json_str(document, release_gil=takes_long(document))
+
+
+def takes_long(document: str) -> bool:
+    """Whether parsing `document` would keep other threads waiting for more than about a fifth of a millisecond.
+
+    A short parse keeps the interpreter: to get it back from a busy event loop takes up to a switch interval, which is
+    longer than the parse. See `tests/bench/policy_scale.py`, stalls.
+    """
+    return len(document) > LONG_DOCUMENT
+
+
+LONG_DOCUMENT = 2_048
+
+
+def _told(facts: Facts, kind: str, name: str, of: Any, parents: Iterable[Entity] = ()) -> Entity:
+    return _entity(kind, name, {attribute: tell(of) for attribute, tell in facts[kind].items()}, parents)
+
+
+def _entity(kind: str, name: str, attributes: Entity, parents: Iterable[Entity] = ()) -> Entity:
+    return {"uid": _uid(kind, name), "attrs": attributes, "parents": list(parents)}
+
+
+def _uid(kind: str, name: str) -> Entity:
+    return {"type": kind, "id": name}
+
+
+def _reference(kind: str, name: str) -> Entity:
+    return {"__entity": _uid(kind, name)}
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+FACTS: Facts = {
+    "Department": {
+        "region": lambda one: _reference("Region", one.region),
+        "level": lambda one: one.level.value,
+        "competent": lambda one: one.competent,
+    },
+    "Dataset": {
+        "supplier": lambda one: _reference("Department", one.supplier),
+        "attribute": lambda one: one.sharing_attribute.value,
+        "classification": lambda one: one.classification,
+        "grade": lambda one: one.grade,
+        "items": lambda one: [item.name for item in one.items],
+        "sensitive": lambda one: [item.name for item in one.items if item.sensitive],
+        "purposes": lambda one: one.purposes,
+        "modes": lambda one: one.sharing_modes,
+        "state": lambda one: one.state.value,
+    },
+    "Interface": {
+        "dataset": lambda one: _reference("Dataset", one.dataset),
+        "modes": lambda one: one.modes,
+    },
+    "Grant": {
+        "department": lambda one: _reference("Department", one.department),
+        "dataset": lambda one: _reference("Dataset", one.dataset),
+        "items": lambda one: one.items,
+        "purposes": lambda one: one.purposes,
+        "modes": lambda one: one.modes,
+        "state": lambda one: one.state.value,
+        "combination": lambda one: [_reference("Dataset", name) for name in one.combination],
+        "returnFlow": lambda one: one.return_flow,
+    },
+}
+"""What can be told of each entity, as the schema states it."""
+
+ACT_GROUPS: dict[str, tuple[str, ...]] = {
+    "act": (),
+    **dict.fromkeys(("stop", "consult", "keepDirectory", "runPlatform"), ("act",)),
+    **dict.fromkeys(("suspend", "lift", "terminate", "order"), ("stop", "act")),
+    **dict.fromkeys(
+        ("consultGrants", "consultRecords", "exportRecords", "consultFigures", "consultPolicies", "readLog"),
+        ("consult", "act"),
+    ),
+    **dict.fromkeys(
+        (
+            "submitEntry",
+            "releaseEntry",
+            "manageDepartments",
+            "manageSystems",
+            "manageInterfaces",
+            "manageOfficers",
+        ),
+        ("keepDirectory", "act"),
+    ),
+    **dict.fromkeys(("activatePolicies", "applyRetention", "manageKeys"), ("runPlatform", "act")),
+    **dict.fromkeys(("issueGrant", "close", "dispose", "dispute", "settle", "fileRecords"), ("act",)),
+}
+"""Each act of an officer and the groups it is in, as the schema states them; a test compares the two."""
+
+ACT_ENTITIES = tuple(
+    _entity("Action", action, {}, [_uid("Action", group) for group in groups]) for action, groups in ACT_GROUPS.items()
+)

@@ -1,0 +1,275 @@
+"""A denial in words: its code, which grants came near, what failed in each, by which article, and what to do next.
+
+Only grants of the caller's own department are named. What the caller sent is not repeated, so that nothing personal
+that someone put in a header comes back in a problem or a record (INVARIANT: NO-VALUES).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gateway.domain.directory import Dataset, SharingAttribute
+from gateway.domain.errors import PROBLEMS
+from gateway.domain.grants import Grant, GrantState, Quota
+from gateway.domain.state import SliceState
+from gateway.domain.verdicts import Call, Decision, Explanation, NearMiss, Verdict
+from gateway.policy.law.layers import Layers
+from gateway.policy.law.time_limits import minute_of_day, unix_seconds
+from gateway.policy.live.building import grant_faults, interface_keys
+
+if TYPE_CHECKING:
+    from gateway.policy.live.slices import Answer
+
+NEAR_LIMIT = 5
+
+_STOPS = ("non-shareable", "terminated", "suspended")
+"""Codes that stand above everything else, strongest first."""
+
+_CONDITION_OF_CODE = {
+    "terminated": "terminated",
+    "suspended": "suspended",
+    "purpose-not-granted": "purpose",
+    "items-not-granted": "items",
+    "mode-not-granted": "mode",
+    "grant-expired": "time",
+    "assurance-too-low": "assurance",
+}
+
+_CODE_OF_CONDITION = {condition: code for code, condition in _CONDITION_OF_CODE.items()}
+
+_CONDITIONS: Mapping[str, tuple[str, str, str]] = {
+    # condition: article, sentence, the same in Chinese; in the order in which the first failed one is told.
+    "terminated": ("Decree 809 Art. 27 ¶2", "the grant is terminated", "该授权已被终止"),
+    "suspended": ("Decree 809 Art. 27 ¶2", "the grant is suspended", "该授权已被暂停"),
+    "purpose": ("Decree 809 Art. 25 ¶1", "its purposes are {purposes}", "授权目的为：{purposes}"),
+    "items": ("Decree 809 Art. 25 ¶1", "it does not give {missing}", "未授权的数据项：{missing}"),
+    "mode": ("Decree 809 Art. 22", "its sharing modes are {modes}", "授权的共享方式为：{modes}"),
+    "system": ("Decree 809 Art. 25 ¶1", "it is for other systems of the department", "该授权限于本部门的其他系统"),
+    "interface": ("Decree 809 Art. 20", "it is for the interfaces {interfaces}", "该授权限于接口：{interfaces}"),
+    "parameters": ("Decree 809 Art. 15", "it asks for the parameters {parameters}", "请求须带参数：{parameters}"),
+    "assurance": (
+        "Decree 809 Art. 35",
+        "the credential is not bound to its sender as the grade or the grant asks",
+        "凭证未按数据等级或授权要求与发送方绑定",
+    ),
+    "combination": (
+        "Decree 809 Art. 25 ¶2",
+        "with what was lately drawn for this purpose, the data may not be combined under it",
+        "与近期为同一目的获取的数据汇聚，超出该授权允许的组合",
+    ),
+    "hours": (
+        "Decree 809 Art. 15",
+        "it holds from {start} to {end}, China Standard Time",
+        "每日有效时段为 {start} 至 {end}（北京时间）",
+    ),
+    "quota": ("Decree 809 Art. 15", "its quota of today is used up: {quota}", "当日额度已用尽：{quota_zh}"),
+    "time": ("Decree 809 Art. 20", "it holds from {from} until {until}", "有效期自 {from} 起至 {until} 止"),
+}
+
+_ORDER = {condition: rank for rank, condition in enumerate(_CONDITIONS)}
+
+
+def plain_denial(code: str, digest: str, until: int) -> Verdict:
+    """A denial that no policy determined: what was asked for does not exist, or nothing is granted."""
+    row = PROBLEMS[code]
+    explanation = Explanation(next_step=row.advice, next_step_zh=row.advice_zh)
+    return Verdict(Decision.DENY, code, (), digest, until, explanation=explanation)
+
+
+def error_denial(digest: str, until: int) -> Verdict:
+    """The denial of a call on which Cedar reported an error."""
+    explanation = Explanation(
+        next_step="a policy could not be evaluated, so the call is denied; tell the operator the time of the call",
+        next_step_zh="有策略无法求值，调用被拒绝；请将调用时间告知运维人员",
+    )
+    return Verdict(Decision.DENY, "not-granted", (), digest, until, explanation=explanation)
+
+
+def denial(
+    layers: Layers,
+    state: SliceState,
+    built: Mapping[str, Mapping[str, Any]],
+    call: Call,
+    now_unix: int,
+    answers: Sequence["Answer"],
+    digest: str,
+    until: int,
+    *,
+    is_open: bool,
+) -> Verdict:
+    """The denial of a call that no answer permits.
+
+    The code: non-shareable above terminated above suspended where these hold whatever the grant; else, where a layer
+    permits the call without a grant (`is_open`), what forbids it; else what the nearest grant failed on first; else
+    `not-granted`.
+    """
+    dataset = state.dataset
+    assert dataset is not None
+    alone = next(answer for answer in answers if answer.grant is None)
+    notes = _Notes(layers, built)
+    near = []
+    for answer in answers:
+        grant = answer.grant
+        if grant is None or grant.department != call.department or grant_faults(grant):
+            continue
+        failed = failed_conditions(grant, dataset, call, now_unix)
+        failed |= notes.conditions(answer.forbids)
+        near.append((len(failed), min((_ORDER[name] for name in failed), default=0), grant, failed, answer))
+    near.sort(key=lambda miss: (*miss[:2], -miss[2].valid_until.timestamp(), miss[2].id))
+    wide = notes.codes(alone.forbids)
+    nearest = near[0] if near else None
+    policies = {*alone.forbids, *(nearest[4].forbids if nearest else ())}
+    code = wide[0] if is_open and wide else _code(dataset, wide, nearest, notes, now_unix)
+    misses = tuple(
+        _near_miss(grant, dataset, call, sorted(failed, key=_ORDER.__getitem__))
+        for _, _, grant, failed, _ in near[:NEAR_LIMIT]
+    )
+    articles = [*notes.articles(sorted(policies)), *(article for miss in misses[:1] for article in miss.articles)]
+    if not articles:
+        articles = ["Decree 809 Art. 20"]
+    row = PROBLEMS[code]
+    return Verdict(
+        Decision.DENY,
+        code,
+        tuple(sorted(policies)),
+        digest,
+        until,
+        retention_years=dataset.retention_years,
+        explanation=Explanation(
+            near=misses,
+            articles=tuple(dict.fromkeys(articles)),
+            next_step=row.advice,
+            next_step_zh=row.advice_zh,
+        ),
+    )
+
+
+def _code(dataset: Dataset, wide: Sequence[str], nearest: Any, notes: "_Notes", now_unix: int) -> str:
+    if dataset.sharing_attribute is SharingAttribute.NON_SHAREABLE:
+        return "non-shareable"
+    for stop in _STOPS:
+        if stop in wide:
+            return stop
+    if nearest is None:
+        return "not-granted"
+    _, _, grant, failed, answer = nearest
+    if not failed:
+        codes = notes.codes(answer.forbids)
+        return codes[0] if codes else "not-granted"
+    first = min(failed, key=_ORDER.__getitem__)
+    if first == "time" and now_unix < unix_seconds(grant.valid_from):
+        return "grant-not-yet-valid"
+    return _CODE_OF_CONDITION.get(first, "not-granted")
+
+
+def failed_conditions(grant: Grant, dataset: Dataset, call: Call, now_unix: int) -> set[str]:
+    """Which conditions of its own a grant that can be built fails on.
+
+    A property test holds that none fails just where Cedar finds its policy satisfied.
+    """
+    given = [name for name, _ in call.parameters]
+    sent = {name: value for name, value in call.parameters if given.count(name) == 1}
+    minute = minute_of_day(now_unix)
+    hours = grant.hours
+    closed = grant.state in (GrantState.CLOSED, GrantState.DISPOSED)
+    holds = unix_seconds(grant.valid_from) <= now_unix < unix_seconds(grant.valid_until)
+    failing = {
+        "terminated": grant.state is GrantState.TERMINATED,
+        "suspended": grant.state is GrantState.SUSPENDED,
+        "purpose": call.purpose not in grant.purposes,
+        "items": call.items is not None and not set(call.items) <= set(grant.items),
+        "mode": call.mode not in grant.modes,
+        "system": bool(grant.systems) and call.system not in grant.systems,
+        "interface": bool(grant.interfaces) and call.interface not in interface_keys(grant, dataset.supplier),
+        "parameters": any(sent.get(name) not in values for name, values in grant.parameters.items()),
+        "assurance": grant.assurance is not None and call.assurance.rank < grant.assurance.rank,
+        "hours": hours is not None and not hours.start_minute <= minute < hours.end_minute,
+        "time": closed or not holds,
+    }
+    return {condition for condition, fails in failing.items() if fails}
+
+
+def quota_miss(grant: Grant) -> NearMiss:
+    """A grant that covers the call, but for its quota of today."""
+    quota = grant.quota or Quota()
+    limits = ((quota.calls_a_day, "calls", "次调用"), (quota.rows_a_day, "rows", "行数据"))
+    words = {
+        "quota": ", ".join(f"{limit} {of} a day" for limit, of, _ in limits if limit is not None),
+        "quota_zh": "、".join(f"每日 {limit} {of}" for limit, _, of in limits if limit is not None),
+    }
+    article, sentence, chinese = _CONDITIONS["quota"]
+    return NearMiss(
+        grant=grant.id,
+        failed=("quota",),
+        articles=(article,),
+        detail=(sentence.format_map(words),),
+        detail_zh=(chinese.format_map(words),),
+    )
+
+
+def quota_explanation(misses: Sequence[NearMiss]) -> Explanation:
+    """Why a call is denied that these grants cover, but for their quotas; the last of them is told first."""
+    row = PROBLEMS["quota-exhausted"]
+    return Explanation(
+        near=tuple(misses[::-1][:NEAR_LIMIT]),
+        articles=(_CONDITIONS["quota"][0],),
+        next_step=row.advice,
+        next_step_zh=row.advice_zh,
+    )
+
+
+def _near_miss(grant: Grant, dataset: Dataset, call: Call, failed: Sequence[str]) -> NearMiss:
+    words = {
+        "purposes": _listed(grant.purposes),
+        "missing": _listed(sorted(set(call.items or ()) - set(grant.items))),
+        "modes": _listed(mode.value for mode in grant.modes),
+        "interfaces": _listed(interface_keys(grant, dataset.supplier)),
+        "parameters": _listed(f"{name}={'|'.join(values)}" for name, values in sorted(grant.parameters.items())),
+        "start": _clock(grant.hours.start_minute) if grant.hours else "",
+        "end": _clock(grant.hours.end_minute) if grant.hours else "",
+        "from": grant.valid_from.isoformat(timespec="seconds"),
+        "until": grant.valid_until.isoformat(timespec="seconds"),
+    }
+    return NearMiss(
+        grant=grant.id,
+        failed=tuple(failed),
+        articles=tuple(dict.fromkeys(_CONDITIONS[name][0] for name in failed)),
+        detail=tuple(_CONDITIONS[name][1].format_map(words) for name in failed),
+        detail_zh=tuple(_CONDITIONS[name][2].format_map(words) for name in failed),
+    )
+
+
+class _Notes:
+    """The annotations of static and built policies, by id."""
+
+    def __init__(self, layers: Layers, built: Mapping[str, Mapping[str, Any]]) -> None:
+        self._layers = layers
+        self._built = built
+
+    def codes(self, ids: Sequence[str]) -> list[str]:
+        """The problem codes of these policies, the strongest first."""
+        found = {self._note(name, "refusal") or "not-granted" for name in ids}
+        return sorted(found, key=lambda code: (_STOPS.index(code) if code in _STOPS else len(_STOPS), code))
+
+    def conditions(self, ids: Sequence[str]) -> set[str]:
+        """The conditions of a grant that these forbids stand for."""
+        found = {_CONDITION_OF_CODE.get(code) for code in self.codes(ids)} - {None}
+        if any(name in self._layers.convergence_rules for name in ids):
+            found.add("combination")
+        return {name for name in found if name is not None}
+
+    def articles(self, ids: Sequence[str]) -> list[str]:
+        """What these policies cite."""
+        return [part.strip() for name in ids for part in self._note(name, "article").split(";") if part.strip()]
+
+    def _note(self, name: str, note: str) -> str:
+        static = self._layers.policies.get(name)
+        est = self._built.get(name) if static is None else static.est
+        return "" if est is None else str(est["annotations"].get(note, ""))
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02}:{minute % 60:02}"

@@ -1,0 +1,14 @@
+"""Examining policies without traffic: check, tables, compare, put in force.
+
+    checking      schema, decision tables, articles, policies that never matter
+    tables        decision tables
+    probing       random calls and acts to try a policy on
+    comparing     two sets over everything that stands
+    sample_calls  the calls that a grant covers, by kind
+    aspects_read  what of a call policies look at
+    normal_forms  all that decides in a state, with names replaced
+    examining     a candidate's check, gains and losses
+    activating    putting a set in force, and keeping an engine at what is
+
+Used from outside: `activating`, `checking`, `comparing`, `examining`, `tables`.
+"""

@@ -1,0 +1,132 @@
+"""Checking a set of layers before it is put in force: schema, decision tables, articles, policies that never matter.
+
+That a policy can never matter is found by trying: probes are calls and acts whose facts are drawn from what the
+policies themselves speak of (every string, number and identifier in them) and from plain values. A policy that no
+probe and no decision table satisfies is reported, with the advice to add a case that does. So the finding is sure for
+what is reported as `twin`, and as sure as the probes for the rest.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cedarpy
+import msgspec
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.policies import PolicySet
+from gateway.policy.law.articles import parse_articles
+from gateway.policy.law.layers import SCHEMA_FILE, Layers, StaticPolicy, est_document, parse_layers, read_set
+from gateway.policy.offline.probing import Words, act_probe, schema_faults, use_probe
+from gateway.policy.offline.tables import Outcome, read_tables, run_tables
+
+PROBES = 300
+"""Probes for each policy that no decision table shows, at about a millisecond each."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing the check found.
+
+    Args:
+        kind: `fault` (does not load), `table` (a case came out otherwise), `article` (cites what the table of
+            articles lacks), `unreachable`, `overruled` (a permit that some forbid always overrules), `twin` (says the
+            same as another policy).
+        subject: the file, case or policy.
+        what: one sentence.
+    """
+
+    kind: str
+    subject: str
+    what: str
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What a check looked at and found; it passes with no findings."""
+
+    layers: tuple[str, ...]
+    digest: str
+    policies: int
+    cases: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+
+def check(root: Path, layers: Sequence[str]) -> Checked:
+    """Check the named layers below `root`. Findings are values; raises only where the files cannot be read at all."""
+    return check_set(read_set(root, layers))
+
+
+def check_set(policies: PolicySet) -> Checked:
+    """Check a set of policies. Findings are values."""
+    try:
+        loaded = parse_layers(policies.files, policies.layers)
+        tables = read_tables(policies)
+        articles = parse_articles(policies.files)
+        outcomes = list(run_tables(policies, tables, loaded))
+    except GatewayError as error:
+        faults = error.members.get("faults") or [{"field": "policies", "fault": error.detail}]
+        found = tuple(Finding("fault", str(fault.get("field")), str(fault.get("fault"))) for fault in faults)
+        return Checked(policies.layers, "", 0, 0, found)
+    findings = [
+        Finding("table", f"{outcome.case.table}: {outcome.case.name}", outcome.fault)
+        for outcome in outcomes
+        if outcome.fault
+    ]
+    findings += [
+        Finding("article", policy.id, f"cites `{article}`, which `articles.yaml` does not have")
+        for policy in loaded.policies.values()
+        for article in policy.articles
+        if article not in articles
+    ]
+    findings += [Finding("fault", SCHEMA_FILE, fault) for fault in schema_faults(loaded)]
+    findings += _twins(loaded)
+    findings += _tried(loaded, outcomes)
+    return Checked(policies.layers, loaded.digest, len(loaded.policies), len(outcomes), tuple(findings))
+
+
+def _twins(layers: Layers) -> Iterator[Finding]:
+    seen: dict[bytes, str] = {}
+    for policy in layers.policies.values():
+        rule = {key: value for key, value in policy.est.items() if key != "annotations"}
+        form = msgspec.json.encode([rule, policy.masks], order="deterministic")
+        if form in seen:
+            yield Finding("twin", policy.id, f"says the same as `{seen[form]}`")
+        seen.setdefault(form, policy.id)
+
+
+def _tried(layers: Layers, outcomes: Sequence[Outcome]) -> Iterator[Finding]:
+    """Policies that nothing satisfies, and permits that are always overruled."""
+    determining = {name for outcome in outcomes if outcome.verdict is not None for name in outcome.verdict.policies}
+    for policy in layers.policies.values():
+        if policy.id in determining:
+            continue
+        satisfied, mattered = _try(layers, policy)
+        if not satisfied:
+            yield Finding(
+                "unreachable",
+                policy.id,
+                "no call or act that was tried satisfies it; if it can be satisfied, add a decision table case",
+            )
+        elif not mattered:
+            yield Finding("overruled", policy.id, "whenever it permits, some forbid overrules it")
+
+
+def _try(layers: Layers, policy: StaticPolicy) -> tuple[bool, bool]:
+    """Whether some probe satisfies `policy`, and whether it is then ever a determining policy."""
+    alone = cedarpy.PolicySet.from_json_str(est_document({policy.id: policy.est}))
+    words = Words.of(policy)
+    # A fixed seed: the same files are always checked the same way. Nothing is kept secret by it.
+    chance = random.Random(policy.id)  # noqa: S311
+    satisfied = False
+    whole, probe = (layers.use_set, use_probe) if policy.for_uses else (layers.act_set, act_probe)
+    for _ in range(PROBES):
+        request, entities = probe(chance, words)
+        if policy.id in cedarpy.is_authorized(request, alone, entities).diagnostics.reasons:
+            satisfied = True
+            if policy.effect == "forbid" or cedarpy.is_authorized(request, whole, entities).allowed:
+                return True, True
+    return satisfied, False

@@ -1,0 +1,448 @@
+"""Two sets of layers over everything that stands: which grants, and which datasets without a grant, gain and lose.
+
+For every standing grant the kinds of calls that it covers are put to both sets (`gateway.policy.offline.sample_calls`): each of its
+modes, purposes and interfaces, with each assurance; every system, item and parameter value that a policy of either set
+can tell from the others; at every second, and every minute of the days that follow, at which a policy or a grant turns.
+For every dataset the calls that a department of each kind could make without a grant. A loss is a call permitted before
+and not after, or one that lets out fewer items, or masks more.
+
+Where a policy looks at a call in a way that these kinds do not settle (`gateway.policy.offline.aspects_read`), or where there would be
+too many of them, whatever a differing policy could reach is told as `may-lose`: a loss is then not ruled out, and
+counts as one. What was lately drawn is not known to the comparison: convergence rules count as if nothing was.
+
+Source: Decree 809 Art. 15, 39(2): nobody hinders sharing by adding conditions; so what a change of policy takes away
+is shown before it is put in force.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import cedarpy
+import msgspec
+
+from gateway.domain.directory import Department
+from gateway.domain.grants import Grant, GrantState
+from gateway.domain.orders import Reach
+from gateway.domain.state import SliceState
+from gateway.domain.verdicts import Call, Verdict
+from gateway.policy.law.layers import Layers, est_document
+from gateway.policy.law.time_limits import unix_seconds
+from gateway.policy.law.world import caller_entities, parse_entities, slice_entities, use_request
+from gateway.policy.live.building import grant_faults
+from gateway.policy.live.slices import Slice, asked_items, is_void
+from gateway.policy.offline.aspects_read import GRANT, Looks, loosened
+from gateway.policy.offline.normal_forms import Shape, literals_of
+from gateway.policy.offline.sample_calls import KindsOf, Named
+
+MAX_LISTED = 10_000
+"""Differences listed; all are counted."""
+
+AT_ONCE = 1_000
+"""Calls put to the differing policies in one go: the answers of all would take too much room."""
+
+MAX_SHAPES = 100_000
+"""Shapes whose outcome is remembered, at a kilobyte or two each."""
+
+
+class Standing(Protocol):
+    """What stands, as the comparison reads it; each iterable is read once, in any order."""
+
+    def pairs(self) -> Iterable[tuple[str, str]]:
+        """(department, dataset) of every grant that is not closed, disposed or terminated; each pair once."""
+
+    def datasets(self) -> Iterable[str]:
+        """Ids of the released datasets."""
+
+    def departments(self) -> Iterable[Department]:
+        """Every department."""
+
+    def home_of(self, system: str) -> str | None:
+        """The department of a system that a policy names; None where there is no such system."""
+
+    def read(self, department: str, dataset: str) -> SliceState:
+        """The state of a pair."""
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One kind of call that the new set decides otherwise.
+
+    Args:
+        change: `gains`, `loses`, or `may-lose` where a loss is neither found nor ruled out.
+        department: who; for a dataset without a grant, one department of the region that stands for all of it.
+        dataset: of what.
+        grant: under which grant, None without one.
+        mode: the sharing mode.
+        assurance: the weakest assurance with which it differs.
+        before: the code of the old denial, `permit`, or `permit with …`.
+        after: the same of the new set; of what may lose, what of a call could not be looked at whole.
+        policies: ids of the policies that determine the new verdict, or that may take away.
+    """
+
+    change: Literal["gains", "loses", "may-lose"]
+    department: str
+    dataset: str
+    grant: str | None
+    mode: str
+    assurance: str
+    before: str
+    after: str
+    policies: tuple[str, ...]
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """What a comparison found.
+
+    Args:
+        old: digest of the old layers.
+        new: digest of the new ones.
+        grants: standing grants compared.
+        datasets: datasets compared without a grant, each once for every kind of department.
+        calls: calls put to both.
+        gaining: ids of grants that gain something.
+        losing: ids of grants that lose something.
+        unsettled: ids of further grants that may lose something: it is not ruled out.
+        takes_away: whether a standing grant, or a department without one, loses anything, or may.
+        differences: each kind of call that differs, once; at most `MAX_LISTED`.
+    """
+
+    old: str
+    new: str
+    grants: int
+    datasets: int
+    calls: int
+    gaining: tuple[str, ...]
+    losing: tuple[str, ...]
+    unsettled: tuple[str, ...]
+    takes_away: bool
+    differences: tuple[Difference, ...]
+
+
+def compare(
+    old: Layers,
+    new: Layers,
+    standing: Standing,
+    now_unix: int,
+    progress: Callable[[], None] = lambda: None,
+) -> Comparison:
+    """Compare two sets of layers over everything that stands at `now_unix`.
+
+    Args:
+        old: the layers in force.
+        new: the layers to come.
+        standing: what stands.
+        now_unix: the second from which it is looked at.
+        progress: called after each pair of department and dataset.
+    """
+    found: dict[tuple[str | None, ...], Difference] = {}
+    changed: dict[str, set[str]] = {"gains": set(), "loses": set(), "may-lose": set()}
+    grants = datasets = calls = 0
+    takes_away = False
+    comparing = _Comparing(old, new, standing, now_unix)
+    without = any(layers.permit_set is not None for layers in (old, new))
+    named = comparing.literals.get("Department", frozenset()).union(comparing.homes.values())
+    for state in _states(standing, named, without=without):
+        progress()
+        shape, outcome = comparing.of(state)
+        grants += outcome.grants
+        datasets += not state.grants
+        calls += outcome.calls
+        for one in outcome.differences:
+            takes_away = takes_away or one.change != "gains"
+            grant = None if one.grant is None else shape.named(one.grant)
+            if grant is not None:
+                changed[one.change].add(grant)
+            if len(found) < MAX_LISTED:
+                department, dataset = shape.named(one.department), shape.named(one.dataset)
+                policies = tuple(sorted(shape.named(name) for name in one.policies))
+                found.setdefault(
+                    (one.change, department, dataset, grant, one.mode),
+                    msgspec.structs.replace(
+                        one, department=department, dataset=dataset, grant=grant, policies=policies
+                    ),
+                )
+    return Comparison(
+        old.digest,
+        new.digest,
+        grants,
+        datasets,
+        calls,
+        tuple(sorted(changed["gains"])),
+        tuple(sorted(changed["loses"])),
+        tuple(sorted(changed["may-lose"] - changed["loses"])),
+        takes_away,
+        tuple(found.values()),
+    )
+
+
+Put = tuple[Grant | None, Call, int]
+"""A call, under which grant it is looked at, and when."""
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    """What was found for one shape, in its own names.
+
+    Args:
+        grants: of them that stand.
+        calls: put to both sets.
+        differences: each kind of call that differs, once.
+    """
+
+    grants: int
+    calls: int
+    differences: tuple[Difference, ...]
+
+
+class _Comparing:
+    """Two sets of layers, and what was found for each shape so far.
+
+    Args:
+        old: the layers in force.
+        new: the layers to come.
+        standing: where named systems are at home.
+        now_unix: the second from which it is looked at.
+    """
+
+    def __init__(self, old: Layers, new: Layers, standing: Standing, now_unix: int) -> None:
+        self._old = old
+        self._new = new
+        self._now_unix = now_unix
+        self.literals = literals_of((old, new))
+        systems = self.literals.get("System", frozenset())
+        self.homes = {name: home for name in sorted(systems) if (home := standing.home_of(name)) is not None}
+        self._differing = _Differing(old, new)
+        self._named = Named(
+            looks=Looks.of(est for layers in (old, new) for est in _on_uses(layers).values()),
+            systems=systems,
+            instants=tuple(sorted(old.time.instants | new.time.instants)),
+            minutes=tuple(sorted(old.time.minutes | new.time.minutes)),
+        )
+        self._known: dict[tuple[bytes, tuple[str, ...]], _Outcome] = {}
+
+    def of(self, state: SliceState) -> tuple[Shape, _Outcome]:
+        """The shape of a state, and what is found for it."""
+        assert state.department is not None
+        shape = Shape(state, self.literals, self._now_unix, self._named.instants)
+        own = tuple(name for name, home in self.homes.items() if home == state.department.id)
+        outcome = self._known.get((shape.key, own))
+        if outcome is None:
+            outcome = self._compare(shape.state, own)
+            if len(self._known) < MAX_SHAPES:
+                self._known[shape.key, own] = outcome
+        return shape, outcome
+
+    def _compare(self, state: SliceState, systems: Sequence[str]) -> _Outcome:
+        held: list[Grant | None] = [grant for grant in state.grants if _stands(grant, self._now_unix)]
+        put: list[Put] = []
+        left_out: dict[str | None, frozenset[str]] = {}
+        kinds_of_state = KindsOf(state, self._named, systems, self._now_unix)
+        for grant in held if state.grants else [None]:
+            kinds = kinds_of_state.under(grant)
+            put += [(grant, call, moment) for call, moment in kinds.calls]
+            left_out[_id_of(grant)] = kinds.left_out | self._named.looks.beyond
+        touched = self._differing.touched(state, put)
+        found: dict[tuple[str | None, ...], Difference] = {}
+        if touched:
+            before, after = Slice(self._old, state), Slice(self._new, state)
+            for grant, call, moment in touched:
+                if self._differing.only_take and ("loses", _id_of(grant), call.mode) in found:
+                    continue
+                verdicts = (before.evaluate(call, moment), after.evaluate(call, moment))
+                change = _change(*verdicts)
+                if change is not None:
+                    named = _id_of(grant)
+                    found.setdefault((change, named, call.mode), _difference(change, call, named, *verdicts))
+        self._doubt(state, put, left_out, found)
+        return _Outcome(len(held), len(put), tuple(found.values()))
+
+    def _doubt(
+        self,
+        state: SliceState,
+        put: list[Put],
+        left_out: Mapping[str | None, frozenset[str]],
+        found: dict[tuple[str | None, ...], Difference],
+    ) -> None:
+        """Add the kinds of calls for which a loss is neither found nor ruled out."""
+        for aspects in sorted({each for each in left_out.values() if each}, key=sorted):
+            there = [(grant, call, moment) for grant, call, moment in put if left_out[_id_of(grant)] == aspects]
+            for (grant, call, _), policies in self._differing.may_take(state, there, aspects):
+                key = (_id_of(grant), call.mode)
+                if ("loses", *key) not in found:
+                    found.setdefault(("may-lose", *key), _undecided(call, _id_of(grant), aspects, policies))
+
+
+class _Differing:
+    """The policies that stand in one of two sets alone, and the calls that they can decide.
+
+    A policy that stands in both sets decides both verdicts alike. So a verdict differs only where a policy that stands
+    in one of them alone is satisfied, or errs, under some grant of the slice or under none. Those few policies are
+    asked first; most calls need no more.
+    """
+
+    def __init__(self, old: Layers, new: Layers) -> None:
+        rules = [_on_uses(layers) for layers in (old, new)]
+        alone = [
+            {name: est for name, est in mine.items() if theirs.get(name) != est}
+            for mine, theirs in (rules, reversed(rules))
+        ]
+        self._by_grant = GRANT in Looks.of(est for policies in alone for est in policies.values()).aspects
+        self._sets = [_parsed(policies) for policies in alone if policies]
+        self.only_take = all(
+            est["effect"] == "permit" and "mask" not in est["annotations"] for est in alone[0].values()
+        )
+        self.only_take &= all(est["effect"] == "forbid" for est in alone[1].values())
+        """Whether nobody can gain by them: then one loss of a kind of call is all there is to find of it."""
+        # A permit less, a forbid more, and a permit more that masks or errs.
+        self._taking = {
+            **{f"old {name}": est for name, est in alone[0].items() if est["effect"] == "permit"},
+            **{f"new {name}": est for name, est in alone[1].items()},
+        }
+
+    def touched(self, state: SliceState, put: list[Put]) -> list[Put]:
+        """The calls of `put` on which the two sets can differ."""
+        touched = {place for rules in self._sets for place, _ in _satisfied(rules, state, put, by_grant=self._by_grant)}
+        return [put[place] for place in sorted(touched)]
+
+    def may_take(
+        self, state: SliceState, put: list[Put], aspects: frozenset[str]
+    ) -> Iterator[tuple[Put, tuple[str, ...]]]:
+        """The calls of `put` that could lose if they had other `aspects`, and the policies by which."""
+        if self._taking and put:
+            loose = _parsed({name: loosened(est, aspects) for name, est in self._taking.items()})
+            for place, reasons in _satisfied(loose, state, put, by_grant=self._by_grant):
+                yield put[place], tuple(sorted({name.partition(" ")[2] for name in reasons}))
+
+
+def _on_uses(layers: Layers) -> dict[str, dict[str, Any]]:
+    return {policy.id: policy.est for policy in layers.policies.values() if policy.for_uses}
+
+
+def _parsed(policies: Mapping[str, dict[str, Any]]) -> cedarpy.PolicySet:
+    return cedarpy.PolicySet.from_json_str(est_document(policies))
+
+
+def _satisfied(
+    rules: cedarpy.PolicySet, state: SliceState, put: list[Put], *, by_grant: bool
+) -> Iterator[tuple[int, list[str]]]:
+    """Places in `put` of the calls that some of `rules` is satisfied by, or errs on, under some grant or none.
+
+    Args:
+        rules: the policies asked.
+        state: what they are asked about.
+        put: the calls.
+        by_grant: whether the rules look at the grant a call is made under; else it is all one.
+    """
+    if not put:
+        return
+    assert state.dataset is not None
+    # Every system and action that a call names, at once: a document of its own for each call costs more to parse
+    # than Cedar takes to decide it.
+    callers = {(call.system, call.department, call.mode): call for _, call, _ in put}
+    named = {
+        (thing["uid"]["type"], thing["uid"]["id"]): thing
+        for call in callers.values()
+        for thing in msgspec.json.decode(caller_entities(call))
+    }
+    known = parse_entities([*slice_entities(state), *named.values()])
+    of_dataset = state.dataset.item_names
+    for start in range(0, len(put), AT_ONCE):
+        asked = [
+            (place, use_request(call, moment, asked_items(call, one, of_dataset), _id_of(one), None))
+            for place, (grant, call, moment) in enumerate(put[start : start + AT_ONCE], start)
+            for one in ((*state.grants, None) if by_grant or call.items is None else (grant,))
+        ]
+        found: dict[int, list[str]] = {}
+        for (place, _), result in zip(
+            asked, cedarpy.is_authorized_batch([request for _, request in asked], rules, known), strict=True
+        ):
+            if result.diagnostics.reasons or result.diagnostics.errors:
+                found.setdefault(place, []).extend(result.diagnostics.reasons)
+        yield from found.items()
+
+
+def _id_of(grant: Grant | None) -> str | None:
+    return None if grant is None else grant.id
+
+
+def _states(standing: Standing, named: frozenset[str], *, without: bool) -> Iterator[SliceState]:
+    """The state of every pair with grants, then of every dataset for departments without grants that stand for all.
+
+    Args:
+        standing: what stands.
+        named: ids of departments that policies name, or whose systems they name.
+        without: whether some layer permits a use without a grant at all; else the second part is left out.
+    """
+    for department, dataset in standing.pairs():
+        state = standing.read(department, dataset)
+        if not is_void(state) and state.grants:
+            yield state
+    if not without:
+        return
+    homes = _one_of_each_kind(standing.departments(), named)
+    first = next((home.id for home, _ in homes), "")
+    for dataset in standing.datasets():
+        state = standing.read(first, dataset)
+        if not is_void(state):
+            # As if the department held no grant and no order named it.
+            orders = tuple(order for order in state.orders if order.reach in (Reach.DATASET, Reach.SUPPLIER))
+            for home, ancestors in homes:
+                yield msgspec.structs.replace(state, department=home, ancestors=ancestors, grants=(), orders=orders)
+
+
+def _one_of_each_kind(
+    departments: Iterable[Department], named: frozenset[str]
+) -> list[tuple[Department, tuple[Department, ...]]]:
+    """One department of each region, level and competence, and below each that is named; with what it lies in."""
+    known = {one.id: one for one in departments}
+    found: dict[tuple[Any, ...], tuple[Department, tuple[Department, ...]]] = {}
+    for one in known.values():
+        chain = [one]
+        while (above := known.get(chain[-1].parent or "")) is not None and above not in chain:
+            chain.append(above)
+        below = tuple(each.id for each in chain if each.id in named)
+        found.setdefault((one.region, one.level, one.competent, below), (one, tuple(chain[1:]) if below else ()))
+    return list(found.values())
+
+
+def _stands(grant: Grant, now_unix: int) -> bool:
+    standing = grant.state in (GrantState.ISSUED, GrantState.SUSPENDED)
+    return standing and not grant_faults(grant) and unix_seconds(grant.valid_until) > now_unix
+
+
+def _change(before: Verdict, after: Verdict) -> Literal["gains", "loses"] | None:
+    if before.is_permit != after.is_permit:
+        return "gains" if after.is_permit else "loses"
+    if not after.is_permit:
+        return None
+    kept, masked = set(before.items) - set(after.items), set(after.masks) - set(before.masks)
+    if kept or masked:
+        return "loses"
+    return "gains" if set(after.items) - set(before.items) or set(before.masks) - set(after.masks) else None
+
+
+def _difference(
+    change: Literal["gains", "loses"], call: Call, grant: str | None, before: Verdict, after: Verdict
+) -> Difference:
+    return Difference(
+        change,
+        call.department,
+        call.dataset,
+        grant,
+        call.mode.value,
+        call.assurance.value,
+        _said(before),
+        _said(after),
+        after.policies,
+    )
+
+
+def _undecided(call: Call, grant: str | None, aspects: frozenset[str], policies: tuple[str, ...]) -> Difference:
+    said = f"not ruled out: {', '.join(sorted(aspects))}"
+    mode, assurance = call.mode.value, call.assurance.value
+    return Difference("may-lose", call.department, call.dataset, grant, mode, assurance, "", said, policies)
+
+
+def _said(verdict: Verdict) -> str:
+    if not verdict.is_permit:
+        return verdict.code
+    masks = ", ".join(f"{item}={kind}" for item, kind in verdict.masks)
+    return f"permit with {masks}" if masks else "permit"

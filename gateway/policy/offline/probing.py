@@ -1,0 +1,256 @@
+"""Random calls and acts to try a policy on, made of what the policy speaks of and of plain values."""
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import cedarpy
+import msgspec
+
+from gateway.domain.officers import Act, Matter, Officer, Role
+from gateway.domain.orders import Reach
+from gateway.policy.law.layers import Layers, StaticPolicy, est_document
+from gateway.policy.law.world import (
+    ACT_ENTITIES,
+    USE_GROUPS,
+    act_request,
+    caller_entities,
+    drawn_context,
+    region_entities,
+    slice_entities,
+    use_request,
+)
+from gateway.policy.live.slices import build_policies
+from gateway.policy.offline.tables import PLAIN, case_call
+
+Json = dict[str, Any]
+
+
+class Words(msgspec.Struct, frozen=True):
+    """Values to probe with: plain ones and those a policy speaks of."""
+
+    strings: tuple[str, ...]
+    numbers: tuple[int, ...]
+    entities: Mapping[str, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, policy: StaticPolicy) -> "Words":
+        """What `policy` speaks of."""
+        strings: set[str] = set()
+        numbers: set[int] = set()
+        entities: dict[str, set[str]] = {}
+        _collect(policy.est["conditions"], strings, numbers, entities)
+        for scope in ("principal", "action", "resource"):
+            _collect(policy.est[scope], strings, numbers, entities)
+        return cls(
+            tuple(sorted(strings)),
+            tuple(sorted({near for number in numbers for near in (number - 1, number, number + 1)})),
+            {kind: tuple(sorted(names)) for kind, names in entities.items()},
+        )
+
+    def pick(self, chance: random.Random, kind: str, *plain: str) -> str:
+        """An entity id of `kind`: one the policy names half the time, if it names any."""
+        named = self.entities.get(kind, ())
+        return chance.choice(named) if named and chance.random() < 0.5 else chance.choice(plain)
+
+    def word(self, chance: random.Random, *plain: str) -> str:
+        """A string the policy names, or a plain one."""
+        return chance.choice((*plain, *self.strings))
+
+    def words(self, chance: random.Random, *plain: str) -> list[str]:
+        """Some of the strings the policy names and the plain ones."""
+        known = sorted({*plain, *self.strings})
+        return chance.sample(known, chance.randint(0, len(known)))
+
+    def number(self, chance: random.Random, *plain: int) -> int:
+        """A number at, just below or just above one that the policy names, or a plain one."""
+        return chance.choice((*plain, *self.numbers))
+
+
+def _collect(node: Any, strings: set[str], numbers: set[int], entities: dict[str, set[str]]) -> None:
+    if isinstance(node, list):
+        for part in node:
+            _collect(part, strings, numbers, entities)
+    elif isinstance(node, dict):
+        if isinstance(node.get("type"), str) and isinstance(node.get("id"), str):
+            entities.setdefault(node["type"], set()).add(node["id"])
+            return
+        literal = node.get("Value")
+        if isinstance(literal, bool):
+            return
+        if isinstance(literal, str):
+            strings.add(literal)
+        elif isinstance(literal, int):
+            numbers.add(literal)
+        for part in node.values():
+            _collect(part, strings, numbers, entities)
+
+
+def use_probe(chance: random.Random, words: Words) -> tuple[Json, cedarpy.Entities]:
+    """A use whose facts are drawn at random; the grant, if any, mostly fits."""
+    home = words.pick(chance, "Department", "demand", "supply")
+    supplier = words.pick(chance, "Department", "supply")
+    name = words.pick(chance, "Dataset", "dataset")
+    mode = chance.choice([action for action in words.entities.get("Action", ()) if action in _MODES] or _MODES)
+    region = words.pick(chance, "Region", "442000", "110000")
+    purpose, items = words.word(chance, "purpose", ""), words.words(chance, "item")
+    facts: Json = {
+        "now": "2026-03-02T12:00:00+08:00",
+        "department": {"id": home, "name": "", "region": region, "level": "city"},
+        "supplier": {
+            "id": supplier,
+            "name": "",
+            "region": chance.choice([region, words.pick(chance, "Region", "442000", "110000")]),
+            "level": "city",
+        },
+        "dataset": {
+            "id": name,
+            "code": name,
+            "name": "",
+            "supplier": supplier,
+            "items": [{"name": item, "sensitive": chance.random() < 0.5} for item in items],
+            "sharing_attribute": chance.choice(["unconditional", "conditional", "non-shareable"]),
+            "sharing_modes": [chance.choice(["query", "batch", "download"])],
+            "purposes": words.words(chance, "purpose"),
+            "update_cycle": "day",
+            "format": "json",
+            "grade": chance.choice([1, 2, 3, 4]),
+            "classification": words.word(chance, "plain"),
+            "state": chance.choice(["released", "released", "withdrawn"]),
+        },
+        "interface": {
+            "id": "interface",
+            "supplier": supplier,
+            "dataset": name,
+            "upstream": "",
+            "modes": chance.choice([[mode], ["query"], _MODES]),
+        },
+        "grants": [],
+        "call": {
+            "system": words.pick(chance, "System", "system"),
+            "department": chance.choice([home, home, home, "other"]),
+            "assurance": chance.choice(["legacy", "bearer", "dpop", "mtls"]),
+            "interface": f"{supplier}/interface",
+            "dataset": name,
+            "mode": mode,
+            "purpose": purpose,
+            "items": chance.choice([items, items[:1]]),
+            "parameters": [[words.word(chance, "region"), words.word(chance, "442000")]],
+        },
+    }
+    named = sorted({name, *words.entities.get("Dataset", ())})
+    grant = words.pick(chance, "Grant", "grant") if chance.random() < 0.7 else None
+    if grant is not None:
+        facts["grants"] = [_grant_facts(chance, words, grant, facts, named)]
+    state, call, now = case_call(facts)
+    drawn = {period: frozenset(chance.sample(named, chance.randint(0, len(named)))) for period in _PERIODS}
+    request = use_request(call, words.number(chance, now), call.items or (), grant, drawn_context(drawn))
+    context = msgspec.json.decode(request["context"])
+    context["minuteOfDay"] = words.number(chance, context["minuteOfDay"])
+    request["context"] = msgspec.json.encode(context).decode()
+    entities = cedarpy.Entities.from_json_str(msgspec.json.encode(slice_entities(state)).decode())
+    return request, entities.with_added_json_str(caller_entities(call))
+
+
+def _grant_facts(chance: random.Random, words: Words, name: str, facts: Json, named: list[str]) -> Json:
+    call, approval = facts["call"], {"person": "", "at": "2026-01-01T00:00:00Z"}
+    return {
+        "id": name,
+        "department": chance.choice([call["department"], "other"]),
+        "dataset": chance.choice([call["dataset"], "other"]),
+        "items": chance.choice([call["items"], words.words(chance, "item")]),
+        "purposes": chance.choice([[call["purpose"]], words.words(chance, "purpose")]),
+        "modes": chance.choice([[call["mode"]], ["query"]]),
+        "valid_from": "2026-01-01T00:00:00Z",
+        "valid_until": "2027-01-01T00:00:00Z",
+        "legal_basis": "",
+        "scenario": "",
+        "scope_of_use": "",
+        "demand_approval": approval,
+        "supply_approval": approval,
+        "combination": chance.sample([*named, "other"], chance.randint(0, len(named) + 1)),
+        "return_flow": chance.random() < 0.3,
+        "state": chance.choice(["issued", "issued", "suspended", "terminated", "closed"]),
+    }
+
+
+def act_probe(chance: random.Random, words: Words) -> tuple[Json, cedarpy.Entities]:
+    """An officer's act whose facts are drawn at random; the officer's own department is mostly concerned."""
+    home = words.pick(chance, "Department", "supply", "demand")
+    acts = [action for action in words.entities.get("Action", ()) if action in _ACTS] or _ACTS
+    regions = [words.pick(chance, "Region", "442000", "440000", "000000", "110000") for _ in range(3)]
+    about: Json = {}
+    for name, kind, value in (
+        ("supplier", "Department", chance.choice([home, "supply"])),
+        ("demand", "Department", chance.choice([home, "demand"])),
+        ("region", "Region", chance.choice(regions)),
+        ("demandRegion", "Region", chance.choice(regions)),
+        ("dataset", "Dataset", words.pick(chance, "Dataset", "dataset")),
+    ):
+        if chance.random() < 0.7:
+            about[name] = {"__entity": {"type": kind, "id": value}}
+    officer = {
+        "department": {"__entity": {"type": "Department", "id": home}},
+        "region": {"__entity": {"type": "Region", "id": regions[0]}},
+        "roles": chance.sample([role.value for role in Role], chance.choice([1, 1, 1, 2])),
+        "active": chance.random() < 0.9,
+    }
+    entities = [
+        {"uid": {"type": "Officer", "id": "officer"}, "attrs": officer, "parents": []},
+        {"uid": {"type": "Matter", "id": "matter"}, "attrs": about, "parents": []},
+        *region_entities(regions),
+        *ACT_ENTITIES,
+    ]
+    request = {
+        "principal": {"type": "Officer", "id": "officer"},
+        "action": {"type": "Action", "id": chance.choice(acts)},
+        "resource": {"type": "Matter", "id": "matter"},
+        "context": msgspec.json.encode({"now": words.number(chance, 1_772_424_000)}).decode(),
+    }
+    return request, cedarpy.Entities.from_json_str(msgspec.json.encode(entities).decode())
+
+
+_MODES = [str(action) for action in USE_GROUPS if action not in ("use", "obtain")]
+_ACTS = [act.value for act in Act]
+_PERIODS = ("day", "week", "month", "quarter", "year")
+
+
+def schema_faults(layers: Layers) -> list[str]:
+    """What of the policies, entities and requests that the gateway itself makes does not fit the layers' schema.
+
+    Whatever stands in identifiers and values, they all have the shape of these few: what fits these fits all.
+    """
+    grant = {
+        **PLAIN["grant"],
+        "systems": ["marriage-desk"],
+        "interfaces": ["people"],
+        "hours": {"start_minute": 0, "end_minute": 1440},
+        "parameters": {"region": ["442000"]},
+        "assurance": "dpop",
+        "combination": ["household"],
+    }
+    facts: Json = {
+        **PLAIN,
+        "dataset": {**PLAIN["dataset"], "sharing_modes": ["query"], "purposes": ["marriage-registration"]},
+        "grants": [grant],
+        "orders": [{**PLAIN["order"], "id": reach, "reach": reach, "supplier": "police"} for reach in Reach],
+        "call": {**PLAIN["call"], "parameters": [["region", "442000"]]},
+    }
+    state, call, now = case_call(facts)
+    built, _ = build_policies(state)
+    officer = Officer("officer", "police", "442000", (Role.SUPPLIER,))
+    matter = Matter("police", "civil-affairs", "442000", "household", "442000")
+    drawn = drawn_context({})
+    asked = use_request(call, now, ["name"], "G1", drawn)
+    acted, about = act_request(officer, Act.SUSPEND.value, matter, now)
+    of_use = msgspec.json.encode([*slice_entities(state), *msgspec.json.decode(caller_entities(call))]).decode()
+    faults = layers.faults_of(built)
+    nothing = cedarpy.PolicySet.from_json_str(est_document({}))
+    bare = use_request(call, now, ["name"], None, None)
+    for request, entities in ((asked, of_use), (bare, of_use), (acted, about)):
+        try:
+            known = cedarpy.Entities.from_json_str(entities, layers.schema)
+            faults += map(str, cedarpy.is_authorized(request, nothing, known, layers.schema).diagnostics.errors)
+        except ValueError as error:
+            faults.append(str(error))
+    return list(dict.fromkeys(faults))

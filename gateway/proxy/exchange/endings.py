@@ -1,0 +1,217 @@
+"""Every way out of an exchange, and what is said of it on each.
+
+Before anything was released an exchange ends with a problem; once the answer has begun it can only be cut. Whatever
+the way, the end is told once: to the counters, and to the ledger where a use was opened.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, cast
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.uses import Outcome
+from gateway.domain.verdicts import Decision, Explanation
+from gateway.proxy.exchange import states
+from gateway.proxy.exchange.refusals import refusal, status_line
+from gateway.proxy.exchange.standing import Standing
+from gateway.proxy.exchange.state import Course
+from gateway.proxy.exchange.states import Event
+
+T = TypeVar("T")
+
+_PERMIT = Decision.PERMIT
+_AT_SUPPLIER = frozenset({states.CONNECTING, states.FORWARDING, states.COLLECTING})
+
+
+class Ending(Course):
+    """The layer of an exchange that ends it, see `exchange`; it also waits, since what is awaited may fail."""
+
+    __slots__ = ()
+
+    # With a problem, or where the answer has begun with a cut.
+
+    def refuse(self, error: GatewayError, explanation: Explanation | None = None, *, end: str | None = None) -> None:
+        """End with a problem where nothing was released yet; cut where the answer has begun."""
+        if self.state >= states.STREAMING:
+            self._cut_off(states.ON_TIMED_OUT if error.code == "supplier-timeout" else states.ON_CUT, end or error.code)
+            return
+        self.move(states.ON_REFUSED)
+        self.drop_upstream()
+        status, fields, content = refusal(
+            error, chinese=self.block.chinese, record=self._record, explanation=explanation
+        )
+        self.status = status
+        self._is_refused = True
+        self.plane.counters.refused(error.code)
+        self._tell(end or error.code)
+        self._leave()
+        head = status_line(status) + fields + b"Content-Length: %d\r\n" % len(content)
+        self.connection.send_answer(head, b"" if self.method == b"HEAD" else content)
+
+    def answer_failed(self, reason: str) -> None:
+        """The supplier did not give a whole answer."""
+        self._upstream = None
+        if self._admission is not None:
+            self._admission.pool.failed()
+        if self.state >= states.STREAMING:
+            self._cut_off(states.ON_SUPPLIER_FAILED, "supplier-failed")
+        else:
+            self.refuse(GatewayError("supplier-unreachable", reason), end="supplier-failed")
+
+    def timed_out(self) -> None:
+        """The deadline has passed."""
+        state = self.state
+        if state >= states.STREAMING:
+            self._cut_off(states.ON_TIMED_OUT, "timed-out")
+        elif not self.body.is_whole and (state is states.FORWARDING or state <= states.DECIDING):
+            self.refuse(GatewayError("request-timeout"))
+        elif state in _AT_SUPPLIER:
+            assert self._admission is not None
+            self._admission.pool.failed()
+            self.refuse(GatewayError("supplier-timeout"))
+        elif state is states.ADMITTING:
+            self.refuse(GatewayError("draining", "no place at this supplier became free in time"))
+        else:
+            self.refuse(GatewayError("records-unavailable" if state is states.RECORDING else "state-stale"))
+
+    # With a cut.
+
+    def cut(self) -> bool:
+        """An order stands over this use: what streams stops here (True), what has not begun is decided anew first."""
+        # INVARIANT: BARRIER.
+        if self.state < states.STREAMING:
+            self._standing.doubt()
+            return False
+        if self._is_told:
+            return False
+        self._cut_off(states.ON_CUT, "cut")
+        return True
+
+    def broken(self) -> None:
+        """The gateway made a mistake in this exchange: end it, whatever its state, and no other."""
+        self._failed()
+        if self.state is not states.CLOSED:
+            self._cut_off(states.ON_CUT, "internal")
+
+    def _failed(self, error: BaseException | None = None) -> None:
+        trace = self.use.trace_id if self.use is not None else self.trace and self.trace[0]
+        self.plane.failed(error, record=self._record, trace=trace)
+
+    def _cut_off(self, event: Event, end: str) -> None:
+        if self.state is states.CLOSED:
+            return
+        self._end(event, end)
+        self.connection.reset()
+
+    # With the caller.
+
+    def caller_gone(self) -> None:
+        """The caller's connection is lost."""
+        if self.state is not states.CLOSED:
+            self._end(states.ON_CALLER_GONE, "caller-gone")
+
+    def flushed(self) -> None:
+        """The caller has taken everything."""
+        if self.state is states.FLUSHING:
+            self._end(states.ON_FLUSHED, "complete")
+
+    # What every end has in common.
+
+    def _end(self, event: Event, end: str) -> None:
+        self.move(event)
+        self.drop_upstream()
+        self._tell(end)
+        self._leave()
+        # Both point back here: let go, so that no exchange waits for the garbage collector.
+        self._release = None
+        self._standing = cast("Standing", None)
+
+    def _tell(self, end: str) -> None:
+        """Say how the call ended, once: to the ledger where a use was opened, and to the counters."""
+        if self._is_told:
+            return
+        self._is_told = True
+        use, record, release = self.use, self._record, self._release
+        ended_ns = self.plane.clock()
+        duration_ns = ended_ns - self._started_ns
+        tally = self._tally
+        if use is None or record is None or use.verdict.decision is not _PERMIT:
+            is_denied = use is not None and use.verdict.decision is not _PERMIT
+            tally.ended("deny" if is_denied else "refused", end, duration_ns)
+            return
+        if release is not None and not self._is_refused:
+            outcome = release.outcome(self.status, duration_ns // 1000, end)
+        else:
+            outcome = Outcome(self.status, (), 0, 0, "", duration_ns // 1000, end)
+        tally.ended("permit", end, duration_ns, outcome.rows, outcome.bytes)
+        durable_ns, answered_ns = self._durable_ns, self._answered_ns
+        if answered_ns:
+            self.plane.counters.supplied.note(answered_ns - durable_ns)
+            self.plane.counters.released.note(ended_ns - answered_ns)
+        elif durable_ns:
+            self.plane.counters.supplied.note(ended_ns - durable_ns)
+        self.plane.ledger.closed(record, use, outcome)
+        for watch in self.plane.watches:
+            watch.used(record, use, outcome, self._opened_ns, durable_ns, answered_ns, ended_ns)
+
+    def drop_upstream(self) -> None:
+        """Let the supplier's connection go: its answer is not wanted any more."""
+        if self._upstream is not None:
+            upstream, self._upstream = self._upstream, None
+            upstream.abort()
+
+    def _leave(self) -> None:
+        """Give back what this exchange holds."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            task.cancel()
+        if self._admission is not None:
+            admission, self._admission = self._admission, None
+            admission.leave()
+        if self._release is not None:
+            self._release.forget()
+        self.body.stop()
+
+    # What is awaited, and may fail.
+
+    def wait(self, then: Callable[[T], None], port: Callable[..., T | Awaitable[T]], *asked: Any) -> None:
+        """Go on with what a port answers: at once, or when its awaitable is done; a `GatewayError` refuses."""
+        try:
+            answer = port(*asked)
+        except GatewayError as error:
+            self.refuse(error)
+            return
+        except Exception:  # noqa: BLE001 - a port that fails must refuse this call and no other
+            self._failed()
+            self.refuse(GatewayError("internal"))
+            return
+        if hasattr(answer, "__await__"):
+            self._may_be_known = False
+            self.set_deadline(self.plane.limits.port_timeout_seconds)
+            self._await(asyncio.ensure_future(cast("Awaitable[T]", answer)), then)
+        else:
+            then(answer)
+
+    def _await(self, task: "asyncio.Future[T]", then: Callable[[T], None]) -> None:
+        self._task = task
+        state = self.state
+
+        def done(task: "asyncio.Future[T]") -> None:
+            if task.cancelled():
+                return
+            error = task.exception()
+            if self.state is not state:
+                return
+            self._task = None
+            try:
+                if error is None:
+                    then(task.result())
+                elif isinstance(error, GatewayError):
+                    self.refuse(error)
+                else:
+                    self._failed(error)
+                    self.refuse(GatewayError("internal"))
+            except Exception:  # noqa: BLE001 - nobody else would end this exchange
+                self.broken()
+
+        task.add_done_callback(done)

@@ -1,0 +1,179 @@
+"""One exchange: a call on its way from its caller to a supplier and back, as `states` lays down.
+
+It is one object, written in five layers, each a class over the one below it. A layer calls itself and what is under it
+and knows no name of those above (mypy holds that), so that they are read from the top:
+
+    exchange    steps 1 to 3: who calls, which interface, what the policies say; the request's body
+    recording   step 4: a place at the supplier, the quota, and the record, durable before anybody is called
+    forwarding  steps 5 and 6: the request goes to the supplier, its answer to the caller
+    endings     every way out, what is said of it on each, and waiting
+    course      what an exchange has and where it stands
+
+They are layers and not parts because a part would be one more object for every call and one more look-up at every use
+(tests/bench/data_plane/in_process.py).
+
+Every step is a short method; what is at hand goes on at once, what must be waited for goes on in a callback, and a
+callback that comes after the exchange has moved on is ignored. Nothing here touches a socket: the caller's connection
+(`downstream`) and the supplier's (`upstream`) move the bytes.
+"""
+
+import msgspec
+
+from gateway.domain.callers import Caller
+from gateway.domain.directory import Interface, SharingMode
+from gateway.domain.errors import GatewayError
+from gateway.domain.verdicts import Decision, Verdict
+from gateway.proxy.exchange import states
+from gateway.proxy.exchange.lanes import Lane
+from gateway.proxy.exchange.recording import Recording
+from gateway.proxy.exchange.requests import BOUND_ELSEWHERE, body_limit_bytes, check_question, make_call, parameters_for
+from gateway.proxy.exchange.routes import Route
+from gateway.proxy.exchange.standing import Standing
+from gateway.proxy.http.bodies import NO_BODY
+from gateway.proxy.ports import RequestHead
+from gateway.proxy.projection.matching import parse_question
+
+_PERMIT = Decision.PERMIT
+_VERIFY = SharingMode.VERIFY
+
+
+class Exchange(Recording):
+    """One call. `begin` starts it; its two connections tell it the rest."""
+
+    __slots__ = ()
+
+    # Who calls, and for which interface? Or is it all known from a call before?
+
+    def begin(self) -> None:
+        """Start: who calls?"""
+        plane, connection = self.plane, self.connection
+        lane = plane.lanes.get((id(self.block), self.method, self.target.path))
+        if (
+            lane is not None
+            and self._started_ns < lane.until_ns
+            and lane.certificate_der == connection.peer.certificate_der
+            and self.body is NO_BODY
+        ):
+            self._follow(lane)
+            return
+        head = RequestHead(self.method, self.target.path, self.target.query, self.block.fields, self.block.host)
+        self.wait(self._identified, plane.identify, head, connection.peer)
+
+    def _follow(self, lane: Lane) -> None:
+        """What this request means is at hand: go on as if it had been identified, resolved and permitted just now."""
+        self.move(states.ON_KNOWN)
+        plane, route = self.plane, lane.route
+        plane.lanes.followed += 1
+        self._caller = lane.caller
+        self._call = call = lane.call
+        self._fields = lane.fields
+        self._plan = lane.plan
+        self._take(route)
+        self._standing = Standing(self, call, lane.verdict)
+        if route.parameter_names:
+            try:
+                _, self._subject = parameters_for(route, self.target, plane.pseudonym)
+            except GatewayError as error:
+                self.refuse(error)
+                return
+        self._note_use(lane.verdict)
+        self._admit(route)
+
+    def _take(self, route: Route) -> None:
+        """The interface is known: count there, and end within its total time."""
+        self._route = route
+        self._tally = route.tally
+        total = route.interface.total_timeout_seconds
+        if total:
+            self._total_due = self.plane.now_seconds + total
+
+    def _identified(self, caller: Caller) -> None:
+        self.move(states.ON_IDENTIFIED)
+        self._caller = caller
+        target = self.target
+        self.wait(self._resolved, self.plane.resolve, target.supplier, target.interface)
+
+    def _resolved(self, interface: Interface) -> None:
+        self.move(states.ON_RESOLVED)
+        plane, body = self.plane, self.body
+        try:
+            route = plane.route_of(interface)
+            self._take(route)
+            self._call, self._subject = make_call(
+                route, self._caller, self.method, self.target, self.block, plane.pseudonym
+            )
+            if body is not NO_BODY:
+                body.limit_bytes = body_limit_bytes(route, self._call.mode)
+                body.take(b"")
+        except GatewayError as error:
+            self.refuse(error)
+            return
+        if self._call.mode is _VERIFY:
+            self._read_question()
+        else:
+            self._decide()
+
+    # What do the policies say?
+
+    def _read_question(self) -> None:
+        """Verify mode: what is compared, and which items are asked for, stands in the body, so it is read first."""
+        body = self.body
+        if not body.is_whole:
+            self.set_deadline(self.plane.limits.body_progress_seconds)
+            if self.block.expects_continue:
+                self.connection.send_continue()
+            return
+        try:
+            question = self.question = parse_question(b"".join(body.pieces))
+            check_question(question, self._route)
+        except GatewayError as error:
+            self.refuse(error)
+            return
+        self._call = msgspec.structs.replace(self._call, items=tuple(sorted(question.values)))
+        self._decide()
+
+    def _decide(self) -> None:
+        self._standing = Standing(self, self._call)
+        bound = self._caller.purpose
+        if bound is not None and bound != self._call.purpose:
+            self._decided(BOUND_ELSEWHERE)
+        else:
+            self._standing.decide(self._decided)
+
+    def _decided(self, verdict: Verdict) -> None:
+        self._note_use(verdict)
+        if verdict.decision is not _PERMIT:
+            assert self.use is not None
+            self._deny(self.use)
+            return
+        self.move(states.ON_PERMITTED)
+        if not self._make_plan(verdict):
+            return
+        plane, block, route = self.plane, self.block, self._route
+        if self._may_be_known and self.body is NO_BODY:
+            key = (id(block), self.method, self.target.path)
+            peer, now_ns = self.connection.peer, self._started_ns
+            plane.lanes.keep(key, block, peer, self._caller, route, self._call, verdict, self._plan, now_ns)
+        self._admit(route)
+
+    # The request's body, as the caller's connection tells it.
+
+    def request_piece(self, data: bytes) -> None:
+        """More of the request's body."""
+        if self.state >= states.FLUSHING:
+            return
+        try:
+            self.body.take(data)
+        except GatewayError as error:
+            self.refuse(error)
+            return
+        if self.state is states.FORWARDING:
+            self.set_deadline(self.plane.limits.body_progress_seconds)
+
+    def request_ended(self) -> None:
+        """The request's body is whole."""
+        self.body.end()
+        if self.state is states.DECIDING and self._call.mode is _VERIFY and self.question is None:
+            self._read_question()
+        elif self.state is states.FORWARDING:
+            self.set_deadline(self._route.interface.first_byte_timeout_seconds)

@@ -1,0 +1,158 @@
+"""Steps 5 and 6 of an exchange: the request goes to the supplier, and its answer comes back.
+
+The supplier's connection (`upstream`) tells what comes; `release` lets it out, reduced to the granted items, through
+the caller's connection (`downstream`). Where one side is slow, the other is paused.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.domain.errors import GatewayError
+from gateway.proxy.exchange import states
+from gateway.proxy.exchange.endings import Ending
+from gateway.proxy.exchange.release import Release
+from gateway.proxy.exchange.requests import request_head
+from gateway.proxy.http.bodies import NO_BODY
+from gateway.proxy.http.upstream import AnswerHead, SupplierConnection
+
+_RELEASING = frozenset({states.COLLECTING, states.STREAMING})
+
+
+class Forwarding(Ending):
+    """The layer of an exchange between its supplier and its caller, see `exchange`."""
+
+    __slots__ = ()
+
+    # Step 5: the request.
+
+    def _forward(self) -> None:
+        self.move(states.ON_RECORDED)
+        assert self._admission is not None
+        kept = self._admission.pool.take()
+        if kept is not None:
+            self._connected(kept)
+            return
+        self.set_deadline(self._route.interface.connect_timeout_seconds)
+        task = self._task = asyncio.ensure_future(self._admission.pool.connect())
+        task.add_done_callback(self._connect_ended)
+
+    def _connect_ended(self, task: "asyncio.Future[SupplierConnection]") -> None:
+        if self.state is not states.CONNECTING:
+            if not task.cancelled() and task.exception() is None:
+                task.result().abort()
+            return
+        self._task = None
+        if task.cancelled() or task.exception() is not None:
+            self.answer_failed("no connection to the supplier could be made")
+            return
+        self._connected(task.result())
+
+    def _connected(self, connection: SupplierConnection) -> None:
+        self.move(states.ON_CONNECTED)
+        self._upstream = connection
+        body, question, use, record = self.body, self.question, self.use, self._record
+        assert use is not None
+        assert record is not None
+        framing = octets = b""
+        method = self.method
+        if question is not None:
+            method, octets = question.method, bytes(question.query)
+            framing = b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(octets) if octets else b""
+        elif body is not NO_BODY:
+            framing, octets = body.start(connection)
+        head = request_head(self._plan, method, self.target, self._fields, use, record, framing)
+        if body.is_whole:
+            self.set_deadline(self._route.interface.first_byte_timeout_seconds)
+        else:
+            self.set_deadline(self.plane.limits.body_progress_seconds)
+            if self.block.expects_continue and not octets:
+                self.connection.send_continue()
+        connection.start(
+            self, head + octets if octets else head, is_head_request=self.method == b"HEAD", is_whole=body.is_whole
+        )
+        if not body.is_whole:
+            self.connection.resume_body()
+
+    def pause_request(self) -> None:
+        """The supplier is slow."""
+        self.connection.pause_body()
+
+    def resume_request(self) -> None:
+        """The supplier takes more."""
+        self.connection.resume_body()
+
+    # Step 6: the answer, as the supplier's connection tells it.
+
+    def answer_begun(self, head: AnswerHead) -> None:
+        """The supplier's head has arrived."""
+        assert self._admission is not None
+        self._admission.pool.succeeded()
+        self._answered_ns = self.plane.clock()
+        self._release = Release(self, self._plan, self._standing, head)
+        self._release.begin()
+
+    def answer_whole(self, head: AnswerHead, content: bytes) -> None:
+        """The supplier's answer has arrived at once; its connection is no longer ours."""
+        admission = self._admission
+        assert admission is not None
+        self._upstream = None
+        self._answered_ns = self.plane.clock()
+        admission.answered()
+        release = self._release = Release(self, self._plan, self._standing, head)
+        release.begin_whole(content)
+
+    def answer_piece(self, data: bytes) -> None:
+        """Content from the supplier."""
+        if self._release is not None and self.state in _RELEASING:
+            self._release.piece(data)
+
+    def answer_ended(self) -> None:
+        """The supplier's answer is whole, and its connection is no longer ours."""
+        self._upstream = None
+        if self._release is not None and self.state in _RELEASING:
+            if self._admission is not None:
+                self._admission.free_slot()
+            self._release.ended()
+
+    # What `release` asks for, and what it is told when the caller has taken what was written.
+
+    @property
+    def record_name(self) -> bytes:
+        """The record's id as it stands in a header field."""
+        assert self._record is not None
+        return self._record.encode()
+
+    def is_without_content(self, status: int) -> bool:
+        """Whether an answer of that status has no content here (RFC 9112 §6.3)."""
+        return status in {204, 304} or self.method == b"HEAD"
+
+    def draw_rows(self, rows: int, then: Callable[[], None]) -> None:
+        """Draw `rows` from the quota, then go on; refuse where too few are left."""
+        use = self.use
+        assert use is not None
+
+        def drawn(is_left: bool) -> None:
+            if is_left:
+                then()
+            else:
+                self.refuse(GatewayError("quota-exhausted"), use.verdict.exhausted)
+
+        self.wait(drawn, self.plane.meter.draw_rows, use.verdict, rows)
+
+    def pause_supplier(self) -> None:
+        """Take no more of the answer for now."""
+        if self._upstream is not None:
+            self._upstream.pause_answer()
+
+    def resume_supplier(self) -> None:
+        """Take more of the answer."""
+        if self._upstream is not None:
+            self._upstream.resume_answer()
+
+    def resume_answer(self) -> None:
+        """The caller has taken what was written."""
+        if self.state is states.FLUSHING:
+            self.connection.answer_flushed()
+        elif self._release is not None:
+            self.resume_supplier()
+            self._release.pump()

@@ -1,0 +1,471 @@
+"""Step 6 of an exchange: the supplier's answer on its way to the caller, reduced to the granted items.
+
+How an answer leaves is chosen once, when its head has arrived (`How`):
+
+    WHOLE    gathered, reduced as one document, sent with its length (JSON, verify mode)
+    ROWS     reduced row by row as it comes (NDJSON, CSV)
+    AS_IS    not read: only under a grant of all items without masks, where it cannot be filtered
+    EMPTY    its status alone: a failure whose content cannot be filtered, or an answer without content
+
+A supplier's error answer is filtered as any other; what cannot be filtered of it is dropped and its status is kept. An
+answer below 300 that cannot be filtered is refused (`answer-not-filterable`). Nothing of a supplier's header section
+passes but what `hygiene.PASSED_TO_CALLER` lists, and that only as it is.
+"""
+
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from gateway.domain.directory import AnswerFormat
+from gateway.domain.errors import GatewayError
+from gateway.domain.uses import Outcome
+from gateway.proxy.exchange import states
+from gateway.proxy.exchange.refusals import status_line
+from gateway.proxy.http import hygiene
+from gateway.proxy.http.upstream import PLAIN_TYPES
+from gateway.proxy.projection import matching
+from gateway.proxy.projection.codings import Reader
+from gateway.proxy.projection.streams import CsvReducer, NdjsonReducer, RowReducer
+
+if TYPE_CHECKING:
+    from gateway.proxy.exchange.forwarding import Forwarding
+    from gateway.proxy.exchange.routes import Plan
+    from gateway.proxy.exchange.standing import Standing
+    from gateway.proxy.http.upstream import AnswerHead
+
+_RELEASING = (states.COLLECTING, states.STREAMING)
+
+
+class How(IntEnum):
+    """How an answer leaves."""
+
+    WHOLE = 0
+    ROWS = 1
+    AS_IS = 2
+    EMPTY = 3
+
+
+_WHOLE, _ROWS, _AS_IS, _EMPTY = How
+_JSON, _NDJSON, _OPAQUE = AnswerFormat.JSON, AnswerFormat.NDJSON, AnswerFormat.OPAQUE
+
+
+class Release:
+    """The answer of one exchange.
+
+    Args:
+        exchange: whose answer it is.
+        plan: what its verdict permits.
+        standing: whether the verdict still stands.
+        head: the supplier's.
+    """
+
+    __slots__ = (
+        "_exchange",
+        "_gathered_bytes",
+        "_head",
+        "_how",
+        "_is_ended",
+        "_is_held",
+        "_is_pumping",
+        "_length",
+        "_pending",
+        "_pieces",
+        "_plan",
+        "_reader",
+        "_reducer",
+        "_standing",
+        "digest",
+        "items",
+        "rows",
+        "sent_bytes",
+        "status",
+    )
+
+    def __init__(
+        self,
+        exchange: "Forwarding",
+        plan: "Plan",
+        standing: "Standing",
+        head: "AnswerHead",
+    ) -> None:
+        self._exchange = exchange
+        self._plan = plan
+        self._standing = standing
+        self._head = head
+        self._length = head.length
+        self._how = _WHOLE
+        self._reader: Reader | None = None
+        self._reducer: RowReducer | None = None
+        self._pending: list[bytes] = []
+        self._gathered_bytes = 0
+        self._pieces: Iterator[bytes] | None = None
+        self._is_held = self._is_pumping = self._is_ended = False
+        self.status = head.status
+        self.rows = self.sent_bytes = 0
+        self.items: tuple[str, ...] = ()
+        self.digest: Any = None
+
+    # The head.
+
+    def begin(self) -> None:
+        """The supplier's head has arrived: choose how the answer leaves."""
+        exchange = self._exchange
+        exchange.move(states.ON_GATHERS)
+        try:
+            self._how = self._choose()
+        except GatewayError as error:
+            # INVARIANT: GRANTED-ITEMS-ONLY.
+            # What cannot be filtered passes only where it holds nothing but what is granted.
+            if self._plan.passes_unfiltered and exchange.question is None:
+                self._how = _AS_IS
+            elif self.status >= 300 and exchange.question is None:
+                self._how = _EMPTY
+            else:
+                exchange.refuse(error)
+                return
+        if self._how is _EMPTY:
+            exchange.drop_upstream()
+            self._send_whole(b"", b"")
+        elif self._how is _AS_IS:
+            self._start_stream(hygiene.answer_fields(self._head.fields), self._length)
+
+    def _choose(self) -> How:
+        exchange, plan = self._exchange, self._plan
+        named = self._head.named
+        coding, kind = named.get(b"content-encoding", b""), named.get(b"content-type", b"")
+        form = plan.route.interface.format
+        if exchange.question is not None:
+            if self.status >= 300 and self.status != 404:
+                raise GatewayError("answer-not-filterable", "the supplier answered with an error")
+            form = _JSON
+        if self._length == 0:
+            return _AS_IS if form is _OPAQUE and plan.passes_unfiltered else _WHOLE
+        if self.status == 206 or form is _OPAQUE:
+            raise GatewayError("answer-not-filterable", "a part of an answer, or an opaque one, cannot be filtered")
+        if coding or kind not in PLAIN_TYPES:
+            reader = Reader(coding.decode("latin-1"), kind.decode("latin-1"), exchange.plane.limits)
+            self._reader = None if reader.is_plain else reader
+        if form is _JSON:
+            if self._length is not None and self._length > exchange.plane.limits.collect_bytes:
+                raise GatewayError("answer-not-filterable", "the answer is too large to be filtered as a whole")
+            return _WHOLE
+        if self.status >= 300:
+            raise GatewayError("answer-not-filterable")
+        kind_of_reducer = NdjsonReducer if form is _NDJSON else CsvReducer
+        self._reducer = kind_of_reducer(
+            plan.route.interface.places, plan.verdict.items, plan.masks, exchange.plane.limits.row_bytes
+        )
+        return _ROWS
+
+    def begin_whole(self, content: bytes) -> None:
+        """The supplier's answer has arrived at once."""
+        exchange = self._exchange
+        if (
+            self.status == 200
+            and self._head.is_plain_json
+            and self._plan.is_document
+            and exchange.question is None
+            and len(content) <= exchange.plane.limits.collect_bytes
+        ):
+            # What `begin` would choose for most answers.
+            exchange.move(states.ON_GATHERS)
+            self._pending.append(content)
+            self._is_ended = True
+            if self._plan.verdict.metered or not self._release_document(content):
+                self._release_whole()
+            return
+        self.begin()
+        if self._exchange.state in _RELEASING:
+            self._pending.append(content)
+            self._is_ended = True
+            if self._how is _WHOLE:
+                self._release_whole()
+            else:
+                self.pump()
+
+    # The content.
+
+    def piece(self, data: bytes) -> None:
+        """Content from the supplier."""
+        exchange = self._exchange
+        self._pending.append(data)
+        if self._how is not _WHOLE:
+            exchange.set_deadline(self._plan.route.interface.first_byte_timeout_seconds)
+            self.pump()
+            return
+        if self._gathered_bytes or self._length is None or len(data) < self._length:
+            exchange.set_deadline(self._plan.route.interface.first_byte_timeout_seconds)
+        self._gather(len(data))
+
+    def _gather(self, more_bytes: int) -> None:
+        exchange, plane = self._exchange, self._exchange.plane
+        self._gathered_bytes += more_bytes
+        plane.gathered_bytes += more_bytes
+        if self._gathered_bytes > plane.limits.collect_bytes:
+            if self._plan.passes_unfiltered and exchange.question is None:
+                self._how = _AS_IS
+                self.forget()
+                self._start_stream(hygiene.answer_fields(self._head.fields), self._length)
+                self.pump()
+            else:
+                exchange.refuse(
+                    GatewayError("answer-not-filterable", "the answer is too large to be filtered as a whole")
+                )
+        elif plane.gathered_bytes > plane.limits.collect_total_bytes:
+            exchange.refuse(GatewayError("draining", "too many large answers are being filtered"))
+
+    def outcome(self, status: int, duration_us: int, end: str) -> Outcome:
+        """What the record says of this answer."""
+        digest = self.digest.hexdigest() if self.digest is not None else ""
+        rows, items = (self.rows, self.items) if status else (0, ())
+        return Outcome(status, items, rows, self.sent_bytes, digest, duration_us, end)
+
+    def forget(self) -> None:
+        """Count what was gathered as no longer held."""
+        if self._gathered_bytes:
+            self._exchange.plane.gathered_bytes -= self._gathered_bytes
+            self._gathered_bytes = 0
+
+    def ended(self) -> None:
+        """The supplier's answer is whole."""
+        self._is_ended = True
+        if self._how is _WHOLE:
+            self._release_whole()
+        else:
+            self.pump()
+
+    # As a whole.
+
+    def _release_whole(self) -> None:
+        exchange, plan = self._exchange, self._plan
+        if not self._standing.holds(self._release_whole):
+            return
+        pending = self._pending
+        content = pending[0] if len(pending) == 1 else b"".join(pending)
+        raw = content
+        fields = b""
+        try:
+            if self._reader is not None:
+                content = self._read_whole(content)
+            if exchange.question is not None:
+                content = self._match(content, exchange.question)
+                fields = b"Content-Type: application/json\r\n"
+            elif content:
+                projected = plan.project(content)
+                content, self.rows, self.items = projected.content, projected.rows, projected.items
+                fields = b"Content-Type: application/json\r\n"
+        except GatewayError as error:
+            if plan.passes_unfiltered and exchange.question is None:
+                content, fields = raw, hygiene.answer_fields(self._head.fields)
+            elif self.status >= 300 and exchange.question is None:
+                content = b""
+            else:
+                exchange.refuse(error)
+                return
+        pending.clear()
+        self.forget()
+        if self.rows and plan.verdict.metered and exchange.question is None:
+            exchange.draw_rows(self.rows, lambda: self._send_whole(fields, content))
+        else:
+            self._send_whole(fields, content)
+
+    def _release_document(self, content: bytes) -> bool:
+        """The way of most answers, in one step: False where it is another one, or must wait, and nothing was done."""
+        exchange, plan = self._exchange, self._plan
+        if not self._standing.is_certain():
+            return False
+        try:
+            projected = plan.project(content)
+        except GatewayError:
+            return False
+        content, self.rows, self.items = projected.content, projected.rows, projected.items
+        self.sent_bytes = len(content)
+        digest = self.digest = exchange.plane.digest.copy()
+        digest.update(content)
+        exchange.move(states.ON_RELEASED)
+        exchange.status = 200
+        exchange.connection.send_answer(
+            b"%b%d\r\nSharing-Record: %b\r\n" % (plan.document_head, self.sent_bytes, exchange.record_name), content
+        )
+        return True
+
+    def _read_whole(self, content: bytes) -> bytes:
+        assert self._reader is not None
+        pieces: list[bytes] = []
+        size = 0
+        for piece in self._reader.feed(content):
+            size += len(piece)
+            if size > self._exchange.plane.limits.collect_bytes:
+                raise GatewayError("answer-not-filterable", "the decoded answer is too large to be filtered as a whole")
+            pieces.append(piece)
+        self._reader.finish()
+        return b"".join(pieces)
+
+    def _match(self, content: bytes, question: matching.Question) -> bytes:
+        """What leaves in verify mode: never a value."""
+        rows = self._plan.values(content) if content and self.status != 404 else []
+        self.status = 200
+        self.rows = len(rows)
+        self.items = tuple(sorted(question.values))
+        return matching.matches(question, rows)
+
+    def _send_whole(self, fields: bytes, content: bytes) -> None:
+        exchange, plan = self._exchange, self._plan
+        if exchange.state is not states.COLLECTING:
+            return
+        framing = b"" if exchange.is_without_content(self.status) else b"Content-Length: %d\r\n" % len(content)
+        self.sent_bytes = len(content)
+        if content:
+            self.digest = exchange.plane.digest.copy()
+            self.digest.update(content)
+        exchange.move(states.ON_RELEASED)
+        exchange.status = self.status
+        exchange.connection.send_answer(
+            b"%b%b%b%bSharing-Record: %b\r\n"
+            % (status_line(self.status), fields, framing, plan.answer_fields, exchange.record_name),
+            content,
+        )
+
+    # As it comes.
+
+    def _start_stream(self, fields: bytes, length: int | None) -> None:
+        exchange = self._exchange
+        self._is_held = True
+        if not self._standing.holds(lambda: self._start_stream(fields, length)):
+            return
+        self._is_held = False
+        exchange.move(states.ON_STREAMS)
+        exchange.status = self.status
+        self.digest = exchange.plane.digest.copy()
+        framing = b""
+        if not exchange.is_without_content(self.status):
+            framing = b"Transfer-Encoding: chunked\r\n" if length is None else b"Content-Length: %d\r\n" % length
+        self._length = length
+        exchange.connection.begin_answer(
+            b"%b%b%b%bSharing-Record: %b\r\n"
+            % (status_line(self.status), fields, framing, self._plan.answer_fields, exchange.record_name)
+        )
+        self.pump()
+
+    def pump(self) -> None:
+        """Release what has come; stops where something must be waited for, and is called again."""
+        if self._is_pumping:
+            return
+        self._is_pumping = True
+        try:
+            while self._step():
+                pass
+        except GatewayError as error:
+            self._exchange.refuse(error)
+        finally:
+            self._is_pumping = False
+
+    def _step(self) -> bool:
+        """Release one piece; False where there is none, or something must be waited for."""
+        exchange = self._exchange
+        if self._is_held or exchange.state not in _RELEASING:
+            return False
+        if exchange.connection.is_writing_paused:
+            exchange.pause_supplier()
+            return False
+        # INVARIANT: STALE-DENIES: asked before every piece.
+        self._is_held = True
+        if not self._standing.holds(self._unhold):
+            exchange.pause_supplier()
+            return not self._is_held
+        self._is_held = False
+        if self._pieces is not None:
+            piece = next(self._pieces, None)
+            if piece is None:
+                self._pieces = None
+            else:
+                self._reduce(piece)
+        elif self._pending:
+            data = self._pending.pop(0)
+            if self._how is _AS_IS:
+                self._emit(data)
+            elif self._reader is not None:
+                self._pieces = iter(self._reader.feed(data))
+            else:
+                self._reduce(data)
+        elif self._is_ended:
+            self._finish()
+            return False
+        else:
+            return False
+        return True
+
+    def _reduce(self, piece: bytes) -> None:
+        assert self._reducer is not None
+        before = self.rows
+        self._emit_rows(self._reducer.feed(piece), before)
+
+    def _finish(self) -> None:
+        exchange, reducer = self._exchange, self._reducer
+        if reducer is not None:
+            if self._reader is not None:
+                self._reader.finish()
+            self._emit_rows(reducer.finish(), self.rows)
+            if self._is_held:
+                return
+            if exchange.state is states.COLLECTING:
+                # No row came: the answer is empty.
+                self._send_whole(b"Content-Type: %b\r\n" % reducer.content_type, b"")
+                return
+        self._end_stream()
+
+    def _end_stream(self) -> None:
+        exchange = self._exchange
+        if exchange.state is not states.STREAMING:
+            return
+        exchange.move(states.ON_RELEASED)
+        chunked = self._length is None and not exchange.is_without_content(self.status)
+        exchange.connection.end_answer(b"0\r\n\r\n" if chunked else b"")
+
+    def _emit_rows(self, out: bytes, before: int) -> None:
+        reducer, exchange = self._reducer, self._exchange
+        assert reducer is not None
+        self.rows = reducer.rows
+        self.items = tuple(sorted(reducer.items))
+        if not out:
+            return
+        drawn = self.rows - before
+        if drawn and self._plan.verdict.metered:
+            self._is_held = True
+            exchange.draw_rows(drawn, lambda: self._emit_drawn(out))
+            if self._is_held:
+                exchange.pause_supplier()
+        else:
+            self._emit(out)
+
+    def _emit_drawn(self, out: bytes) -> None:
+        self._emit(out)
+        self._unhold()
+
+    def _emit(self, data: bytes) -> None:
+        exchange = self._exchange
+        if exchange.state is states.COLLECTING:
+            assert self._reducer is not None
+            self._length = None
+            exchange.move(states.ON_STREAMS)
+            exchange.status = self.status
+            self.digest = exchange.plane.digest.copy()
+            exchange.connection.begin_answer(
+                b"%bContent-Type: %b\r\nTransfer-Encoding: chunked\r\n%bSharing-Record: %b\r\n"
+                % (
+                    status_line(self.status),
+                    self._reducer.content_type,
+                    self._plan.answer_fields,
+                    exchange.record_name,
+                )
+            )
+        if exchange.state is not states.STREAMING:
+            return
+        self.digest.update(data)
+        self.sent_bytes += len(data)
+        exchange.connection.send_piece(data, is_chunk=self._length is None)
+
+    def _unhold(self) -> None:
+        self._is_held = False
+        self._exchange.resume_supplier()
+        self.pump()

@@ -1,0 +1,176 @@
+"""What a request asks of the policies, and how it is told to the supplier. Pure."""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from random import getrandbits, random
+
+from gateway.domain.callers import Caller
+from gateway.domain.directory import SharingMode
+from gateway.domain.errors import GatewayError
+from gateway.domain.grants import MAX_VALUE_BYTES
+from gateway.domain.uses import Use
+from gateway.domain.verdicts import Call, Decision, Explanation, Verdict
+from gateway.proxy.exchange.routes import Plan, Route
+from gateway.proxy.http.heads import Block, Trace, malformed
+from gateway.proxy.http.targets import Target, parameters_of
+from gateway.proxy.ports import Pseudonym
+from gateway.proxy.projection.matching import MAX_BODY_BYTES, Question
+
+BOUND_ELSEWHERE = Verdict(
+    Decision.DENY,
+    "purpose-not-granted",
+    (),
+    "",
+    0,
+    explanation=Explanation(
+        articles=("Decree 809 Art. 25 ¶1",),
+        next_step="the credential is bound to another purpose: declare that, or call with a credential for this one",
+        next_step_zh="该凭证绑定了其他使用目的；请声明其绑定的目的，或改用适用于本目的的凭证",
+    ),
+)
+"""The denial of a call whose credential is bound to another purpose; no policy is asked."""
+
+_VERIFYING = frozenset({b"POST"})
+
+
+def body_limit_bytes(route: Route, mode: SharingMode) -> int:
+    """The largest request body: the interface's, in verify mode one person's values."""
+    limit = route.interface.body_limit_bytes
+    return min(limit, MAX_BODY_BYTES) if mode is SharingMode.VERIFY else limit
+
+
+def make_call(
+    route: Route, caller: Caller, method: bytes, target: Target, block: Block, pseudonym: Pseudonym
+) -> tuple[Call, str | None]:
+    """The question for the policies, and the data subject's pseudonym where the interface names one.
+
+    Raises:
+        GatewayError: `mode-not-granted`, `method-not-allowed`, `body-too-large`, `malformed-request`,
+            `purpose-missing`: the request does not fit the interface.
+    """
+    interface = route.interface
+    mode = route.mode(block.mode)
+    if method not in (_VERIFYING if mode is SharingMode.VERIFY else route.methods):
+        raise GatewayError("method-not-allowed", "the interface does not take this method")
+    length = block.content_length
+    if length and length > body_limit_bytes(route, mode):
+        raise GatewayError("body-too-large", f"the interface takes at most {body_limit_bytes(route, mode)} bytes")
+    parameters, subject = parameters_for(route, target, pseudonym)
+    purpose = block.purpose or caller.purpose
+    if not purpose:
+        raise GatewayError("purpose-missing")
+    call = Call(
+        caller.system,
+        caller.department,
+        caller.assurance,
+        route.key,
+        interface.dataset,
+        mode,
+        purpose,
+        block.items,
+        parameters,
+    )
+    return call, subject
+
+
+def parameters_for(
+    route: Route, target: Target, pseudonym: Pseudonym
+) -> tuple[tuple[tuple[str, str], ...], str | None]:
+    """The query parameters that policies look at, and the data subject's pseudonym where the interface names one.
+
+    Raises:
+        GatewayError: `malformed-request`.
+    """
+    if not route.parameter_names:
+        return (), None
+    interface = route.interface
+    parameters = parameters_of(target.query, route.parameter_names)
+    subject = None
+    if interface.subject_parameter:
+        for name, value in parameters:
+            if name == interface.subject_parameter:
+                subject = pseudonym(value.encode("utf-8"))
+        parameters = tuple(pair for pair in parameters if pair[0] in interface.scope_parameters)
+    for name, value in parameters:
+        # Verdicts are kept under them, and no grant allows a longer one.
+        if len(value.encode()) > MAX_VALUE_BYTES:
+            raise malformed(f"the query parameter `{name}` is longer than {MAX_VALUE_BYTES} bytes")
+    return parameters, subject
+
+
+def check_question(question: Question, route: Route) -> None:
+    """Raise `method-not-allowed` where the interface is not asked in this way."""
+    if question.method not in route.methods:
+        raise GatewayError("method-not-allowed", "the interface does not take the method this verification needs")
+
+
+def make_use(
+    route: Route,
+    caller: Caller,
+    call: Call,
+    verdict: Verdict,
+    block: Block,
+    trace: Trace | None,
+    digest: str,
+    subject: str | None,
+    started_unix_ns: int,
+    sample_ratio: float = 0.0,
+) -> Use:
+    """The use as its record will name it; a caller's trace goes on, else `sample_ratio` of the new ones are sampled.
+
+    The supplier's span is fresh for each call (W3C Trace Context).
+    """
+    if trace is None:
+        flags = "01" if sample_ratio and random() < sample_ratio else "00"  # noqa: S311 -- no secret
+        trace = (f"{getrandbits(128) or 1:032x}", "", flags)
+    return Use(
+        caller,
+        call,
+        verdict,
+        route.interface.supplier,
+        block.scenario,
+        block.operator,
+        trace[0],
+        digest,
+        subject,
+        started_unix_ns,
+        f"{getrandbits(64) or 1:016x}",
+        trace[1],
+        trace[2],
+    )
+
+
+def request_digest(keyed: blake2b, method: bytes, target: Target, body: Sequence[bytes]) -> str:
+    """Keyed digest (hex) over method, target and the body at hand; `keyed` is under the key and has taken nothing."""
+    digest = keyed.copy()
+    digest.update(b"%b %b?%b\n" % (method, target.path, target.query))
+    for piece in body:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def request_head(
+    plan: Plan,
+    method: bytes,
+    target: Target,
+    fields: bytes,
+    use: Use,
+    record: str,
+    framing: bytes,
+) -> bytes:
+    """The head of the request to the supplier.
+
+    Args:
+        plan: the permit on the wire.
+        method: the caller's, or in verify mode the question's.
+        target: the caller's.
+        fields: `Plan.fields_for` the block; empty in verify mode, where nothing of the caller's fields goes on.
+        use: the use.
+        record: its record's id.
+        framing: the fields that frame the body.
+    """
+    path = plan.route.base + target.rest or b"/"
+    if target.query:
+        path = b"%b?%b" % (path, target.query)
+    child = f"{record}\r\ntraceparent: 00-{use.trace_id}-{use.span_id}-{use.trace_flags}\r\n"
+    return b"%b %b HTTP/1.1\r\n%b%b%b\r\n" % (method, path, fields or plan.own_fields, child.encode(), framing)

@@ -1,0 +1,195 @@
+"""What the data plane makes once of an interface's entry and of a verdict, so that a hot call only looks it up."""
+
+import re
+from collections.abc import Callable
+from urllib.parse import quote, urlsplit
+
+from msgspec import Raw
+
+from gateway.domain.directory import AnswerFormat, Interface, SharingMode
+from gateway.domain.errors import GatewayError
+from gateway.domain.verdicts import Call, Verdict
+from gateway.proxy.counters import Tally
+from gateway.proxy.exchange.refusals import status_line
+from gateway.proxy.exchange.slots import Slots
+from gateway.proxy.http.heads import Block
+from gateway.proxy.http.pools import Pool
+from gateway.proxy.projection.document import DocumentProjector, Projected, not_filterable
+from gateway.proxy.projection.masks import parse_mask
+
+_SAFE = "!#$&'*+-.^_`|~:/@,()=?"
+_BASE = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,=:@%]+)*/?")
+
+
+class Route:
+    """An interface's entry, taken apart.
+
+    Args:
+        interface: the entry.
+        tally: where its calls are counted.
+
+    Raises:
+        GatewayError: `supplier-unreachable` where the entry's base URL is none, or is `http:` without leave.
+    """
+
+    __slots__ = (
+        "base",
+        "host",
+        "interface",
+        "is_tls",
+        "key",
+        "methods",
+        "modes",
+        "parameter_names",
+        "place",
+        "pool_key",
+        "port",
+        "tally",
+    )
+
+    def __init__(self, interface: Interface, tally: Tally) -> None:
+        parts = urlsplit(interface.upstream)
+        if (
+            parts.scheme not in {"http", "https"}
+            or not parts.hostname
+            or parts.query
+            or parts.fragment
+            or parts.username
+            or not _BASE.fullmatch(parts.path)
+        ):
+            raise GatewayError("supplier-unreachable", "the interface's entry has no usable base URL")
+        self.is_tls = parts.scheme == "https"
+        if not self.is_tls and not interface.plain_http:
+            raise GatewayError("supplier-unreachable", "the interface's entry does not allow plain HTTP")
+        self.interface = interface
+        self.tally = tally
+        self.place: tuple[Slots, Pool] | None = None
+        self.key = interface.key
+        self.host = parts.hostname
+        self.port = parts.port or (443 if self.is_tls else 80)
+        self.base = parts.path.rstrip("/").encode()
+        self.methods = frozenset(method.encode() for method in interface.methods)
+        self.modes = {mode.value: mode for mode in interface.modes}
+        names = set(interface.scope_parameters)
+        if interface.subject_parameter:
+            names.add(interface.subject_parameter)
+        self.parameter_names = tuple(sorted(names))
+        self.pool_key = (self.host, self.port, self.is_tls, interface.tls_ca, interface.tls_name, interface.tls_client)
+
+    @property
+    def authority(self) -> bytes:
+        """The value of `Host` for the supplier."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = 443 if self.is_tls else 80
+        return (host if self.port == default else f"{host}:{self.port}").encode()
+
+    def mode(self, asked: str) -> SharingMode:
+        """The sharing mode a call asks for; the interface's first where it asks for none.
+
+        Raises:
+            GatewayError: `mode-not-granted` where the interface does not serve it.
+        """
+        if not asked:
+            return self.interface.modes[0]
+        mode = self.modes.get(asked)
+        if mode is None:
+            raise GatewayError("mode-not-granted", "the interface does not serve this sharing mode")
+        return mode
+
+
+class Plan:
+    """What a permit means on the wire: the fields set for the supplier and the caller, and how the answer is reduced.
+
+    Args:
+        route: the interface.
+        call: the call.
+        verdict: a permit of it.
+        pseudonym: for the `hash` mask.
+    """
+
+    __slots__ = (
+        "answer_fields",
+        "call",
+        "document_head",
+        "is_document",
+        "masks",
+        "own_fields",
+        "passes_unfiltered",
+        "projector",
+        "request_fields",
+        "route",
+        "verdict",
+    )
+
+    def __init__(self, route: Route, call: Call, verdict: Verdict, pseudonym: Callable[[bytes], str]) -> None:
+        self.route = route
+        self.call = call
+        self.verdict = verdict
+        interface = route.interface
+        # INVARIANT: GRANTED-ITEMS-ONLY.
+        # What cannot be filtered leaves only under a grant of all items, and never where an item is masked.
+        self.passes_unfiltered = verdict.all_items and not verdict.masks
+        self.masks = {item: parse_mask(mask, pseudonym) for item, mask in verdict.masks}
+        self.projector: DocumentProjector | None = None
+        self.is_document = interface.format is AnswerFormat.JSON
+        if self.is_document:
+            self.projector = DocumentProjector(
+                interface.rows, interface.places, interface.envelope, verdict.items, self.masks
+            )
+        told = {
+            "Sharing-System": call.system,
+            "Sharing-Department": call.department,
+            "Sharing-Purpose": call.purpose,
+            "Sharing-Mode": call.mode.value,
+            "Sharing-Items": ",".join(verdict.items),
+        }
+        if verdict.grant is not None:
+            told["Sharing-Grant"] = verdict.grant
+        self.request_fields = b"Host: %b\r\nAccept-Encoding: identity\r\n" % route.authority + b"".join(
+            f"{name}: {quote(value, safe=_SAFE)}\r\n".encode() for name, value in told.items()
+        )
+        self.own_fields = self.request_fields + b"Via: 1.1 sharing-gateway\r\nSharing-Record: "
+        self.answer_fields = b"Cache-Control: no-store\r\n"
+        if verdict.grant is not None:
+            self.answer_fields += f"Sharing-Grant: {quote(verdict.grant, safe=_SAFE)}\r\n".encode()
+
+        self.document_head = (
+            status_line(200) + b"Content-Type: application/json\r\n" + self.answer_fields + b"Content-Length: "
+        )
+
+    def fields_for(self, block: Block) -> bytes:
+        """The fields of a request to the supplier, up to the record's id: what is set here and what goes on of `block`.
+
+        The caller's credential stops here: `forwarded` was cleaned when the block was read. `Via` is continued
+        (RFC 9110 §7.6.3); ranges and preconditions go on only where the answer passes as it is.
+        """
+        conditions = b""
+        if block.conditions and self.passes_unfiltered and self.route.interface.format is AnswerFormat.OPAQUE:
+            conditions = block.conditions
+        via = block.via + b", " if block.via else b""
+        return b"%b%b%bVia: %b1.1 sharing-gateway\r\nSharing-Record: " % (
+            self.request_fields,
+            block.forwarded,
+            conditions,
+            via,
+        )
+
+    def project(self, content: bytes) -> Projected:
+        """An answer gathered whole, reduced to the granted items.
+
+        Raises:
+            GatewayError: `answer-not-filterable`.
+        """
+        if self.projector is None:
+            raise not_filterable("the interface's format cannot be filtered")
+        return self.projector.project(content)
+
+    def values(self, content: bytes) -> list[dict[str, Raw]]:
+        """For each row of an answer its granted items by name, for verify mode.
+
+        Raises:
+            GatewayError: `answer-not-filterable`.
+        """
+        if self.projector is None:
+            raise not_filterable("the interface's format cannot be filtered")
+        return self.projector.values(content)

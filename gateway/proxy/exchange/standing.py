@@ -1,0 +1,94 @@
+"""Whether what was decided still stands, asked before anything goes to a supplier or to a caller."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.verdicts import Call, Decision, Verdict
+
+if TYPE_CHECKING:
+    from gateway.proxy.exchange.endings import Ending
+
+_PERMIT = Decision.PERMIT
+
+
+class Standing:
+    """The verdict of one exchange, as time goes on and changes come.
+
+    Args:
+        exchange: whose.
+        call: what is decided on.
+        verdict: a permit that stands now, where there is one already.
+    """
+
+    __slots__ = ("_again", "_call", "_epoch", "_exchange", "_is_doubtful", "_then", "_until_ns")
+
+    _then: Callable[[Verdict], None]
+    _again: Callable[[], None]
+
+    def __init__(self, exchange: "Ending", call: Call, verdict: Verdict | None = None) -> None:
+        self._exchange = exchange
+        self._call = call
+        self._epoch = exchange.plane.epoch
+        self._until_ns = 0 if verdict is None else verdict.valid_until_unix * 1_000_000_000
+        self._is_doubtful = False
+
+    def decide(self, then: Callable[[Verdict], None]) -> None:
+        """Ask the policies; a permit from before a change that withdraws is asked for again."""
+        exchange = self._exchange
+        self._epoch = exchange.plane.epoch
+        self._then = then
+        exchange.wait(self._decided, exchange.plane.decide, self._call)
+
+    def _decided(self, verdict: Verdict) -> None:
+        # INVARIANT: BARRIER: what was decided before a change is not acted on after it.
+        if self._epoch != self._exchange.plane.epoch and verdict.decision is _PERMIT:
+            self.decide(self._then)
+            return
+        self._until_ns = verdict.valid_until_unix * 1_000_000_000
+        self._then(verdict)
+
+    def doubt(self) -> None:
+        """An order stands over the use: ask anew before anything more is done under it."""
+        self._is_doubtful = True
+
+    def is_certain(self) -> bool:
+        """Whether to go on now without asking anybody."""
+        plane = self._exchange.plane
+        # INVARIANT: STALE-DENIES, BARRIER: as `holds`.
+        return plane.is_fresh() and not self._is_doubtful and plane.clock() < self._until_ns
+
+    def holds(self, again: Callable[[], None]) -> bool:
+        """Whether to go on now.
+
+        Where it must be asked anew, `again` is called once it still holds (perhaps before this returns False); where
+        it does not hold any more, the exchange is refused or cut.
+        """
+        plane = self._exchange.plane
+        # INVARIANT: STALE-DENIES.
+        if not plane.is_fresh():
+            self._exchange.refuse(GatewayError("state-stale"))
+            return False
+        # INVARIANT: BARRIER.
+        if not self._is_doubtful and plane.clock() < self._until_ns:
+            return True
+        self._is_doubtful = False
+        self._again = again
+        self.decide(self._decided_again)
+        return False
+
+    def _decided_again(self, verdict: Verdict) -> None:
+        exchange, use = self._exchange, self._exchange.use
+        assert use is not None
+        old = use.verdict
+        for each in verdict.in_turn():
+            same = (each.items, each.masks, each.grant) == (old.items, old.masks, old.grant)
+            if each.decision is _PERMIT and same:
+                exchange.use = msgspec.structs.replace(use, verdict=each)
+                self._again()
+                return
+        # A permit of something else asks for another answer: the caller gets it on its next try.
+        code = "state-stale" if verdict.decision is _PERMIT else verdict.code or "not-granted"
+        exchange.refuse(GatewayError(code), verdict.explanation, end="cut")

@@ -1,0 +1,336 @@
+"""A request's head: one strict grammar, and a second parser that must agree (INVARIANT: ONE-MEANING).
+
+A head is read whole, up to its empty line, and is checked as bytes before anything looks at it. The request line is
+parsed here; the header block is parsed by one compiled grammar and again by llhttp, and where the two differ the
+request is refused. What a block means depends on its bytes alone, so the meaning of a block that a caller repeats is
+remembered (`BlockReader`): a connection that repeats its header fields is parsed by a look-up
+(tests/bench/data_plane shows it).
+
+Source: RFC 9112 §2.2 (bare CR and LF), §3 (request line), §3.2 (Host), §5.1 (no space before the colon), §5.2
+(obs-fold), §6.3 (framing). Stricter than the RFC, which lets a server repair or choose: every doubt is a 400.
+"""
+
+import re
+from collections.abc import Sequence
+
+import httptools
+import msgspec
+
+from gateway.domain.errors import GatewayError, prefers_chinese
+from gateway.proxy.http import hygiene
+from gateway.proxy.limits import Limits
+
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) ([!-~]+) HTTP/1\.1")
+_ANY_VERSION = re.compile(rb"[A-Z]{1,16} [!-~]+ HTTP/[0-9]\.[0-9]")
+_FIELD = re.compile(
+    rb"(" + TOKEN + rb"):[ \t]*([\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?|)[ \t]*\r\n"
+)
+_BLOCK = re.compile(rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*")
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_TRACE_LINE = re.compile(rb"(?<=\r\n)[Tt]raceparent: (00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})\r\n")
+_SINGLE = frozenset(
+    {
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"dpop",
+        b"expect",
+        b"host",
+        b"sharing-items",
+        b"sharing-mode",
+        b"sharing-operator",
+        b"sharing-purpose",
+        b"sharing-scenario",
+        b"traceparent",
+        b"transfer-encoding",
+        b"user-agent",
+    }
+)
+
+
+Trace = tuple[str, str, str]
+"""Trace id, span id and flags, as hex digits."""
+
+
+class Block(msgspec.Struct, frozen=True):
+    """What one header block says.
+
+    Args:
+        fields: (lower-case name, value) in order.
+        host: the value of `Host`.
+        content_length: of the body; 0 if there is none, None if it is chunked.
+        is_last: whether the caller asks to close after this exchange.
+        expects_continue: whether it waits for `100 Continue` before the body.
+        purpose: `Sharing-Purpose`, "" if missing.
+        items: `Sharing-Items`, sorted and without repetition; None if missing.
+        scenario: `Sharing-Scenario`, "" if missing.
+        operator: `Sharing-Operator`, "" if missing.
+        mode: `Sharing-Mode`, "" if missing.
+        trace: trace id, span id and flags of a valid `traceparent`, else None.
+        names_trace: whether there is a `traceparent`, valid or not.
+        chinese: whether problems are worded in Chinese.
+        forwarded: the fields that go on to the supplier, rendered (RFC 9112 §5), without those the gateway sets.
+        conditions: the range and precondition fields, rendered: they go on only where the answer passes as it is.
+        via: what `Via` already says, to be continued.
+    """
+
+    fields: Sequence[tuple[bytes, bytes]]
+    host: bytes
+    content_length: int | None
+    is_last: bool
+    expects_continue: bool
+    purpose: str
+    items: tuple[str, ...] | None
+    scenario: str
+    operator: str
+    mode: str
+    trace: Trace | None
+    names_trace: bool
+    chinese: bool
+    forwarded: bytes
+    conditions: bytes
+    via: bytes
+
+
+def malformed(detail: str) -> GatewayError:
+    """A request that is not one well-formed HTTP/1.1 request with one meaning."""
+    return GatewayError("malformed-request", detail)
+
+
+def parse_request_line(line: bytes) -> tuple[bytes, bytes]:
+    """Method and target of a request line without its line end.
+
+    Raises:
+        GatewayError: `malformed-request`; `method-not-allowed` for CONNECT and TRACE.
+
+    Source: RFC 9112 §3; stricter: exactly one space, a method in upper case, HTTP/1.1 only.
+    """
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        if _ANY_VERSION.fullmatch(line):
+            raise malformed("only HTTP/1.1 is spoken here")
+        raise malformed("the request line is not `METHOD target HTTP/1.1` with single spaces")
+    if match[1] in {b"CONNECT", b"TRACE"}:
+        raise GatewayError("method-not-allowed")
+    return match[1], match[2]
+
+
+class _Witness:
+    """Collects what llhttp reads of a head."""
+
+    __slots__ = ("complete", "fields")
+
+    def __init__(self) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name.lower(), value.strip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def parse_fields(block: bytes, limits: Limits) -> list[tuple[bytes, bytes]]:
+    """The fields of a header block that ends with its empty line, by two parsers that agree.
+
+    Args:
+        block: from after the request line's CRLF up to and with the empty line.
+        limits: bounds on bytes and fields.
+
+    Raises:
+        GatewayError: `malformed-request`, `headers-too-large`.
+    """
+    if len(block) > limits.head_bytes:
+        raise GatewayError("headers-too-large", f"the header section is longer than {limits.head_bytes} bytes")
+    # INVARIANT: ONE-MEANING.
+    # No bare CR or LF, no control, no fold, no space before a colon: every line is one field.
+    if _BLOCK.fullmatch(block, 0, len(block) - 2) is None:
+        raise malformed(_fault_of_block(block))
+    fields = [(name.lower(), value) for name, value in _FIELD.findall(block)]
+    if len(fields) > limits.fields:
+        raise GatewayError("headers-too-large", f"the request has more than {limits.fields} header fields")
+    if len(fields) != block.count(b"\n") - 1:
+        raise malformed("a header line is not one field")
+    return fields
+
+
+def _fault_of_block(block: bytes) -> str:
+    """What is wrong with a block that the grammar refuses, without repeating any of it (INVARIANT: NO-VALUES)."""
+    lines = block[:-2].split(b"\r\n")
+    for line in lines[:-1]:
+        if line[:1] in {b" ", b"\t"}:
+            return "a header line begins with white space (obs-fold)"
+        if b"\r" in line or b"\n" in line:
+            return "a header line ends with a bare CR or LF"
+        name, colon, _ = line.partition(b":")
+        if not colon:
+            return "a header line has no colon"
+        if name[-1:] in {b" ", b"\t"}:
+            return "white space stands before the colon of a header field"
+        if not re.fullmatch(TOKEN, name):
+            return "a header field's name is not a token"
+    return "a header field's value has a NUL or another control character"
+
+
+def _agree(block: bytes, fields: list[tuple[bytes, bytes]], *, has_body: bool) -> None:
+    """Let llhttp read the same block; raise where it does not read the very same fields (INVARIANT: ONE-MEANING)."""
+    witness = _Witness()
+    parser = httptools.HttpRequestParser(witness)
+    try:
+        parser.feed_data((b"POST" if has_body else b"GET") + b" / HTTP/1.1\r\n" + block)
+    except httptools.HttpParserUpgrade:
+        # The block asks for an upgrade, which is never granted (RFC 9110 §7.8); llhttp stops at the head's end.
+        pass
+    except httptools.HttpParserError:
+        raise malformed("the header section can be read in more than one way") from None
+    if not witness.complete or witness.fields != fields:
+        raise malformed("the header section can be read in more than one way")
+
+
+def parse_block(block: bytes, limits: Limits) -> Block:
+    """What a header block says.
+
+    Raises:
+        GatewayError: `malformed-request`, `headers-too-large`.
+
+    Source: RFC 9112 §3.2, §6.1 to §6.3; RFC 9110 §7.6.1, §10.1.1. Stricter: a request with both framing fields, a
+    repeated field of a single value, or a transfer coding other than one `chunked` is refused.
+    """
+    fields = parse_fields(block, limits)
+    single: dict[bytes, bytes] = {}
+    for name, value in fields:
+        if name in _SINGLE:
+            if name in single:
+                raise malformed(f"the field `{name.decode()}` is repeated")
+            single[name] = value
+    host = single.get(b"host")
+    if host is None:
+        raise malformed("the field `host` is missing")
+    if not _HOST.fullmatch(host):
+        raise malformed("the field `host` is not a host")
+    length = _content_length(single)
+    expect = single.get(b"expect")
+    if expect is not None and expect.lower() != b"100-continue":
+        raise malformed("the field `expect` asks for something other than `100-continue`")
+    options = hygiene.connection_options(fields)
+    _agree(block, fields, has_body=length != 0)
+    forwarded, conditions, via = hygiene.request_fields(fields, options)
+    return Block(
+        fields=tuple(fields),
+        host=host,
+        content_length=length,
+        is_last=b"close" in options,
+        expects_continue=expect is not None and length != 0,
+        purpose=_text(single, b"sharing-purpose"),
+        items=_items(single),
+        scenario=_text(single, b"sharing-scenario"),
+        operator=_text(single, b"sharing-operator"),
+        mode=_text(single, b"sharing-mode"),
+        trace=trace_of(single.get(b"traceparent", b"")),
+        names_trace=b"traceparent" in single,
+        chinese=prefers_chinese(
+            ",".join(value.decode("latin-1") for name, value in fields if name == b"accept-language")
+        ),
+        forwarded=forwarded,
+        conditions=conditions,
+        via=via,
+    )
+
+
+def _content_length(single: dict[bytes, bytes]) -> int | None:
+    """The length of the body, None where it is chunked (RFC 9112 §6.3)."""
+    coding, length = single.get(b"transfer-encoding"), single.get(b"content-length")
+    # INVARIANT: ONE-MEANING.
+    if coding is not None:
+        if length is not None:
+            raise malformed("both `transfer-encoding` and `content-length` are present")
+        if coding.lower() != b"chunked":
+            raise malformed("the transfer coding is not a single `chunked`")
+        return None
+    if length is None:
+        return 0
+    if not _LENGTH.fullmatch(length):
+        raise malformed("the field `content-length` is not one number")
+    return int(length)
+
+
+def _text(single: dict[bytes, bytes], name: bytes) -> str:
+    """A `Sharing-*` value as text of at most 256 characters."""
+    try:
+        value = single.get(name, b"").decode("utf-8")
+    except UnicodeDecodeError:
+        raise malformed(f"the field `{name.decode()}` is not UTF-8") from None
+    if len(value) > 256:
+        raise malformed(f"the field `{name.decode()}` is longer than 256 characters")
+    return value
+
+
+def _items(single: dict[bytes, bytes]) -> tuple[str, ...] | None:
+    """The items asked for; an empty list is a mistake and not every item."""
+    raw = single.get(b"sharing-items")
+    if raw is None:
+        return None
+    try:
+        names = {part.strip(" \t") for part in raw.decode("utf-8").split(",")}
+    except UnicodeDecodeError:
+        raise malformed("the field `sharing-items` is not UTF-8") from None
+    if "" in names or len(names) > 512:
+        raise malformed("the field `sharing-items` is not a list of item names")
+    return tuple(sorted(names))
+
+
+def trace_of(value: bytes) -> Trace | None:
+    """Trace id, span id and flags of a `traceparent` (W3C Trace Context §3.2), None where it is not valid."""
+    trace = _TRACEPARENT.fullmatch(value)
+    if trace is None or not trace[1].strip(b"0") or not trace[2].strip(b"0"):
+        return None
+    return trace[1].decode(), trace[2].decode(), trace[3].decode()
+
+
+class BlockReader:
+    """`parse_block` with a memory: equal bytes have equal meaning, so a block seen before is not parsed again.
+
+    A caller that sends a `traceparent` sends another one with each call, and nothing else of its block changes. So a
+    line that is a well-formed `traceparent` is read by itself, and the block is remembered without it. That cannot
+    change what the rest means: what is left is held to the same grammar, and where it names the field once more, or
+    would be too much with it, the block is parsed whole, and refused.
+
+    Bounded by count and by size of what is kept; the oldest goes first.
+    """
+
+    __slots__ = ("_kept", "_limits", "_most")
+
+    def __init__(self, limits: Limits, most: int = 1024) -> None:
+        self._limits = limits
+        self._most = most
+        self._kept: dict[bytes, Block] = {}
+
+    def read(self, block: bytes) -> tuple[Block, Trace | None, bool]:
+        """What a block says, its trace, and whether it was read before; raises as `parse_block`."""
+        kept = self._kept.get(block)
+        if kept is not None:
+            return kept, kept.trace, True
+        at = block.find(b"raceparent: 00-")
+        if at > 0:
+            line = _TRACE_LINE.search(block, max(at - 3, 0), at + 80)
+            if line is not None and len(block) <= self._limits.head_bytes:
+                rest = block[: line.start()] + block[line.end() :]
+                kept = self._kept.get(rest)
+                is_known = kept is not None
+                if kept is None:
+                    kept = self._learn(rest, parse_block(rest, self._limits))
+                if not kept.names_trace and len(kept.fields) < self._limits.fields:
+                    return kept, trace_of(line[1]), is_known
+        parsed = parse_block(block, self._limits)
+        return self._learn(block, parsed), parsed.trace, False
+
+    def _learn(self, block: bytes, parsed: Block) -> Block:
+        if len(block) <= 4096:
+            if len(self._kept) >= self._most:
+                del self._kept[next(iter(self._kept))]
+            self._kept[block] = parsed
+        return parsed

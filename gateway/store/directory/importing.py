@@ -1,0 +1,222 @@
+"""Import a directory file into the state: every fault against what is stored first, then everything in one transaction.
+
+Importing the same file again changes nothing: an entry that says what its newest version says is not submitted anew.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+
+import msgspec
+from sqlalchemy import bindparam, insert, select, update
+
+from gateway.domain.changes import ChangeKind
+from gateway.domain.directory import Dataset, Department, EntryState, Interface
+from gateway.domain.errors import GatewayError
+from gateway.store import schema
+from gateway.store.directory.file import DirectoryFile
+from gateway.store.directory.validation import Fault, validate_interface
+from gateway.store.directory.writes import DirectoryTransaction, entry_columns, interface_columns
+from gateway.store.readings import decode
+from gateway.store.scope import entry_withdraws
+
+_VERSIONS = select(schema.datasets.c.id, schema.datasets.c.version, schema.datasets.c.state, schema.datasets.c.body)
+_INTERFACES = select(schema.interfaces.c.supplier, schema.interfaces.c.id)
+_SUPERSEDE = (
+    update(schema.datasets)
+    .where(schema.datasets.c.id == bindparam("entry"), schema.datasets.c.version == bindparam("of"))
+    .values(state=EntryState.SUPERSEDED.value, body=bindparam("content"))
+)
+
+NARROW = 1000
+"""Up to how many entries or interfaces an import names one by one in the feed; of more, only those that withdraw."""
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """What an import did.
+
+    Args:
+        departments: how many the file holds.
+        purposes: how many the file holds.
+        interfaces: how many the file holds.
+        submitted: entries of which a new version was stored, with that version.
+        unchanged: how many entries say what their newest version says.
+        released: whether those versions are released.
+    """
+
+    departments: int
+    purposes: int
+    interfaces: int
+    submitted: tuple[tuple[str, int], ...]
+    unchanged: int
+    released: bool
+
+
+class _Versions(msgspec.Struct):
+    newest: Dataset | None = None
+    released: Dataset | None = None
+    formerly: Dataset | None = None
+
+
+class DirectoryImports(DirectoryTransaction):
+    """A transaction that can also take a whole directory file."""
+
+    def import_directory(self, found: DirectoryFile, *, release: bool = False, on: date | None = None) -> Imported:
+        """Store all of a directory file; its entries as submitted versions, or released at once.
+
+        Args:
+            found: of `read_directory`.
+            release: also release (Decree 809 Art. 16): for the competent department's own directory.
+            on: the release date noted in entries that name none.
+
+        Raises:
+            GatewayError: `invalid-input` with every fault against the state; nothing is stored then.
+        """
+        stored = self._versions({*(entry.id for entry in found.datasets), *(one.dataset for one in found.interfaces)})
+        faults = self._reference_faults(found, stored)
+        if faults:
+            raise GatewayError("invalid-input", f"the directory has {len(faults)} faults", faults=faults)
+        for department in _parents_first(found.departments):
+            self.put_department(department)
+        for purpose in found.purposes:
+            self.put_purpose(purpose)
+        submitted = self._store_entries(found.datasets, stored, released_on=on, release=release)
+        if release:
+            self._announce(submitted, stored)
+        self._put_interfaces(found.interfaces)
+        return Imported(
+            departments=len(found.departments),
+            purposes=len(found.purposes),
+            interfaces=len(found.interfaces),
+            submitted=tuple((entry.id, entry.version) for entry in submitted),
+            unchanged=len(found.datasets) - len(submitted),
+            released=release,
+        )
+
+    def _versions(self, ids: set[str]) -> dict[str, _Versions]:
+        stored: dict[str, _Versions] = {}
+        for id_, version, state, body in self._among(_VERSIONS, schema.datasets.c.id, ids):
+            held = stored.setdefault(id_, _Versions())
+            if held.newest is None or held.newest.version < version:
+                held.newest = decode(Dataset, body)
+            if state == EntryState.RELEASED.value:
+                held.released = decode(Dataset, body)
+            elif state in {EntryState.SUPERSEDED.value, EntryState.WITHDRAWN.value} and (
+                held.formerly is None or held.formerly.version < version
+            ):
+                held.formerly = decode(Dataset, body)
+        return stored
+
+    def _reference_faults(self, found: DirectoryFile, stored: Mapping[str, _Versions]) -> list[Fault]:
+        departments = {department.id for department in found.departments} | {
+            row[0] for row in self._rows(select(schema.departments.c.id), {})
+        }
+        purposes = {purpose.id for purpose in (*found.purposes, *self.purposes())}
+        entries = {entry.id: entry for entry in found.datasets}
+        faults: list[Fault] = []
+
+        def fault(name: str, row: int, field: str, sentence: str) -> None:
+            faults.append({"list": name, "row": row, "field": field, "fault": sentence})
+
+        for row, department in enumerate(found.departments, 1):
+            if department.parent is not None and department.parent not in departments:
+                fault("departments", row, "parent", f"there is no department `{department.parent}`")
+        for row, entry in enumerate(found.datasets, 1):
+            if entry.supplier not in departments:
+                fault("datasets", row, "supplier", f"there is no department `{entry.supplier}`")
+            for purpose in entry.purposes:
+                if purpose not in purposes:
+                    fault("datasets", row, "purposes", f"there is no purpose `{purpose}`")
+        for row, one in enumerate(found.interfaces, 1):
+            held = stored.get(one.dataset, _Versions())
+            dataset = entries.get(one.dataset) or held.released or held.formerly or held.newest
+            if one.supplier not in departments:
+                fault("interfaces", row, "supplier", f"there is no department `{one.supplier}`")
+            if dataset is None:
+                fault("interfaces", row, "dataset", f"there is no dataset `{one.dataset}`")
+            elif one.dataset not in entries:
+                faults += [{"list": "interfaces", "row": row, **wrong} for wrong in validate_interface(one, dataset)]
+        return faults
+
+    def _store_entries(
+        self, entries: Iterable[Dataset], stored: Mapping[str, _Versions], *, released_on: date | None, release: bool
+    ) -> list[Dataset]:
+        """Store the next version of every entry that says something new; the superseding first, if released."""
+        new = []
+        for entry in entries:
+            newest = stored.get(entry.id, _Versions()).newest
+            if newest is not None and _says_the_same(newest, entry, released=release):
+                continue
+            new.append(
+                msgspec.structs.replace(
+                    entry,
+                    version=newest.version + 1 if newest else 1,
+                    state=EntryState.RELEASED if release else EntryState.SUBMITTED,
+                    released_on=entry.released_on or (released_on if release else None),
+                )
+            )
+        superseded = [held for entry in new if release and (held := stored.get(entry.id, _Versions()).released)]
+        if superseded:
+            self._connection.execute(_SUPERSEDE, [_superseded(entry) for entry in superseded])
+        if new:
+            self._connection.execute(insert(schema.datasets), [entry_columns(entry) for entry in new])
+        return new
+
+    def _announce(self, released: Sequence[Dataset], stored: Mapping[str, _Versions]) -> None:
+        """The changes of many releases: one by one where few or where access may be taken away, else one for all."""
+        plain = 0
+        for entry in released:
+            old = stored.get(entry.id, _Versions()).released
+            if len(released) <= NARROW or entry_withdraws(old, entry):
+                self.entry_released(old, entry)
+            else:
+                plain += 1
+        if plain:
+            self.change(ChangeKind.ENTRY, "import")
+
+    def _put_interfaces(self, interfaces: Iterable[Interface]) -> None:
+        """Store interfaces: new ones together, changed ones one by one."""
+        wanted = {(one.supplier, one.id): one for one in interfaces}
+        held = {
+            (row[0], row[1])
+            for row in self._among(_INTERFACES, schema.interfaces.c.supplier, {supplier for supplier, _ in wanted})
+        }
+        new = [msgspec.structs.replace(one, version=1) for key, one in wanted.items() if key not in held]
+        if new:
+            self._connection.execute(insert(schema.interfaces), [interface_columns(one) for one in new])
+        for one in new[:NARROW]:
+            self.change(ChangeKind.INTERFACE, one.key, dataset=one.dataset, supplier=one.supplier)
+        if len(new) > NARROW:
+            self.change(ChangeKind.INTERFACE, "import")
+        for key in wanted.keys() & held:
+            self.put_interface(wanted[key])
+
+
+def _superseded(entry: Dataset) -> dict[str, object]:
+    content = msgspec.json.encode(msgspec.structs.replace(entry, state=EntryState.SUPERSEDED)).decode()
+    return {"entry": entry.id, "of": entry.version, "content": content}
+
+
+def _says_the_same(stored: Dataset, wanted: Dataset, *, released: bool) -> bool:
+    """Whether a version that stands already says what is wanted; a submitted one is none where a release is."""
+    if stored.state is not EntryState.RELEASED and (released or stored.state is not EntryState.SUBMITTED):
+        return False
+    plain = msgspec.structs.replace(
+        wanted, version=stored.version, state=stored.state, released_on=wanted.released_on or stored.released_on
+    )
+    return plain == stored
+
+
+def _parents_first(departments: Iterable[Department]) -> list[Department]:
+    """Departments in an order in which a parent stands before its children, as far as they form a tree."""
+    waiting = {department.id: department for department in departments}
+    ordered: list[Department] = []
+    while waiting:
+        ready = [department for department in waiting.values() if department.parent not in waiting]
+        if not ready:
+            circle = ", ".join(sorted(waiting)[:5])
+            fault = f"departments are each other's parents: {circle}"
+            raise GatewayError("invalid-input", fault, faults=[{"field": "parent", "fault": fault}])
+        for department in ready:
+            ordered.append(department)
+            del waiting[department.id]
+    return ordered
