@@ -4,8 +4,10 @@ import typer
 
 from gateway.cli import operate
 from gateway.cli.activation import policies
+from gateway.cli.certificates import certificates
 from gateway.cli.directory import directory, systems
 from gateway.cli.grants import grants
+from gateway.cli.hosts import hosts
 from gateway.cli.keys import keys, officers
 from gateway.cli.orders import orders
 from gateway.cli.records import records
@@ -30,7 +32,7 @@ for function in (
     verify,
 ):
     app.command()(function)
-for group in (directory, systems, officers, grants, orders, policies, records, retention, keys):
+for group in (directory, hosts, certificates, systems, officers, grants, orders, policies, records, retention, keys):
     app.add_typer(group)
 
 

@@ -23,7 +23,9 @@ legacy = typer.Typer(
     name="legacy", help="Keys of the contracts that existing sharing platforms' callers speak.", no_args_is_help=True
 )
 officers = typer.Typer(
-    name="officers", help="Register officers, sign their tokens, set their passwords.", no_args_is_help=True
+    name="officers",
+    help="Register officers, give them codes for a password, sign their tokens.",
+    no_args_is_help=True,
 )
 keys.add_typer(legacy)
 
@@ -31,6 +33,7 @@ Reason = Annotated[str, typer.Option("--reason", help="Why; it stands in the rec
 SystemName = Annotated[str, typer.Argument(help="The system's id.")]
 ContractName = Annotated[str, typer.Argument(help="gjgxjhpt, gjzwfwpt, zhejiang or guangdong.")]
 KeyName = Annotated[str, typer.Argument(help="What the caller sends to name the key (rid, access key, paasid).")]
+OfAuditor = Annotated[bool, typer.Option("--auditor", help="Of an auditor: acts as the home's auditor by default.")]
 OfficerName = Annotated[str, typer.Argument(help="The officer's id.")]
 
 
@@ -148,7 +151,7 @@ def list_officers(
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
-    """List officers whom you may manage."""
+    """List officers whom you may manage, or whose records you may read."""
     with open_api(home, officer) as api:
         found = api.get("/v1/officers", department=department, limit=1000)["items"]
     if as_json:
@@ -174,7 +177,10 @@ def add_officer(
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Register an officer, or change one; what each role may do is the policies' answer."""
+    """Register an officer, or change one; what each role may do is the policies' answer.
+
+    Auditors are registered by an auditor: by the one that `gateway init` made, unless another is named.
+    """
     body = {
         "id": name,
         "department": department,
@@ -183,21 +189,68 @@ def add_officer(
         "name": person,
         "active": not dismissed,
     }
-    with open_api(home, officer) as api:
+    with open_api(home, _appointer(officer, of_auditor=role == [Role.AUDITOR])) as api:
         answer = api.post("/v1/officers", body)
     _say(answer, f"officer `{name}` is {'dismissed' if dismissed else 'registered'}", as_json=as_json)
+
+
+@officers.command("enrol")
+@command
+def enrol(
+    name: OfficerName,
+    auditor: OfAuditor = False,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print a one-time code by which an officer sets a first password, on record; hand it to the officer."""
+    with open_api(home, _appointer(officer, of_auditor=auditor)) as api:
+        answer = api.post(f"/v1/officers/{name}/enrolment", None)
+    _say_code(name, answer, as_json=as_json)
+
+
+@officers.command("recover")
+@command
+def recover(
+    name: OfficerName,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why; the first of two persons says it.")] = None,
+    approve: Annotated[bool, typer.Option("--approve", help="Agree to it, as the second person.")] = False,
+    auditor: OfAuditor = False,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have an officer set another password: one person asks, another agrees and is given a one-time code."""
+    if approve is (reason is not None):
+        raise typer.BadParameter("say `--reason` to ask for it, or `--approve` to agree to it")
+    with open_api(home, _appointer(officer, of_auditor=auditor)) as api:
+        if approve:
+            _say_code(name, api.post(f"/v1/officers/{name}/recovery/approval", None), as_json=as_json)
+            return
+        answer = api.post(f"/v1/officers/{name}/recovery", {"reason": reason})
+    _say(answer, f"another password is asked for `{name}`: another person runs this with --approve", as_json=as_json)
 
 
 @officers.command("password")
 @command
 def set_password(
-    name: OfficerName, home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False
+    name: OfficerName,
+    by_code: Annotated[bool, typer.Option("--code", help="By the one-time code that was handed over.")] = False,
+    home: Home = DEFAULT_HOME,
+    as_json: AsJson = False,
 ) -> None:
-    """Give an officer a local account, or another password: read from standard input or asked for twice."""
-    body = {"password": _secret("password", twice=True)}
-    with open_api(home, officer) as api:
-        answer = api.post(f"/v1/officers/{name}/password", body)
-    _say(answer, f"officer `{name}` can sign in by password", as_json=as_json)
+    """Set your own password: by the one you have, or by a one-time code; both are read from standard input or asked."""
+    held = _secret("code" if by_code else "password that holds now")
+    password = _secret("new password", twice=True)
+    with open_api(home, name) as api:
+        if by_code:
+            answer = api.post("/sign-in/enrolment", {"officer": name, "code": held, "password": password})
+        else:
+            answer = api.post("/v1/account/password", {"current": held, "password": password})
+    if as_json:
+        print_json(answer)
+    else:
+        out.print(f"the password of `{name}` is set; every session of before has ended", markup=False)
 
 
 @officers.command("token")
@@ -216,6 +269,21 @@ def token(
         print_json({"access_token": made, "token_type": "Bearer", "expires_in": seconds})
     else:
         sys.stdout.write(made + "\n")
+
+
+def _appointer(officer: str | None, *, of_auditor: bool) -> str | None:
+    """Whoever was named, by option or token; else, for auditors, the auditor that `gateway init` made."""
+    from gateway.runtime.operation.setup import AUDITOR  # noqa: PLC0415 -- loads the store and the keys
+
+    return officer if officer or os.environ.get("GATEWAY_TOKEN") or not of_auditor else AUDITOR
+
+
+def _say_code(name: str, answer: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(answer)
+        return
+    out.print(f"code for `{name}`, good once: {answer['code']}", markup=False)
+    out.print(f"the officer runs `gateway officers password {name} --code`; record {answer['record']}", markup=False)
 
 
 def _operator(officer: str | None) -> str | None:

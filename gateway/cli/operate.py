@@ -82,10 +82,12 @@ def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
         print_json(seen)
     else:
         print_table(f"gateway in {place.root}", ("part", "state", "detail"), [tuple(row) for row in seen["parts"]])
+        for notice in seen["notices"]:
+            out.print(f"{notice['part']}: {notice['what']}\n  what to do: {notice['advice']}", markup=False)
         for fault in seen["faults"]:
             out.print(f"wrong: {fault['what']}\n  what to do: {fault['advice']}", markup=False)
         if not seen["faults"]:
-            out.print("nothing is wrong", markup=False)
+            out.print("nothing is wrong with the gateway" if seen["notices"] else "nothing is wrong", markup=False)
     if seen["faults"]:
         raise typer.Exit(1)
 
@@ -127,7 +129,7 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Put a backup in place of what was lost, and say what is gone and what to do; see docs/operate.md, "Restore"."""
-    from gateway.runtime.restore import restore as put_back  # noqa: PLC0415 -- loads all rooms
+    from gateway.runtime.operation.restore import restore as put_back  # noqa: PLC0415 -- loads all rooms
 
     def say(sentence: str) -> None:
         if not as_json:
@@ -156,7 +158,7 @@ def restore(
 @command
 def differences(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """List acts on record that a restored state does not have, and the orders that hold what they withdrew."""
-    from gateway.runtime.differences import list_differences  # noqa: PLC0415 -- loads the store
+    from gateway.runtime.operation.differences import list_differences  # noqa: PLC0415 -- loads the store
 
     found = list_differences(GatewayHome(home))
     if as_json:

@@ -22,7 +22,7 @@ RENEW_BEFORE_SECONDS = 30
 MAX_ATTEMPTS = 4
 MAX_WAIT_SECONDS = 5.0
 
-_NOT_MADE = frozenset({"draining", "state-stale", "records-unavailable", "rate-limited"})
+_NOT_MADE = frozenset({"draining", "overloaded", "supplier-busy", "state-stale", "records-unavailable", "rate-limited"})
 """Problems that say the supplier was not called: sending again is safe for every method."""
 
 

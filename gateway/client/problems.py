@@ -118,6 +118,9 @@ _CLASSES: Mapping[str, type[SharingProblem]] = {
     "records-unavailable": GatewayUnavailable,
     "state-stale": GatewayUnavailable,
     "draining": GatewayUnavailable,
+    "memory-exhausted": GatewayUnavailable,
+    "overloaded": GatewayUnavailable,
+    "supplier-busy": GatewayUnavailable,
     "unavailable": GatewayUnavailable,
 }
 

@@ -25,15 +25,13 @@ needs no clocks compared between machines; acknowledgements only make the wait s
 A worker that has not applied a change in time gets no further lease; when its last one has run out it is *out*, and is
 killed (by pidfd), because what a stopped process had already given to its kernel could still reach a caller.
 
-    wire        frames and messages of the control socket
-    roster      who holds which lease, who has applied what: pure
-    hub, feed, barrier
-    services    what the routes need, as one frozen value
-    app         the FastAPI application; one `routes_*` module a resource
-    problems    errors to RFC 9457 responses, once
-    acting      authorize, transact, record, hold: the one path of every act
-    bodies      request bodies to domain values, every fault at once
-    answers     what the OpenAPI document shows of answers: real ones, kept in `answers.json`
-    paging, preconditions, idempotency
-    scopes      whose grants and records an officer may see, by the policies
+    act        what every route is made of: the one path of every act, bodies, pages, problems
+    barrier    feed, hub, roster and wire: how a stop reaches every worker
+    app        the FastAPI application
+    directory  departments, systems, officers, purposes, entries, interfaces
+    suppliers  where suppliers' services stand, and what they are called with
+    grants     grants, the acts of their life, orders, figures
+    records    questions, exports, the log, retention
+    policies   what is in force, and what would change
+    sign_in    tokens, sessions and credentials
 """

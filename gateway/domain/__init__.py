@@ -2,12 +2,17 @@
 
     errors      a refusal's code, status and words
     directory   departments, systems, datasets, data items, interfaces, purposes
+    hosts       whose a supplier's host is, and what of it an interface may reach
+    certificates  what suppliers are called with
     grants      what a supplier approved, and its life from issue to disposal
+    lifecycle   a grant's life as a table of states and acts
     orders      suspensions and terminations that reach wider than one grant
     officers    people who act, their roles, and the acts they may ask for
     callers     who calls, and how well that is proven
     verdicts    the answer of a decision: a value, never a truth
     uses        one use of data, from opened to closed, as its record names it
+    policies    sets of policies: their files, digest and activation
+    state       what one decision reads of the state
     changes     what a committed change touches, so that what was kept can be dropped
     calendar    clocks in working days
 

@@ -36,6 +36,70 @@ class Officer(msgspec.Struct, frozen=True, omit_defaults=True):
     active: bool = True
 
 
+class Session(msgspec.Struct, frozen=True):
+    """What signing in began: it ends by time, by its owner, or with what it rests on.
+
+    Args:
+        id: names it in tokens and lists; says nothing else.
+        officer: whose it is.
+        method: how it was begun: `password`, `provider` or `home` (by the keys of the gateway's own home).
+        begun_unix: when.
+        expires_unix: when it ends by itself.
+        ended_unix: when it was ended before that; None where it was not.
+        ended_by: why it was ended: `sign-out`, `password change`, `dismissal`, …
+    """
+
+    id: str
+    officer: str
+    method: str
+    begun_unix: int
+    expires_unix: int
+    ended_unix: int | None = None
+    ended_by: str = ""
+
+    def stands(self, now_unix: float) -> bool:
+        """Whether it still holds at that second."""
+        return self.ended_unix is None and now_unix < self.expires_unix
+
+
+class Enrolment(msgspec.Struct, frozen=True):
+    """A one-time code that is about to be given, or was given, to an officer to set a password by.
+
+    Args:
+        officer: whose password.
+        recovery: whether the officer has one already: then two persons ask for the code.
+        asked_by: who asked for it.
+        asked_unix: when.
+        reason: why; it stands in the record.
+        expires_unix: when it holds no more.
+        approved_by: the second person, of a recovery; "" while there is none.
+        digest: of the code, in hexadecimal; "" while it is not given.
+    """
+
+    officer: str
+    recovery: bool
+    asked_by: str
+    asked_unix: int
+    reason: str
+    expires_unix: int
+    approved_by: str = ""
+    digest: str = ""
+
+
+class AccountEvent(msgspec.Struct, frozen=True):
+    """What somebody did about an account; its owner is told at the next sign-in, and can read it for a year.
+
+    Args:
+        at_unix: when.
+        what: in words.
+        by: who did it.
+    """
+
+    at_unix: int
+    what: str
+    by: str
+
+
 class Act(StrEnum):
     """Officers' acts: each is a Cedar action of the same name."""
 
@@ -53,6 +117,7 @@ class Act(StrEnum):
     MANAGE_DEPARTMENTS = "manageDepartments"
     MANAGE_SYSTEMS = "manageSystems"
     MANAGE_INTERFACES = "manageInterfaces"
+    CONFIRM_HOST = "confirmHost"
     MANAGE_OFFICERS = "manageOfficers"
     CONSULT_GRANTS = "consultGrants"
     CONSULT_RECORDS = "consultRecords"
@@ -64,6 +129,7 @@ class Act(StrEnum):
     APPLY_RETENTION = "applyRetention"
     MANAGE_KEYS = "manageKeys"
     CONSULT_FIGURES = "consultFigures"
+    KEEP_ACCOUNT = "keepAccount"
 
 
 class Matter(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -75,6 +141,8 @@ class Matter(msgspec.Struct, frozen=True, omit_defaults=True):
         region: the region concerned; that of the supplier unless said otherwise.
         dataset: the dataset concerned, if one.
         demand_region: the demand department's region, if one is concerned.
+        person: the officer concerned, if the act is about an account.
+        roles: that officer's roles, as they are or are to be.
     """
 
     supplier: str | None = None
@@ -82,3 +150,5 @@ class Matter(msgspec.Struct, frozen=True, omit_defaults=True):
     region: str | None = None
     dataset: str | None = None
     demand_region: str | None = None
+    person: str | None = None
+    roles: tuple[Role, ...] = ()

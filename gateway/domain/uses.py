@@ -77,7 +77,8 @@ class Outcome(msgspec.Struct, frozen=True):
         bytes: content bytes sent to the caller.
         response_digest: keyed digest (64 hex digits) over the released content, "" if none left.
         duration_us: from the request's header to the last byte, microseconds.
-        end: `complete`, `cut` (by an order), `caller-gone`, `supplier-failed`, `not-filterable` or another short code.
+        end: `complete`; `overrun` (complete, and the supplier sent more behind its answer, which went nowhere); `cut`
+            (by an order), `caller-gone`, `supplier-failed`, `not-filterable` or another short code.
     """
 
     status: int

@@ -20,10 +20,13 @@
     assertions     client authentication at the token endpoint
     dpop           proofs of possession, nonces
     certificates   binding to client certificates
+    supplier_certificates  certificates that suppliers are called with: parsed, checked, sealed
     legacy         contracts of existing sharing platforms
     replay         what was used once, shared by a node's workers
     caller         credential to `Caller`: what the data plane asks
-    accounts       officers' local accounts
+    accounts       officers' local accounts, and how guesses are slowed
+    passwords      which passwords are taken; hashing within a budget of memory
+    oidc           officers' sign-in at an OpenID provider
     security_log   counters and a rate-limited log of refusals; budgets of failures
 
 Assurance, weakest first: `legacy` (signed headers without the body), `bearer`, `dpop` (RFC 9449), `mtls` (RFC 8705).

@@ -1,32 +1,35 @@
-"""Officers' local accounts: passwords by argon2id, and few guesses.
+"""Officers' local accounts: a password, few guesses, and a way in for the right person.
 
-A guess costs about 50 ms and 64 MiB here, so no more than two are checked at once, and no more than six wait for that:
-whoever sends more waits outside, and not in the threads that officers' acts need. After the third failure an account
-waits 1 s, then twice as long each time, up to 15 minutes; an address that fails on many accounts waits likewise (of
-IPv6 its /64, which one machine has whole). An attempt counts before it is checked, so that guesses side by side are
-no more than guesses one by one.
-What is waited for is not checked, and says nothing about whether the officer exists: neither does its timing, since a
-password of an officer without account is checked against a hash that no password fits.
+Failures are counted in three lanes, each of which decays: they count half after ten minutes without one.
 
-Source: NIST SP 800-63B §3.1.1 (length, no composition rules), §3.2.2 (throttling); RFC 9106 §4 (parameters).
+    an account, by whom nothing is known of    the fourth failure waits 1 s, each next twice as long, up to 15 minutes
+    an account, by a device it signed in on    the same, by itself: what others try does not keep its owner out
+    an address                                 the same after twenty failures: many officers sit behind one proxy
+
+A device is known by what the last sign-in there was answered with (`Device`), sealed by the gateway: so whoever guesses
+at an account slows guessers and strangers, and not the person who has signed in before. An attempt counts before it is
+checked, so that guesses side by side are no more than guesses one by one. What is waited for is not checked, and says
+nothing about whether the officer exists: neither does its timing, since a password of an officer without account is
+checked against a hash that no password fits.
+
+Source: NIST SP 800-63B §3.2.2 (throttling); OWASP, device cookies.
 """
 
 import ipaddress
+import math
 import threading
 from collections.abc import Callable
 
-import argon2
-
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Officer
+from gateway.identity.passwords import HashingPool, slow_down
 
-MIN_PASSWORD_CHARACTERS = 12
-MAX_PASSWORD_BYTES = 1024
 FREE_FAILURES = 3
+FREE_ADDRESS_FAILURES = 20
 LONGEST_WAIT_SECONDS = 900.0
+HALF_LIFE_SECONDS = 600.0
+"""After so long without another one, failures count half: a proxy's address forgets what hundreds mistype in a day."""
 MAX_TRACKED = 8192
-CONCURRENT_CHECKS = 2
-WAITING_CHECKS = 6
 
 _REFUSED = "officer or password is not right"
 
@@ -42,18 +45,18 @@ class Throttle:
     def __init__(self, now: Callable[[], float], *, free: int = FREE_FAILURES) -> None:
         self._now = now
         self._free = free
-        self._failures: dict[str, tuple[int, float]] = {}
+        self._failures: dict[str, tuple[float, float]] = {}
         self._lock = threading.Lock()
 
     def wait_seconds(self, name: str) -> float:
         """How long `name` must still wait; 0 where it need not."""
         with self._lock:
-            return self._wait(*self._failures.get(name, (0, 0.0)), self._now())
+            return self._wait(*self._failures.get(name, (0.0, 0.0)), self._now())
 
     def begin(self, name: str) -> float:
         """0 where an attempt of `name` may be made, which counts as a failure from now on; else the seconds to wait."""
         with self._lock:
-            count, last = self._failures.pop(name, (0, 0.0))
+            count, last = self._failures.pop(name, (0.0, 0.0))
             at = self._now()
             wait = self._wait(count, last, at)
             if wait > 0:
@@ -61,19 +64,20 @@ class Throttle:
                 return wait
             if len(self._failures) >= MAX_TRACKED:
                 del self._failures[next(iter(self._failures))]
-            self._failures[name] = (min(count + 1, 64), at)
+            self._failures[name] = (min(_decayed(count, last, at) + 1, 64), at)
             return 0.0
 
-    def _wait(self, count: int, last: float, at: float) -> float:
-        if count < self._free:
+    def _wait(self, count: float, last: float, at: float) -> float:
+        over = round(count) - self._free
+        if over < 0:
             return 0.0
-        wait: float = min(2.0 ** (count - self._free), LONGEST_WAIT_SECONDS)
+        wait: float = min(2.0**over, LONGEST_WAIT_SECONDS)
         return max(0.0, last + wait - at)
 
     def forgive(self, name: str) -> None:
         """The attempt that `begin` counted was no failure."""
         with self._lock:
-            count, last = self._failures.get(name, (0, 0.0))
+            count, last = self._failures.get(name, (0.0, 0.0))
             if count > 1:
                 self._failures[name] = (count - 1, last)
             else:
@@ -85,6 +89,10 @@ class Throttle:
             self._failures.pop(name, None)
 
 
+def _decayed(count: float, last: float, at: float) -> float:
+    return count * math.exp(-math.log(2) * max(0.0, at - last) / HALF_LIFE_SECONDS)
+
+
 class LocalAccounts:
     """Checks officers' passwords. Thread-safe; blocks for as long as argon2 takes.
 
@@ -92,7 +100,7 @@ class LocalAccounts:
         officer: the officer of an id, or None.
         secret: the stored hash of an officer's password, or None.
         now: the clock, Unix seconds.
-        hasher: argon2id; by default RFC 9106's second recommendation (64 MiB, 3 passes, 4 lanes).
+        pool: hashes.
     """
 
     def __init__(
@@ -101,61 +109,69 @@ class LocalAccounts:
         secret: Callable[[str], str | None],
         now: Callable[[], float],
         *,
-        hasher: argon2.PasswordHasher | None = None,
+        pool: HashingPool | None = None,
     ) -> None:
         self._officer = officer
         self._secret = secret
-        self._hasher = hasher or argon2.PasswordHasher()
+        self.pool = pool or HashingPool()
         self._accounts = Throttle(now)
-        # Many officers sit behind one address: it is slowed only after failures on a scale no office has.
-        self._addresses = Throttle(now, free=20)
-        self._slots = threading.BoundedSemaphore(CONCURRENT_CHECKS)
-        self._queue = threading.BoundedSemaphore(CONCURRENT_CHECKS + WAITING_CHECKS)
-        self._nobody = self._hasher.hash("no password has this hash")
+        self._addresses = Throttle(now, free=FREE_ADDRESS_FAILURES)
 
-    def sign_in(self, officer_id: str, password: str, address: str) -> Officer:
+    def sign_in(self, officer_id: str, password: str, address: str, *, device: str = "") -> Officer:
         """The officer, if the password is the account's.
+
+        Args:
+            officer_id: as typed.
+            password: as typed.
+            address: where the attempt comes from.
+            device: names a device that this officer has signed in on before; "" for any other.
 
         Raises:
             GatewayError: `credential-invalid`, the same for every reason; `rate-limited` with `Retry-After` where the
                 account or address must wait.
         """
         account, place = officer_id[:64], _place(address)
+        found: list[Officer] = []
+
+        def check() -> bool:
+            officer = self._officer(account)
+            stored = self._secret(account) if officer is not None and officer.active else None
+            if not self.pool.is_right(stored, password) or officer is None:
+                return False
+            found.append(officer)
+            return True
+
+        self.attempt(f"{account} {device}", place, check)
+        return found[0]
+
+    def attempt(self, lane: str, address: str, check: Callable[[], bool]) -> None:
+        """Let `check` be tried, if `lane` and `address` need not wait; a failure counts against both.
+
+        Raises:
+            GatewayError: as `sign_in`.
+        """
+        place = _place(address)
+        # A device that is known is no guesser at a proxy's address: what others there do does not keep it out.
+        is_known = not lane.endswith(" ")
         # Looked at first: an address that must wait does not touch the account, and could otherwise keep it waiting.
-        wait = max(self._addresses.wait_seconds(place), self._accounts.wait_seconds(account))
-        wait = wait or self._addresses.begin(place) or self._accounts.begin(account)
+        wait = max(0.0 if is_known else self._addresses.wait_seconds(place), self._accounts.wait_seconds(lane))
+        wait = wait or (0.0 if is_known else self._addresses.begin(place)) or self._accounts.begin(lane)
         if wait > 0:
-            raise _slow_down(wait)
-        if not self._queue.acquire(blocking=False):
-            self._accounts.forgive(account)
-            self._addresses.forgive(place)
-            raise _slow_down(0)
+            raise slow_down(wait)
         try:
-            with self._slots:
-                found = self._checked(account, password)
-        finally:
-            self._queue.release()
-        if found is None:
+            is_right = check()
+        except GatewayError:
+            self._forgive(lane, place, is_known=is_known)
+            raise
+        if not is_right:
             raise GatewayError("credential-invalid", _REFUSED)
-        self._accounts.succeeded(account)
-        self._addresses.forgive(place)
-        return found
+        self._forgive(lane, place, is_known=is_known)
+        self._accounts.succeeded(lane)
 
-    def _checked(self, account: str, password: str) -> Officer | None:
-        officer = self._officer(account)
-        stored = self._secret(account) if officer is not None and officer.active else None
-        try:
-            self._hasher.verify(stored or self._nobody, password[:MAX_PASSWORD_BYTES])
-        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
-            return None
-        return officer if stored is not None else None
-
-
-def _slow_down(wait: float) -> GatewayError:
-    seconds = str(int(wait) + 1)
-    return GatewayError(
-        "rate-limited", f"wait {seconds} s before you sign in again", headers=(("Retry-After", seconds),)
-    )
+    def _forgive(self, lane: str, place: str, *, is_known: bool) -> None:
+        self._accounts.forgive(lane)
+        if not is_known:
+            self._addresses.forgive(place)
 
 
 def _place(address: str) -> str:
@@ -165,18 +181,3 @@ def _place(address: str) -> str:
     except ValueError:
         return address
     return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address
-
-
-def hash_password(password: str, officer_id: str, *, hasher: argon2.PasswordHasher | None = None) -> str:
-    """What is stored of a password.
-
-    Raises:
-        GatewayError: `invalid-input` for a password that is too short, too long, or made of the officer's id.
-    """
-    if len(password) < MIN_PASSWORD_CHARACTERS:
-        raise GatewayError("invalid-input", f"a password has at least {MIN_PASSWORD_CHARACTERS} characters")
-    if len(password.encode("utf-8")) > MAX_PASSWORD_BYTES:
-        raise GatewayError("invalid-input", f"a password has at most {MAX_PASSWORD_BYTES} bytes")
-    if len(set(password)) < 4 or not password.lower().replace(officer_id.lower(), ""):
-        raise GatewayError("invalid-input", "the password is one of the first that would be guessed")
-    return (hasher or argon2.PasswordHasher()).hash(password)

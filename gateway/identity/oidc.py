@@ -26,6 +26,8 @@ from gateway.identity.verify import SKEW_SECONDS, check_audience, check_times
 
 MAX_DOCUMENT_BYTES = 256 * 1024
 SIGN_IN_SECONDS = 600
+MAX_SUBJECT_CHARACTERS = 255
+"""OpenID Connect Core §2."""
 _ID_TOKEN_TYPES = frozenset({"", "jwt"})
 
 
@@ -69,6 +71,20 @@ class Pending(msgspec.Struct, frozen=True):
     verifier: str
     return_to: str
     until_unix: int
+
+
+class Person(msgspec.Struct, frozen=True):
+    """Who signed in at a provider.
+
+    Args:
+        issuer: the provider.
+        subject: its own name for the person (`sub`), which it never gives to another.
+        officer: whom `officer_claim` names.
+    """
+
+    issuer: str
+    subject: str
+    officer: str
 
 
 class OpenIdSignIn:
@@ -117,8 +133,8 @@ class OpenIdSignIn:
         )
         return str(uri), pending
 
-    async def finish(self, pending: Pending, *, code: str, state: str, issuer: str | None) -> str:
-        """The id of the officer who signed in.
+    async def finish(self, pending: Pending, *, code: str, state: str, issuer: str | None) -> Person:
+        """Who signed in.
 
         Args:
             pending: what `begin` gave, as it was kept.
@@ -151,7 +167,7 @@ class OpenIdSignIn:
         except Unreadable as error:
             raise GatewayError("credential-invalid", f"the provider's ID token is refused: {error}") from error
 
-    async def _officer(self, answer: dict[str, Any], pending: Pending) -> str:
+    async def _officer(self, answer: dict[str, Any], pending: Pending) -> Person:
         token = answer.get("id_token")
         if not isinstance(token, str):
             raise Unreadable("there is none")
@@ -172,7 +188,10 @@ class OpenIdSignIn:
         officer = jws.payload.get(self._provider.officer_claim)
         if not is_text(officer):
             raise Unreadable(f"it has no `{self._provider.officer_claim}`")
-        return str(officer)
+        subject = jws.payload.get("sub")
+        if not is_text(subject) or len(str(subject)) > MAX_SUBJECT_CHARACTERS:
+            raise Unreadable("it names no subject")
+        return Person(self._provider.issuer, str(subject), str(officer))
 
     def _check_claims(self, header: dict[str, Any], payload: dict[str, Any], access: Any, pending: Pending) -> None:
         """The rules of OpenID Connect Core §3.1.3.7 beyond a token's: `nonce`, `azp`, `at_hash`; by Authlib."""

@@ -68,8 +68,8 @@ class TokenIssuer:
             claims["client_key"] = client_key
         return self._sign(ACCESS_TOKEN_TYPE, system.id, self.audience, ACCESS_TOKEN_SECONDS, claims), 300
 
-    def issue_officer(self, officer: Officer, lifetime_seconds: int = OFFICER_TOKEN_SECONDS) -> str:
-        """A session token of `officer`; it names the officer only: roles are read anew at every request.
+    def issue_officer(self, officer: Officer, lifetime_seconds: int = OFFICER_TOKEN_SECONDS, *, session: str) -> str:
+        """A token of a session of `officer`; it names the two only: roles, and what became of it, are read anew.
 
         Raises:
             GatewayError: `credential-invalid` for a dismissed officer, `invalid-input` for a lifetime out of range.
@@ -79,7 +79,7 @@ class TokenIssuer:
         if not 1 <= lifetime_seconds <= MAX_OFFICER_TOKEN_SECONDS:
             raise GatewayError("invalid-input", f"an officer's token lives 1 to {MAX_OFFICER_TOKEN_SECONDS} seconds")
         audience = officer_audience(self.issuer)
-        return self._sign(OFFICER_TOKEN_TYPE, officer.id, audience, lifetime_seconds, {})
+        return self._sign(OFFICER_TOKEN_TYPE, officer.id, audience, lifetime_seconds, {"sid": session})
 
     def _sign(self, kind: str, subject: str, audience: str, lifetime: int, claims: Mapping[str, Any]) -> str:
         signer, at = self._ring.token_signer(), int(self._now())

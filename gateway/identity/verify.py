@@ -90,6 +90,7 @@ class Claims(msgspec.Struct, frozen=True):
         proof_key: `cnf.jkt`, if it is bound to a DPoP key.
         client_key: of a token of this gateway, the thumbprint of the registered key that its client had shown, if any.
         is_own: whether this gateway issued it.
+        session: of an officer's token, the session it is of (`sid`).
     """
 
     issuer: str
@@ -101,6 +102,7 @@ class Claims(msgspec.Struct, frozen=True):
     proof_key: str | None = None
     client_key: str | None = None
     is_own: bool = False
+    session: str | None = None
 
 
 class _TokenKeys(Protocol):
@@ -201,7 +203,11 @@ class TokenVerifier:
         subject = jws.payload.get("sub")
         if not is_text(subject):
             raise Unreadable("the token names no subject")
-        return self._claims(jws, self._own, officer_audience(self._own.name), str(subject))
+        session = jws.payload.get("sid")
+        if not is_text(session):
+            raise Unreadable("the token names no session")
+        claims = self._claims(jws, self._own, officer_audience(self._own.name), str(subject))
+        return msgspec.structs.replace(claims, session=str(session))
 
     def _issuer(self, jws: Jws) -> TrustedIssuer:
         name = jws.payload.get("iss")

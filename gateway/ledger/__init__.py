@@ -5,14 +5,14 @@ nothing that was answered. This text specifies what lies on disk, byte by byte; 
 
 Life of a record
 
-    UseJournal.opened        entries      canonical bytes with a salt, made once
-      -> writer thread       journal      one write and one fdatasync for all that wait; then the waiters are told
-      -> durable             segments     `durable` names the sequence up to which every frame is synced
-    Integrator.step          segments     reads what is confirmed, writer after writer: this is leaf order
-      -> TiledLog.commit     tree, log    leaf hashes, tiles, root; signed; compared and swapped in signer.db
-      -> LogFiles            log_files    tiles, bundles synced together, in place; `checkpoint` renamed; packs sealed
-      -> Index.add           rows, index  one row a use; it can be found
-    Integrator               segments     a segment that is wholly in the log goes
+    UseJournal.opened      journal.entries   canonical bytes with a salt, made once
+      -> writer thread     journal.writer    one write and one fdatasync for all that wait; then the waiters are told
+      -> durable           journal.segments  `durable` names the sequence up to which every frame is synced
+    Integrator.step        journal.segments  reads what is confirmed, writer after writer: this is leaf order
+      -> TiledLog.commit   log.tiled_log     leaf hashes, tiles, root; signed; compared and swapped in signer.db
+      -> LogFiles          log.files         tiles, bundles synced together, put in place; `checkpoint` renamed
+      -> Index.add         index             one row a use; it can be found
+    Integrator             process           a segment that is wholly in the log goes
 
 Layout below `ledger/`
 
@@ -20,10 +20,10 @@ Layout below `ledger/`
     journal/<writer>/durable, lock, *.tmp, *.broken        confirmed sequence; lock; being made; kept by a repair until
                                                            the first record in it is pruned
     tree/checkpoint, tree/cosigned, tree/minimum-index     what is served beside the tiles
-    tree/tile/...                                          hash tiles and bundles, see `log_files`
+    tree/tile/...                                          hash tiles and bundles, see `log.files`
     tree/pruning.json                                      a prune under way
     signer.db                                              what was signed last, see `signing`
-    index/manifest.json, index/date=YYYY-MM-DD/*.parquet   the index, see `index_manifest`; beside each `.subjects`
+    index/manifest.json, index/date=YYYY-MM-DD/*.parquet   the index, see `index.manifest`; beside each `.subjects`
 
 A segment (integers little-endian; the file is preallocated with zeros)
 
@@ -45,15 +45,15 @@ sync has returned and never before. What is broken at or below it is corruption:
 is broken above it is a torn tail: a `.broken` copy is kept, the whole frames are rewritten to a new file and synced. It
 stands before the first segment: where it is missing beside one, or its halves do not agree, that is corruption too.
 
-An entry is canonical JSON (see `entries`). All have `v`, `kind`, `id`, `time` (Unix ns), `retain_until`, `salt`:
+An entry is canonical JSON (`journal.entries`). All have `v`, `kind`, `id`, `time` (Unix ns), `retain_until`, `salt`:
 
     use.opened    request, trace, subject?, use{what the verdict and the caller fix}
     use.closed    bytes, digest?, duration_us, end, items (released), rows, status; `id` is that of its opening
     use.refused   as use.opened, with code, articles and near (grants that came near, and what failed) in `use`
     recovered     `id` is that of its opening: the use was open when its writer died
     prune         first, end (leaves), rule, plan (digest), officer
-    others        an act's own fields (`acts`); effect, storage, destruction, order, grant, directory, policy, key,
-                  export, consultation (a reading, or an officer's sign-in: act `signIn`, method)
+    others        an act's own fields (`journal.acts`); effect, storage, destruction, order, grant, directory, policy,
+                  key, export, consultation (a reading, or an officer's sign-in: act `signIn`, method)
 
 A list of names (items, policies) that does not fit is replaced by two words: `(N items)`, and `sha256:` with the digest
 of the list as JSON.
@@ -61,10 +61,21 @@ of the list as JSON.
 A record id is `run-number`: 12 characters of the writer's start (8 of its second, base32hex, then 4 random), a count.
 
 The log is C2SP tlog-tiles, tlog-checkpoint, signed-note, tlog-cosignature, tlog-witness and tlog-proof to the letter;
-at rest, bundles have the form `at_rest` specifies, and are served in theirs.
+at rest, bundles have the form `log.at_rest` specifies, and are served in theirs.
 
 An optimisation names its benchmark: `tests/bench/ledger_*.py`. Formats change with their `v` or magic, never quietly.
 
-Invariants upheld here: RECORD-FIRST (`uses`, `journal`), APPEND-ONLY (`durable`, `log_files`, `retention`),
-NEVER-FORKED (`signing`, `log`, `cosigning`, `service`), NO-VALUES (`entries`).
+The rooms, and what stands beside them:
+
+    journal  what makes a record durable
+    log      the signed tree over all entries, and what may go from it
+    witness  others hold this log to one history, and this node holds theirs
+    index    records as rows, for questions, exports and figures
+    verify   the offline verifier: it reads the formats and writes none
+    process  the process that integrates and answers
+    durable  files that stand when a call returns
+
+Invariants upheld here: RECORD-FIRST (`journal.uses`, `journal.writer`), APPEND-ONLY (`durable`, `log.files`,
+`log.retention`), NEVER-FORKED (`log.signing`, `log.tiled_log`, `witness.cosigning`, `process.service`), NO-VALUES
+(`journal.entries`).
 """

@@ -4,11 +4,14 @@
                                                       ├─ Slice (one department, one dataset) ──evaluate──> Verdict
     state (entry, grants, orders) ──building────────┘
 
-- `layers` reads and validates the static layers; `building` makes entries, grants and orders into policies, in
-  Cedar's JSON form; `world` shows Cedar the directory and the call; `slices` decides; `refusals` explains;
-  `engine` holds slices and verdicts and drops them; `deciding` brings it to an event loop; `convergence` knows what
-  was lately drawn; `quotas` counts; `acts` decides what officers may do, `powers` lists who may.
-- Decisions are Cedar's alone. What Python adds is the question: under which grant is this use made? See `slices`.
+    law      the static layers, and what policies can see
+    live     decides live traffic and officers' acts: slices, verdicts, refusals, quotas
+    offline  examines policies without traffic: check, tables, compare, put in force
+
+- `law.layers` reads and validates the static layers; `live.building` makes entries, grants and orders into policies, in
+  Cedar's JSON form; `live.slices` decides; `live.refusals` explains; `live.engine` holds slices and verdicts and drops
+  them; `live.deciding` brings it to an event loop.
+- Decisions are Cedar's alone. What Python adds is the question: under which grant is this use made? See `live.slices`.
 """
 
 from gateway.policy.law.layers import Layers, default_policies_root, load_layers

@@ -83,6 +83,8 @@ class Counters:
         recorded: from opening a use to its record being durable.
         supplied: from there to the head of the supplier's answer, or to the end where none came.
         released: from there to the last byte.
+        strays: (supplier, where they came) -> connections closed since octets on them answered nobody: `behind` the
+            end of an answer, on an `idle` connection, `unasked` before a request had reached the supplier.
     """
 
     __slots__ = (
@@ -95,6 +97,7 @@ class Counters:
         "refusals",
         "released",
         "shed",
+        "strays",
         "supplied",
     )
 
@@ -106,6 +109,7 @@ class Counters:
         self.cuts = 0
         self.failures = 0
         self.shed: dict[str, int] = {}
+        self.strays: dict[tuple[str, str], int] = {}
         self.recorded = Stage()
         self.supplied = Stage()
         self.released = Stage()
@@ -121,6 +125,10 @@ class Counters:
     def turned_away(self, limit: str) -> None:
         """A call or connection was turned away to protect the gateway."""
         self.shed[limit] = self.shed.get(limit, 0) + 1
+
+    def strayed(self, supplier: str, when: str) -> None:
+        """Octets of a supplier answered nobody, and ended their connection."""
+        self.strays[supplier, when] = self.strays.get((supplier, when), 0) + 1
 
     def snapshot(self) -> dict[str, Any]:
         """The counts as plain values."""
@@ -141,6 +149,7 @@ class Counters:
             "cuts": self.cuts,
             "failures": self.failures,
             "shed": dict(self.shed),
+            "strays": dict(self.strays),
             "stages": {
                 "record": (list(self.recorded.counts), self.recorded.sum_ns / 1e9),
                 "supplier": (list(self.supplied.counts), self.supplied.sum_ns / 1e9),

@@ -20,6 +20,7 @@ from gateway.proxy.exchange.exchange import Exchange
 from gateway.proxy.exchange.refusals import refusal, status_line
 from gateway.proxy.http.framing import BodyReader, body_reader
 from gateway.proxy.http.heads import parse_request_line
+from gateway.proxy.kernel import descriptor, unacknowledged_bytes
 from gateway.proxy.ports import Peer
 
 if TYPE_CHECKING:
@@ -55,12 +56,14 @@ class CallerConnection(asyncio.Protocol):
         "_body",
         "_buffer",
         "_closes",
+        "_held_bytes",
         "_is_chunking",
         "_lingered",
         "_paused_for",
         "_phase",
         "_plane",
         "_reads_end",
+        "_unsent_mark",
         "due",
         "exchange",
         "is_leaving_unknown",
@@ -79,7 +82,9 @@ class CallerConnection(asyncio.Protocol):
         self._closes = False
         self._is_chunking = False
         self._lingered = 0
+        self._held_bytes = 0
         self._paused_for = 0
+        self._unsent_mark = 0
         self._advancing = False
         self._reads_end = False
         self.is_writing_paused = False
@@ -96,7 +101,7 @@ class CallerConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
         plane = self._plane
-        self.transport.set_write_buffer_limits(high=plane.limits.write_high_bytes, low=0)
+        self.transport.set_write_buffer_limits(high=plane.limits.unseen_bytes, low=0)
         # INVARIANT: BARRIER: the kernel of a worker that is killed drops what it holds for its callers. Only what is
         # closed in good order (`_close`) is sent to its end.
         self._set_linger(_DROP_UNSENT)
@@ -114,6 +119,9 @@ class CallerConnection(asyncio.Protocol):
         self._phase = _CLOSED
         self.due = _NEVER
         self._plane.wheel.disarm(self)
+        self._plane.deaf.discard(self)
+        self._plane.shares.hold_unknown(-self._held_bytes)
+        self._held_bytes = 0
         self._plane.disconnected(self)
         if self.exchange is not None:
             exchange, self.exchange = self.exchange, None
@@ -144,12 +152,36 @@ class CallerConnection(asyncio.Protocol):
         self._buffer = self._buffer + data if self._buffer else data
         try:
             self._advance()
+            if self._buffer or self._held_bytes or self._body is not None:
+                self.count_held()
         except Exception:  # noqa: BLE001 - a mistake ends this exchange and no other
-            if self.exchange is not None:
-                self.exchange.broken()
+            self._broken()
+
+    def _broken(self) -> None:
+        if self.exchange is not None:
+            self.exchange.broken()
+        else:
+            self._plane.failed()
+            self.transport.abort()
+
+    def count_held(self) -> None:
+        """Count what is held of requests before they go on; refuse where that is too much."""
+        octets, exchange = len(self._buffer), self.exchange
+        if exchange is not None and exchange.body.pieces:
+            octets += exchange.body.held_bytes()
+        # INVARIANT: BOUNDED: what nobody has answered for yet has its part of the budget.
+        if octets != self._held_bytes:
+            if self._plane.shares.hold_unknown(octets - self._held_bytes):
+                self._held_bytes = octets
+                return
+            self._plane.counters.turned_away("memory")
+            error = GatewayError("overloaded", "no more can be held in memory")
+            if exchange is not None and exchange.state < states.FLUSHING:
+                exchange.refuse(error)
+            elif self._phase < _EXCHANGE:
+                self._refuse_head(error)
             else:
-                self._plane.failed()
-                self.transport.abort()
+                self.reset()
 
     # From bytes to requests.
 
@@ -255,6 +287,16 @@ class CallerConnection(asyncio.Protocol):
 
     # What the exchange does.
 
+    @property
+    def unsent_bytes(self) -> int:
+        """What was written and the kernel has not taken."""
+        return self.transport.get_write_buffer_size()
+
+    @property
+    def is_body_paused(self) -> bool:
+        """Whether the request's body is not read because its supplier does not take it."""
+        return bool(self._paused_for & 2)
+
     def pause_body(self) -> None:
         """Read no more of the request's body for now."""
         self._pause(2)
@@ -273,7 +315,7 @@ class CallerConnection(asyncio.Protocol):
         """Send an answer whole; `head` has its framing."""
         self._write(head, content)
         if self.is_writing_paused:
-            self.set_deadline(self._plane.limits.write_progress_seconds)
+            self._await_reader()
         else:
             self.answer_flushed()
 
@@ -287,13 +329,13 @@ class CallerConnection(asyncio.Protocol):
             data = b"%x\r\n%b\r\n" % (len(data), data)
         self.transport.write(data)
         if self.is_writing_paused:
-            self.set_deadline(self._plane.limits.write_progress_seconds)
+            self._await_reader()
 
     def end_answer(self, data: bytes) -> None:
         """Send what ends the content."""
         self.transport.write(data)
         if self.is_writing_paused:
-            self.set_deadline(self._plane.limits.write_progress_seconds)
+            self._await_reader()
         else:
             self.answer_flushed()
 
@@ -361,6 +403,10 @@ class CallerConnection(asyncio.Protocol):
         self._set_linger(_DROP_UNSENT)
         self.transport.abort()
 
+    def gone(self) -> None:
+        """The caller has closed its side while nothing was read of it: there is nobody to answer."""
+        self.reset()
+
     def is_leaving_under(self, matches: Callable[[Use], bool]) -> bool:
         """Whether bytes of a finished answer under a use that `matches` may still wait here or in the kernel.
 
@@ -390,8 +436,27 @@ class CallerConnection(asyncio.Protocol):
         self._phase = _CLOSED
         self._set_linger(_SEND_UNSENT)
         self.transport.close()
+        # INVARIANT: BOUNDED: what was written is sent, but not to a caller that never reads it.
+        self._await_reader()
 
     # Time.
+
+    def _await_reader(self) -> None:
+        """The caller must take of what was written, and go on taking."""
+        self._unsent_mark = self._untaken_bytes()
+        due = self._plane.now_seconds + self._plane.limits.write_progress_seconds
+        self.set_due(due if self.exchange is None else min(due, self.exchange.total_due))
+
+    def _untaken_bytes(self) -> int:
+        """What was written and has not arrived there: the kernel passes it on by larger steps than it is read."""
+        return self.transport.get_write_buffer_size() + unacknowledged_bytes(descriptor(self.transport))
+
+    def _has_taken(self) -> bool:
+        """Whether the caller has taken in this window what it must at least, and may have more of its time."""
+        limits, exchange = self._plane.limits, self.exchange
+        taken = self._unsent_mark - self._untaken_bytes()
+        is_in_time = exchange is None or self._plane.now_seconds < exchange.total_due
+        return is_in_time and taken >= limits.least_rate_bytes * limits.write_progress_seconds
 
     def set_deadline(self, seconds: float) -> None:
         """What is awaited must come within `seconds`."""
@@ -407,13 +472,21 @@ class CallerConnection(asyncio.Protocol):
     def expired(self) -> None:
         """The deadline has passed."""
         self.due = _NEVER
-        if self._phase is _EXCHANGE and self.exchange is not None:
+        try:
+            self._expired()
+        except Exception:  # noqa: BLE001 - a mistake ends this exchange, and not the time of all others
+            self._broken()
+
+    def _expired(self) -> None:
+        if (self.is_writing_paused or self._phase is _CLOSED) and self._has_taken():
+            self._await_reader()
+        elif self._phase is _EXCHANGE and self.exchange is not None:
             self.exchange.timed_out()
         elif self._phase is _HEAD:
             self._refuse_head(GatewayError("request-timeout"))
         elif self._phase is _IDLE:
             self._close()
-        elif self._phase is not _CLOSED or not self.transport.is_closing():
+        else:
             self.transport.abort()
 
     def drain(self) -> None:
@@ -426,10 +499,13 @@ class CallerConnection(asyncio.Protocol):
     def _pause(self, reason: int) -> None:
         if not self._paused_for:
             self.transport.pause_reading()
+            self._plane.deaf.add(self)
         self._paused_for |= reason
 
     def _resume(self, reasons: int) -> None:
         if self._paused_for:
             self._paused_for &= ~reasons
-            if not self._paused_for and not self.transport.is_closing():
-                self.transport.resume_reading()
+            if not self._paused_for:
+                self._plane.deaf.discard(self)
+                if not self.transport.is_closing():
+                    self.transport.resume_reading()

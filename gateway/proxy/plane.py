@@ -1,7 +1,9 @@
 """The data plane of one worker: it listens, holds what exchanges share, drains and cuts."""
 
 import asyncio
+import functools
 import logging
+import select
 import socket
 import ssl
 import sys
@@ -12,6 +14,7 @@ from email.utils import formatdate
 from typing import Any
 
 from gateway.domain.directory import Interface
+from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Use
 from gateway.domain.verdicts import Call, Verdict
 from gateway.proxy.counters import Counters
@@ -24,7 +27,9 @@ from gateway.proxy.http.heads import BlockReader
 from gateway.proxy.http.pools import Pool
 from gateway.proxy.http.targets import TargetReader
 from gateway.proxy.limits import Limits
-from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, Resolve, UseLedger, Watch
+from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, ReachOf, Resolve, UseLedger, Watch
+from gateway.proxy.shares import Shares
+from gateway.proxy.troubles import Troubles
 from gateway.proxy.wheel import Wheel
 
 _log = logging.getLogger(__name__)
@@ -39,6 +44,7 @@ class DataPlane:
     Args:
         identify: credential to caller.
         resolve: path to interface.
+        reach: interface to the addresses and the TLS context it is called with.
         decide: call to verdict. What it and the two before it answer at once may be kept for up to a second, or until
             `forget`.
         ledger: durable use records.
@@ -46,7 +52,6 @@ class DataPlane:
         pseudonym: data-subject identifier to pseudonym; may raise nothing.
         is_fresh: whether the state can be relied on now; asked before each call is forwarded and each release.
         limits: every bound.
-        supplier_tls: the context to call a supplier's `https:` interface with; None where none is called.
         digest_key: 32 bytes; keys the digests of requests and answers in records, see `digests`.
         sample_ratio: share of the calls without a `traceparent` whose new trace is marked as sampled.
         watches: who looks on as uses end.
@@ -58,6 +63,7 @@ class DataPlane:
         *,
         identify: Identify,
         resolve: Resolve,
+        reach: ReachOf,
         decide: Decide,
         ledger: UseLedger,
         meter: Meter,
@@ -65,7 +71,6 @@ class DataPlane:
         is_fresh: IsFresh,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
-        supplier_tls: Callable[[Interface], ssl.SSLContext] | None = None,
         digest_key: bytes,
         sample_ratio: float = 0.0,
         watches: Sequence[Watch] = (),
@@ -76,6 +81,7 @@ class DataPlane:
         self.watches = tuple(watches)
         self.identify = identify
         self.resolve = resolve
+        self._reach = reach
         self.decide = decide
         self.ledger = ledger
         self.meter = meter
@@ -88,6 +94,9 @@ class DataPlane:
         self.blocks = BlockReader(self.limits)
         self.targets = TargetReader()
         self.counters = Counters()
+        self.shares = Shares(self.limits)
+        self.troubles = Troubles(self.loop.time)
+        self.deaf: set[CallerConnection] = set()
         self.lanes = Lanes()
         self.epoch = 0
         self.now_seconds = self.loop.time()
@@ -96,14 +105,12 @@ class DataPlane:
         self.gathered_bytes = 0
         self.date = b""
         self._tls = tls
-        self._supplier_tls = supplier_tls
         self._servers: list[asyncio.Server] = []
         self._connections: set[CallerConnection] = set()
         self._routes: dict[str, Route] = {}
         self._plans: dict[int, Plan] = {}
         self._pools: dict[Any, Pool] = {}
         self._slots: dict[str, Slots] = {}
-        self._systems: dict[str, int] = {}
         self._all_gone: asyncio.Event | None = None
         self._tick()
 
@@ -206,6 +213,8 @@ class DataPlane:
             "supplier_connections": sum(pool.open for pool in self._pools.values()),
             "waiting": sum(len(slots.waiting) for slots in self._slots.values()),
             "circuits_open": sum(pool.is_open for pool in self._pools.values()),
+            "held_bytes": self.shares.held_bytes,
+            "troubles": self.troubles.standing(),
         }
 
     # What exchanges and connections share.
@@ -251,15 +260,22 @@ class DataPlane:
 
     def pool_of(self, route: Route) -> Pool:
         """The connections to the route's host."""
-        pool = self._pools.get(route.pool_key)
+        reach = self._reach(route.interface)
+        if route.is_tls is not (reach.context is not None):
+            raise GatewayError("supplier-unreachable", "the interface's host does not speak what its entry says")
+        # INVARIANT: ONE-ANSWER: a connection is one supplier's, whatever another's entry says of the same host.
+        key = (route.interface.supplier, route.host, route.port, reach.addresses, reach.context, reach.name)
+        pool = self._pools.get(key)
         if pool is None:
-            context = None
-            if route.is_tls:
-                assert self._supplier_tls is not None
-                context = self._supplier_tls(route.interface)
-            pool = Pool(route.host, route.port, self.limits, self.loop.time, context, route.interface.tls_name)
-            self._pools[route.pool_key] = pool
+            stray = functools.partial(self._stray, route.interface.supplier)
+            pool = self._pools[key] = Pool(reach, route.port, self.limits, self.loop.time, stray)
         return pool
+
+    def _stray(self, supplier: str, when: str, record: str) -> None:
+        """Octets of a supplier answered nobody (INVARIANT: ONE-ANSWER): count them, and say behind which record."""
+        self.counters.strayed(supplier, when)
+        extra = {"record": record} if record else {}
+        _log.warning("`%s` sent octets that answer nobody (%s); the connection was closed", supplier, when, extra=extra)
 
     def slots_of(self, route: Route) -> Slots:
         """The slots of the route's interface."""
@@ -268,22 +284,6 @@ class DataPlane:
             slots = self._slots[route.key] = Slots(route.interface.concurrency, self.limits)
         slots.most = route.interface.concurrency
         return slots
-
-    def enter_system(self, system: str) -> bool:
-        """Count one more call of a system; False where it has too many."""
-        running = self._systems.get(system, 0)
-        if running >= self.limits.system_concurrency:
-            return False
-        self._systems[system] = running + 1
-        return True
-
-    def leave_system(self, system: str) -> None:
-        """Count one call of a system less."""
-        running = self._systems[system] - 1
-        if running:
-            self._systems[system] = running
-        else:
-            del self._systems[system]
 
     def failed(
         self, error: BaseException | None = None, *, record: str | None = None, trace: str | None = None
@@ -302,10 +302,25 @@ class DataPlane:
             extra={name: value for name, value in (("record", record), ("trace", trace)) if value},
         )
 
+    def _look_for_gone(self) -> None:
+        """Find the callers that have gone while nothing is read of them: the loop would not say so."""
+        # INVARIANT: BOUNDED: what is held for a caller returns when it is gone.
+        poll, connections = select.poll(), {}
+        for connection in self.deaf:
+            raw = connection.transport.get_extra_info("socket")
+            if raw is not None and raw.fileno() >= 0:
+                connections[raw.fileno()] = connection
+                poll.register(raw.fileno(), select.POLLRDHUP)
+        for number, _ in poll.poll(0):
+            connections[number].gone()
+
     def _tick(self) -> None:
         now = self.now_seconds = self.loop.time()
+        # First: whatever fails below, time goes on.
+        self._timer = self.loop.call_later(self.limits.tick_seconds, self._tick)
+        self.date = b"Date: %b\r\n" % formatdate(self.clock() / 1e9, usegmt=True).encode()
         self.wheel.advance(now)
+        if self.deaf:
+            self._look_for_gone()
         for pool in self._pools.values():
             pool.sweep(now)
-        self.date = b"Date: %b\r\n" % formatdate(self.clock() / 1e9, usegmt=True).encode()
-        self._timer = self.loop.call_later(self.limits.tick_seconds, self._tick)

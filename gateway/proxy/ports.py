@@ -5,6 +5,7 @@ Where an answer is at hand it is returned at once; otherwise an awaitable is, so
 All are called on the worker's event loop and must not block it.
 """
 
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -58,6 +59,29 @@ class Resolve(Protocol):
     """Supplier and interface id (path segments) to the active `Interface`; raises `interface-unknown`."""
 
     def __call__(self, supplier: str, interface: str) -> Interface | Awaitable[Interface]: ...
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """How a supplier is called: prepared elsewhere, so that the loop looks no name up and reads no file.
+
+    Args:
+        addresses: IP addresses, checked; at least one. Nothing else is ever connected to (INVARIANT: HOST-OWNED).
+        context: the TLS context; None for plain HTTP.
+        name: the name that the supplier's certificate must bear.
+    """
+
+    addresses: tuple[str, ...]
+    context: ssl.SSLContext | None
+    name: str
+
+
+class ReachOf(Protocol):
+    """How the supplier of an interface is called, at once, for an interface that `Resolve` has just given.
+
+    Raises `supplier-unreachable` where it may not be called, `state-stale` where the interface was changed since.
+    """
+
+    def __call__(self, interface: Interface) -> Reach: ...
 
 
 class Decide(Protocol):

@@ -78,22 +78,19 @@ def reload_certificate(context: ssl.SSLContext, certificate: Path, key: Path | N
         raise GatewayError("unavailable", f"the certificate in `{certificate}` cannot be read with its key") from None
 
 
-def supplier_context(ca: Path | None = None, client: Path | None = None) -> ssl.SSLContext:
-    """The context to call a supplier with: always verified, by its own authority where the entry names one.
+def supplier_context(authorities: str | None = None) -> ssl.SSLContext:
+    """The context to call a supplier with: always verified, by its own authorities where the entry names some.
 
     Args:
-        ca: PEM authorities; None are the system's.
-        client: PEM chain and key presented to the supplier.
+        authorities: PEM; None are the system's.
 
     Raises:
-        GatewayError: `supplier-unreachable` where a file cannot be read.
+        GatewayError: `supplier-unreachable` where they are none.
     """
     try:
-        context = ssl.create_default_context(cafile=ca)
-        if client is not None:
-            context.load_cert_chain(client)
-    except (OSError, ssl.SSLError):
-        raise GatewayError("supplier-unreachable", "the interface's TLS files cannot be read") from None
+        context = ssl.create_default_context(cadata=authorities)
+    except (ValueError, ssl.SSLError):
+        raise GatewayError("supplier-unreachable", "the interface's authorities cannot be used") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(SUITES)
     context.set_alpn_protocols(["http/1.1"])

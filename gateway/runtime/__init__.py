@@ -6,22 +6,26 @@ listening sockets, one a worker in one `SO_REUSEPORT` group, and keeps them: a w
 connections to the one that takes its place. A child says `ready` or one sentence of failure on a pipe; it ends by
 itself when its supervisor is gone.
 
-    settings    `gateway.toml` and `GATEWAY_*`, one source for names, defaults, units and words
-    home        the folder a gateway lives in, its paths and its lock
-    supervisor  starts, watches, restarts and drains the children
-    process     what a child does first and last
-    worker      the data plane, wired
-    resolver    path to interface, and what a change touches
-    control     the control plane, wired
-    journals    the ledger process, wired
-    link        a worker's side of the control socket
-    setup       makes a gateway
-    status      what runs, what is wrong and what to do
-    ring        where the keys come from
-    officer_tokens  tokens of officers, signed on the spot
-    incarnation which life a home is in, and whether the state in it is its own
-    reconciling record and act agree again at each start
-    backup      copies of all a home needs; `restore` and `restore_log` put them back, `differences` says what lacks
-    api         the control API for the command line, over HTTP or in this process
-    demo        three supply departments, a demand department and the story of their data
+    settings          `gateway.toml` and `GATEWAY_*`, one source for names, defaults, units and words
+    home              the folder a gateway lives in, its paths and its lock
+    incarnation       which life a home is in, and whether the state in it is its own
+    reconciling       record and act agree again at each start
+    ring              where the keys come from
+    tls               the TLS of both listeners
+    policies          the policies of the settings
+    supervisor        starts, watches, restarts and drains the children
+    process           what a child does first and last
+    worker            the data plane, wired
+    suppliers         by which addresses and TLS contexts suppliers are called
+    adopting          hosts and certificates of earlier versions, taken in at a start
+    resolver          path to interface, and what a change touches
+    drawn             what departments have lately drawn, kept in the state
+    link              a worker's side of the control socket
+    control           the control plane, wired
+    control_listener  its socket
+    examining         examining a candidate in a process of its own
+    journals          the ledger process, wired
+    operation         what an operator does: set up, status, backup, restore, the API for the command line
+    telemetry         figures, logs and traces
+    demo              three supply departments, a demand department and the story of their data
 """

@@ -22,9 +22,12 @@ from gateway.control.barrier.feed import Feed
 from gateway.control.barrier.hub import Hub
 from gateway.control.policies.desk import PolicyDesk
 from gateway.control.sign_in.credentials import credentials_router
+from gateway.control.sign_in.enrolment import people_routers
 from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices, presented_certificate
-from gateway.control.sign_in.sign_in import OfficerSignIn, SignInServices, recorder, sign_in_router
+from gateway.control.sign_in.sign_in import OfficerSignIn, SignInServices, bound_for_good, recorder, teller
+from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.errors import GatewayError
+from gateway.domain.hosts import Networks
 from gateway.identity.accounts import LocalAccounts
 from gateway.identity.assertions import AssertionVerifier
 from gateway.identity.dpop import Nonces, ProofVerifier
@@ -41,6 +44,7 @@ from gateway.ledger.witness.witness import Witness
 from gateway.policy import Engine
 from gateway.policy.offline.activating import PolicyKeeper
 from gateway.proxy.tls import reload_certificate
+from gateway.runtime.adopting import adopt_certificates, pin_inherited
 from gateway.runtime.control_listener import control_server
 from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.examining import Examiner
@@ -50,6 +54,7 @@ from gateway.runtime.policies import initial_policies, policies_root
 from gateway.runtime.reconciling import reconcile, settle
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
+from gateway.runtime.suppliers import Contexts, OwnListeners
 from gateway.runtime.telemetry.due import Due
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher, read_snapshots, render
 from gateway.runtime.telemetry.observing import ObservedBarrier
@@ -128,6 +133,20 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         clock_ns=time.time_ns,
         low_water_bytes=acts_low_water_bytes(settings.ledger.low_water_bytes),
     )
+    sign_in = SignInServices(
+        issuer=tokens,
+        officer=store.officer,
+        open_session=store.open_session,
+        known_as=bound_for_good(store),
+        security=security,
+        accounts=LocalAccounts(store.officer, store.officer_secret, time.time),
+        provider=_provider(settings, issuer),
+        cipher=ring.field_cipher,
+        use_once=store.use_once,
+        tell=teller(store),
+        signed_in=recorder(acts),
+        address=address,
+    )
     oauth = OAuthServices(
         issuer=tokens,
         assertions=AssertionVerifier(issuer, issuer.rstrip("/") + TOKEN_PATH, store.system, store.use_once, time.time),
@@ -139,22 +158,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         budget=FailureBudget(time.time),
         client_certificate=presented_certificate(proxies),
         address=address,
-        further=(
-            credentials_router(ring),
-            sign_in_router(
-                SignInServices(
-                    issuer=tokens,
-                    officer=store.officer,
-                    security=security,
-                    accounts=LocalAccounts(store.officer, store.officer_secret, time.time),
-                    provider=_provider(settings, issuer),
-                    cipher=ring.field_cipher,
-                    use_once=store.use_once,
-                    signed_in=recorder(acts),
-                    address=address,
-                )
-            ),
-        ),
+        further=(credentials_router(ring), *people_routers(sign_in)),
     )
     verifier = TokenVerifier(OwnIssuer(issuer, settings.identity.audience, ring), time.time)
     pseudonymiser = Pseudonymiser(ring, time.time)
@@ -188,7 +192,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         engine=engine,
         acts=acts,
         ledger=ledger,
-        sign_in=OfficerSignIn(verifier, store.officer, security, address=address).officer_of,
+        sign_in=OfficerSignIn(verifier, store, security, time.time, address=address),
         barrier=barrier,
         now=time.time,
         tree=home.ledger / "tree",
@@ -202,6 +206,8 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         metrics=lambda: _metrics(home),
         readiness=lambda: _readiness(home, store, hub),
         witness=_witness(home, settings, ring),
+        hosts=host_checks(home, settings, store, ring),
+        seal=lambda secret, context: ring.field_cipher().seal(secret, context),
         pseudonyms=lambda identifier: tuple(
             pseudonymiser.every(
                 identifier, range(beijing_year(time.time()), beijing_year(time.time()) - PSEUDONYM_YEARS, -1)
@@ -224,6 +230,16 @@ def _provider(settings: Settings, issuer: str) -> OpenIdSignIn | None:
         officers.provider, officers.client_id, secret, callback, officers.officer_claim, officers.allow_rs256
     )
     return OpenIdSignIn(provider, time.time)
+
+
+def host_checks(home: GatewayHome, settings: Settings, store: Store, ring: KeyRing) -> HostChecks:
+    """What suppliers' hosts are judged by."""
+    contexts = Contexts(store.certificates, ring.field_cipher)
+    return HostChecks(
+        networks=Networks(settings.suppliers.networks),
+        is_own=OwnListeners(home),
+        context=lambda host: contexts.context(host.supplier, host.authority, None),
+    )
 
 
 def _witness(home: GatewayHome, settings: Settings, ring: KeyRing) -> Witness | None:
@@ -269,6 +285,14 @@ async def _forget_expired(store: Store) -> None:
             await asyncio.to_thread(store.forget_expired, int(time.time()))
         except GatewayError as error:
             log.warning("expired one-time values stay for now: %s", error.code)
+
+
+async def _pin_inherited(services: ControlServices) -> None:
+    """Look up where hosts are that interfaces inherited; once, beside the start, since a name server may be slow."""
+    try:
+        await asyncio.to_thread(pin_inherited, services.store, services.hosts)
+    except GatewayError as error:
+        log.warning("inherited hosts are not looked up before the next start: %s", error.code)
 
 
 def _metrics(home: GatewayHome) -> str:
@@ -333,6 +357,9 @@ class Control:
             assemble, self._home, self._settings, self._issuer, with_hub=True, is_first=self._is_first
         )
         assert self._parts.feed is not None
+        services = self._parts.services
+        clients = self._home.keys(self._settings) / "suppliers"
+        await asyncio.to_thread(adopt_certificates, services.store, clients, services.seal, time.time)
         # Before any worker gets a lease: what a state put back from a backup has lost is held by then.
         await asyncio.to_thread(self._reconcile, self._parts)
         await asyncio.to_thread(self._parts.feed.start)
@@ -363,11 +390,11 @@ class Control:
             "data-plane": self._settings.data_plane.tls_certificate,
             "control": self._settings.control.tls_certificate,
         }
-        own = {name: file for name, file in files.items() if file is not None}
-        clients = self._home.keys(self._settings) / "suppliers"
+        own: dict[str, Path | float] = {name: file for name, file in files.items() if file is not None}
+        stored = parts.store.all_certificates
 
-        def certificates() -> dict[str, Path]:
-            return own | {f"supplier-{path.stem}": path for path in sorted(clients.glob("*.pem"))}
+        def certificates() -> dict[str, Path | float]:
+            return own | {f"supplier-{one.supplier}-{one.name}": float(one.not_after_unix) for one in stored()}
 
         due = Due(metrics, parts.store, parts.ring.list, certificates, time.time)
         barrier = parts.services.barrier
@@ -379,6 +406,7 @@ class Control:
             asyncio.create_task(_forget_expired(parts.store), name="forget"),
             asyncio.create_task(_settle(parts.store, self._home, self._home.origin(self._settings)), name="settle"),
             asyncio.create_task(_gather_shadow(parts.services.policies), name="shadow"),
+            asyncio.create_task(_pin_inherited(parts.services), name="hosts"),
         ]
 
     async def stop(self) -> None:

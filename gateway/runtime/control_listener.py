@@ -16,6 +16,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.control.sign_in.oauth import CERTIFICATE_SCOPE
 
+HEAD_SECONDS = 10.0
+"""How long a request's head may take, from the connection or its first byte on."""
+
 
 class _Server(uvicorn.Server):
     """Uvicorn without its own signal handlers: the process has them."""
@@ -27,19 +30,40 @@ class _Server(uvicorn.Server):
 
 
 class _CertificateProtocol(HttpToolsProtocol):
-    """HTTP that tells the application the connection's client certificate (DER)."""
+    """HTTP that tells the application the connection's client certificate (DER), and waits for no head for ever."""
 
     _certificate: bytes | None = None
+    _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         tls = transport.get_extra_info("ssl_object")
         self._certificate = tls.getpeercert(binary_form=True) if tls is not None else None
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_came()
+        super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         scope: Any = self.scope
         scope[CERTIFICATE_SCOPE] = self._certificate
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._head_came()
+        super().on_headers_complete()
+
+    def _await_head(self) -> None:
+        # INVARIANT: BOUNDED — uvicorn bounds the time between requests, not that of a head which drips.
+        if self._late is None:
+            self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _head_came(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
 
 def control_server(app: FastAPI, tls: ssl.SSLContext | None) -> uvicorn.Server:

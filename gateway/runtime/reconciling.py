@@ -23,8 +23,8 @@ from gateway.domain.grants import GrantState
 from gateway.domain.officers import Role
 from gateway.domain.orders import Order, OrderKind, Reach
 from gateway.domain.uses import RecordKind
-from gateway.ledger.adopting import ToldAct, told_acts
 from gateway.ledger.journal.acts import ActJournal
+from gateway.ledger.witness.adopting import ToldAct, told_acts
 from gateway.ledger.witness.mirror import checkpoint_of
 from gateway.store import Difference, KnownLog, Store, StoreTransaction
 

@@ -7,11 +7,13 @@ its way is asked again: an answer read before a change is never given out after 
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from typing import NamedTuple
 
 from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.directory import Interface
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Use
+from gateway.proxy.ports import Reach
 
 MAX_INTERFACES = 8192
 """Interfaces a worker remembers; a large city has published 1,392."""
@@ -21,32 +23,67 @@ MAX_ATTEMPTS = 5
 Key = tuple[str, str]
 
 
+class _Prepared(NamedTuple):
+    interface: Interface
+    reach: Reach | GatewayError
+
+
 class Resolver:
     """`Resolve` for the data plane: active interfaces, remembered until a change names them.
 
     Args:
         read: reads an active interface from the state, or None; blocks.
         executor: where it is read.
+        prepare: how the interface's supplier is called; blocks, raises where it may not be.
     """
 
-    def __init__(self, read: Callable[[str, str], Interface | None], executor: Executor) -> None:
+    def __init__(
+        self,
+        read: Callable[[str, str], Interface | None],
+        executor: Executor,
+        prepare: Callable[[Interface], Reach],
+    ) -> None:
         self._read = read
         self._executor = executor
-        self._known: dict[Key, Interface] = {}
-        self._pending: dict[Key, asyncio.Future[Interface | None]] = {}
+        self._prepare = prepare
+        self._known: dict[Key, _Prepared] = {}
+        self._pending: dict[Key, asyncio.Future[_Prepared | None]] = {}
         self._changes = 0
 
     def __call__(self, supplier: str, interface: str) -> Interface | Awaitable[Interface]:
         """The interface; raises `interface-unknown` where there is none, `state-stale` where changes kept coming."""
         known = self._known.get((supplier, interface))
-        return known if known is not None else self._look_up((supplier, interface))
+        return known.interface if known is not None else self._look_up((supplier, interface))
+
+    def reach(self, interface: Interface) -> Reach:
+        """How the supplier of an interface that this has given is called.
+
+        Raises:
+            GatewayError: what `prepare` raised; `state-stale` where the interface was changed since.
+        """
+        known = self._known.get((interface.supplier, interface.id))
+        if known is None or known.interface is not interface:
+            raise GatewayError("state-stale", "the interface was changed under this call")
+        if isinstance(known.reach, GatewayError):
+            raise known.reach
+        return known.reach
+
+    def _read_and_prepare(self, supplier: str, interface: str) -> _Prepared | None:
+        """Blocks: the state, the names of hosts and files are read here, and never on the loop."""
+        found = self._read(supplier, interface)
+        if found is None:
+            return None
+        try:
+            return _Prepared(found, self._prepare(found))
+        except GatewayError as error:
+            return _Prepared(found, error)
 
     async def _look_up(self, key: Key) -> Interface:
         for _ in range(MAX_ATTEMPTS):
             changes = self._changes
             future = self._pending.get(key)
             if future is None:
-                future = asyncio.get_running_loop().run_in_executor(self._executor, self._read, *key)
+                future = asyncio.get_running_loop().run_in_executor(self._executor, self._read_and_prepare, *key)
                 self._pending[key] = future
             try:
                 # Shielded: one caller that goes away does not take the answer from the others who wait for it.
@@ -61,7 +98,7 @@ class Resolver:
             if len(self._known) >= MAX_INTERFACES:
                 self._known.clear()
             self._known[key] = found
-            return found
+            return found.interface
         raise GatewayError("state-stale", "the state keeps changing under this call")
 
     def drop(self, change: Change) -> None:

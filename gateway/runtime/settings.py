@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from gateway.domain.errors import GatewayError
+from gateway.domain.hosts import Networks
 
 RESERVED = frozenset(
     {"GATEWAY_HOME", "GATEWAY_OFFICER", "GATEWAY_TOKEN", "GATEWAY_PASSPHRASE", "GATEWAY_KEYS", "GATEWAY_LOG_KEY"}
@@ -52,7 +53,22 @@ class DataPlaneSettings(Section):
     system_concurrency: int = Field(512, ge=1, description="calls of one system a worker serves at once")
     header_seconds: float = Field(10.0, gt=0, description="until a request's header section has arrived")
     idle_seconds: float = Field(75.0, gt=0, description="until an idle connection is closed")
-    body_seconds: float = Field(30.0, gt=0, description="longest pause while a body arrives or is taken")
+    body_seconds: float = Field(
+        30.0, gt=0, description="the time in which a request's body must make progress, and an answer being taken"
+    )
+    least_rate: int = Field(
+        256, ge=1, description="octets a second that a body must make in that time, or its connection is cut"
+    )
+    gather_seconds: float = Field(60.0, gt=0, description="until an answer that is gathered to be filtered is whole")
+    exchange_seconds: float = Field(
+        14400.0, gt=0, description="until a call is over, where its interface states no total of its own"
+    )
+    held_bytes: int = Field(
+        512 << 20,
+        ge=16 << 20,
+        description="memory that a worker holds for callers and suppliers at once, in bytes; one supplier or system "
+        "has an eighth for itself, and up to a quarter while half is free",
+    )
     supplier_connections: int = Field(128, ge=1, description="connections a worker keeps to one supplier's host")
     waiting_calls: int = Field(
         1024, ge=0, description="calls that wait in a worker for a free slot of one interface; more are turned away"
@@ -68,6 +84,28 @@ class DataPlaneSettings(Section):
         5, ge=1, description="failures in a row after which a worker leaves a supplier's host alone for a while"
     )
     circuit_seconds: float = Field(5.0, gt=0, description="how long it does, until one call probes")
+
+
+class SuppliersSettings(Section):
+    """Where supply departments' services may stand."""
+
+    networks: tuple[str, ...] = Field(
+        (),
+        description="networks in CIDR form that suppliers' hosts may lie in, such as 10.0.0.0/8; default: any but this "
+        "machine's own and link-local addresses, which are called only where a network here names them; clouds' "
+        "metadata addresses and this gateway's listeners never are",
+    )
+
+    @field_validator("networks")
+    @classmethod
+    def _are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse what is no network."""
+        for text in networks:
+            try:
+                Networks([text])
+            except ValueError:
+                raise PydanticCustomError("networks", "`{text}` is no network in CIDR form", {"text": text}) from None
+        return networks
 
 
 class ControlSettings(Section):
@@ -217,6 +255,7 @@ class Settings(Section):
 
     format: int = Field(FORMAT, description="version of this file's format")
     data_plane: DataPlaneSettings = DataPlaneSettings()  # type: ignore[call-arg]
+    suppliers: SuppliersSettings = SuppliersSettings()  # type: ignore[call-arg]
     control: ControlSettings = ControlSettings()  # type: ignore[call-arg]
     state: StateSettings = StateSettings()  # type: ignore[call-arg]
     ledger: LedgerSettings = LedgerSettings()  # type: ignore[call-arg]

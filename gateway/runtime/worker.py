@@ -12,14 +12,13 @@ import ssl
 import time
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from gateway.domain.changes import Change, ChangeKind
-from gateway.domain.directory import Interface
 from gateway.domain.errors import GatewayError
+from gateway.domain.hosts import Networks
 from gateway.identity.caller import Identifier
 from gateway.identity.dpop import Nonces, ProofVerifier
 from gateway.identity.issuers import ExternalIssuer
@@ -35,7 +34,7 @@ from gateway.policy.offline.activating import PolicyKeeper
 from gateway.proxy.limits import Limits
 from gateway.proxy.plane import DataPlane
 from gateway.proxy.ports import Watch
-from gateway.proxy.tls import reload_certificate, supplier_context
+from gateway.proxy.tls import reload_certificate
 from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.link import Link
@@ -43,6 +42,7 @@ from gateway.runtime.policies import initial_policies
 from gateway.runtime.resolver import Resolver, is_touched
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import DataPlaneSettings, Settings
+from gateway.runtime.suppliers import Contexts, OwnListeners, SupplierReach
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher
 from gateway.runtime.telemetry.observing import (
     JournalFigures,
@@ -98,7 +98,13 @@ class Worker:
         # No private token key: a worker verifies, it does not issue.
         ring = open_ring(home, settings, frozenset({"field", "pseudonym"}))
         self._identifier = self._make_identifier(ring)
-        self._resolver = Resolver(self._store.interface, self._pool)
+        prepare = SupplierReach(
+            self._store,
+            Contexts(self._store.certificates, ring.field_cipher),
+            Networks(settings.suppliers.networks),
+            OwnListeners(home),
+        )
+        self._resolver = Resolver(self._store.interface, self._pool, prepare)
         self._journal = UseJournal(
             home.ledger,
             self._name,
@@ -124,13 +130,13 @@ class Worker:
         self._plane = DataPlane(
             identify=observed.identify(self._identifier),
             resolve=self._resolver,
+            reach=self._resolver.reach,
             decide=observed.decide(Decider(self._engine, self._pool, time.time)),
             ledger=self._journal,
             meter=QuotaMeter(self._store.lease_quota, self._pool, time.time),
             pseudonym=Pseudonymiser(ring, time.time),
             is_fresh=self._link.is_fresh,
             limits=limits_of(settings.data_plane),
-            supplier_tls=self._supplier_context,
             digest_key=ring.digest_key(),
             sample_ratio=settings.traces.sample_ratio if spans is not None else 0.0,
             watches=watches,
@@ -255,11 +261,6 @@ class Worker:
         report = self._engine.shadow_report()
         return None if report is None else msgspec.msgpack.encode(report)
 
-    def _supplier_context(self, interface: Interface) -> ssl.SSLContext:
-        folder = self._home.keys(self._settings) / "suppliers"
-        client = folder / f"{interface.tls_client}.pem" if interface.tls_client else None
-        return supplier_context(Path(interface.tls_ca) if interface.tls_ca else None, client)
-
 
 def limits_of(settings: DataPlaneSettings) -> Limits:
     """The data plane's limits as the settings have them."""
@@ -269,6 +270,10 @@ def limits_of(settings: DataPlaneSettings) -> Limits:
         idle_timeout_seconds=settings.idle_seconds,
         body_progress_seconds=settings.body_seconds,
         write_progress_seconds=settings.body_seconds,
+        least_rate_bytes=settings.least_rate,
+        gather_seconds=settings.gather_seconds,
+        exchange_seconds=settings.exchange_seconds,
+        held_bytes=settings.held_bytes,
         system_concurrency=settings.system_concurrency,
         pool_idle_connections=settings.supplier_connections,
         queue=settings.waiting_calls,

@@ -7,12 +7,14 @@ dataset is noted once a day.
 """
 
 import hashlib
+import secrets
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 
-from sqlalchemy import Connection, delete, select, text, update
+from sqlalchemy import Connection, delete, insert, select, text, update
 
+from gateway.domain.officers import Session
 from gateway.store import schema
 from gateway.store.database import Database
 from gateway.store.values import Drawn, Node
@@ -60,6 +62,9 @@ _COUNT_SHADOW = text(
 DRAWN_DAYS = 400
 """How long what was drawn is remembered for convergence rules (Decree 809 Art. 25 ¶2)."""
 
+KEPT_SESSION_SECONDS = 86_400
+"""How long a session is remembered after its time: a token that names it is refused with or without it."""
+
 
 class Coordination:
     """Shared counters and leases over one `Database`."""
@@ -87,6 +92,18 @@ class Coordination:
         with self._database.brief() as connection:
             return connection.execute(_USE_ONCE, parameters).rowcount == 1
 
+    def open_session(self, officer: str, method: str, seconds: int) -> Session:
+        """A new session of `officer`; whether the officer may have one is the caller's to know.
+
+        Durability: a loss of power may take it, and then it holds no more: its officer signs in again.
+        """
+        now = int(self._clock())
+        session = Session(secrets.token_hex(16), officer, method, now, now + seconds)
+        row = {"id": session.id, "officer": officer, "method": method, "begun": now, "expires": now + seconds}
+        with self._database.brief() as connection:
+            connection.execute(insert(schema.sessions).values(**row, ended_by=""))
+        return session
+
     def forget_expired(self, now_unix: int) -> int:
         """Forget one-time values, remembered answers, old quota days and old drawings; how many rows went."""
         day = datetime.fromtimestamp(now_unix, UTC).date()
@@ -98,6 +115,9 @@ class Coordination:
                 delete(schema.answers).where(schema.answers.c.expires <= now_unix),
                 delete(schema.quota_used).where(schema.quota_used.c.day < yesterday),
                 delete(schema.drawn).where(schema.drawn.c.day < before),
+                delete(schema.enrolments).where(schema.enrolments.c.expires <= now_unix),
+                delete(schema.account_events).where(schema.account_events.c.at <= now_unix - 366 * 86_400),
+                delete(schema.sessions).where(schema.sessions.c.expires <= now_unix - KEPT_SESSION_SECONDS),
             )
             return sum(connection.execute(statement).rowcount for statement in gone)
 

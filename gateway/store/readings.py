@@ -17,7 +17,7 @@ from sqlalchemy.sql import bindparam
 
 from gateway.domain.directory import Dataset, Department, EntryState, Interface, Purpose, System
 from gateway.domain.grants import Grant
-from gateway.domain.officers import Officer
+from gateway.domain.officers import AccountEvent, Enrolment, Officer, Session
 from gateway.domain.orders import Order
 from gateway.domain.state import SliceState
 from gateway.store import schema
@@ -102,6 +102,26 @@ _DEPARTMENT = select(schema.departments.c.body).where(schema.departments.c.id ==
 _SYSTEM = select(schema.systems.c.body).where(schema.systems.c.id == bindparam("id"))
 _OFFICER = select(schema.officers.c.body).where(schema.officers.c.id == bindparam("id"))
 _OFFICER_SECRET = select(schema.officers.c.secret_hash).where(schema.officers.c.id == bindparam("id"))
+_SESSION = select(schema.sessions).where(schema.sessions.c.id == bindparam("id"))
+_SESSIONS_OF = (
+    select(schema.sessions)
+    .where(schema.sessions.c.officer == bindparam("officer"), schema.sessions.c.expires > bindparam("now"))
+    .order_by(schema.sessions.c.begun.desc(), schema.sessions.c.id)
+    .limit(100)
+)
+_ENROLMENT = select(schema.enrolments.c.body).where(schema.enrolments.c.officer == bindparam("id"))
+_ACCOUNT_EVENTS = (
+    select(schema.account_events.c.body)
+    .where(schema.account_events.c.officer == bindparam("officer"))
+    .order_by(schema.account_events.c.number.desc())
+    .limit(100)
+)
+_PROVIDER_OFFICER = select(schema.provider_subjects.c.officer).where(
+    schema.provider_subjects.c.issuer == bindparam("issuer"), schema.provider_subjects.c.subject == bindparam("subject")
+)
+_PROVIDER_SUBJECT = select(schema.provider_subjects.c.subject).where(
+    schema.provider_subjects.c.issuer == bindparam("issuer"), schema.provider_subjects.c.officer == bindparam("officer")
+)
 _PURPOSES = select(schema.purposes.c.body).order_by(schema.purposes.c.id)
 _ORDER = select(schema.orders.c.body).where(schema.orders.c.id == bindparam("id"))
 _GRANT = select(schema.grants.c.body).where(schema.grants.c.id == bindparam("id"))
@@ -140,7 +160,7 @@ _SEQUENCE = select(schema.feed.c.sequence)
 
 _DECODERS: dict[type[msgspec.Struct], Any] = {
     kind: msgspec.json.Decoder(kind)
-    for kind in (Department, System, Purpose, Dataset, Interface, Grant, Officer, Order)
+    for kind in (Department, System, Purpose, Dataset, Interface, Grant, Officer, Order, Enrolment, AccountEvent)
 }
 
 
@@ -159,6 +179,11 @@ def decode_all(kind: type[S], rows: Rows) -> tuple[S, ...]:
 def legacy_key_of(row: Any) -> LegacyKey:
     """The key a row of `legacy_keys` holds."""
     return LegacyKey(row.contract, row.id, row.system, row.purpose, bytes(row.secret), bool(row.active))
+
+
+def session_of(row: Any) -> Session:
+    """The session a row of `sessions` holds."""
+    return Session(row.id, row.officer, row.method, row.begun, row.expires, row.ended, row.ended_by)
 
 
 def disposal_of(row: Any) -> Disposal:
@@ -215,6 +240,33 @@ class Readings:
         """The argon2 hash of a local account's password, or None where the officer has none."""
         rows = self._rows(_OFFICER_SECRET, {"id": id})
         return rows[0][0] if rows else None
+
+    def session(self, id: str) -> Session | None:
+        """The session of that id, also one that has ended; one that ended a day ago is forgotten."""
+        rows = self._rows(_SESSION, {"id": id})
+        return session_of(rows[0]) if rows else None
+
+    def sessions_of(self, officer: str, now_unix: int) -> tuple[Session, ...]:
+        """An officer's sessions whose time is not over, newest first; at most a hundred."""
+        return tuple(map(session_of, self._rows(_SESSIONS_OF, {"officer": officer, "now": now_unix})))
+
+    def enrolment(self, officer: str) -> Enrolment | None:
+        """The code that was asked for, or given, for an officer to set a password by; also one whose time is over."""
+        return self._one(Enrolment, _ENROLMENT, id=officer)
+
+    def account_events(self, officer: str) -> tuple[AccountEvent, ...]:
+        """What was done about an officer's account, newest first; at most a hundred."""
+        return decode_all(AccountEvent, self._rows(_ACCOUNT_EVENTS, {"officer": officer}))
+
+    def provider_officer(self, issuer: str, subject: str) -> str | None:
+        """The officer whom a person at an OpenID provider has signed in as before."""
+        rows = self._rows(_PROVIDER_OFFICER, {"issuer": issuer, "subject": subject})
+        return str(rows[0][0]) if rows else None
+
+    def provider_subject(self, issuer: str, officer: str) -> str | None:
+        """The person at an OpenID provider who has signed in as an officer before."""
+        rows = self._rows(_PROVIDER_SUBJECT, {"issuer": issuer, "officer": officer})
+        return str(rows[0][0]) if rows else None
 
     def dataset(self, id: str) -> Dataset | None:
         """The released version of the entry: the only one that is enforced (Decree 809 Art. 16, 17)."""

@@ -9,10 +9,16 @@ The migrations under `migrations/` build exactly these tables; a test compares t
 | datasets | a version of a directory entry; at most one version of an entry is released |
 | grants | the newest version of a grant |
 | grant_versions | a superseded version of a grant |
+| sessions | a session of an officer, kept for a day after its end |
+| enrolments | a one-time code, asked for or given, by which an officer sets a password; its digest alone |
+| account_events | what somebody did about an officer's account, and whether its owner was told |
+| provider_subjects | which person (`sub`) at an OpenID provider an officer is: one each way, and for good |
 | legacy_keys | a key of an older platform's contract, its secret encrypted by the key ring |
 | feed, changes | the feed's position (one row), and each committed change under its sequence |
 | one_time, quota_used, answers, nodes, drawn | what processes share besides: see `coordination` |
 | disposals, applications | duties with a due date |
+| hosts | a claim of a department on a host that is on its way (`standing` 0), or the host that stands (1) |
+| certificates | a supplier's certificates of one name; a private key among them is sealed by the key ring |
 | policy_sets, policy_events | the text of a set of policies, and each step that put one in force or in the shadow |
 | shadow_counts | what one node has counted for a candidate in the shadow |
 | acts | records of acts that are committed, or were found without their act: see `belonging` |
@@ -33,7 +39,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0004"
+HEAD = "0006"
 """The newest migration: a database at another revision is migrated, or refused if it is newer."""
 
 metadata = MetaData()
@@ -98,6 +104,32 @@ interfaces = Table(
     Column("body", Text, nullable=False),
     PrimaryKeyConstraint("supplier", "id"),
     Index("interfaces_dataset", "dataset", "active"),
+)
+
+hosts = Table(
+    "hosts",
+    metadata,
+    Column("id", String(300), nullable=False),
+    Column("supplier", String(64), nullable=False),
+    Column("standing", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    PrimaryKeyConstraint("id", "supplier", "standing"),
+    Index(
+        "hosts_standing",
+        "id",
+        unique=True,
+        sqlite_where=text("standing = 1"),
+        postgresql_where=text("standing = 1"),
+    ),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("supplier", String(64), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("body", Text, nullable=False),
+    PrimaryKeyConstraint("supplier", "name"),
 )
 
 grants = Table(
@@ -173,6 +205,51 @@ officers = Table(
     Column("secret_hash", Text),
     Column("body", Text, nullable=False),
     Index("officers_department", "department", "id"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("officer", String(64), nullable=False),
+    Column("method", String(16), nullable=False),
+    Column("begun", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("ended", BigInteger),
+    Column("ended_by", String(64), nullable=False),
+    Index("sessions_officer", "officer", "begun"),
+    Index("sessions_expires", "expires"),
+)
+
+enrolments = Table(
+    "enrolments",
+    metadata,
+    Column("officer", String(64), primary_key=True),
+    Column("expires", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("enrolments_expires", "expires"),
+)
+
+account_events = Table(
+    "account_events",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("officer", String(64), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("told", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("account_events_officer", "officer", "told", "number"),
+    Index("account_events_at", "at"),
+)
+
+provider_subjects = Table(
+    "provider_subjects",
+    metadata,
+    Column("issuer", String(512), nullable=False),
+    Column("subject", String(255), nullable=False),
+    Column("officer", String(64), nullable=False),
+    PrimaryKeyConstraint("issuer", "subject"),
+    Index("provider_subjects_officer", "issuer", "officer", unique=True),
 )
 
 legacy_keys = Table(

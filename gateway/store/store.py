@@ -19,6 +19,7 @@ from gateway.store import schema
 from gateway.store.applications import Applications
 from gateway.store.belonging import Belonging, BelongingTransaction
 from gateway.store.bulk import BulkWrites, Progress, batches, chunks, rows_of
+from gateway.store.certificates import CertificateReadings, CertificateWrites
 from gateway.store.coordination import Coordination
 from gateway.store.database import BULKY_PAUSE_SECONDS, Database
 from gateway.store.directory.effects import ReleaseEffects, effects_of
@@ -27,6 +28,7 @@ from gateway.store.directory.importing import DirectoryImports
 from gateway.store.directory.rows import DirectoryRows, DirectoryStates
 from gateway.store.feed import CHANNEL, Listener
 from gateway.store.figures import Supervision
+from gateway.store.hosts import HostReadings, HostWrites
 from gateway.store.listings import Listings
 from gateway.store.migrate import migrate, require_head
 from gateway.store.policies import PolicyReadings, PolicyTransaction
@@ -38,11 +40,28 @@ T = TypeVar("T")
 _CHANGE = msgspec.json.Decoder(Change)
 
 
-class StoreTransaction(BelongingTransaction, PolicyTransaction, DirectoryImports, DirectoryStates, BulkWrites):
+class StoreTransaction(
+    BelongingTransaction,
+    PolicyTransaction,
+    HostWrites,
+    CertificateWrites,
+    DirectoryImports,
+    DirectoryStates,
+    BulkWrites,
+):
     """Every write there is; also reads, which see what the transaction has written."""
 
 
-class Store(Belonging, PolicyReadings, Listings, Applications, Supervision, Coordination):
+class Store(
+    Belonging,
+    PolicyReadings,
+    HostReadings,
+    CertificateReadings,
+    Listings,
+    Applications,
+    Supervision,
+    Coordination,
+):
     """The state of a gateway, on SQLite or PostgreSQL; synchronous and thread-safe.
 
     Reads by id stand in `Readings`, those of policies in `PolicyReadings`, lists in `Listings`, one-time values,

@@ -109,7 +109,7 @@ class WriteBase(Readings, Applications):
             return
         self._connection.execute(
             insert(schema.changes),
-            [{"sequence": change.sequence, "body": _encode(change)} for change in self.changes],
+            [{"sequence": change.sequence, "body": encode(change)} for change in self.changes],
         )
         self._connection.execute(update(schema.feed).values(sequence=self._sequence))
 
@@ -161,7 +161,7 @@ class Transaction(WriteBase):
                 raise GatewayError("conflict", f"grant `{grant.id}` is suspended; a new version does not lift that")
             superseded = msgspec.structs.replace(old, state=GrantState.SUPERSEDED)
             self._connection.execute(
-                insert(schema.grant_versions).values(id=old.id, version=old.version, body=_encode(superseded))
+                insert(schema.grant_versions).values(id=old.id, version=old.version, body=encode(superseded))
             )
             self._put(schema.grants, {"id": grant.id}, {k: v for k, v in values.items() if k != "id"})
         self._grant_changed(grant, entry.supplier, withdraws=old is not None and grant_narrows(old, grant))
@@ -212,7 +212,7 @@ class Transaction(WriteBase):
 
     def _update_grant(self, grant: Grant, values: Mapping[str, Any]) -> None:
         self._connection.execute(
-            update(schema.grants).where(schema.grants.c.id == grant.id).values(body=_encode(grant), **values)
+            update(schema.grants).where(schema.grants.c.id == grant.id).values(body=encode(grant), **values)
         )
 
     def _supplier_of(self, grant: str) -> str:
@@ -373,7 +373,7 @@ def grant_columns(grant: Grant, supplier: str) -> dict[str, Any]:
         "valid_from": int(grant.valid_from.timestamp()),
         "valid_until": valid_until,
         "expires_day": valid_until // DAY_SECONDS,
-        "body": _encode(grant),
+        "body": encode(grant),
     }
 
 
@@ -386,11 +386,12 @@ def _order_columns(order: Order) -> dict[str, Any]:
         "supplier": order.supplier,
         "in_force": int(order.is_in_force),
         "rectify_by": rectify_by.isoformat() if rectify_by else None,
-        "body": _encode(order),
+        "body": encode(order),
     }
 
 
-def _encode(value: msgspec.Struct) -> str:
+def encode(value: msgspec.Struct) -> str:
+    """What a `body` column holds of a value."""
     return msgspec.json.encode(value).decode()
 
 

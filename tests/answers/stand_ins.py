@@ -16,6 +16,7 @@ BYTES = 768
 _FORMS = re.compile(
     r"""
       (?P<token>   \b eyJ [\w-]+ \. [\w-]+ \. [\w-]+ )
+    | (?P<sealed>  (?<!\S) v1\.[\w-]+\.[\w=-]{40,} (?!\S) )
     | (?P<run>     (?<![0-9a-z]) [0-9a-v]{12} (?= -\d ) )
     | (?P<order>   (?<= o-\d{8}- ) [0-9a-f]{12} )
     | (?P<hex>     (?<![0-9A-Za-z]) (?: [0-9a-f]{64} | [0-9a-f]{32} ) (?![0-9A-Za-z]) )
@@ -75,6 +76,8 @@ def _made(form: str, found: str, seed: str) -> str:
     number = int(seed.rpartition(" ")[2])
     if form == "token":
         return "<a signed token>"
+    if form == "sealed":
+        return "<sealed by the gateway>"
     if form == "run":
         return f"{found[:8]}{number:04d}"
     if form in {"order", "hex", "kid"}:

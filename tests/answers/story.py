@@ -2,12 +2,13 @@
 
 import hashlib
 import tempfile
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gateway.client.keys import ClientKey, new_private_key
 from gateway.control.act.examples import (
+    CERTIFICATES,
     CLOSURE,
     DATASET,
     DERIVATION,
@@ -15,16 +16,19 @@ from gateway.control.act.examples import (
     DISPUTE,
     EXAMPLES,
     GRANT,
+    HOST,
     INTERFACE,
     LIFT,
     ORDER,
     REPORT,
     SETTLEMENT,
+    STANDS_AT,
     SUSPENSION,
     SYSTEM,
     TERMINATION,
 )
 from gateway.control.policies.routes import CALL
+from gateway.domain.calendar import CHINA
 from gateway.identity.assertions import ASSERTION_TYPE
 from gateway.ledger.log.checkpoints import Checkpoint
 from gateway.ledger.log.notes import sign_note
@@ -36,9 +40,7 @@ from tests.answers.world import WITNESSED, WITNESSED_KEY, Clock, FullWorld, quic
 from tests.support.control import ISSUER
 from tests.support.ledger import TestSigner
 
-CHINA = timezone(timedelta(hours=8))
 LONG_AGO = datetime(2022, 3, 1, 9, tzinfo=CHINA)
-MORNING = datetime(2026, 6, 1, 9, tzinfo=CHINA)
 BUNDLE = 256
 REGISTER = DATASET["id"]
 OTHER = {
@@ -52,6 +54,7 @@ OTHER = {
     "purposes": [],
 }
 PASSWORD = "four cups of white tea"
+NEXT_PASSWORD = "forty lamps over the harbour"
 SECRET = "294c30aa4c03c8f51dfdb9f6fb99d845"
 
 
@@ -67,12 +70,13 @@ def walk() -> Told:
     clock = Clock(LONG_AGO.timestamp())
     with tempfile.TemporaryDirectory() as folder, quick_ledger():
         record_long_ago(Path(folder), clock, BUNDLE)
-        clock.at = MORNING.timestamp()
+        clock.at = STANDS_AT.timestamp()
         world = FullWorld(Path(folder), clock)
         try:
             teller = Teller(world, clock)
             for chapter in (
                 the_directory,
+                hosts_and_certificates,
                 the_log,
                 systems_and_officers,
                 credentials,
@@ -149,6 +153,25 @@ def the_directory(teller: Teller) -> None:
     teller.tell("POST /v1/datasets/{id}/withdrawal", "registrar", abolished, again=True, id=OTHER["id"])
 
 
+def hosts_and_certificates(teller: Teller) -> None:
+    """Whose the hosts are that interfaces lead to, and what they are called with."""
+    certificates = {"supplier": "public-security", "name": CERTIFICATES["name"]}
+    teller.tell("POST /v1/certificates", "police", CERTIFICATES)
+    teller.tell("GET /v1/certificates", "police")
+    host = {"supplier": "public-security", "id": f"{HOST['address']}:443"}
+    teller.tell("POST /v1/hosts", "police", HOST)
+    confirmation = "POST /v1/hosts/{supplier}/{id}/confirmation"
+    teller.refused(confirmation, teller.world.post("registrar", confirmation[5:].format(**host), {}))
+    teller.tell("POST /v1/hosts/{supplier}/{id}/proof", "police", {}, **host)
+    teller.tell(confirmation, "registrar", again=True, **host)
+    teller.tell("GET /v1/hosts", "police")
+    moved = {"reason": "the service has moved to another address"}
+    teller.tell("POST /v1/hosts/{supplier}/{id}/withdrawal", "police", moved, again=True, **host)
+    replaced = {"reason": "the authority was replaced, 公科〔2026〕3号"}
+    withdrawal = "POST /v1/certificates/{supplier}/{name}/withdrawal"
+    teller.tell(withdrawal, "police", replaced, again=True, **certificates)
+
+
 def systems_and_officers(teller: Teller) -> None:
     """Who calls, and who acts."""
     registered = {**SYSTEM, "keys": [teller.world.client.registration()]}
@@ -167,6 +190,25 @@ def systems_and_officers(teller: Teller) -> None:
     teller.tell("GET /v1/officers", "registrar")
 
 
+def accounts(teller: Teller) -> None:
+    """How an officer comes by a password, keeps it, and signs out."""
+    person, recovery = "civil-second", "/v1/officers/{id}/recovery"
+    given = teller.tell("POST /v1/officers/{id}/enrolment", "registrar", id=person).json()
+    set_by_code = {"officer": person, "code": given["code"], "password": PASSWORD}
+    teller.tell("POST /sign-in/enrolment", None, set_by_code)
+    teller.refused("POST /sign-in/enrolment", teller.world.post(None, "/sign-in/enrolment", set_by_code))
+    teller.tell("POST /sign-in", None, {"officer": person, "password": PASSWORD})
+    teller.tell(f"POST {recovery}", "registrar", {"reason": "the officer has forgotten it"}, id=person)
+    teller.tell(f"POST {recovery}/approval", "province", id=person)
+    teller.tell("GET /v1/account", person)
+    teller.tell("DELETE /v1/account/recovery", person, again=True)
+    changed = {"current": PASSWORD, "password": NEXT_PASSWORD}
+    teller.tell("POST /v1/account/password", person, changed)
+    other = teller.world.store.open_session(person, "password", 3600).id
+    teller.tell("DELETE /v1/account/sessions/{id}", person, again=True, id=other)
+    teller.tell("POST /v1/account/sign-out", person, {"everywhere": True})
+
+
 def credentials(teller: Teller) -> None:
     """Keys, keys of older contracts, passwords; and what they are good for."""
     world = teller.world
@@ -178,8 +220,7 @@ def credentials(teller: Teller) -> None:
     teller.tell(f"PUT {legacy}", "civil", secret, **key)
     teller.tell("GET /v1/systems/{id}/legacy-keys", "civil", id=SYSTEM["id"])
     teller.tell(f"DELETE {legacy}", "civil", **key)
-    teller.tell("POST /v1/officers/{id}/password", "registrar", {"password": PASSWORD}, id="civil-second")
-    teller.tell("POST /sign-in", None, {"officer": "civil-second", "password": PASSWORD})
+    accounts(teller)
     away = teller.tell("GET /sign-in/provider", None, options={"params": {"return_to": "/console"}})
     back = world.provider.authorize(away.headers["Location"])
     refused = world.ask(None, "GET", "/sign-in/provider/answer", params={"error": "access_denied"})
@@ -243,7 +284,7 @@ def a_grants_life(teller: Teller) -> None:
     act("dispute/settlement", "registrar", SETTLEMENT)
     act("termination", "police", TERMINATION, 2)
     act("closure", "civil", CLOSURE, 3)
-    act("disposal", "civil", {**DISPOSAL, "destroyed_on": "2026-06-01"}, 3)
+    act("disposal", "civil", DISPOSAL, 3)
 
 
 def orders(teller: Teller) -> None:
@@ -289,9 +330,9 @@ def records(teller: Teller) -> None:
     filed = {
         "kind": "effect",
         "grant": "g-2026-0001",
-        "statement": "4,120 certificates were no longer asked for in the second quarter",
-        "period_from": "2026-04-01",
-        "period_until": "2026-06-30",
+        "statement": "4,120 certificates were no longer asked for in the first quarter",
+        "period_from": "2026-01-01",
+        "period_until": "2026-03-31",
     }
     teller.tell("POST /v1/records", "civil", filed)
     uses = {"grant": "g-2026-0001", "purpose": "marriage-registration"}

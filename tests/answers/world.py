@@ -12,10 +12,13 @@ import httpx
 from gateway.client.keys import ClientKey, new_private_key
 from gateway.control.app.app import create_app
 from gateway.control.sign_in.credentials import credentials_router
+from gateway.control.sign_in.enrolment import people_routers
 from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices
-from gateway.control.sign_in.sign_in import SignInServices, recorder, sign_in_router
+from gateway.control.sign_in.sign_in import SignInServices, bound_for_good, recorder, teller
+from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import SharingMode
+from gateway.domain.hosts import Host
 from gateway.domain.uses import Outcome, RecordKind, Use
 from gateway.domain.verdicts import Call
 from gateway.identity.accounts import LocalAccounts
@@ -59,6 +62,14 @@ def record_long_ago(folder: Path, clock: Clock, records: int) -> None:
     acts.close()
 
 
+class KnownHosts(HostChecks):
+    """The network as the story has it: every service knows of its claim."""
+
+    def prove(self, host: Host, signature: str | None) -> str:
+        """As it would be proved by the nonce."""
+        return "nonce"
+
+
 class FullWorld(World):
     """As the control process wires it, in process."""
 
@@ -86,6 +97,7 @@ class FullWorld(World):
             self.services,
             oauth=self._oauth(),
             witness=self._witness,
+            hosts=KnownHosts(look_up=lambda _name, _port: ("192.0.2.9",)),
             metrics=self._metrics,
             readiness=lambda: self.parts,
         )
@@ -159,11 +171,14 @@ class FullWorld(World):
         sign_in = SignInServices(
             issuer=self.issuer,
             officer=self.store.officer,
+            open_session=self.store.open_session,
+            known_as=bound_for_good(self.store),
             security=security,
             accounts=LocalAccounts(self.store.officer, self.store.officer_secret, self.clock),
             provider=self.provider.sign_in(),
             cipher=self.ring.field_cipher,
             use_once=self.store.use_once,
+            tell=teller(self.store),
             signed_in=recorder(self.acts),
         )
         return OAuthServices(
@@ -177,7 +192,7 @@ class FullWorld(World):
             jwks=self.ring.jwks,
             security=security,
             budget=FailureBudget(self.clock),
-            further=(credentials_router(self.ring), sign_in_router(sign_in)),
+            further=(credentials_router(self.ring), *people_routers(sign_in)),
         )
 
 

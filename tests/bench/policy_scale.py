@@ -62,7 +62,7 @@ from gateway.domain.state import SliceState  # noqa: E402
 from gateway.domain.verdicts import Call  # noqa: E402
 from gateway.policy import Engine, default_policies_root, load_layers  # noqa: E402
 from gateway.policy.law.layers import Layers, est_document, est_to_text  # noqa: E402
-from gateway.policy.law.world import caller_entities, parse_entities, slice_entities, takes_long, use_request
+from gateway.policy.law.world import caller_entities, parse_entities, slice_entities, takes_long, use_request  # noqa: E402
 from gateway.policy.live.building import build_grant  # noqa: E402
 from gateway.policy.live.slices import AT_ONCE, Slice, build_policies, parse_policies  # noqa: E402
 from gateway.runtime.process import SWITCH_SECONDS  # noqa: E402

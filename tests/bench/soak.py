@@ -44,7 +44,7 @@ from gateway.ledger.verify.record import verify_log
 from gateway.runtime.demo.population import Population
 from gateway.runtime.demo.stage import furnish
 from gateway.runtime.demo.story import SYSTEM
-from gateway.runtime.demo.suppliers import register_servers
+from gateway.runtime.demo.suppliers import register_servers, show
 from gateway.runtime.demo.world import REGION
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.setup import initialise
@@ -272,7 +272,14 @@ def soak(
         gateway.start()
         stack.callback(gateway.stop)
         upstreams = {id_: server.url for id_, server in suppliers.items()} | {"civil-affairs": url}
-        furnish(home, upstreams, gateway.key)
+
+        def show_nonce(at: str, path: str, nonce: str) -> None:
+            if at == url:
+                (folder / "supplied.nonce").write_text(nonce, "ascii")
+            else:
+                show(at, path, nonce)
+
+        furnish(home, upstreams, gateway.key, show_nonce)
         keep_token(gateway, folder / "token", over)
 
         measured = rate

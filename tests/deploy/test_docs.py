@@ -32,6 +32,8 @@ INVARIANTS = {
     "NO-VALUES",
     "NEVER-FORKED",
     "ONE-MEANING",
+    "HOST-OWNED",
+    "ASKED-AT-COMMIT",
 }
 
 

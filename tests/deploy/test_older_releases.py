@@ -18,6 +18,7 @@ import pytest
 from gateway.client import new_private_key, public_jwk
 from gateway.ledger.verify.record import verify_log, verify_record
 from gateway.runtime.demo.population import Population
+from gateway.runtime.demo.stage import register_hosts
 from gateway.runtime.demo.story import SYSTEM
 from gateway.runtime.demo.suppliers import register_servers
 from gateway.runtime.demo.world import directory_document
@@ -55,9 +56,11 @@ def go_on_with(home: GatewayHome, lived: dict[str, Any], environment: dict[str, 
         supplier.start()
     try:
         gateway.start()
+        upstreams = {id_: server.url for id_, server in suppliers.items()}
+        register_hosts(home, upstreams)
         with gateway.officer() as api:
             # The suppliers of then have gone with their ports, and so has the system's key.
-            api.post("/v1/directory", directory_document({id_: server.url for id_, server in suppliers.items()}))
+            api.post("/v1/directory", directory_document(upstreams))
             api.post(f"/v1/systems/{SYSTEM}/keys", {"key": public_jwk(key)})
         with gateway.client() as client:
             params = {"id_number": population.persons[1]["id_number"]}

@@ -17,8 +17,8 @@ from gateway.ledger.verify.log import verify_log
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.api import open_api
 from gateway.runtime.operation.backup import back_up
+from gateway.runtime.operation.restore import restore
 from gateway.runtime.operation.setup import initialise
-from gateway.runtime.restore import restore
 from gateway.store import Store
 from tests.support.gateways import RunningGateway, running_gateway, wait_for
 

@@ -157,6 +157,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m gateway "$@"\n', "utf-8")
     program.chmod(0o755)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "GATEWAY": str(program), "GATEWAY_BASE_PORT": str(base)}
+    environment["GATEWAY_SUPPLIERS__NETWORKS"] = "127.0.0.0/8"
     with running_postgres() as postgres:
         # Who runs the tests under `nohup` ignores SIGHUP, and a shell cannot trap what was ignored when it began.
         command = [

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from gateway.control.act.examples import DATASET, GRANT, INTERFACE, SYSTEM
+from gateway.control.act.examples import DATASET, GRANT, INTERFACE, STANDS_AT, SYSTEM
 from gateway.control.act.services import ControlServices
 from gateway.control.app.app import create_app
 from gateway.control.barrier.barrier import Barrier
@@ -19,7 +19,8 @@ from gateway.control.policies.desk import PolicyDesk
 from gateway.control.policies.standing import StandingState
 from gateway.control.sign_in.sign_in import OfficerSignIn
 from gateway.domain.directory import Department, Level, Purpose
-from gateway.domain.officers import Officer, Role
+from gateway.domain.hosts import Host, HostState
+from gateway.domain.officers import Officer, Role, Session
 from gateway.domain.policies import PolicySet
 from gateway.identity.keyring import KeyRing
 from gateway.identity.security_log import SecurityLog
@@ -33,6 +34,14 @@ from gateway.policy.law.layers import read_set
 from gateway.policy.offline.activating import PolicyKeeper
 from gateway.policy.offline.examining import Examined, examine
 from gateway.store import Store
+
+BEGAN = time.monotonic()
+
+
+def standing_time() -> float:
+    """Unix seconds of the tests: the moment at which the examples stand, going on from when the tests began."""
+    return STANDS_AT.timestamp() + time.monotonic() - BEGAN
+
 
 ISSUER = "http://control.example"
 CITY, OTHER_CITY = "442000", "441300"
@@ -53,6 +62,13 @@ OFFICERS = (
     Officer("civil", "civil-affairs", CITY, (Role.DEMAND,)),
     Officer("market-both", "market", CITY, (Role.SUPPLIER, Role.DEMAND)),
     Officer("stranger", "elsewhere", OTHER_CITY, (Role.COMPETENT,)),
+)
+HOST = Host(
+    "public-security",
+    "household.public-security.example",
+    443,
+    addresses=("192.0.2.7",),
+    state=HostState.CONFIRMED,
 )
 
 
@@ -82,13 +98,16 @@ class World:
         barrier: Barrier | None = None,
         ledger: bool = False,
         state_url: str = "",
-        now: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.time,
+        now: Callable[[], float] = standing_time,
+        clock: Callable[[], float] = standing_time,
         **services: Any,
     ) -> None:
         self.now = now
-        self.store = Store.open(state_url or f"sqlite:///{folder / 'state.db'}")
-        self.ring = KeyRing.open(folder / "keys") if (folder / "keys").exists() else KeyRing.create(folder / "keys")
+        self._clock = clock
+        self._sessions: dict[str, Session] = {}
+        self.store = Store.open(state_url or f"sqlite:///{folder / 'state.db'}", clock=clock)
+        keys = folder / "keys"
+        self.ring = KeyRing.open(keys, now=clock) if keys.exists() else KeyRing.create(keys, now=clock)
         self.issuer = TokenIssuer(self.ring, ISSUER, "sharing-gateway", clock)
         verifier = TokenVerifier(OwnIssuer(ISSUER, "sharing-gateway", self.ring), clock)
         clock_ns = lambda: int(clock() * 1_000_000_000)  # noqa: E731
@@ -115,13 +134,14 @@ class World:
             engine=self.engine,
             acts=self.acts,
             ledger=LedgerClient(folder / "l.sock"),
-            sign_in=OfficerSignIn(verifier, self.store.officer, SecurityLog(time.time)).officer_of,
+            sign_in=OfficerSignIn(verifier, self.store, SecurityLog(clock), clock),
             barrier=barrier or Barrier(None),
             now=lambda: self.now(),  # noqa: PLW0108 - a test moves the clock by setting `now`
             tree=folder / "ledger" / "tree",
             spool=spool,
             policies_root=default_policies_root(),
             policies=PolicyDesk(self.store, keeper, self._examine, node="control.example/log"),
+            seal=lambda secret, context: self.ring.field_cipher().seal(secret, context),
             pseudonyms=lambda identifier: (f"pseudonym-of-{len(identifier)}-bytes",),
             **services,
         )
@@ -138,6 +158,7 @@ class World:
             for officer in OFFICERS:
                 tx.put_officer(officer)
             tx.put_purpose(Purpose("marriage-registration", "婚姻登记"))
+            tx.put_host(HOST)
             tx.put_purpose(Purpose("social-assistance", "社会救助"))
 
     def _examine(self, candidate: PolicySet, current: PolicySet | None, now_unix: int) -> Examined:
@@ -157,7 +178,11 @@ class World:
     def token(self, officer: str) -> str:
         found = self.store.officer(officer)
         assert found is not None
-        return self.issuer.issue_officer(found, lifetime_seconds=300)
+        session = self._sessions.get(officer)
+        stored = self.store.session(session.id) if session is not None else None
+        if stored is None or not stored.stands(self._clock() + 60):
+            stored = self._sessions[officer] = self.store.open_session(officer, "password", 12 * 3600)
+        return self.issuer.issue_officer(found, lifetime_seconds=300, session=stored.id)
 
     def ask(self, officer: str | None, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
         headers = dict(options.pop("headers", {}))

@@ -58,6 +58,7 @@ class RunningGateway:
             "GATEWAY_DATA_PLANE__PORT": "0",
             "GATEWAY_CONTROL__PORT": "0",
             "GATEWAY_DATA_PLANE__DRAIN_SECONDS": "5",
+            "GATEWAY_SUPPLIERS__NETWORKS": "127.0.0.0/8",
             **environment,
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -13,9 +13,11 @@ from typing import Any, ClassVar, Self
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import Interface
 from gateway.domain.errors import GatewayError
+from gateway.domain.hosts import parse_upstream
 from gateway.domain.uses import Outcome, Use
 from gateway.domain.verdicts import Call, Decision, Verdict
 from gateway.proxy import DataPlane, Limits
+from gateway.proxy.ports import Reach
 
 ITEMS = ("hyzk", "xm")
 PLACES = {"xm": "/xm", "hyzk": "/hyzk", "gmsfhm": "/gmsfhm"}
@@ -127,6 +129,7 @@ class House:
         self.heads: list[Any] = []
         self.peers: list[Any] = []
         self.clock: Callable[[], int] = time.time_ns
+        self.supplier_tls: ssl.SSLContext | None = None
 
     def identify(self, head: Any, peer: Any) -> Caller:
         self.heads.append(head)
@@ -144,6 +147,11 @@ class House:
         except KeyError:
             raise GatewayError("interface-unknown") from None
 
+    def reach(self, interface: Interface) -> Reach:
+        """Suppliers of tests stand on loopback, at the address that their entry names."""
+        upstream = parse_upstream(interface.upstream)
+        return Reach((upstream.address,), self.supplier_tls if upstream.is_tls else None, interface.tls_name or "")
+
     def decide(self, call: Call) -> Verdict | Awaitable[Verdict]:
         self.calls.append(call)
         if self.decide_later is not None:
@@ -158,6 +166,7 @@ class House:
         ports: dict[str, Any] = {
             "identify": self.identify,
             "resolve": self.resolve,
+            "reach": self.reach,
             "decide": self.decide,
             "ledger": self.ledger,
             "meter": self.meter,

@@ -16,6 +16,7 @@ from gateway.domain.directory import (
     UpdateCycle,
 )
 from gateway.domain.grants import Approval, Grant
+from gateway.domain.hosts import Host, HostState
 from gateway.domain.orders import Order, OrderKind, Reach
 from gateway.store import Store
 
@@ -102,6 +103,20 @@ def order(id: str = "order-1", **fields: Any) -> Order:  # noqa: A002 - the doma
     )
 
 
+def host(**fields: Any) -> Host:
+    """The host of `interface()`, confirmed."""
+    return Host(
+        **{
+            "supplier": "public-security",
+            "address": "household.example",
+            "port": 443,
+            "addresses": ("192.0.2.7",),
+            "state": HostState.CONFIRMED,
+            **fields,
+        }
+    )
+
+
 def fill(store: Store) -> None:
     """One released dataset with an interface, and a demand department with a system, below a provincial one."""
     with store.transaction() as tx:
@@ -112,4 +127,5 @@ def fill(store: Store) -> None:
         tx.put_purpose(Purpose("marriage-registration", "婚姻登记"))
         entry = tx.submit_dataset(dataset())
         tx.release_dataset(entry.id, entry.version)
+        tx.put_host(host())
         tx.put_interface(interface())

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -83,8 +84,106 @@ def test_folder_map_names_the_rooms_that_stand_and_no_other() -> None:
     assert sorted(re.findall(r"^    (\w+) +\S", described, re.MULTILINE)) == sorted(packages)
 
 
-def test_map_of_the_data_plane_names_each_of_its_modules_once() -> None:
-    """The data plane's docstring is its map: who opens it for the first time finds every module there."""
-    described = ast.get_docstring(ast.parse((PACKAGE / "proxy" / "__init__.py").read_text("utf-8"))) or ""
-    modules = {path.stem for path in (PACKAGE / "proxy").iterdir() if not path.name.startswith("_")}
-    assert sorted(re.findall(r"^    (\w+) +\S", described, re.MULTILINE)) == sorted(modules)
+WITHOUT_A_DOOR = {
+    "migrations": "found by alembic by path",
+    "demo": "a story, entered by one file",
+    "projection": "a pipeline",
+}
+"""Inner rooms that are no part of the plan of doors, and why."""
+
+INNER_ROOMS = sorted(
+    path.parent
+    for path in PACKAGE.glob("*/*/__init__.py")
+    if path.parent.name not in WITHOUT_A_DOOR and path.parent.parent.name != "cli"
+)
+MAPPED = sorted(path for path in PACKAGE.iterdir() if path.name in MAY_IMPORT and path.name not in {"cli", "client"})
+
+
+def _map_of(room: Path) -> tuple[str, list[str]]:
+    """A room's docstring, and the modules that it lists, one an indented line."""
+    described = ast.get_docstring(ast.parse((room / "__init__.py").read_text("utf-8"))) or ""
+    return described, re.findall(r"^    (\w+) +\S", described, re.MULTILINE)
+
+
+@pytest.mark.parametrize("room", [*MAPPED, *INNER_ROOMS], ids=lambda room: str(room.relative_to(PACKAGE)))
+def test_map_of_a_room_names_each_of_its_modules(room: Path) -> None:
+    """A room's docstring is its map: who opens it for the first time finds every module there."""
+    _, listed = _map_of(room)
+    modules = {path.stem for path in room.iterdir() if not path.name.startswith("_") and path.suffix in {".py", ""}}
+    assert modules - set(listed) == set()
+
+
+@pytest.mark.parametrize("room", INNER_ROOMS, ids=lambda room: str(room.relative_to(PACKAGE)))
+def test_door_of_an_inner_room_names_what_others_use(room: Path) -> None:
+    """What is imported from outside an inner room stands in its docstring as used from outside, and nothing else."""
+    described, _ = _map_of(room)
+    door = re.search(r"Used from outside: ([^.]*)\.", described)
+    if door is None:
+        pytest.fail(f"{room.relative_to(PACKAGE)}/__init__.py has no line `Used from outside: ….`")
+    dotted = ".".join(room.relative_to(PACKAGE.parent).parts) + "."
+    used = {
+        name.removeprefix(dotted).split(".")[0]
+        for module, file in MODULES.items()
+        if not f"{module}.".startswith(dotted)
+        for name in _modules_imported(file)
+        if name.startswith(dotted)
+    }
+    assert set(re.findall(r"`(\w+)`", door[1])) == used
+
+
+def _module_name(file: Path) -> str:
+    name = ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+MODULES = {_module_name(file): file for file in PACKAGE.rglob("*.py")}
+
+CIRCLES = {
+    frozenset({"gateway.ledger.process.answers", "gateway.ledger.process.service"}): (
+        "the answers are functions of the service, which hands them to the socket that it opens as it starts"
+    ),
+}
+"""Circles of files that stand, each with its reason."""
+
+
+@cache
+def _modules_imported(file: Path, *, typing_only: bool = True) -> set[str]:
+    """The modules of the house that a file imports; without `typing_only`, those of run time alone."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        for child in ast.iter_child_nodes(node):
+            if not typing_only and isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+                continue
+            if isinstance(child, ast.Import):
+                found.update(alias.name for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                for alias in child.names:
+                    full = f"{child.module}.{alias.name}"
+                    found.add(full if full in MODULES else child.module or "")
+            visit(child)
+
+    visit(ast.parse(file.read_text("utf-8")))
+    return {name for name in found if name in MODULES}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Every file can be read after those it imports; what stands in a circle has a reason in `CIRCLES`."""
+    below = {module: _modules_imported(file, typing_only=False) for module, file in MODULES.items()}
+
+    def reached(start: str) -> set[str]:
+        seen: set[str] = set()
+        queue = [start]
+        while queue:
+            for name in below[queue.pop()] - seen:
+                seen.add(name)
+                queue.append(name)
+        return seen
+
+    reach = {module: reached(module) for module in below}
+    circles = {
+        frozenset(other for other in reach[module] if module in reach[other])
+        for module in below
+        if module in reach[module]
+    }
+    assert circles == set(CIRCLES)

@@ -1,6 +1,7 @@
 """The one path of every act: authorize, transact, record, commit, hold, answer.
 
     with the state's writer's lock held:
+        ask anew who acts: the session stands, the officer as registered now
         read what the act is about; the policies decide; the table of steps decides; write
         append the act's record and wait until it is durable
         remember the answer under its `Idempotency-Key`
@@ -21,6 +22,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import Depends, Header, Request
 from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
 
 from gateway.control.act.paging import whole
 from gateway.control.act.services import ControlServices
@@ -58,9 +60,20 @@ def _services(request: Request) -> ControlServices:
     return services
 
 
-def signed_in(request: Request) -> Officer:
-    """The officer of a request; blocks, FastAPI calls it in a thread."""
-    return _services(request).sign_in(request)
+async def signed_in(request: Request) -> Officer:
+    """The officer of a request, asked once its whole body is here: what drips in gives no right that has ended.
+
+    Asked before as well, so that nobody's body is waited for. `perform` asks once more, where the act is done.
+    """
+    sign_in = _services(request).sign_in.officer_of
+    officer = await run_in_threadpool(sign_in, request)
+    if request.method in _WITHOUT_BODY:
+        return officer
+    await request.body()
+    return await run_in_threadpool(sign_in, request)
+
+
+_WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 Services = Annotated[ControlServices, Depends(services_of)]
@@ -74,11 +87,13 @@ class Answer(msgspec.Struct):
         body: a JSON object; the act's record id and the barrier's report are added.
         status: of the response.
         headers: of the response.
+        once: members of the response that are said this once, and never remembered or repeated: secrets.
     """
 
     body: dict[str, Any]
     status: int = 200
     headers: dict[str, str] = {}
+    once: dict[str, Any] = {}
 
 
 class Deed:
@@ -214,6 +229,9 @@ def perform(
     deed: Deed | None = None
     try:
         with services.store.transaction() as tx:
+            # INVARIANT: ASKED-AT-COMMIT — the session and the officer as this transaction has them, for every act there
+            # is; `work` decides by this officer, over what it reads within the same transaction.
+            officer = services.sign_in.still(tx, request)
             _require_first(tx, key, officer)
             services.policies.require_current(tx)
             deed = Deed(services, officer, tx)
@@ -237,7 +255,7 @@ def perform(
         report = services.barrier.hold_at(tx.changes[-1].sequence)
     else:
         report = services.barrier.hold(tx.changes)
-    return _respond(answer.status, content, answer.headers, deed.records[0], report)
+    return _respond(answer.status, {**content, **answer.once}, answer.headers, deed.records[0], report)
 
 
 def replay_of(
@@ -382,6 +400,17 @@ def _region(department: Department | None) -> str | None:
 def matter_of_department(department: Department) -> Matter:
     """What an act on a department's own things (its systems, its officers) is about."""
     return Matter(demand=department.id, region=department.region, demand_region=department.region)
+
+
+def matter_of_person(officer: Officer) -> Matter:
+    """What an act on an officer's account is about."""
+    return Matter(
+        demand=officer.department,
+        region=officer.region,
+        demand_region=officer.region,
+        person=officer.id,
+        roles=officer.roles,
+    )
 
 
 def matter_of_grant(store: Store | StoreTransaction, grant: Grant) -> Matter:

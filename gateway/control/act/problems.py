@@ -4,6 +4,7 @@ A 5xx never bears an exception's text: what was not foreseen is logged by its ty
 `internal`. Once an answer has begun, a failure cuts the connection.
 """
 
+import asyncio
 import logging
 import traceback
 from collections.abc import Mapping
@@ -29,6 +30,10 @@ LARGE_BODY_BYTES: Mapping[str, int] = {
     **dict.fromkeys(("/v1/policies/activation", "/v1/policies/shadow", "/v1/policies/compare"), 8 << 20),
 }
 """Routes that take files: a batch of grants, a directory of a city (1,392 interfaces are some 3 MiB), policies."""
+
+
+BODY_SECONDS, LEAST_BYTES_A_SECOND = 20.0, 32 << 10
+"""How long a body may take from its head on: so many seconds, and one more for each so many bytes that have come."""
 
 
 def problem_response(error: GatewayError, accept_language: str) -> Response:
@@ -104,6 +109,40 @@ def _route(request: Request) -> str:
     return str(getattr(route, "path", "an unknown path"))
 
 
+class _BoundedBody:
+    """A request's body as it comes: no more of it than `limit`, and no slower than a request may send.
+
+    Raises, when received from:
+        GatewayError: `body-too-large`; `request-timeout`.
+    """
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._clock = asyncio.get_running_loop().time
+        self._started = self._clock()
+        self._read = 0
+        self._is_whole = False
+
+    async def receive(self) -> Message:
+        """The next message; once the body is whole it is waited for without a bound (the caller's leaving)."""
+        if self._is_whole:
+            return await self._receive()
+        # INVARIANT: BOUNDED — a body that drips holds its place no longer than one that comes at the least rate.
+        left = self._started + BODY_SECONDS + self._read / LEAST_BYTES_A_SECOND - self._clock()
+        try:
+            async with asyncio.timeout(left):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise GatewayError("request-timeout", "the body did not come in time") from error
+        if message["type"] == "http.request":
+            self._read += len(message.get("body", b""))
+            self._is_whole = not message.get("more_body", False)
+            if self._read > self._limit:
+                raise GatewayError("body-too-large", f"a body here holds at most {self._limit} bytes")
+        return message
+
+
 class Shield:
     """The application's outermost guard: bounds what is read, forbids caching, and lets no exception's text out."""
 
@@ -115,18 +154,9 @@ class Shield:
             await self._app(scope, receive, send)
             return
         begun = False
-        read = 0
         path = str(scope["path"])
         limit = LARGE_BODY_BYTES.get(path, BODY_BYTES)
-
-        async def bounded() -> Message:
-            nonlocal read
-            message = await receive()
-            if message["type"] == "http.request":
-                read += len(message.get("body", b""))
-                if read > limit:
-                    raise GatewayError("body-too-large", f"a body here holds at most {limit} bytes")
-            return message
+        bounded = _BoundedBody(receive, limit).receive
 
         async def watched(message: Message) -> None:
             nonlocal begun

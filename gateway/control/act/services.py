@@ -5,18 +5,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fastapi import Request
-
 from gateway.control.barrier.barrier import Barrier
 from gateway.control.barrier.hub import Hub
 from gateway.control.policies.desk import PolicyDesk
 from gateway.control.sign_in.oauth import OAuthServices
-from gateway.domain.officers import Officer
+from gateway.control.sign_in.sign_in import OfficerSignIn
+from gateway.control.suppliers.checks import HostChecks
+from gateway.domain.errors import GatewayError
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.process.client import LedgerClient
 from gateway.ledger.witness.witness import Witness
 from gateway.policy import Engine
 from gateway.store import Store
+
+
+def _no_seal(_secret: bytes, _context: str) -> str:
+    raise GatewayError("unavailable", "no key ring seals secrets here")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class ControlServices:
         engine: decides what officers may do, and explains what callers may.
         acts: where acts are recorded before they stand.
         ledger: answers questions about records.
-        sign_in: the officer of a request; raises `credential-missing` or `credential-invalid`.
+        sign_in: tells who sends a request, and whether it is still they.
         oauth: what the token endpoint needs; None leaves it out.
         barrier: what withdrawing acts wait on.
         hub: this process's hub, for its workers' counters; None where none runs.
@@ -40,6 +44,8 @@ class ControlServices:
         metrics: the text of /metrics.
         readiness: part -> whether it works; any False makes /readyz answer 503.
         witness: cosigns other nodes' logs; None where this node witnesses none.
+        hosts: what suppliers' hosts are judged by.
+        seal: seals a secret for storage, bound to a context.
         pruning: held while records go, one plan at a time.
         pseudonyms: a data subject's identifier to the pseudonyms it may stand under in records (one a year kept).
     """
@@ -48,7 +54,7 @@ class ControlServices:
     engine: Engine
     acts: ActJournal
     ledger: LedgerClient
-    sign_in: Callable[[Request], Officer]
+    sign_in: OfficerSignIn
     barrier: Barrier
     now: Callable[[], float]
     tree: Path
@@ -60,5 +66,7 @@ class ControlServices:
     metrics: Callable[[], str] = str
     readiness: Callable[[], Mapping[str, bool]] = dict
     witness: Witness | None = None
+    hosts: HostChecks = field(default_factory=HostChecks)
+    seal: Callable[[bytes, str], str] = _no_seal
     pruning: asyncio.Lock = field(default_factory=asyncio.Lock)
     pseudonyms: Callable[[bytes], tuple[str, ...]] = lambda _identifier: ()

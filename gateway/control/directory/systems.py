@@ -14,6 +14,7 @@ from gateway.control.act.acting import (
     SignedIn,
     is_permitted,
     matter_of_department,
+    matter_of_person,
     perform,
 )
 from gateway.control.act.bodies import Body, Region, Slug, Statement, body_model, body_of, describes, model_of
@@ -24,7 +25,7 @@ from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import scope_of
 from gateway.domain.directory import Department, System
 from gateway.domain.errors import GatewayError
-from gateway.domain.officers import Act, Matter, Officer
+from gateway.domain.officers import Act, Officer
 from gateway.domain.uses import RecordKind
 from gateway.identity.jwk import check_public_jwk
 from gateway.identity.verify import is_thumbprint
@@ -220,9 +221,12 @@ def list_officers(
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> Response:
-    """Officers whom the asking officer may manage."""
+    """Officers whom the asking officer may manage, or whose grants and records the asking officer may consult."""
     page = services.store.list_officers(cursor, limit, department=department)
-    shown = [each for each in page.items if is_permitted(services, officer, Act.MANAGE_OFFICERS, _matter(each))]
+    acts = (Act.MANAGE_OFFICERS, Act.CONSULT_GRANTS)
+    shown = [
+        each for each in page.items if any(is_permitted(services, officer, act, matter_of_person(each)) for act in acts)
+    ]
     return page_response(shown, page.cursor)
 
 
@@ -239,11 +243,12 @@ def put_officer(
 
     def work(deed: Deed) -> Answer:
         department = _department(deed, person.department)
-        deed.permit(Act.MANAGE_OFFICERS, matter_of_department(department))
-        deed.permit(Act.MANAGE_OFFICERS, _matter(person))
+        of_department = msgspec.structs.replace(matter_of_department(department), person=person.id, roles=person.roles)
+        deed.permit(Act.MANAGE_OFFICERS, of_department)
+        deed.permit(Act.MANAGE_OFFICERS, matter_of_person(person))
         old = deed.tx.officer(person.id)
         if old is not None:
-            deed.permit(Act.MANAGE_OFFICERS, _matter(old))
+            deed.permit(Act.MANAGE_OFFICERS, matter_of_person(old))
             require_match(old, if_match)
         if not person.roles:
             raise invalid([{"field": "roles", "fault": "names no role"}])
@@ -273,10 +278,6 @@ def _may_see(services: Services, officer: Officer, system: System) -> bool:
     return department is not None and is_permitted(
         services, officer, Act.CONSULT_GRANTS, matter_of_department(department)
     )
-
-
-def _matter(officer: Officer) -> Matter:
-    return Matter(demand=officer.department, region=officer.region, demand_region=officer.region)
 
 
 def _key_faults(system: System) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""/v1/grants: issue, renew, list and show. The acts of a grant's later life stand in `routes_lifecycle`."""
+"""/v1/grants: issue, renew, list and show. The acts of a grant's later life stand in `life`."""
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum

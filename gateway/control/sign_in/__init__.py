@@ -2,7 +2,9 @@
 
     oauth        the token endpoint and what describes it
     sign_in      officers, by a session token, and how they come by one
-    credentials  keys, systems' keys of older contracts, passwords: each act decided and recorded
+    account      what an officer does with the own account: its password, its sessions, its news
+    enrolment    codes by which an owner alone sets a password; another one by two persons
+    credentials  keys, systems' keys of older contracts: each act decided and recorded
 
-Used from outside: `credentials`, `oauth`, `sign_in`.
+Used from outside: `credentials`, `enrolment`, `oauth`, `sign_in`.
 """

@@ -1,4 +1,4 @@
-"""/v1/keys, systems' keys of older contracts, and officers' passwords: acts on credentials, each decided and recorded.
+"""/v1/keys and systems' keys of older contracts: acts on credentials, each decided and recorded.
 
 Secrets come in and never go out: no answer, record or log holds one (INVARIANT: NO-VALUES).
 """
@@ -19,9 +19,8 @@ from gateway.control.act.problems import invalid
 from gateway.domain.changes import ChangeKind
 from gateway.domain.directory import Department, System
 from gateway.domain.errors import GatewayError
-from gateway.domain.officers import Act, Matter, Officer
+from gateway.domain.officers import Act, Matter
 from gateway.domain.uses import RecordKind
-from gateway.identity.accounts import MAX_PASSWORD_BYTES, hash_password
 from gateway.identity.keyring import TOKEN_OVERLAP_SECONDS, KeyRing, Rotation
 from gateway.identity.legacy import CONTRACTS, seal_secret
 from gateway.store import LegacyKey
@@ -46,18 +45,11 @@ class LegacyKeyBody(Body):
     secret: SecretStr = Field(min_length=1, max_length=1024)
 
 
-class NewPasswordBody(Body):
-    """An officer's new password."""
-
-    password: SecretStr = Field(min_length=1, max_length=MAX_PASSWORD_BYTES)
-
-
 def credentials_router(ring: KeyRing) -> APIRouter:
     """The routes over `ring`; hand it to `OAuthServices.further`."""
     router = APIRouter(prefix="/v1", tags=["keys and credentials"])
     _add_keys(router, ring)
     _add_legacy_keys(router, ring)
-    _add_passwords(router, ring)
     return router
 
 
@@ -88,6 +80,9 @@ def _add_keys(router: APIRouter, ring: KeyRing) -> None:
 
             if purpose == "token":
                 deed.tx.change(ChangeKind.KEY, purpose, withdraws=body.overlap_seconds == 0)
+                if body.overlap_seconds == 0:
+                    # Withdrawn since it may be in others' hands: no session that it could name goes on.
+                    deed.tx.end_sessions("key change")
             rotation = ring.rotate(purpose, overlap_seconds=body.overlap_seconds, record=record)
             return Answer({"rotation": rotation}, 201)
 
@@ -160,39 +155,6 @@ def _add_legacy_keys(router: APIRouter, ring: KeyRing) -> None:
             return _store(deed, department, msgspec.structs.replace(old, active=False), "withdrawn")
 
         return perform(services, request, officer, key, name, work)
-
-
-def _add_passwords(router: APIRouter, ring: KeyRing) -> None:
-    @router.post(
-        "/officers/{id}/password", summary="Set an officer's password", openapi_extra=describes(NewPasswordBody)
-    )
-    def set_password(
-        request: Request,
-        services: Services,
-        officer: SignedIn,
-        id: Slug,  # noqa: A002 - the domain's name
-        body: Annotated[NewPasswordBody, Depends(model_of(NewPasswordBody))],
-        key: IdempotencyKey = None,
-    ) -> Response:
-        """Give an officer a local account, or another password."""
-        password = body.password.get_secret_value()
-        hashed = hash_password(password, id)
-        mark = hmac.digest(ring.nonce_secret("idempotency"), password.encode("utf-8"), "sha256").hex()
-
-        def work(deed: Deed) -> Answer:
-            person = deed.tx.officer(id)
-            if person is None:
-                raise GatewayError("not-found", f"there is no officer `{id}`")
-            deed.permit(Act.MANAGE_OFFICERS, _matter(person))
-            deed.tx.put_officer(person, secret_hash=hashed)
-            deed.record(RecordKind.DIRECTORY, department=person.department, of=id, reason="password set")
-            return Answer({"officer": id})
-
-        return perform(services, request, officer, key, mark, work)
-
-
-def _matter(officer: Officer) -> Matter:
-    return Matter(demand=officer.department, region=officer.region, demand_region=officer.region)
 
 
 def _owner(deed: Deed, system_id: str) -> tuple[System, Department]:

@@ -8,39 +8,56 @@ Each sign-in is on record before its token leaves, as a `consultation`: the kind
 nothing. It is no `key`: those tell what became of keys and stored secrets, and are to be looked through without every
 morning's sign-ins. What failed is counted and logged (`SecurityLog`), and is no record.
 
-A session token names the officer and nothing else: roles, region and dismissal are read anew at every request. The
-cookie is for the console's own pages, which send the token on; the control API takes no cookie, so that no other
+A token names a session and its officer and nothing else: whether the session stands, roles, region and dismissal are
+read anew at every request, once its body is here, and once more within the transaction of an act (ASKED-AT-COMMIT).
+The cookie is for the console's own pages, which send the token on; the control API takes no cookie, so that no other
 site can make a browser act for an officer.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
+from msgspec import to_builtins
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.concurrency import run_in_threadpool
 
 from gateway.control.act.addresses import AddressOf, direct_address
 from gateway.domain.errors import GatewayError
-from gateway.domain.officers import Officer
+from gateway.domain.officers import AccountEvent, Officer, Session
 from gateway.domain.uses import RecordKind
 from gateway.identity.accounts import LocalAccounts
-from gateway.identity.oidc import OpenIdSignIn, Pending, encode_pending, parse_pending
+from gateway.identity.oidc import OpenIdSignIn, Pending, Person, encode_pending, parse_pending
 from gateway.identity.security_log import SecurityLog
 from gateway.identity.strict import MAX_TOKEN_BYTES, Unreadable
 from gateway.identity.symmetric import FieldCipher
 from gateway.identity.tokens import OFFICER_TOKEN_SECONDS, TokenIssuer
 from gateway.identity.verify import TokenVerifier
 from gateway.ledger.journal.acts import ActJournal
+from gateway.store import Store
 
 SESSION_COOKIE = "sharing-session"
 """Holds the session token of an officer who signed in by a page; `__Host-` stands before it over https."""
 
+SESSION_SCOPE = "gateway.session"
+"""Where the id of the session that a request was sent in stands in its scope."""
+
+_DEVICE_COOKIE = "sharing-device"
+_DEVICE_CONTEXT = "sign-in/device"
+DEVICE_SECONDS = 366 * 86_400
+
 _PENDING_COOKIE = "sharing-sign-in"
 _PENDING_CONTEXT = "sign-in/provider"
 _CHALLENGE = (("WWW-Authenticate", 'Bearer realm="control"'),)
+
+
+class PeopleState(Protocol):
+    """Where officers and their sessions stand: the state, or a transaction on it; may block."""
+
+    def officer(self, id_: str, /) -> Officer | None: ...
+    def session(self, id_: str, /) -> Session | None: ...
 
 
 class OfficerSignIn:
@@ -48,22 +65,25 @@ class OfficerSignIn:
 
     Args:
         verifier: verifies tokens.
-        officer: the officer of an id, or None; may block.
+        state: officers and sessions; may block.
         security: counters and log of refusals.
+        now: the clock, Unix seconds.
         address: where a request comes from.
     """
 
     def __init__(
         self,
         verifier: TokenVerifier,
-        officer: Callable[[str], Officer | None],
+        state: PeopleState,
         security: SecurityLog,
+        now: Callable[[], float],
         *,
         address: AddressOf = direct_address,
     ) -> None:
         self._verifier = verifier
-        self._officer = officer
+        self._state = state
         self._security = security
+        self._now = now
         self._address = address
 
     def officer_of(self, request: Request) -> Officer:
@@ -78,18 +98,44 @@ class OfficerSignIn:
                 "credential-missing", "sign in, or get a token by `gateway officers token`", headers=_CHALLENGE
             )
         try:
-            return self.officer_of_token(_bearer(sent))
+            claims = self._verifier.verify_officer(_bearer(sent).encode("utf-8"))
+            assert claims.session is not None
+            # The token names its officer as well; only the session is asked, which is that officer's for good.
+            officer = person_of(self._state, claims.session, self._now())
         except Unreadable as error:
             self._security.note(str(error), self._address(request))
             raise GatewayError("credential-invalid", str(error), headers=_CHALLENGE) from error
-
-    def officer_of_token(self, token: str) -> Officer:
-        """The officer of a session token; raises `Unreadable`."""
-        claims = self._verifier.verify_officer(token.encode("utf-8"))
-        officer = self._officer(claims.subject)
-        if officer is None or not officer.active:
-            raise Unreadable("the officer is not known or dismissed")
+        request.scope[SESSION_SCOPE] = claims.session
         return officer
+
+    def still(self, state: PeopleState, request: Request) -> Officer:
+        """Who sent a request that `officer_of` has taken, as `state` has them and their session now.
+
+        Raises:
+            GatewayError: `credential-invalid` where the session has ended or the officer was dismissed meanwhile.
+        """
+        try:
+            return person_of(state, session_of(request), self._now())
+        except Unreadable as error:
+            raise GatewayError("credential-invalid", str(error), headers=_CHALLENGE) from error
+
+
+def session_of(request: Request) -> str:
+    """The id of the session that a request was sent in which `officer_of` has taken."""
+    session: str = request.scope[SESSION_SCOPE]
+    return session
+
+
+def person_of(state: PeopleState, session_id: str, now_unix: float) -> Officer:
+    """The officer of a session that stands, as registered in `state`; raises `Unreadable`."""
+    session = state.session(session_id)
+    if session is None or not session.stands(now_unix):
+        why = f": {session.ended_by}" if session is not None and session.ended_by else ""
+        raise Unreadable(f"the session has ended{why}")
+    officer = state.officer(session.officer)
+    if officer is None or not officer.active:
+        raise Unreadable("the officer is not known or dismissed")
+    return officer
 
 
 def _bearer(sent: list[str]) -> str:
@@ -100,12 +146,13 @@ def _bearer(sent: list[str]) -> str:
 
 
 class PasswordBody(BaseModel):
-    """An officer's id and password."""
+    """An officer's id and password, and what an earlier sign-in on this device was answered with as `device`."""
 
     model_config = ConfigDict(extra="forbid")
 
     officer: str = Field(min_length=1, max_length=64)
     password: str = Field(min_length=1, max_length=1024, repr=False)
+    device: str = Field("", max_length=1024, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +162,15 @@ class SignInServices:
     Args:
         issuer: signs session tokens.
         officer: the officer of an id, or None; may block.
+        open_session: begins a session of an officer (officer, method, seconds); may block.
+        known_as: which officer a person (issuer, `sub`) at the OpenID provider is, given whom the provider names;
+            raises where the name was another person's; may block.
         security: counters and log of refusals.
         accounts: local accounts; None leaves them out.
         provider: the OpenID provider; None leaves it out.
         cipher: seals what a browser keeps for us meanwhile.
         use_once: durable, shared by all processes; may block.
+        tell: what the owner of an account has not been told yet of what others did about it; may block.
         signed_in: told of every sign-in, officer and method, before its token leaves, to record it; may block. What it
             raises ends the sign-in without a token.
         lifetime_seconds: of a session.
@@ -128,11 +179,14 @@ class SignInServices:
 
     issuer: TokenIssuer
     officer: Callable[[str], Officer | None]
+    open_session: Callable[[str, str, int], Session]
+    known_as: Callable[[str, str, str], None]
     security: SecurityLog
     accounts: LocalAccounts | None
     provider: OpenIdSignIn | None
     cipher: Callable[[], FieldCipher]
     use_once: Callable[[str, str, int], bool]
+    tell: Callable[[str], tuple[AccountEvent, ...]]
     signed_in: Callable[[Officer, str], None]
     lifetime_seconds: int = OFFICER_TOKEN_SECONDS
     address: AddressOf = direct_address
@@ -183,11 +237,15 @@ def _add_password(router: APIRouter, services: SignInServices, accounts: LocalAc
     def by_password(request: Request, body: PasswordBody) -> Response:
         address = services.address(request)
         try:
-            officer = accounts.sign_in(body.officer, body.password, address)
+            device = _device_of(services, request, body)
+            officer = accounts.sign_in(body.officer, body.password, address, device=device)
         except GatewayError as error:
             services.security.note(f"sign-in: {error.code}", address)
             raise
-        return JSONResponse(_session(services, officer, "password"), headers=_NOT_STORED)
+        begun = begin_session(services, officer, "password")
+        answer = JSONResponse(begun, headers=_NOT_STORED)
+        _set_cookie(services, answer, _DEVICE_COOKIE, str(begun["device"]), DEVICE_SECONDS)
+        return answer
 
 
 def _add_provider(router: APIRouter, services: SignInServices, provider: OpenIdSignIn) -> None:
@@ -212,12 +270,12 @@ def _add_provider(router: APIRouter, services: SignInServices, provider: OpenIdS
         try:
             sealed = "" if error else request.cookies.get(_cookie_name(services, _PENDING_COOKIE), "")
             pending = await _pending(services, sealed, code)
-            name = await provider.finish(pending, code=code, state=state, issuer=iss)
-            officer = await run_in_threadpool(_known, services, name)
+            person = await provider.finish(pending, code=code, state=state, issuer=iss)
+            officer = await run_in_threadpool(_known, services, person)
         except GatewayError as refusal:
             services.security.note(f"sign-in: {refusal.code}", services.address(request))
             raise
-        session = await run_in_threadpool(_session, services, officer, "provider")
+        session = await run_in_threadpool(begin_session, services, officer, "provider")
         answer = RedirectResponse(pending.return_to, 303, headers=_NOT_STORED)
         _set_cookie(services, answer, SESSION_COOKIE, str(session["access_token"]), services.lifetime_seconds)
         answer.delete_cookie(_cookie_name(services, _PENDING_COOKIE))
@@ -237,18 +295,71 @@ async def _pending(services: SignInServices, sealed: str, code: str) -> Pending:
     return pending
 
 
-def _known(services: SignInServices, name: str) -> Officer:
-    officer = services.officer(name)
+def _known(services: SignInServices, person: Person) -> Officer:
+    officer = services.officer(person.officer)
     if officer is None or not officer.active:
         raise GatewayError("credential-invalid", "the provider knows this person, the gateway does not")
+    services.known_as(person.issuer, person.subject, officer.id)
     return officer
 
 
-def _session(services: SignInServices, officer: Officer, method: str) -> dict[str, object]:
-    token = services.issuer.issue_officer(officer, services.lifetime_seconds)
+def bound_for_good(store: Store) -> Callable[[str, str, str], None]:
+    """`SignInServices.known_as` over `store`: the first sign-in binds a person to an account, both ways, for good.
+
+    A provider gives a name such as `preferred_username` to another person one day; its `sub` never (OpenID Connect
+    Core §5.7). So whoever comes by the name of one who was here before is not let in as that one.
+    """
+
+    def bind(issuer: str, subject: str, officer: str) -> None:
+        if store.provider_officer(issuer, subject) == officer:
+            return
+        try:
+            with store.transaction() as tx:
+                tx.know_at_provider(issuer, subject, officer)
+        except GatewayError as error:
+            if error.code != "conflict":
+                raise
+            raise GatewayError(
+                "credential-invalid", "the provider gave this officer's name to another person"
+            ) from error
+
+    return bind
+
+
+def teller(store: Store) -> Callable[[str], tuple[AccountEvent, ...]]:
+    """`SignInServices.tell` over `store`."""
+
+    def tell(officer: str) -> tuple[AccountEvent, ...]:
+        with store.transaction() as tx:
+            return tx.tell_account(officer)
+
+    return tell
+
+
+def begin_session(services: SignInServices, officer: Officer, method: str) -> dict[str, object]:
+    """A new session: its token, how long it lives, what names this device from now on, and what its owner is told."""
+    session = services.open_session(officer.id, method, services.lifetime_seconds)
+    token = services.issuer.issue_officer(officer, services.lifetime_seconds, session=session.id)
+    device = services.cipher().seal(f"{officer.id} {session.id}".encode(), _DEVICE_CONTEXT)
     # Last, so that no sign-in is on record that came to no token; a failure ends here, with the token.
     services.signed_in(officer, method)
-    return {"access_token": token, "token_type": "Bearer", "expires_in": services.lifetime_seconds}
+    return {
+        "access_token": token,
+        "token_type": "Bearer",
+        "expires_in": services.lifetime_seconds,
+        "device": device,
+        "told": [to_builtins(event) for event in services.tell(officer.id)],
+    }
+
+
+def _device_of(services: SignInServices, request: Request, body: PasswordBody) -> str:
+    """The name of a device that this officer has signed in on before; "" where none is shown, or another officer's."""
+    shown = body.device or request.cookies.get(_cookie_name(services, _DEVICE_COOKIE), "")
+    try:
+        officer, _, name = services.cipher().unseal(shown, _DEVICE_CONTEXT).decode().partition(" ")
+    except GatewayError:
+        return ""
+    return name if officer == body.officer else ""
 
 
 def _cookie_name(services: SignInServices, name: str) -> str:

@@ -1,4 +1,4 @@
-"""The offline verifier of a record and of an export, with nothing but the log's verifier key (`verify_log`: a log).
+"""The offline verifier of a record and of an export, with nothing but the log's verifier key (a whole log: `log`).
 
 What each check covers, and what it leaves to the caller, is said in its report: the caller must have the verifier
 key from a source it trusts, and learns nothing here about what was never recorded.

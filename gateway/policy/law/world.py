@@ -155,9 +155,12 @@ def act_request(officer: Officer, act: str, matter: Matter, now_unix: int) -> tu
             ("region", "Region", matter.region),
             ("demandRegion", "Region", matter.demand_region),
             ("dataset", "Dataset", matter.dataset),
+            ("person", "Officer", matter.person),
         )
         if value is not None
     }
+    if matter.person is not None:
+        about["roles"] = [role.value for role in matter.roles]
     person = {
         "department": _reference("Department", officer.department),
         "region": _reference("Region", officer.region),
@@ -266,12 +269,13 @@ ACT_GROUPS: dict[str, tuple[str, ...]] = {
             "manageDepartments",
             "manageSystems",
             "manageInterfaces",
+            "confirmHost",
             "manageOfficers",
         ),
         ("keepDirectory", "act"),
     ),
     **dict.fromkeys(("activatePolicies", "applyRetention", "manageKeys"), ("runPlatform", "act")),
-    **dict.fromkeys(("issueGrant", "close", "dispose", "dispute", "settle", "fileRecords"), ("act",)),
+    **dict.fromkeys(("issueGrant", "close", "dispose", "dispute", "settle", "fileRecords", "keepAccount"), ("act",)),
 }
 """Each act of an officer and the groups it is in, as the schema states them; a test compares the two."""
 

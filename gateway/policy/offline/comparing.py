@@ -1,14 +1,14 @@
 """Two sets of layers over everything that stands: which grants, and which datasets without a grant, gain and lose.
 
-For every standing grant the kinds of calls that it covers are put to both sets (`gateway.policy.offline.sample_calls`): each of its
-modes, purposes and interfaces, with each assurance; every system, item and parameter value that a policy of either set
-can tell from the others; at every second, and every minute of the days that follow, at which a policy or a grant turns.
+For every standing grant the kinds of calls that it covers are put to both sets (`sample_calls`): each of its modes,
+purposes and interfaces, with each assurance; every system, item and parameter value that a policy of either set can
+tell from the others; at every second, and every minute of the days that follow, at which a policy or a grant turns.
 For every dataset the calls that a department of each kind could make without a grant. A loss is a call permitted before
 and not after, or one that lets out fewer items, or masks more.
 
-Where a policy looks at a call in a way that these kinds do not settle (`gateway.policy.offline.aspects_read`), or where there would be
-too many of them, whatever a differing policy could reach is told as `may-lose`: a loss is then not ruled out, and
-counts as one. What was lately drawn is not known to the comparison: convergence rules count as if nothing was.
+Where a policy looks at a call in a way that these kinds do not settle (`aspects_read`), or where there would be too
+many of them, whatever a differing policy could reach is told as `may-lose`: a loss is then not ruled out, and counts as
+one. What was lately drawn is not known to the comparison: convergence rules count as if nothing was.
 
 Source: Decree 809 Art. 15, 39(2): nobody hinders sharing by adding conditions; so what a change of policy takes away
 is shown before it is put in force.

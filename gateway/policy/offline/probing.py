@@ -189,6 +189,9 @@ def act_probe(chance: random.Random, words: Words) -> tuple[Json, cedarpy.Entiti
     ):
         if chance.random() < 0.7:
             about[name] = {"__entity": {"type": kind, "id": value}}
+    if chance.random() < 0.5:
+        about["person"] = {"__entity": {"type": "Officer", "id": chance.choice(["officer", "another", "another"])}}
+        about["roles"] = chance.sample([role.value for role in Role], chance.choice([1, 1, 1, 2]))
     officer = {
         "department": {"__entity": {"type": "Department", "id": home}},
         "region": {"__entity": {"type": "Region", "id": regions[0]}},
@@ -239,7 +242,7 @@ def schema_faults(layers: Layers) -> list[str]:
     state, call, now = case_call(facts)
     built, _ = build_policies(state)
     officer = Officer("officer", "police", "442000", (Role.SUPPLIER,))
-    matter = Matter("police", "civil-affairs", "442000", "household", "442000")
+    matter = Matter("police", "civil-affairs", "442000", "household", "442000", "another", (Role.DEMAND,))
     drawn = drawn_context({})
     asked = use_request(call, now, ["name"], "G1", drawn)
     acted, about = act_request(officer, Act.SUSPEND.value, matter, now)

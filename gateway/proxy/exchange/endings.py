@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
+from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Outcome
 from gateway.domain.verdicts import Decision, Explanation
@@ -20,6 +21,12 @@ from gateway.proxy.exchange.states import Event
 T = TypeVar("T")
 
 _PERMIT = Decision.PERMIT
+_VERIFY = SharingMode.VERIFY
+_MEMORY = {
+    "memory": "no more can be held in memory",
+    "supplier": "this supplier's calls take their whole share of the memory",
+    "system": "the system's calls take their whole share of the memory",
+}
 _AT_SUPPLIER = frozenset({states.CONNECTING, states.FORWARDING, states.COLLECTING})
 
 
@@ -36,6 +43,7 @@ class Ending(Course):
             self._cut_off(states.ON_TIMED_OUT if error.code == "supplier-timeout" else states.ON_CUT, end or error.code)
             return
         self.move(states.ON_REFUSED)
+        self.gathered()
         self.drop_upstream()
         status, fields, content = refusal(
             error, chinese=self.block.chinese, record=self._record, explanation=explanation
@@ -48,11 +56,23 @@ class Ending(Course):
         head = status_line(status) + fields + b"Content-Length: %d\r\n" % len(content)
         self.connection.send_answer(head, b"" if self.method == b"HEAD" else content)
 
+    def refuse_memory(self, limit: str) -> None:
+        """End because more would be held than a limit of the `shares` allows."""
+        if limit == "supplier":
+            self.supplier_floods()
+        # The supplier may have been called: none of the codes after which a client may send anything again.
+        self.refuse(GatewayError("memory-exhausted", _MEMORY[limit]))
+
+    def supplier_floods(self) -> None:
+        """The supplier's answer is larger than may be held."""
+        if self._admission is not None:
+            self._admission.failed("floods")
+
     def answer_failed(self, reason: str) -> None:
         """The supplier did not give a whole answer."""
         self._upstream = None
         if self._admission is not None:
-            self._admission.pool.failed()
+            self._admission.failed("fails")
         if self.state >= states.STREAMING:
             self._cut_off(states.ON_SUPPLIER_FAILED, "supplier-failed")
         else:
@@ -62,17 +82,39 @@ class Ending(Course):
         """The deadline has passed."""
         state = self.state
         if state >= states.STREAMING:
-            self._cut_off(states.ON_TIMED_OUT, "timed-out")
-        elif not self.body.is_whole and (state is states.FORWARDING or state <= states.DECIDING):
+            self._cut_off(states.ON_TIMED_OUT, self._who_is_slow())
+        elif not self.body.is_whole and (
+            (state is states.FORWARDING and not self.connection.is_body_paused) or self._awaits_question()
+        ):
             self.refuse(GatewayError("request-timeout"))
         elif state in _AT_SUPPLIER:
             assert self._admission is not None
-            self._admission.pool.failed()
-            self.refuse(GatewayError("supplier-timeout"))
-        elif state is states.ADMITTING:
-            self.refuse(GatewayError("draining", "no place at this supplier became free in time"))
+            self._admission.failed("slow")
+            detail = "its answer came too slowly" if state is states.COLLECTING else ""
+            self.refuse(GatewayError("supplier-timeout", detail), end=detail and "supplier-slow")
+        elif state is states.ADMITTING and self._admission is not None and self._admission.is_waiting:
+            self._admission.turned_away("wait")
+            self.refuse(GatewayError("supplier-busy", "no place at this supplier became free in time"))
         else:
             self.refuse(GatewayError("records-unavailable" if state is states.RECORDING else "state-stale"))
+
+    def _who_is_slow(self) -> str:
+        """How an answer ends that has begun and whose time is over."""
+        if self.plane.now_seconds >= self._total_due:
+            return "timed-out"
+        if self.connection.is_writing_paused:
+            if self._admission is not None:
+                self._admission.trouble("slow callers")
+            return "caller-slow"
+        if self._upstream is not None:
+            assert self._admission is not None
+            self._admission.failed("slow")
+            return "supplier-slow"
+        return "timed-out"
+
+    def _awaits_question(self) -> bool:
+        """Whether the body is awaited before anything is decided."""
+        return self.state is states.DECIDING and self._call.mode is _VERIFY and self.question is None
 
     # With a cut.
 
@@ -113,7 +155,7 @@ class Ending(Course):
     def flushed(self) -> None:
         """The caller has taken everything."""
         if self.state is states.FLUSHING:
-            self._end(states.ON_FLUSHED, "complete")
+            self._end(states.ON_FLUSHED, "overrun" if self._is_overrun else "complete")
 
     # What every end has in common.
 

@@ -83,9 +83,9 @@ class Exchange(Recording):
         """The interface is known: count there, and end within its total time."""
         self._route = route
         self._tally = route.tally
-        total = route.interface.total_timeout_seconds
-        if total:
-            self._total_due = self.plane.now_seconds + total
+        # INVARIANT: BOUNDED: no exchange without a total.
+        total = route.interface.total_timeout_seconds or self.plane.limits.exchange_seconds
+        self._total_due = self.plane.now_seconds + total
 
     def _identified(self, caller: Caller) -> None:
         self.move(states.ON_IDENTIFIED)
@@ -168,7 +168,7 @@ class Exchange(Recording):
             self.refuse(error)
             return
         if self.state is states.FORWARDING:
-            self.set_deadline(self.plane.limits.body_progress_seconds)
+            self.moved(len(data), self.plane.limits.body_progress_seconds)
 
     def request_ended(self) -> None:
         """The request's body is whole."""

@@ -12,8 +12,10 @@ from gateway.proxy.exchange import states
 from gateway.proxy.exchange.endings import Ending
 from gateway.proxy.exchange.release import Release
 from gateway.proxy.exchange.requests import request_head
+from gateway.proxy.guards import ends_exchange
+from gateway.proxy.http.answers import AnswerHead
 from gateway.proxy.http.bodies import NO_BODY
-from gateway.proxy.http.upstream import AnswerHead, SupplierConnection
+from gateway.proxy.http.upstream import SupplierConnection
 
 _RELEASING = frozenset({states.COLLECTING, states.STREAMING})
 
@@ -36,6 +38,7 @@ class Forwarding(Ending):
         task = self._task = asyncio.ensure_future(self._admission.pool.connect())
         task.add_done_callback(self._connect_ended)
 
+    @ends_exchange
     def _connect_ended(self, task: "asyncio.Future[SupplierConnection]") -> None:
         if self.state is not states.CONNECTING:
             if not task.cancelled() and task.exception() is None:
@@ -45,7 +48,12 @@ class Forwarding(Ending):
         if task.cancelled() or task.exception() is not None:
             self.answer_failed("no connection to the supplier could be made")
             return
-        self._connected(task.result())
+        connection = task.result()
+        # INVARIANT: ONE-ANSWER: what a supplier says or does before it was asked answers nobody.
+        if not connection.is_quiet():
+            self.answer_failed("the supplier closed its connection, or wrote to it, before it was asked")
+            return
+        self._connected(connection)
 
     def _connected(self, connection: SupplierConnection) -> None:
         self.move(states.ON_CONNECTED)
@@ -64,32 +72,61 @@ class Forwarding(Ending):
         if body.is_whole:
             self.set_deadline(self._route.interface.first_byte_timeout_seconds)
         else:
-            self.set_deadline(self.plane.limits.body_progress_seconds)
+            self.set_pace(self.plane.limits.body_progress_seconds)
             if self.block.expects_continue and not octets:
                 self.connection.send_continue()
         connection.start(
-            self, head + octets if octets else head, is_head_request=self.method == b"HEAD", is_whole=body.is_whole
+            self,
+            head + octets if octets else head,
+            is_head_request=self.method == b"HEAD",
+            is_whole=body.is_whole,
+            about=record,
         )
-        if not body.is_whole:
-            self.connection.resume_body()
+        if body is not NO_BODY:
+            self.connection.count_held()
+            if not body.is_whole:
+                self.connection.resume_body()
 
     def pause_request(self) -> None:
         """The supplier is slow."""
         self.connection.pause_body()
+        if self._upstream is not None:
+            beyond = self.hold_request(self._upstream.unsent_bytes)
+            if beyond:
+                self.refuse_memory(beyond)
+        if self.state is states.FORWARDING:
+            self.set_deadline(self._route.interface.first_byte_timeout_seconds)
 
     def resume_request(self) -> None:
         """The supplier takes more."""
+        self.hold_request(0)
+        if self.state is states.FORWARDING and not self.body.is_whole:
+            self.set_pace(self.plane.limits.body_progress_seconds)
         self.connection.resume_body()
 
     # Step 6: the answer, as the supplier's connection tells it.
 
+    def answer_waits(self, octets: int) -> None:
+        """A part of the supplier's head has arrived."""
+        beyond = self.hold(octets)
+        if beyond:
+            self.refuse_memory(beyond)
+
     def answer_begun(self, head: AnswerHead) -> None:
         """The supplier's head has arrived."""
         assert self._admission is not None
-        self._admission.pool.succeeded()
+        self._admission.pool.answers()
         self._answered_ns = self.plane.clock()
+        if head.status >= 300:
+            self._send_no_more()
         self._release = Release(self, self._plan, self._standing, head)
         self._release.begin()
+
+    def _send_no_more(self) -> None:
+        """The supplier has answered, so what is left of the request is not for it (RFC 9112 §9.5)."""
+        if not self.body.is_whole:
+            self.body.stop()
+            self.connection.resume_body()
 
     def answer_whole(self, head: AnswerHead, content: bytes) -> None:
         """The supplier's answer has arrived at once; its connection is no longer ours."""
@@ -97,6 +134,7 @@ class Forwarding(Ending):
         assert admission is not None
         self._upstream = None
         self._answered_ns = self.plane.clock()
+        self._send_no_more()
         admission.answered()
         release = self._release = Release(self, self._plan, self._standing, head)
         release.begin_whole(content)
@@ -106,12 +144,17 @@ class Forwarding(Ending):
         if self._release is not None and self.state in _RELEASING:
             self._release.piece(data)
 
+    def answer_overran(self) -> None:
+        """More came behind the supplier's answer; the record says so."""
+        self._is_overrun = True
+
     def answer_ended(self) -> None:
         """The supplier's answer is whole, and its connection is no longer ours."""
         self._upstream = None
+        self._send_no_more()
         if self._release is not None and self.state in _RELEASING:
             if self._admission is not None:
-                self._admission.free_slot()
+                self._admission.answered()
             self._release.ended()
 
     # What `release` asks for, and what it is told when the caller has taken what was written.
@@ -154,5 +197,7 @@ class Forwarding(Ending):
         if self.state is states.FLUSHING:
             self.connection.answer_flushed()
         elif self._release is not None:
+            # From here on the supplier is awaited, in a window of its own.
+            self.set_pace(self._route.interface.first_byte_timeout_seconds)
             self.resume_supplier()
             self._release.pump()

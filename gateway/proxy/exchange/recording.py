@@ -68,7 +68,7 @@ class Recording(Forwarding):
         try:
             admission = self._admission = Admission(self.plane, route, self._call.system)
             if not admission.enter(self._admitted):
-                self.set_deadline(self.plane.limits.queue_seconds)
+                self.set_deadline(admission.patience_seconds)
                 return
         except GatewayError as error:
             self.refuse(error)

@@ -12,6 +12,7 @@ answer below 300 that cannot be filtered is refused (`answer-not-filterable`). N
 passes but what `hygiene.PASSED_TO_CALLER` lists, and that only as it is.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from gateway.domain.uses import Outcome
 from gateway.proxy.exchange import states
 from gateway.proxy.exchange.refusals import status_line
 from gateway.proxy.http import hygiene
-from gateway.proxy.http.upstream import PLAIN_TYPES
+from gateway.proxy.http.answers import PLAIN_TYPES
 from gateway.proxy.projection import matching
 from gateway.proxy.projection.codings import Reader
 from gateway.proxy.projection.streams import CsvReducer, NdjsonReducer, RowReducer
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from gateway.proxy.exchange.forwarding import Forwarding
     from gateway.proxy.exchange.routes import Plan
     from gateway.proxy.exchange.standing import Standing
-    from gateway.proxy.http.upstream import AnswerHead
+    from gateway.proxy.http.answers import AnswerHead
 
 _RELEASING = (states.COLLECTING, states.STREAMING)
 
@@ -68,7 +69,9 @@ class Release:
         "_is_held",
         "_is_pumping",
         "_length",
+        "_most_gathered_bytes",
         "_pending",
+        "_pending_bytes",
         "_pieces",
         "_plan",
         "_reader",
@@ -96,8 +99,10 @@ class Release:
         self._how = _WHOLE
         self._reader: Reader | None = None
         self._reducer: RowReducer | None = None
-        self._pending: list[bytes] = []
+        self._pending: deque[bytes] = deque()
+        self._pending_bytes = 0
         self._gathered_bytes = 0
+        self._most_gathered_bytes = exchange.plane.limits.collect_bytes
         self._pieces: Iterator[bytes] | None = None
         self._is_held = self._is_pumping = self._is_ended = False
         self.status = head.status
@@ -111,12 +116,13 @@ class Release:
         """The supplier's head has arrived: choose how the answer leaves."""
         exchange = self._exchange
         exchange.move(states.ON_GATHERS)
+        exchange.set_pace(self._plan.route.interface.first_byte_timeout_seconds)
         try:
             self._how = self._choose()
         except GatewayError as error:
             # INVARIANT: GRANTED-ITEMS-ONLY.
             # What cannot be filtered passes only where it holds nothing but what is granted.
-            if self._plan.passes_unfiltered and exchange.question is None:
+            if self._may_pass:
                 self._how = _AS_IS
             elif self.status >= 300 and exchange.question is None:
                 self._how = _EMPTY
@@ -128,6 +134,15 @@ class Release:
             self._send_whole(b"", b"")
         elif self._how is _AS_IS:
             self._start_stream(hygiene.answer_fields(self._head.fields), self._length)
+        elif self._how is _WHOLE:
+            # INVARIANT: BOUNDED: what is gathered is held, so it has a total besides its pace.
+            exchange.gather_within(exchange.plane.limits.gather_seconds)
+
+    @property
+    def _may_pass(self) -> bool:
+        """Whether the answer may leave unread: never where its rows are counted, or where no value may leave."""
+        plan = self._plan
+        return plan.passes_unfiltered and plan.verdict.rows_a_day is None and self._exchange.question is None
 
     def _choose(self) -> How:
         exchange, plan = self._exchange, self._plan
@@ -139,7 +154,7 @@ class Release:
                 raise GatewayError("answer-not-filterable", "the supplier answered with an error")
             form = _JSON
         if self._length == 0:
-            return _AS_IS if form is _OPAQUE and plan.passes_unfiltered else _WHOLE
+            return _AS_IS if form is _OPAQUE and self._may_pass else _WHOLE
         if self.status == 206 or form is _OPAQUE:
             raise GatewayError("answer-not-filterable", "a part of an answer, or an opaque one, cannot be filtered")
         if coding or kind not in PLAIN_TYPES:
@@ -148,6 +163,9 @@ class Release:
         if form is _JSON:
             if self._length is not None and self._length > exchange.plane.limits.collect_bytes:
                 raise GatewayError("answer-not-filterable", "the answer is too large to be filtered as a whole")
+            if self._length is None and self._may_pass:
+                # Nobody knows how long it is, and nothing must be taken out of it: a long one is not held.
+                self._most_gathered_bytes = min(exchange.plane.limits.unreduced_bytes, self._most_gathered_bytes)
             return _WHOLE
         if self.status >= 300:
             raise GatewayError("answer-not-filterable")
@@ -176,12 +194,9 @@ class Release:
             return
         self.begin()
         if self._exchange.state in _RELEASING:
-            self._pending.append(content)
-            self._is_ended = True
-            if self._how is _WHOLE:
-                self._release_whole()
-            else:
-                self.pump()
+            self.piece(content)
+        if self._exchange.state in _RELEASING:
+            self.ended()
 
     # The content.
 
@@ -189,30 +204,35 @@ class Release:
         """Content from the supplier."""
         exchange = self._exchange
         self._pending.append(data)
-        if self._how is not _WHOLE:
-            exchange.set_deadline(self._plan.route.interface.first_byte_timeout_seconds)
+        self._pending_bytes += len(data)
+        exchange.moved(len(data), self._plan.route.interface.first_byte_timeout_seconds)
+        if self._how is _WHOLE:
+            self._gather(len(data))
+        else:
             self.pump()
-            return
-        if self._gathered_bytes or self._length is None or len(data) < self._length:
-            exchange.set_deadline(self._plan.route.interface.first_byte_timeout_seconds)
-        self._gather(len(data))
 
     def _gather(self, more_bytes: int) -> None:
         exchange, plane = self._exchange, self._exchange.plane
         self._gathered_bytes += more_bytes
         plane.gathered_bytes += more_bytes
-        if self._gathered_bytes > plane.limits.collect_bytes:
-            if self._plan.passes_unfiltered and exchange.question is None:
+        # INVARIANT: BOUNDED: what is gathered is held for somebody.
+        beyond = exchange.hold(self._gathered_bytes)
+        if beyond:
+            exchange.refuse_memory(beyond)
+        elif self._gathered_bytes > self._most_gathered_bytes:
+            if self._may_pass:
                 self._how = _AS_IS
+                exchange.gathered()
                 self.forget()
                 self._start_stream(hygiene.answer_fields(self._head.fields), self._length)
                 self.pump()
             else:
+                exchange.supplier_floods()
                 exchange.refuse(
                     GatewayError("answer-not-filterable", "the answer is too large to be filtered as a whole")
                 )
         elif plane.gathered_bytes > plane.limits.collect_total_bytes:
-            exchange.refuse(GatewayError("draining", "too many large answers are being filtered"))
+            exchange.refuse_memory("memory")
 
     def outcome(self, status: int, duration_us: int, end: str) -> Outcome:
         """What the record says of this answer."""
@@ -230,6 +250,7 @@ class Release:
         """The supplier's answer is whole."""
         self._is_ended = True
         if self._how is _WHOLE:
+            self._exchange.gathered()
             self._release_whole()
         else:
             self.pump()
@@ -255,7 +276,7 @@ class Release:
                 content, self.rows, self.items = projected.content, projected.rows, projected.items
                 fields = b"Content-Type: application/json\r\n"
         except GatewayError as error:
-            if plan.passes_unfiltered and exchange.question is None:
+            if self._may_pass:
                 content, fields = raw, hygiene.answer_fields(self._head.fields)
             elif self.status >= 300 and exchange.question is None:
                 content = b""
@@ -287,6 +308,7 @@ class Release:
         exchange.connection.send_answer(
             b"%b%d\r\nSharing-Record: %b\r\n" % (plan.document_head, self.sent_bytes, exchange.record_name), content
         )
+        self._hold_unsent()
         return True
 
     def _read_whole(self, content: bytes) -> bytes:
@@ -325,6 +347,13 @@ class Release:
             % (status_line(self.status), fields, framing, plan.answer_fields, exchange.record_name),
             content,
         )
+        self._hold_unsent()
+
+    def _hold_unsent(self) -> None:
+        """What the caller has not taken of a whole answer is held until it has; it stands in for what was gathered."""
+        exchange = self._exchange
+        if exchange.state is states.FLUSHING:
+            exchange.hold(exchange.connection.unsent_bytes, is_sure=True)
 
     # As it comes.
 
@@ -355,10 +384,25 @@ class Release:
         try:
             while self._step():
                 pass
+            self._hold_waiting()
         except GatewayError as error:
             self._exchange.refuse(error)
         finally:
             self._is_pumping = False
+
+    def _hold_waiting(self) -> None:
+        """Count what waits here, in the rows' reader and for the caller; cut where that is too much."""
+        exchange = self._exchange
+        if exchange.state not in _RELEASING:
+            return
+        octets = self._pending_bytes
+        if self._reducer is not None:
+            octets += self._reducer.held_bytes
+        if exchange.connection.is_writing_paused:
+            octets += exchange.connection.unsent_bytes
+        beyond = exchange.hold(octets)
+        if beyond:
+            exchange.refuse_memory(beyond)
 
     def _step(self) -> bool:
         """Release one piece; False where there is none, or something must be waited for."""
@@ -381,7 +425,8 @@ class Release:
             else:
                 self._reduce(piece)
         elif self._pending:
-            data = self._pending.pop(0)
+            data = self._pending.popleft()
+            self._pending_bytes -= len(data)
             if self._how is _AS_IS:
                 self._emit(data)
             elif self._reader is not None:
@@ -467,5 +512,7 @@ class Release:
 
     def _unhold(self) -> None:
         self._is_held = False
+        # Whoever was asked has answered: the supplier is awaited again.
+        self._exchange.set_pace(self._plan.route.interface.first_byte_timeout_seconds)
         self._exchange.resume_supplier()
         self.pump()

@@ -1,13 +1,13 @@
 """What the data plane makes once of an interface's entry and of a verdict, so that a hot call only looks it up."""
 
-import re
 from collections.abc import Callable
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from msgspec import Raw
 
 from gateway.domain.directory import AnswerFormat, Interface, SharingMode
 from gateway.domain.errors import GatewayError
+from gateway.domain.hosts import parse_upstream
 from gateway.domain.verdicts import Call, Verdict
 from gateway.proxy.counters import Tally
 from gateway.proxy.exchange.refusals import status_line
@@ -18,7 +18,6 @@ from gateway.proxy.projection.document import DocumentProjector, Projected, not_
 from gateway.proxy.projection.masks import parse_mask
 
 _SAFE = "!#$&'*+-.^_`|~:/@,()=?"
-_BASE = re.compile(r"(?:/[A-Za-z0-9\-._~!$&'()*+,=:@%]+)*/?")
 
 
 class Route:
@@ -42,39 +41,31 @@ class Route:
         "modes",
         "parameter_names",
         "place",
-        "pool_key",
         "port",
         "tally",
     )
 
     def __init__(self, interface: Interface, tally: Tally) -> None:
-        parts = urlsplit(interface.upstream)
-        if (
-            parts.scheme not in {"http", "https"}
-            or not parts.hostname
-            or parts.query
-            or parts.fragment
-            or parts.username
-            or not _BASE.fullmatch(parts.path)
-        ):
-            raise GatewayError("supplier-unreachable", "the interface's entry has no usable base URL")
-        self.is_tls = parts.scheme == "https"
+        try:
+            upstream = parse_upstream(interface.upstream)
+        except ValueError:
+            raise GatewayError("supplier-unreachable", "the interface's entry has no usable base URL") from None
+        self.is_tls = upstream.is_tls
         if not self.is_tls and not interface.plain_http:
             raise GatewayError("supplier-unreachable", "the interface's entry does not allow plain HTTP")
         self.interface = interface
         self.tally = tally
         self.place: tuple[Slots, Pool] | None = None
         self.key = interface.key
-        self.host = parts.hostname
-        self.port = parts.port or (443 if self.is_tls else 80)
-        self.base = parts.path.rstrip("/").encode()
+        self.host = upstream.address
+        self.port = upstream.port
+        self.base = upstream.path.encode()
         self.methods = frozenset(method.encode() for method in interface.methods)
         self.modes = {mode.value: mode for mode in interface.modes}
         names = set(interface.scope_parameters)
         if interface.subject_parameter:
             names.add(interface.subject_parameter)
         self.parameter_names = tuple(sorted(names))
-        self.pool_key = (self.host, self.port, self.is_tls, interface.tls_ca, interface.tls_name, interface.tls_client)
 
     @property
     def authority(self) -> bytes:

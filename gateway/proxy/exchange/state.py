@@ -30,8 +30,9 @@ class Course:
     """The lowest layer of an exchange, see `exchange`: everything it has, its state, its deadline.
 
     Times are Unix nanoseconds, 0 before they come: when the call started, when its use was opened, when the record of
-    that was durable, when the head of the answer had arrived. `_tally` is the interface's once that is known, `_task`
-    what is awaited at present, `_upstream` the supplier's connection for as long as more is to come from it.
+    that was durable, when the head of the answer had arrived. `_owed_bytes` must still move before the deadline,
+    `_answer_bytes` and `_request_bytes` are held for it. `_tally` is the interface's once that is known, `_task` what
+    is awaited at present, `_upstream` the supplier's connection for as long as more is to come from it.
 
     Attributes:
         state: where it stands; `move` alone changes it.
@@ -44,18 +45,23 @@ class Course:
 
     __slots__ = (
         "_admission",
+        "_answer_bytes",
         "_answered_ns",
         "_call",
         "_caller",
         "_durable_ns",
         "_fields",
+        "_gather_due",
+        "_is_overrun",
         "_is_refused",
         "_is_told",
         "_may_be_known",
         "_opened_ns",
+        "_owed_bytes",
         "_plan",
         "_record",
         "_release",
+        "_request_bytes",
         "_route",
         "_standing",
         "_started_ns",
@@ -116,9 +122,10 @@ class Course:
         self._admission: Admission | None = None
         self._upstream: SupplierConnection | None = None
         self._task: asyncio.Future[Any] | None = None
-        self._is_refused = self._is_told = False
+        self._is_overrun = self._is_refused = self._is_told = False
         self._tally = plane.counters.nowhere
-        self._total_due = _NEVER
+        self._total_due = self._gather_due = _NEVER
+        self._owed_bytes = self._answer_bytes = self._request_bytes = 0
 
     def move(self, event: Event) -> None:
         """Go to the state that the table names; LookupError where it names none."""
@@ -130,4 +137,44 @@ class Course:
     def set_deadline(self, seconds: float) -> None:
         """What is awaited must come within `seconds`, and within what is left of the call's total."""
         due = self.plane.now_seconds + seconds
-        self.connection.set_due(min(self._total_due, due))
+        self.connection.set_due(min(self._total_due, self._gather_due, due))
+
+    def gather_within(self, seconds: float) -> None:
+        """The answer is gathered: it is whole within `seconds`, or the supplier is too slow."""
+        self._gather_due = self.plane.now_seconds + seconds
+        self.connection.set_due(min(self.connection.due, self._gather_due))
+
+    def gathered(self) -> None:
+        """It is whole, or leaves as it comes after all."""
+        self._gather_due = _NEVER
+
+    @property
+    def total_due(self) -> float:
+        """The loop's time by which it must have ended."""
+        return self._total_due
+
+    def hold(self, octets: int, *, is_sure: bool = False) -> str:
+        """Hold so many octets of the answer in all; the limit that forbids it, or ""."""
+        self._answer_bytes = octets
+        return self._hold(is_sure=is_sure)
+
+    def hold_request(self, octets: int) -> str:
+        """Hold so many octets of the request in all; the limit that forbids it, or ""."""
+        self._request_bytes = octets
+        return self._hold()
+
+    def _hold(self, *, is_sure: bool = False) -> str:
+        admission = self._admission
+        return "" if admission is None else admission.hold(self._answer_bytes + self._request_bytes, is_sure=is_sure)
+
+    def set_pace(self, seconds: float) -> None:
+        """As many octets as `least_rate_bytes` asks for must move within `seconds`, or who is awaited is too slow."""
+        # INVARIANT: BOUNDED: an octet now and then does not move a deadline.
+        self._owed_bytes = int(self.plane.limits.least_rate_bytes * seconds)
+        self.set_deadline(seconds)
+
+    def moved(self, octets: int, seconds: float) -> None:
+        """So many have moved; once what was owed has, the next window begins."""
+        self._owed_bytes -= octets
+        if self._owed_bytes <= 0:
+            self.set_pace(seconds)

@@ -5,8 +5,9 @@
     framing   how a request's body ends
     bodies    a request's body on its way
     hygiene   which header fields go on
+    answers   a supplier's answer: what its head says, and where it ends
     upstream  a supplier's connection, one exchange at a time
     pools     connections kept for the next call, and whether a host is worth calling
 
-Used from outside: `bodies`, `framing`, `heads`, `hygiene`, `pools`, `targets`, `upstream`.
+Used from outside: `answers`, `bodies`, `framing`, `heads`, `hygiene`, `pools`, `targets`, `upstream`.
 """

@@ -16,19 +16,20 @@ class RequestBody:
         limit_bytes: the most that is taken; set once the interface is known.
     """
 
-    __slots__ = ("_bytes", "_content_length", "_to", "is_whole", "limit_bytes", "pieces")
+    __slots__ = ("_bytes", "_content_length", "_is_stopped", "_to", "is_whole", "limit_bytes", "pieces")
 
     def __init__(self, content_length: int | None) -> None:
         self._content_length = content_length
         self._bytes = 0
         self._to: SupplierConnection | None = None
+        self._is_stopped = False
         self.is_whole = content_length == 0
         self.limit_bytes = -1
         self.pieces: list[bytes] = []
 
     def held_bytes(self) -> int:
         """How much is held here."""
-        return self._bytes if self._to is None else 0
+        return self._bytes if self._to is None and not self._is_stopped else 0
 
     def take(self, data: bytes) -> None:
         """More has come.
@@ -36,6 +37,8 @@ class RequestBody:
         Raises:
             GatewayError: `body-too-large`.
         """
+        if self._is_stopped:
+            return
         self._bytes += len(data)
         if 0 <= self.limit_bytes < self._bytes:
             raise GatewayError("body-too-large", f"the interface takes at most {self.limit_bytes} bytes")
@@ -65,8 +68,9 @@ class RequestBody:
         return b"Content-Length: %d\r\n" % self._content_length, body
 
     def stop(self) -> None:
-        """The supplier takes no more."""
+        """The supplier takes no more: what still comes is thrown away."""
         if self is not NO_BODY:
+            self._is_stopped = True
             self._to = None
             self.pieces = []
             self.limit_bytes = -1

@@ -1,18 +1,24 @@
 """Connections to one host of a supplier: those kept for the next call, and whether the host is worth calling.
 
-No request is sent twice: a kept connection that turned out closed is passed over before anything is written to it.
+No request is sent twice: a kept connection that turned out closed, or on which something came that nobody asked for
+(INVARIANT: ONE-ANSWER), is passed over before anything is written to it.
 """
 
 import asyncio
-import ssl
 from collections import deque
 from collections.abc import Callable
 
-from gateway.proxy.http.upstream import AnswerHead, SupplierConnection
+from gateway.proxy.http.answers import AnswerHead
+from gateway.proxy.http.upstream import SupplierConnection
 from gateway.proxy.limits import Limits
+from gateway.proxy.ports import Reach
 
 MAX_HEADS = 128
 """Heads of answers remembered for one host, see `Pool.learn`."""
+_LONGEST_HEAD = 2048
+
+Stray = Callable[[str, str], None]
+"""Is told when octets of a supplier answer nobody: where they came, and behind the answer to which record."""
 
 
 class Pool:
@@ -24,32 +30,24 @@ class Pool:
 
     __slots__ = (
         "_failures",
+        "_first",
         "_idle",
         "_limits",
         "_now",
         "_open_until",
         "_probing",
-        "context",
+        "_reach",
         "heads",
-        "host",
-        "name",
         "open",
         "port",
+        "stray",
     )
 
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        limits: Limits,
-        now: Callable[[], float],
-        context: ssl.SSLContext | None,
-        name: str | None,
-    ) -> None:
-        self.host = host
+    def __init__(self, reach: Reach, port: int, limits: Limits, now: Callable[[], float], stray: Stray) -> None:
+        self.stray = stray
         self.port = port
-        self.context = context
-        self.name = name
+        self._reach = reach
+        self._first = 0
         self.open = 0
         self.heads: dict[bytes, AnswerHead] = {}
         self._limits = limits
@@ -73,8 +71,14 @@ class Pool:
         self._probing = True
         return True
 
+    def answers(self) -> None:
+        """The head of an answer has come: other calls may go, but the next failure opens the circuit again."""
+        if self._failures >= self._limits.circuit_failures:
+            self._failures = self._limits.circuit_failures - 1
+            self._probing = False
+
     def succeeded(self) -> None:
-        """The supplier has answered a call."""
+        """The supplier has answered a call whole: a head alone shows little, a supplier that drips sends one too."""
         self._failures = 0
         self._probing = False
 
@@ -92,25 +96,46 @@ class Pool:
         """A kept connection, the most recently used first; None where one must be made."""
         while self._idle:
             connection = self._idle.pop()
-            if not connection.transport.is_closing():
+            if connection.is_quiet():
                 return connection
         return None
 
     async def connect(self) -> SupplierConnection:
-        """A new connection; raises OSError."""
+        """A new connection; raises OSError.
+
+        To one address of the host at a time, that which answered last first; one that does not is passed over by the
+        next call too, also where this one is given up before it has tried the others.
+        """
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(
-            lambda: SupplierConnection(self, self._limits),
-            self.host,
-            self.port,
-            ssl=self.context,
-            server_hostname=(self.name or self.host) if self.context is not None else None,
-        )
-        self.open += 1
+        reach = self._reach
+        count = len(reach.addresses)
+        for attempt in range(count):
+            tried = self._first
+            try:
+                # INVARIANT: HOST-OWNED: an IP address that was checked, and no name that could mean another one by now.
+                _, connection = await loop.create_connection(
+                    lambda: SupplierConnection(self, self._limits),
+                    reach.addresses[tried],
+                    self.port,
+                    ssl=reach.context,
+                    server_hostname=reach.name if reach.context is not None else None,
+                )
+                break
+            except BaseException as error:
+                self._first = (tried + 1) % count
+                if attempt == count - 1 or not isinstance(error, OSError):
+                    raise
         return connection
 
+    def made(self, connection: SupplierConnection) -> None:
+        """Count a connection in; `gone` counts it out, once."""
+        connection.idle_since = 0.0
+        self.open += 1
+
     def learn(self, raw: bytes, head: AnswerHead) -> None:
-        """Remember what a head says under which a connection is kept and the content has a length."""
+        """Remember what a head says."""
+        if len(raw) > _LONGEST_HEAD:
+            return
         if len(self.heads) >= MAX_HEADS:
             self.heads.clear()
         self.heads[raw] = head

@@ -1,73 +1,55 @@
 """A supplier's connection: a request out, its answer in, one exchange at a time.
 
-An answer's head is checked as raw octets before llhttp reads it; an answer that could be read in two ways, or that
-its connection ends too early, is a failure of the supplier. A connection is used again only after an answer whose end
-was known and with nothing behind it, so that no answer is ever given to another call.
+INVARIANT: ONE-ANSWER: an octet from a supplier is part of the answer to the request that this connection bears, or it
+is nobody's, and then its connection ends, is counted, and is never used again. That holds
 
-Source: RFC 9112 §6.3, §9.3, §9.6. Requests are never pipelined to a supplier.
+    before  nothing may wait unread when a request is written, and no octet of an answer is taken before the supplier's
+            kernel has acknowledged an octet of the request: what came earlier was sent before anybody asked
+    within  where the answer ends is known to the octet (`answers`), and nothing behind that is read as part of it
+    behind  octets behind the end, or on an idle connection, end it; so does an answer that was not whole
+
+An answer that comes whole before its request was sent whole is its answer (RFC 9112 §9.5), but the connection is not
+kept. Requests are never pipelined to a supplier, and none is sent twice.
+
+Source: RFC 9112 §6.3, §9.3, §9.6.
 """
 
 import asyncio
-import re
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-import httptools
-
+from gateway.domain.errors import GatewayError
+from gateway.proxy.guards import ends_exchange
+from gateway.proxy.http import answers
+from gateway.proxy.http.answers import AnswerHead, UnreadableError
+from gateway.proxy.http.framing import BodyReader
+from gateway.proxy.kernel import Ear, descriptor, first_waiting, read_waiting, unacknowledged_bytes
 from gateway.proxy.limits import Limits
 
 if TYPE_CHECKING:
     from gateway.proxy.http.pools import Pool
 
-_ONCE = (b"content-length", b"transfer-encoding", b"content-type", b"content-encoding", b"content-range")
-# INVARIANT: ONE-MEANING: no control octets, every CR and LF part of a CRLF, no fold, no space before a colon.
-_STRICT_HEAD = re.compile(
-    rb"HTTP/1\.[01] [1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?\r\n"
-    rb"(?:[^\x00-\x20:\x7f-\xff]+:[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n"
-)
-
-
-PLAIN_TYPES = frozenset(
-    {
-        b"",
-        b"application/json",
-        b"application/json; charset=utf-8",
-        b"application/json;charset=utf-8",
-        b"application/json; charset=UTF-8",
-        b"application/json;charset=UTF-8",
-    }
-)
-"""Values of `Content-Type` under which JSON is read as it is, in UTF-8 (RFC 8259 §8.1)."""
-
-
-class AnswerHead(NamedTuple):
-    """The final head of an answer.
-
-    Args:
-        status: 200 to 999.
-        fields: (lower-case name, value) in order.
-        named: the same by name.
-        length: of the content, None where it is not known.
-        is_plain_json: whether content may be read as JSON without decoding it first.
-    """
-
-    status: int
-    fields: list[tuple[bytes, bytes]]
-    named: dict[bytes, bytes]
-    length: int | None
-    is_plain_json: bool
+MAX_INTERIM = 16
+"""Interim answers taken before the final one; no service sends more than a few."""
+_LAST_WORDS_BYTES = 64 * 1024
 
 
 class Answered(Protocol):
     """What a supplier's connection tells the exchange that uses it."""
 
-    def answer_begun(self, head: "AnswerHead") -> None:
+    def answer_waits(self, octets: int) -> None:
+        """So much of a head has come, and is held."""
+
+    def answer_begun(self, head: AnswerHead) -> None:
         """The final head has arrived."""
 
-    def answer_whole(self, head: "AnswerHead", content: bytes) -> None:
+    def answer_whole(self, head: AnswerHead, content: bytes) -> None:
         """Head and content have arrived at once; stands for `answer_begun`, `answer_piece` and `answer_ended`."""
 
     def answer_piece(self, data: bytes) -> None:
         """Content, in order."""
+
+    def answer_overran(self) -> None:
+        """More than the answer has come; said before the answer is told to be whole."""
 
     def answer_ended(self) -> None:
         """The content is whole; the connection is already back in its pool or closed."""
@@ -86,23 +68,30 @@ class Answered(Protocol):
 
 
 class SupplierConnection(asyncio.Protocol):
-    """One connection to a supplier; at most one exchange uses it at a time."""
+    """One connection to a supplier; at most one exchange uses it at a time.
+
+    Attributes:
+        exchange: whose request is under way here.
+        about: the record of the use it was last used for, "" before.
+    """
 
     __slots__ = (
         "_buffer",
-        "_complete",
-        "_dirty",
-        "_fields",
-        "_head_done",
-        "_in_head",
+        "_ear",
+        "_fd",
+        "_has_body",
+        "_head",
+        "_interims",
         "_is_head_request",
-        "_keeps",
+        "_is_heard",
+        "_is_paused",
+        "_is_tls",
         "_limits",
-        "_parser",
-        "_pieces",
         "_pool",
-        "_told",
-        "_until_close",
+        "_reader",
+        "_searched",
+        "_written",
+        "about",
         "exchange",
         "idle_since",
         "request_whole",
@@ -112,67 +101,72 @@ class SupplierConnection(asyncio.Protocol):
     def __init__(self, pool: "Pool", limits: Limits) -> None:
         self._pool = pool
         self._limits = limits
-        self._parser = httptools.HttpResponseParser(self)
-        self._buffer = b""
-        self._fields: list[tuple[bytes, bytes]] = []
-        self._pieces: list[bytes] = []
-        self._in_head = True
-        self._head_done = False
-        self._told = False
-        self._complete = False
-        self._dirty = False
-        self._keeps = False
-        self._until_close = False
-        self._is_head_request = False
+        self._buffer = bytearray()
+        self._searched = 0
+        self._head: AnswerHead | None = None
+        self._reader: BodyReader | None = None
+        self._interims = 0
+        self._written = 0
+        self._fd = -1
+        self._is_tls = False
+        self._is_paused = self._is_heard = self._has_body = self._is_head_request = False
         self.exchange: Answered | None = None
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self.idle_since = 0.0
+        self.idle_since = -1.0
         self.request_whole = True
-
-    # What llhttp tells; nothing is decided in here, since it cannot carry an exception out.
-
-    def on_message_begin(self) -> None:
-        if self._complete:
-            self._dirty = True
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._head_done:
-            self._fields.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        self._head_done = True
-        self._keeps = self._parser.should_keep_alive()
-
-    def on_body(self, data: bytes) -> None:
-        self._pieces.append(data)
-
-    def on_message_complete(self) -> None:
-        self._complete = True
+        self.about = ""
 
     # What the exchange does.
 
-    def start(self, exchange: Answered, request: bytes, *, is_head_request: bool, is_whole: bool) -> None:
+    def is_quiet(self) -> bool:
+        """Whether a request may be written: the connection stands, and nothing came that nobody asked for.
+
+        One that is not quiet is given up here.
+        """
+        if self.transport.is_closing():
+            return False
+        if not self._ear.hears():
+            return True
+        # What waits under TLS may be a record of TLS itself: it is given up all the same, but not counted.
+        if not self._is_tls and first_waiting(self._fd):
+            self._pool.stray("unasked", self.about)
+        self.abort()
+        return False
+
+    def start(
+        self, exchange: Answered, request: bytes, *, is_head_request: bool, is_whole: bool, about: str = ""
+    ) -> None:
         """Send a request's head, and what stands behind it, for `exchange`."""
         self.exchange = exchange
-        self._fields = []
-        self._pieces = []
+        self.about = about
         self.request_whole = is_whole
         self._is_head_request = is_head_request
-        self._in_head = True
-        self._head_done = self._told = self._complete = self._until_close = False
+        self._has_body = not is_whole
+        self._is_heard = False
+        self._interims = 0
+        self._head = self._reader = None
+        self._written = len(request)
         self.transport.write(request)
 
     def send(self, data: bytes, *, is_last: bool) -> None:
         """Send more of the request's body."""
         self.request_whole = is_last
+        self._written += len(data)
         self.transport.write(data)
+
+    @property
+    def unsent_bytes(self) -> int:
+        """What was written and the kernel has not taken."""
+        return self.transport.get_write_buffer_size()
 
     def pause_answer(self) -> None:
         """Read no more of the answer for now."""
+        self._is_paused = True
         self.transport.pause_reading()
 
     def resume_answer(self) -> None:
         """Read on."""
+        self._is_paused = False
         self.transport.resume_reading()
 
     def abort(self) -> None:
@@ -183,154 +177,200 @@ class SupplierConnection(asyncio.Protocol):
 
     # What the transport tells.
 
+    @ends_exchange
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.transport.set_write_buffer_limits(high=self._limits.write_high_bytes)
+        self.transport.set_write_buffer_limits(high=self._limits.unseen_bytes, low=0)
+        self._is_tls = transport.get_extra_info("ssl_object") is not None
+        self._fd = descriptor(transport)
+        self._ear = Ear(self._fd)
+        self._pool.made(self)
 
+    @ends_exchange
     def pause_writing(self) -> None:
         if self.exchange is not None:
             self.exchange.pause_request()
 
+    @ends_exchange
     def resume_writing(self) -> None:
         if self.exchange is not None:
             self.exchange.resume_request()
 
+    @ends_exchange
     def data_received(self, data: bytes) -> None:
         exchange = self.exchange
         if exchange is None:
-            self.abort()
+            # INVARIANT: ONE-ANSWER: what comes on an idle connection, or before the first request, answers nobody.
+            self._stray("idle" if self.about else "unasked")
             return
+        if not self._is_heard:
+            self._is_heard = True
+            # INVARIANT: ONE-ANSWER: an answer bears the acknowledgement of what it answers.
+            if self._written <= unacknowledged_bytes(self._fd) + self.transport.get_write_buffer_size():
+                self._pool.stray("unasked", self.about)
+                self._fail("the supplier sent an answer before it was asked")
+                return
         try:
-            self._received(data)
-        except Exception:  # noqa: BLE001 - a mistake ends this exchange and no other
-            self.abort()
-            exchange.broken()
+            if self._reader is not None:
+                self._content(self._reader, data, exchange)
+            else:
+                self._heads(data, exchange)
+        except UnreadableError as error:
+            self._fail(str(error))
 
-    def _received(self, data: bytes) -> None:
-        if self._in_head:
-            if self._buffer:
-                data = self._buffer + data
-                self._buffer = b""
+    def _heads(self, data: bytes, exchange: Answered) -> None:
+        """Read heads until the final one has come; then what stands behind it."""
+        buffer = self._buffer
+        if not buffer:
             end = data.find(b"\r\n\r\n") + 4
-            # Equal octets mean the same: the head of an answer that comes whole need not be read twice.
-            known = self._pool.heads.get(data[:end])
-            if known is not None and len(data) - end == known.length and not self._is_head_request:
-                exchange = self.exchange
-                assert exchange is not None
-                self._keeps = True
-                self._let_go()
+            # Equal octets mean the same: a head that has been read before need not be read again.
+            known = self._pool.heads.get(data[:end]) if end > 3 else None
+            if known is not None and known.counted_bytes == len(data) - end and not self._is_head_request:
+                # The way of most answers: whole, and nothing behind it.
+                self._let_go(known)
                 exchange.answer_whole(known, data[end:])
                 return
-            while self._in_head:
-                if end < 4 or end > self._limits.head_bytes:
-                    if len(data) > self._limits.head_bytes:
-                        self._fail("the answer's header section is too large")
-                    else:
-                        self._buffer = data
-                    return
-                if _STRICT_HEAD.fullmatch(data, 0, end) is None:
-                    self._fail("the answer's head is malformed")
-                    return
-                if data[9:10] != b"1":
-                    self._in_head = False
-                    break
-                # An interim answer (RFC 9110 §15.2) ends with its head and goes no further.
-                if not self._feed(data[:end]):
-                    return
-                self._fields.clear()
-                self._head_done = self._complete = False
-                data = data[end:]
-                if not data:
-                    return
-                end = data.find(b"\r\n\r\n") + 4
-            if self._feed(data):
-                self._tell(data[:end])
-        elif self._feed(data):
-            self._tell(b"")
-
-    def _feed(self, data: bytes) -> bool:
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            # A HEAD answer has no content, which llhttp cannot know; what stands behind it is checked in `_tell`.
-            if not (self._is_head_request and self._head_done):
-                self._fail("the answer is malformed")
-                return False
-            self._dirty = True
-        return True
-
-    def _tell(self, raw: bytes) -> None:
-        """Tell the exchange what has come; `raw` is the final head if that has come just now."""
-        exchange = self.exchange
-        if exchange is None:
-            return
-        if not self._told:
-            if not self._head_done:
+        buffer += data
+        while True:
+            end = buffer.find(b"\r\n\r\n", max(self._searched - 3, 0)) + 4
+            if end < 4:
+                answers.check_beginning(buffer, self._searched)
+                self._searched = len(buffer)
+            if max(end, 0 if end > 3 else len(buffer)) > self._limits.head_bytes:
+                raise UnreadableError("the answer's header section is too large")
+            if end < 4:
+                exchange.answer_waits(len(buffer))
                 return
-            self._told = True
-            fields, self._fields = self._fields, []
-            named = dict(fields)
-            status = self._parser.get_status_code()
-            length = _content_length(fields, named)
-            if length == -2 or status < 200:
-                self._fail("the answer's framing is malformed")
+            raw = bytes(buffer[:end])
+            head = self._pool.heads.get(raw)
+            if head is None:
+                head = answers.parse_head(raw)
+                self._pool.learn(raw, head)
+            del buffer[:end]
+            self._searched = 0
+            if head.status >= 200:
+                break
+            # An interim answer (RFC 9110 §15.2) ends with its head and goes no further.
+            self._interims += 1
+            if self._interims > MAX_INTERIM:
+                raise UnreadableError("the supplier sends interim answers without an end")
+            if not buffer:
                 return
-            if self._is_head_request or status == 204 or status == 304:  # noqa: PLR1714 - a set would be hashed
-                self._dirty = self._dirty or bool(self._pieces)
-                self._pieces.clear()
-                self._keeps = self._keeps and (self._complete or length in {0, -1})
-                self._complete = True
-                length = 0
-            elif length == -1:
-                self._until_close = b"transfer-encoding" not in named
-                self._keeps = self._keeps and not self._until_close
-            is_plain_json = not named.get(b"content-encoding") and named.get(b"content-type", b"") in PLAIN_TYPES
-            head = AnswerHead(status, fields, named, None if length == -1 else length, is_plain_json)
-            if self._complete and len(self._pieces) == 1:
-                content, self._pieces = self._pieces[0], []
-                if self._keeps and not self._dirty and length > 0:
-                    self._pool.learn(raw, head)
-                self._let_go()
-                exchange.answer_whole(head, content)
-                return
-            exchange.answer_begun(head)
-        if self._pieces:
-            pieces, self._pieces = self._pieces, []
-            for piece in pieces:
-                if self.exchange is None:
-                    return
-                exchange.answer_piece(piece)
-        if self._complete and self.exchange is not None:
-            self._end()
+        self._final(head, exchange)
 
-    def _let_go(self) -> None:
-        """The answer is whole: keep the connection for another call where that is safe."""
-        self.exchange = None
-        whole = self.request_whole and not self._dirty and not self._is_head_request
-        if self._keeps and whole and not self.transport.is_closing():
-            self._pool.give_back(self)
+    def _final(self, head: AnswerHead, exchange: Answered) -> None:
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        if answers.is_without_content(head, is_head_request=self._is_head_request):
+            # A connection on which content was announced is not kept: some services send it all the same, later.
+            is_bare = not head.length and not head.is_chunked and not self._is_head_request
+            head = head._replace(length=0, keeps=head.keeps and is_bare)
+            content, is_complete = b"", True
         else:
-            self._pool.gone(self)
-            self.transport.close()
+            reader = self._reader = answers.content_reader(head)
+            content, rest = self._feed(reader, rest)
+            is_complete = reader.is_complete
+            if head.status == 205 and content:
+                raise UnreadableError("an answer of status 205 has content")
+        if is_complete and content:
+            self._let_go(head, rest, exchange)
+            exchange.answer_whole(head, content)
+            return
+        self._head = head
+        exchange.answer_begun(head)
+        if self.exchange is not exchange:
+            return
+        if is_complete:
+            self._let_go(head, rest, exchange)
+            exchange.answer_ended()
+        else:
+            self._buffer += rest
+            if content:
+                exchange.answer_piece(content)
 
-    def _end(self) -> None:
-        exchange = self.exchange
-        self._let_go()
-        if exchange is not None:
+    def _content(self, reader: BodyReader, data: bytes, exchange: Answered) -> None:
+        head = self._head
+        assert head is not None
+        if self._buffer:
+            data = bytes(self._buffer) + data
+            self._buffer.clear()
+        content, rest = self._feed(reader, data)
+        if head.status == 205 and content:
+            raise UnreadableError("an answer of status 205 has content")
+        if not reader.is_complete:
+            self._buffer += rest
+            if content:
+                exchange.answer_piece(content)
+            return
+        if content:
+            exchange.answer_piece(content)
+        if self.exchange is exchange:
+            self._let_go(head, rest, exchange)
             exchange.answer_ended()
 
+    @staticmethod
+    def _feed(reader: BodyReader, data: bytes) -> tuple[bytes, bytes]:
+        try:
+            return reader.feed(data)
+        except GatewayError:
+            raise UnreadableError("the answer's chunks are malformed") from None
+
+    def _let_go(self, head: AnswerHead, rest: bytes = b"", exchange: Answered | None = None) -> None:
+        """The answer is whole: keep the connection for another call where that is safe."""
+        self.exchange = None
+        self._head = self._reader = None
+        if rest:
+            # INVARIANT: ONE-ANSWER: what stands behind the end answers nobody.
+            assert exchange is not None
+            exchange.answer_overran()
+            self._stray("behind")
+            return
+        if not head.keeps or not self.request_whole or self._is_unsent():
+            self._pool.gone(self)
+            if self.unsent_bytes:
+                # INVARIANT: BOUNDED: a supplier that reads no more holds nothing of a request that it has answered.
+                self.transport.abort()
+            else:
+                self.transport.close()
+            return
+        if self._is_paused:
+            self.resume_answer()
+        self._pool.give_back(self)
+
+    def _is_unsent(self) -> bool:
+        """Whether the supplier has still to take what was written to it; only a body may be answered before that."""
+        if self.transport.is_closing() or self.transport.get_write_buffer_size():
+            return True
+        return self._has_body and unacknowledged_bytes(self._fd) > 0
+
+    def _stray(self, when: str) -> None:
+        self._pool.stray(when, self.about)
+        self.abort()
+
+    @ends_exchange
     def eof_received(self) -> bool:
-        if self.exchange is not None:
-            if self._until_close and self._head_done:
-                self._keeps = False
-                self._end()
+        exchange, head = self.exchange, self._head
+        if exchange is not None:
+            if isinstance(self._reader, answers.UntilClose) and head is not None:
+                self._let_go(head)
+                exchange.answer_ended()
             else:
                 self._fail("the supplier closed the connection before its answer was whole")
         return False
 
-    def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's name
+    @ends_exchange
+    def connection_lost(self, exc: BaseException | None) -> None:
         self._pool.gone(self)
-        if self.exchange is not None:
+        exchange = self.exchange
+        if exchange is None:
+            return
+        if exc is not None and not self._is_tls and not self.request_whole and not self._is_paused:
+            # The supplier answered and went while the body was still being written to it, so that writing failed
+            # first: what it said is in the kernel (RFC 9112 §9.5).
+            last_words = read_waiting(self._fd, _LAST_WORDS_BYTES)
+            if last_words:
+                self.data_received(last_words)
+        if self.exchange is exchange:
             self._fail("the connection to the supplier was lost")
 
     def _fail(self, reason: str) -> None:
@@ -340,16 +380,12 @@ class SupplierConnection(asyncio.Protocol):
         if exchange is not None:
             exchange.answer_failed(reason)
 
-
-def _content_length(fields: list[tuple[bytes, bytes]], named: dict[bytes, bytes]) -> int:
-    """The answer's `Content-Length`; -1 where there is none, -2 where it is ambiguous (RFC 9112 §6.3)."""
-    if len(named) != len(fields):
-        names = [name for name, _ in fields]
-        if any(names.count(name) > 1 for name in _ONCE):
-            return -2
-    length, coding = named.get(b"content-length"), named.get(b"transfer-encoding")
-    if coding is not None:
-        return -1 if length is None and coding.lower() == b"chunked" else -2
-    if length is None:
-        return -1
-    return int(length) if length.isdigit() and len(length) <= 18 else -2
+    def broken(self) -> None:
+        """As `guards.Breakable.broken`."""
+        exchange = self.exchange
+        self.exchange = None
+        self._pool.gone(self)
+        if self.transport is not None:
+            self.transport.abort()
+        if exchange is not None:
+            exchange.broken()

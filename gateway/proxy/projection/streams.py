@@ -30,6 +30,10 @@ class RowReducer(Protocol):
     items: set[str]
     content_type: bytes
 
+    @property
+    def held_bytes(self) -> int:
+        """Octets of a row that is not whole yet."""
+
     def feed(self, data: bytes) -> bytes:
         """What may leave of the rows completed by `data`."""
 
@@ -40,35 +44,41 @@ class RowReducer(Protocol):
 class _Lines:
     """Whole lines out of pieces."""
 
-    __slots__ = ("_most", "_rest", "_started")
+    __slots__ = ("_most", "_rest", "_started", "held_bytes")
 
     def __init__(self, row_bytes: int) -> None:
         self._rest: list[bytes] = []
         self._most = row_bytes
         self._started = False
+        self.held_bytes = 0
 
     def take(self, data: bytes) -> bytes:
         """Octets up to the last line end so far; empty if there is none."""
         end = data.rfind(b"\n") + 1
         if not end:
             self._rest.append(data)
-            if sum(map(len, self._rest)) > self._most:
-                raise not_filterable("a row of the answer is too long")
+            self._hold(self.held_bytes + len(data))
             return b""
         whole = b"".join((*self._rest, data[:end]))
         self._rest = [data[end:]] if end < len(data) else []
+        self.held_bytes = len(data) - end
         return self._without_mark(whole)
 
     def last(self) -> bytes:
         """What stands behind the last line end."""
         rest = b"".join(self._rest)
         self._rest = []
+        self.held_bytes = 0
         return self._without_mark(rest)
 
     def keep(self, data: bytes) -> None:
         """Put back what is no whole row yet."""
         self._rest.insert(0, data)
-        if sum(map(len, self._rest)) > self._most:
+        self._hold(self.held_bytes + len(data))
+
+    def _hold(self, octets: int) -> None:
+        self.held_bytes = octets
+        if octets > self._most:
             raise not_filterable("a row of the answer is too long")
 
     def _without_mark(self, data: bytes) -> bytes:
@@ -91,6 +101,11 @@ class NdjsonReducer:
         self.rows = 0
         self.items: set[str] = set()
         self.content_type = b"application/x-ndjson"
+
+    @property
+    def held_bytes(self) -> int:
+        """As `RowReducer.held_bytes`."""
+        return self._lines.held_bytes
 
     def feed(self, data: bytes) -> bytes:
         """As `RowReducer.feed`."""
@@ -135,6 +150,11 @@ class CsvReducer:
         self.rows = 0
         self.items: set[str] = set()
         self.content_type = b"text/csv; charset=utf-8"
+
+    @property
+    def held_bytes(self) -> int:
+        """As `RowReducer.held_bytes`."""
+        return self._lines.held_bytes
 
     def feed(self, data: bytes) -> bytes:
         """As `RowReducer.feed`."""

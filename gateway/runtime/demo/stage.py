@@ -25,11 +25,11 @@ from gateway.client.keys import ClientKey
 from gateway.domain.errors import GatewayError
 from gateway.runtime.demo.population import Population
 from gateway.runtime.demo.story import PURPOSE, SYSTEM, Step, World, tell
-from gateway.runtime.demo.suppliers import register_servers
+from gateway.runtime.demo.suppliers import register_servers, show
 from gateway.runtime.demo.world import OFFICERS, REGION, SHORT_SECONDS, SYSTEMS, directory_document, grant_documents
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.api import open_api
-from gateway.runtime.operation.setup import initialise
+from gateway.runtime.operation.setup import AUDITOR, initialise
 
 START_SECONDS = 60.0
 TOKEN_REFRESH_SECONDS = 120.0
@@ -117,6 +117,7 @@ def _gateway(home: GatewayHome, *, fixed_ports: bool) -> Iterator[dict[str, Any]
     ports = {
         "GATEWAY_DATA_PLANE__PORT": "8080" if fixed_ports and _is_free(8080) else "0",
         "GATEWAY_CONTROL__PORT": "8081" if fixed_ports and _is_free(8081) else "0",
+        "GATEWAY_SUPPLIERS__NETWORKS": "127.0.0.0/8",
     }
     output = (home.root / "gateway.log").open("wb")
     process = subprocess.Popen(  # noqa: S603 -- our own interpreter and package, no input of others
@@ -142,8 +143,12 @@ def _gateway(home: GatewayHome, *, fixed_ports: bool) -> Iterator[dict[str, Any]
             process.wait()
 
 
-def furnish(home: GatewayHome, upstreams: dict[str, str], key: str) -> datetime:
-    """Import the directory, add the systems and officers, issue the grants: all through the control API.
+Show = Callable[[str, str, str], None]
+"""Has the service at a base URL show a nonce at a path."""
+
+
+def furnish(home: GatewayHome, upstreams: dict[str, str], key: str, show: Show = show) -> datetime:
+    """Import the directory, add systems and officers, register the hosts, issue the grants: all over the control API.
 
     Returns the instant that the grants count from.
 
@@ -151,22 +156,42 @@ def furnish(home: GatewayHome, upstreams: dict[str, str], key: str) -> datetime:
         home: of the running gateway.
         upstreams: supplier id -> base URL of its service.
         key: PEM of the demand systems' private key.
+        show: how a supplier's service is made to show the nonce of a claim.
     """
     jwk = public_jwk(key)
+    document = directory_document(upstreams)
     with open_api(home.root) as api:
-        api.post("/v1/directory", directory_document(upstreams))
+        api.post("/v1/directory", {**document, "interfaces": []})
         for id_, department, name in SYSTEMS:
             api.post("/v1/systems", {"id": id_, "department": department, "name": name, "keys": [jwk]})
-        for id_, department, roles, name in OFFICERS:
+    for id_, department, roles, name in OFFICERS:
+        with open_api(home.root, AUDITOR if roles == ["auditor"] else None) as api:
             api.post(
                 "/v1/officers",
                 {"id": id_, "department": department, "region": REGION, "roles": roles, "name": name},
             )
+    register_hosts(home, upstreams, show)
     now = datetime.now(UTC).replace(microsecond=0)
     with open_api(home.root, "competent-lin") as api:
+        api.post("/v1/directory", {"interfaces": document["interfaces"]})
         for grant in grant_documents(now):
             api.post("/v1/grants", grant)
     return now
+
+
+def register_hosts(home: GatewayHome, upstreams: dict[str, str], show: Show = show) -> None:
+    """Each supplier's officer claims its host and has the service prove it; the competent department confirms."""
+    suppliers = {department: id_ for id_, department, roles, _ in OFFICERS if "supplier" in roles}
+    with contextlib.ExitStack() as stack:
+        competent = stack.enter_context(open_api(home.root, "competent-lin"))
+        for supplier, url in upstreams.items():
+            own = stack.enter_context(open_api(home.root, suppliers[supplier]))
+            claim = {"supplier": supplier, "address": url.partition("://")[2], "tls": url.startswith("https:")}
+            made = own.post("/v1/hosts", claim)
+            show(url, made["proof_path"], made["host"]["nonce"])
+            path = f"/v1/hosts/{supplier}/{claim['address']}"
+            own.post(f"{path}/proof", {})
+            competent.post(f"{path}/confirmation")
 
 
 def _keep_running(place: Path, world: World, token: Callable[[], str]) -> None:

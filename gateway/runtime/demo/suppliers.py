@@ -24,11 +24,14 @@ class SupplierServer:
 
     Args:
         routes: path -> search over the query's parameters.
+
+    `calls` counts the calls that reached it, `shown` is what it shows to prove that it knows of a claim.
     """
 
     def __init__(self, routes: dict[str, Search]) -> None:
         self.calls = 0
         self.traceparent = ""
+        self.shown: dict[str, str] = {}
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(routes))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="supplier", daemon=True)
@@ -41,10 +44,12 @@ class SupplierServer:
 
     def start(self) -> None:
         """Serve in a thread."""
+        RUNNING[self.url] = self
         self._thread.start()
 
     def stop(self) -> None:
         """Stop serving."""
+        RUNNING.pop(self.url, None)
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -58,9 +63,12 @@ class SupplierServer:
             disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
+                target = urlsplit(self.path)
+                if target.path in server.shown:
+                    self._send(HTTPStatus.OK, "text/plain", server.shown[target.path].encode())
+                    return
                 server.calls += 1
                 server.traceparent = self.headers.get("traceparent", "")
-                target = urlsplit(self.path)
                 search = routes.get(target.path)
                 if search is None:
                     self._answer(HTTPStatus.NOT_FOUND, {"code": 404, "message": "no such interface", "data": []})
@@ -70,8 +78,11 @@ class SupplierServer:
 
             def _answer(self, status: HTTPStatus, document: dict[str, Any]) -> None:
                 body = json.dumps(document, ensure_ascii=False).encode()
+                self._send(status, "application/json; charset=utf-8", body)
+
+            def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
                 self.send_response(status)
-                self.send_header("Content-Type", "application/json; charset=utf-8")
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
@@ -81,6 +92,15 @@ class SupplierServer:
                 """Keep quiet: the query holds identity numbers."""
 
         return Handler
+
+
+RUNNING: dict[str, SupplierServer] = {}
+"""The servers that run in this process, by base URL."""
+
+
+def show(url: str, path: str, nonce: str) -> None:
+    """Have the server at a base URL show a nonce, as a supplier's administrator would put a file in its place."""
+    RUNNING[url].shown[path] = nonce
 
 
 def register_servers(population: Population) -> dict[str, SupplierServer]:

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.tokens import TokenIssuer
+from gateway.identity.tokens import MAX_OFFICER_TOKEN_SECONDS, TokenIssuer
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.ring import open_ring
 from gateway.store import Store
@@ -23,15 +23,20 @@ def officer_token(home_path: Path, officer: str, seconds: int) -> str:
     home.require()
     settings = home.settings()
     home.require_state(settings)
+    if not 1 <= seconds <= MAX_OFFICER_TOKEN_SECONDS:
+        raise GatewayError("invalid-input", f"an officer's token lives 1 to {MAX_OFFICER_TOKEN_SECONDS} seconds")
     store = Store.open(home.state_url(settings))
     try:
         found = store.officer(officer)
+        if found is None:
+            raise GatewayError("not-found", f"no officer `{officer}`: `gateway officers add` makes one")
+        if not found.active:
+            raise GatewayError("credential-invalid", "the officer is dismissed")
+        session = store.open_session(officer, "home", seconds)
     finally:
         store.close()
-    if found is None:
-        raise GatewayError("not-found", f"no officer `{officer}`: `gateway officers add` makes one")
     running = home.addresses()
     address = running["control"] if running else home.control_url(settings)
     ring = open_ring(home, settings, frozenset({"token"}))
     issuer = TokenIssuer(ring, settings.control.issuer or str(address), settings.identity.audience, time.time)
-    return issuer.issue_officer(found, seconds)
+    return issuer.issue_officer(found, seconds, session=session.id)

@@ -17,6 +17,9 @@ from gateway.store import Store
 OPERATOR = "operator"
 """The other officer that `gateway init` makes: it rotates keys and applies retention."""
 
+AUDITOR = "auditor"
+"""The third: it reads what the others do, and appoints the other auditors, which nobody whom they watch may."""
+
 _LEVELS = {"00": Level.CITY, "0000": Level.PROVINCE, "000000": Level.NATIONAL}
 
 
@@ -30,7 +33,8 @@ def initialise(
 ) -> dict[str, Any]:
     """Make a gateway in `home` for the competent department of `region`.
 
-    Its first officers: the registrar imports the directory and adds the other officers, the operator rotates keys.
+    Its first officers: the registrar imports the directory and adds the other officers, the operator rotates keys, the
+    auditor reads the records and adds the other auditors.
 
     Args:
         home: a folder that holds no gateway yet.
@@ -70,8 +74,9 @@ def _furnish(home: GatewayHome, settings: Settings, ring: KeyRing, region: str, 
                 tx.put_department(
                     Department(id=department, name=department, region=region, level=_level(region), competent=True)
                 )
-            # Two persons by right: who runs the gateway reads no records (Decree 809 Art. 36).
-            for id_, role in ((REGISTRAR, Role.COMPETENT), (OPERATOR, Role.OPERATOR)):
+            # Three persons by right: who runs the gateway reads no records (Decree 809 Art. 36), who watches is no
+            # appointment of those who are watched (Art. 29).
+            for id_, role in ((REGISTRAR, Role.COMPETENT), (OPERATOR, Role.OPERATOR), (AUDITOR, Role.AUDITOR)):
                 tx.put_officer(
                     Officer(id=id_, department=department, region=region, roles=(role,), name=f"first {id_}")
                 )

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import time
 from typing import Any
 
 import httpx
@@ -10,10 +11,12 @@ import httpx
 from gateway.domain.errors import GatewayError
 from gateway.ledger.log.notes import COSIGNATURE, ED25519, VerifierKey
 from gateway.ledger.process.client import LedgerClient
-from gateway.runtime.differences import list_differences
+from gateway.proxy.troubles import TROUBLES
 from gateway.runtime.home import CLOSED, GatewayHome
+from gateway.runtime.operation.differences import list_differences
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
+from gateway.runtime.telemetry.metrics import STALE_SECONDS, read_snapshots
 
 ASK_SECONDS = 3.0
 NOT_READY = {
@@ -25,7 +28,7 @@ NOT_READY = {
 
 
 def examine(home: GatewayHome) -> dict[str, Any]:
-    """`running`, `origin`, `verifier_key`, `parts` as (part, state, detail) rows, and `faults` with advice."""
+    """`running`, `origin`, `verifier_key`, `parts` as (part, state, detail) rows, and `faults` and `notices`."""
     settings = home.settings()
     addresses = home.addresses()
     seen = _Seen()
@@ -42,6 +45,7 @@ def examine(home: GatewayHome) -> dict[str, Any]:
         seen.add("control plane", "up", addresses["control"])
         _processes(addresses, seen)
         _readiness(addresses, seen)
+        _interfaces(home, seen)
         _ledger(home, seen)
     _state(home, settings, seen)
     _differences(home, seen)
@@ -54,6 +58,7 @@ def examine(home: GatewayHome) -> dict[str, Any]:
         "verifier_key": key,
         "parts": seen.parts,
         "faults": seen.faults,
+        "notices": seen.notices,
     }
 
 
@@ -61,6 +66,7 @@ class _Seen:
     def __init__(self) -> None:
         self.parts: list[tuple[str, str, str]] = []
         self.faults: list[dict[str, str]] = []
+        self.notices: list[dict[str, str]] = []
 
     def add(self, part: str, state: str, detail: object) -> None:
         self.parts.append((part, state, str(detail)))
@@ -68,6 +74,11 @@ class _Seen:
     def fault(self, part: str, state: str, what: str, advice: str) -> None:
         self.add(part, state, what)
         self.faults.append({"part": part, "what": what, "advice": advice})
+
+    def notice(self, part: str, state: str, what: str, advice: str) -> None:
+        """Something to know that is no fault of this gateway."""
+        self.add(part, state, what)
+        self.notices.append({"part": part, "what": what, "advice": advice})
 
 
 def _log_identity(home: GatewayHome, settings: Settings, seen: _Seen) -> tuple[str, str | None]:
@@ -117,6 +128,19 @@ def _readiness(addresses: dict[str, Any], seen: _Seen) -> None:
         seen.fault("readiness", "not ready", what, advice)
     if not failing:
         seen.add("readiness", "ready", "a use can be served")
+
+
+def _interfaces(home: GatewayHome, seen: _Seen) -> None:
+    """Interfaces in trouble within the last minute, as the workers published them."""
+    found = {
+        labels
+        for snapshot in read_snapshots(home.run / "metrics", "worker-*")
+        if time.time() - snapshot.published_unix <= STALE_SECONDS
+        for labels in snapshot.numbers.get("gateway_interface_trouble", {})
+    }
+    for _, interface, trouble in sorted(found):
+        what, advice = TROUBLES[trouble]
+        seen.notice(f"interface {interface}", trouble, what, advice)
 
 
 def _ledger(home: GatewayHome, seen: _Seen) -> None:

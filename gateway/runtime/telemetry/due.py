@@ -30,7 +30,7 @@ class Due:
         metrics: the control process's.
         store: the state.
         keys: the key ring's list.
-        certificates: name to PEM file, now; a file's chain counts as what ends first.
+        certificates: name to PEM file, or to when it ends; a file's chain counts as what ends first.
         now: Unix seconds.
     """
 
@@ -39,7 +39,7 @@ class Due:
         metrics: MetricSet,
         store: Store,
         keys: Callable[[], Iterable[KeyInfo]],
-        certificates: Callable[[], Mapping[str, Path]],
+        certificates: Callable[[], Mapping[str, Path | float]],
         now: Callable[[], float],
     ) -> None:
         self._metrics = metrics
@@ -84,8 +84,8 @@ class Due:
             metrics.gauge("gateway_key_expiry_timestamp_seconds").set(until, (purpose,))
         ends = metrics.gauge("gateway_certificate_expiry_timestamp_seconds")
         ends.clear()
-        for name, path in self._certificates().items():
-            end = certificate_end_unix(path)
+        for name, found in self._certificates().items():
+            end = found if isinstance(found, float) else certificate_end_unix(found)
             if end is not None:
                 ends.set(end, (name,))
 

@@ -78,11 +78,27 @@ FAMILIES = _families(
     Family("gateway_connections", Kind.SUM, "Open connections, by side: caller, supplier.", ("side",)),
     Family("gateway_connections_total", Kind.COUNTER, "Connections accepted from callers."),
     Family("gateway_exchanges", Kind.SUM, "Calls being served."),
+    Family("gateway_held_bytes", Kind.SUM, "Octets held for callers and suppliers."),
+    Family(
+        "gateway_interface_trouble",
+        Kind.MAX,
+        "1 for each trouble of an interface in the last minute: slow (its answers), fails, floods (answers larger "
+        "than may be held), busy (all places taken), slow callers.",
+        ("supplier", "interface", "trouble"),
+    ),
     Family(
         "gateway_shed_total",
         Kind.COUNTER,
-        "Calls and connections turned away to protect the gateway, by limit: system, queue, connections.",
+        "Calls and connections turned away to protect the gateway, by limit: load (more than the worker can do), "
+        "connections, memory; system (its share), supplier (its share), queue, wait (for a place at the supplier).",
         ("limit",),
+    ),
+    Family(
+        "gateway_stray_answers_total",
+        Kind.COUNTER,
+        "Suppliers' connections closed because octets on them answered nobody: behind (the end of an answer), idle (on "
+        "a kept connection), unasked (before a request had reached the supplier). Such a supplier mixes answers up.",
+        ("supplier", "when"),
     ),
     # Records.
     Family(

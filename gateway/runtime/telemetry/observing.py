@@ -33,7 +33,7 @@ log = logging.getLogger("gateway.uses")
 
 T = TypeVar("T")
 
-LIMITS = ("system", "queue", "connections")
+LIMITS = ("load", "connections", "memory", "system", "supplier", "queue", "wait")
 """What the data plane turns calls and connections away by."""
 MAX_HELD = 10_000
 """Barriers noted between two looks; a look is a second."""
@@ -141,12 +141,19 @@ def take_plane(metrics: MetricSet, plane: Mapping[str, Any]) -> None:
     metrics.gauge("gateway_exchanges").set(plane["exchanges"])
     metrics.gauge("gateway_waiting_calls").set(plane["waiting"])
     metrics.gauge("gateway_circuits_open").set(plane["circuits_open"])
+    metrics.gauge("gateway_held_bytes").set(plane["held_bytes"])
+    troubles = metrics.gauge("gateway_interface_trouble")
+    troubles.clear()
+    for supplier, interface, trouble in plane["troubles"]:
+        troubles.set(1, (supplier, f"{supplier}/{interface}", trouble))
     metrics.counter("gateway_connections_total").total(plane["connections_accepted"])
     metrics.counter("gateway_cut_exchanges_total").total(plane["cuts"])
     metrics.counter("gateway_failures_total").total(plane["failures"])
     # Those that nobody reached yet stand at 0: a rise from nothing would not be seen as one.
     for limit, count in {**dict.fromkeys(LIMITS, 0), **plane["shed"]}.items():
         metrics.counter("gateway_shed_total").total(count, (limit,))
+    for (supplier, when), count in plane["strays"].items():
+        metrics.counter("gateway_stray_answers_total").total(count, (supplier, when))
     calls = metrics.counter("gateway_calls_total")
     rows = metrics.counter("gateway_released_rows_total")
     sent = metrics.counter("gateway_released_bytes_total")

@@ -3,19 +3,23 @@
 Importing the same file again changes nothing: an entry that says what its newest version says is not submitted anew.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 
 import msgspec
 from sqlalchemy import bindparam, insert, select, update
 
+from gateway.domain.certificates import CertificateUse
 from gateway.domain.changes import ChangeKind
 from gateway.domain.directory import Dataset, Department, EntryState, Interface
 from gateway.domain.errors import GatewayError
+from gateway.domain.hosts import parse_upstream
 from gateway.store import schema
+from gateway.store.certificates import CertificateReadings
 from gateway.store.directory.file import DirectoryFile
 from gateway.store.directory.validation import Fault, validate_interface
 from gateway.store.directory.writes import DirectoryTransaction, entry_columns, interface_columns
+from gateway.store.hosts import HostReadings
 from gateway.store.readings import decode
 from gateway.store.scope import entry_withdraws
 
@@ -57,7 +61,7 @@ class _Versions(msgspec.Struct):
     formerly: Dataset | None = None
 
 
-class DirectoryImports(DirectoryTransaction):
+class DirectoryImports(HostReadings, CertificateReadings, DirectoryTransaction):
     """A transaction that can also take a whole directory file."""
 
     def import_directory(self, found: DirectoryFile, *, release: bool = False, on: date | None = None) -> Imported:
@@ -135,7 +139,30 @@ class DirectoryImports(DirectoryTransaction):
                 fault("interfaces", row, "dataset", f"there is no dataset `{one.dataset}`")
             elif one.dataset not in entries:
                 faults += [{"list": "interfaces", "row": row, **wrong} for wrong in validate_interface(one, dataset)]
+            for field, sentence in self._reach_faults(one):
+                fault("interfaces", row, field, sentence)
         return faults
+
+    def _reach_faults(self, one: Interface) -> Iterator[tuple[str, str]]:
+        """Why an interface may not reach its upstream, or not with the certificates it names."""
+        stored = self.any_interface(one.supplier, one.id)
+        if not one.active or (stored is not None and stored == msgspec.structs.replace(one, version=stored.version)):
+            return
+        # INVARIANT: HOST-OWNED.
+        sentence = self.reach_fault(one)
+        if sentence is not None:
+            yield "upstream", sentence
+        else:
+            host = self.host(parse_upstream(one.upstream).host)
+            assert host is not None
+            if one.tls_name not in (None, host.certificate_name or host.address):
+                yield "tls_name", f"host `{host.id}` is registered with another name of its certificate"
+        for field, use in (("tls_ca", CertificateUse.AUTHORITY), ("tls_client", CertificateUse.CLIENT)):
+            name = getattr(one, field)
+            if name is not None:
+                found = self.certificates(one.supplier, name)
+                if found is None or found.use is not use:
+                    yield field, f"`{one.supplier}` has no {use.value} certificates of the name `{name[:63]}`"
 
     def _store_entries(
         self, entries: Iterable[Dataset], stored: Mapping[str, _Versions], *, released_on: date | None, release: bool

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from gateway.domain.directory import Dataset, Department, Interface, Purpose, SharingAttribute
+from gateway.domain.hosts import parse_name, parse_upstream
 
 Fault = dict[str, object]
 """`field`, `fault`, and where it comes from a file `row`."""
@@ -115,10 +116,7 @@ def validate_purpose(purpose: Purpose) -> list[Fault]:
 def validate_interface(interface: Interface, dataset: Dataset | None) -> list[Fault]:
     """Every fault of an interface, against the entry of the dataset it serves where that is known."""
     faults = [] if _SLUG.fullmatch(interface.id) else [_not_a_slug(interface.id)]
-    if interface.upstream.startswith("http://") and not interface.plain_http:
-        faults.append(_fault("upstream", "`http:` needs `plain_http` to be set"))
-    elif not re.fullmatch(r"https?://[^\s/?#]+[^\s?#]*", interface.upstream):
-        faults.append(_fault("upstream", "not an `https:` URL without query"))
+    faults += _upstream_faults(interface)
     if not interface.methods or not interface.modes:
         faults.append(_fault("methods" if not interface.methods else "modes", "missing: at least one"))
     if interface.rows and not interface.rows.startswith("/"):
@@ -132,6 +130,29 @@ def validate_interface(interface: Interface, dataset: Dataset | None) -> list[Fa
             return faults
         extra = sorted(mode.value for mode in set(interface.modes) - set(dataset.sharing_modes))
         faults += [_fault("modes", f"`{mode}` is not a sharing mode of dataset `{dataset.id}`") for mode in extra]
+    return faults
+
+
+def _upstream_faults(interface: Interface) -> list[Fault]:
+    """Faults of where an interface leads, as far as the entry alone tells; whose host that is, the state knows."""
+    faults: list[Fault] = []
+    try:
+        upstream = parse_upstream(interface.upstream)
+    except ValueError as error:
+        faults.append(_fault("upstream", str(error)))
+    else:
+        if not upstream.is_tls and not interface.plain_http:
+            faults.append(_fault("upstream", "`http:` needs `plain_http` to be set"))
+    for field in ("tls_ca", "tls_client"):
+        name = getattr(interface, field)
+        # No path of the machine, whatever it is spelt like: names of stored certificates are slugs.
+        if name is not None and not _SLUG.fullmatch(name):
+            faults.append(_fault(field, "not the name of stored certificates (`gateway certificates list`)"))
+    if interface.tls_name is not None:
+        try:
+            parse_name(interface.tls_name)
+        except ValueError as error:
+            faults.append(_fault("tls_name", str(error)))
     return faults
 
 

@@ -15,12 +15,12 @@ from gateway.domain.directory import Dataset, Department, EntryState, Interface,
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Officer
 from gateway.store import schema
+from gateway.store.accounts import AccountWrites
 from gateway.store.scope import department_withdraws, entry_withdraws, interface_withdraws, system_withdraws
-from gateway.store.transaction import Transaction
 from gateway.store.values import LegacyKey
 
 
-class DirectoryTransaction(Transaction):
+class DirectoryTransaction(AccountWrites):
     """A `Transaction` that can also write the directory: what `Store.transaction` gives."""
 
     def put_department(self, department: Department, *, if_match: str | None = None) -> None:
@@ -93,12 +93,37 @@ class DirectoryTransaction(Transaction):
         self._put(schema.purposes, {"id": purpose.id}, {"body": _encode(purpose)})
 
     def put_officer(self, officer: Officer, *, secret_hash: str | None = None, if_match: str | None = None) -> None:
-        """Store an officer, new or changed; without `secret_hash` a local account keeps the one it has."""
-        self._match(self.officer(officer.id), if_match)
+        """Store an officer, new or changed; without `secret_hash` a local account keeps the one it has.
+
+        What a session rests on ends it: the password, the person's employment, department, region and roles.
+
+        Raises:
+            GatewayError: `conflict` where the id was another person's: an account of a dismissed person stays
+                dismissed, and one that bears a name keeps it, since records name the id alone.
+        """
+        old = self.officer(officer.id)
+        self._match(old, if_match)
+        if old is not None and not old.active and officer.active:
+            raise GatewayError("conflict", f"`{officer.id}` was dismissed: whoever comes gets an account of their own")
+        if old is not None and old.name and old.name != officer.name:
+            raise GatewayError("conflict", f"`{officer.id}` is {old.name}: another person gets another account")
         values = {"department": officer.department, "body": _encode(officer)}
         if secret_hash is not None:
             values["secret_hash"] = secret_hash
         self._put(schema.officers, {"id": officer.id}, values)
+        if old is None:
+            return
+        why = [
+            (not officer.active, "dismissal"),
+            (officer.department != old.department, "change of department"),
+            (officer.region != old.region, "change of region"),
+            (set(officer.roles) != set(old.roles), "change of roles"),
+            (secret_hash is not None, "password change"),
+        ]
+        for changed, cause in why:
+            if changed:
+                self.end_sessions(cause, officer=officer.id)
+                break
 
     def submit_dataset(self, dataset: Dataset) -> Dataset:
         """Store the next version of an entry, submitted for examination; its `version` and `state` are set here.

@@ -29,6 +29,7 @@ from gateway.domain.directory import (
     UpdateCycle,
 )
 from gateway.domain.grants import Approval, Grant
+from gateway.domain.hosts import Host, HostState
 from gateway.identity.keyring import KeyRing
 from gateway.identity.tokens import TokenIssuer
 from gateway.runtime.home import GatewayHome
@@ -276,6 +277,16 @@ def furnish(home: GatewayHome, upstream: int) -> System:
             )
         )
         tx.release_dataset(entry.id, entry.version)
+        tx.put_host(
+            Host(
+                "public-security",
+                "127.0.0.1",
+                upstream,
+                is_tls=False,
+                addresses=("127.0.0.1",),
+                state=HostState.CONFIRMED,
+            )
+        )
         for name in ("one", "kb100", "mb10"):
             tx.put_interface(
                 Interface(
@@ -325,6 +336,7 @@ def gateway(folder: Path, upstream: int, name: str = "home", **environment: str)
         "GATEWAY_CONTROL__PORT": str(control),
         "GATEWAY_DATA_PLANE__WORKERS": "1",
         "GATEWAY_DATA_PLANE__DRAIN_SECONDS": "3",
+        "GATEWAY_SUPPLIERS__NETWORKS": "127.0.0.0/8",
         **environment,
     }
     log = (folder / f"{name}.log").open("wb")

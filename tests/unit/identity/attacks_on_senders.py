@@ -12,7 +12,7 @@ from gateway.client.keys import ClientKey
 from gateway.identity.dpop import Nonces, ProofVerifier
 from gateway.identity.signer import SoftwareSigner
 from tests.unit.identity.attack_row import ASSERTION, PROOF, attack, own_jwk
-from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, OFFICER, House, part, unpart
+from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, House, part, unpart
 
 # DPoP proofs.
 
@@ -249,7 +249,7 @@ def proof_as_assertion(house: House) -> object:
 
 @attack(ASSERTION, "an officer's token as assertion", "RFC 8725 §3.11", "another type")
 def officer_as_assertion(house: House) -> object:
-    return house.assertions.verify(house.issuer.issue_officer(OFFICER).encode(), None)
+    return house.assertions.verify(house.officer_token().encode(), None)
 
 
 @attack(ASSERTION, "replayed with another signature (ECDSA)", "RFC 7523 §3 (7)", "used before")

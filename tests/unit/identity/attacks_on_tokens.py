@@ -16,7 +16,7 @@ from gateway.identity.signer import SoftwareSigner
 from gateway.identity.strict import to_base64url
 from gateway.proxy.ports import Peer
 from tests.unit.identity.attack_row import OFFICER_TOKEN, TOKEN, attack, own_jwk
-from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, OFFICER, House, part, resigned, unpart
+from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, House, part, resigned, unpart
 
 
 def public_pem(house: House) -> bytes:
@@ -159,7 +159,7 @@ for _name, _claims, _source, _reason in [
 
 @attack(TOKEN, "an officer's token as a system's", "RFC 8725 §3.11, §3.12", "of another type")
 def officer_token(house: House) -> object:
-    return house.bearer(house.issuer.issue_officer(OFFICER))
+    return house.bearer(house.officer_token())
 
 
 @attack(TOKEN, "an ID token (typ JWT)", "RFC 9068 §4", "of another type")

@@ -20,7 +20,7 @@ from gateway.client.keys import ClientKey
 from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices, oauth_router
 from gateway.domain.callers import Caller
 from gateway.domain.directory import System
-from gateway.domain.officers import Officer, Role
+from gateway.domain.officers import Officer, Role, Session
 from gateway.identity.assertions import AssertionVerifier
 from gateway.identity.caller import Identifier
 from gateway.identity.certificates import certificate_thumbprint
@@ -97,6 +97,23 @@ class House:
         self.assertions = AssertionVerifier(issuer, issuer + TOKEN_PATH, self.system, self.once, self.now)
         self.identify = self.new_identifier()
         self.officers = {OFFICER.id: OFFICER}
+        self.sessions: dict[str, Session] = {}
+
+    def officer(self, id_: str) -> Officer | None:
+        return self.officers.get(id_)
+
+    def session(self, id_: str) -> Session | None:
+        return self.sessions.get(id_)
+
+    def open_session(self, officer: str, method: str, seconds: int) -> Session:
+        at = int(self.now())
+        made = Session(f"{len(self.sessions):032x}", officer, method, at, at + seconds)
+        self.sessions[made.id] = made
+        return made
+
+    def officer_token(self) -> str:
+        """A token of a new session of the officer."""
+        return self.issuer.issue_officer(OFFICER, session=self.open_session(OFFICER.id, "password", 1800).id)
 
     def new_identifier(self, **options: Any) -> Identifier:
         chosen = {"origins": (self.audience,), "use_once": self.replay.use_once, "security": self.security, **options}

@@ -12,11 +12,9 @@ from gateway.control.act.examples import SYSTEM
 from gateway.control.app.app import create_app
 from gateway.control.sign_in.credentials import credentials_router
 from gateway.domain.uses import RecordKind
-from gateway.identity.accounts import LocalAccounts
 from tests.support.control import ISSUER, World, done, refused
 
 SECRET = "294c30aa4c03c8f51dfdb9f6fb99d845"
-PASSWORD = "nine cups of jasmine tea"
 
 
 class Desk(World):
@@ -117,15 +115,3 @@ def test_legacy_key_faults_are_told(desk: Desk) -> None:
     assert "too short" not in answer.text
     refused(desk.ask("civil", "DELETE", FAULTY), "not-found")
     assert desk.store.legacy_key("gjgxjhpt", "caller-8") is None
-
-
-def test_password_opens_a_local_account(desk: Desk) -> None:
-    """Who may manage an officer may set the password; it then signs in, and stands nowhere in the clear."""
-    done(desk.ask("registrar", "POST", "/v1/officers/police/password", {"password": PASSWORD}))
-    accounts = LocalAccounts(desk.store.officer, desk.store.officer_secret, desk.services.now)
-    assert accounts.sign_in("police", PASSWORD, "192.0.2.1").id == "police"
-    assert PASSWORD not in str(desk.recorded)
-    weak = desk.ask("registrar", "POST", "/v1/officers/police/password", {"password": "short"})
-    refused(weak, "invalid-input")
-    refused(desk.ask("stranger", "POST", "/v1/officers/police/password", {"password": PASSWORD}), "act-not-permitted")
-    refused(desk.ask("registrar", "POST", "/v1/officers/ghost/password", {"password": PASSWORD}), "not-found")

@@ -18,6 +18,7 @@ from gateway.runtime.operation.status import examine
 from gateway.store import Store
 from tests.unit.identity.identity_kit import Clock
 
+PASSWORD = "nine cups of jasmine tea"
 SECRET = "294c30aa4c03c8f51dfdb9f6fb99d845"
 
 
@@ -46,7 +47,7 @@ def test_officer_is_added_and_gets_a_token(home: Path) -> None:
     role = ("--department", "data-bureau", "--region", "442000", "--role", "auditor")
     assert "record " in run(officers, home, "add", "li-na", *role, "--name", "李娜").output
     listed = json.loads(run(officers, home, "list", "--json").output)["officers"]
-    assert {officer["id"] for officer in listed} == {"registrar", "operator", "li-na"}
+    assert {officer["id"] for officer in listed} == {"auditor", "registrar", "operator", "li-na"}
     token = run(officers, home, "token", "li-na", "--seconds", "60").output.strip()
     settings = GatewayHome(home).settings()
     issuer = f"http://{settings.control.host}:{settings.control.port}"
@@ -91,10 +92,15 @@ def test_ring_is_bundled_privately(home: Path, tmp_path: Path) -> None:
 
 
 def test_password_is_read_and_not_shown(home: Path) -> None:
-    """A password comes by standard input, is stored as a hash, and is not printed."""
-    printed = run(officers, home, "password", "registrar", answer="nine cups of jasmine tea\n").output
-    assert "can sign in" in printed
-    assert "jasmine" not in printed
+    """A password is set by its owner with the code that another was given, and changed by the one that holds."""
+    given = run(officers, home, "enrol", "registrar").output
+    code = given.partition("good once: ")[2].split()[0]
+    run(officers, home, "password", "registrar", "--code", answer=f"guess\n{PASSWORD}\n", ok=False)
+    printed = run(officers, home, "password", "registrar", "--code", answer=f"{code}\n{PASSWORD}\n").output
+    run(officers, home, "password", "registrar", answer="a guess at it\nforty lamps over the harbour\n", ok=False)
+    printed += run(officers, home, "password", "registrar", answer=f"{PASSWORD}\nforty lamps over the harbour\n").output
+    assert printed.count("is set; every session of before has ended") == 2
+    assert "jasmine" not in printed + given
     store = Store.open(GatewayHome(home).state_url(GatewayHome(home).settings()))
     assert (store.officer_secret("registrar") or "").startswith("$argon2id$")
     store.close()

@@ -14,7 +14,7 @@ import pytest
 from gateway.control.sign_in.sign_in import SESSION_COOKIE
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
-from gateway.identity.accounts import hash_password
+from gateway.identity.passwords import HashingPool
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.process.service import LedgerService
 from gateway.runtime.control import local_app
@@ -40,7 +40,7 @@ class Desk:
         with Store.open(self.home.state_url(self.settings)) as store, store.transaction() as tx:
             registrar = tx.officer("registrar")
             assert registrar is not None
-            tx.put_officer(registrar, secret_hash=hash_password(PASSWORD, "registrar"))
+            tx.put_officer(registrar, secret_hash=HashingPool().hash(PASSWORD))
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.adopting import adopt_log
 from gateway.ledger.log.checkpoints import Checkpoint
 from gateway.ledger.log.tiled_log import TiledLog
 from gateway.ledger.verify.log import verify_log
+from gateway.ledger.witness.adopting import adopt_log
 from gateway.ledger.witness.mirror import check_mirror, checkpoint_of, mirror_log
 from tests.support.ledger import ORIGIN, TestSigner
 

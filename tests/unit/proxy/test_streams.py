@@ -205,7 +205,13 @@ def test_row_quotas_stop_a_stream() -> None:
     """Rows are drawn before they leave; where too few are left the answer ends."""
 
     async def story() -> None:
-        async with Supplier(chunked(*[b'{"xm":"a"}\n'] * 5)) as supplier:
+        async def by_row(_: Any, writer: asyncio.StreamWriter, __: bytes) -> None:
+            first, *others = [b'{"xm":"a"}\n'] * 5
+            writer.write(chunked(first, end=b""))
+            await asyncio.sleep(0.02)
+            writer.write(b"".join(b"%x\r\n%b\r\n" % (len(row), row) for row in others) + b"0\r\n\r\n")
+
+        async with Supplier(by_row) as supplier:
             house = House(interface_for(supplier.port, format=AnswerFormat.NDJSON))
             house.verdict = permit(metered=True)
             house.meter.rows = 7

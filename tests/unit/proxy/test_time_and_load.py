@@ -132,7 +132,7 @@ def test_a_reader_that_stops_is_cut() -> None:
                 caller = await CallerSide.connect(port, limit=1024)
                 caller.writer.write(request())
                 await until(lambda: bool(house.ledger.outcomes()))
-                assert house.ledger.outcomes()[0].end == "timed-out"
+                assert house.ledger.outcomes()[0].end == "caller-slow"
                 assert plane.snapshot()["supplier_connections"] == 0
 
     uvloop.run(story())
@@ -154,7 +154,7 @@ def test_a_hanging_supplier_slows_no_other_and_sheds_beyond_its_queue() -> None:
                 callers[1].writer.write(request("/hukou/bad"))
                 await until(lambda: plane.snapshot()["waiting"] == 1)
                 status, fields, content = await callers[2].ask(request("/hukou/bad"))
-                assert (status, code_of(content), fields[b"retry-after"]) == (503, "draining", b"1")
+                assert (status, code_of(content), fields[b"retry-after"]) == (503, "supplier-busy", b"2")
                 assert (await callers[3].ask(request("/hukou/good")))[0] == 200
                 assert plane.snapshot()["shed"] == {"queue": 1}
                 callers[0].close()

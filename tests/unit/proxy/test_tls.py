@@ -128,9 +128,9 @@ def test_a_supplier_is_verified_by_its_authority_and_name(files: Files, name: st
                     supplier.port, upstream=f"https://127.0.0.1:{supplier.port}/api", plain_http=False, tls_name=name
                 )
             )
-            async with serving(
-                house, supplier_tls=lambda _: supplier_context(getattr(files, authority), files.client)
-            ) as (_, port):
+            house.supplier_tls = supplier_context(getattr(files, authority).read_text())
+            house.supplier_tls.load_cert_chain(files.client)
+            async with serving(house) as (_, port):
                 caller = await CallerSide.connect(port)
                 assert (await caller.ask(request()))[0] == status
                 assert len(supplier.requests) == (1 if status == 200 else 0)

@@ -19,6 +19,7 @@ from gateway.proxy.ports import Peer, RequestHead
 from gateway.runtime.telemetry.families import FAMILIES
 from gateway.runtime.telemetry.metrics import MetricSet
 from gateway.runtime.telemetry.observing import (
+    LIMITS,
     Backlog,
     JournalFigures,
     LedgerFigures,
@@ -44,6 +45,7 @@ def plane(*ended: tuple[str, str, str, str], shed: int = 0) -> dict[str, Any]:
     for _ in range(shed):
         counters.turned_away("system")
     gauges = {"connections": 3, "exchanges": 2, "supplier_connections": 1, "waiting": 0, "circuits_open": 0}
+    gauges |= {"held_bytes": 7, "troubles": [("police", "register", "slow")]}
     return {**counters.snapshot(), **gauges}
 
 
@@ -65,10 +67,10 @@ def test_each_call_is_counted_once_by_the_directorys_names() -> None:
         ("unknown", "unknown", "refused", "credential-missing"): 1,
     }
     assert metrics.counter("gateway_shed_total").values == {
+        **dict.fromkeys([(limit,) for limit in LIMITS], 0),
         ("system",): 4,
-        ("queue",): 0,
-        ("connections",): 0,
     }
+    assert metrics.gauge("gateway_interface_trouble").values == {("police", "police/register", "slow"): 1}
     assert metrics.counter("gateway_released_rows_total").values == {("police", "police/register"): 6}
 
 

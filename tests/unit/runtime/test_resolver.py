@@ -12,11 +12,16 @@ from gateway.domain.directory import Interface, SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Use
 from gateway.domain.verdicts import Call, Decision, Verdict
+from gateway.proxy.ports import Reach
 from gateway.runtime.resolver import Resolver, is_touched
 
 OLD = Interface(id="persons", supplier="police", dataset="household", upstream="http://127.0.0.1:1")
 NEW = Interface(id="persons", supplier="police", dataset="household", upstream="http://127.0.0.1:2")
 CHANGED = Change(sequence=1, kind=ChangeKind.INTERFACE, subject="police/persons")
+
+
+def reach_of(interface: Interface) -> Reach:
+    return Reach((interface.upstream,), None, "")
 
 
 async def _settle(answer: object) -> object:
@@ -29,7 +34,7 @@ def test_an_interface_is_read_once_and_then_answered_at_once() -> None:
 
     async def scenario() -> None:
         with ThreadPoolExecutor(1) as pool:
-            resolver = Resolver(lambda *key: reads.append(key) or OLD, pool)
+            resolver = Resolver(lambda *key: reads.append(key) or OLD, pool, reach_of)
             first = await asyncio.gather(*(_settle(resolver("police", "persons")) for _ in range(5)))
             assert first == [OLD] * 5
             assert resolver("police", "persons") is OLD
@@ -51,7 +56,7 @@ def test_what_a_change_overtakes_is_read_again() -> None:
 
     async def scenario() -> object:
         with ThreadPoolExecutor(2) as pool:
-            resolver = Resolver(read, pool)
+            resolver = Resolver(read, pool, reach_of)
             task = asyncio.ensure_future(_settle(resolver("police", "persons")))
             await asyncio.to_thread(reading.wait, 5)
             state[0] = NEW
@@ -68,7 +73,7 @@ def test_an_unknown_interface_is_refused_and_not_remembered() -> None:
     async def scenario() -> None:
         state: list[Interface | None] = [None]
         with ThreadPoolExecutor(1) as pool:
-            resolver = Resolver(lambda *_: state[0], pool)
+            resolver = Resolver(lambda *_: state[0], pool, reach_of)
             with pytest.raises(GatewayError, match="interface-unknown"):
                 await _settle(resolver("police", "persons"))
             state[0] = OLD
@@ -91,7 +96,7 @@ def test_a_state_that_cannot_be_read_fails_the_call_and_not_the_next() -> None:
             return answer
 
         with ThreadPoolExecutor(1) as pool:
-            resolver = Resolver(read, pool)
+            resolver = Resolver(read, pool, reach_of)
             with pytest.raises(GatewayError, match="database is gone"):
                 await _settle(resolver("police", "persons"))
             assert await _settle(resolver("police", "persons")) is OLD

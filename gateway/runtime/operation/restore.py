@@ -8,7 +8,7 @@
     6  it is said what was lost, from when to when, and what is to be done
 
 The log that signed last is kept where it stands, or brought by `ledger`; a copy of it goes on under a new origin and
-key (`gateway.ledger.adopting`), for nobody knows what the lost one had signed since (INVARIANT: NEVER-FORKED).
+key (`gateway.ledger.witness.adopting`), for nobody knows what the lost one had signed since (INVARIANT: NEVER-FORKED).
 """
 
 import errno
@@ -40,7 +40,15 @@ from gateway.runtime.operation.backup import (
     read_manifest,
     state_folders,
 )
-from gateway.runtime.restore_log import Say, Source, has_whole_log, lay, open_keys, require_mirror, take_up_log
+from gateway.runtime.operation.restore_log import (
+    Say,
+    Source,
+    has_whole_log,
+    lay,
+    open_keys,
+    require_mirror,
+    take_up_log,
+)
 from gateway.runtime.settings import Settings, load_settings
 from gateway.store import Difference, KnownLog, Store
 from gateway.store.schema import HEAD

@@ -13,7 +13,6 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.identity.keyring import KeyRing
-from gateway.ledger.adopting import adopt_log, journal_entries
 from gateway.ledger.durable import make_directory, replace_file, sync_directory
 from gateway.ledger.journal.segments import Watermark, confirmed_sequence, recover
 from gateway.ledger.log.checkpoints import Checkpoint, verify_checkpoint
@@ -21,6 +20,7 @@ from gateway.ledger.log.files import LogFiles
 from gateway.ledger.log.notes import VerifierKey
 from gateway.ledger.log.tiled_log import TiledLog
 from gateway.ledger.verify.log import verify_log
+from gateway.ledger.witness.adopting import adopt_log, journal_entries
 from gateway.ledger.witness.mirror import checkpoint_of
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.backup import Manifest

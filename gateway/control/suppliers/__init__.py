@@ -1,0 +1,8 @@
+"""Where supply departments' services stand, and what they are called with: hosts and certificates.
+
+    hosts         hosts: claimed, proved, confirmed, withdrawn
+    certificates  certificates: stored, listed, withdrawn
+    checks        what is asked of the network before a host is believed
+
+Used from outside: `certificates`, `checks`, `hosts`.
+"""

@@ -1,0 +1,95 @@
+"""What the kernel holds of a connection, asked at the moment it matters. Linux; elsewhere it is said to hold nothing.
+
+A file descriptor may be asked only while its transport is open: afterwards the number may be another connection's.
+"""
+
+import fcntl
+import select
+import socket
+import struct
+import sys
+from typing import Any
+
+_SIOCOUTQ = 0x5411
+"""Octets written that the peer has not acknowledged."""
+_SIOCOUTQNSD = 0x894B
+"""Octets written that have not been sent."""
+_READABLE = select.POLLIN | getattr(select, "POLLRDHUP", 0)
+_ROOM = bytes(4)
+
+DROP_UNSENT = struct.pack("ii", 1, 0)
+SEND_UNSENT = struct.pack("ii", 0, 0)
+
+
+def descriptor(transport: Any) -> int:
+    """The descriptor of a transport's socket; -1 where it has none."""
+    raw = transport.get_extra_info("socket")
+    return -1 if raw is None else int(raw.fileno())
+
+
+def set_linger(transport: Any, value: bytes) -> None:
+    """What a close does with octets that have not been sent: `DROP_UNSENT` or `SEND_UNSENT`."""
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
+
+
+def unacknowledged_bytes(fd: int) -> int:
+    """What was written to a TCP peer whose kernel has not acknowledged it."""
+    return _ask(fd, _SIOCOUTQ)
+
+
+def unsent_bytes(fd: int) -> int:
+    """What the kernel holds for a TCP peer and has not sent."""
+    return _ask(fd, _SIOCOUTQNSD)
+
+
+def _ask(fd: int, question: int) -> int:
+    if fd < 0:
+        return 0
+    try:
+        return int.from_bytes(fcntl.ioctl(fd, question, _ROOM), sys.byteorder)
+    except OSError:
+        return 0
+
+
+class Ear:
+    """Hears whether anything waits to be read from a connection: octets, its end, or a fault.
+
+    Args:
+        fd: the connection's.
+    """
+
+    __slots__ = ("_poll",)
+
+    def __init__(self, fd: int) -> None:
+        self._poll = None
+        if fd >= 0 and hasattr(select, "poll"):
+            self._poll = select.poll()
+            self._poll.register(fd, _READABLE)
+
+    def hears(self) -> bool:
+        """Whether something waits."""
+        return self._poll is not None and bool(self._poll.poll(0))
+
+
+def first_waiting(fd: int) -> bytes | None:
+    """The first octet that waits unread, b"" at the end of what the peer sends; None for nothing or a fault."""
+    return _peek(fd, 1, socket.MSG_PEEK)
+
+
+def read_waiting(fd: int, most: int) -> bytes:
+    """What waits unread, at most `most` octets, taken: for a connection whose transport has given up."""
+    return _peek(fd, most, 0) or b""
+
+
+def _peek(fd: int, most: int, flags: int) -> bytes | None:
+    if fd < 0:
+        return None
+    raw = socket.socket(fileno=fd)
+    try:
+        return raw.recv(most, flags | socket.MSG_DONTWAIT)
+    except OSError:
+        return None
+    finally:
+        raw.detach()

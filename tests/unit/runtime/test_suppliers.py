@@ -1,0 +1,173 @@
+"""How suppliers are called: by registered addresses and stored certificates, and nothing an entry names besides."""
+
+import os
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+
+from gateway.control.suppliers.checks import HostChecks
+from gateway.domain.certificates import CertificateUse
+from gateway.domain.errors import GatewayError
+from gateway.domain.hosts import Host, HostState, Networks
+from gateway.identity.keyring import KeyRing
+from gateway.identity.supplier_certificates import read_certificates
+from gateway.runtime.adopting import adopt_certificates, pin_inherited
+from gateway.runtime.suppliers import Contexts, SupplierReach, _is_this_machine
+from gateway.store import Store
+from tests.support.certificates import Authority
+from tests.support.state import fill, host, interface
+
+NOW = 1_760_000_000.0
+
+
+class State:
+    """A store with one interface and its host, a key ring, and how its supplier is reached."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = Store.open(f"sqlite:///{folder / 'state.db'}")
+        fill(self.store)
+        self.ring = KeyRing.create(folder / "keys")
+        self.own: set[tuple[str, int]] = set()
+        self.networks = Networks()
+
+    def seal(self, secret: bytes, context: str) -> str:
+        return self.ring.field_cipher().seal(secret, context)
+
+    def put(self, *hosts: Host) -> None:
+        with self.store.transaction() as tx:
+            for one in hosts:
+                tx.put_host(one)
+
+    def reach(self, **changes: object):  # type: ignore[no-untyped-def]
+        contexts = Contexts(self.store.certificates, self.ring.field_cipher)
+        reach = SupplierReach(self.store, contexts, self.networks, lambda *at: at in self.own)
+        return reach(interface(**changes))
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> State:
+    return State(tmp_path)
+
+
+def test_supplier_is_called_at_its_registered_addresses_and_never_looked_up(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HOST-OWNED: whatever a name server says later, the addresses are those of the claim."""
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: pytest.fail("a name was looked up"))
+    state.put(host(addresses=("192.0.2.7", "192.0.2.8"), certificate_name="records.example"))
+    found = state.reach()
+    assert found.addresses == ("192.0.2.7", "192.0.2.8")
+    assert found.name == "records.example"
+    assert found.context.verify_mode is ssl.CERT_REQUIRED
+    assert found.context.check_hostname
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"upstream": "https://nobody.example/"},
+        {"upstream": "https://household.example:8443/"},
+        {"upstream": "http://household.example:443/", "plain_http": True},
+        {"upstream": "https://household.example./"},
+        {"upstream": "https://192.0.2.7/"},
+        {"supplier": "civil-affairs"},
+        {"tls_ca": "/etc/ssl/cert.pem"},
+        {"tls_ca": "/dev/stdin"},
+        {"tls_client": "../suppliers/police"},
+        {"tls_client": "of-nobody"},
+    ],
+)
+def test_what_is_not_registered_is_not_called(state: State, changes: dict[str, object]) -> None:
+    """Also where it stands in the state as it is: an entry of before, or one written by hand."""
+    with pytest.raises(GatewayError, match="supplier-unreachable"):
+        state.reach(**changes)
+
+
+def test_addresses_are_judged_by_the_settings_of_now(state: State) -> None:
+    """Networks that were narrowed, and this gateway's own listeners."""
+    state.put(host(addresses=("10.0.0.1", "192.0.2.7")))
+    state.networks = Networks(["10.0.0.0/8"])
+    assert state.reach().addresses == ("10.0.0.1",)
+    state.own.add(("10.0.0.1", 443))
+    with pytest.raises(GatewayError, match="no address"):
+        state.reach()
+
+
+def test_own_addresses_of_this_machine_are_told_from_others() -> None:
+    """By whether they can be bound, whichever interface they are of."""
+    assert _is_this_machine("127.0.0.1")
+    assert not _is_this_machine("192.0.2.7")
+
+
+def test_stored_certificates_make_a_context_that_presents_them(state: State, tmp_path: Path) -> None:
+    """The key goes from the seal into OpenSSL by a nameless file; the same certificates give the same context."""
+    authority = Authority()
+    ca = authority.write_ca(tmp_path / "ca.pem").read_bytes()
+    client = authority.write("gateway.example", tmp_path / "client.pem").read_bytes()
+    with state.store.transaction() as tx:
+        for name, use, pem in (("ca", CertificateUse.AUTHORITY, ca), ("client", CertificateUse.CLIENT, client)):
+            tx.put_certificates(read_certificates("public-security", name, use, pem, seal=state.seal, now_unix=NOW))
+    contexts = Contexts(state.store.certificates, state.ring.field_cipher)
+    first = contexts.context("public-security", "ca", "client")
+    assert first is contexts.context("public-security", "ca", "client")
+    assert first is not contexts.context("public-security", "ca", None)
+    assert len(first.get_ca_certs()) == 1
+    with pytest.raises(GatewayError, match="client certificates are not stored"):
+        contexts.context("public-security", None, "ca")
+    with pytest.raises(GatewayError, match="client certificates are not stored"):
+        contexts.context("civil-affairs", None, "client")
+
+
+def test_files_of_earlier_versions_are_adopted_once_and_checked(state: State, tmp_path: Path) -> None:
+    """A CA by path and a client certificate of one department are stored; a device, no PEM and a shared one are not."""
+    authority = Authority()
+    folder = tmp_path / "keys" / "suppliers"
+    folder.mkdir()
+    authority.write("gateway.example", folder / "police.pem")
+    authority.write("gateway.example", folder / "both.pem")
+    (tmp_path / "none.pem").write_text("root:x:0:0")
+    os.mkfifo(tmp_path / "pipe")
+    ca = str(authority.write_ca(tmp_path / "ca.pem"))
+    with state.store.transaction() as tx:
+        tx.put_interface(interface("good", tls_ca=ca, tls_client="police"))
+        tx.put_interface(interface("pipe", tls_ca=str(tmp_path / "pipe")))
+        tx.put_interface(interface("none", tls_ca=str(tmp_path / "none.pem")))
+        tx.put_interface(interface("gone", tls_ca="/nowhere/ca.pem"))
+        tx.put_interface(interface("walks", tls_client="../suppliers/police"))
+        tx.put_interface(interface("shared", tls_client="both"))
+        tx.put_interface(interface("shared", supplier="civil-affairs", tls_client="both"))
+    assert adopt_certificates(state.store, folder, state.seal, lambda: NOW) == 1
+    good = state.store.interface("public-security", "good")
+    assert good is not None
+    assert good.tls_ca is not None
+    assert good.tls_ca.startswith("authority-")
+    assert {one.name for one in state.store.all_certificates()} == {good.tls_ca, "police"}
+    assert state.reach(tls_ca=good.tls_ca, tls_client="police").context is not None
+    for name in ("pipe", "none", "gone"):
+        unchanged = state.store.interface("public-security", name)
+        assert unchanged is not None
+        with pytest.raises(GatewayError, match="not stored"):
+            state.reach(tls_ca=unchanged.tls_ca)
+    before = state.store.sequence()
+    assert adopt_certificates(state.store, folder, state.seal, lambda: NOW) == 0
+    assert state.store.sequence() == before
+
+
+def test_inherited_hosts_are_looked_up_once(state: State) -> None:
+    """What they are found at stays theirs; what may not be called gets no address."""
+    names = {"household.example": ("192.0.2.9",), "inside.example": ("169.254.169.254",)}
+    with state.store.transaction() as tx:
+        tx.remove_host(host())
+        tx.put_host(host(state=HostState.INHERITED, addresses=()))
+        tx.put_host(host(address="inside.example", state=HostState.INHERITED, addresses=()))
+    with pytest.raises(GatewayError, match="no address"):
+        state.reach()
+    checks = HostChecks(look_up=lambda name, _port: names[name])
+    assert pin_inherited(state.store, checks) == 1
+    assert state.reach().addresses == ("192.0.2.9",)
+    names["household.example"] = ("192.0.2.10",)
+    assert pin_inherited(state.store, checks) == 0
+    assert state.reach().addresses == ("192.0.2.9",)
