@@ -12,5 +12,6 @@
     standing        everything that stands in a home's state
     pages           the pages of `docs/` that are made from the code
 
-Used from outside: `api`, `backup`, `differences`, `officer_tokens`, `restore`, `ring_document`, `setup`, `standing`, `status`.
+Used from outside: `api`, `backup`, `differences`, `officer_tokens`, `restore`, `ring_document`, `setup`, `standing`,
+`status`.
 """
