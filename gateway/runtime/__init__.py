@@ -16,6 +16,7 @@ itself when its supervisor is gone.
     policies          the policies of the settings
     supervisor        starts, watches, restarts and drains the children
     process           what a child does first and last
+    memory            memory that is let go returns to the system
     worker            the data plane, wired
     suppliers         by which addresses and TLS contexts suppliers are called
     adopting          hosts and certificates of earlier versions, taken in at a start

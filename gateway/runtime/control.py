@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway.control.act.addresses import Proxies, address_behind
+from gateway.control.act.lanes import share_threads
 from gateway.control.act.nodes import NodeRoads
 from gateway.control.act.services import ControlServices
 from gateway.control.app.app import create_app
@@ -342,6 +343,7 @@ class Control:
             await asyncio.to_thread(self._parts.store.announce, self._home.origin(self._settings), address)
         self._publish_figures(self._parts)
         self._tls = listener_context(self._settings.control)
+        share_threads()
         self._server = control_server(create_app(self._parts.services), self._tls)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="uvicorn")
         while not self._server.started:
