@@ -17,6 +17,8 @@ SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket on Linux."""
 BRIEF_SECONDS = 0.25
 """How long a home may be held by who only asks whether it is."""
+CLOSED = "closed"
+"""The data plane's address where no caller is served."""
 
 
 class GatewayHome:
