@@ -1,14 +1,21 @@
-"""Clocks in working days (Decree 809 Art. 17, 21, 22, 26) and retention by calendar years (Art. 29).
+"""China Standard Time, clocks in working days (Decree 809 Art. 17, 21, 22, 26), retention by calendar years (Art. 29).
+
+Every day of the law is a day of China Standard Time, which has no summer time: `china_day` and `first_moment` are the
+only ways between a moment and a day.
 
 A calendar answers for one region. A clock that runs into a year whose holidays are not announced yet is marked
 provisional, never guessed: `chinesecalendar` knows 2004 to 2026.
 """
 
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta, timezone
 
 import chinese_calendar
 import msgspec
+
+CHINA_OFFSET_SECONDS = 8 * 3600
+CHINA = timezone(timedelta(seconds=CHINA_OFFSET_SECONDS), "CST")
+"""China Standard Time (GB/T 7408): UTC+8 all the year, everywhere in the country."""
 
 MAX_WORKING_DAYS = 250
 """Longest clock: about one working year; no article asks for more."""
@@ -25,6 +32,16 @@ class Due(msgspec.Struct, frozen=True):
 
     on: date
     provisional: bool
+
+
+def china_day(unix_seconds: float) -> date:
+    """The day in China at a moment."""
+    return datetime.fromtimestamp(unix_seconds, CHINA).date()
+
+
+def first_moment(day: date) -> datetime:
+    """When a day begins in China, which is when the day before it has ended: its 24:00."""
+    return datetime.combine(day, time.min, CHINA)
 
 
 def national_workday(day: date) -> bool | None:

@@ -7,12 +7,16 @@ connections to the one that takes its place. A child says `ready` or one sentenc
 itself when its supervisor is gone.
 
     settings          `gateway.toml` and `GATEWAY_*`, one source for names, defaults, units and words
+    effect            which settings would do nothing, or never match
+    exposure          what stands open or ends, by the files that settings name
+    modes             files that their owner alone may read
     home              the folder a gateway lives in, its paths and its lock
     ring              where the keys come from
     tls               the TLS of both listeners
     policies          the policies of the settings
     supervisor        starts, watches, restarts and drains the children
     process           what a child does first and last
+    memory            memory that is let go returns to the system
     worker            the data plane, wired
     suppliers         by which addresses and TLS contexts suppliers are called
     trying            an interface's entry tried with a sample
@@ -22,6 +26,7 @@ itself when its supervisor is gone.
     link              a worker's side of the control socket
     control           the control plane, wired
     control_listener  its socket
+    readiness         whether uses can be served
     examining         examining a candidate in a process of its own
     journals          the ledger process, wired
     operation         what an operator does: set up, status, backup, the API for the command line

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.domain.errors import GatewayError
+from gateway.runtime.exposure import findings
 from gateway.runtime.home import GatewayHome, HomeLock
 from gateway.runtime.settings import Settings
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher, clear_snapshots
@@ -257,6 +258,8 @@ def serve(home: GatewayHome, *, on_ready: Callable[[dict[str, Any]], None] | Non
     """
     home.require()
     settings = home.settings()
+    for each in findings(home, settings):
+        log.error("%s; what to do: %s", each.what, each.advice)
     # The children of a killed supervisor end by themselves; its successor waits for them.
     lock = home.lock(wait_seconds=STOP_SECONDS)
     try:

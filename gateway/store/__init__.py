@@ -3,6 +3,7 @@
     store         `Store`: open, read, list, write in transactions, follow the feed
     schema        the tables
     database      one writer and many readers over SQLite or PostgreSQL; failures as sentences
+    turns         whose turn it is to write, what is urgent first
     readings      reads by id, and the one reading a decision needs
     listings      lists by page
     transaction   writes of grants, orders and duties

@@ -111,12 +111,15 @@ class Store(PolicyReadings, HostReadings, CertificateReadings, Listings, Applica
         return self.database.read_text(statement, parameters)
 
     @contextmanager
-    def transaction(self) -> Iterator[StoreTransaction]:
+    def transaction(self, *, urgent: bool = False) -> Iterator[StoreTransaction]:
         """One durable write transaction: commits when the block ends, rolls back if it raises.
+
+        Args:
+            urgent: go before every other write of this process that waits: for what stops something.
 
         Durability: when the block has ended, what it wrote and its changes survive a loss of power.
         """
-        with self.database.writing() as connection, self._transaction(connection) as tx:
+        with self.database.writing(urgent=urgent) as connection, self._transaction(connection) as tx:
             yield tx
         if tx.changes:
             self._wake()

@@ -2,7 +2,7 @@
 
 import hashlib
 import tempfile
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,12 +22,14 @@ from gateway.control.act.examples import (
     ORDER,
     REPORT,
     SETTLEMENT,
+    STANDS_AT,
     SUSPENSION,
     SYSTEM,
     TERMINATION,
     TRIAL,
 )
 from gateway.control.policies.routes import CALL
+from gateway.domain.calendar import CHINA
 from gateway.identity.assertions import ASSERTION_TYPE
 from gateway.ledger.log.checkpoints import Checkpoint
 from gateway.ledger.log.notes import sign_note
@@ -39,9 +41,7 @@ from tests.answers.world import WITNESSED, WITNESSED_KEY, Clock, FullWorld, quic
 from tests.support.control import ISSUER
 from tests.support.ledger import TestSigner
 
-CHINA = timezone(timedelta(hours=8))
 LONG_AGO = datetime(2022, 3, 1, 9, tzinfo=CHINA)
-MORNING = datetime(2026, 6, 1, 9, tzinfo=CHINA)
 BUNDLE = 256
 REGISTER = DATASET["id"]
 OTHER = {
@@ -71,7 +71,7 @@ def walk() -> Told:
     clock = Clock(LONG_AGO.timestamp())
     with tempfile.TemporaryDirectory() as folder, quick_ledger():
         record_long_ago(Path(folder), clock, BUNDLE)
-        clock.at = MORNING.timestamp()
+        clock.at = STANDS_AT.timestamp()
         world = FullWorld(Path(folder), clock)
         try:
             teller = Teller(world, clock)
@@ -286,7 +286,7 @@ def a_grants_life(teller: Teller) -> None:
     act("dispute/settlement", "registrar", SETTLEMENT)
     act("termination", "police", TERMINATION, 2)
     act("closure", "civil", CLOSURE, 3)
-    act("disposal", "civil", {**DISPOSAL, "destroyed_on": "2026-06-01"}, 3)
+    act("disposal", "civil", DISPOSAL, 3)
 
 
 def orders(teller: Teller) -> None:
@@ -332,9 +332,9 @@ def records(teller: Teller) -> None:
     filed = {
         "kind": "effect",
         "grant": "g-2026-0001",
-        "statement": "4,120 certificates were no longer asked for in the second quarter",
-        "period_from": "2026-04-01",
-        "period_until": "2026-06-30",
+        "statement": "4,120 certificates were no longer asked for in the first quarter",
+        "period_from": "2026-01-01",
+        "period_until": "2026-03-31",
     }
     teller.tell("POST /v1/records", "civil", filed)
     uses = {"grant": "g-2026-0001", "purpose": "marriage-registration"}

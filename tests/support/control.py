@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from gateway.control.act.examples import DATASET, GRANT, INTERFACE, SYSTEM
+from gateway.control.act.examples import DATASET, GRANT, INTERFACE, STANDS_AT, SYSTEM
 from gateway.control.act.services import ControlServices
 from gateway.control.app.app import create_app
 from gateway.control.barrier.barrier import Barrier
@@ -37,6 +37,14 @@ from gateway.policy.offline.examining import Examined, examine
 from gateway.proxy.ports import Reach
 from gateway.runtime.trying import Trials
 from gateway.store import Store
+
+BEGAN = time.monotonic()
+
+
+def standing_time() -> float:
+    """Unix seconds of the tests: the moment at which the examples stand, going on from when the tests began."""
+    return STANDS_AT.timestamp() + time.monotonic() - BEGAN
+
 
 ISSUER = "http://control.example"
 CITY, OTHER_CITY = "442000", "441300"
@@ -93,15 +101,16 @@ class World:
         barrier: Barrier | None = None,
         ledger: bool = False,
         state_url: str = "",
-        now: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.time,
+        now: Callable[[], float] = standing_time,
+        clock: Callable[[], float] = standing_time,
         **services: Any,
     ) -> None:
         self.now = now
         self._clock = clock
         self._sessions: dict[str, Session] = {}
         self.store = Store.open(state_url or f"sqlite:///{folder / 'state.db'}", clock=clock)
-        self.ring = KeyRing.open(folder / "keys") if (folder / "keys").exists() else KeyRing.create(folder / "keys")
+        keys = folder / "keys"
+        self.ring = KeyRing.open(keys, now=clock) if keys.exists() else KeyRing.create(keys, now=clock)
         self.issuer = TokenIssuer(self.ring, ISSUER, "sharing-gateway", clock)
         verifier = TokenVerifier(OwnIssuer(ISSUER, "sharing-gateway", self.ring), clock)
         clock_ns = lambda: int(clock() * 1_000_000_000)  # noqa: E731
@@ -128,7 +137,7 @@ class World:
             engine=self.engine,
             acts=self.acts,
             ledger=LedgerClient(folder / "l.sock"),
-            sign_in=OfficerSignIn(verifier, self.store, SecurityLog(time.time), clock),
+            sign_in=OfficerSignIn(verifier, self.store, SecurityLog(clock), clock),
             barrier=barrier or Barrier(None),
             now=lambda: self.now(),  # noqa: PLW0108 - a test moves the clock by setting `now`
             tree=folder / "ledger" / "tree",

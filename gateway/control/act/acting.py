@@ -21,8 +21,8 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import Depends, Header, Request
 from fastapi.responses import Response
-from starlette.concurrency import run_in_threadpool
 
+from gateway.control.act.lanes import in_lane, is_stop
 from gateway.control.act.paging import whole
 from gateway.control.act.services import ControlServices
 from gateway.control.barrier.barrier import BarrierReport
@@ -65,11 +65,13 @@ async def signed_in(request: Request) -> Officer:
     Asked before as well, so that nobody's body is waited for. `perform` asks once more, where the act is done.
     """
     sign_in = _services(request).sign_in.officer_of
-    officer = await run_in_threadpool(sign_in, request)
+    officer = await in_lane(request, sign_in, request)
     if request.method in _WITHOUT_BODY:
         return officer
     await request.body()
-    return await run_in_threadpool(sign_in, request)
+    if is_stop(request):
+        return officer  # `perform` asks again, and a stop goes no way twice
+    return await in_lane(request, sign_in, request)
 
 
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -188,7 +190,7 @@ def perform(
     prepare()
     deed: Deed | None = None
     try:
-        with services.store.transaction() as tx:
+        with services.store.transaction(urgent=is_stop(request)) as tx:
             # INVARIANT: ASKED-AT-COMMIT — the session and the officer as this transaction has them, for every act there
             # is; `work` decides by this officer, over what it reads within the same transaction.
             officer = services.sign_in.still(tx, request)
@@ -329,6 +331,14 @@ def require_permit(services: ControlServices, officer: Officer, act: Act, matter
             articles=list(articles),
         )
     return verdict
+
+
+def require_any(services: ControlServices, officer: Officer, acts: Sequence[Act], matter: Matter) -> None:
+    """Raises `act-not-permitted` unless the policies permit one of the acts: asked before work that costs much."""
+    for act in acts[:-1]:
+        if is_permitted(services, officer, act, matter):
+            return
+    require_permit(services, officer, acts[-1], matter)
 
 
 def is_permitted(services: ControlServices, officer: Officer, act: Act, matter: Matter) -> bool:

@@ -1,6 +1,40 @@
-"""Examples of the OpenAPI document: a plausible city's household register, no real person or department."""
+"""Examples of the OpenAPI document: a plausible city's household register, no real person or department.
 
+All of them stand at one moment, `STANDS_AT`, and so do the kept answers. The document is read on another day, on which
+a grant of theirs would have expired: `standing_on` moves every date in them by as many days, so that what lay ahead
+lies ahead and what was over is over, whatever the day.
+"""
+
+import re
+from datetime import date, datetime, timedelta
 from typing import Any
+
+from gateway.domain.calendar import CHINA
+
+STANDS_AT = datetime(2026, 6, 1, 9, tzinfo=CHINA)
+"""When the examples are told."""
+
+_DATE = re.compile(r"(?<![\w-])(\d{4}-\d{2}-\d{2})(?=T\d|(?![\w-]))")
+
+
+def standing_on(day: date, example: Any) -> Any:
+    """An example, told on `day`: the dates in its values are moved, whole days, and nothing else."""
+    if isinstance(example, dict):
+        return {name: standing_on(day, value) for name, value in example.items()}
+    if isinstance(example, list):
+        return [standing_on(day, value) for value in example]
+    if isinstance(example, str):
+        by = day - STANDS_AT.date()
+        return _DATE.sub(lambda found: _moved(found[1], by), example)
+    return example
+
+
+def _moved(written: str, by: timedelta) -> str:
+    try:
+        return (date.fromisoformat(written) + by).isoformat()
+    except (ValueError, OverflowError):
+        return written  # digits that are no date of this calendar
+
 
 DEPARTMENT: dict[str, Any] = {
     "id": "public-security",
@@ -105,7 +139,7 @@ GRANT: dict[str, Any] = {
 }
 
 SUSPENSION: dict[str, Any] = {
-    "violation": "queries of persons without a registration pending, found in the July review",
+    "violation": "queries of persons without a registration pending, found in the May review",
     "rectify_by": "2026-12-31",
 }
 
@@ -113,7 +147,7 @@ LIFT: dict[str, Any] = {"reason": "rectified: the batch job was removed, evidenc
 
 TERMINATION: dict[str, Any] = {
     "reason": "the service is replaced by the provincial interface",
-    "consultation": "minutes of 2026-07-02, item 3",
+    "consultation": "minutes of 2026-05-20, item 3",
     "filing": "政数备〔2026〕18号",
 }
 
@@ -125,13 +159,13 @@ CLOSURE: dict[str, Any] = {
 
 DISPOSAL: dict[str, Any] = {
     "method": "secure erasure of the tables and their backups",
-    "destroyed_on": "2026-11-20",
+    "destroyed_on": "2026-06-01",
     "carried_out_by": "data centre, witnessed by the archive",
 }
 
 DISPUTE: dict[str, Any] = {"reason": "the demand department holds that the sixth item was part of the application"}
 
-SETTLEMENT: dict[str, Any] = {"outcome": "coordinated on 2026-08-14: the item stays out, minutes 政数协〔2026〕5号"}
+SETTLEMENT: dict[str, Any] = {"outcome": "coordinated on 2026-05-14: the item stays out, minutes 政数协〔2026〕5号"}
 
 REPORT: dict[str, Any] = {"reference": "网安报〔2026〕11号"}
 
@@ -184,9 +218,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "FiledBody": {
         "kind": "effect",
         "grant": "g-2026-0001",
-        "statement": "4,120 certificates were no longer asked for in the second quarter",
-        "period_from": "2026-04-01",
-        "period_until": "2026-06-30",
+        "statement": "4,120 certificates were no longer asked for in the first quarter",
+        "period_from": "2026-01-01",
+        "period_until": "2026-03-31",
     },
     "ExportBody": {"format": "ndjson", "dataset": "307010001.000012", "from": "2026-04-01T00:00:00+08:00"},
     "ApplyBody": {"plan": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},

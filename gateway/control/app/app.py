@@ -1,5 +1,6 @@
 """The control plane's application: every route, one handler of errors, one OpenAPI document."""
 
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -9,7 +10,8 @@ from pydantic.json_schema import models_json_schema
 
 from gateway import __version__
 from gateway.control.act.bodies import DESCRIBED
-from gateway.control.act.examples import EXAMPLES
+from gateway.control.act.examples import EXAMPLES, standing_on
+from gateway.control.act.nodes import NodeDoor
 from gateway.control.act.problems import install_problems
 from gateway.control.act.services import ControlServices
 from gateway.control.app import health as routes_health
@@ -56,6 +58,7 @@ from gateway.control.sign_in.oauth import oauth_router
 from gateway.control.suppliers import certificates as routes_certificates
 from gateway.control.suppliers import hosts as routes_hosts
 from gateway.control.suppliers import trials as routes_trials
+from gateway.domain.calendar import china_day
 from gateway.domain.directory import Dataset, Department, Interface, Purpose, System
 from gateway.domain.errors import PROBLEMS
 from gateway.domain.grants import Grant
@@ -76,6 +79,8 @@ def create_app(services: ControlServices) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
+    if services.roads is not None:
+        app.add_middleware(NodeDoor, roads=services.roads)
     install_problems(app)
     for routes in (
         routes_directory,
@@ -100,8 +105,30 @@ def create_app(services: ControlServices) -> FastAPI:
         app.include_router(routes.router)
     if services.oauth is not None:
         app.include_router(oauth_router(services.oauth))
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    app.openapi = lambda: _told_today(app)  # type: ignore[method-assign]
     return app
+
+
+def _told_today(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with its examples as they stand on the day on which it is asked for."""
+    services: ControlServices = app.state.services
+    day = china_day(services.now())
+    if getattr(app.state, "told_on", None) != day:
+        app.state.told, app.state.told_on = _with_examples_on(day, _openapi(app)), day
+    told: dict[str, Any] = app.state.told
+    return told
+
+
+def _with_examples_on(day: date, part: Any) -> Any:
+    """A part of the document whose examples are told on `day`."""
+    if isinstance(part, dict):
+        return {
+            name: standing_on(day, value) if name in {"example", "examples"} else _with_examples_on(day, value)
+            for name, value in part.items()
+        }
+    if isinstance(part, list):
+        return [_with_examples_on(day, value) for value in part]
+    return part
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from gateway.domain.errors import GatewayError
 from gateway.ledger.log.notes import COSIGNATURE, ED25519, VerifierKey
 from gateway.ledger.process.client import LedgerClient
 from gateway.proxy.troubles import TROUBLES
+from gateway.runtime.exposure import findings
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
@@ -19,7 +20,10 @@ from gateway.runtime.telemetry.metrics import STALE_SECONDS, read_snapshots
 
 ASK_SECONDS = 3.0
 NOT_READY = {
-    "state": ("the state cannot be read", "look whether the database answers, or `state.db` is in its place"),
+    "state": (
+        "the state cannot be read or written",
+        "look whether the database answers and takes writes, or `state.db` is in its place and may be written",
+    ),
     "workers": ("no worker has a lease on the state", "their logs and control's say why; they go on by themselves"),
     "records": ("no worker can record a use", "free or add disk; else the workers' logs say why"),
 }
@@ -44,6 +48,8 @@ def examine(home: GatewayHome) -> dict[str, Any]:
         _interfaces(home, seen)
         _ledger(home, seen)
     _state(home, settings, seen)
+    for each in findings(home, settings):
+        seen.fault(each.part, "exposed", each.what, each.advice)
     _disk(home, settings, seen)
     return {
         "home": str(home.root),

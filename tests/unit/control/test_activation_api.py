@@ -17,7 +17,7 @@ from gateway.policy import default_policies_root
 from gateway.policy.law.layers import parse_layers, read_set
 from gateway.store import Store
 from tests.policies.layering import note
-from tests.support.control import World, done, refused
+from tests.support.control import World, done, refused, standing_time
 
 BOTH = ("national", "zhongshan")
 GRADES = "national/art34-35-grades.cedar"
@@ -206,7 +206,7 @@ def put(store: Store, body: dict[str, Any], number: int) -> None:
     """What another node's activation writes."""
     policies = PolicySet(tuple(body["layers"]), body["files"])
     layers = parse_layers(policies.files, policies.layers)
-    at = datetime.now(UTC)
+    at = datetime.fromtimestamp(standing_time(), UTC)
     event = PolicyEvent(number, PolicyStep.ACTIVATE, policies.id, layers.digest, layers.names, "elsewhere", at)
     with store.transaction() as tx:
         tx.put_policy_set(policies)

@@ -3,16 +3,19 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
 from typing import Any
 
 import pytest
 from fastapi.openapi.models import OpenAPI
 
+from gateway.control.act.examples import standing_on
 from gateway.control.app.answers import kept_answers, problem_of, responses_of
 from gateway.domain.errors import PROBLEMS
 from tests.answers.stand_ins import StandIns
 from tests.answers.story import PASSWORD, SECRET, Told, walk
+from tests.support.control import World, done
 
 REMEDY = "tell the story anew: `python -m tests.answers`, and look at what changed"
 
@@ -119,3 +122,53 @@ def test_stand_ins_are_one_for_one_and_of_the_same_form() -> None:
     assert len(said) == len(stand_ins.text(said))
     assert stand_ins.text(first) in said
     assert stand_ins.value({"milliseconds": 17, "rows": [1, 2, 3, 4]}) == {"milliseconds": 3, "rows": [1, 2, 3]}
+
+
+@pytest.mark.parametrize("day", ["2026-12-31", "2027-01-01", "2028-02-29", "2031-12-31", "2032-06-01"])
+def test_the_examples_are_taken_on_the_day_they_are_read(make_world: Callable[..., World], day: str) -> None:
+    """A reader who sends its bodies on any day is not told that their dates are past."""
+    at = datetime.fromisoformat(f"{day}T23:30:00+08:00").timestamp()
+    world = make_world(now=lambda: at, clock=lambda: at)
+    document = world.app.openapi()
+
+    def example(path: str, method: str = "post") -> Any:
+        return document["paths"][path][method]["requestBody"]["content"]["application/json"]["example"]
+
+    grant = example("/v1/grants")
+    done(world.post("police", "/v1/grants", grant))
+    done(world.post("civil", "/v1/records", example("/v1/records")))
+    of_grant = f"/v1/grants/{grant['id']}"
+    for officer, act in (
+        ("police", "suspension"),
+        ("police", "suspension/lift"),
+        ("civil", "dispute"),
+        ("registrar", "dispute/settlement"),
+        ("civil", "closure"),
+        ("civil", "disposal"),
+    ):
+        done(world.post(officer, f"{of_grant}/{act}", example(f"/v1/grants/{{id}}/{act}")))
+    done(world.post("registrar", "/v1/orders", example("/v1/orders")))
+    shown = document["paths"]["/v1/grants/{id}"]["get"]["responses"]["200"]["content"]["application/json"]["examples"]
+    (told,) = shown.values()
+    told_at = datetime.fromisoformat(told["value"]["grant"]["valid_until"]).timestamp()
+    assert told_at - at > 86_400
+
+
+def test_only_dates_move_with_the_day() -> None:
+    """Ids, references, names of keys and digits that are no date stay; a date in a sentence or a CSV row moves."""
+    stays = [
+        "g-2026-0001",
+        "o-20260601-0123456789ab",
+        "民函〔2026〕9号",
+        "2026-08",
+        "9999-99-99",
+        "x2026-06-01",
+        20260601,
+    ]
+    assert standing_on(date(2028, 2, 29), stays) == stays
+    moves = {"at": "2026-06-01T09:00:00+08:00", "text": "minutes of 2026-05-31, item 3", "csv": "a,2026-06-02,b"}
+    assert standing_on(date(2028, 2, 29), moves) == {
+        "at": "2028-02-29T09:00:00+08:00",
+        "text": "minutes of 2028-02-28, item 3",
+        "csv": "a,2028-03-01,b",
+    }

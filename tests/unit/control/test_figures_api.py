@@ -1,27 +1,28 @@
 """Figures for supervision (Art. 38) and the comparison of policies (Art. 15), over the API."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
 
-from gateway.control.act.examples import CLOSURE, GRANT, SUSPENSION
+from gateway.control.act.examples import CLOSURE, GRANT, STANDS_AT, SUSPENSION
 from tests.support.control import World, done, refused
 
 
 @pytest.fixture
 def aged(make_world: Callable[..., World]) -> World:
     """A month ago grants were issued, one suspended and one closed, both with dates that have passed since."""
-    past = datetime.now(UTC) - timedelta(days=30)
+    today = STANDS_AT.astimezone(UTC)
+    past = today - timedelta(days=30)
     world = make_world(now=past.timestamp)
     soon = (past + timedelta(days=3)).date().isoformat()
-    until = (datetime.now(UTC) + timedelta(days=10)).isoformat()
+    until = (today + timedelta(days=10)).isoformat()
     for number in range(4):
         world.grant(id=f"g-{number}", **({"valid_until": until} if number == 3 else {}))
     done(world.post("police", "/v1/grants/g-0/suspension", {**SUSPENSION, "rectify_by": soon}))
     done(world.post("civil", "/v1/grants/g-1/closure", {**CLOSURE, "dispose_by": soon}))
-    world.now = datetime.now(UTC).timestamp
+    world.now = today.timestamp
     return world
 
 

@@ -20,7 +20,7 @@ from gateway.control.act.examples import (
 )
 from gateway.control.barrier.barrier import Barrier, BarrierReport
 from gateway.domain.changes import Change
-from tests.support.control import World, done, refused
+from tests.support.control import World, done, refused, standing_time
 
 
 def faults_of(document: dict[str, Any]) -> set[str]:
@@ -307,7 +307,7 @@ def test_lists_show_what_concerns_the_officer(world: World) -> None:
 
 def test_lists_filter_and_page(world: World) -> None:
     """By state, department, dataset and expiry; pages join without gap or repetition."""
-    soon = (datetime.now(UTC) + timedelta(days=3)).isoformat()
+    soon = (datetime.fromtimestamp(standing_time(), UTC) + timedelta(days=3)).isoformat()
     batch = [{**GRANT, "id": f"g-{n:02}", **({"valid_until": soon} if n < 3 else {})} for n in range(10)]
     done(world.post("police", "/v1/grants", batch))
     done(world.post("police", "/v1/grants/g-04/suspension", SUSPENSION))
@@ -331,7 +331,7 @@ def test_lists_filter_and_page(world: World) -> None:
 
 def test_lists_by_where_a_grant_stands_in_time(world: World) -> None:
     """Active, not yet valid and expired are asked for like stored states, and agree with what a grant's page says."""
-    now = datetime.now(UTC)
+    now = datetime.fromtimestamp(standing_time(), UTC)
     later, past = (now + timedelta(days=2)).isoformat(), (now - timedelta(days=9)).isoformat()
     soon, future = (now + timedelta(minutes=5)).isoformat(), (now + timedelta(days=60)).isoformat()
     world.grant(id="runs", valid_from=past, valid_until=future)
@@ -384,7 +384,7 @@ def test_emergency_is_reported_once(world: World) -> None:
     """Art. 35: the duty to report stands until a report is filed, also after the stop was lifted."""
     world.grant()
     path = "/v1/grants/g-2026-0001/suspension"
-    soon = datetime.now(UTC) + timedelta(seconds=1)
+    soon = datetime.fromtimestamp(standing_time(), UTC) + timedelta(seconds=1)
     incident = {"emergency": True, "incident": "a workstation was stolen", "report_due": soon.isoformat()}
     stopped = done(world.post("civil", path, incident))["order"]
     done(world.post("civil", f"{path}/lift", LIFT))
