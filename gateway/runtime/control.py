@@ -48,6 +48,7 @@ from gateway.ledger.process.client import LedgerClient
 from gateway.ledger.witness.witness import Witness
 from gateway.policy import Engine
 from gateway.policy.offline.activating import PolicyKeeper
+from gateway.proxy.limits import Limits
 from gateway.proxy.tls import reload_certificate
 from gateway.runtime.adopting import adopt_certificates, pin_inherited
 from gateway.runtime.control_listener import control_server, nodes_trust, own_address
@@ -207,6 +208,7 @@ def assemble(
         node=node,
         nodes=store if many else None,
         freshness=settings.state.freshness_seconds,
+        unsent_bytes=Limits().unsent_bytes,
     )
     roads = NodeRoads(node, store.nodes, time.time, nodes_trust(settings.control)) if node is not None else None
     proof = StateProof(store, home.origin(settings))
