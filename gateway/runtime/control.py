@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway.control.act.addresses import Proxies, address_behind
+from gateway.control.act.lanes import share_threads
 from gateway.control.act.nodes import NodeRoads
 from gateway.control.act.services import ControlServices
 from gateway.control.app.app import create_app
@@ -52,8 +53,10 @@ from gateway.runtime.control_listener import control_server, nodes_trust, own_ad
 from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.examining import Examiner
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.incarnation import begin_life, is_put_back
 from gateway.runtime.policies import initial_policies, policies_root
 from gateway.runtime.readiness import StateProof, readiness
+from gateway.runtime.reconciling import reconcile, settle
 from gateway.runtime.ring import nonce_keeper, open_ring
 from gateway.runtime.scraping import ScrapeCredential
 from gateway.runtime.settings import Settings
@@ -71,6 +74,8 @@ log = logging.getLogger("gateway.control")
 PROVIDER_ANSWER_PATH = "/sign-in/provider/answer"
 FORGET_SECONDS = 60.0
 """How often one-time values whose time is over are forgotten."""
+SETTLE_SECONDS = 5.0
+"""How often the log's newest checkpoint is kept in the state: as many seconds of records are read at a start."""
 GATHER_SECONDS = 1.0
 """How often the workers' counts for a candidate in the shadow are kept; they send them as often."""
 PSEUDONYM_YEARS = 4
@@ -278,6 +283,16 @@ async def _gather_shadow(desk: PolicyDesk) -> None:
             log.warning("what the candidate in the shadow counts is not kept for now: %s", error.code)
 
 
+async def _settle(store: Store, home: GatewayHome, origin: str) -> None:
+    """Keep the log's newest checkpoint in the state: what is less than it is never signed from again."""
+    while True:
+        await asyncio.sleep(SETTLE_SECONDS)
+        try:
+            await asyncio.to_thread(settle, store, home.ledger, origin)
+        except GatewayError as error:
+            log.warning("the log's newest checkpoint is not in the state for now: %s", error.detail)
+
+
 async def _forget_expired(store: Store) -> None:
     """Forget used one-time values once they could not be accepted anyway."""
     while True:
@@ -337,6 +352,8 @@ class Control:
         services = self._parts.services
         clients = self._home.keys(self._settings) / "suppliers"
         await asyncio.to_thread(adopt_certificates, services.store, clients, services.seal, time.time)
+        # Before any worker gets a lease: what a state put back from a backup has lost is held by then.
+        await asyncio.to_thread(self._reconcile, self._parts)
         await asyncio.to_thread(self._parts.feed.start)
         if self._home.is_shared(self._settings):
             # Another node's change is heard at once, and not only at the next reading of the feed.
@@ -346,6 +363,7 @@ class Control:
             await asyncio.to_thread(self._parts.store.announce, self._home.origin(self._settings), address)
         self._publish_figures(self._parts)
         self._tls = listener_context(self._settings.control)
+        share_threads()
         self._server = control_server(create_app(self._parts.services), self._tls)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="uvicorn")
         while not self._server.started:
@@ -353,6 +371,13 @@ class Control:
                 await self._task
             await asyncio.sleep(0.01)
         return {}
+
+    def _reconcile(self, parts: Parts) -> None:
+        home, store = self._home, parts.store
+        origin = home.origin(self._settings)
+        reconcile(store, parts.acts, home.ledger, origin, put_back=is_put_back(home, store))
+        if self._is_first:
+            begin_life(home, store)
 
     def _publish_figures(self, parts: Parts) -> None:
         metrics = MetricSet("control")
@@ -374,6 +399,7 @@ class Control:
             asyncio.create_task(due.run(), name="due"),
             asyncio.create_task(publisher.run(), name="metrics"),
             asyncio.create_task(_forget_expired(parts.store), name="forget"),
+            asyncio.create_task(_settle(parts.store, self._home, self._home.origin(self._settings)), name="settle"),
             asyncio.create_task(parts.nonces.run(), name="nonces"),
             asyncio.create_task(parts.proof.run(), name="state-proof"),
             asyncio.create_task(_gather_shadow(parts.services.policies), name="shadow"),

@@ -14,6 +14,8 @@ from gateway.runtime.settings import Settings, commented_file, load_settings
 
 SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket on Linux."""
+CLOSED = "closed"
+"""The data plane's address where no caller is served."""
 
 
 class GatewayHome:

@@ -38,6 +38,7 @@ from gateway.proxy.tls import reload_certificate
 from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.link import Link
+from gateway.runtime.memory import keep_returning
 from gateway.runtime.policies import initial_policies
 from gateway.runtime.resolver import Resolver, is_touched
 from gateway.runtime.ring import nonce_keeper, open_ring
@@ -155,6 +156,7 @@ class Worker:
         publisher = Publisher(metrics, home.run / "metrics", fill, time.time)
         self._tasks.append(asyncio.create_task(publisher.run(), name="metrics"))
         self._tasks.append(asyncio.create_task(self._link.run(), name="link"))
+        self._tasks.append(asyncio.create_task(keep_returning(lambda: self._plane.shares.held_bytes), name="memory"))
         await asyncio.wait_for(self._link.wait_fresh(), FRESH_SECONDS)
         self._tls = listener_context(settings.data_plane)
         await self._plane.serve(sock=self._listener, tls=self._tls)
