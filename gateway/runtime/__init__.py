@@ -21,6 +21,7 @@ itself when its supervisor is gone.
     memory            memory that is let go returns to the system
     worker            the data plane, wired
     suppliers         by which addresses and TLS contexts suppliers are called
+    trying            an interface's entry tried with a sample
     adopting          hosts and certificates of earlier versions, taken in at a start
     resolver          path to interface, and what a change touches
     drawn             what departments have lately drawn, kept in the state

@@ -60,12 +60,13 @@ from gateway.runtime.reconciling import reconcile, settle
 from gateway.runtime.ring import nonce_keeper, open_ring
 from gateway.runtime.scraping import ScrapeCredential
 from gateway.runtime.settings import Settings
-from gateway.runtime.suppliers import Contexts, OwnListeners
+from gateway.runtime.suppliers import Contexts, OwnListeners, SupplierReach
 from gateway.runtime.telemetry.coarse import CoarseFigures
 from gateway.runtime.telemetry.due import Due
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher, read_snapshots, render
 from gateway.runtime.telemetry.observing import ObservedBarrier
 from gateway.runtime.tls import listener_context
+from gateway.runtime.trying import Trials
 from gateway.store import Store
 from gateway.store.feed import Listener
 
@@ -223,6 +224,14 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         witness=_witness(home, settings, ring),
         roads=roads,
         hosts=host_checks(home, settings, store, ring),
+        trials=Trials(
+            SupplierReach(
+                store,
+                Contexts(store.certificates, ring.field_cipher),
+                Networks(settings.suppliers.networks),
+                OwnListeners(home),
+            )
+        ),
         seal=lambda secret, context: ring.field_cipher().seal(secret, context),
         pseudonyms=lambda identifier: tuple(
             pseudonymiser.every(
