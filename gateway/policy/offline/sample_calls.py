@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from gateway.domain.calendar import CHINA_OFFSET_SECONDS
 from gateway.domain.callers import Assurance
 from gateway.domain.directory import Interface, SharingMode
 from gateway.domain.grants import Grant, GrantState
 from gateway.domain.orders import Reach
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call
-from gateway.policy.law.time_limits import CHINA_OFFSET_SECONDS, DAY_SECONDS, FOREVER_UNIX, minute_of_day, unix_seconds
+from gateway.policy.law.time_limits import DAY_SECONDS, FOREVER_UNIX, minute_of_day, unix_seconds
 from gateway.policy.live.building import grant_faults, interface_keys
 from gateway.policy.offline.aspects_read import ITEMS, PARAMETERS, PURPOSE, SYSTEM, TIME, Looks
 
