@@ -21,7 +21,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for function in (operate.init, operate.serve, operate.status, operate.backup, operate.demo, verify):
+for function in (
+    operate.init,
+    operate.serve,
+    operate.status,
+    operate.backup,
+    operate.restore,
+    operate.differences,
+    operate.demo,
+    verify,
+):
     app.command()(function)
 for group in (directory, hosts, certificates, systems, officers, grants, orders, policies, records, retention, keys):
     app.add_typer(group)

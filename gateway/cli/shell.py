@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.domain.errors import GatewayError, problem_document
+from gateway.runtime.modes import keep_private
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,10 +46,11 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def command(function: Callable[P, T]) -> Callable[P, T]:
-    """Turn a `GatewayError`, a refused file or a broken pipe into one sentence and exit status 1."""
+    """Make nothing that others can read; turn an error or a broken pipe into one sentence and exit status 1."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        keep_private()
         try:
             return function(*args, **kwargs)
         except GatewayError as error:
@@ -62,6 +64,7 @@ def command(function: Callable[P, T]) -> Callable[P, T]:
             refusal = GatewayError(code, f"{what}{(error.strerror or 'the system refused').lower()}")
             fail(refusal, as_json=bool(kwargs.get("as_json")), advise=False)
 
+    run.keeps_private = True  # type: ignore[attr-defined]  # what a test looks for on every command
     return run
 
 

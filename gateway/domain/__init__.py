@@ -2,6 +2,7 @@
 
     errors      a refusal's code, status and words
     directory   departments, systems, datasets, data items, interfaces, purposes
+    conditions  what a grant asks of a use, each condition declared once
     hosts       whose a supplier's host is, and what of it an interface may reach
     certificates  what suppliers are called with
     grants      what a supplier approved, and its life from issue to disposal

@@ -18,11 +18,12 @@
     verify         verifying, step by step
     issuers        issuers that settings trust besides this gateway
     assertions     client authentication at the token endpoint
-    dpop           proofs of possession, nonces
+    dpop           proofs of possession
+    nonces         what proofs must bear: of the whole cluster
     certificates   binding to client certificates
     supplier_certificates  certificates that suppliers are called with: parsed, checked, sealed
     legacy         contracts of existing sharing platforms
-    replay         what was used once, shared by a node's workers
+    replay         what was used once, shared by a node's workers, or by a cluster's
     caller         credential to `Caller`: what the data plane asks
     accounts       officers' local accounts, and how guesses are slowed
     passwords      which passwords are taken; hashing within a budget of memory

@@ -1,14 +1,11 @@
 """DPoP proofs (RFC 9449): a token used only together with the key it was issued to.
 
 The steps of §4.3, cheap ones first: one proof; type, size and one-meaning JSON; `htm`; `htu`; `iat` within 60 s (and
-30 s of skew); `nonce` by this gateway; `ath`; the key is the token's; the signature; and last, `jti` not used before.
-
-Nonces (§8, §9) are stateless: a period's number under a MAC, so that every worker knows them all. A nonce holds for
-two to four minutes, which bounds how far ahead a proof can be made by someone who holds the key only for a moment.
+30 s of skew); `nonce` by this cluster (see `nonces`); `ath`; the key is the token's; the signature; and last, `jti` not
+used before.
 """
 
 import hashlib
-import hmac
 import re
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +15,7 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.identity.jwk import VerifyingKey, parse_public_jwk, thumbprint
+from gateway.identity.nonces import Nonces
 from gateway.identity.security_log import FailureBudget
 from gateway.identity.strict import Unreadable, is_text, is_time, parse_jws, to_base64url
 from gateway.identity.verify import SKEW_SECONDS
@@ -25,7 +23,6 @@ from gateway.identity.verify import SKEW_SECONDS
 PROOF_TYPE = "dpop+jwt"
 ALGORITHMS = ("ES256", "ES384", "EdDSA", "Ed25519", "PS256")
 MAX_PROOF_AGE_SECONDS = 60
-NONCE_PERIOD_SECONDS = 120
 MAX_URI_CHARACTERS = 4096
 MAX_KNOWN_KEYS = 8192
 
@@ -51,38 +48,6 @@ class Proof(msgspec.Struct, frozen=True):
     proof_key: str
     token_id: str
     forget_unix: int
-
-
-class Nonces:
-    """Makes and checks nonces.
-
-    Args:
-        secret: the same in every process that shall know each other's nonces.
-        now: the clock, Unix seconds.
-    """
-
-    def __init__(self, secret: bytes, now: Callable[[], float]) -> None:
-        self._secret = hmac.digest(secret, b"dpop nonce", "sha256")
-        self._now = now
-        self._made: dict[int, str] = {}
-
-    def current(self) -> str:
-        """The nonce to hand out now."""
-        return self._of(int(self._now()) // NONCE_PERIOD_SECONDS)
-
-    def is_current(self, nonce: object) -> bool:
-        """Whether `nonce` was handed out in this period or the one before."""
-        period = int(self._now()) // NONCE_PERIOD_SECONDS
-        return isinstance(nonce, str) and nonce in (self._of(period), self._of(period - 1))
-
-    def _of(self, period: int) -> str:
-        known = self._made.get(period)
-        if known is None:
-            number = period.to_bytes(8)
-            known = to_base64url(number + hmac.digest(self._secret, number, "sha256")[:16])
-            self._made = {at: nonce for at, nonce in self._made.items() if at >= period - 2}
-            self._made[period] = known
-        return known
 
 
 class ProofVerifier:

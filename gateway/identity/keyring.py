@@ -339,12 +339,10 @@ class KeyRing:
             keys = [SecretKey(file.id, self._secret(file), self._sealer.suite) for file in files]
             return FieldCipher(keys, newest)
 
-    def nonce_secret(self, place: str = "") -> bytes:
-        """What DPoP nonces of `place` are made with: derived from the oldest field key, so that rotation keeps them.
-
-        A place is what shares one memory of used proofs: a nonce of one is none of another, and so are its proofs.
-        """
-        return self._derived(b"dpop nonces/" + place.encode("utf-8"))
+    def derived_secret(self, use: str) -> bytes:
+        """A secret for one use, alike on all nodes: derived from the oldest field key, so that rotation keeps it."""
+        # Under the name it has always had: answers that were remembered under marks made with it are found again.
+        return self._derived(b"dpop nonces/" + use.encode("utf-8"))
 
     def _derived(self, use: bytes) -> bytes:
         """32 bytes for one use, from the first field key, so that rotations leave them as they are."""

@@ -9,21 +9,30 @@ the answer is "used", never "fresh".
 
 Durability: survives the death of any process, not of the machine: the file's pages may be lost with it. So a file
 from before this boot is begun anew, and `since_unix` says from when on it knows everything: whoever asks must refuse
-what was signed before. Proofs are tied to one table, and so to one node and boot, by nonces that are made with its
-`epoch`; across nodes the table is not shared.
+what was signed before. Where a node is alone, proofs are tied to one table, and so to one boot, by nonces that are made
+with its `epoch`.
+
+Where several nodes share a state, a nonce of one is a nonce of all, and so must be the memory: what the node's own
+table has not seen is then used up in the state (`ClusterReplay`), in batches, so that a round trip is shared by all
+calls that came meanwhile.
 """
 
+import asyncio
 import fcntl
 import hashlib
+import logging
 import mmap
 import os
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 
 from gateway.domain.errors import GatewayError
+
+log = logging.getLogger(__name__)
 
 MAGIC = b"replay01"
 HEADER_BYTES = 32
@@ -122,6 +131,68 @@ class SharedReplay:
 
 
 _SLOTS = struct.Struct(">12sI")
+
+MAX_BATCH = 1000
+MAX_WAITING = 20_000
+"""Values that wait for the state; more are turned away, as they could not be told within the caller's patience."""
+
+
+class ClusterReplay:
+    """Remembers values among all nodes. Belongs to one event loop.
+
+    Args:
+        own: what this node remembers: a value used here before is refused without asking anyone.
+        use_each: durable in the state, for a batch of namespace, value and expiry; blocks.
+        executor: where it may.
+    """
+
+    def __init__(
+        self,
+        own: SharedReplay,
+        use_each: Callable[[Sequence[tuple[str, str, int]]], Sequence[bool]],
+        executor: Executor,
+    ) -> None:
+        self._own = own
+        self._use_each = use_each
+        self._executor = executor
+        self._waiting: list[tuple[tuple[str, str, int], asyncio.Future[bool]]] = []
+        self._sending: asyncio.Task[None] | None = None
+
+    def use_once(self, namespace: str, value: str, expires_unix: int) -> bool | Awaitable[bool]:
+        """As `SharedReplay.use_once`, among all nodes; what the state does not confirm was not used.
+
+        Raises:
+            GatewayError: by the awaitable, `state-stale` where the state cannot be asked.
+        """
+        if not self._own.use_once(namespace, value, expires_unix):
+            return False
+        if len(self._waiting) >= MAX_WAITING:
+            raise GatewayError("state-stale", "too many proofs wait to be looked up among the nodes")
+        told = asyncio.get_running_loop().create_future()
+        self._waiting.append(((namespace, value, expires_unix), told))
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._send(), name="used-once")
+        return told
+
+    async def _send(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+                try:
+                    fresh = await loop.run_in_executor(self._executor, self._use_each, [value for value, _ in batch])
+                except Exception as error:  # noqa: BLE001 - whatever a driver raises: nobody waits for ever, none goes through
+                    refused = GatewayError("state-stale", "used proofs cannot be looked up among the nodes")
+                    log.warning("used proofs cannot be looked up among the nodes: %s", type(error).__name__)
+                    for _, told in batch:
+                        if not told.done():
+                            told.set_exception(refused)
+                    continue
+                for (_, told), is_fresh in zip(batch, fresh, strict=True):
+                    if not told.done():
+                        told.set_result(is_fresh)
+        finally:
+            self._sending = None
 
 
 def _boot() -> bytes:

@@ -48,7 +48,7 @@ def make_directory(directory: Path) -> None:
         missing.append(at)
         at = at.parent
     for path in reversed(missing):
-        path.mkdir(mode=0o750, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
         sync_directory(path.parent)
 
 
@@ -68,7 +68,7 @@ def replace_file(path: Path, content: bytes, *, sync: bool = True) -> None:
     `sync_directory`, the content is synced all the same.
     """
     temporary = _beside(path)
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         write_all(fd, content, 0)
         os.fsync(fd)
@@ -93,7 +93,7 @@ class FileBatch:
 
     def put(self, path: Path, content: bytes) -> None:
         """Write `content` beside `path`; `sync` puts it there. Durability: none yet."""
-        fd = os.open(_beside(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        fd = os.open(_beside(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self._sync_later(fd)
         self._waiting.append(path)
         write_all(fd, content, 0)
@@ -164,7 +164,7 @@ def preallocate(path: Path, size_bytes: int) -> int:
     Zeros are written, not only reserved: a later `fdatasync` then has no extent to convert and no size to change.
     Durability: the content is synced; the name is not.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(fd, 0, size_bytes)
         for offset in range(0, size_bytes, _CHUNK_BYTES):
@@ -195,7 +195,7 @@ def take_lock(path: Path, what: str, wait_seconds: float = 0.0) -> int:
     Raises:
         GatewayError: `conflict` if another process holds it and does not let go within `wait_seconds`.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     until = time.monotonic() + wait_seconds
     while True:
         try:

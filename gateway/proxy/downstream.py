@@ -18,6 +18,7 @@ from gateway.domain.uses import Use
 from gateway.proxy.exchange import states
 from gateway.proxy.exchange.exchange import Exchange
 from gateway.proxy.exchange.refusals import refusal, status_line
+from gateway.proxy.guards import ends_exchange
 from gateway.proxy.http.framing import BodyReader, body_reader
 from gateway.proxy.http.heads import parse_request_line
 from gateway.proxy.kernel import descriptor, unacknowledged_bytes
@@ -100,6 +101,10 @@ class CallerConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self._made(transport)
+
+    @ends_exchange
+    def _made(self, transport: asyncio.BaseTransport) -> None:
         plane = self._plane
         self.transport.set_write_buffer_limits(high=plane.limits.unseen_bytes, low=0)
         # INVARIANT: BARRIER: the kernel of a worker that is killed drops what it holds for its callers. Only what is
@@ -115,7 +120,14 @@ class CallerConnection(asyncio.Protocol):
             return
         plane.wheel.arm(self, plane.loop.time() + plane.limits.idle_timeout_seconds)
 
+    @ends_exchange
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's name
+        self._gone()
+        if self.exchange is not None:
+            exchange, self.exchange = self.exchange, None
+            exchange.caller_gone()
+
+    def _gone(self) -> None:
         self._phase = _CLOSED
         self.due = _NEVER
         self._plane.wheel.disarm(self)
@@ -123,10 +135,19 @@ class CallerConnection(asyncio.Protocol):
         self._plane.shares.hold_unknown(-self._held_bytes)
         self._held_bytes = 0
         self._plane.disconnected(self)
-        if self.exchange is not None:
-            exchange, self.exchange = self.exchange, None
-            exchange.caller_gone()
 
+    def broken(self) -> None:
+        """As `guards.Breakable.broken`: the exchange under way ends, and the connection with it."""
+        exchange = self.exchange
+        if exchange is not None:
+            exchange.broken()
+        else:
+            self._plane.failed()
+        self.exchange = None
+        self._gone()
+        self.transport.abort()
+
+    @ends_exchange
     def eof_received(self) -> bool:
         """A half close: the caller sends no more, but may still wait for its answer (RFC 9112 §9.6)."""
         self._reads_end = True
@@ -134,15 +155,18 @@ class CallerConnection(asyncio.Protocol):
             return not self.peer.is_tls
         return False
 
+    @ends_exchange
     def pause_writing(self) -> None:
         self.is_writing_paused = True
 
+    @ends_exchange
     def resume_writing(self) -> None:
         self.is_writing_paused = False
         exchange = self.exchange
         if exchange is not None:
             exchange.resume_answer()
 
+    @ends_exchange
     def data_received(self, data: bytes) -> None:
         if self._phase is _LINGER:
             self._lingered += len(data)
@@ -150,19 +174,9 @@ class CallerConnection(asyncio.Protocol):
                 self.transport.abort()
             return
         self._buffer = self._buffer + data if self._buffer else data
-        try:
-            self._advance()
-            if self._buffer or self._held_bytes or self._body is not None:
-                self.count_held()
-        except Exception:  # noqa: BLE001 - a mistake ends this exchange and no other
-            self._broken()
-
-    def _broken(self) -> None:
-        if self.exchange is not None:
-            self.exchange.broken()
-        else:
-            self._plane.failed()
-            self.transport.abort()
+        self._advance()
+        if self._buffer or self._held_bytes or self._body is not None:
+            self.count_held()
 
     def count_held(self) -> None:
         """Count what is held of requests before they go on; refuse where that is too much."""
@@ -397,11 +411,13 @@ class CallerConnection(asyncio.Protocol):
         """Cut the connection: what has not been sent is dropped, the caller sees a reset."""
         self._phase = _CLOSED
         exchange, self.exchange = self.exchange, None
-        if exchange is not None:
-            exchange.caller_gone()
         self.leaving.clear()
-        self._set_linger(_DROP_UNSENT)
-        self.transport.abort()
+        try:
+            if exchange is not None:
+                exchange.caller_gone()
+            self._set_linger(_DROP_UNSENT)
+        finally:
+            self.transport.abort()
 
     def gone(self) -> None:
         """The caller has closed its side while nothing was read of it: there is nobody to answer."""
@@ -469,15 +485,10 @@ class CallerConnection(asyncio.Protocol):
         else:
             self.due = due
 
+    @ends_exchange
     def expired(self) -> None:
         """The deadline has passed."""
         self.due = _NEVER
-        try:
-            self._expired()
-        except Exception:  # noqa: BLE001 - a mistake ends this exchange, and not the time of all others
-            self._broken()
-
-    def _expired(self) -> None:
         if (self.is_writing_paused or self._phase is _CLOSED) and self._has_taken():
             self._await_reader()
         elif self._phase is _EXCHANGE and self.exchange is not None:

@@ -23,6 +23,7 @@ from gateway.proxy.exchange.digests import keyed_digest
 from gateway.proxy.exchange.lanes import Lanes
 from gateway.proxy.exchange.routes import Plan, Route
 from gateway.proxy.exchange.slots import Slots
+from gateway.proxy.guards import ends_exchange
 from gateway.proxy.http.heads import BlockReader
 from gateway.proxy.http.pools import Pool
 from gateway.proxy.http.targets import TargetReader
@@ -196,7 +197,11 @@ class DataPlane:
         for connection in tuple(self._connections):
             exchange = connection.exchange
             if exchange is not None and exchange.use is not None and matches(exchange.use):
-                cut += exchange.cut()
+                try:
+                    cut += exchange.cut()
+                except Exception:  # noqa: BLE001 - a mistake with one must not leave the others uncut
+                    exchange.broken()
+                    cut += 1
             if connection.is_leaving_under(matches):
                 connection.reset()
                 cut += 1
@@ -268,7 +273,7 @@ class DataPlane:
         pool = self._pools.get(key)
         if pool is None:
             stray = functools.partial(self._stray, route.interface.supplier)
-            pool = self._pools[key] = Pool(reach, route.port, self.limits, self.loop.time, stray)
+            pool = self._pools[key] = Pool(reach, route.port, self.limits, self.loop.time, stray, self.failed)
         return pool
 
     def _stray(self, supplier: str, when: str, record: str) -> None:
@@ -302,6 +307,10 @@ class DataPlane:
             extra={name: value for name, value in (("record", record), ("trace", trace)) if value},
         )
 
+    def broken(self) -> None:
+        """As `guards.Breakable.broken`: what failed is counted; it belongs to no exchange."""
+        self.failed()
+
     def _look_for_gone(self) -> None:
         """Find the callers that have gone while nothing is read of them: the loop would not say so."""
         # INVARIANT: BOUNDED: what is held for a caller returns when it is gone.
@@ -314,10 +323,15 @@ class DataPlane:
         for number, _ in poll.poll(0):
             connections[number].gone()
 
+    @ends_exchange
     def _tick(self) -> None:
-        now = self.now_seconds = self.loop.time()
-        # First: whatever fails below, time goes on.
+        # First of all, so that no mistake stops the clock by which everything else ends.
         self._timer = self.loop.call_later(self.limits.tick_seconds, self._tick)
+        self._turn()
+
+    @ends_exchange
+    def _turn(self) -> None:
+        now = self.now_seconds = self.loop.time()
         self.date = b"Date: %b\r\n" % formatdate(self.clock() / 1e9, usegmt=True).encode()
         self.wheel.advance(now)
         if self.deaf:

@@ -7,12 +7,18 @@ connections to the one that takes its place. A child says `ready` or one sentenc
 itself when its supervisor is gone.
 
     settings          `gateway.toml` and `GATEWAY_*`, one source for names, defaults, units and words
+    effect            which settings would do nothing, or never match
+    exposure          what stands open or ends, by the files that settings name
+    modes             files that their owner alone may read
     home              the folder a gateway lives in, its paths and its lock
+    incarnation       which life a home is in, and whether the state in it is its own
+    reconciling       record and act agree again at each start
     ring              where the keys come from
     tls               the TLS of both listeners
     policies          the policies of the settings
     supervisor        starts, watches, restarts and drains the children
     process           what a child does first and last
+    memory            memory that is let go returns to the system
     worker            the data plane, wired
     suppliers         by which addresses and TLS contexts suppliers are called
     adopting          hosts and certificates of earlier versions, taken in at a start
@@ -21,9 +27,10 @@ itself when its supervisor is gone.
     link              a worker's side of the control socket
     control           the control plane, wired
     control_listener  its socket
+    readiness         whether uses can be served
     examining         examining a candidate in a process of its own
     journals          the ledger process, wired
-    operation         what an operator does: set up, status, backup, the API for the command line
+    operation         what an operator does: set up, status, backup, restore, the API for the command line
     telemetry         figures, logs and traces
     demo              three supply departments, a demand department and the story of their data
 """

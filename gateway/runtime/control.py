@@ -6,7 +6,7 @@ import shutil
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,9 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from gateway.control.act.addresses import address_behind
+from gateway.control.act.addresses import Proxies, address_behind
+from gateway.control.act.lanes import share_threads
+from gateway.control.act.nodes import NodeRoads
 from gateway.control.act.services import ControlServices
 from gateway.control.app.app import create_app
 from gateway.control.barrier.feed import Feed
@@ -30,9 +32,11 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks
 from gateway.identity.accounts import LocalAccounts
 from gateway.identity.assertions import AssertionVerifier
-from gateway.identity.dpop import Nonces, ProofVerifier
+from gateway.identity.dpop import ProofVerifier
 from gateway.identity.keyring import KeyRing
+from gateway.identity.nonces import NonceKeeper
 from gateway.identity.oidc import OpenIdSignIn, Provider
+from gateway.identity.replay import SharedReplay
 from gateway.identity.security_log import FailureBudget, SecurityLog
 from gateway.identity.symmetric import Pseudonymiser, beijing_year
 from gateway.identity.tokens import TokenIssuer
@@ -45,12 +49,15 @@ from gateway.policy import Engine
 from gateway.policy.offline.activating import PolicyKeeper
 from gateway.proxy.tls import reload_certificate
 from gateway.runtime.adopting import adopt_certificates, pin_inherited
-from gateway.runtime.control_listener import control_server
+from gateway.runtime.control_listener import control_server, nodes_trust, own_address
 from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.examining import Examiner
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.incarnation import begin_life, is_put_back
 from gateway.runtime.policies import initial_policies, policies_root
-from gateway.runtime.ring import open_ring
+from gateway.runtime.readiness import StateProof, readiness
+from gateway.runtime.reconciling import reconcile, settle
+from gateway.runtime.ring import nonce_keeper, open_ring
 from gateway.runtime.settings import Settings
 from gateway.runtime.suppliers import Contexts, OwnListeners
 from gateway.runtime.telemetry.due import Due
@@ -65,8 +72,8 @@ log = logging.getLogger("gateway.control")
 PROVIDER_ANSWER_PATH = "/sign-in/provider/answer"
 FORGET_SECONDS = 60.0
 """How often one-time values whose time is over are forgotten."""
-HEARD_SECONDS = 3.0
-"""How long a worker's last word counts for readiness; it speaks every second, later on a slow disk."""
+SETTLE_SECONDS = 5.0
+"""How often the log's newest checkpoint is kept in the state: as many seconds of records are read at a start."""
 GATHER_SECONDS = 1.0
 """How often the workers' counts for a candidate in the shadow are kept; they send them as often."""
 PSEUDONYM_YEARS = 4
@@ -82,6 +89,8 @@ class Parts:
         store: the state.
         acts: the journal of officers' acts.
         ring: the keys, for what falls due.
+        nonces: keeps DPoP nonces made with the cluster's secrets.
+        proof: proves that the state takes writes.
         feed: reads the change feed for the hub; None in a command on a stopped home.
         hub: what workers hang on; None likewise.
     """
@@ -90,6 +99,8 @@ class Parts:
     store: Store
     acts: ActJournal
     ring: KeyRing
+    nonces: NonceKeeper
+    proof: StateProof
     feed: Feed | None
     hub: Hub | None
 
@@ -121,7 +132,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
     ring = open_ring(home, settings, frozenset({"token", "field", "pseudonym", "witness"}))
     tokens = TokenIssuer(ring, issuer, settings.identity.audience, time.time)
     security = SecurityLog(time.time)
-    proxies = frozenset(settings.identity.trusted_proxies)
+    proxies = Proxies(settings.identity.trusted_proxies)
     address = address_behind(proxies)
     acts = ActJournal(
         home.ledger,
@@ -129,6 +140,8 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         clock_ns=time.time_ns,
         low_water_bytes=acts_low_water_bytes(settings.ledger.low_water_bytes),
     )
+    nonces = nonce_keeper(home, settings, store, ring, SharedReplay(home.run / "replay"))
+    nonces.refresh()
     sign_in = SignInServices(
         issuer=tokens,
         officer=store.officer,
@@ -146,7 +159,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
     oauth = OAuthServices(
         issuer=tokens,
         assertions=AssertionVerifier(issuer, issuer.rstrip("/") + TOKEN_PATH, store.system, store.use_once, time.time),
-        proofs=ProofVerifier(time.time, Nonces(ring.nonce_secret(home.origin(settings)), time.time)),
+        proofs=ProofVerifier(time.time, nonces.nonces),
         system=store.system,
         use_once=store.use_once,
         jwks=ring.jwks,
@@ -179,6 +192,8 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         nodes=store if many else None,
         freshness=settings.state.freshness_seconds,
     )
+    roads = NodeRoads(node, store.nodes, time.time, nodes_trust(settings.control)) if node is not None else None
+    proof = StateProof(store, home.origin(settings))
     ledger = LedgerClient(home.ledger_socket)
     spool = home.run / "spool"
     shutil.rmtree(spool, ignore_errors=True)
@@ -200,8 +215,9 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         oauth=oauth,
         hub=hub,
         metrics=lambda: _metrics(home),
-        readiness=lambda: _readiness(home, store, hub),
+        readiness=lambda: readiness(home, store, hub, proof),
         witness=_witness(home, settings, ring),
+        roads=roads,
         hosts=host_checks(home, settings, store, ring),
         seal=lambda secret, context: ring.field_cipher().seal(secret, context),
         pseudonyms=lambda identifier: tuple(
@@ -210,7 +226,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
             )
         ),
     )
-    return Parts(services, store, acts, ring, feed, hub)
+    return Parts(services, store, acts, ring, nonces, proof, feed, hub)
 
 
 def _provider(settings: Settings, issuer: str) -> OpenIdSignIn | None:
@@ -263,6 +279,16 @@ async def _gather_shadow(desk: PolicyDesk) -> None:
             log.warning("what the candidate in the shadow counts is not kept for now: %s", error.code)
 
 
+async def _settle(store: Store, home: GatewayHome, origin: str) -> None:
+    """Keep the log's newest checkpoint in the state: what is less than it is never signed from again."""
+    while True:
+        await asyncio.sleep(SETTLE_SECONDS)
+        try:
+            await asyncio.to_thread(settle, store, home.ledger, origin)
+        except GatewayError as error:
+            log.warning("the log's newest checkpoint is not in the state for now: %s", error.detail)
+
+
 async def _forget_expired(store: Store) -> None:
     """Forget used one-time values once they could not be accepted anyway."""
     while True:
@@ -285,32 +311,6 @@ def _metrics(home: GatewayHome) -> str:
     """The figures of all processes of this gateway, as Prometheus text."""
     text, _ = render(read_snapshots(home.run / "metrics"), time.time())
     return text.decode()
-
-
-def _readiness(home: GatewayHome, store: Store, hub: Hub | None) -> Mapping[str, bool]:
-    """Which parts work: a use can be served only where all do.
-
-    What a connected worker says of itself counts for `HEARD_SECONDS`; one that is just taking up a change still has its
-    lease. The ledger process is none of the parts: without it uses go on into the journals, and once their disk is
-    nearly full, no worker takes records any more.
-    """
-    try:
-        store.sequence()
-        state = True
-    except Exception:
-        log.exception("the state cannot be read")
-        state = False
-    connected = set(hub.workers()) if hub is not None else set()
-    heard = [
-        snapshot
-        for snapshot in read_snapshots(home.run / "metrics", "worker-*")
-        if time.time() - snapshot.published_unix <= HEARD_SECONDS and snapshot.process in connected
-    ]
-    return {
-        "state": state,
-        "workers": any(snapshot.gauge("gateway_fresh") for snapshot in heard),
-        "records": any(snapshot.gauge("gateway_journal_accepts") for snapshot in heard),
-    }
 
 
 class Control:
@@ -342,17 +342,24 @@ class Control:
         self._parts = await asyncio.to_thread(
             assemble, self._home, self._settings, self._issuer, with_hub=True, is_first=self._is_first
         )
+        # A gateway that cannot keep a stop does not start.
+        await asyncio.to_thread(self._parts.proof.prove)
         assert self._parts.feed is not None
         services = self._parts.services
         clients = self._home.keys(self._settings) / "suppliers"
         await asyncio.to_thread(adopt_certificates, services.store, clients, services.seal, time.time)
+        # Before any worker gets a lease: what a state put back from a backup has lost is held by then.
+        await asyncio.to_thread(self._reconcile, self._parts)
         await asyncio.to_thread(self._parts.feed.start)
         if self._home.is_shared(self._settings):
             # Another node's change is heard at once, and not only at the next reading of the feed.
             feed = self._parts.feed
             self._heard = self._parts.store.listen(lambda _changes: feed.wake())
+            address = own_address(self._settings.control, self._listener)
+            await asyncio.to_thread(self._parts.store.announce, self._home.origin(self._settings), address)
         self._publish_figures(self._parts)
         self._tls = listener_context(self._settings.control)
+        share_threads()
         self._server = control_server(create_app(self._parts.services), self._tls)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="uvicorn")
         while not self._server.started:
@@ -360,6 +367,13 @@ class Control:
                 await self._task
             await asyncio.sleep(0.01)
         return {}
+
+    def _reconcile(self, parts: Parts) -> None:
+        home, store = self._home, parts.store
+        origin = home.origin(self._settings)
+        reconcile(store, parts.acts, home.ledger, origin, put_back=is_put_back(home, store))
+        if self._is_first:
+            begin_life(home, store)
 
     def _publish_figures(self, parts: Parts) -> None:
         metrics = MetricSet("control")
@@ -381,6 +395,9 @@ class Control:
             asyncio.create_task(due.run(), name="due"),
             asyncio.create_task(publisher.run(), name="metrics"),
             asyncio.create_task(_forget_expired(parts.store), name="forget"),
+            asyncio.create_task(_settle(parts.store, self._home, self._home.origin(self._settings)), name="settle"),
+            asyncio.create_task(parts.nonces.run(), name="nonces"),
+            asyncio.create_task(parts.proof.run(), name="state-proof"),
             asyncio.create_task(_gather_shadow(parts.services.policies), name="shadow"),
             asyncio.create_task(_pin_inherited(parts.services), name="hosts"),
         ]

@@ -5,6 +5,9 @@ The client certificate that TLS has verified stands in the request's scope, wher
 """
 
 import asyncio
+import ipaddress
+import logging
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +18,9 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.control.sign_in.oauth import CERTIFICATE_SCOPE
+from gateway.runtime.settings import ControlSettings
+
+log = logging.getLogger(__name__)
 
 HEAD_SECONDS = 10.0
 """How long a request's head may take, from the connection or its first byte on."""
@@ -64,6 +70,23 @@ class _CertificateProtocol(HttpToolsProtocol):
         if self._late is not None:
             self._late.cancel()
             self._late = None
+
+
+def own_address(settings: ControlSettings, listener: socket.socket) -> str:
+    """Where the other nodes reach this control plane; "" where it listens on every address and none is set."""
+    if settings.node_url is not None:
+        return settings.node_url
+    host, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        log.warning("`control.node_url` is not set: what is asked of this node's records at other nodes is not found")
+        return ""
+    scheme = "https" if settings.tls_certificate is not None else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def nodes_trust(settings: ControlSettings) -> ssl.SSLContext | None:
+    """What other nodes' certificates are checked against; None for the system's authorities."""
+    return ssl.create_default_context(cafile=settings.nodes_ca) if settings.nodes_ca is not None else None
 
 
 def control_server(app: FastAPI, tls: ssl.SSLContext | None) -> uvicorn.Server:

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from gateway.domain.errors import GatewayError
+from gateway.runtime.modes import keep_private
 from gateway.runtime.settings import Settings, commented_file, load_settings
 
 SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket on Linux."""
+CLOSED = "closed"
+"""The data plane's address where no caller is served."""
 
 
 class GatewayHome:
@@ -96,6 +99,7 @@ class GatewayHome:
 
     def make(self) -> None:
         """Create the folders and a commented settings file; what exists stays as it is."""
+        keep_private()
         self._make_folders()
         try:
             if not self.settings_file.exists():
@@ -110,7 +114,7 @@ class GatewayHome:
                 "unavailable", f"the path of the home `{self.root}` is too long for its sockets: {most} bytes at most"
             )
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for folder in (self.ledger, self.run):
                 folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:

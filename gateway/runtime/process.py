@@ -20,6 +20,8 @@ import uvloop
 
 from gateway.domain.errors import GatewayError
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.memory import give_memory_back
+from gateway.runtime.modes import keep_private
 from gateway.runtime.settings import Settings
 from gateway.runtime.telemetry.logs import configure_logs
 
@@ -47,6 +49,7 @@ class Part(Protocol):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one role until told to end; the exit status is 0 after an orderly end, else 1."""
+    keep_private()
     parser = argparse.ArgumentParser(prog="gateway.runtime.process")
     parser.add_argument("role", choices=("control", "ledger", "worker", "exporter"))
     parser.add_argument("--home", type=Path, required=True)
@@ -74,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
 async def _part(given: argparse.Namespace, home: GatewayHome, settings: Settings) -> Part:
     # Each role imports only its own rooms: a worker loads no FastAPI, the ledger no Cedar.
     if given.role == "worker":
+        give_memory_back()
         from gateway.runtime.worker import Worker  # noqa: PLC0415 -- see above
 
         return Worker(home, settings, given.name, given.issuer, given.listen_fd)

@@ -2,14 +2,18 @@
 
 import importlib
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.domain.errors import GatewayError
 from gateway.identity.keyring import KeyRing
+from gateway.identity.nonces import NonceKeeper
+from gateway.identity.replay import SharedReplay
 from gateway.identity.signer import Signer
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.settings import Settings
+from gateway.store import Store
 
 PASSPHRASE = "GATEWAY_PASSPHRASE"  # noqa: S105 -- a variable's name
 KEYS = "GATEWAY_KEYS"
@@ -44,6 +48,18 @@ def open_ring(
         return KeyRing.parse(document, passphrase=secret, only=only, signers=signers)
     file = _credential(environment, KEYS_CREDENTIAL)
     return KeyRing.open(file or home.keys(settings), passphrase=secret, only=only, signers=signers)
+
+
+def nonce_keeper(
+    home: GatewayHome, settings: Settings, store: Store, ring: KeyRing, replay: SharedReplay
+) -> NonceKeeper:
+    """What keeps DPoP nonces: of all nodes that share the state; of this boot alone where a node is alone.
+
+    A node that is alone remembers used proofs in `replay`, which a reboot loses: what was proven before bears a nonce
+    that is none afterwards.
+    """
+    place = "" if home.is_shared(settings) else replay.epoch
+    return NonceKeeper(store, ring.field_cipher, time.time, place)
 
 
 def outside_signers(settings: Settings) -> dict[str, Signer]:

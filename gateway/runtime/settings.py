@@ -6,6 +6,7 @@ The models below are the one source of every setting's name, default, unit and w
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks
+from gateway.runtime.effect import faults_of
 
 RESERVED = frozenset(
     {"GATEWAY_HOME", "GATEWAY_OFFICER", "GATEWAY_TOKEN", "GATEWAY_PASSPHRASE", "GATEWAY_KEYS", "GATEWAY_LOG_KEY"}
@@ -115,6 +117,15 @@ class ControlSettings(Section):
     issuer: str | None = Field(
         None, description="public base URL of the control plane, the `iss` of tokens; default: its own address"
     )
+    node_url: str | None = Field(
+        None,
+        description="where the other nodes of one state reach this node's control plane, such as "
+        "http://10.0.0.12:8081: each passes on what is asked of another's records and exports; default: the address "
+        "it listens on",
+    )
+    nodes_ca: Path | None = Field(
+        None, description="PEM authorities of the other nodes' certificates, where `node_url` is https"
+    )
     tls_certificate: Path | None = Field(None, description="PEM chain of the listener; none serves plain HTTP")
     tls_key: Path | None = Field(None, description="PEM private key of the listener")
     client_ca: Path | None = Field(
@@ -210,8 +221,8 @@ class IdentitySettings(Section):
     )
     trusted_proxies: tuple[str, ...] = Field(
         (),
-        description="addresses of proxies before the control plane that are believed: what they say is the caller's "
-        "address (`X-Forwarded-For`) and client certificate (`Client-Cert`, RFC 9440)",
+        description="addresses or networks of proxies before the control plane that are believed: what they say is "
+        "the caller's address (`X-Forwarded-For`) and client certificate (`Client-Cert`, RFC 9440)",
     )
     legacy_window_seconds: int = Field(
         300, ge=1, le=900, description="window of the national platforms' signed headers, in seconds"
@@ -304,8 +315,26 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
                     "invalid-input",
                     f"`{path}` has format {settings.format}, newer than this gateway knows ({FORMAT}): upgrade first",
                 )
-            return settings
+            faults = faults_of(settings)
+            if not faults:
+                return settings
     raise GatewayError("invalid-input", f"the settings have {len(faults)} fault(s)", faults=faults)
+
+
+def with_origin(text: str, origin: str) -> str:
+    """The text of a settings file with `ledger.origin` set to `origin`, and nothing else changed."""
+    line = f'origin = "{origin}"'
+    lines = text.splitlines()
+    for at, each in enumerate(lines):
+        if each.strip() == "[ledger]":
+            end = next((n for n in range(at + 1, len(lines)) if lines[n].lstrip().startswith("[")), len(lines))
+            names = [n for n in range(at + 1, end) if re.match(r"\s*#?\s*origin\s*=", lines[n])]
+            if names:
+                lines[names[-1]] = line
+            else:
+                lines.insert(at + 1, line)
+            return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", "[ledger]", line]) + "\n"
 
 
 def commented_file() -> str:

@@ -19,7 +19,9 @@ from collections.abc import Callable
 from typing import Any
 
 from gateway.domain.errors import GatewayError
-from gateway.runtime.home import GatewayHome, HomeLock
+from gateway.runtime.exposure import findings
+from gateway.runtime.home import CLOSED, GatewayHome, HomeLock
+from gateway.runtime.incarnation import require_own_state
 from gateway.runtime.settings import Settings
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher, clear_snapshots
 
@@ -154,9 +156,11 @@ class Supervisor:
         home: where it lives.
         lock: the home's lock, which every child inherits.
         settings: in force until the next start.
+        closed: whether no caller is served: no worker runs, and nobody listens on the data plane.
     """
 
-    def __init__(self, home: GatewayHome, lock: HomeLock, settings: Settings) -> None:
+    def __init__(self, home: GatewayHome, lock: HomeLock, settings: Settings, *, closed: bool = False) -> None:
+        self._closed = closed
         self._home = home
         self._lock = lock
         self._settings = settings
@@ -177,13 +181,14 @@ class Supervisor:
 
     async def _start(self) -> dict[str, Any]:
         plane = self._settings.data_plane
-        self._sockets = _listeners(plane.host, plane.port, plane.workers)
+        workers = 0 if self._closed else plane.workers
+        self._sockets = _listeners(plane.host, plane.port, workers) if workers else []
         control = _listeners(self._settings.control.host, self._settings.control.port, 1)[0]
-        self._sockets.append(control)
+        self._sockets = [*self._sockets, control]
         scheme = "https" if plane.tls_certificate else "http"
         addresses = self._addresses = {
             "pid": os.getpid(),
-            "data_plane": f"{scheme}://{_authority(self._sockets[0])}",
+            "data_plane": f"{scheme}://{_authority(self._sockets[0])}" if workers else CLOSED,
             "control": f"{'https' if self._settings.control.tls_certificate else 'http'}://{_authority(control)}",
         }
         clear_snapshots(self._home.run / "metrics")
@@ -197,7 +202,7 @@ class Supervisor:
         await self._add(
             *(
                 self._child(f"worker-{index}", "worker", plane.drain_seconds + STOP_SECONDS, listener)
-                for index, listener in enumerate(self._sockets[: plane.workers])
+                for index, listener in enumerate(self._sockets[:workers])
             )
         )
         self._publish()
@@ -249,18 +254,28 @@ class Supervisor:
             child.signal(signal.SIGHUP)
 
 
-def serve(home: GatewayHome, *, on_ready: Callable[[dict[str, Any]], None] | None = None) -> None:
+def serve(home: GatewayHome, *, closed: bool = False, on_ready: Callable[[dict[str, Any]], None] | None = None) -> None:
     """Run a gateway in this process's children until SIGTERM or SIGINT; SIGHUP reloads certificates and keys.
+
+    Args:
+        home: where it lives.
+        closed: serve officers and auditors, and no caller.
+        on_ready: told the addresses once it answers.
 
     Raises:
         GatewayError: where it cannot start: one sentence that says why and what to do.
     """
     home.require()
     settings = home.settings()
+    for each in findings(home, settings):
+        log.error("%s; what to do: %s", each.what, each.advice)
     # The children of a killed supervisor end by themselves; its successor waits for them.
     lock = home.lock(wait_seconds=STOP_SECONDS)
     try:
-        asyncio.run(_serve(Supervisor(home, lock, settings), on_ready))
+        # Those of a supervisor that was killed would be taken for this one's.
+        home.addresses_file.unlink(missing_ok=True)
+        require_own_state(home, settings)
+        asyncio.run(_serve(Supervisor(home, lock, settings, closed=closed), on_ready))
     finally:
         lock.release()
 

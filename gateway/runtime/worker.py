@@ -10,7 +10,7 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,11 +20,11 @@ from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks
 from gateway.identity.caller import Identifier
-from gateway.identity.dpop import Nonces, ProofVerifier
+from gateway.identity.dpop import ProofVerifier
 from gateway.identity.issuers import ExternalIssuer
 from gateway.identity.keyring import KeyRing
 from gateway.identity.legacy import LegacyIdentifier
-from gateway.identity.replay import SharedReplay
+from gateway.identity.replay import ClusterReplay, SharedReplay
 from gateway.identity.security_log import FailureBudget, SecurityLog
 from gateway.identity.symmetric import Pseudonymiser
 from gateway.identity.verify import OwnIssuer, TokenVerifier
@@ -38,9 +38,10 @@ from gateway.proxy.tls import reload_certificate
 from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.link import Link
+from gateway.runtime.memory import keep_returning
 from gateway.runtime.policies import initial_policies
 from gateway.runtime.resolver import Resolver, is_touched
-from gateway.runtime.ring import open_ring
+from gateway.runtime.ring import nonce_keeper, open_ring
 from gateway.runtime.settings import DataPlaneSettings, Settings
 from gateway.runtime.suppliers import Contexts, OwnListeners, SupplierReach
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher
@@ -97,7 +98,11 @@ class Worker:
         self._policies.attach(self._engine)
         # No private token key: a worker verifies, it does not issue.
         ring = open_ring(home, settings, frozenset({"field", "pseudonym"}))
-        self._identifier = self._make_identifier(ring)
+        replay = SharedReplay(home.run / "replay")
+        self._nonces = nonce_keeper(home, settings, self._store, ring, replay)
+        await asyncio.to_thread(self._nonces.refresh)
+        self._tasks.append(asyncio.create_task(self._nonces.run(), name="nonces"))
+        self._identifier = self._make_identifier(ring, replay)
         prepare = SupplierReach(
             self._store,
             Contexts(self._store.certificates, ring.field_cipher),
@@ -151,6 +156,7 @@ class Worker:
         publisher = Publisher(metrics, home.run / "metrics", fill, time.time)
         self._tasks.append(asyncio.create_task(publisher.run(), name="metrics"))
         self._tasks.append(asyncio.create_task(self._link.run(), name="link"))
+        self._tasks.append(asyncio.create_task(keep_returning(lambda: self._plane.shares.held_bytes), name="memory"))
         await asyncio.wait_for(self._link.wait_fresh(), FRESH_SECONDS)
         self._tls = listener_context(settings.data_plane)
         await self._plane.serve(sock=self._listener, tls=self._tls)
@@ -158,9 +164,13 @@ class Worker:
         publisher.publish()
         return {}
 
-    def _make_identifier(self, ring: KeyRing) -> Identifier:
-        home, identity = self._home, self._settings.identity
-        replay = SharedReplay(home.run / "replay")
+    def _make_identifier(self, ring: KeyRing, replay: SharedReplay) -> Identifier:
+        identity = self._settings.identity
+        use_once: Callable[[str, str, int], bool | Awaitable[bool]] = replay.use_once
+        if self._home.is_shared(self._settings):
+            # A thread of its own: calls do not wait behind what else is slow.
+            marking = ThreadPoolExecutor(1, "used-once")
+            use_once = ClusterReplay(replay, self._store.use_once_each, marking).use_once
         externals = [
             ExternalIssuer(
                 issuer.name,
@@ -174,14 +184,12 @@ class Worker:
         ]
         self._tasks += [asyncio.create_task(issuer.keep_fresh(), name="issuer") for issuer in externals]
         own = OwnIssuer(self._issuer, identity.audience, ring)
-        # A proof that an earlier table has seen, or another node's, bears a nonce that is none here.
-        nonces = Nonces(ring.nonce_secret(f"{home.origin(self._settings)}/{replay.epoch}"), time.time)
         return Identifier(
             TokenVerifier(own, time.time, externals=externals),
             self._store.system,
             time.time,
-            proofs=ProofVerifier(time.time, nonces),
-            use_once=replay.use_once,
+            proofs=ProofVerifier(time.time, self._nonces.nonces),
+            use_once=use_once,
             origins=identity.origins,
             security=SecurityLog(time.time),
             budget=FailureBudget(time.time),
@@ -189,17 +197,12 @@ class Worker:
                 self._store.legacy_key,
                 self._store.system,
                 ring,
-                self._use_once_anywhere if self._home.is_shared(self._settings) else replay.use_once,
+                use_once,
                 time.time,
                 national_window_seconds=identity.legacy_window_seconds,
                 since_unix=replay.since_unix,
             ),
         )
-
-    def _use_once_anywhere(self, namespace: str, value: str, expires_unix: int) -> Awaitable[bool]:
-        """As the node's own memory of used signatures, but among all nodes: those bear no node's name."""
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._pool, self._store.use_once, namespace, value, expires_unix)
 
     async def stop(self) -> None:
         """Drain, then close the journal: the last records are synced before the process ends."""

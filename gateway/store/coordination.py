@@ -9,7 +9,7 @@ dataset is noted once a day.
 import hashlib
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 
 from sqlalchemy import Connection, delete, insert, select, text, update
@@ -25,6 +25,20 @@ _USE_ONCE = text(
     ON CONFLICT (namespace, digest) DO UPDATE SET expires = excluded.expires WHERE one_time.expires <= :now
     """
 )
+_USE_ONCE_EACH = text(
+    """
+    INSERT INTO one_time (namespace, digest, expires)
+    SELECT * FROM unnest(CAST(:namespaces AS varchar[]), CAST(:digests AS varchar[]), CAST(:expires AS bigint[]))
+    ON CONFLICT (namespace, digest) DO UPDATE SET expires = excluded.expires WHERE one_time.expires <= :now
+    RETURNING namespace, digest
+    """
+)
+"""PostgreSQL: a whole batch in one statement, so that a data plane's proofs cost a round trip a batch."""
+_ADD_NONCE_SECRET = text(
+    """
+    INSERT INTO nonce_secrets (number, sealed, made) VALUES (:number, :sealed, :made) ON CONFLICT (number) DO NOTHING
+    """
+)
 _OPEN_QUOTA = text(
     """
     INSERT INTO quota_used (grant_id, day, kind, used) VALUES (:grant_id, :day, :kind, 0)
@@ -36,6 +50,12 @@ _BEAT = text(
     """
     INSERT INTO nodes (id, beat_ms, acknowledged) VALUES (:id, :beat_ms, 0)
     ON CONFLICT (id) DO UPDATE SET beat_ms = excluded.beat_ms WHERE nodes.beat_ms < excluded.beat_ms
+    """
+)
+_ANNOUNCE = text(
+    """
+    INSERT INTO nodes (id, beat_ms, acknowledged, address) VALUES (:id, 0, 0, :address)
+    ON CONFLICT (id) DO UPDATE SET address = excluded.address
     """
 )
 _ACKNOWLEDGE = text(
@@ -91,6 +111,48 @@ class Coordination:
         }
         with self._database.brief() as connection:
             return connection.execute(_USE_ONCE, parameters).rowcount == 1
+
+    def use_once_each(self, values: Sequence[tuple[str, str, int]]) -> list[bool]:
+        """As `use_once` for each namespace, value and expiry: one transaction, and on PostgreSQL one statement."""
+        rows = [(each[0], hashlib.sha256(each[1].encode()).hexdigest(), each[2]) for each in values]
+        now = int(self._clock())
+        # In one order on every node, so that two batches with a value in common cannot wait for each other; a value
+        # that stands twice in a batch is used by its first.
+        ordered = sorted({row[:2]: row for row in reversed(rows)}.values())
+        with self._database.brief() as connection:
+            if self._database.is_sqlite:
+                fresh = {
+                    (namespace, digest)
+                    for namespace, digest, expires in ordered
+                    if connection.execute(
+                        _USE_ONCE, {"namespace": namespace, "digest": digest, "expires": expires, "now": now}
+                    ).rowcount
+                    == 1
+                }
+            else:
+                columns = [list(column) for column in zip(*ordered, strict=True)]
+                parameters = {"namespaces": columns[0], "digests": columns[1], "expires": columns[2], "now": now}
+                fresh = {(row.namespace, row.digest) for row in connection.execute(_USE_ONCE_EACH, parameters)}
+        answers = []
+        for row in rows:
+            answers.append(row[:2] in fresh)
+            fresh.discard(row[:2])
+        return answers
+
+    def nonce_secrets(self) -> list[tuple[int, str, int]]:
+        """Number, sealed secret and when it was made (Unix seconds) of each secret of DPoP nonces, by number."""
+        table = schema.nonce_secrets
+        rows = self._database.read(lambda c: c.execute(select(table).order_by(table.c.number)).all())
+        return [(row.number, row.sealed, row.made) for row in rows]
+
+    def add_nonce_secret(self, number: int, sealed: str, made_unix: int) -> None:
+        """Add a secret of DPoP nonces, unless another process has added that number; keep it and the one before.
+
+        Durability: durable on return.
+        """
+        with self._database.writing() as connection:
+            connection.execute(_ADD_NONCE_SECRET, {"number": number, "sealed": sealed, "made": made_unix})
+            connection.execute(delete(schema.nonce_secrets).where(schema.nonce_secrets.c.number < number - 1))
 
     def open_session(self, officer: str, method: str, seconds: int) -> Session:
         """A new session of `officer`; whether the officer may have one is the caller's to know.
@@ -153,6 +215,11 @@ class Coordination:
         with self._database.brief() as connection:
             connection.execute(_BEAT, {"id": node, "beat_ms": int(now_unix * 1000)})
 
+    def announce(self, node: str, address: str) -> None:
+        """Say where the other nodes reach the node's control plane; "" where they cannot."""
+        with self._database.brief() as connection:
+            connection.execute(_ANNOUNCE, {"id": node, "address": address})
+
     def acknowledge(self, node: str, sequence: int) -> None:
         """Say that the node has let go of everything that changes up to `sequence` touch; never goes back."""
         with self._database.brief() as connection:
@@ -161,7 +228,7 @@ class Coordination:
     def nodes(self) -> tuple[Node, ...]:
         """Every node that has been heard of and not been forgotten."""
         rows = self._database.read(lambda c: c.execute(select(schema.nodes).order_by(schema.nodes.c.id)).all())
-        return tuple(Node(row.id, row.beat_ms / 1000, row.acknowledged) for row in rows)
+        return tuple(Node(row.id, row.beat_ms / 1000, row.acknowledged, row.address) for row in rows)
 
     def acknowledged(self) -> dict[str, int]:
         """Node to the change up to which it has let go."""

@@ -16,11 +16,14 @@ The migrations under `migrations/` build exactly these tables; a test compares t
 | legacy_keys | a key of an older platform's contract, its secret encrypted by the key ring |
 | feed, changes | the feed's position (one row), and each committed change under its sequence |
 | one_time, quota_used, answers, nodes, drawn | what processes share besides: see `coordination` |
+| nonce_secrets | what DPoP nonces are made with, sealed by the key ring |
 | disposals, applications | duties with a due date |
 | hosts | a claim of a department on a host that is on its way (`standing` 0), or the host that stands (1) |
 | certificates | a supplier's certificates of one name; a private key among them is sealed by the key ring |
 | policy_sets, policy_events | the text of a set of policies, and each step that put one in force or in the shadow |
 | shadow_counts | what one node has counted for a candidate in the shadow |
+| acts | records of acts that are committed, or were found without their act: see `belonging` |
+| logs, homes | what the state knows of each node's log, and of the home it lives in |
 """
 
 from sqlalchemy import (
@@ -37,7 +40,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest migration: a database at another revision is migrated, or refused if it is newer."""
 
 metadata = MetaData()
@@ -317,6 +320,7 @@ nodes = Table(
     Column("id", String(128), primary_key=True),
     Column("beat_ms", BigInteger, nullable=False),
     Column("acknowledged", BigInteger, nullable=False),
+    Column("address", String(255), nullable=False, server_default=""),
 )
 
 drawn = Table(
@@ -327,6 +331,14 @@ drawn = Table(
     Column("dataset", String(128), nullable=False),
     Column("purpose", String(64), nullable=False),
     PrimaryKeyConstraint("department", "day", "dataset", "purpose"),
+)
+
+nonce_secrets = Table(
+    "nonce_secrets",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("sealed", Text, nullable=False),
+    Column("made", BigInteger, nullable=False),
 )
 
 disposals = Table(
@@ -381,4 +393,33 @@ shadow_counts = Table(
     Column("node", String(128), nullable=False),
     Column("body", Text, nullable=False),
     PrimaryKeyConstraint("shadow", "node"),
+)
+
+acts = Table(
+    "acts",
+    metadata,
+    Column("run", String(64), nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("outcome", String(8), nullable=False),
+    Column("body", Text),
+    PrimaryKeyConstraint("run", "first"),
+    Index("acts_outcome", "outcome", "run", "first"),
+)
+
+logs = Table(
+    "logs",
+    metadata,
+    Column("origin", String(255), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("root", String(64), nullable=False),
+    Column("settled", BigInteger, nullable=False),
+)
+
+homes = Table(
+    "homes",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("incarnation", String(64), nullable=False),
+    Column("restored", Integer, nullable=False),
 )

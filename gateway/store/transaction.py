@@ -32,13 +32,13 @@ from sqlalchemy import (
 )
 
 from gateway.domain.changes import Change, ChangeKind
+from gateway.domain.conditions import narrows
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, GrantState
 from gateway.domain.orders import Order, Reach
 from gateway.store import schema
 from gateway.store.applications import Application, Applications, application_columns
 from gateway.store.readings import Readings, Rows
-from gateway.store.scope import grant_narrows
 from gateway.store.values import Disposal, etag
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -164,7 +164,7 @@ class Transaction(WriteBase):
                 insert(schema.grant_versions).values(id=old.id, version=old.version, body=encode(superseded))
             )
             self._put(schema.grants, {"id": grant.id}, {k: v for k, v in values.items() if k != "id"})
-        self._grant_changed(grant, entry.supplier, withdraws=old is not None and grant_narrows(old, grant))
+        self._grant_changed(grant, entry.supplier, withdraws=old is not None and narrows(old, grant))
         return grant
 
     def set_grant_state(

@@ -126,11 +126,12 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A node of the gateway: when it was last heard (Unix seconds), and up to which change it has let go."""
+    """A node: when it was last heard (Unix seconds), up to which change it has let go, and where others reach it."""
 
     id: str
     beat_unix: float
     acknowledged: int
+    address: str = ""
 
 
 class Drawn(msgspec.Struct, frozen=True):

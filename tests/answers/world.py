@@ -31,7 +31,7 @@ from gateway.ledger.journal.uses import UseJournal
 from gateway.ledger.log.notes import ED25519, VerifierKey
 from gateway.ledger.process.service import LedgerService
 from gateway.ledger.witness.witness import Witness
-from gateway.runtime.control import _readiness
+from gateway.runtime.readiness import StateProof, readiness
 from gateway.runtime.telemetry.metrics import render
 from tests.answers.provider import ExampleProvider
 from tests.support.control import ISSUER, World
@@ -91,7 +91,7 @@ class FullWorld(World):
         )
         # What the control process itself says of its parts where no worker hangs on it.
         home: Any = SimpleNamespace(run=folder)
-        self.parts_without_workers = dict(_readiness(home, self.store, None))
+        self.parts_without_workers = dict(readiness(home, self.store, None, StateProof(self.store, "node")))
         self.parts = dict.fromkeys(self.parts_without_workers, True)
         self.services = replace(
             self.services,

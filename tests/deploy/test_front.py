@@ -3,27 +3,18 @@
 import contextlib
 import http.client
 import http.server
-import os
 import re
-import signal
-import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from tests.support.deploy_tools import DEPLOY, needs, run, tool
+from tests.support.fronts import free_port, make_certificate, nginx_text, running_front
 
 FORGED = {
     "Client-Cert": ":AAAA:",
@@ -32,35 +23,6 @@ FORGED = {
     "Forwarded": "for=10.0.0.1",
     "X-Forwarded-For": "10.0.0.1",
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    """A self-signed certificate that is its own authority, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=2))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem, private = folder / f"{name}.crt", folder / f"{name}.key"
-    pem.write_bytes(certificate.public_bytes(Encoding.PEM))
-    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return pem, private
 
 
 @dataclass
@@ -126,72 +88,15 @@ class Front:
     seen: Behind
 
 
-def adapt(text: str, seen: Behind) -> tuple[str, int, int]:
-    """The committed configuration with ports and certificates of this test."""
-    plane, control = free_port(), free_port()
-    for old, new in (
-        ("/etc/nginx/tls", str(seen.folder)),
-        ("/etc/envoy/tls", str(seen.folder)),
-        ("listen 443 reuseport", f"listen 127.0.0.1:{plane} reuseport"),
-        ("listen 8443 ssl", f"listen 127.0.0.1:{control} ssl"),
-        ("0.0.0.0, port_value: 443", f"127.0.0.1, port_value: {plane}"),
-        ("0.0.0.0, port_value: 8443", f"127.0.0.1, port_value: {control}"),
-        ("127.0.0.1:8080", f"127.0.0.1:{seen.data_plane}"),
-        ("127.0.0.1:8081", f"127.0.0.1:{seen.control}"),
-        ("port_value: 8080", f"port_value: {seen.data_plane}"),
-        ("port_value: 8081", f"port_value: {seen.control}"),
-        ("port_value: 9901", f"port_value: {free_port()}"),
-        ("/run/nginx.pid", str(seen.folder / "pid")),
-        ("/var/log/nginx", str(seen.folder)),
-        ("worker_processes auto", "worker_processes 1"),
-    ):
-        text = text.replace(old, new)
-    return text, plane, control
-
-
-@contextlib.contextmanager
-def started(command: list[str], port: int) -> Iterator[None]:
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env={**os.environ}
-    )
-    try:
-        until = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 0.2).close()
-                break
-            except OSError:
-                assert process.poll() is None, "it ended at once"
-                assert time.monotonic() < until, "it did not start"
-                time.sleep(0.05)
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-
-
 @pytest.fixture(params=["nginx", "envoy"])
 def front(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Front]:
     if tool(request.param) is None:
         pytest.skip(f"{request.param} is not here: deploy/tools says how to get it")
-    with behind(tmp_path) as seen:
-        if request.param == "nginx":
-            text, plane, control = adapt((DEPLOY / "nginx" / "nginx.conf").read_text("utf-8"), seen)
-            # Not root's business here, and a log may lie in a folder that another user cannot write.
-            (tmp_path / "nginx.conf").write_text(text.replace("user www-data;", ""), "utf-8")
-            (tmp_path / "proxy_control.conf").write_bytes((DEPLOY / "nginx" / "proxy_control.conf").read_bytes())
-            command = ["-c", str(tmp_path / "nginx.conf"), "-g", "daemon off; user root;"]
-            if os.geteuid():
-                command[-1] = "daemon off;"
-        else:
-            text, plane, control = adapt((DEPLOY / "envoy" / "envoy.yaml").read_text("utf-8"), seen)
-            (tmp_path / "envoy.yaml").write_text(text, "utf-8")
-            command = ["-c", str(tmp_path / "envoy.yaml"), "--concurrency", "1", "--use-dynamic-base-id"]
-            command += ["--drain-time-s", "1", "--parent-shutdown-time-s", "2", "-l", "off"]
-        found = tool(request.param)
-        assert found is not None
-        with started([found, *command], plane):
-            yield Front(plane, control, seen)
+    with (
+        behind(tmp_path) as seen,
+        running_front(request.param, tmp_path, [seen.data_plane], [seen.control]) as (plane, control),
+    ):
+        yield Front(plane, control, seen)
 
 
 def client_context(seen: Behind, authority: str, *, with_certificate: bool) -> ssl.SSLContext:
@@ -259,7 +164,7 @@ def test_figures_and_probes_are_not_shown_outside(front: Front, path: str) -> No
 def test_nginx_accepts_its_configuration(tmp_path: Path) -> None:
     """`nginx -t` on the committed files."""
     with behind(tmp_path) as seen:
-        text, _, _ = adapt((DEPLOY / "nginx" / "nginx.conf").read_text("utf-8"), seen)
+        text = nginx_text(tmp_path, [seen.data_plane], [seen.control], free_port(), free_port())
     (tmp_path / "nginx.conf").write_text(text, "utf-8")
     (tmp_path / "proxy_control.conf").write_bytes((DEPLOY / "nginx" / "proxy_control.conf").read_bytes())
     assert "successful" in run("nginx", "-t", "-c", tmp_path / "nginx.conf")

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.callers import Assurance
 from gateway.domain.changes import Change, ChangeKind
+from gateway.domain.conditions import faults_of
 from gateway.domain.directory import Dataset, Department, EntryState, Interface, SharingAttribute, SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, GrantState, Hours
@@ -298,7 +299,7 @@ def test_a_near_miss_fails_just_where_cedar_does_not_find_the_grant_satisfied(
     parsed = parsed.with_added_json_str(msgspec.json.encode([system_entity(call.system, call.department)]).decode())
     for held in world.grants:
         entry = world.datasets[held.dataset]
-        if (held.department, held.dataset) != (call.department, call.dataset) or building.grant_faults(held):
+        if (held.department, held.dataset) != (call.department, call.dataset) or faults_of(held):
             continue
         asked = call.items or tuple(sorted(entry.item_names & set(held.items)))
         alone = cedarpy.PolicySet.from_json_str(est_document(building.build_grant(held, entry.supplier)))

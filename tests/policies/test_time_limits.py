@@ -20,23 +20,39 @@ def until(folder: Path, condition: str, now: int = NOW) -> int:
 
 
 @pytest.mark.parametrize(
-    "condition",
+    ("condition", "turns"),
     [
-        f"context.now < {NOW + 100}",
-        f"{NOW + 100} <= context.now",
-        f"context.now == {NOW + 100}",
-        f'context.purpose == "x" && context.now > {NOW + 100}',
-        f"!(context.now >= {NOW + 100})",
+        (f"context.now < {NOW + 100}", 100),
+        (f"{NOW + 100} <= context.now", 100),
+        (f"context.now <= {NOW + 100}", 101),
+        (f"{NOW + 100} < context.now", 101),
+        (f"context.now == {NOW + 100}", 100),
+        (f"context.now == {NOW}", 1),
+        (f"{NOW} != context.now", 1),
+        (f'context.purpose == "x" && context.now > {NOW + 100}', 101),
+        (f"!(context.now >= {NOW + 100})", 100),
     ],
 )
-def test_a_comparison_with_a_number_is_known_ahead(tmp_path: Path, condition: str) -> None:
-    assert until(tmp_path, condition) == NOW + 100
+def test_a_comparison_with_a_number_is_known_ahead(tmp_path: Path, condition: str, turns: int) -> None:
+    assert until(tmp_path, condition) == NOW + turns
 
 
 def test_a_time_of_day_is_known_ahead_for_every_day(tmp_path: Path) -> None:
     assert until(tmp_path / "a", "context.minuteOfDay >= 780") == NOW + 3600
-    assert until(tmp_path / "b", "context.minuteOfDay < 720") == NOW + 60
-    assert until(tmp_path / "c", "context.minuteOfDay < 719") == NOW + 86_400 - 60
+    assert until(tmp_path / "b", "context.minuteOfDay <= 720") == NOW + 60
+    assert until(tmp_path / "c", "context.minuteOfDay < 719") == NOW + 43_200
+
+
+def test_what_looks_at_the_time_of_day_turns_at_midnight_too(tmp_path: Path) -> None:
+    """Nothing before eight: a permit of the afternoon ends at midnight, when the minute of the day falls back to 0."""
+    text = note("x") + 'forbid (principal, action in Action::"use", resource) when { context.minuteOfDay < 480 };'
+    engine = Engine(load_layers(root_with(tmp_path, extra=text), ["national", "extra"]), lambda *_: state())
+    midnight = NOW + 43_200
+    assert engine.decide(call(), NOW).is_permit
+    assert engine.kept(call(), midnight - 1) is not None
+    assert engine.kept(call(), midnight) is None
+    assert not engine.decide(call(), midnight).is_permit
+    assert engine.decide(call(), midnight + 480 * 60).is_permit
 
 
 @pytest.mark.parametrize(
@@ -47,6 +63,8 @@ def test_a_time_of_day_is_known_ahead_for_every_day(tmp_path: Path) -> None:
         "context.minuteOfDay + 1 == 3",
         "[context.now].contains(3)",
         "context == context",
+        "{ Value: context.now } == { Value: 5 }",
+        '{ ".": context.now + 1 } == { ".": 5 }',
         "(if context.now < 3 then context.now else 4) == 4",
     ],
 )
@@ -88,5 +106,6 @@ def test_days_and_minutes_are_those_of_china() -> None:
 
 def test_the_next_change_is_after_now() -> None:
     assert next_change(NOW, [], []) == FOREVER_UNIX
-    assert next_change(NOW, [NOW - 1, NOW], [720]) == NOW + 86_400
+    assert next_change(NOW, [NOW - 1, NOW], [0]) == NOW + 43_200
+    assert next_change(NOW + 43_200, [], [720]) == NOW + 86_400
     assert next_change(NOW, [NOW + 5], [721]) == NOW + 5

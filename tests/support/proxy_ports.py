@@ -238,6 +238,11 @@ class Supplier:
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
+    def take_slowly(self) -> None:
+        """Let the kernel hold little of what is written to this supplier."""
+        assert self._server is not None
+        self._server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()

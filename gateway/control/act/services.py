@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.control.act.nodes import NodeRoads, mark_of
 from gateway.control.barrier.barrier import Barrier
 from gateway.control.barrier.hub import Hub
 from gateway.control.policies.desk import PolicyDesk
@@ -44,6 +45,7 @@ class ControlServices:
         metrics: the text of /metrics.
         readiness: part -> whether it works; any False makes /readyz answer 503.
         witness: cosigns other nodes' logs; None where this node witnesses none.
+        roads: the roads to the other nodes; None where this one is alone.
         hosts: what suppliers' hosts are judged by.
         seal: seals a secret for storage, bound to a context.
         pruning: held while records go, one plan at a time.
@@ -66,7 +68,13 @@ class ControlServices:
     metrics: Callable[[], str] = str
     readiness: Callable[[], Mapping[str, bool]] = dict
     witness: Witness | None = None
+    roads: NodeRoads | None = None
     hosts: HostChecks = field(default_factory=HostChecks)
     seal: Callable[[bytes, str], str] = _no_seal
     pruning: asyncio.Lock = field(default_factory=asyncio.Lock)
     pseudonyms: Callable[[bytes], tuple[str, ...]] = lambda _identifier: ()
+
+    @property
+    def mark(self) -> str:
+        """This node's mark in the names of what is its own; "" where it is alone."""
+        return mark_of(self.roads.node) if self.roads is not None else ""

@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 from gateway import __version__
 from gateway.control.act.bodies import DESCRIBED
 from gateway.control.act.examples import EXAMPLES, standing_on
+from gateway.control.act.nodes import NodeDoor
 from gateway.control.act.problems import install_problems
 from gateway.control.act.services import ControlServices
 from gateway.control.app import health as routes_health
@@ -77,6 +78,8 @@ def create_app(services: ControlServices) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.services = services
+    if services.roads is not None:
+        app.add_middleware(NodeDoor, roads=services.roads)
     install_problems(app)
     for routes in (
         routes_directory,

@@ -5,13 +5,12 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+from gateway.domain.conditions import faults_of
 from gateway.domain.directory import Dataset, SharingAttribute, SharingMode
-from gateway.domain.grants import MAX_VALUE_BYTES, Grant, GrantState
+from gateway.domain.grants import Grant, GrantState
 from gateway.store import Store, StoreTransaction
 
 Fault = dict[str, Any]
-
-MINUTES_OF_A_DAY = 24 * 60
 
 
 class GrantChecks:
@@ -66,8 +65,8 @@ class GrantChecks:
         else:
             faults += _entry_faults(grant, entry)
         faults += self._named_faults(grant, entry)
-        faults += _time_faults(grant, self._now)
-        faults += _condition_faults(grant)
+        faults += [_fault(field, fault) for field, fault in faults_of(grant)]
+        faults += _approval_faults(grant, self._now)
         return faults
 
     def _named_faults(self, grant: Grant, entry: Dataset | None) -> Iterator[Fault]:
@@ -116,9 +115,10 @@ def _entry_faults(grant: Grant, entry: Dataset) -> Iterator[Fault]:
             yield _fault("purposes", f"`{purpose}` is not a purpose of `{entry.id}` (Decree 809 Art. 15)")
 
 
-def _time_faults(grant: Grant, now: datetime) -> Iterator[Fault]:
-    if grant.valid_from >= grant.valid_until:
-        yield _fault("valid_until", "is not after `valid_from`")
+def _approval_faults(grant: Grant, now: datetime) -> Iterator[Fault]:
+    for field in ("legal_basis", "scenario", "scope_of_use"):
+        if not getattr(grant, field).strip():
+            yield _fault(field, "is missing (Decree 809 Art. 20)")
     if grant.valid_until <= now:
         yield _fault("valid_until", "has passed")
     for side in ("demand_approval", "supply_approval"):
@@ -127,41 +127,6 @@ def _time_faults(grant: Grant, now: datetime) -> Iterator[Fault]:
             yield _fault(f"{side}.person", "is missing (Decree 809 Art. 20)")
         if approval.at > now:
             yield _fault(f"{side}.at", "lies in the future")
-
-
-def _condition_faults(grant: Grant) -> Iterator[Fault]:
-    for field in ("items", "purposes", "modes"):
-        if not getattr(grant, field):
-            yield _fault(field, "names none")
-    for field in ("items", "purposes", "modes", "systems", "interfaces", "combination"):
-        values = getattr(grant, field)
-        if len(set(values)) != len(values):
-            yield _fault(field, "names something twice")
-    for field in ("legal_basis", "scenario", "scope_of_use"):
-        if not getattr(grant, field).strip():
-            yield _fault(field, "is missing (Decree 809 Art. 20)")
-    yield from _limit_faults(grant)
-    if grant.return_flow:
-        for field in ("hours", "parameters", "quota", "assurance"):
-            if getattr(grant, field):
-                yield _fault(field, "data returned to a lower level bears no added condition (Decree 809 Art. 24)")
-
-
-def _limit_faults(grant: Grant) -> Iterator[Fault]:
-    hours = grant.hours
-    if hours is not None and not 0 <= hours.start_minute < hours.end_minute <= MINUTES_OF_A_DAY:
-        yield _fault("hours", "are not minutes of a day, start before end")
-    for name in ("calls_a_day", "rows_a_day"):
-        limit = getattr(grant.quota, name, None)
-        if limit is not None and limit < 1:
-            yield _fault(f"quota.{name}", "is less than 1")
-    for name, values in grant.parameters.items():
-        if not values:
-            yield _fault(f"parameters.{name}", "allows no value")
-        if any(len(value.encode()) > MAX_VALUE_BYTES for value in values):
-            yield _fault(
-                f"parameters.{name}", f"allows a value longer than {MAX_VALUE_BYTES} bytes, which no call sends"
-            )
 
 
 def _fault(field: str, fault: str) -> Fault:

@@ -17,8 +17,8 @@ a record that they hold, or the control process starts anew, which empties the s
 
 Repeated within a day, the request is answered alike and exports nothing: what the log has gained since would make it
 another export, and each is an act with a record of its own. A file that is gone stays gone; its addresses answer
-`not-found`, and another export is asked for under a new key. So does a node that did not make it, since a spool is a
-node's own.
+`not-found`, and another export is asked for under a new key. A spool is a node's own: the name bears the node's mark,
+and every node passes what is asked of an export on to the one that made it (`nodes`).
 """
 
 import asyncio
@@ -108,7 +108,7 @@ class _Export:
         self.officer = officer
         self.format = format_
         self.scope, self.query = narrowed(services, officer, Act.EXPORT_RECORDS, asked)
-        self.name = f"{secrets.token_hex(16)}-{officer.id}.{format_.value}"
+        self.name = f"{services.mark or secrets.token_hex(4)}{secrets.token_hex(12)}-{officer.id}.{format_.value}"
 
     @property
     def links(self) -> dict[str, str]:

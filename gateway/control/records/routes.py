@@ -27,6 +27,7 @@ from gateway.control.act.acting import (
     require_permit,
 )
 from gateway.control.act.bodies import Body, Identifier, Statement, Text, describes, model_of
+from gateway.control.act.nodes import marked_cursor, own_cursor
 from gateway.control.act.paging import Cursor, Limit, json_response
 from gateway.control.act.services import ControlServices
 from gateway.control.records.exports import ExportBody, question_of
@@ -69,12 +70,13 @@ async def find_records(
     services: Services, officer: SignedIn, asked: Asked, cursor: Cursor = None, limit: Limit = 100
 ) -> Response:
     """Records, newest first. The reading is recorded."""
+    cursor = own_cursor(services.mark, cursor)
     if cursor is not None:
         parse_cursor(cursor)
     _, query = await run_in_threadpool(narrowed, services, officer, Act.CONSULT_RECORDS, asked)
     record = await run_in_threadpool(_consulted, services, officer, Act.CONSULT_RECORDS, query)
     page = await services.ledger.find(query, cursor, limit)
-    body = {"items": page.rows, "next": page.cursor, "log_size": page.log_size}
+    body = {"items": page.rows, "next": marked_cursor(services.mark, page.cursor), "log_size": page.log_size}
     return json_response(body, headers={"Sharing-Record": record})
 
 

@@ -118,7 +118,7 @@ def _add_legacy_keys(router: APIRouter, ring: KeyRing) -> None:
         """One key, one system, one purpose (the contracts carry none)."""
         secret = body.secret.get_secret_value()
         sealed = seal_secret(ring.field_cipher(), contract, name, secret)
-        mark = hmac.digest(ring.nonce_secret("idempotency"), secret.encode("utf-8"), "sha256").hex()
+        mark = hmac.digest(ring.derived_secret("idempotency"), secret.encode("utf-8"), "sha256").hex()
 
         def work(deed: Deed) -> Answer:
             system, department = _owner(deed, id)

@@ -11,7 +11,7 @@ members of a problem document besides.
 """
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -136,7 +136,7 @@ def _check_budget(services: OAuthServices, address: str) -> None:
         raise _OAuthError("temporarily_unavailable", "too many requests that failed", 429, {"Retry-After": "1"})
 
 
-def certificate_from_proxy(trusted: frozenset[str]) -> Callable[[Request], bytes | None]:
+def certificate_from_proxy(trusted: Container[str]) -> Callable[[Request], bytes | None]:
     """`client_certificate` of a control plane behind a proxy that ends TLS and verified the client there.
 
     Only requests that come from an address in `trusted` may bear the field `Client-Cert` (RFC 9440 §2.2); of all
@@ -159,7 +159,7 @@ def certificate_from_proxy(trusted: frozenset[str]) -> Callable[[Request], bytes
     return certificate_of
 
 
-def presented_certificate(trusted: frozenset[str]) -> Callable[[Request], bytes | None]:
+def presented_certificate(trusted: Container[str]) -> Callable[[Request], bytes | None]:
     """`client_certificate` of a control plane that ends TLS itself, or stands behind proxies that do.
 
     What a proxy in `trusted` shows on its own connection is the proxy's certificate and no client's: of those, only

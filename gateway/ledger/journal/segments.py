@@ -56,7 +56,7 @@ class Watermark:
 
     def __init__(self, directory: Path) -> None:
         path = directory / "durable"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             if os.fstat(fd).st_size != _MARK.size:
                 os.ftruncate(fd, _MARK.size)

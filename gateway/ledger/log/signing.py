@@ -95,7 +95,7 @@ class SignedState:
             "INSERT OR IGNORE INTO signed VALUES (1, ?, 0, ?, x'', '{}', 0, x'', ?)", (origin, EMPTY_ROOT, empty.digest)
         )
         if is_new:
-            path.chmod(0o640)
+            path.chmod(0o600)
         self.last = read_signed(self._connection)
         if self.last.origin != origin:
             raise GatewayError("conflict", f"`{path}` is of log `{self.last.origin}`, not of `{origin}`")

@@ -17,6 +17,7 @@ from gateway.ledger.durable import make_directory
 from gateway.ledger.index.index import FLUSH_ROWS, MEMORY_BYTES, Index
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.journal.entries import china_day
+from gateway.ledger.log.checkpoints import Checkpoint
 from gateway.ledger.log.notes import Signer
 from gateway.ledger.log.retention import (
     Holds,
@@ -103,6 +104,7 @@ class LedgerService:
         threads: DuckDB's threads.
         memory_bytes: DuckDB's memory.
         witness_transport: httpx's, for witnesses served in process.
+        known: the largest checkpoint that the gateway's state has heard of.
 
     Raises:
         GatewayError: `conflict` if another process has the log, or what is on disk does not bear out what was signed.
@@ -120,6 +122,7 @@ class LedgerService:
         threads: int = 2,
         memory_bytes: int = MEMORY_BYTES,
         witness_transport: httpx.BaseTransport | None = None,
+        known: Checkpoint | None = None,
     ) -> None:
         make_directory(directory)
         self.directory = directory
@@ -127,7 +130,7 @@ class LedgerService:
         self._exports = exports
         self._fault = ""
         self._tasks: queue.SimpleQueue[tuple[Callable[[], object], Future[object]]] = queue.SimpleQueue()
-        self.log = TiledLog(directory, origin, signer)
+        self.log = TiledLog(directory, origin, signer, known)
         if exports is not None:
             drop_partials(exports)
         self.index = Index(directory / "index", threads=threads, memory_bytes=memory_bytes)

@@ -20,8 +20,16 @@ DAY_SECONDS = 86_400
 FOREVER_UNIX = 253_402_300_799
 """9999-12-31T23:59:59Z: stands for "no time limit in sight"."""
 
-_COMPARISONS = frozenset({"<", "<=", ">", ">=", "==", "!="})
+_TURNS = {"<": (0,), ">=": (0,), "<=": (1,), ">": (1,), "==": (0, 1), "!=": (0, 1)}
+"""Where a comparison of a clock with a number, the clock on the left, turns: at the number, after it, or both."""
+
+_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
+_CONTEXT = {"Var": "context"}
 _CLOCKS = {"now": "instants", "minuteOfDay": "minutes"}
+
+TIMELESS = frozenset({"mode", "purpose", "items", "assurance", "parameters", "grant", "drawn"})
+"""What of the context does not change by time alone. Whatever else the schema may come to have counts as a clock whose
+next change is not known, until it is named here or in `_CLOCKS`."""
 
 
 class TimeUse(msgspec.Struct, frozen=True):
@@ -59,18 +67,19 @@ def _walk(node: Any, found: dict[str, set[int]]) -> bool:
     """Collect known turning points below `node`; True if time is used in any other way."""
     if isinstance(node, list):
         return _walk_all(node, found)
-    if not isinstance(node, dict):
+    if not isinstance(node, dict) or ("Value" in node and len(node) == 1):
         return False
-    if node == {"Var": "context"}:
+    if node == _CONTEXT:
         # The record as a whole carries the time with it.
         return True
     for operator, body in node.items():
-        if operator in _COMPARISONS and _note_comparison(body, found):
+        if operator == "Record":
+            # Its keys are names that the policy chose, and no operators.
+            return _walk_all(list(body.values()), found)
+        if operator in _TURNS and _note_comparison(operator, body, found):
             return False
-        if operator in (".", "has") and isinstance(body, dict) and body.get("left") == {"Var": "context"}:
-            return operator == "." and body["attr"] in _CLOCKS
-    if set(node) == {"Value"}:
-        return False
+        if operator in (".", "has") and isinstance(body, dict) and body.get("left") == _CONTEXT:
+            return operator == "." and body["attr"] not in TIMELESS
     return _walk_all(list(node.values()), found)
 
 
@@ -80,20 +89,19 @@ def _walk_all(nodes: list[Any], found: dict[str, set[int]]) -> bool:
     return any(unknown)
 
 
-def _note_comparison(body: dict[str, Any], found: dict[str, set[int]]) -> bool:
+def _note_comparison(operator: str, body: dict[str, Any], found: dict[str, set[int]]) -> bool:
     """Note the turning points of a comparison of a clock with a number; False if it is none."""
-    for clock_side, number_side in (("left", "right"), ("right", "left")):
+    for clock_side, number_side, read in (("left", "right", operator), ("right", "left", _MIRRORED[operator])):
         access = body[clock_side].get(".")
         number = body[number_side].get("Value")
         if (
             isinstance(access, dict)
-            and access.get("left") == {"Var": "context"}
+            and access.get("left") == _CONTEXT
             and access["attr"] in _CLOCKS
             and isinstance(number, int)
             and not isinstance(number, bool)
         ):
-            # Every comparison is constant below the number, at it, and above it.
-            found[_CLOCKS[access["attr"]]].update((number, number + 1))
+            found[_CLOCKS[access["attr"]]].update(number + after for after in _TURNS[read])
             return True
     return False
 
@@ -133,7 +141,9 @@ def next_change(now_unix: int, instants: Iterable[int], minutes: Iterable[int], 
         return now_unix + 1
     first = min((instant for instant in instants if instant > now_unix), default=FOREVER_UNIX)
     second_of_day = (now_unix + CHINA_OFFSET_SECONDS) % DAY_SECONDS
-    for minute in minutes:
+    minutes = set(minutes)
+    # The minute of the day falls back to 0 at midnight, so whatever looks at it may turn then too.
+    for minute in {0, *minutes} if minutes else minutes:
         ahead = (minute * 60 - second_of_day) % DAY_SECONDS or DAY_SECONDS
         first = min(first, now_unix + ahead)
     return first

@@ -1,5 +1,7 @@
 """Deciding live traffic: slices, verdicts, refusals, quotas, and what officers may do.
 
+    expressions  Cedar's expressions in its JSON form
+    conditions   how each condition of a grant is upheld, and told
     building     entries, grants and orders as policies, in Cedar's JSON form
     slices       all that decides what one department may do with one dataset
     engine       slices and verdicts kept, and dropped when the state changes
@@ -11,5 +13,5 @@
     powers       who may do an act
     shadow       a candidate beside the active set, which only counts
 
-Used from outside: `acts`, `building`, `convergence`, `deciding`, `engine`, `powers`, `quotas`, `shadow`, `slices`.
+Used from outside: `acts`, `conditions`, `convergence`, `deciding`, `engine`, `powers`, `quotas`, `shadow`, `slices`.
 """

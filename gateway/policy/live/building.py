@@ -8,23 +8,17 @@ string or an entity id, so no identifier can become syntax. Ids lead back to whe
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
+from gateway.domain.conditions import faults_of
 from gateway.domain.directory import Dataset, SharingAttribute, SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant
 from gateway.domain.orders import Order, OrderKind, Reach
-from gateway.policy.law.time_limits import unix_seconds
-
-Est = dict[str, Any]
+from gateway.policy.live.conditions import permit_conditions
+from gateway.policy.live.expressions import Est, attribute, contains, context, entity, equal, has, strings
 
 OBTAINING = (SharingMode.QUERY, SharingMode.BATCH, SharingMode.DOWNLOAD)
 """The modes by which values leave (Decree 809 Art. 22)."""
-
-
-def entity(kind: str, name: str) -> Est:
-    """An entity literal in an expression."""
-    return {"Value": {"__entity": {"type": kind, "id": name}}}
 
 
 def grant_policy_id(grant: Grant) -> str:
@@ -65,7 +59,7 @@ def build_entry(dataset: Dataset) -> dict[str, Est]:
             "The directory entry does not allow this purpose of use",
             action=_actions(OBTAINING),
             resource=_in_dataset(dataset.id),
-            unless=[_contains(_strings(dataset.purposes), _context("purpose"))],
+            unless=[contains(strings(dataset.purposes), context("purpose"))],
             refusal="purpose-not-granted",
         )
     return policies
@@ -82,39 +76,19 @@ def build_grant(grant: Grant, supplier: str) -> dict[str, Est]:
         GatewayError: `invalid-input`, naming every fault: a return-flow grant with an added condition (Decree 809
             Art. 24), an empty scope, a time limit without zone or that ends before it begins, hours out of range.
     """
-    faults = grant_faults(grant)
+    faults = faults_of(grant)
     if faults:
         raise GatewayError(
             "invalid-input",
             "the grant cannot be put in force",
             faults=[{"field": field, "fault": fault} for field, fault in faults],
         )
-    # Each a condition of its own: Cedar joins them in this order, and a nested expression takes longer to parse.
     when: list[Est] = [
         *_under(grant.id),
         # A grant serves its own department's systems; a child department is another department.
-        _eq(_attribute({"Var": "principal"}, "department"), entity("Department", grant.department)),
-        _contains(_strings(grant.purposes), _context("purpose")),
-        # INVARIANT: GRANTED-ITEMS-ONLY — what is asked for is within what was granted.
-        {"containsAll": {"left": _strings(grant.items), "right": _context("items")}},
-        {">=": {"left": _context("now"), "right": {"Value": unix_seconds(grant.valid_from)}}},
-        {"<": {"left": _context("now"), "right": {"Value": unix_seconds(grant.valid_until)}}},
+        equal(attribute({"Var": "principal"}, "department"), entity("Department", grant.department)),
+        *permit_conditions(grant, supplier),
     ]
-    if grant.systems:
-        when.append(_contains({"Set": [entity("System", name) for name in grant.systems]}, {"Var": "principal"}))
-    if grant.interfaces:
-        keys = {"Set": [entity("Interface", key) for key in interface_keys(grant, supplier)]}
-        when.append(_contains(keys, {"Var": "resource"}))
-    if grant.hours is not None:
-        when += [
-            {">=": {"left": _context("minuteOfDay"), "right": {"Value": grant.hours.start_minute}}},
-            {"<": {"left": _context("minuteOfDay"), "right": {"Value": grant.hours.end_minute}}},
-        ]
-    for name, values in sorted(grant.parameters.items()):
-        allowed = [{"Record": {"name": {"Value": name}, "value": {"Value": value}}} for value in values]
-        when.append({"containsAny": {"left": _context("parameters"), "right": {"Set": allowed}}})
-    if grant.assurance is not None:
-        when.append({">=": {"left": _context("assurance"), "right": {"Value": grant.assurance.rank}}})
     name = grant_policy_id(grant)
     policy = _policy(
         "permit",
@@ -126,37 +100,6 @@ def build_grant(grant: Grant, supplier: str) -> dict[str, Est]:
         when=when,
     )
     return {name: policy}
-
-
-def grant_faults(grant: Grant) -> list[tuple[str, str]]:
-    """What keeps a grant from being put in force, as (field, fault) pairs; empty if nothing does."""
-    faults = [(field, "is empty") for field in ("items", "purposes", "modes") if not getattr(grant, field)]
-    zoned = grant.valid_from.tzinfo is not None and grant.valid_until.tzinfo is not None
-    if not zoned:
-        faults.append(("valid_until", "a time limit has no time zone"))
-    elif grant.valid_from >= grant.valid_until:
-        faults.append(("valid_until", "is not after `valid_from`"))
-    if grant.hours is not None and not 0 <= grant.hours.start_minute < grant.hours.end_minute <= 1440:
-        faults.append(("hours", "are not minutes of one day, start before end"))
-    faults += [(f"parameters.{name}", "allows no value") for name, values in grant.parameters.items() if not values]
-    if grant.return_flow:
-        added = {
-            "hours": grant.hours is not None,
-            "parameters": bool(grant.parameters),
-            "quota": grant.quota is not None,
-            "assurance": grant.assurance is not None,
-        }
-        faults += [
-            (field, "data returned to a lower level bears no added condition (Decree 809 Art. 24)")
-            for field, is_set in added.items()
-            if is_set
-        ]
-    return faults
-
-
-def interface_keys(grant: Grant, supplier: str) -> tuple[str, ...]:
-    """The interfaces a grant names, as they stand in calls (`supplier/id`)."""
-    return tuple(name if "/" in name else f"{supplier}/{name}" for name in grant.interfaces)
 
 
 def build_order(order: Order) -> dict[str, Est]:
@@ -172,7 +115,7 @@ def build_order(order: Order) -> dict[str, Est]:
         case Reach.SYSTEM:
             principal = {"op": "==", "entity": {"type": "System", "id": order.target}}
         case Reach.DEPARTMENT:
-            when.append(_eq(_attribute({"Var": "principal"}, "department"), entity("Department", order.target)))
+            when.append(equal(attribute({"Var": "principal"}, "department"), entity("Department", order.target)))
         case Reach.DATASET:
             resource = _in_dataset(order.target)
         case Reach.SUPPLIER:
@@ -239,37 +182,13 @@ def _in_dataset(dataset: str) -> Est:
     return {"op": "in", "entity": {"type": "Dataset", "id": dataset}}
 
 
-def _strings(values: Iterable[str]) -> Est:
-    return {"Set": [{"Value": value} for value in values]}
-
-
-def _attribute(of: Est, name: str) -> Est:
-    return {".": {"left": of, "attr": name}}
-
-
-def _context(name: str) -> Est:
-    return _attribute({"Var": "context"}, name)
-
-
-def _has(name: str) -> Est:
-    return {"has": {"left": {"Var": "context"}, "attr": name}}
-
-
-def _eq(left: Est, right: Est) -> Est:
-    return {"==": {"left": left, "right": right}}
-
-
 def _under(grant: str) -> list[Est]:
     """The use is made under that grant; the first keeps the second from erring where it is made under none."""
-    return [_has("grant"), _eq(_context("grant"), entity("Grant", grant))]
-
-
-def _contains(many: Est, one: Est) -> Est:
-    return {"contains": {"left": many, "right": one}}
+    return [has("grant"), equal(context("grant"), entity("Grant", grant))]
 
 
 def _supplied_by(supplier: str) -> Est:
-    return _eq(
-        _attribute(_attribute({"Var": "resource"}, "dataset"), "supplier"),
+    return equal(
+        attribute(attribute({"Var": "resource"}, "dataset"), "supplier"),
         entity("Department", supplier),
     )

@@ -7,14 +7,15 @@ that someone put in a header comes back in a problem or a record (INVARIANT: NO-
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gateway.domain.conditions import faults_of
 from gateway.domain.directory import Dataset, SharingAttribute
 from gateway.domain.errors import PROBLEMS
-from gateway.domain.grants import Grant, GrantState, Quota
+from gateway.domain.grants import Grant, GrantState
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call, Decision, Explanation, NearMiss, Verdict
 from gateway.policy.law.layers import Layers
-from gateway.policy.law.time_limits import minute_of_day, unix_seconds
-from gateway.policy.live.building import grant_faults, interface_keys
+from gateway.policy.law.time_limits import unix_seconds
+from gateway.policy.live.conditions import UPHELD
 
 if TYPE_CHECKING:
     from gateway.policy.live.slices import Answer
@@ -24,48 +25,20 @@ NEAR_LIMIT = 5
 _STOPS = ("non-shareable", "terminated", "suspended")
 """Codes that stand above everything else, strongest first."""
 
-_CONDITION_OF_CODE = {
-    "terminated": "terminated",
-    "suspended": "suspended",
-    "purpose-not-granted": "purpose",
-    "items-not-granted": "items",
-    "mode-not-granted": "mode",
-    "grant-expired": "time",
-    "assurance-too-low": "assurance",
-}
-
-_CODE_OF_CONDITION = {condition: code for code, condition in _CONDITION_OF_CODE.items()}
-
-_CONDITIONS: Mapping[str, tuple[str, str, str]] = {
-    # condition: article, sentence, the same in Chinese; in the order in which the first failed one is told.
+_STOPPED: Mapping[str, tuple[str, str, str]] = {
+    # What stands above a grant's own conditions: article, sentence, the same in Chinese.
     "terminated": ("Decree 809 Art. 27 ¶2", "the grant is terminated", "该授权已被终止"),
     "suspended": ("Decree 809 Art. 27 ¶2", "the grant is suspended", "该授权已被暂停"),
-    "purpose": ("Decree 809 Art. 25 ¶1", "its purposes are {purposes}", "授权目的为：{purposes}"),
-    "items": ("Decree 809 Art. 25 ¶1", "it does not give {missing}", "未授权的数据项：{missing}"),
-    "mode": ("Decree 809 Art. 22", "its sharing modes are {modes}", "授权的共享方式为：{modes}"),
-    "system": ("Decree 809 Art. 25 ¶1", "it is for other systems of the department", "该授权限于本部门的其他系统"),
-    "interface": ("Decree 809 Art. 20", "it is for the interfaces {interfaces}", "该授权限于接口：{interfaces}"),
-    "parameters": ("Decree 809 Art. 15", "it asks for the parameters {parameters}", "请求须带参数：{parameters}"),
-    "assurance": (
-        "Decree 809 Art. 35",
-        "the credential is not bound to its sender as the grade or the grant asks",
-        "凭证未按数据等级或授权要求与发送方绑定",
-    ),
-    "combination": (
-        "Decree 809 Art. 25 ¶2",
-        "with what was lately drawn for this purpose, the data may not be combined under it",
-        "与近期为同一目的获取的数据汇聚，超出该授权允许的组合",
-    ),
-    "hours": (
-        "Decree 809 Art. 15",
-        "it holds from {start} to {end}, China Standard Time",
-        "每日有效时段为 {start} 至 {end}（北京时间）",
-    ),
-    "quota": ("Decree 809 Art. 15", "its quota of today is used up: {quota}", "当日额度已用尽：{quota_zh}"),
-    "time": ("Decree 809 Art. 20", "it holds from {from} until {until}", "有效期自 {from} 起至 {until} 止"),
 }
 
-_ORDER = {condition: rank for rank, condition in enumerate(_CONDITIONS)}
+_TOLD = {**_STOPPED, **{row.name: (row.article, row.sentence, row.sentence_zh) for row in UPHELD}}
+"""In the order in which the first failed one is told."""
+
+_CODE_OF_CONDITION = {**{name: name for name in _STOPPED}, **{row.name: row.code for row in UPHELD}}
+
+_CONDITION_OF_CODE = {code: condition for condition, code in _CODE_OF_CONDITION.items() if code != "not-granted"}
+
+_ORDER = {condition: rank for rank, condition in enumerate(_TOLD)}
 
 
 def plain_denial(code: str, digest: str, until: int) -> Verdict:
@@ -109,7 +82,7 @@ def denial(
     near = []
     for answer in answers:
         grant = answer.grant
-        if grant is None or grant.department != call.department or grant_faults(grant):
+        if grant is None or grant.department != call.department or faults_of(grant):
             continue
         failed = failed_conditions(grant, dataset, call, now_unix)
         failed |= notes.conditions(answer.forbids)
@@ -166,44 +139,17 @@ def failed_conditions(grant: Grant, dataset: Dataset, call: Call, now_unix: int)
 
     A property test holds that none fails just where Cedar finds its policy satisfied.
     """
-    given = [name for name, _ in call.parameters]
-    sent = {name: value for name, value in call.parameters if given.count(name) == 1}
-    minute = minute_of_day(now_unix)
-    hours = grant.hours
-    closed = grant.state in (GrantState.CLOSED, GrantState.DISPOSED)
-    holds = unix_seconds(grant.valid_from) <= now_unix < unix_seconds(grant.valid_until)
-    failing = {
-        "terminated": grant.state is GrantState.TERMINATED,
-        "suspended": grant.state is GrantState.SUSPENDED,
-        "purpose": call.purpose not in grant.purposes,
-        "items": call.items is not None and not set(call.items) <= set(grant.items),
-        "mode": call.mode not in grant.modes,
-        "system": bool(grant.systems) and call.system not in grant.systems,
-        "interface": bool(grant.interfaces) and call.interface not in interface_keys(grant, dataset.supplier),
-        "parameters": any(sent.get(name) not in values for name, values in grant.parameters.items()),
-        "assurance": grant.assurance is not None and call.assurance.rank < grant.assurance.rank,
-        "hours": hours is not None and not hours.start_minute <= minute < hours.end_minute,
-        "time": closed or not holds,
-    }
-    return {condition for condition, fails in failing.items() if fails}
+    failed = {row.name for row in UPHELD if row.fails(grant, dataset, call, now_unix)}
+    if grant.state in (GrantState.TERMINATED, GrantState.SUSPENDED):
+        failed.add(grant.state.value)
+    if grant.state in (GrantState.CLOSED, GrantState.DISPOSED):
+        failed.add("time")
+    return failed
 
 
-def quota_miss(grant: Grant) -> NearMiss:
+def quota_miss(grant: Grant, dataset: Dataset, call: Call) -> NearMiss:
     """A grant that covers the call, but for its quota of today."""
-    quota = grant.quota or Quota()
-    limits = ((quota.calls_a_day, "calls", "次调用"), (quota.rows_a_day, "rows", "行数据"))
-    words = {
-        "quota": ", ".join(f"{limit} {of} a day" for limit, of, _ in limits if limit is not None),
-        "quota_zh": "、".join(f"每日 {limit} {of}" for limit, _, of in limits if limit is not None),
-    }
-    article, sentence, chinese = _CONDITIONS["quota"]
-    return NearMiss(
-        grant=grant.id,
-        failed=("quota",),
-        articles=(article,),
-        detail=(sentence.format_map(words),),
-        detail_zh=(chinese.format_map(words),),
-    )
+    return _near_miss(grant, dataset, call, ("quota",))
 
 
 def quota_explanation(misses: Sequence[NearMiss]) -> Explanation:
@@ -211,30 +157,23 @@ def quota_explanation(misses: Sequence[NearMiss]) -> Explanation:
     row = PROBLEMS["quota-exhausted"]
     return Explanation(
         near=tuple(misses[::-1][:NEAR_LIMIT]),
-        articles=(_CONDITIONS["quota"][0],),
+        articles=(_TOLD["quota"][0],),
         next_step=row.advice,
         next_step_zh=row.advice_zh,
     )
 
 
 def _near_miss(grant: Grant, dataset: Dataset, call: Call, failed: Sequence[str]) -> NearMiss:
-    words = {
-        "purposes": _listed(grant.purposes),
-        "missing": _listed(sorted(set(call.items or ()) - set(grant.items))),
-        "modes": _listed(mode.value for mode in grant.modes),
-        "interfaces": _listed(interface_keys(grant, dataset.supplier)),
-        "parameters": _listed(f"{name}={'|'.join(values)}" for name, values in sorted(grant.parameters.items())),
-        "start": _clock(grant.hours.start_minute) if grant.hours else "",
-        "end": _clock(grant.hours.end_minute) if grant.hours else "",
-        "from": grant.valid_from.isoformat(timespec="seconds"),
-        "until": grant.valid_until.isoformat(timespec="seconds"),
-    }
+    words: dict[str, str] = {}
+    for row in UPHELD:
+        if row.name in failed:
+            words |= row.words(grant, dataset, call)
     return NearMiss(
         grant=grant.id,
         failed=tuple(failed),
-        articles=tuple(dict.fromkeys(_CONDITIONS[name][0] for name in failed)),
-        detail=tuple(_CONDITIONS[name][1].format_map(words) for name in failed),
-        detail_zh=tuple(_CONDITIONS[name][2].format_map(words) for name in failed),
+        articles=tuple(dict.fromkeys(_TOLD[name][0] for name in failed)),
+        detail=tuple(_TOLD[name][1].format_map(words) for name in failed),
+        detail_zh=tuple(_TOLD[name][2].format_map(words) for name in failed),
     )
 
 
@@ -265,11 +204,3 @@ class _Notes:
         static = self._layers.policies.get(name)
         est = self._built.get(name) if static is None else static.est
         return "" if est is None else str(est["annotations"].get(note, ""))
-
-
-def _listed(names: Any) -> str:
-    return ", ".join(f"`{name}`" for name in names)
-
-
-def _clock(minute: int) -> str:
-    return f"{minute // 60:02}:{minute % 60:02}"

@@ -38,7 +38,7 @@ from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call, Decision, Verdict
 from gateway.policy.law.layers import Layers, est_document, est_pieces, est_to_text
 from gateway.policy.law.masks import Mask, masks_on
-from gateway.policy.law.time_limits import next_change, unix_seconds
+from gateway.policy.law.time_limits import TimeUse, next_change, time_use
 from gateway.policy.law.world import (
     caller_entities,
     drawn_context,
@@ -48,6 +48,7 @@ from gateway.policy.law.world import (
     use_request,
 )
 from gateway.policy.live import building, refusals
+from gateway.policy.live.expressions import Est
 
 AT_ONCE = 4
 """How many grants' policies are parsed, and how many requests are put to a set, in one call of Cedar, which keeps the
@@ -124,6 +125,7 @@ class Slice:
         digest: SHA-256 (hex) over the static layers and the built policies.
         periods: which periods of what was lately drawn its convergence rules look at; where there are any, its
             verdicts hold for the one call they were made for.
+        turns_any_time: whether some policy looks at the time in a way whose next change is not known.
         unbuilt: ids of grants that could not be built, and so permit nothing.
     """
 
@@ -140,6 +142,7 @@ class Slice:
         "shared",
         "standing",
         "state",
+        "turns_any_time",
         "unbuilt",
     )
 
@@ -156,24 +159,17 @@ class Slice:
         dataset = "" if state.dataset is None else state.dataset.id
         rules = layers.convergence
         self.periods = rules.get(dataset, NONE) | rules.get("", NONE) if rules else NONE
-        bounds = [
-            unix_seconds(bound)
-            for grant in self.grants
-            if grant.id not in self.unbuilt
-            for bound in (grant.valid_from, grant.valid_until)
-        ]
-        self.instants = tuple(sorted({*bounds, *layers.time.instants}))
-        hours = [grant.hours for grant in self.grants if grant.hours is not None]
-        self.minutes = tuple(
-            sorted({*layers.time.minutes, *(bound for span in hours for bound in (span.start_minute, span.end_minute))})
-        )
+        turns = TimeUse.together([layers.time, *(time_use(est) for est in built.values())])
+        self.instants = tuple(sorted(turns.instants))
+        self.minutes = tuple(sorted(turns.minutes))
+        self.turns_any_time = turns.unknown
 
     def cedar_text(self) -> str:
         """The built policies as Cedar prints them."""
         built = self.built()
         return est_to_text(built) if built else ""
 
-    def built(self) -> dict[str, building.Est]:
+    def built(self) -> dict[str, Est]:
         """The built policies by id, in JSON form; made anew, for of many grants they take room."""
         return build_policies(self.state)[0]
 
@@ -185,7 +181,7 @@ class Slice:
             now_unix: the second it is decided at.
             drawn: what the department has lately drawn for this purpose, by period; needed where `periods` are set.
         """
-        until = next_change(now_unix, self.instants, self.minutes, unknown=self.layers.time.unknown)
+        until = next_change(now_unix, self.instants, self.minutes, unknown=self.turns_any_time)
         if self.periods:
             until = now_unix + 1
         fault = self._fault(call)
@@ -261,7 +257,9 @@ class Slice:
         metered = list(takewhile(lambda answer: answer.is_metered, permits))
         last = permits[len(metered) : len(metered) + 1]
         verdict = self._permit(call, last[0], until) if last else None
-        misses = [refusals.quota_miss(answer.grant) for answer in metered if answer.grant is not None]
+        dataset = self.state.dataset
+        assert dataset is not None
+        misses = [refusals.quota_miss(answer.grant, dataset, call) for answer in metered if answer.grant is not None]
         for place in reversed(range(len(metered))):
             verdict = msgspec.structs.replace(
                 self._permit(call, metered[place], until),
@@ -329,13 +327,13 @@ def is_void(state: SliceState) -> bool:
     return state.department is None or state.dataset is None or state.supplier is None
 
 
-def build_policies(state: SliceState) -> tuple[dict[str, building.Est], frozenset[str]]:
+def build_policies(state: SliceState) -> tuple[dict[str, Est], frozenset[str]]:
     """The policies of a slice by id, and the grants that could not be built and so permit nothing.
 
     Raises:
         GatewayError: if an entry or an order cannot be built: nothing may be permitted without it.
     """
-    built: dict[str, building.Est] = {}
+    built: dict[str, Est] = {}
     unbuilt: set[str] = set()
     if state.dataset is not None:
         built |= building.build_entry(state.dataset)
@@ -350,7 +348,7 @@ def build_policies(state: SliceState) -> tuple[dict[str, building.Est], frozense
     return built, frozenset(unbuilt) if unbuilt else NONE
 
 
-def _digest(layers: Layers, built: Mapping[str, building.Est]) -> str:
+def _digest(layers: Layers, built: Mapping[str, Est]) -> str:
     """SHA-256 (hex) over the digest of the layers, a line feed, and the built policies in Cedar's JSON form."""
     hashing = hashlib.sha256(f"{layers.digest}\n".encode())
     for piece in est_pieces(built):
@@ -359,7 +357,7 @@ def _digest(layers: Layers, built: Mapping[str, building.Est]) -> str:
 
 
 def _parsed(
-    built: Mapping[str, building.Est], grants: Sequence[Grant], orders: Sequence[Order]
+    built: Mapping[str, Est], grants: Sequence[Grant], orders: Sequence[Order]
 ) -> tuple[cedarpy.PolicySet | None, tuple[cedarpy.PolicySet, ...]]:
     """The built policies, parsed: what is asked under every grant, and what only under `AT_ONCE` grants each."""
     if len(grants) <= AT_ONCE:
@@ -376,7 +374,7 @@ def _parsed(
     return shared, tuple(sets)
 
 
-def parse_policies(built: Mapping[str, building.Est]) -> cedarpy.PolicySet:
+def parse_policies(built: Mapping[str, Est]) -> cedarpy.PolicySet:
     """These policies, parsed without their annotations: Cedar decides nothing by them, and they take time to parse."""
     document = est_document({name: {**est, "annotations": {}} for name, est in built.items()})
     return cedarpy.PolicySet.from_json_str(document, release_gil=takes_long(document))

@@ -20,6 +20,7 @@ from typing import Any, Literal, Protocol
 import cedarpy
 import msgspec
 
+from gateway.domain.conditions import faults_of
 from gateway.domain.directory import Department
 from gateway.domain.grants import Grant, GrantState
 from gateway.domain.orders import Reach
@@ -28,7 +29,6 @@ from gateway.domain.verdicts import Call, Verdict
 from gateway.policy.law.layers import Layers, est_document
 from gateway.policy.law.time_limits import unix_seconds
 from gateway.policy.law.world import caller_entities, parse_entities, slice_entities, use_request
-from gateway.policy.live.building import grant_faults
 from gateway.policy.live.slices import Slice, asked_items, is_void
 from gateway.policy.offline.aspects_read import GRANT, Looks, loosened
 from gateway.policy.offline.normal_forms import Shape, literals_of
@@ -405,7 +405,7 @@ def _one_of_each_kind(
 
 def _stands(grant: Grant, now_unix: int) -> bool:
     standing = grant.state in (GrantState.ISSUED, GrantState.SUSPENDED)
-    return standing and not grant_faults(grant) and unix_seconds(grant.valid_until) > now_unix
+    return standing and not faults_of(grant) and unix_seconds(grant.valid_until) > now_unix
 
 
 def _change(before: Verdict, after: Verdict) -> Literal["gains", "loses"] | None:

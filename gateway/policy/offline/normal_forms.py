@@ -20,7 +20,7 @@ from gateway.domain.orders import Order, Reach
 from gateway.domain.state import SliceState
 from gateway.policy.law.layers import Layers
 from gateway.policy.law.time_limits import FOREVER_UNIX, unix_seconds
-from gateway.policy.live.building import interface_keys
+from gateway.policy.live.conditions import interface_keys
 from gateway.policy.offline.probing import Words
 
 HORIZON = timedelta(days=3)
@@ -148,13 +148,12 @@ class Shape:
         begins, ends = (moved.get(bound, bound) for bound in (one.valid_from, one.valid_until))
         if _is_timed(one) and unix_seconds(begins) <= now_unix:
             begins = datetime.fromtimestamp(now_unix, UTC) - FAR
-        return Grant(
+        # What is not named here stays as it is: a field that is new makes more shapes, and none that is wrong.
+        return msgspec.structs.replace(
+            one,
             id=self._name("Grant", one.id),
             department=self._name("Department", one.department),
             dataset=self._name("Dataset", one.dataset),
-            items=one.items,
-            purposes=one.purposes,
-            modes=one.modes,
             valid_from=begins,
             valid_until=ends,
             legal_basis="",
@@ -164,14 +163,8 @@ class Shape:
             supply_approval=_APPROVAL,
             systems=tuple(self._name("System", name) for name in one.systems),
             interfaces=tuple(self._key(key) for key in interface_keys(one, supplier)),
-            hours=one.hours,
-            parameters=one.parameters,
-            assurance=one.assurance,
-            quota=one.quota,
             combination=tuple(self._name("Dataset", name) for name in one.combination),
-            return_flow=one.return_flow,
-            version=one.version,
-            state=one.state,
+            disputed=False,
         )
 
     def _order(self, one: Order) -> Order:

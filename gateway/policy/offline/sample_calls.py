@@ -15,13 +15,14 @@ import msgspec
 
 from gateway.domain.calendar import CHINA_OFFSET_SECONDS
 from gateway.domain.callers import Assurance
+from gateway.domain.conditions import MINUTES_OF_A_DAY, faults_of
 from gateway.domain.directory import Interface, SharingMode
 from gateway.domain.grants import Grant, GrantState
 from gateway.domain.orders import Reach
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call
-from gateway.policy.law.time_limits import DAY_SECONDS, FOREVER_UNIX, minute_of_day, unix_seconds
-from gateway.policy.live.building import grant_faults, interface_keys
+from gateway.policy.law.time_limits import DAY_SECONDS, FOREVER_UNIX, TimeUse, unix_seconds
+from gateway.policy.live.conditions import holds_in_time, interface_keys, turning_points
 from gateway.policy.offline.aspects_read import ITEMS, PARAMETERS, PURPOSE, SYSTEM, TIME, Looks
 
 ANY_SYSTEM = "any-system"
@@ -100,11 +101,10 @@ class KindsOf:
         )
         self._own = tuple(dict.fromkeys((*systems, *sorted(named.systems.intersection(self._holders_of_systems)))))
         self._stopped = {one.target for one in state.orders if one.reach is Reach.SYSTEM and one.is_in_force}
-        running = [one for one in grants if one.state is GrantState.ISSUED and not grant_faults(one)]
-        bounds = {unix_seconds(bound) for one in running for bound in (one.valid_from, one.valid_until)}
-        self._turns = tuple(dict.fromkeys((*named.instants, *sorted(bounds))))
-        spans = [one.hours for one in running if one.hours is not None]
-        minutes = {*named.minutes, *(bound for span in spans for bound in (span.start_minute, span.end_minute % 1440))}
+        running = [one for one in grants if one.state is GrantState.ISSUED and not faults_of(one)]
+        turning = TimeUse.together(turning_points(one, self._dataset.supplier) for one in running)
+        self._turns = tuple(dict.fromkeys((*named.instants, *sorted(turning.instants))))
+        minutes = {*named.minutes, *(minute % MINUTES_OF_A_DAY for minute in turning.minutes)}
         # A day that turns at all has a part before its first turn.
         self._minutes = sorted({0, *minutes}) if minutes else []
 
@@ -119,6 +119,9 @@ class KindsOf:
             left_out.add(ITEMS)
         forms: dict[str, list[Any]] = {ITEMS: asked, SYSTEM: self._systems(grant), TIME: self._moments(grant)}
         parameters = []
+        if grant is not None and turning_points(grant, self._dataset.supplier).unknown:
+            # It may turn at any second, so no choice of moments stands for all.
+            left_out.add(TIME)
         for interface in interfaces:
             sent, is_whole = self._parameters(grant, interface)
             parameters.append(sent)
@@ -227,10 +230,7 @@ class KindsOf:
             start, end = max(start, unix_seconds(grant.valid_from)), unix_seconds(grant.valid_until)
         turns = [start, *(second for second in self._turns if start < second < end)]
         found = dict.fromkeys((*turns, *(moment for turn in turns for moment in _of_day(turn, self._minutes))))
-        span = range(24 * 60)
-        if grant is not None and grant.hours is not None:
-            span = range(grant.hours.start_minute, grant.hours.end_minute)
-        return [moment for moment in found if moment < end and minute_of_day(moment) in span]
+        return [moment for moment in found if moment < end and (grant is None or holds_in_time(grant, moment))]
 
 
 def _bound(

@@ -5,6 +5,7 @@ the way, the end is told once: to the counters, and to the ledger where a use wa
 """
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
@@ -16,7 +17,9 @@ from gateway.proxy.exchange import states
 from gateway.proxy.exchange.refusals import refusal, status_line
 from gateway.proxy.exchange.standing import Standing
 from gateway.proxy.exchange.state import Course
-from gateway.proxy.exchange.states import Event
+from gateway.proxy.exchange.states import Event, State
+from gateway.proxy.guards import ends_exchange
+from gateway.proxy.http.upstream import SupplierConnection
 
 T = TypeVar("T")
 
@@ -130,10 +133,14 @@ class Ending(Course):
         return True
 
     def broken(self) -> None:
-        """The gateway made a mistake in this exchange: end it, whatever its state, and no other."""
+        """The gateway made a mistake in this exchange: end it, whatever its state, and no other. Raises nothing."""
         self._failed()
-        if self.state is not states.CLOSED:
+        try:
             self._cut_off(states.ON_CUT, "internal")
+        except Exception:  # noqa: BLE001 - it was cut off and left all the same
+            self._failed()
+        if self.connection.exchange is self:
+            self.connection.reset()
 
     def _failed(self, error: BaseException | None = None) -> None:
         trace = self.use.trace_id if self.use is not None else self.trace and self.trace[0]
@@ -142,8 +149,10 @@ class Ending(Course):
     def _cut_off(self, event: Event, end: str) -> None:
         if self.state is states.CLOSED:
             return
-        self._end(event, end)
-        self.connection.reset()
+        try:
+            self._end(event, end)
+        finally:
+            self.connection.reset()
 
     # With the caller.
 
@@ -161,12 +170,14 @@ class Ending(Course):
 
     def _end(self, event: Event, end: str) -> None:
         self.move(event)
-        self.drop_upstream()
-        self._tell(end)
-        self._leave()
-        # Both point back here: let go, so that no exchange waits for the garbage collector.
-        self._release = None
-        self._standing = cast("Standing", None)
+        try:
+            self.drop_upstream()
+            self._tell(end)
+        finally:
+            self._leave()
+            # Both point back here: let go, so that no exchange waits for the garbage collector.
+            self._release = None
+            self._standing = cast("Standing", None)
 
     def _tell(self, end: str) -> None:
         """Say how the call ended, once: to the ledger where a use was opened, and to the counters."""
@@ -206,7 +217,11 @@ class Ending(Course):
         """Give back what this exchange holds."""
         if self._task is not None:
             task, self._task = self._task, None
-            task.cancel()
+            if not task.cancel() and not task.cancelled() and task.exception() is None:
+                # A connection that was made for this exchange, and that nobody has taken over.
+                made = task.result()
+                if isinstance(made, SupplierConnection):
+                    made.abort()
         if self._admission is not None:
             admission, self._admission = self._admission, None
             admission.leave()
@@ -236,24 +251,20 @@ class Ending(Course):
 
     def _await(self, task: "asyncio.Future[T]", then: Callable[[T], None]) -> None:
         self._task = task
-        state = self.state
+        task.add_done_callback(functools.partial(self._awaited, self.state, then))
 
-        def done(task: "asyncio.Future[T]") -> None:
-            if task.cancelled():
-                return
-            error = task.exception()
-            if self.state is not state:
-                return
-            self._task = None
-            try:
-                if error is None:
-                    then(task.result())
-                elif isinstance(error, GatewayError):
-                    self.refuse(error)
-                else:
-                    self._failed(error)
-                    self.refuse(GatewayError("internal"))
-            except Exception:  # noqa: BLE001 - nobody else would end this exchange
-                self.broken()
-
-        task.add_done_callback(done)
+    @ends_exchange
+    def _awaited(self, state: State, then: Callable[[T], None], task: "asyncio.Future[T]") -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        if self.state is not state:
+            return
+        self._task = None
+        if error is None:
+            then(task.result())
+        elif isinstance(error, GatewayError):
+            self.refuse(error)
+        else:
+            self._failed(error)
+            self.refuse(GatewayError("internal"))

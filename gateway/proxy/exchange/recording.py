@@ -14,6 +14,7 @@ from gateway.proxy.exchange.admission import Admission
 from gateway.proxy.exchange.forwarding import Forwarding
 from gateway.proxy.exchange.requests import make_use, request_digest
 from gateway.proxy.exchange.routes import Route
+from gateway.proxy.guards import ends_exchange
 
 
 class Recording(Forwarding):
@@ -75,6 +76,7 @@ class Recording(Forwarding):
             return
         self._admitted()
 
+    @ends_exchange
     def _admitted(self) -> None:
         """There is a place: draw on the quota, where there is one."""
         use = self.use
@@ -107,19 +109,17 @@ class Recording(Forwarding):
         except GatewayError as error:
             self.refuse(error)
 
+    @ends_exchange
     def _recorded(self, error: BaseException | None) -> None:
         if self.state is not states.RECORDING:
             return
-        try:
-            # INVARIANT: RECORD-FIRST.
-            # No supplier is called, not even connected to, before the record is durable.
-            if error is not None:
-                self._record = None
-                self.refuse(GatewayError("records-unavailable"))
-                return
-            self._durable_ns = durable_ns = self.plane.clock()
-            self.plane.counters.recorded.note(durable_ns - self._opened_ns)
-            if self._standing.holds(self._forward):
-                self._forward()
-        except Exception:  # noqa: BLE001 - the ledger wakes others besides this exchange
-            self.broken()
+        # INVARIANT: RECORD-FIRST.
+        # No supplier is called, not even connected to, before the record is durable.
+        if error is not None:
+            self._record = None
+            self.refuse(GatewayError("records-unavailable"))
+            return
+        self._durable_ns = durable_ns = self.plane.clock()
+        self.plane.counters.recorded.note(durable_ns - self._opened_ns)
+        if self._standing.holds(self._forward):
+            self._forward()

@@ -14,11 +14,12 @@ class Slots:
     LIFO of Facebook's queues).
     """
 
-    __slots__ = ("_limits", "_since", "in_use", "most", "waiting")
+    __slots__ = ("_is_giving", "_limits", "_since", "in_use", "most", "waiting")
 
     def __init__(self, most: int, limits: Limits) -> None:
         self.most = most
         self.in_use = 0
+        self._is_giving = False
         self.waiting: dict[Callable[[], None], None] = {}
         self._since = 0.0
         self._limits = limits
@@ -45,6 +46,13 @@ class Slots:
     def free(self) -> None:
         """Give a slot back; the newest that waits gets it."""
         self.in_use -= 1
-        while self.waiting and self.in_use < self.most:
-            self.in_use += 1
-            self.waiting.popitem()[0]()
+        # Who is given a slot may give it back at once: the loop below goes on with it, and no stack grows by the queue.
+        if self._is_giving:
+            return
+        self._is_giving = True
+        try:
+            while self.waiting and self.in_use < self.most:
+                self.in_use += 1
+                self.waiting.popitem()[0]()
+        finally:
+            self._is_giving = False

@@ -37,14 +37,24 @@ class Pool:
         "_open_until",
         "_probing",
         "_reach",
+        "failed_here",
         "heads",
         "open",
         "port",
         "stray",
     )
 
-    def __init__(self, reach: Reach, port: int, limits: Limits, now: Callable[[], float], stray: Stray) -> None:
+    def __init__(
+        self,
+        reach: Reach,
+        port: int,
+        limits: Limits,
+        now: Callable[[], float],
+        stray: Stray,
+        failed_here: Callable[[], None],
+    ) -> None:
         self.stray = stray
+        self.failed_here = failed_here
         self.port = port
         self._reach = reach
         self._first = 0

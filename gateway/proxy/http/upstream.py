@@ -90,6 +90,7 @@ class SupplierConnection(asyncio.Protocol):
         "_pool",
         "_reader",
         "_searched",
+        "_telling",
         "_written",
         "about",
         "exchange",
@@ -110,6 +111,7 @@ class SupplierConnection(asyncio.Protocol):
         self._fd = -1
         self._is_tls = False
         self._is_paused = self._is_heard = self._has_body = self._is_head_request = False
+        self._telling: Answered | None = None
         self.exchange: Answered | None = None
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.idle_since = -1.0
@@ -177,14 +179,17 @@ class SupplierConnection(asyncio.Protocol):
 
     # What the transport tells.
 
-    @ends_exchange
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self._made(transport)
+
+    @ends_exchange
+    def _made(self, transport: asyncio.BaseTransport) -> None:
+        self._pool.made(self)
         self.transport.set_write_buffer_limits(high=self._limits.unseen_bytes, low=0)
         self._is_tls = transport.get_extra_info("ssl_object") is not None
         self._fd = descriptor(transport)
         self._ear = Ear(self._fd)
-        self._pool.made(self)
 
     @ends_exchange
     def pause_writing(self) -> None:
@@ -210,6 +215,7 @@ class SupplierConnection(asyncio.Protocol):
                 self._pool.stray("unasked", self.about)
                 self._fail("the supplier sent an answer before it was asked")
                 return
+        self._telling = exchange
         try:
             if self._reader is not None:
                 self._content(self._reader, data, exchange)
@@ -217,6 +223,7 @@ class SupplierConnection(asyncio.Protocol):
                 self._heads(data, exchange)
         except UnreadableError as error:
             self._fail(str(error))
+        self._telling = None
 
     def _heads(self, data: bytes, exchange: Answered) -> None:
         """Read heads until the final one has come; then what stands behind it."""
@@ -351,11 +358,13 @@ class SupplierConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         exchange, head = self.exchange, self._head
         if exchange is not None:
+            self._telling = exchange
             if isinstance(self._reader, answers.UntilClose) and head is not None:
                 self._let_go(head)
                 exchange.answer_ended()
             else:
                 self._fail("the supplier closed the connection before its answer was whole")
+            self._telling = None
         return False
 
     @ends_exchange
@@ -375,17 +384,20 @@ class SupplierConnection(asyncio.Protocol):
 
     def _fail(self, reason: str) -> None:
         exchange, self.exchange = self.exchange, None
+        self._telling = exchange
         self._pool.gone(self)
         self.transport.abort()
         if exchange is not None:
             exchange.answer_failed(reason)
 
     def broken(self) -> None:
-        """As `guards.Breakable.broken`."""
-        exchange = self.exchange
-        self.exchange = None
-        self._pool.gone(self)
-        if self.transport is not None:
+        """As `guards.Breakable.broken`: the exchange that was being told ends, and its connection where it has one."""
+        exchange, self._telling = self._telling or self.exchange, None
+        if self.exchange is exchange:
+            self.exchange = None
+            self._pool.gone(self)
             self.transport.abort()
         if exchange is not None:
             exchange.broken()
+        else:
+            self._pool.failed_here()

@@ -15,6 +15,7 @@ from gateway.proxy.http.answers import AnswerHead
 from gateway.proxy.http.pools import Pool
 from gateway.proxy.http.upstream import SupplierConnection
 from gateway.proxy.limits import Limits
+from gateway.proxy.ports import Reach
 
 LIMITS = Limits(head_bytes=4096)
 
@@ -60,6 +61,8 @@ class Call:
         self.end = ""
         self.overran = False
 
+    def answer_waits(self, held_bytes: int) -> None: ...
+
     def answer_begun(self, head: AnswerHead) -> None:
         assert not self.end
         assert not self.status
@@ -99,7 +102,12 @@ class Side:
 
     def __init__(self) -> None:
         self.strays: list[str] = []
-        self.pool = Pool("h", 1, LIMITS, lambda: 1.0, None, None, lambda when, _: self.strays.append(when))
+        self.pool = Pool(
+            Reach(("127.0.0.1",), None, ""), 1, LIMITS, lambda: 1.0, lambda when, _: self.strays.append(when), self.fail
+        )
+
+    def fail(self) -> None:
+        raise AssertionError("the gateway made a mistake")
 
     def ask(self, *, is_head: bool = False) -> tuple[SupplierConnection, Call]:
         connection = self.pool.take()

@@ -28,7 +28,8 @@ from gateway.client import (
 from gateway.client.problems import _CLASSES
 from gateway.domain.callers import Caller
 from gateway.domain.errors import PROBLEMS, GatewayError, problem_document
-from gateway.identity.dpop import Nonces, ProofVerifier
+from gateway.identity.dpop import ProofVerifier
+from gateway.identity.nonces import Nonces, NonceSecret
 from tests.support.loopback import Loopback
 from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, PEER, House, head
 
@@ -217,7 +218,7 @@ def test_nodes_with_nonces_of_their_own_are_one_gateway(tmp_path: Path) -> None:
     auth = auth_of(plane)
     get(plane, auth)
     own = plane.house.proofs
-    other = ProofVerifier(plane.house.now, Nonces(b"another node", plane.house.now))
+    other = ProofVerifier(plane.house.now, Nonces([NonceSecret(1, b"another node", 0)], plane.house.now))
     plane.nodes = [other, own, other, other]
     calls = len(plane.calls)
     assert get(plane, auth).status_code == 200

@@ -24,8 +24,9 @@ from gateway.domain.officers import Officer, Role, Session
 from gateway.identity.assertions import AssertionVerifier
 from gateway.identity.caller import Identifier
 from gateway.identity.certificates import certificate_thumbprint
-from gateway.identity.dpop import Nonces, ProofVerifier
+from gateway.identity.dpop import ProofVerifier
 from gateway.identity.keyring import KeyRing
+from gateway.identity.nonces import Nonces, NonceSecret
 from gateway.identity.replay import SharedReplay
 from gateway.identity.security_log import FailureBudget, SecurityLog
 from gateway.identity.tokens import TokenIssuer
@@ -90,7 +91,7 @@ class House:
         self.lookups = 0
         self.sent: list[str] = []
         self.once = Once()
-        self.nonces = Nonces(self.ring.nonce_secret(), self.now) if nonces else None
+        self.nonces = Nonces([NonceSecret(1, b"secret", 0)], self.now) if nonces else None
         self.proofs = ProofVerifier(self.now, self.nonces)
         self.security = SecurityLog(self.now)
         self.replay = SharedReplay(folder / "replay", self.now)

@@ -193,11 +193,11 @@ def test_field_key_rotation_keeps_old_text_readable(tmp_path: Path) -> None:
     """What was sealed before a rotation opens after it, in its own context only."""
     ring = KeyRing.create(tmp_path)
     sealed = ring.field_cipher().seal(b"secret", "row/1")
-    nonces = ring.nonce_secret()
+    marks = ring.derived_secret("marks")
     ring.rotate("field")
     assert ring.field_cipher().unseal(sealed, "row/1") == b"secret"
     assert ring.field_cipher().seal(b"secret", "row/1").split(".")[1] != sealed.split(".")[1]
-    assert ring.nonce_secret() == nonces
+    assert ring.derived_secret("marks") == marks
     for text, context in [(sealed, "row/2"), (sealed[:-4] + "AAA=", "row/1"), ("v1.other.AAAA", "row/1"), ("", "")]:
         with pytest.raises(GatewayError, match="sealed field"):
             ring.field_cipher().unseal(text, context)

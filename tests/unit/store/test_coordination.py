@@ -44,6 +44,57 @@ def test_only_one_of_many_askers_uses_a_value(state_url: str) -> None:
         assert sorted(wins) == [False] * 11 + [True]
 
 
+def test_batch_of_values_is_used_once_each(state_url: str) -> None:
+    """A batch answers as its values one by one would: twice in a batch, used before, used by another, expired."""
+    clock = Clock()
+    with Store.open(state_url, clock=clock) as store, Store.open(state_url, clock=clock) as other:
+        until = int(clock.now) + 60
+        assert store.use_once_each([("dpop", "a", until), ("dpop", "b", until), ("dpop", "a", until)]) == [
+            True,
+            True,
+            False,
+        ]
+        assert not store.use_once("dpop", "b", until)
+        assert other.use_once_each([("dpop", "b", until), ("legacy", "b", until), ("dpop", "c", until)]) == [
+            False,
+            True,
+            True,
+        ]
+        clock.now += 60
+        assert other.use_once_each([("dpop", "a", until + 60)]) == [True]
+
+
+def test_batches_with_values_in_common_let_each_through_once(state_url: str) -> None:
+    """Nodes that send overlapping batches at once, in different orders, neither block each other nor agree twice."""
+    names = [f"v{number}" for number in range(40)]
+    wins: list[str] = []
+
+    def send(turn: int) -> None:
+        with Store.open(state_url, clock=Clock()) as store:
+            order = names[turn:] + names[:turn]
+            fresh = store.use_once_each([("dpop", name, 2_000_000_000) for name in order])
+            wins.extend(name for name, is_fresh in zip(order, fresh, strict=True) if is_fresh)
+
+    threads = [threading.Thread(target=send, args=(turn * 7,)) for turn in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(wins) == sorted(names)
+
+
+def test_nonce_secret_is_added_once_and_the_one_before_is_kept(state_url: str) -> None:
+    """Of nodes that make the same number one wins; what is older than its predecessor goes."""
+    with Store.open(state_url) as store, Store.open(state_url) as other:
+        assert store.nonce_secrets() == []
+        store.add_nonce_secret(1, "first", 100)
+        other.add_nonce_secret(1, "too late", 101)
+        assert other.nonce_secrets() == [(1, "first", 100)]
+        store.add_nonce_secret(2, "second", 200)
+        store.add_nonce_secret(3, "third", 300)
+        assert [number for number, _, _ in store.nonce_secrets()] == [2, 3]
+
+
 def test_expired_things_are_forgotten(state_url: str) -> None:
     """Old one-time values, answers, quota days and drawings go; what still counts stays."""
     clock = Clock()

@@ -7,12 +7,12 @@ import pytest
 
 from gateway.domain.callers import Assurance
 from gateway.domain.changes import Change, ChangeKind
+from gateway.domain.conditions import narrows
 from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import GrantState, Hours, Quota
 from gateway.domain.orders import Reach
 from gateway.store import Disposal, Store, etag
-from gateway.store.scope import grant_narrows
 from tests.support.state import NOON, department, grant, order, system
 
 replace = msgspec.structs.replace
@@ -207,8 +207,8 @@ def test_wider_limits_do_not_withdraw() -> None:
         assurance=Assurance.BEARER,
         quota=Quota(6, None),
     )
-    assert not grant_narrows(old, new)
-    assert grant_narrows(new, old)
+    assert not narrows(old, new)
+    assert narrows(new, old)
 
 
 REACHES = [

@@ -1,0 +1,119 @@
+"""Settings that would have no effect, or could never match: each is a mistake, and some would open a door.
+
+Who sets `client_certificates = "required"` and forgets the certificate believes that callers are asked for one; what
+would run is plain HTTP that asks nobody. So a setting that does nothing is refused, with the one that is missing.
+"""
+
+import ipaddress
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from gateway.runtime.settings import ControlSettings, DataPlaneSettings, Section, Settings
+
+Fault = dict[str, str]
+
+_NEEDS: dict[str, tuple[str, dict[str, str]]] = {
+    "officers": (
+        "provider",
+        dict.fromkeys(("client_id", "client_secret_file", "officer_claim", "allow_rs256"), "sign-in by a provider"),
+    ),
+    "traces": ("endpoint", {"sample_ratio": "tracing"}),
+}
+"""Section to the setting that switches its matter on, and those that do nothing without it."""
+
+
+def faults_of(settings: "Settings") -> list[Fault]:
+    """Every setting that does nothing as the others stand, or can never match; empty where there is none."""
+    return [
+        *_of_listener("data_plane", settings.data_plane),
+        *_of_listener("control", settings.control),
+        *_of_nodes(settings),
+        *_of_switches(settings),
+        *_of_proxies(settings),
+        *_of_origins(settings),
+    ]
+
+
+def _of_listener(section: str, listener: "DataPlaneSettings | ControlSettings") -> Iterator[Fault]:
+    without = "has no effect without `tls_certificate`: the listener would serve plain HTTP"
+    asks = listener.client_certificates != "off"
+    if listener.tls_certificate is None:
+        if listener.tls_key is not None:
+            yield _fault(section, "tls_key", without)
+        if listener.client_ca is not None:
+            yield _fault(section, "client_ca", without)
+        if asks:
+            yield _fault(section, "client_certificates", f"{without} and ask no caller for a certificate")
+        return
+    if asks and listener.client_ca is None:
+        yield _fault(section, "client_certificates", "needs `client_ca`, the authorities of callers' certificates")
+    if not asks and listener.client_ca is not None:
+        yield _fault(section, "client_ca", 'has no effect while `client_certificates` is "off"')
+
+
+def _of_nodes(settings: "Settings") -> Iterator[Fault]:
+    control, alone = settings.control, settings.state.url is None or settings.state.url.startswith("sqlite")
+    if control.node_url is not None:
+        parts = urlsplit(control.node_url)
+        if alone:
+            yield _fault("control", "node_url", "has no effect without `state.url`: a state in SQLite is one node's")
+        elif parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}:
+            yield _fault("control", "node_url", "is written `http://host:port` or `https://host:port`")
+    if control.nodes_ca is not None and alone:
+        yield _fault("control", "nodes_ca", "has no effect without `state.url`: a state in SQLite is one node's")
+
+
+def _of_switches(settings: "Settings") -> Iterator[Fault]:
+    for section, (switch, names) in _NEEDS.items():
+        given: Section = getattr(settings, section)
+        if getattr(given, switch) is not None:
+            continue
+        for name, matter in names.items():
+            default = type(given).model_fields[name].default
+            if name in given.model_fields_set and getattr(given, name) != default:
+                yield _fault(section, name, f"has no effect without `{switch}`, which switches {matter} on")
+
+
+def _of_proxies(settings: "Settings") -> Iterator[Fault]:
+    for text in settings.identity.trusted_proxies:
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError as error:
+            why = "has bits set behind its prefix" if "host bits" in str(error) else "can never match"
+            fault = f"`{text}` {why}: write addresses or networks, such as 10.0.0.7 or 10.0.0.0/24"
+            yield _fault("identity", "trusted_proxies", fault)
+            continue
+        if network.prefixlen == 0:
+            yield _fault("identity", "trusted_proxies", f"`{text}` is everybody: anyone could claim any address")
+
+
+def _of_origins(settings: "Settings") -> Iterator[Fault]:
+    tls = settings.data_plane.tls_certificate is not None
+    for text in settings.identity.origins:
+        fault = _origin_fault(text, tls=tls)
+        if fault is not None:
+            yield _fault("identity", "origins", f"`{text}` can never match: {fault}")
+
+
+def _origin_fault(text: str, *, tls: bool) -> str | None:
+    """Why no caller's proof can be for this origin; None where one can."""
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return "it is no URL"
+    if parts.scheme not in {"http", "https"} or not host or not text.isascii() or not text.isprintable():
+        return "it is written `https://host` or `https://host:port`"
+    if parts.path not in {"", "/"} or parts.query or parts.fragment or "@" in parts.netloc:
+        return "an origin ends with its host or port"
+    if "*" in host or " " in text:
+        return "each origin is named, there are no patterns"
+    if parts.scheme == "http" and tls:
+        return "the data plane serves TLS (`data_plane.tls_certificate`)"
+    return None
+
+
+def _fault(section: str, name: str, fault: str) -> Fault:
+    return {"field": f"{section}.{name}", "fault": fault}

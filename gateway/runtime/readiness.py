@@ -1,0 +1,92 @@
+"""Whether uses can be served: what /readyz says of each part.
+
+That the state can be written is tried and not supposed: a gateway whose disk has become read-only, or whose database
+has, goes on deciding from what it remembers, and the first suspension would fail.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+
+from gateway.control.barrier.hub import Hub
+from gateway.domain.errors import GatewayError
+from gateway.runtime.home import GatewayHome
+from gateway.runtime.telemetry.metrics import read_snapshots
+from gateway.store import Store
+
+log = logging.getLogger("gateway.readiness")
+
+HEARD_SECONDS = 3.0
+"""How long a worker's last word counts for readiness; it speaks every second, later on a slow disk."""
+PROVE_SECONDS = 2.0
+"""How often a write of the state is tried."""
+
+
+class StateProof:
+    """Proves by a write of its own, every two seconds, that the state takes writes.
+
+    A write that waits its turn behind a bulk import is no failure; one that is refused is.
+
+    Args:
+        store: the state.
+        node: this node's name.
+    """
+
+    def __init__(self, store: Store, node: str) -> None:
+        self._store = store
+        self._node = node
+        self.is_writable = True
+
+    def prove(self) -> None:
+        """Write; may block.
+
+        Raises:
+            GatewayError: `unavailable` where the state takes no writes.
+        """
+        try:
+            self._store.use_once("ready", self._node, int(time.time()) + 1)
+        except GatewayError:
+            self.is_writable = False
+            raise
+        self.is_writable = True
+
+    async def run(self) -> None:
+        """Prove for ever; what changes is logged once."""
+        while True:
+            await asyncio.sleep(PROVE_SECONDS)
+            before = self.is_writable
+            try:
+                await asyncio.to_thread(self.prove)
+            except GatewayError as error:
+                if before:
+                    log.error("the state takes no writes, so no stop could be kept: %s", error.detail)
+            else:
+                if not before:
+                    log.warning("the state takes writes again")
+
+
+def readiness(home: GatewayHome, store: Store, hub: Hub | None, proof: StateProof) -> Mapping[str, bool]:
+    """Which parts work: a use can be served only where all do.
+
+    What a connected worker says of itself counts for `HEARD_SECONDS`; one that is just taking up a change still has its
+    lease. The ledger process is none of the parts: without it uses go on into the journals, and once their disk is
+    nearly full, no worker takes records any more.
+    """
+    try:
+        store.sequence()
+        state = proof.is_writable
+    except Exception:
+        log.exception("the state cannot be read")
+        state = False
+    connected = set(hub.workers()) if hub is not None else set()
+    heard = [
+        snapshot
+        for snapshot in read_snapshots(home.run / "metrics", "worker-*")
+        if time.time() - snapshot.published_unix <= HEARD_SECONDS and snapshot.process in connected
+    ]
+    return {
+        "state": state,
+        "workers": any(snapshot.gauge("gateway_fresh") for snapshot in heard),
+        "records": any(snapshot.gauge("gateway_journal_accepts") for snapshot in heard),
+    }
