@@ -12,6 +12,7 @@ from gateway.control.policies.desk import PolicyDesk
 from gateway.control.sign_in.oauth import OAuthServices
 from gateway.control.sign_in.sign_in import OfficerSignIn
 from gateway.control.suppliers.checks import HostChecks
+from gateway.control.suppliers.tried import Trials
 from gateway.domain.errors import GatewayError
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.process.client import LedgerClient
@@ -47,6 +48,7 @@ class ControlServices:
         witness: cosigns other nodes' logs; None where this node witnesses none.
         roads: the roads to the other nodes; None where this one is alone.
         hosts: what suppliers' hosts are judged by.
+        trials: tries interfaces before callers do; None where nothing can be tried.
         seal: seals a secret for storage, bound to a context.
         pruning: held while records go, one plan at a time.
         pseudonyms: a data subject's identifier to the pseudonyms it may stand under in records (one a year kept).
@@ -70,6 +72,7 @@ class ControlServices:
     witness: Witness | None = None
     roads: NodeRoads | None = None
     hosts: HostChecks = field(default_factory=HostChecks)
+    trials: Trials | None = None
     seal: Callable[[bytes, str], str] = _no_seal
     pruning: asyncio.Lock = field(default_factory=asyncio.Lock)
     pseudonyms: Callable[[bytes], tuple[str, ...]] = lambda _identifier: ()
