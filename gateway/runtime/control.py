@@ -22,6 +22,7 @@ from gateway.control.act.services import ControlServices
 from gateway.control.app.app import create_app
 from gateway.control.barrier.feed import Feed
 from gateway.control.barrier.hub import Hub
+from gateway.control.barrier.roll import RollReader
 from gateway.control.policies.desk import PolicyDesk
 from gateway.control.sign_in.credentials import credentials_router
 from gateway.control.sign_in.enrolment import people_routers
@@ -115,7 +116,15 @@ class Parts:
         self.store.close()
 
 
-def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bool, is_first: bool = False) -> Parts:
+def assemble(
+    home: GatewayHome,
+    settings: Settings,
+    issuer: str,
+    *,
+    with_hub: bool,
+    is_first: bool = False,
+    roll: RollReader | None = None,
+) -> Parts:
     """Wire a control plane for `home`.
 
     Args:
@@ -124,6 +133,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         issuer: the `iss` of its tokens, its public base URL.
         with_hub: whether workers hang on this process; else acts wait for nobody here.
         is_first: whether no other control process can have granted leases that still run.
+        roll: tells the hub of every worker process, also of those that never spoke to it.
     """
     home.require_state(settings)
     store = Store.open(home.state_url(settings))
@@ -177,7 +187,12 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
     # One log, one origin, one node: three gateways on one host have three names.
     node = home.origin(settings) if many else None
     if with_hub:
-        hub = Hub(home.control_socket, freshness=settings.state.freshness_seconds, after_another=not is_first)
+        hub = Hub(
+            home.control_socket,
+            freshness=settings.state.freshness_seconds,
+            after_another=not is_first,
+            roll=roll,
+        )
         feed = Feed(
             store,
             hub,
@@ -331,10 +346,21 @@ class Control:
         issuer: the `iss` of its tokens.
         listen_fd: the listening socket that the supervisor opened.
         is_first: whether this is the home's first control process since it was locked.
+        roll: the supervisor's roll of workers.
     """
 
-    def __init__(self, home: GatewayHome, settings: Settings, issuer: str, listen_fd: int, *, is_first: bool) -> None:
+    def __init__(
+        self,
+        home: GatewayHome,
+        settings: Settings,
+        issuer: str,
+        listen_fd: int,
+        *,
+        is_first: bool,
+        roll: RollReader | None = None,
+    ) -> None:
         self._is_first = is_first
+        self._roll = roll
         self._home = home
         self._settings = settings
         self._issuer = issuer
@@ -349,7 +375,13 @@ class Control:
     async def start(self) -> dict[str, Any]:
         """Migrate the state, take up the feed, and answer."""
         self._parts = await asyncio.to_thread(
-            assemble, self._home, self._settings, self._issuer, with_hub=True, is_first=self._is_first
+            assemble,
+            self._home,
+            self._settings,
+            self._issuer,
+            with_hub=True,
+            is_first=self._is_first,
+            roll=self._roll,
         )
         # A gateway that cannot keep a stop does not start.
         await asyncio.to_thread(self._parts.proof.prove)

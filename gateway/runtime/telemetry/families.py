@@ -161,6 +161,12 @@ FAMILIES = _families(
     # The processes themselves.
     Family("gateway_process_up", Kind.MIN, "1 while a process lives.", ("process",)),
     Family("gateway_process_restarts_total", Kind.COUNTER, "Restarts of a process that died.", ("process",)),
+    Family(
+        "gateway_workers_ended_total",
+        Kind.COUNTER,
+        "Workers ended: lease (it did not cut when that ran out), loop (it stood for more than two seconds).",
+        ("process", "reason"),
+    ),
     Family("gateway_process_resident_memory_bytes", Kind.MAX, "Resident memory.", ("process",)),
     Family("gateway_process_cpu_seconds_total", Kind.COUNTER, "Processor time, user and system.", ("process",)),
     Family("gateway_process_open_descriptors", Kind.MAX, "Open file descriptors.", ("process",)),
