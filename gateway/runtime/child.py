@@ -135,7 +135,7 @@ class Child:
         while True:
             assert self._process is not None
             since = time.monotonic()
-            status = await self._process.wait()
+            status = await _end_of(self._process)
             if self._stopping:
                 return
             self._has_ended()
@@ -166,15 +166,42 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), self._plan.stop_seconds)
+            await asyncio.wait_for(_end_of(process), self._plan.stop_seconds)
         except TimeoutError:
             log.error("%s did not end in %.0f s; killing it", self.name, self._plan.stop_seconds)
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
+            await _end_of(process)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the child, if it lives."""
         if self.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+
+async def _end_of(process: asyncio.subprocess.Process) -> int | None:
+    """Wait for the end of the process itself; its status, None where that is not known.
+
+    `process.wait` waits for its pipes too, and would wait for as long as anybody else holds their other end.
+    """
+    if process.returncode is not None or not hasattr(os, "pidfd_open"):
+        return await process.wait()
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        descriptor = -1
+    if descriptor >= 0:
+        loop.add_reader(descriptor, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+    for _ in range(100):
+        # A thread of asyncio's takes its status.
+        if process.returncode is not None:
+            break
+        await asyncio.sleep(0.01)
+    return process.returncode

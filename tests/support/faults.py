@@ -141,7 +141,11 @@ def _taken(pid: int, descriptor: int) -> socket.socket:
         os.close(pidfd)
     if own < 0:
         raise OSError(ctypes.get_errno(), "cannot be taken")
-    return socket.socket(fileno=own)
+    try:
+        return socket.socket(fileno=own)
+    except OSError:
+        os.close(own)
+        raise
 
 
 def until_gone(pid: int, seconds: float = 10.0) -> None:
