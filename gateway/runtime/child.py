@@ -21,6 +21,8 @@ START_SECONDS = 30.0
 """How long a child may take to say `ready`; migrations of a large state run before that."""
 PAUSES_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 SETTLED_SECONDS = 30.0
+STATUS_SECONDS = 1.0
+"""How long the status of a process that has ended is waited for."""
 
 
 class Handed(Protocol):
@@ -185,23 +187,21 @@ async def _end_of(process: asyncio.subprocess.Process) -> int | None:
 
     `process.wait` waits for its pipes too, and would wait for as long as anybody else holds their other end.
     """
-    if process.returncode is not None or not hasattr(os, "pidfd_open"):
-        return await process.wait()
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    try:
+    if not hasattr(os, "pidfd_open"):
+        return await process.wait()
+    with contextlib.suppress(ProcessLookupError):
         descriptor = os.pidfd_open(process.pid)
-    except ProcessLookupError:
-        descriptor = -1
-    if descriptor >= 0:
         loop.add_reader(descriptor, ended.set)
         try:
             await ended.wait()
         finally:
             loop.remove_reader(descriptor)
             os.close(descriptor)
+    # A thread of asyncio's takes the status.
     for _ in range(100):
-        # A thread of asyncio's takes its status.
-        if process.returncode is not None:
-            break
-        await asyncio.sleep(0.01)
-    return process.returncode
+        status: int | None = process.returncode
+        if status is not None:
+            return status
+        await asyncio.sleep(STATUS_SECONDS / 100)
+    return None
