@@ -66,7 +66,7 @@ class Caller(asyncio.Protocol):
         self._load.seen.setdefault(head[9:12].decode(), []).append(took)
         self._call_later()
 
-    def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's name
+    def connection_lost(self, exc: BaseException | None) -> None:
         if time.monotonic() < self._load.until:
             self._load.seen.setdefault("lost", []).append(0.0)
 
@@ -90,10 +90,7 @@ class Load:
 
 def start_load(**given: Any) -> "subprocess.Popen[str]":
     """A process that calls; `finish` reads what it saw."""
-    process = subprocess.Popen(
-        [sys.executable, __file__, "--load", json.dumps(given)], stdout=subprocess.PIPE, text=True
-    )
-    return process
+    return subprocess.Popen([sys.executable, __file__, "--load", json.dumps(given)], stdout=subprocess.PIPE, text=True)
 
 
 def finish(processes: list["subprocess.Popen[str]"]) -> dict[str, list[float]]:
