@@ -27,6 +27,8 @@ T = TypeVar("T")
 COSIGNED = "cosigned"
 LOOSE = ".sgb"
 PACKED = ".pack"
+MIRROR = "MIRROR"
+"""Stands in a mirror and in no log: what bears it is not signed from (INVARIANT: NEVER-FORKED)."""
 _KEPT_FILES = 4
 
 

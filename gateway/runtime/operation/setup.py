@@ -8,6 +8,7 @@ from gateway.domain.officers import Officer, Role
 from gateway.identity.keyring import KeyRing
 from gateway.ledger.log.notes import ED25519, VerifierKey
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.incarnation import begin_life
 from gateway.runtime.operation.api import REGISTRAR
 from gateway.runtime.ring import passphrase
 from gateway.runtime.settings import Settings
@@ -79,6 +80,7 @@ def _furnish(home: GatewayHome, settings: Settings, ring: KeyRing, region: str, 
                 tx.put_officer(
                     Officer(id=id_, department=department, region=region, roles=(role,), name=f"first {id_}")
                 )
+        begin_life(home, store)
     finally:
         store.close()
     origin = home.origin(settings)
