@@ -4,7 +4,7 @@
 process (integration, index, questions) and N *workers* (the data plane). The supervisor opens the data plane's
 listening sockets, one a worker in one `SO_REUSEPORT` group, and keeps them: a worker that dies leaves its queue of
 connections to the one that takes its place. A child says `ready` or one sentence of failure on a pipe; it ends by
-itself when its supervisor is gone.
+itself when its supervisor is gone, and the kernel ends it in that instant.
 
     settings          `gateway.toml` and `GATEWAY_*`, one source for names, defaults, units and words
     effect            which settings would do nothing, or never match
@@ -16,8 +16,14 @@ itself when its supervisor is gone.
     ring              where the keys come from
     tls               the TLS of both listeners
     policies          the policies of the settings
+    holders           which processes hold a home
     supervisor        starts, watches, restarts and drains the children
+    child             one of them, and its restarts
+    watch_dog         which workers must be ended, and why
     process           what a child does first and last
+    parentage         a child ends with its parent
+    heartbeat         a worker's signs of life, and where its loop stands
+    kernel_end        the kernel ends a worker that no longer cuts
     memory            memory that is let go returns to the system
     worker            the data plane, wired
     suppliers         by which addresses and TLS contexts suppliers are called
@@ -29,6 +35,7 @@ itself when its supervisor is gone.
     control           the control plane, wired
     control_listener  its socket
     readiness         whether uses can be served
+    scraping          who may scrape figures
     examining         examining a candidate in a process of its own
     journals          the ledger process, wired
     operation         what an operator does: set up, status, backup, restore, the API for the command line

@@ -22,6 +22,7 @@ from gateway.control.act.services import ControlServices
 from gateway.control.app.app import create_app
 from gateway.control.barrier.feed import Feed
 from gateway.control.barrier.hub import Hub
+from gateway.control.barrier.roll import RollReader
 from gateway.control.policies.desk import PolicyDesk
 from gateway.control.sign_in.credentials import credentials_router
 from gateway.control.sign_in.enrolment import people_routers
@@ -58,8 +59,10 @@ from gateway.runtime.policies import initial_policies, policies_root
 from gateway.runtime.readiness import StateProof, readiness
 from gateway.runtime.reconciling import reconcile, settle
 from gateway.runtime.ring import nonce_keeper, open_ring
+from gateway.runtime.scraping import ScrapeCredential
 from gateway.runtime.settings import Settings
 from gateway.runtime.suppliers import Contexts, OwnListeners, SupplierReach
+from gateway.runtime.telemetry.coarse import CoarseFigures
 from gateway.runtime.telemetry.due import Due
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher, read_snapshots, render
 from gateway.runtime.telemetry.observing import ObservedBarrier
@@ -115,7 +118,15 @@ class Parts:
         self.store.close()
 
 
-def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bool, is_first: bool = False) -> Parts:
+def assemble(
+    home: GatewayHome,
+    settings: Settings,
+    issuer: str,
+    *,
+    with_hub: bool,
+    is_first: bool = False,
+    roll: RollReader | None = None,
+) -> Parts:
     """Wire a control plane for `home`.
 
     Args:
@@ -124,6 +135,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         issuer: the `iss` of its tokens, its public base URL.
         with_hub: whether workers hang on this process; else acts wait for nobody here.
         is_first: whether no other control process can have granted leases that still run.
+        roll: tells the hub of every worker process, also of those that never spoke to it.
     """
     home.require_state(settings)
     store = Store.open(home.state_url(settings))
@@ -177,7 +189,12 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
     # One log, one origin, one node: three gateways on one host have three names.
     node = home.origin(settings) if many else None
     if with_hub:
-        hub = Hub(home.control_socket, freshness=settings.state.freshness_seconds, after_another=not is_first)
+        hub = Hub(
+            home.control_socket,
+            freshness=settings.state.freshness_seconds,
+            after_another=not is_first,
+            roll=roll,
+        )
         feed = Feed(
             store,
             hub,
@@ -195,6 +212,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
     )
     roads = NodeRoads(node, store.nodes, time.time, nodes_trust(settings.control)) if node is not None else None
     proof = StateProof(store, home.origin(settings))
+    coarse, scraping = CoarseFigures(home.run / "metrics"), ScrapeCredential(home, settings)
     ledger = LedgerClient(home.ledger_socket)
     spool = home.run / "spool"
     shutil.rmtree(spool, ignore_errors=True)
@@ -215,7 +233,8 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         ),
         oauth=oauth,
         hub=hub,
-        metrics=lambda: _metrics(home),
+        metrics=lambda: _metrics(home, coarse),
+        may_scrape=scraping.is_held,
         readiness=lambda: readiness(home, store, hub, proof),
         witness=_witness(home, settings, ring),
         roads=roads,
@@ -316,9 +335,9 @@ async def _pin_inherited(services: ControlServices) -> None:
         log.warning("inherited hosts are not looked up before the next start: %s", error.code)
 
 
-def _metrics(home: GatewayHome) -> str:
+def _metrics(home: GatewayHome, coarse: CoarseFigures) -> str:
     """The figures of all processes of this gateway, as Prometheus text."""
-    text, _ = render(read_snapshots(home.run / "metrics"), time.time())
+    text, _ = render(read_snapshots(home.run / "metrics"), time.time(), cover=coarse.cover)
     return text.decode()
 
 
@@ -331,10 +350,21 @@ class Control:
         issuer: the `iss` of its tokens.
         listen_fd: the listening socket that the supervisor opened.
         is_first: whether this is the home's first control process since it was locked.
+        roll: the supervisor's roll of workers.
     """
 
-    def __init__(self, home: GatewayHome, settings: Settings, issuer: str, listen_fd: int, *, is_first: bool) -> None:
+    def __init__(
+        self,
+        home: GatewayHome,
+        settings: Settings,
+        issuer: str,
+        listen_fd: int,
+        *,
+        is_first: bool,
+        roll: RollReader | None = None,
+    ) -> None:
         self._is_first = is_first
+        self._roll = roll
         self._home = home
         self._settings = settings
         self._issuer = issuer
@@ -349,7 +379,13 @@ class Control:
     async def start(self) -> dict[str, Any]:
         """Migrate the state, take up the feed, and answer."""
         self._parts = await asyncio.to_thread(
-            assemble, self._home, self._settings, self._issuer, with_hub=True, is_first=self._is_first
+            assemble,
+            self._home,
+            self._settings,
+            self._issuer,
+            with_hub=True,
+            is_first=self._is_first,
+            roll=self._roll,
         )
         # A gateway that cannot keep a stop does not start.
         await asyncio.to_thread(self._parts.proof.prove)

@@ -27,7 +27,7 @@ from gateway.control.act.lanes import in_lane, is_stop
 from gateway.control.act.paging import whole
 from gateway.control.act.services import ControlServices
 from gateway.control.barrier.barrier import BarrierReport
-from gateway.domain.calendar import Due, working_days_after
+from gateway.domain.calendar import CHINA, Due, working_days_after
 from gateway.domain.directory import Department
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant
@@ -430,7 +430,7 @@ def matter_of_grant(store: Store | StoreTransaction, grant: Grant) -> Matter:
 
 def china_day(moment: datetime) -> date:
     """The calendar day, China Standard Time."""
-    return datetime.fromtimestamp(moment.timestamp() + 8 * 3600, UTC).date()
+    return moment.astimezone(CHINA).date()
 
 
 def due_in(today: date, days: int) -> Due:

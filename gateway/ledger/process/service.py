@@ -21,11 +21,13 @@ from gateway.ledger.log.checkpoints import Checkpoint
 from gateway.ledger.log.notes import Signer
 from gateway.ledger.log.retention import (
     Holds,
+    Pruning,
     RetentionPlan,
     begin_pruning,
     finish_pruning,
     minimum_index,
     plan_retention,
+    pruning_under_way,
 )
 from gateway.ledger.log.spool import drop_partials, sweep
 from gateway.ledger.log.tiled_log import TiledLog
@@ -79,7 +81,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Pruned(msgspec.Struct, frozen=True):
-    """What a prune came to: the `prune` record, the range, and bytes of bundles freed."""
+    """What a prune came to: the `prune` record of its intent, the range, and bytes of bundles freed."""
 
     record: str
     first: int
@@ -180,7 +182,7 @@ class LedgerService:
             GatewayError: `conflict` if a witness knows more than this log: it was restored from an older copy.
         """
         self.cosigning.refuse_if_behind()
-        finish_pruning(self.log.files, self._forget_below, self._exports)
+        finish_pruning(self.log.files, self._forget_below, self._exports, self._record_outcome)
         self._sweep_exports()
         self.integrator.catch_up()
 
@@ -239,18 +241,27 @@ class LedgerService:
             raise GatewayError("invalid-input", "the plan removes nothing")
         if self.plan_retention(holds) != plan:
             raise GatewayError("precondition-failed", "the plan is not what may go now; make it again")
-        self.on_integrator(lambda: self.integrator.let_go(plan.end, self._leaf_of, self.now_ns))
-        record = self._acts.append(
-            RecordKind.PRUNE,
-            {"first": plan.first, "end": plan.end, "rule": plan.rule, "plan": plan.digest, "officer": by},
-        )
-        self._await_record(record)
+        said = {"first": plan.first, "end": plan.end, "officer": by}
+        record = self._acts.append(RecordKind.PRUNE, {**said, "step": "begun", "rule": plan.rule, "plan": plan.digest})
+        try:
+            self._await_record(record)
+            self.on_integrator(lambda: self.integrator.let_go(plan.end, self._leaf_of, self.now_ns))
+            freed = self.on_integrator(lambda: self._prune(Pruning(plan.first, plan.end, record, by)))
+        except GatewayError as error:
+            # What was begun is carried through at the next start, and that writes its outcome.
+            if pruning_under_way(self.log.files) is None:
+                failed = {**said, "step": "failed", "intent": record, "code": error.code, "reason": error.detail}
+                self._acts.append(RecordKind.PRUNE, failed)
+            raise
+        return Pruned(record, plan.first, plan.end, freed)
 
-        def prune() -> int:
-            begin_pruning(self.log.files, plan)
-            return finish_pruning(self.log.files, self._forget_below, self._exports)
+    def _prune(self, pruning: Pruning) -> int:
+        begin_pruning(self.log.files, pruning)
+        return finish_pruning(self.log.files, self._forget_below, self._exports, self._record_outcome)
 
-        return Pruned(record, plan.first, plan.end, self.on_integrator(prune))
+    def _record_outcome(self, pruning: Pruning, freed_bytes: int) -> None:
+        said = {"first": pruning.first, "end": pruning.end, "officer": pruning.officer, "intent": pruning.intent}
+        self._acts.append(RecordKind.PRUNE, {**said, "step": "done", "freed_bytes": freed_bytes})
 
     def on_integrator(self, work: Callable[[], T]) -> T:
         """Do `work` between two rounds, on the integrating thread, and wait for it.
