@@ -98,7 +98,7 @@ def import_directory(deed: Deed, found: DirectoryFile, *, release: bool) -> dict
         **_subject(found),
         entries=[f"{name}@{version}" for name, version in imported.submitted[:NAMED]],
     )
-    return {**counts, "versions": dict(imported.submitted[:NAMED])}
+    return {**counts, "versions": dict(imported.submitted[:NAMED]), "skipped": list(found.skipped[:NAMED])}
 
 
 def check_directory(
@@ -140,6 +140,7 @@ def check_directory(
         "interfaces": imported.interfaces,
         "released": imported.released,
         "losing_grants": touched[:NAMED],
+        "skipped": list(found.skipped[:NAMED]),
     }
 
 
