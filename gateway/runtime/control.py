@@ -59,8 +59,10 @@ from gateway.runtime.policies import initial_policies, policies_root
 from gateway.runtime.readiness import StateProof, readiness
 from gateway.runtime.reconciling import reconcile, settle
 from gateway.runtime.ring import nonce_keeper, open_ring
+from gateway.runtime.scraping import ScrapeCredential
 from gateway.runtime.settings import Settings
 from gateway.runtime.suppliers import Contexts, OwnListeners, SupplierReach
+from gateway.runtime.telemetry.coarse import CoarseFigures
 from gateway.runtime.telemetry.due import Due
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher, read_snapshots, render
 from gateway.runtime.telemetry.observing import ObservedBarrier
@@ -210,6 +212,7 @@ def assemble(
     )
     roads = NodeRoads(node, store.nodes, time.time, nodes_trust(settings.control)) if node is not None else None
     proof = StateProof(store, home.origin(settings))
+    coarse, scraping = CoarseFigures(home.run / "metrics"), ScrapeCredential(home, settings)
     ledger = LedgerClient(home.ledger_socket)
     spool = home.run / "spool"
     shutil.rmtree(spool, ignore_errors=True)
@@ -230,7 +233,8 @@ def assemble(
         ),
         oauth=oauth,
         hub=hub,
-        metrics=lambda: _metrics(home),
+        metrics=lambda: _metrics(home, coarse),
+        may_scrape=scraping.is_held,
         readiness=lambda: readiness(home, store, hub, proof),
         witness=_witness(home, settings, ring),
         roads=roads,
@@ -331,9 +335,9 @@ async def _pin_inherited(services: ControlServices) -> None:
         log.warning("inherited hosts are not looked up before the next start: %s", error.code)
 
 
-def _metrics(home: GatewayHome) -> str:
+def _metrics(home: GatewayHome, coarse: CoarseFigures) -> str:
     """The figures of all processes of this gateway, as Prometheus text."""
-    text, _ = render(read_snapshots(home.run / "metrics"), time.time())
+    text, _ = render(read_snapshots(home.run / "metrics"), time.time(), cover=coarse.cover)
     return text.decode()
 
 

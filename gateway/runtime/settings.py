@@ -254,6 +254,16 @@ class TracesSettings(Section):
     )
 
 
+class MetricsSettings(Section):
+    """Figures for Prometheus, at `/metrics` of the control plane."""
+
+    credential_file: Path | None = Field(
+        None,
+        description="file with the credential that a scraper bears (`Authorization: Bearer`), 20 characters or more; "
+        "default: `metrics-credential` in the home, made at the first start",
+    )
+
+
 class LogSettings(Section):
     """What the processes say about themselves."""
 
@@ -273,6 +283,7 @@ class Settings(Section):
     identity: IdentitySettings = IdentitySettings()  # type: ignore[call-arg]
     officers: OfficersSettings = OfficersSettings()  # type: ignore[call-arg]
     traces: TracesSettings = TracesSettings()  # type: ignore[call-arg]
+    metrics: MetricsSettings = MetricsSettings()  # type: ignore[call-arg]
     log: LogSettings = LogSettings()  # type: ignore[call-arg]
 
 
