@@ -194,7 +194,6 @@ def _acts(
 
 def _own_faults(found: DirectoryFile) -> list[dict[str, Any]]:
     """Every fault of each row taken by itself; a file's were found when it was read, a body's are found here."""
-    entries = {entry.id: entry for entry in found.datasets}
     faults: list[dict[str, Any]] = []
 
     def add(name: str, row: int, of_row: list[dict[str, object]]) -> None:
@@ -207,7 +206,7 @@ def _own_faults(found: DirectoryFile) -> list[dict[str, Any]]:
     for row, entry in enumerate(found.datasets, 1):
         add("datasets", row, validate_dataset(entry))
     for row, interface in enumerate(found.interfaces, 1):
-        add("interfaces", row, validate_interface(interface, entries.get(interface.dataset)))
+        add("interfaces", row, validate_interface(interface))
     return faults
 
 

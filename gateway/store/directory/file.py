@@ -106,13 +106,10 @@ def read_json(content: bytes) -> DirectoryFile:
         values, rows, wrong = _convert(name, document.get(name, []), kind)
         found[name] = values, rows
         faults += wrong
-    entries = {entry.id: entry for entry in found["datasets"][0]}
     faults += _all_faults("departments", *found["departments"], validate_department)
     faults += _all_faults("purposes", *found["purposes"], validate_purpose)
     faults += _all_faults("datasets", *found["datasets"], validate_dataset)
-    faults += _all_faults(
-        "interfaces", *found["interfaces"], lambda one: validate_interface(one, entries.get(one.dataset))
-    )
+    faults += _all_faults("interfaces", *found["interfaces"], validate_interface)
     return _or_refuse(DirectoryFile(**{name: tuple(values) for name, (values, _) in found.items()}), faults)
 
 

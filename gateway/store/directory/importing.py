@@ -146,7 +146,7 @@ class DirectoryImports(HostReadings, CertificateReadings, DirectoryTransaction):
                 fault("interfaces", row, "supplier", f"there is no department `{one.supplier}`")
             if dataset is None:
                 fault("interfaces", row, "dataset", f"there is no dataset `{one.dataset}`")
-            elif one.dataset not in entries:
+            elif not self._is_stored(one):
                 faults += [{"list": "interfaces", "row": row, **wrong} for wrong in validate_interface(one, dataset)]
             for field, sentence in self._reach_faults(one):
                 fault("interfaces", row, field, sentence)
@@ -163,10 +163,14 @@ class DirectoryImports(HostReadings, CertificateReadings, DirectoryTransaction):
                 coded[code].add(id_)
         return coded
 
+    def _is_stored(self, one: Interface) -> bool:
+        """Whether an interface stands just so: what a file leaves as it is, is not judged anew."""
+        stored = self.any_interface(one.supplier, one.id)
+        return stored is not None and stored == msgspec.structs.replace(one, version=stored.version)
+
     def _reach_faults(self, one: Interface) -> Iterator[tuple[str, str]]:
         """Why an interface may not reach its upstream, or not with the certificates it names."""
-        stored = self.any_interface(one.supplier, one.id)
-        if not one.active or (stored is not None and stored == msgspec.structs.replace(one, version=stored.version)):
+        if not one.active or self._is_stored(one):
             return
         # INVARIANT: HOST-OWNED.
         sentence = self.reach_fault(one)

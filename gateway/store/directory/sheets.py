@@ -125,9 +125,9 @@ def _csv_sheet(path: Path) -> Sheet:
 def plain_name(cell: str) -> str:
     """A column's name without what templates put around it: required marks, notes in brackets, blanks, line ends."""
     text = re.sub(r"\s+", "", unicodedata.normalize("NFKC", cell))
-    while (bare := re.sub(r"\([^()]*\)$|^\([^()]*\)|\[[^\[\]]*\]$", "", text)) != text:
+    while (bare := re.sub(r"\([^()]*\)$|^\([^()]*\)|\[[^\[\]]*\]$", "", text.strip("*:#★☆●.、"))) != text:
         text = bare
-    return text.strip("*:#★☆●.、")
+    return text
 
 
 def _table(sheet: Sheet, notes: list[str], near: list[str]) -> Table | None:

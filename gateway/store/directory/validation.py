@@ -157,24 +157,27 @@ def validate_purpose(purpose: Purpose) -> list[Fault]:
     return faults
 
 
-def validate_interface(interface: Interface, dataset: Dataset | None) -> list[Fault]:
-    """Every fault of an interface, against the entry of the dataset it serves where that is known."""
+def validate_interface(interface: Interface, dataset: Dataset | None = None) -> list[Fault]:
+    """Every fault of an interface taken by itself, and against the entry it serves where that is given."""
     faults = [] if _SLUG.fullmatch(interface.id) else [_not_a_slug(interface.id)]
     faults += _upstream_faults(interface)
     if not interface.methods or not interface.modes:
         faults.append(_fault("methods" if not interface.methods else "modes", "missing: at least one"))
     faults += _method_faults(interface)
     faults += _shape_faults(interface)
-    if dataset is not None:
-        unknown = sorted(set(interface.places) - dataset.item_names)
-        faults += [_fault("places", f"`{name}` is not an item of dataset `{dataset.id}`") for name in unknown]
-        faults += _envelope_faults(interface, dataset)
-        if dataset.supplier != interface.supplier:
-            faults.append(_fault("supplier", f"dataset `{dataset.id}` is supplied by `{dataset.supplier}`"))
-        if dataset.sharing_attribute is SharingAttribute.NON_SHAREABLE:
-            return faults
-        extra = sorted(mode.value for mode in set(interface.modes) - set(dataset.sharing_modes))
-        faults += [_fault("modes", f"`{mode}` is not a sharing mode of dataset `{dataset.id}`") for mode in extra]
+    return faults if dataset is None else [*faults, *_faults_against(interface, dataset)]
+
+
+def _faults_against(interface: Interface, dataset: Dataset) -> list[Fault]:
+    unknown = sorted(set(interface.places) - dataset.item_names)
+    faults = [_fault("places", f"`{name}` is not an item of dataset `{dataset.id}`") for name in unknown]
+    faults += _envelope_faults(interface, dataset)
+    if dataset.supplier != interface.supplier:
+        faults.append(_fault("supplier", f"dataset `{dataset.id}` is supplied by `{dataset.supplier}`"))
+    if dataset.sharing_attribute is SharingAttribute.NON_SHAREABLE:
+        return faults
+    extra = sorted(mode.value for mode in set(interface.modes) - set(dataset.sharing_modes))
+    faults += [_fault("modes", f"`{mode}` is not a sharing mode of dataset `{dataset.id}`") for mode in extra]
     return faults
 
 
