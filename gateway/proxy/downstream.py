@@ -5,10 +5,6 @@ connection does is in `Phase`; what the exchange does is its own table.
 """
 
 import asyncio
-import fcntl
-import socket
-import struct
-import sys
 from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING, cast
@@ -21,19 +17,14 @@ from gateway.proxy.exchange.refusals import refusal, status_line
 from gateway.proxy.guards import ends_exchange
 from gateway.proxy.http.framing import BodyReader, body_reader
 from gateway.proxy.http.heads import parse_request_line
-from gateway.proxy.kernel import descriptor, unacknowledged_bytes
+from gateway.proxy.kernel import DROP_UNSENT, SEND_UNSENT, set_linger
+from gateway.proxy.leaving import Leaving
 from gateway.proxy.ports import Peer
 
 if TYPE_CHECKING:
     from gateway.proxy.plane import DataPlane
 
 _NEVER = float("inf")
-_DROP_UNSENT = struct.pack("ii", 1, 0)
-_SEND_UNSENT = struct.pack("ii", 0, 0)
-_SIOCOUTQNSD = 0x894B
-"""Linux: bytes that the kernel holds for a TCP peer and has not sent yet."""
-MAX_LEAVING = 4
-"""Uses remembered whose answers may still lie in the kernel; only a caller that pipelines has more than one."""
 
 
 class Phase(IntEnum):
@@ -57,8 +48,8 @@ class CallerConnection(asyncio.Protocol):
         "_body",
         "_buffer",
         "_closes",
+        "_closes_once_arrived",
         "_held_bytes",
-        "_is_chunking",
         "_lingered",
         "_paused_for",
         "_phase",
@@ -67,7 +58,6 @@ class CallerConnection(asyncio.Protocol):
         "_unsent_mark",
         "due",
         "exchange",
-        "is_leaving_unknown",
         "is_writing_paused",
         "leaving",
         "peer",
@@ -80,8 +70,7 @@ class CallerConnection(asyncio.Protocol):
         self._buffer = b""
         self._body: BodyReader | None = None
         self._phase = _IDLE
-        self._closes = False
-        self._is_chunking = False
+        self._closes = self._closes_once_arrived = False
         self._lingered = 0
         self._held_bytes = 0
         self._paused_for = 0
@@ -90,8 +79,7 @@ class CallerConnection(asyncio.Protocol):
         self._reads_end = False
         self.is_writing_paused = False
         self.exchange: Exchange | None = None
-        self.leaving: list[Use] = []
-        self.is_leaving_unknown = False
+        self.leaving: Leaving = cast("Leaving", None)
         self.peer = Peer("")
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.due = _NEVER
@@ -109,11 +97,12 @@ class CallerConnection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=plane.limits.unseen_bytes, low=0)
         # INVARIANT: BARRIER: the kernel of a worker that is killed drops what it holds for its callers. Only what is
         # closed in good order (`_close`) is sent to its end.
-        self._set_linger(_DROP_UNSENT)
+        set_linger(transport, DROP_UNSENT)
         address = transport.get_extra_info("peername")
         tls = transport.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) if tls is not None else None
         self.peer = Peer(address[0] if address else "", tls is not None, certificate)
+        self.leaving = Leaving(self.transport, is_tls=tls is not None)
         if not plane.connected(self):
             self._phase = _CLOSED
             self.transport.abort()
@@ -122,10 +111,14 @@ class CallerConnection(asyncio.Protocol):
 
     @ends_exchange
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's name
-        self._gone()
-        if self.exchange is not None:
-            exchange, self.exchange = self.exchange, None
-            exchange.caller_gone()
+        self.leaving.lost()
+        self._phase = _CLOSED
+        exchange, self.exchange = self.exchange, None
+        try:
+            if exchange is not None:
+                exchange.caller_gone()
+        finally:
+            self._gone()
 
     def _gone(self) -> None:
         self._phase = _CLOSED
@@ -135,6 +128,8 @@ class CallerConnection(asyncio.Protocol):
         self._plane.shares.hold_unknown(-self._held_bytes)
         self._held_bytes = 0
         self._plane.disconnected(self)
+        if self.leaving is not None:
+            self.leaving.give_up("aborted")
 
     def broken(self) -> None:
         """As `guards.Breakable.broken`: the exchange under way ends, and the connection with it."""
@@ -149,10 +144,21 @@ class CallerConnection(asyncio.Protocol):
 
     @ends_exchange
     def eof_received(self) -> bool:
-        """A half close: the caller sends no more, but may still wait for its answer (RFC 9112 §9.6)."""
+        """The caller sends no more: a caller that waits for an answer has gone, unless half-closing ones are served.
+
+        Source: RFC 9112 §9.6; stricter by default: one that gives up closes its side, and looks the same.
+        """
         self._reads_end = True
-        if self._phase is _EXCHANGE and self.exchange is not None and self.exchange.body.is_whole:
-            return not self.peer.is_tls
+        exchange, can_wait = self.exchange, not self.peer.is_tls
+        if self._phase is _EXCHANGE and exchange is not None:
+            if self._plane.limits.half_close and can_wait and exchange.body.is_whole:
+                return True
+            self.reset("aborted")
+            return False
+        self.leaving.confirm()
+        if self.leaving and can_wait and self._phase is not _CLOSED:
+            self._close()
+            return True
         return False
 
     @ends_exchange
@@ -174,6 +180,8 @@ class CallerConnection(asyncio.Protocol):
                 self.transport.abort()
             return
         self._buffer = self._buffer + data if self._buffer else data
+        if self.leaving:
+            self.leaving.confirm()
         self._advance()
         if self._buffer or self._held_bytes or self._body is not None:
             self.count_held()
@@ -208,6 +216,9 @@ class CallerConnection(asyncio.Protocol):
                 if self._phase is _EXCHANGE:
                     if not self._read_body():
                         break
+                elif self.leaving and self.leaving.is_full:
+                    self._pause(1)
+                    break
                 elif not self._read_head():
                     break
         finally:
@@ -323,7 +334,7 @@ class CallerConnection(asyncio.Protocol):
 
     def send_continue(self) -> None:
         """Ask for the body (RFC 9110 §10.1.1)."""
-        self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.leaving.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def send_answer(self, head: bytes, content: bytes) -> None:
         """Send an answer whole; `head` has its framing."""
@@ -341,13 +352,13 @@ class CallerConnection(asyncio.Protocol):
         """Send more of the content."""
         if is_chunk:
             data = b"%x\r\n%b\r\n" % (len(data), data)
-        self.transport.write(data)
+        self.leaving.write(data)
         if self.is_writing_paused:
             self._await_reader()
 
     def end_answer(self, data: bytes) -> None:
         """Send what ends the content."""
-        self.transport.write(data)
+        self.leaving.write(data)
         if self.is_writing_paused:
             self._await_reader()
         else:
@@ -360,23 +371,31 @@ class CallerConnection(asyncio.Protocol):
         date = self._plane.date
         closing = b"Connection: close\r\n\r\n" if self._closes else b"\r\n"
         if len(content) < 65536:
-            self.transport.write(b"%b%b%b%b" % (head, date, closing, content))
+            self.leaving.write(b"%b%b%b%b" % (head, date, closing, content))
         else:
-            self.transport.writelines((head, date, closing, content))
+            self.leaving.write_all((head, date, closing, content))
 
     def answer_flushed(self) -> None:
-        """The caller has taken the answer: the exchange is over."""
+        """The answer is written: the exchange is over but for its arrival."""
         exchange = self.exchange
-        if exchange is not None:
-            # INVARIANT: BARRIER.
-            # What is still on its way to the kernel can be cut.
-            if exchange.use is not None:
-                if len(self.leaving) == MAX_LEAVING:
-                    del self.leaving[0]
-                    self.is_leaving_unknown = True
-                self.leaving.append(exchange.use)
-            exchange.flushed()
+        if exchange is not None and exchange.flushed():
+            # INVARIANT: BARRIER: what is still on its way to the caller can be cut.
+            self.leaving.add(exchange)
+            self._plane.ask_arrival(self)
         self._finish()
+
+    @ends_exchange
+    def confirm(self) -> None:
+        """Ask what has arrived, and go on with what waits for that."""
+        self.leaving.confirm()
+        if self.leaving:
+            return
+        if self._closes_once_arrived:
+            self._closes_once_arrived = False
+            self._close()
+        elif self._phase < _EXCHANGE and self._buffer:
+            self._resume(1)
+            self._advance()
 
     def _finish(self) -> None:
         """The answer is written: go on with the next request, or close."""
@@ -401,57 +420,48 @@ class CallerConnection(asyncio.Protocol):
         """Let the caller read its refusal before the rest of its request resets the connection (RFC 9112 §9.6)."""
         self._phase = _LINGER
         self._buffer = b""
-        self._set_linger(_SEND_UNSENT)
+        set_linger(self.transport, SEND_UNSENT)
         self._resume(3)
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        self.leaving.write_eof()
         self.set_deadline(self._plane.limits.linger_seconds)
 
-    def reset(self) -> None:
-        """Cut the connection: what has not been sent is dropped, the caller sees a reset."""
-        self._phase = _CLOSED
+    def reset(self, end: str = "cut") -> None:
+        """Cut the connection: what has not been sent is dropped, the caller sees a reset; `end` is on record."""
         exchange, self.exchange = self.exchange, None
-        self.leaving.clear()
         try:
+            self.missing_bytes()
+            self._phase = _CLOSED
             if exchange is not None:
                 exchange.caller_gone()
-            self._set_linger(_DROP_UNSENT)
+            self.leaving.give_up(end)
+            set_linger(self.transport, DROP_UNSENT)
         finally:
             self.transport.abort()
 
+    def missing_bytes(self) -> int:
+        """Of all that was written, what has not arrived; once the connection has ended, what never will."""
+        return self.leaving.last_missing_bytes if self._phase is _CLOSED else self.leaving.missing_bytes()
+
     def gone(self) -> None:
         """The caller has closed its side while nothing was read of it: there is nobody to answer."""
-        self.reset()
+        self.reset("aborted")
 
     def is_leaving_under(self, matches: Callable[[Use], bool]) -> bool:
-        """Whether bytes of a finished answer under a use that `matches` may still wait here or in the kernel.
-
-        What waits cannot be told apart by answer: where more were pipelined than are remembered, any may be meant.
-        """
-        if not self.leaving or not (self.transport.get_write_buffer_size() or self._unsent_bytes()):
-            return False
-        return self.is_leaving_unknown or any(map(matches, self.leaving))
-
-    def _unsent_bytes(self) -> int:
-        """What the kernel holds for the caller and has not sent; 0 where that cannot be asked."""
-        raw = self.transport.get_extra_info("socket")
-        if raw is None:
-            return 0
-        try:
-            return int.from_bytes(fcntl.ioctl(raw.fileno(), _SIOCOUTQNSD, bytes(4)), sys.byteorder)
-        except OSError:
-            return 0
-
-    def _set_linger(self, value: bytes) -> None:
-        raw = self.transport.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
+        """Whether bytes of a finished answer under a use that `matches` may still wait here or in the kernel."""
+        return self.leaving.is_under(matches)
 
     def _close(self) -> None:
-        """Close in good order: what was written is sent."""
-        self._phase = _CLOSED
-        self._set_linger(_SEND_UNSENT)
-        self.transport.close()
+        """Close in good order: what was written is sent, and whether it arrived is learned first."""
+        self.leaving.confirm()
+        if self.leaving:
+            self._phase = _LINGER
+            self._buffer = b""
+            self._closes_once_arrived = True
+            self._resume(3)
+        else:
+            self._phase = _CLOSED
+            set_linger(self.transport, SEND_UNSENT)
+            self.transport.close()
         # INVARIANT: BOUNDED: what was written is sent, but not to a caller that never reads it.
         self._await_reader()
 
@@ -459,18 +469,15 @@ class CallerConnection(asyncio.Protocol):
 
     def _await_reader(self) -> None:
         """The caller must take of what was written, and go on taking."""
-        self._unsent_mark = self._untaken_bytes()
+        self._unsent_mark = self.leaving.missing_bytes()
         due = self._plane.now_seconds + self._plane.limits.write_progress_seconds
         self.set_due(due if self.exchange is None else min(due, self.exchange.total_due))
-
-    def _untaken_bytes(self) -> int:
-        """What was written and has not arrived there: the kernel passes it on by larger steps than it is read."""
-        return self.transport.get_write_buffer_size() + unacknowledged_bytes(descriptor(self.transport))
 
     def _has_taken(self) -> bool:
         """Whether the caller has taken in this window what it must at least, and may have more of its time."""
         limits, exchange = self._plane.limits, self.exchange
-        taken = self._unsent_mark - self._untaken_bytes()
+        # What has arrived there: the kernel passes it on by larger steps than it is read.
+        taken = self._unsent_mark - self.leaving.missing_bytes()
         is_in_time = exchange is None or self._plane.now_seconds < exchange.total_due
         return is_in_time and taken >= limits.least_rate_bytes * limits.write_progress_seconds
 
@@ -489,7 +496,8 @@ class CallerConnection(asyncio.Protocol):
     def expired(self) -> None:
         """The deadline has passed."""
         self.due = _NEVER
-        if (self.is_writing_paused or self._phase is _CLOSED) and self._has_taken():
+        is_leaving = self.is_writing_paused or self._closes_once_arrived or self._phase is _CLOSED
+        if is_leaving and self._has_taken():
             self._await_reader()
         elif self._phase is _EXCHANGE and self.exchange is not None:
             self.exchange.timed_out()

@@ -259,6 +259,6 @@ def test_what_a_gone_caller_held_returns_at_once_though_nothing_was_read_of_it()
                 await until(lambda: len(plane.deaf) == 1 and bool(supplier.requests))
                 caller.writer.close()
                 await until(lambda: nothing_is_held(plane))
-                assert house.ledger.outcomes()[0].end == "caller-gone"
+                assert house.ledger.outcomes()[0].end == "aborted"
 
     uvloop.run(story())

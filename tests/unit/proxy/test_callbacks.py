@@ -45,8 +45,8 @@ CALLBACKS = [
     *((owner, name) for owner in (CallerConnection, SupplierConnection) for name in sorted(TOLD_BY_TRANSPORTS)),
     *((owner, "_made") for owner in (CallerConnection, SupplierConnection)),
     *((Exchange, name) for name in ("_admitted", "_awaited", "_connect_ended", "_recorded")),
-    (DataPlane, "_tick"),
-    (DataPlane, "_turn"),
+    *((DataPlane, name) for name in ("_ask_arrivals", "_tick", "_turn")),
+    (CallerConnection, "confirm"),
 ]
 CALLBACKS.remove((SupplierConnection, "expired"))
 TRIED = [each for each in CALLBACKS if each != (DataPlane, "_tick")]
@@ -69,7 +69,7 @@ def scheduled() -> Iterator[tuple[Path, str]]:
 def test_every_callback_is_guarded_and_tried() -> None:
     """By construction: what is given to the loop, or is called by a transport, is guarded, and raises below."""
     names = {name.removeprefix("self.") for _, name in scheduled()}
-    assert names == {"_connect_ended", "_awaited", "_tick", "_recorded", "_admitted"}
+    assert names == {"_connect_ended", "_awaited", "_tick", "_recorded", "_admitted", "_ask_arrivals"}
     tried = {(owner, name) for owner, name in CALLBACKS}
     for owner in OWNERS:
         for name in TOLD_BY_TRANSPORTS & set(vars(owner)) | {"_made"} & set(vars(owner)):

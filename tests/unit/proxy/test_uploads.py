@@ -108,7 +108,7 @@ def test_a_caller_that_goes_within_its_body_cuts_the_supplier() -> None:
                 await until(lambda: len(supplier.requests) == 1)
                 caller.close()
                 await until(lambda: bool(house.ledger.outcomes()))
-                assert house.ledger.outcomes()[0].end == "caller-gone"
+                assert house.ledger.outcomes()[0].end == "aborted"
                 assert supplier.bodies == []
 
     uvloop.run(story())
