@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from gateway.proxy.plane import DataPlane
 
 _NEVER = float("inf")
+CLOSE_PAUSE_SECONDS = 0.01
+"""How soon it is looked again whether a closing connection's last bytes arrived, at first; it doubles up to 0.25 s."""
 
 
 class Phase(IntEnum):
@@ -34,10 +36,11 @@ class Phase(IntEnum):
     HEAD = 1
     EXCHANGE = 2
     LINGER = 3
-    CLOSED = 4
+    LEAVING = 4
+    CLOSED = 5
 
 
-_IDLE, _HEAD, _EXCHANGE, _LINGER, _CLOSED = Phase
+_IDLE, _HEAD, _EXCHANGE, _LINGER, _LEAVING, _CLOSED = Phase
 
 
 class CallerConnection(asyncio.Protocol):
@@ -47,8 +50,8 @@ class CallerConnection(asyncio.Protocol):
         "_advancing",
         "_body",
         "_buffer",
+        "_close_pause",
         "_closes",
-        "_closes_once_arrived",
         "_held_bytes",
         "_lingered",
         "_paused_for",
@@ -70,7 +73,8 @@ class CallerConnection(asyncio.Protocol):
         self._buffer = b""
         self._body: BodyReader | None = None
         self._phase = _IDLE
-        self._closes = self._closes_once_arrived = False
+        self._closes = False
+        self._close_pause = CLOSE_PAUSE_SECONDS
         self._lingered = 0
         self._held_bytes = 0
         self._paused_for = 0
@@ -97,7 +101,7 @@ class CallerConnection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=plane.limits.unseen_bytes, low=0)
         # INVARIANT: BARRIER: the kernel of a worker that is killed drops what it holds for its callers. Only what is
         # closed in good order (`_close`) is sent to its end.
-        set_linger(transport, DROP_UNSENT)
+        set_linger(self.transport, DROP_UNSENT)
         address = transport.get_extra_info("peername")
         tls = transport.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) if tls is not None else None
@@ -155,10 +159,14 @@ class CallerConnection(asyncio.Protocol):
                 return True
             self.reset("aborted")
             return False
+        if self._phase is _CLOSED:
+            return False
         self.leaving.confirm()
-        if self.leaving and can_wait and self._phase is not _CLOSED:
+        if can_wait and (self.leaving or self.leaving.unsent_bytes()):
             self._close()
             return True
+        if not self.leaving.unsent_bytes():
+            set_linger(self.transport, SEND_UNSENT)
         return False
 
     @ends_exchange
@@ -174,7 +182,7 @@ class CallerConnection(asyncio.Protocol):
 
     @ends_exchange
     def data_received(self, data: bytes) -> None:
-        if self._phase is _LINGER:
+        if self._phase >= _LINGER:
             self._lingered += len(data)
             if self._lingered > self._plane.limits.linger_bytes:
                 self.transport.abort()
@@ -390,10 +398,7 @@ class CallerConnection(asyncio.Protocol):
         self.leaving.confirm()
         if self.leaving:
             return
-        if self._closes_once_arrived:
-            self._closes_once_arrived = False
-            self._close()
-        elif self._phase < _EXCHANGE and self._buffer:
+        if self._phase < _EXCHANGE and self._buffer:
             self._resume(1)
             self._advance()
 
@@ -420,7 +425,6 @@ class CallerConnection(asyncio.Protocol):
         """Let the caller read its refusal before the rest of its request resets the connection (RFC 9112 §9.6)."""
         self._phase = _LINGER
         self._buffer = b""
-        set_linger(self.transport, SEND_UNSENT)
         self._resume(3)
         self.leaving.write_eof()
         self.set_deadline(self._plane.limits.linger_seconds)
@@ -429,7 +433,9 @@ class CallerConnection(asyncio.Protocol):
         """Cut the connection: what has not been sent is dropped, the caller sees a reset; `end` is on record."""
         exchange, self.exchange = self.exchange, None
         try:
-            self.missing_bytes()
+            if self._phase is not _CLOSED:
+                self.leaving.confirm()
+                self.missing_bytes()
             self._phase = _CLOSED
             if exchange is not None:
                 exchange.caller_gone()
@@ -451,19 +457,44 @@ class CallerConnection(asyncio.Protocol):
         return self.leaving.is_under(matches)
 
     def _close(self) -> None:
-        """Close in good order: what was written is sent, and whether it arrived is learned first."""
+        """Close in good order: what was written is sent, and whether it arrived is learned.
+
+        INVARIANT: BARRIER: it is closed only when that has been sent: what the kernel holds of a closed connection
+        could not be dropped any more, and would go on leaving.
+        """
+        if self._phase >= _LEAVING:
+            return
         self.leaving.confirm()
-        if self.leaving:
-            self._phase = _LINGER
-            self._buffer = b""
-            self._closes_once_arrived = True
-            self._resume(3)
-        else:
-            self._phase = _CLOSED
-            set_linger(self.transport, SEND_UNSENT)
-            self.transport.close()
+        if not self.leaving and not self.leaving.unsent_bytes():
+            self._close_now()
+            return
+        self._phase = _LEAVING
+        self._buffer = b""
+        # It is read on, and thrown away: its end is heard, and no octet left unread makes a reset of the close.
+        self._resume(3)
         # INVARIANT: BOUNDED: what was written is sent, but not to a caller that never reads it.
         self._await_reader()
+        # In its next turn the loop has given the kernel what was just written: for most answers that is all.
+        self._plane.loop.call_soon(self._close_once_arrived)
+
+    @ends_exchange
+    def _close_once_arrived(self) -> None:
+        if self._phase is not _LEAVING:
+            return
+        self.leaving.confirm()
+        if not self.leaving and not self.leaving.unsent_bytes():
+            self._close_now()
+        elif self.leaving.is_cut:
+            self.transport.abort()
+        else:
+            self._plane.loop.call_later(self._close_pause, self._close_once_arrived)
+            self._close_pause = min(self._close_pause * 2, 0.25)
+
+    def _close_now(self) -> None:
+        self._phase = _CLOSED
+        # For what was sent and is not acknowledged yet: it may have to be sent again.
+        set_linger(self.transport, SEND_UNSENT)
+        self.transport.close()
 
     # Time.
 
@@ -496,14 +527,14 @@ class CallerConnection(asyncio.Protocol):
     def expired(self) -> None:
         """The deadline has passed."""
         self.due = _NEVER
-        is_leaving = self.is_writing_paused or self._closes_once_arrived or self._phase is _CLOSED
+        is_leaving = self.is_writing_paused or self._phase is _LEAVING
         if is_leaving and self._has_taken():
             self._await_reader()
         elif self._phase is _EXCHANGE and self.exchange is not None:
             self.exchange.timed_out()
         elif self._phase is _HEAD:
             self._refuse_head(GatewayError("request-timeout"))
-        elif self._phase is _IDLE:
+        elif self._phase is _IDLE or (self._phase is _LINGER and not self.leaving.unsent_bytes()):
             self._close()
         else:
             self.transport.abort()
@@ -512,8 +543,10 @@ class CallerConnection(asyncio.Protocol):
         """Take no more requests; close at once if none is under way."""
         if self._phase is _IDLE:
             self._close()
-        elif self._phase is _LINGER:
+        elif self._phase is _LINGER and self.leaving.unsent_bytes():
             self.transport.abort()
+        elif self._phase is _LINGER:
+            self._close()
 
     def _pause(self, reason: int) -> None:
         if not self._paused_for:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.domain.uses import Use
-from gateway.proxy.kernel import acknowledged_bytes, descriptor, unacknowledged_bytes, unsent_bytes
+from gateway.proxy.kernel import acknowledged_bytes, descriptor, is_cut, unacknowledged_bytes, unsent_bytes
 
 MAX_LEAVING = 64
 """Answers to one caller whose arrival is not known, before its next request waits; only one that pipelines has many."""
@@ -96,6 +96,11 @@ class Leaving:
     def unsent_bytes(self) -> int:
         """Of all that was written, what has not been sent."""
         return self._transport.get_write_buffer_size() + unsent_bytes(self._fd)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the connection was reset: nothing more will be acknowledged."""
+        return is_cut(self._fd)
 
     def confirm(self) -> None:
         """Tell those whose answers have arrived."""

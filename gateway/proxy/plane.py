@@ -27,6 +27,7 @@ from gateway.proxy.guards import ends_exchange
 from gateway.proxy.http.heads import BlockReader
 from gateway.proxy.http.pools import Pool
 from gateway.proxy.http.targets import TargetReader
+from gateway.proxy.kernel import bound_what_kernels_hold
 from gateway.proxy.limits import Limits
 from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, ReachOf, Resolve, UseLedger, Watch
 from gateway.proxy.shares import Shares
@@ -147,6 +148,7 @@ class DataPlane:
             if reuse_port:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.bind((host, port))
+        bound_what_kernels_hold(sock, self.limits)
         server = await self.loop.create_server(
             lambda: CallerConnection(self),
             sock=sock,

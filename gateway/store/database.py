@@ -11,7 +11,7 @@ transaction takes first. So no two of them can deadlock, and the feed's sequence
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemy
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from gateway.domain.errors import GatewayError
+from gateway.store.turns import Turns
 
 T = TypeVar("T")
 
@@ -63,6 +64,7 @@ class Database:
         except ArgumentError as error:
             raise GatewayError("unavailable", "the state's URL cannot be read; see `state` in the settings") from error
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._turns = Turns(BUSY_SECONDS * 4)
         self.read_only = read_only
         if self.is_sqlite:
             if not self.url.database or self.url.database == ":memory:":
@@ -174,9 +176,13 @@ class Database:
                 return work(connection)
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
-        """One durable write transaction, holding the writer's lock; commits unless the block raises."""
-        with self._begun(self._writer) as connection:
+    def writing(self, *, urgent: bool = False) -> Iterator[Connection]:
+        """One durable write transaction, holding the writer's lock; commits unless the block raises.
+
+        Args:
+            urgent: go before every other write of this process that waits.
+        """
+        with self._begun(self._writer, urgent=urgent) as connection:
             yield connection
 
     @contextmanager
@@ -196,10 +202,12 @@ class Database:
             yield connection
 
     @contextmanager
-    def _begun(self, engine: Engine) -> Iterator[Connection]:
+    def _begun(self, engine: Engine, *, urgent: bool = False) -> Iterator[Connection]:
         if self.read_only:
             raise GatewayError("unavailable", "this process reads the state and may not write it")
-        with self._sentences():
+        # PostgreSQL's brief writes wait for no lock of ours; every other write of this process takes its turn.
+        turn = self._turns.turn(urgent=urgent) if self.is_sqlite or engine is self._writer else nullcontext()
+        with turn, self._sentences():
             connection = self._connect_live(engine)
             try:
                 with connection.begin():

@@ -17,6 +17,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, GrantState
 from gateway.store import schema
 from gateway.store.applications import Applications
+from gateway.store.belonging import Belonging, BelongingTransaction
 from gateway.store.bulk import BulkWrites, Progress, batches, chunks, rows_of
 from gateway.store.certificates import CertificateReadings, CertificateWrites
 from gateway.store.coordination import Coordination
@@ -39,15 +40,32 @@ T = TypeVar("T")
 _CHANGE = msgspec.json.Decoder(Change)
 
 
-class StoreTransaction(PolicyTransaction, HostWrites, CertificateWrites, DirectoryImports, DirectoryStates, BulkWrites):
+class StoreTransaction(
+    BelongingTransaction,
+    PolicyTransaction,
+    HostWrites,
+    CertificateWrites,
+    DirectoryImports,
+    DirectoryStates,
+    BulkWrites,
+):
     """Every write there is; also reads, which see what the transaction has written."""
 
 
-class Store(PolicyReadings, HostReadings, CertificateReadings, Listings, Applications, Supervision, Coordination):
+class Store(
+    Belonging,
+    PolicyReadings,
+    HostReadings,
+    CertificateReadings,
+    Listings,
+    Applications,
+    Supervision,
+    Coordination,
+):
     """The state of a gateway, on SQLite or PostgreSQL; synchronous and thread-safe.
 
     Reads by id stand in `Readings`, those of policies in `PolicyReadings`, lists in `Listings`, one-time values,
-    quotas and nodes in `Coordination`, writes in `StoreTransaction`.
+    quotas and nodes in `Coordination`, what ties it to home and log in `Belonging`, writes in `StoreTransaction`.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
@@ -111,12 +129,15 @@ class Store(PolicyReadings, HostReadings, CertificateReadings, Listings, Applica
         return self.database.read_text(statement, parameters)
 
     @contextmanager
-    def transaction(self) -> Iterator[StoreTransaction]:
+    def transaction(self, *, urgent: bool = False) -> Iterator[StoreTransaction]:
         """One durable write transaction: commits when the block ends, rolls back if it raises.
+
+        Args:
+            urgent: go before every other write of this process that waits: for what stops something.
 
         Durability: when the block has ended, what it wrote and its changes survive a loss of power.
         """
-        with self.database.writing() as connection, self._transaction(connection) as tx:
+        with self.database.writing(urgent=urgent) as connection, self._transaction(connection) as tx:
             yield tx
         if tx.changes:
             self._wake()

@@ -20,6 +20,7 @@ SUITES = {
     "identity": HERE / "identity_tokens.py",
     "barrier": HERE / "barrier.py",
     "metrics": HERE / "metrics_cost.py",
+    "suspension": HERE / "suspension.py",
 }
 
 

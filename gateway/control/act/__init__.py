@@ -1,6 +1,7 @@
 """What every route of the control plane is made of: one path of an act, one form of bodies, pages and problems.
 
     acting         authorize, transact, record, commit, hold, answer
+    lanes          one for stops, one for the rest
     services       what the routes need, wired once
     scopes         whose grants, records and figures an officer may see
     bodies         request bodies to domain values, every fault at once
@@ -11,6 +12,6 @@
     nodes          a request about another node's things goes on to that node
     examples       examples of the OpenAPI document
 
-Used from outside: `acting`, `addresses`, `bodies`, `examples`, `nodes`, `paging`, `preconditions`, `problems`,
-`scopes`, `services`.
+Used from outside: `acting`, `addresses`, `bodies`, `examples`, `lanes`, `nodes`, `paging`, `preconditions`,
+`problems`, `scopes`, `services`.
 """

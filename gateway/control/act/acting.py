@@ -9,7 +9,8 @@
     hold the barrier on what the act withdrew
     answer
 
-So an act without a record cannot stand. A record whose commit then failed is voided by a second record.
+So an act without a record cannot stand. The act's transaction notes its record: one that is not noted tells of an act
+that did not come to stand, and is voided by a second record, at once or at the next start (`runtime.reconciling`).
 """
 
 import hashlib
@@ -21,12 +22,12 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import Depends, Header, Request
 from fastapi.responses import Response
-from starlette.concurrency import run_in_threadpool
 
+from gateway.control.act.lanes import in_lane, is_stop
 from gateway.control.act.paging import whole
 from gateway.control.act.services import ControlServices
 from gateway.control.barrier.barrier import BarrierReport
-from gateway.domain.calendar import Due, working_days_after
+from gateway.domain.calendar import CHINA, Due, working_days_after
 from gateway.domain.directory import Department
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant
@@ -65,11 +66,13 @@ async def signed_in(request: Request) -> Officer:
     Asked before as well, so that nobody's body is waited for. `perform` asks once more, where the act is done.
     """
     sign_in = _services(request).sign_in.officer_of
-    officer = await run_in_threadpool(sign_in, request)
+    officer = await in_lane(request, sign_in, request)
     if request.method in _WITHOUT_BODY:
         return officer
     await request.body()
-    return await run_in_threadpool(sign_in, request)
+    if is_stop(request):
+        return officer  # `perform` asks again, and a stop goes no way twice
+    return await in_lane(request, sign_in, request)
 
 
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -104,6 +107,8 @@ class Deed:
         self.tx = tx
         self.now = datetime.fromtimestamp(services.now(), UTC)
         self.records: tuple[str, ...] = ()
+        self._everything = False
+        self._told_changes = 0
         self._decided: dict[Act, Verdict] = {}
 
     @property
@@ -126,7 +131,7 @@ class Deed:
 
         Durability: it is synced on return. Call it once, last of what can refuse the act.
         """
-        self.records = (self.services.acts.append(kind, self._told(fields)),)
+        self.records = (self.services.acts.append(kind, self._told(fields, self._withdrawn())),)
         return self.records[0]
 
     def record_each(self, kind: RecordKind, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -134,10 +139,40 @@ class Deed:
 
         So what concerns one grant is found, and held, by that grant alone, also where many were issued at once.
         """
-        self.records = self.services.acts.append_all(kind, [self._told(fields) for fields in rows])
+        withdrawn = self._withdrawn()
+        own: dict[str, list[dict[str, str]]] = {}
+        for each in withdrawn:
+            own.setdefault(each.get("grant", ""), []).append(each)
+        first = own.pop("", [])
+        told = []
+        for fields in rows:
+            told.append(self._told(fields, own.get(str(fields.get("grant")), []) + first))
+            first = []
+        self.records = self.services.acts.append_all(kind, told)
         return self.records
 
-    def _told(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+    def will_withdraw(self) -> None:
+        """Say that this act takes away, as far as anyone may hold, by a change that follows on its record."""
+        self._everything = True
+
+    def require_told(self) -> None:
+        """What the act withdraws stands in its record: a state restored from before it can be held to that."""
+        later = self.tx.changes[self._told_changes :]
+        assert self._everything or not any(change.withdraws for change in later), "told before it was withdrawn"
+
+    def _withdrawn(self) -> list[dict[str, str]]:
+        """The scopes of what was withdrawn so far; one without any name for everything, or for what is too much."""
+        self._told_changes = len(self.tx.changes)
+        scopes = [
+            {name: str(value) for name in _SCOPES if (value := getattr(change, name)) is not None}
+            for change in self.tx.changes
+            if change.withdraws
+        ]
+        if self._everything or len(scopes) > MAX_SCOPES:
+            return [{"kind": "everything"}]
+        return [each for at, each in enumerate(scopes) if each not in scopes[:at]]
+
+    def _told(self, fields: Mapping[str, Any], withdrawn: list[dict[str, str]]) -> dict[str, Any]:
         assert not self.records, "an act is recorded once"
         assert self._decided, "an act is decided before it is recorded"
         return {
@@ -147,8 +182,15 @@ class Deed:
             "officer_department": self.officer.department,
             "policies": sorted({name for verdict in self._decided.values() for name in verdict.policies}),
             "policy_digest": self.services.engine.layers.digest,
+            # What a state that was restored from before the act is compared by.
+            "position": self.tx.began_at,
+            **({"withdraws": withdrawn} if withdrawn else {}),
         }
 
+
+_SCOPES = ("kind", "subject", "department", "dataset", "system", "supplier", "grant")
+MAX_SCOPES = 64
+"""Scopes that one record names; what withdraws more is told as withdrawing everything."""
 
 Work = Callable[[Deed], Answer]
 
@@ -188,7 +230,7 @@ def perform(
     prepare()
     deed: Deed | None = None
     try:
-        with services.store.transaction() as tx:
+        with services.store.transaction(urgent=is_stop(request)) as tx:
             # INVARIANT: ASKED-AT-COMMIT — the session and the officer as this transaction has them, for every act there
             # is; `work` decides by this officer, over what it reads within the same transaction.
             officer = services.sign_in.still(tx, request)
@@ -197,6 +239,8 @@ def perform(
             deed = Deed(services, officer, tx)
             answer = work(deed)
             assert deed.records, "an act without a record does not stand"
+            deed.require_told()
+            tx.note_acts(deed.records)
             content = whole({**answer.body, "record": deed.records[0]})
             if key:
                 withdraws = everywhere or any(change.withdraws for change in tx.changes)
@@ -331,6 +375,14 @@ def require_permit(services: ControlServices, officer: Officer, act: Act, matter
     return verdict
 
 
+def require_any(services: ControlServices, officer: Officer, acts: Sequence[Act], matter: Matter) -> None:
+    """Raises `act-not-permitted` unless the policies permit one of the acts: asked before work that costs much."""
+    for act in acts[:-1]:
+        if is_permitted(services, officer, act, matter):
+            return
+    require_permit(services, officer, acts[-1], matter)
+
+
 def is_permitted(services: ControlServices, officer: Officer, act: Act, matter: Matter) -> bool:
     """Whether the policies permit the act: for narrowing what is shown."""
     return services.engine.authorize(officer, act, matter, int(services.now())).is_permit
@@ -378,7 +430,7 @@ def matter_of_grant(store: Store | StoreTransaction, grant: Grant) -> Matter:
 
 def china_day(moment: datetime) -> date:
     """The calendar day, China Standard Time."""
-    return datetime.fromtimestamp(moment.timestamp() + 8 * 3600, UTC).date()
+    return moment.astimezone(CHINA).date()
 
 
 def due_in(today: date, days: int) -> Due:

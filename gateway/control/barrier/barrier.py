@@ -15,8 +15,9 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.control.barrier.hub import Hub, Settled
+from gateway.control.barrier.hub import Hub
 from gateway.control.barrier.lease_clock import lease_clock
+from gateway.control.barrier.settling import Settled
 from gateway.domain.changes import Change
 from gateway.domain.errors import GatewayError
 from gateway.store import Node

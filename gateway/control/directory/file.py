@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from gateway.control.act.acting import IdempotencyKey, Services, SignedIn
+from gateway.control.act.acting import IdempotencyKey, Services, SignedIn, matter_between, require_any
 from gateway.control.act.bodies import read_json, takes
 from gateway.control.act.examples import DATASET, DEPARTMENT, INTERFACE, PURPOSE
 from gateway.control.act.paging import json_response
@@ -18,7 +18,7 @@ from gateway.control.act.preconditions import IfMatch, require_tag
 from gateway.control.act.services import ControlServices
 from gateway.control.directory.importing import check_directory, read_upload
 from gateway.control.directory.routes import import_once, shown_interface
-from gateway.domain.officers import Officer
+from gateway.domain.officers import Act, Officer
 from gateway.store import StoreTransaction
 from gateway.store.directory.dcat import export_dcat
 from gateway.store.directory.exporting import export_csv, export_json
@@ -133,6 +133,13 @@ def _import_file(
     guard: FileGuard,
     key: str | None,
 ) -> Response:
+    # A sheet takes long to read: only for who may import something.
+    require_any(
+        services,
+        officer,
+        (Act.MANAGE_DEPARTMENTS, Act.SUBMIT_ENTRY, Act.MANAGE_INTERFACES),
+        matter_between(services.store, officer.department, None),
+    )
     found = read_upload(services.store, raw, services.spool)
     if check:
         tags: dict[str, str] = {}

@@ -21,6 +21,7 @@ from gateway.control.act.acting import (
 )
 from gateway.control.act.bodies import describes, model_of
 from gateway.control.act.examples import CLOSURE, DISPOSAL, DISPUTE, LIFT, SETTLEMENT, SUSPENSION, TERMINATION
+from gateway.control.act.lanes import in_lane
 from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.act.problems import invalid
 from gateway.control.act.services import ControlServices
@@ -52,7 +53,7 @@ REPORT_HOURS = 24
 
 
 @router.post("/suspension", summary="Suspend a grant", openapi_extra=describes(SuspensionBody, SUSPENSION))
-def suspend(
+async def suspend(
     request: Request,
     services: Services,
     officer: SignedIn,
@@ -98,7 +99,9 @@ def suspend(
     # Either side may stop in an incident (Art. 35): who may end its own use for good may also suspend it.
     row = step("suspend in an emergency" if body.emergency else "suspend")
     said = body.model_dump(mode="json")
-    return _act(request, services, officer, id, if_match, key, said, Act.SUSPEND, work, or_act=row.or_act)
+    return await in_lane(
+        request, _act, request, services, officer, id, if_match, key, said, Act.SUSPEND, work, or_act=row.or_act
+    )
 
 
 @router.post("/suspension/lift", summary="Lift a suspension", openapi_extra=describes(LiftBody, LIFT))
@@ -129,7 +132,7 @@ def lift(
 
 
 @router.post("/termination", summary="Terminate a grant", openapi_extra=describes(TerminationBody, TERMINATION))
-def terminate(
+async def terminate(
     request: Request,
     services: Services,
     officer: SignedIn,
@@ -180,7 +183,8 @@ def terminate(
         )
         return _answer(new, order=order, disposal=duty)
 
-    return _act(request, services, officer, id, if_match, key, body.model_dump(mode="json"), Act.TERMINATE, work)
+    said = body.model_dump(mode="json")
+    return await in_lane(request, _act, request, services, officer, id, if_match, key, said, Act.TERMINATE, work)
 
 
 @router.post("/closure", summary="Close a grant", openapi_extra=describes(ClosureBody, CLOSURE))

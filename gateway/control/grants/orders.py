@@ -21,6 +21,7 @@ from gateway.control.act.acting import (
 )
 from gateway.control.act.bodies import Body, EntryId, Identifier, Slug, Statement, describes, model_of
 from gateway.control.act.examples import LIFT, ORDER, REPORT
+from gateway.control.act.lanes import in_lane
 from gateway.control.act.paging import Cursor, Limit, json_response, page_response
 from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.act.problems import invalid
@@ -83,7 +84,7 @@ def show_order(services: Services, officer: SignedIn, id: OrderPath) -> Response
 
 
 @router.post("", summary="Order a stop", status_code=201, openapi_extra=describes(OrderBody, ORDER))
-def put_order(
+async def put_order(
     request: Request,
     services: Services,
     officer: SignedIn,
@@ -120,7 +121,7 @@ def put_order(
         _record(deed, order, matter, "order", order.reason)
         return Answer({"order": order}, 201, {"ETag": entity_tag(order), "Location": f"/v1/orders/{order.id}"})
 
-    return perform(services, request, officer, key, body.model_dump(mode="json"), work)
+    return await in_lane(request, perform, services, request, officer, key, body.model_dump(mode="json"), work)
 
 
 @router.post("/{id}/lift", summary="Lift an order", openapi_extra=describes(LiftBody, LIFT))

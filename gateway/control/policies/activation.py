@@ -343,6 +343,8 @@ def _step(
     **recorded: Any,
 ) -> PolicyEvent:
     """Record the step and take it."""
+    if withdraws:
+        deed.will_withdraw()
     record = deed.record(
         RecordKind.POLICY,
         # Who may consult the officer's department's records finds this one; it is about no supplier's data.

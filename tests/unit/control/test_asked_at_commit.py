@@ -83,9 +83,9 @@ def test_a_right_that_ends_meanwhile_does_nothing(
             end(tx)
 
     @contextmanager
-    def late() -> Iterator[StoreTransaction]:
+    def late(**options: bool) -> Iterator[StoreTransaction]:
         ended()
-        with begun() as tx:
+        with begun(**options) as tx:
             yield tx
 
     if moment == "before the body":

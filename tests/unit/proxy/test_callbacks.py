@@ -46,7 +46,7 @@ CALLBACKS = [
     *((owner, "_made") for owner in (CallerConnection, SupplierConnection)),
     *((Exchange, name) for name in ("_admitted", "_awaited", "_connect_ended", "_recorded")),
     *((DataPlane, name) for name in ("_ask_arrivals", "_tick", "_turn")),
-    (CallerConnection, "confirm"),
+    *((CallerConnection, name) for name in ("_close_once_arrived", "confirm")),
 ]
 CALLBACKS.remove((SupplierConnection, "expired"))
 TRIED = [each for each in CALLBACKS if each != (DataPlane, "_tick")]
@@ -69,7 +69,8 @@ def scheduled() -> Iterator[tuple[Path, str]]:
 def test_every_callback_is_guarded_and_tried() -> None:
     """By construction: what is given to the loop, or is called by a transport, is guarded, and raises below."""
     names = {name.removeprefix("self.") for _, name in scheduled()}
-    assert names == {"_connect_ended", "_awaited", "_tick", "_recorded", "_admitted", "_ask_arrivals"}
+    seen = {"_connect_ended", "_awaited", "_tick", "_recorded", "_admitted", "_ask_arrivals", "_close_once_arrived"}
+    assert names == seen
     tried = {(owner, name) for owner, name in CALLBACKS}
     for owner in OWNERS:
         for name in TOLD_BY_TRANSPORTS & set(vars(owner)) | {"_made"} & set(vars(owner)):
@@ -123,6 +124,7 @@ async def use_everything(port: int, size: int) -> None:
         one(request()),
         one(request("/hukou/person/up", "POST", f"Content-Length: {size}\r\n"), bytes(size)),
         one(request(f"/hukou/person/down?size={size}"), pause=0.05),
+        one(request(f"/hukou/person/down?size={size}", fields="Connection: close\r\n"), pause=0.05),
         one(request("/hukou/person/half")),
         one(request("/hukou/short/hang")),
         one(request("/hukou/person/v1", "POST", body=b"x" * 10)[:-5], b"x" * 5, pause=0.02),
