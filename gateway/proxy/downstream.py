@@ -53,7 +53,9 @@ class CallerConnection(asyncio.Protocol):
         "_close_pause",
         "_closes",
         "_held_bytes",
+        "_is_shed",
         "_lingered",
+        "_may_begin",
         "_paused_for",
         "_phase",
         "_plane",
@@ -79,7 +81,7 @@ class CallerConnection(asyncio.Protocol):
         self._held_bytes = 0
         self._paused_for = 0
         self._unsent_mark = 0
-        self._advancing = False
+        self._advancing = self._may_begin = self._is_shed = False
         self._reads_end = False
         self.is_writing_paused = False
         self.exchange: Exchange | None = None
@@ -129,6 +131,7 @@ class CallerConnection(asyncio.Protocol):
         self.due = _NEVER
         self._plane.wheel.disarm(self)
         self._plane.deaf.discard(self)
+        self._plane.turns.leave(self)
         self._plane.shares.hold_unknown(-self._held_bytes)
         self._held_bytes = 0
         self._plane.disconnected(self)
@@ -153,6 +156,8 @@ class CallerConnection(asyncio.Protocol):
         Source: RFC 9112 §9.6; stricter by default: one that gives up closes its side, and looks the same.
         """
         self._reads_end = True
+        if self._plane.turns.leave(self) and self._plane.limits.half_close:
+            self.begin_call()
         exchange, can_wait = self.exchange, not self.peer.is_tls
         if self._phase is _EXCHANGE and exchange is not None:
             if self._plane.limits.half_close and can_wait and exchange.body.is_whole:
@@ -250,6 +255,12 @@ class CallerConnection(asyncio.Protocol):
             if self._is_hopeless(buffer, line_end):
                 return False
             return False
+        if not self._may_begin and not self._plane.turns.may_begin():
+            self._plane.turns.wait(self)
+            if len(buffer) > limits.read_high_bytes:
+                self._pause(1)
+            return False
+        self._may_begin = False
         self._phase = _EXCHANGE
         self._buffer = buffer[end:]
         try:
@@ -265,9 +276,30 @@ class CallerConnection(asyncio.Protocol):
             self._body = body_reader(block.content_length)
             if self._buffer:
                 self._read_body()
-        if exchange.state is states.IDENTIFYING:
+        if self._is_shed:
+            self._is_shed = False
+            exchange.shed()
+        elif exchange.state is states.IDENTIFYING:
             exchange.begin()
         return True
+
+    @ends_exchange
+    def begin_call(self) -> None:
+        """As `turns.Waiting.begin_call`."""
+        if self._phase < _EXCHANGE:
+            self._may_begin = True
+            self._resume(1)
+            self._advance()
+            self.count_held()
+
+    @ends_exchange
+    def shed_call(self) -> None:
+        """As `turns.Waiting.shed_call`."""
+        self._is_shed = True
+        try:
+            self.begin_call()
+        finally:
+            self._is_shed = False
 
     def _is_hopeless(self, buffer: bytes, line_end: int) -> bool:
         """Refuse a head that no further byte can save."""
@@ -541,6 +573,8 @@ class CallerConnection(asyncio.Protocol):
 
     def drain(self) -> None:
         """Take no more requests; close at once if none is under way."""
+        if self._plane.turns.leave(self):
+            self.shed_call()
         if self._phase is _IDLE:
             self._close()
         elif self._phase is _LINGER and self.leaving.unsent_bytes():

@@ -234,6 +234,27 @@ def test_a_caller_that_does_not_read_is_cut_and_one_that_reads_slowly_is_not(for
     uvloop.run(story())
 
 
+def test_a_call_whose_place_comes_in_the_last_moment_is_made() -> None:
+    """Where one call's time and another's wait end in one turn, the second has its place, and is not timed out."""
+
+    async def story() -> None:
+        async with Supplier(dripping(b"", b"")) as supplier:
+            house = House(interface_for(supplier.port, concurrency=1), limits=Limits(tick_seconds=0.02))
+            async with serving(house) as (plane, port):
+                first, second = [await CallerSide.connect(port) for _ in range(2)]
+                first.writer.write(request())
+                await until(lambda: len(supplier.requests) == 1)
+                second.writer.write(request())
+                await until(lambda: plane.snapshot()["waiting"] == 1)
+                supplier.answer = b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"data":[]}'
+                for connection in sorted(plane._connections, key=lambda c: c.exchange.state, reverse=True):  # type: ignore[union-attr]
+                    connection.set_due(plane.loop.time() + 0.03)
+                assert (await first.answer())[0] == 504
+                assert (await second.answer())[0] == 200
+
+    uvloop.run(story())
+
+
 def test_a_refused_caller_that_never_reads_is_let_go() -> None:
     """Nor does an answer that was written and is never read keep a connection that is being closed."""
 
