@@ -51,6 +51,7 @@ class Course:
         "_call",
         "_caller",
         "_durable_ns",
+        "_ended_ns",
         "_fields",
         "_gather_due",
         "_is_overrun",
@@ -117,7 +118,7 @@ class Course:
         self.question: Question | None = None
         self._started_ns = plane.clock()
         self._began_epoch = plane.withdrawals.epoch
-        self._opened_ns = self._durable_ns = self._answered_ns = 0
+        self._opened_ns = self._durable_ns = self._answered_ns = self._ended_ns = 0
         self._subject: str | None = None
         self._record: str | None = None
         self._release: Release | None = None
