@@ -17,6 +17,10 @@ from gateway.domain.errors import GatewayError
 MAX_DEPTH = 12
 """How deep a schema is followed: real answers nest four levels; a `$ref` may lead in a circle."""
 
+MAX_STEPS = 20_000
+"""Schemas looked at in one document. Two references to oneself double the way at every level: a document of 1 KB would
+keep a processor busy for days. An answer of a thousand fields takes some 5,000."""
+
 _ROWS_BELOW = 3
 """How many levels below the answer's root rows are looked for."""
 
@@ -117,6 +121,12 @@ class _Document:
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
+        self._steps = 0
+
+    def _step(self) -> None:
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise _refuse("openapi", "its schemas are too many, or lead back to themselves in too many ways")
 
     def member(self, value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         found = value.get(name)
@@ -127,6 +137,7 @@ class _Document:
     def resolve(self, value: Any) -> Schema:
         """A value with its reference followed; an empty schema for what is none."""
         for _ in range(MAX_DEPTH):
+            self._step()
             if not isinstance(value, Mapping):
                 return {}
             reference = value.get("$ref")
@@ -214,14 +225,21 @@ def _places(
     items: tuple[DataItem, ...], fields: Mapping[str, Schema], *, is_csv: bool
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """Item to place, by the field's name, then by its title or description; and the fields that stay unclaimed."""
+    named: dict[str, tuple[int, str]] = {}
+    worded: dict[str, tuple[int, str]] = {}
+    for order, (place, schema) in enumerate(fields.items()):
+        name = place.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
+        found = (order, name if is_csv else place)
+        named.setdefault(name.casefold(), found)
+        for word in (str(schema.get("title", "")).strip(), str(schema.get("description", "")).strip()):
+            if word:
+                worded.setdefault(word, found)
     places: dict[str, str] = {}
     for item in items:
-        for place, schema in fields.items():
-            name = place.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
-            words = {str(schema.get("title", "")).strip(), str(schema.get("description", "")).strip()}
-            if name.casefold() == item.name.casefold() or {item.title, item.name} & (words - {""}):
-                places[item.name] = name if is_csv else place
-                break
+        claims = (named.get(item.name.casefold()), worded.get(item.title), worded.get(item.name))
+        first = min((claim for claim in claims if claim is not None), default=None)
+        if first is not None:
+            places[item.name] = first[1]
     claimed = {f"/{_escape(place)}" if is_csv else place for place in places.values()}
     return places, tuple(place for place in fields if place not in claimed)
 
