@@ -48,6 +48,7 @@ from gateway.ledger.process.client import LedgerClient
 from gateway.ledger.witness.witness import Witness
 from gateway.policy import Engine
 from gateway.policy.offline.activating import PolicyKeeper
+from gateway.proxy.limits import Limits
 from gateway.proxy.tls import reload_certificate
 from gateway.runtime.adopting import adopt_certificates, pin_inherited
 from gateway.runtime.control_listener import control_server, nodes_trust, own_address
@@ -56,7 +57,8 @@ from gateway.runtime.examining import Examiner
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.incarnation import begin_life, is_put_back
 from gateway.runtime.policies import initial_policies, policies_root
-from gateway.runtime.readiness import StateProof, readiness
+from gateway.runtime.probe import probe_socket
+from gateway.runtime.readiness import StateProof, answer_probes, readiness
 from gateway.runtime.reconciling import reconcile, settle
 from gateway.runtime.ring import nonce_keeper, open_ring
 from gateway.runtime.scraping import ScrapeCredential
@@ -209,6 +211,7 @@ def assemble(
         node=node,
         nodes=store if many else None,
         freshness=settings.state.freshness_seconds,
+        unsent_bytes=Limits().unsent_bytes,
     )
     roads = NodeRoads(node, store.nodes, time.time, nodes_trust(settings.control)) if node is not None else None
     proof = StateProof(store, home.origin(settings))
@@ -375,6 +378,7 @@ class Control:
         self._task: asyncio.Task[None] | None = None
         self._figures: list[asyncio.Task[None]] = []
         self._heard: Listener | None = None
+        self._probe: asyncio.Server | None = None
 
     async def start(self) -> dict[str, Any]:
         """Migrate the state, take up the feed, and answer."""
@@ -411,6 +415,7 @@ class Control:
             if self._task.done():
                 await self._task
             await asyncio.sleep(0.01)
+        self._probe = await answer_probes(probe_socket(self._home.root), self._parts.services.readiness)
         return {}
 
     def _reconcile(self, parts: Parts) -> None:
@@ -449,6 +454,8 @@ class Control:
 
     async def stop(self) -> None:
         """Finish running requests, then let go of hub, journal and state."""
+        if self._probe is not None:
+            self._probe.close()
         if self._server is not None and self._task is not None:
             self._server.should_exit = True
             await self._task

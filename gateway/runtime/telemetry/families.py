@@ -95,6 +95,7 @@ FAMILIES = _families(
     Family("gateway_connections", Kind.SUM, "Open connections, by side: caller, supplier.", ("side",)),
     Family("gateway_connections_total", Kind.COUNTER, "Connections accepted from callers."),
     Family("gateway_exchanges", Kind.SUM, "Calls being served."),
+    Family("gateway_queued_calls", Kind.SUM, "Calls that wait for a worker to begin them."),
     Family("gateway_held_bytes", Kind.SUM, "Octets held for callers and suppliers."),
     Family(
         "gateway_interface_trouble",
