@@ -20,13 +20,24 @@ def init(
         str, typer.Option(help="Ciphers of secrets and pseudonyms: international, or commercial (SM3, SM4).")
     ] = "international",
     tokens: Annotated[str, typer.Option(help="What signs tokens: ES256, EdDSA or SM2.")] = "ES256",
+    shared_keys: Annotated[
+        Path | None, typer.Option(help="Take the keys that all nodes of one state share; the log gets its own.")
+    ] = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a database that does not answer yet.")] = 60.0,
     as_json: AsJson = False,
 ) -> None:
     """Make a home: settings, keys, state, and the competent department's first officer."""
     from gateway.runtime.operation.setup import initialise  # noqa: PLC0415 -- loads the store and the keys, which help does not need
 
     made = initialise(
-        GatewayHome(directory or home), region=region, department=department, suite=suite, token_algorithm=tokens
+        GatewayHome(directory or home),
+        region=region,
+        department=department,
+        suite=suite,
+        token_algorithm=tokens,
+        shared_keys=shared_keys,
+        wait_seconds=wait,
+        say=lambda sentence: err.print(sentence, markup=False),
     )
     if as_json:
         print_json(made)
@@ -35,6 +46,11 @@ def init(
     out.print(f"made a gateway in {made['home']}", markup=False)
     out.print(f"  log: {made['origin']}", markup=False)
     out.print(f"  verifier key, for auditors: {made['verifier_key']}", markup=False)
+    out.print(
+        f"  disk: {made['bytes_a_use']} bytes for each use as long as it is kept, and 96 MiB a worker for journals; "
+        f"{made['free_bytes'] >> 30} GiB are free",
+        markup=False,
+    )
     if suite == "commercial" or tokens == "SM2":
         out.print("  SM algorithms are chosen: a choice of algorithms, and no certification", markup=False)
     out.print("what to do next:", markup=False)

@@ -32,6 +32,7 @@ from gateway.proxy.limits import Limits
 from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, ReachOf, Resolve, UseLedger, Watch
 from gateway.proxy.shares import Shares
 from gateway.proxy.troubles import Troubles
+from gateway.proxy.turns import Turns
 from gateway.proxy.wheel import Wheel
 
 _log = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ class DataPlane:
         self.targets = TargetReader()
         self.counters = Counters()
         self.shares = Shares(self.limits)
+        self.turns = Turns(self.loop, self.failed)
         self.troubles = Troubles(self.loop.time)
         self.deaf: set[CallerConnection] = set()
         self.lanes = Lanes()
@@ -114,6 +116,8 @@ class DataPlane:
         self._pools: dict[Any, Pool] = {}
         self._slots: dict[str, Slots] = {}
         self._all_gone: asyncio.Event | None = None
+        self._just_left: dict[CallerConnection, None] = {}
+        self._on_their_way: set[CallerConnection] = set()
         self._tick()
 
     async def serve(
@@ -185,6 +189,7 @@ class DataPlane:
     def forget(self) -> None:
         """Forget what repeated requests mean. Call it for every change, before it is acknowledged."""
         self.lanes.forget()
+        self.turns.hold()
 
     def cut(self, matches: Callable[[Use], bool]) -> int:
         """Cut every answer under a use that `matches`; how many were cut.
@@ -218,6 +223,7 @@ class DataPlane:
             "connections": len(self._connections),
             "exchanges": sum(connection.exchange is not None for connection in self._connections),
             "supplier_connections": sum(pool.open for pool in self._pools.values()),
+            "queued": len(self.turns),
             "waiting": sum(len(slots.waiting) for slots in self._slots.values()),
             "circuits_open": sum(pool.is_open for pool in self._pools.values()),
             "held_bytes": self.shares.held_bytes,
@@ -238,8 +244,23 @@ class DataPlane:
     def disconnected(self, connection: CallerConnection) -> None:
         """Count a connection out."""
         self._connections.discard(connection)
+        self._on_their_way.discard(connection)
         if self._all_gone is not None and not self._connections:
             self._all_gone.set()
+
+    def ask_arrival(self, connection: CallerConnection) -> None:
+        """An answer has just been written: ask whether it arrived once the loop has handed it to the kernel."""
+        if not self._just_left:
+            self.loop.call_soon(self._ask_arrivals)
+        self._just_left[connection] = None
+
+    @ends_exchange
+    def _ask_arrivals(self) -> None:
+        asked, self._just_left = self._just_left, {}
+        for connection in asked:
+            connection.confirm()
+            if connection.leaving:
+                self._on_their_way.add(connection)
 
     def route_of(self, interface: Interface) -> Route:
         """The interface taken apart; made anew when its entry is another."""
@@ -338,5 +359,9 @@ class DataPlane:
         self.wheel.advance(now)
         if self.deaf:
             self._look_for_gone()
+        for connection in tuple(self._on_their_way):
+            connection.confirm()
+            if not connection.leaving:
+                self._on_their_way.discard(connection)
         for pool in self._pools.values():
             pool.sweep(now)

@@ -34,7 +34,9 @@ itself when its supervisor is gone, and the kernel ends it in that instant.
     link              a worker's side of the control socket
     control           the control plane, wired
     control_listener  its socket
+    probe             whether it lives and can serve, over a socket of the home
     readiness         whether uses can be served
+    scraping          who may scrape figures
     examining         examining a candidate in a process of its own
     journals          the ledger process, wired
     operation         what an operator does: set up, status, backup, restore, the API for the command line

@@ -48,6 +48,7 @@ from gateway.ledger.process.client import LedgerClient
 from gateway.ledger.witness.witness import Witness
 from gateway.policy import Engine
 from gateway.policy.offline.activating import PolicyKeeper
+from gateway.proxy.limits import Limits
 from gateway.proxy.tls import reload_certificate
 from gateway.runtime.adopting import adopt_certificates, pin_inherited
 from gateway.runtime.control_listener import control_server, nodes_trust, own_address
@@ -56,11 +57,14 @@ from gateway.runtime.examining import Examiner
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.incarnation import begin_life, is_put_back
 from gateway.runtime.policies import initial_policies, policies_root
-from gateway.runtime.readiness import StateProof, readiness
+from gateway.runtime.probe import probe_socket
+from gateway.runtime.readiness import StateProof, answer_probes, readiness
 from gateway.runtime.reconciling import reconcile, settle
 from gateway.runtime.ring import nonce_keeper, open_ring
+from gateway.runtime.scraping import ScrapeCredential
 from gateway.runtime.settings import Settings
 from gateway.runtime.suppliers import Contexts, OwnListeners, SupplierReach
+from gateway.runtime.telemetry.coarse import CoarseFigures
 from gateway.runtime.telemetry.due import Due
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher, read_snapshots, render
 from gateway.runtime.telemetry.observing import ObservedBarrier
@@ -205,9 +209,11 @@ def assemble(
         node=node,
         nodes=store if many else None,
         freshness=settings.state.freshness_seconds,
+        unsent_bytes=Limits().unsent_bytes,
     )
     roads = NodeRoads(node, store.nodes, time.time, nodes_trust(settings.control)) if node is not None else None
     proof = StateProof(store, home.origin(settings))
+    coarse, scraping = CoarseFigures(home.run / "metrics"), ScrapeCredential(home, settings)
     ledger = LedgerClient(home.ledger_socket)
     spool = home.run / "spool"
     shutil.rmtree(spool, ignore_errors=True)
@@ -228,7 +234,8 @@ def assemble(
         ),
         oauth=oauth,
         hub=hub,
-        metrics=lambda: _metrics(home),
+        metrics=lambda: _metrics(home, coarse),
+        may_scrape=scraping.is_held,
         readiness=lambda: readiness(home, store, hub, proof),
         witness=_witness(home, settings, ring),
         roads=roads,
@@ -325,9 +332,9 @@ async def _pin_inherited(services: ControlServices) -> None:
         log.warning("inherited hosts are not looked up before the next start: %s", error.code)
 
 
-def _metrics(home: GatewayHome) -> str:
+def _metrics(home: GatewayHome, coarse: CoarseFigures) -> str:
     """The figures of all processes of this gateway, as Prometheus text."""
-    text, _ = render(read_snapshots(home.run / "metrics"), time.time())
+    text, _ = render(read_snapshots(home.run / "metrics"), time.time(), cover=coarse.cover)
     return text.decode()
 
 
@@ -365,6 +372,7 @@ class Control:
         self._task: asyncio.Task[None] | None = None
         self._figures: list[asyncio.Task[None]] = []
         self._heard: Listener | None = None
+        self._probe: asyncio.Server | None = None
 
     async def start(self) -> dict[str, Any]:
         """Migrate the state, take up the feed, and answer."""
@@ -401,6 +409,7 @@ class Control:
             if self._task.done():
                 await self._task
             await asyncio.sleep(0.01)
+        self._probe = await answer_probes(probe_socket(self._home.root), self._parts.services.readiness)
         return {}
 
     def _reconcile(self, parts: Parts) -> None:
@@ -439,6 +448,8 @@ class Control:
 
     async def stop(self) -> None:
         """Finish running requests, then let go of hub, journal and state."""
+        if self._probe is not None:
+            self._probe.close()
         if self._server is not None and self._task is not None:
             self._server.should_exit = True
             await self._task

@@ -85,6 +85,11 @@ class DataPlaneSettings(Section):
         5, ge=1, description="failures in a row after which a worker leaves a supplier's host alone for a while"
     )
     circuit_seconds: float = Field(5.0, gt=0, description="how long it does, until one call probes")
+    half_close: bool = Field(
+        False,
+        description="whether a caller that ends its side of a plain connection after its request is still answered; by "
+        "default it has given up, and its call ends",
+    )
 
 
 class SuppliersSettings(Section):
@@ -254,6 +259,16 @@ class TracesSettings(Section):
     )
 
 
+class MetricsSettings(Section):
+    """Figures for Prometheus, at `/metrics` of the control plane."""
+
+    credential_file: Path | None = Field(
+        None,
+        description="file with the credential that a scraper bears (`Authorization: Bearer`), 20 characters or more; "
+        "default: `metrics-credential` in the home, made at the first start",
+    )
+
+
 class LogSettings(Section):
     """What the processes say about themselves."""
 
@@ -273,6 +288,7 @@ class Settings(Section):
     identity: IdentitySettings = IdentitySettings()  # type: ignore[call-arg]
     officers: OfficersSettings = OfficersSettings()  # type: ignore[call-arg]
     traces: TracesSettings = TracesSettings()  # type: ignore[call-arg]
+    metrics: MetricsSettings = MetricsSettings()  # type: ignore[call-arg]
     log: LogSettings = LogSettings()  # type: ignore[call-arg]
 
 

@@ -361,4 +361,5 @@ def operation(teller: Teller) -> None:
     teller.tell("GET /readyz", None)
     teller.world.parts = teller.world.parts_without_workers
     teller.tell("GET /readyz", None)
-    teller.tell("GET /metrics", None)
+    teller.refused("GET /metrics", teller.world.ask(None, "GET", "/metrics"))
+    teller.tell("GET /metrics", None, headers={"Authorization": "Bearer the-scrape-credential-of-the-example"})

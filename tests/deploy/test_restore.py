@@ -242,10 +242,10 @@ def test_each_single_file_lost_is_put_back_and_the_gateway_serves(
     mirror_again(gateway, backups)
     gateway.stop(signal.SIGTERM)
     whole = gateway.home.root.with_name("whole")
-    shutil.copytree(gateway.home.root, whole, symlinks=True)
+    shutil.copytree(gateway.home.root, whole, ignore=shutil.ignore_patterns("*.sock"))
     for names in LOSSES[group::3]:
         shutil.rmtree(gateway.home.root)
-        shutil.copytree(whole, gateway.home.root, symlinks=True)
+        shutil.copytree(whole, gateway.home.root)
         lose(gateway.home, *names)
         done = command("restore", backups, "--home", gateway.home.root, "--missing", "--json")
         assert done.returncode == 0, (names, done.stdout, done.stderr)

@@ -44,6 +44,7 @@ class ControlServices:
         policies_root: where layers are read that a comparison names without their files.
         policies: keeps the policies in force, examines candidates, and counts shadows.
         metrics: the text of /metrics.
+        may_scrape: whether what a scraper presents is the gateway's scrape credential.
         readiness: part -> whether it works; any False makes /readyz answer 503.
         witness: cosigns other nodes' logs; None where this node witnesses none.
         roads: the roads to the other nodes; None where this one is alone.
@@ -68,6 +69,7 @@ class ControlServices:
     oauth: OAuthServices | None = None
     hub: Hub | None = None
     metrics: Callable[[], str] = str
+    may_scrape: Callable[[str], bool] = lambda _presented: False
     readiness: Callable[[], Mapping[str, bool]] = dict
     witness: Witness | None = None
     roads: NodeRoads | None = None

@@ -124,7 +124,7 @@ class _Export:
         """Write it, record it, let it be fetched; or answer what was answered under the key, and keep nothing."""
         try:
             manifest = await written
-            answer = await run_in_threadpool(self._record, key, said, msgspec.to_builtins(manifest))
+            answer = await run_in_threadpool(self._record, key, said, manifest.said())
             if "idempotency-replayed" not in answer.headers:
                 _give_name(self._spooled, self.services.spool / self.name)
         finally:

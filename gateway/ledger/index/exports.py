@@ -76,13 +76,17 @@ class Manifest(msgspec.Struct, frozen=True):
     partial_of: int | None = None
     set_aside: int | None = None
 
-    def text(self) -> str:
-        """What is signed; what says that something is missing stands there only where it is."""
-        said = msgspec.to_builtins(self)
+    def said(self) -> dict[str, Any]:
+        """Its fields; those that say that something is missing stand there only where it is."""
+        said: dict[str, Any] = msgspec.to_builtins(self)
         for name in ("partial_of", "set_aside"):
             if said[name] is None:
                 del said[name]
-        return f"{MANIFEST_HEADER}\n{canonical(said).decode()}\n"
+        return said
+
+    def text(self) -> str:
+        """What is signed."""
+        return f"{MANIFEST_HEADER}\n{canonical(self.said()).decode()}\n"
 
 
 def export_records(
