@@ -18,6 +18,7 @@ import msgspec
 
 from gateway.domain.directory import Dataset, Department, Interface, Purpose
 from gateway.domain.errors import GatewayError
+from gateway.domain.nesting import MAX_DEPTH, is_too_deep
 from gateway.store.directory.spreadsheet import read_sheet
 from gateway.store.directory.validation import (
     Fault,
@@ -92,6 +93,8 @@ def read_json(content: bytes) -> DirectoryFile:
     Raises:
         GatewayError: `invalid-input` with `faults`.
     """
+    if is_too_deep(content):
+        raise _refuse([{"field": "file", "fault": f"nests deeper than {MAX_DEPTH}"}])
     try:
         document = msgspec.json.decode(content)
     except (msgspec.DecodeError, RecursionError) as error:

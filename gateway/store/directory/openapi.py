@@ -18,6 +18,10 @@ from gateway.domain.errors import GatewayError
 MAX_DEPTH = 12
 """How deep a schema is followed: real answers nest four levels; a `$ref` may lead in a circle."""
 
+MAX_STEPS = 20_000
+"""Schemas looked at in one document. Two references to oneself double the way at every level: a document of 1 KB would
+keep a processor busy for days. An answer of a thousand fields takes some 5,000."""
+
 MAX_FIELDS = 5000
 """How many fields of an answer are looked at: a document of circles has no end."""
 
@@ -137,6 +141,12 @@ class _Document:
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
+        self._steps = 0
+
+    def _step(self) -> None:
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise _refuse("openapi", "its schemas are too many, or lead back to themselves in too many ways")
 
     def member(self, value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         found = value.get(name)
@@ -147,6 +157,7 @@ class _Document:
     def resolve(self, value: Any) -> Schema:
         """A value with its reference followed; an empty schema for what is none."""
         for _ in range(MAX_DEPTH):
+            self._step()
             if not isinstance(value, Mapping):
                 return {}
             reference = value.get("$ref")
