@@ -12,7 +12,7 @@ import httpx
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.domain.uses import RecordKind
+from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.ledger.durable import make_directory
 from gateway.ledger.index.index import FLUSH_ROWS, MEMORY_BYTES, Index
 from gateway.ledger.journal.acts import ActJournal
@@ -239,7 +239,14 @@ class LedgerService:
         self.on_integrator(lambda: self.integrator.let_go(plan.end, self._leaf_of, self.now_ns))
         record = self._acts.append(
             RecordKind.PRUNE,
-            {"first": plan.first, "end": plan.end, "rule": plan.rule, "plan": plan.digest, "officer": by},
+            {
+                "first": plan.first,
+                "end": plan.end,
+                "rule": plan.rule,
+                "plan": plan.digest,
+                "officer": by,
+                "department": EVERY_DEPARTMENT,
+            },
         )
         self._await_record(record)
 
