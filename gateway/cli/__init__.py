@@ -8,6 +8,7 @@ from gateway.cli.certificates import certificates
 from gateway.cli.directory import directory, systems
 from gateway.cli.grants import grants
 from gateway.cli.hosts import hosts
+from gateway.cli.interfaces import interfaces
 from gateway.cli.keys import keys, officers
 from gateway.cli.orders import orders
 from gateway.cli.records import records
@@ -21,9 +22,31 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for function in (operate.init, operate.serve, operate.status, operate.backup, operate.demo, verify):
+for function in (
+    operate.init,
+    operate.serve,
+    operate.status,
+    operate.backup,
+    operate.restore,
+    operate.differences,
+    operate.demo,
+    verify,
+):
     app.command()(function)
-for group in (directory, hosts, certificates, systems, officers, grants, orders, policies, records, retention, keys):
+for group in (
+    directory,
+    hosts,
+    certificates,
+    interfaces,
+    systems,
+    officers,
+    grants,
+    orders,
+    policies,
+    records,
+    retention,
+    keys,
+):
     app.add_typer(group)
 
 

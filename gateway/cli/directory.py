@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.interfaces import AnswerFile, Query, read_interface, trial_of
 from gateway.cli.shell import (
     DEFAULT_HOME,
     AsJson,
@@ -260,17 +261,21 @@ def derive(
 @command
 def register(
     file: Annotated[Path, typer.Argument(help="An interface as JSON, written by hand or by `derive --out`.")],
+    answer_file: AnswerFile = None,
+    query: Query = None,
     if_match: IfMatch = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Register a supplier's interface, or change it; `"active": false` withdraws it."""
-    try:
-        body = json.loads(file.read_text("utf-8"))
-    except ValueError as error:
-        raise GatewayError("invalid-input", f"`{file}` is not JSON") from error
+    """Register a supplier's interface, or change it; with a sample tried first; `"active": false` withdraws it."""
+    body = read_interface(file)
     with open_api(home, officer) as api:
+        if answer_file is not None or query:
+            found = trial_of(api, body, answer_file, query)
+            if found["faults"]:
+                faults = [{"field": "answer", "fault": fault} for fault in found["faults"]]
+                raise GatewayError("invalid-input", "the interface cannot work: it is not registered", faults=faults)
         answer = api.post("/v1/interfaces", body, headers=matching(if_match))
     _tell(answer, f"interface `{body['supplier']}/{body['id']}` is registered", as_json=as_json)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.shell import DEFAULT_HOME, AsJson, Home, command, out, print_json, print_table
+from gateway.cli.shell import DEFAULT_HOME, AsJson, Home, command, err, out, print_json, print_table
 from gateway.runtime.home import GatewayHome
 
 
@@ -20,13 +20,24 @@ def init(
         str, typer.Option(help="Ciphers of secrets and pseudonyms: international, or commercial (SM3, SM4).")
     ] = "international",
     tokens: Annotated[str, typer.Option(help="What signs tokens: ES256, EdDSA or SM2.")] = "ES256",
+    shared_keys: Annotated[
+        Path | None, typer.Option(help="Take the keys that all nodes of one state share; the log gets its own.")
+    ] = None,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a database that does not answer yet.")] = 60.0,
     as_json: AsJson = False,
 ) -> None:
     """Make a home: settings, keys, state, and the competent department's first officer."""
     from gateway.runtime.operation.setup import initialise  # noqa: PLC0415 -- loads the store and the keys, which help does not need
 
     made = initialise(
-        GatewayHome(directory or home), region=region, department=department, suite=suite, token_algorithm=tokens
+        GatewayHome(directory or home),
+        region=region,
+        department=department,
+        suite=suite,
+        token_algorithm=tokens,
+        shared_keys=shared_keys,
+        wait_seconds=wait,
+        say=lambda sentence: err.print(sentence, markup=False),
     )
     if as_json:
         print_json(made)
@@ -35,6 +46,11 @@ def init(
     out.print(f"made a gateway in {made['home']}", markup=False)
     out.print(f"  log: {made['origin']}", markup=False)
     out.print(f"  verifier key, for auditors: {made['verifier_key']}", markup=False)
+    out.print(
+        f"  disk: {made['bytes_a_use']} bytes for each use as long as it is kept, and 96 MiB a worker for journals; "
+        f"{made['free_bytes'] >> 30} GiB are free",
+        markup=False,
+    )
     if suite == "commercial" or tokens == "SM2":
         out.print("  SM algorithms are chosen: a choice of algorithms, and no certification", markup=False)
     out.print("what to do next:", markup=False)
@@ -44,7 +60,13 @@ def init(
 
 
 @command
-def serve(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
+def serve(
+    home: Home = DEFAULT_HOME,
+    closed: Annotated[
+        bool, typer.Option("--closed", help="Serve officers and auditors, and no caller: to look before callers come.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Run the gateway until SIGTERM; SIGHUP reads certificates and keys again."""
     from gateway.runtime.supervisor import serve as run  # noqa: PLC0415 -- the same
     from gateway.runtime.telemetry.logs import configure_logs  # noqa: PLC0415 -- only a process that runs writes logs
@@ -61,7 +83,7 @@ def serve(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
             out.print(f"control plane  {addresses['control']}", markup=False)
             out.print("ready; stop with Ctrl-C or SIGTERM", markup=False)
 
-    run(place, on_ready=announce)
+    run(place, closed=closed, on_ready=announce)
 
 
 @command
@@ -103,6 +125,71 @@ def backup(
         return
     out.print(f"{done.state}: settings, keys and state", markup=False)
     out.print(f"{done.log}: {done.copied} files of the log copied", markup=False)
+
+
+@command
+def restore(
+    backup: Annotated[Path, typer.Argument(help="What `gateway backup` wrote to, or one `state-…` folder in it.")],
+    home: Home = DEFAULT_HOME,
+    at: Annotated[str | None, typer.Option(help="Which `state-…` folder; default: the newest.")] = None,
+    missing: Annotated[bool, typer.Option("--missing", help="Put back only what is not there.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Put everything of the backup in place; what is there is kept aside.")
+    ] = False,
+    ledger: Annotated[
+        Path | None, typer.Option(help="The ledger folder of the lost home, where it survived: its log goes on.")
+    ] = None,
+    new_origin: Annotated[
+        str | None, typer.Option(help="A new name for the log, where it needs one; default: made from the old.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put a backup in place of what was lost, and say what is gone and what to do; see docs/operate.md, "Restore"."""
+    from gateway.runtime.operation.restore import restore as put_back  # noqa: PLC0415 -- loads all rooms
+
+    def say(sentence: str) -> None:
+        if not as_json:
+            err.print(f"{sentence} …", markup=False)
+
+    done = put_back(
+        GatewayHome(home), backup, at=at, missing=missing, replace=replace, ledger=ledger, origin=new_origin, say=say
+    )
+    if as_json:
+        print_json(done)
+        return
+    out.print(f"restored {done.home} from {done.backup}: {', '.join(done.put) or 'nothing was missing'}", markup=False)
+    if done.replaced:
+        out.print(f"  what was there is kept in {done.replaced}", markup=False)
+    out.print(f"  log: {done.origin}, {done.size} leaves", markup=False)
+    for lost in done.lost:
+        until = f" until {lost.until}" if lost.until else ", until the loss"
+        out.print(f"lost: {lost.what}, from {lost.after}{until}", markup=False)
+    for difference in done.differences:
+        out.print(f"not in the state: {_told(difference)}", markup=False)
+    out.print("what to do next:", markup=False)
+    for sentence in done.to_do:
+        out.print(f"  {sentence}", markup=False)
+
+
+@command
+def differences(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
+    """List acts on record that a restored state does not have, and the orders that hold what they withdrew."""
+    from gateway.runtime.operation.differences import list_differences  # noqa: PLC0415 -- loads the store
+
+    found = list_differences(GatewayHome(home))
+    if as_json:
+        print_json({"differences": found})
+        return
+    rows = [
+        (each["record"], each["act"], each["officer"], each["time"], ", ".join(each["in_force"]) or each["outcome"])
+        for each in found
+    ]
+    print_table("acts on record that the state does not have", ("record", "act", "officer", "time", "held by"), rows)
+
+
+def _told(difference: Any) -> str:
+    held = f"held by {', '.join(difference.orders)}" if difference.orders else "nothing to hold"
+    return f"record {difference.record}, `{difference.act}` by {difference.officer}: {held}"
 
 
 @command

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +11,7 @@ import typer
 from rich.progress import Progress
 
 from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, err, out, print_json, print_table
+from gateway.domain.calendar import CHINA
 from gateway.domain.errors import GatewayError
 from gateway.ledger.index.figures import Figure, every_day
 from gateway.runtime.operation.api import Api, open_api
@@ -19,7 +20,6 @@ records = typer.Typer(
     name="records", help="Find, export and prove records of use. Each reading is itself recorded.", no_args_is_help=True
 )
 
-CHINA = timezone(timedelta(hours=8))
 REPORTED = ("day", "code", "dataset", "grant", "department")
 FIGURES = ("uses", "refused", "rows", "bytes", "subjects", "median_us", "p95_us")
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]

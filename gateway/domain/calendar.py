@@ -78,8 +78,17 @@ def working_days_after(start: date, days: int, workday: Callable[[date], bool | 
     return Due(day, provisional)
 
 
+def has_ended(last: date, today: date) -> bool:
+    """Whether a period whose last day is `last` is over on `today`: at that day's 24:00 in China, not before."""
+    return today > last
+
+
 def years_after(start: date, years: int) -> date:
-    """The same day `years` calendar years on; 29 February becomes 1 March, so that a period is never cut short.
+    """The last day of a period of `years` calendar years that the event on `start` begins.
+
+    The day of the event is not counted, and the period ends with the last day's 24:00 (Civil Code Art. 201, 203): until
+    then nothing `has_ended`. A period from 29 February ends with 1 March where the year has no such day: a day more
+    than Art. 202 asks, since what is kept "not less than" a time is never kept shorter by either reading.
 
     Source: Decree 809 Art. 29: not less than three years, counted by the calendar.
     """

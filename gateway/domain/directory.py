@@ -198,6 +198,13 @@ class Dataset(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         return frozenset(item.name for item in self.items)
 
 
+READING_METHODS = frozenset({"GET", "HEAD", "POST"})
+"""What a service interface is asked by; POST carries the question where it is too long or too private for a URL."""
+
+METHODS = READING_METHODS | {"PUT", "PATCH", "DELETE"}
+"""Every method that an interface's entry may list."""
+
+
 class AnswerFormat(StrEnum):
     """What an interface answers with, for item filtering."""
 
@@ -216,12 +223,15 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         dataset: the dataset's id.
         title: for people.
         upstream: base URL of the supplier's service; the rest of the caller's path is appended.
-        methods: allowed request methods.
+        methods: allowed request methods; of those that change what the supplier holds, none by these alone.
+        mode_methods: sharing mode -> its request methods, in place of `methods`; only here PUT, PATCH and DELETE count.
         modes: sharing modes this interface serves; the first is the default of a call that names none.
         format: the answer's format.
         rows: JSON Pointer (RFC 6901) to the row array or the single row object in a JSON answer; "" is the root.
         places: item name -> JSON Pointer below a row (JSON, NDJSON) or column name (CSV).
         envelope: top-level members of a JSON answer outside `rows` that may pass (such as `code`, `message`).
+        empty_when: JSON Pointer into a JSON answer -> texts: an answer without rows that holds one of them there says
+            "nothing found"; any other without rows is refused.
         subject_parameter: the query parameter that holds the data subject's identifier, for the pseudonym only.
         scope_parameters: query parameters that a grant may constrain (a region code, say).
         plain_http: allow `http:` to the supplier; False unless the entry says so.
@@ -243,11 +253,13 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     upstream: str
     title: str = ""
     methods: tuple[str, ...] = ("GET",)
+    mode_methods: dict[SharingMode, tuple[str, ...]] = {}
     modes: tuple[SharingMode, ...] = (SharingMode.QUERY,)
     format: AnswerFormat = AnswerFormat.JSON
     rows: str = "/data"
     places: dict[str, str] = {}
     envelope: tuple[str, ...] = ("code", "message", "msg")
+    empty_when: dict[str, tuple[str, ...]] = {}
     subject_parameter: str | None = None
     scope_parameters: tuple[str, ...] = ()
     plain_http: bool = False
@@ -261,6 +273,14 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     concurrency: int = 256
     version: int = 1
     active: bool = True
+
+    def methods_of(self, mode: SharingMode) -> tuple[str, ...]:
+        """The request methods that are allowed in a sharing mode."""
+        listed = self.mode_methods.get(mode)
+        if listed is not None:
+            return listed
+        # A grant to query is none to write: what changes something is listed for the very mode, or is not allowed.
+        return tuple(method for method in self.methods if method in READING_METHODS)
 
     @property
     def key(self) -> str:

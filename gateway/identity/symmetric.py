@@ -3,16 +3,17 @@
 import base64
 import secrets
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
 
+from gateway.domain.calendar import CHINA
 from gateway.domain.errors import GatewayError
 from gateway.identity.strict import to_base64url
 from gateway.identity.suite import Suite
 
-BEIJING = timezone(timedelta(hours=8), "CST")
+BEIJING = CHINA
 """China keeps one time and no summer time; years of pseudonyms turn with it."""
 
 PSEUDONYM_BYTES = 16

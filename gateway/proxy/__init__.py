@@ -7,6 +7,7 @@
     projection  the answer reduced to the granted items
     ports       what it asks of the house: identify, resolve, decide, record, meter
     limits      every bound in one place
+    turns       when calls begin
     shares      who holds how much of the worker, and the most that may be
     troubles    which interfaces are in trouble, and why
     counters    what is counted

@@ -5,10 +5,6 @@ connection does is in `Phase`; what the exchange does is its own table.
 """
 
 import asyncio
-import fcntl
-import socket
-import struct
-import sys
 from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING, cast
@@ -21,17 +17,15 @@ from gateway.proxy.exchange.refusals import refusal, status_line
 from gateway.proxy.guards import ends_exchange
 from gateway.proxy.http.framing import BodyReader, body_reader
 from gateway.proxy.http.heads import parse_request_line
-from gateway.proxy.kernel import descriptor, unacknowledged_bytes
+from gateway.proxy.kernel import DROP_UNSENT, SEND_UNSENT, descriptor, set_linger, unacknowledged_bytes, unsent_bytes
 from gateway.proxy.ports import Peer
 
 if TYPE_CHECKING:
     from gateway.proxy.plane import DataPlane
 
 _NEVER = float("inf")
-_DROP_UNSENT = struct.pack("ii", 1, 0)
-_SEND_UNSENT = struct.pack("ii", 0, 0)
-_SIOCOUTQNSD = 0x894B
-"""Linux: bytes that the kernel holds for a TCP peer and has not sent yet."""
+CLOSE_PAUSE_SECONDS = 0.01
+"""How soon it is looked again whether a closing connection's last bytes are sent, at first; it doubles up to 0.25 s."""
 MAX_LEAVING = 4
 """Uses remembered whose answers may still lie in the kernel; only a caller that pipelines has more than one."""
 
@@ -43,10 +37,11 @@ class Phase(IntEnum):
     HEAD = 1
     EXCHANGE = 2
     LINGER = 3
-    CLOSED = 4
+    LEAVING = 4
+    CLOSED = 5
 
 
-_IDLE, _HEAD, _EXCHANGE, _LINGER, _CLOSED = Phase
+_IDLE, _HEAD, _EXCHANGE, _LINGER, _LEAVING, _CLOSED = Phase
 
 
 class CallerConnection(asyncio.Protocol):
@@ -56,10 +51,13 @@ class CallerConnection(asyncio.Protocol):
         "_advancing",
         "_body",
         "_buffer",
+        "_close_pause",
         "_closes",
         "_held_bytes",
         "_is_chunking",
+        "_is_shed",
         "_lingered",
+        "_may_begin",
         "_paused_for",
         "_phase",
         "_plane",
@@ -81,12 +79,13 @@ class CallerConnection(asyncio.Protocol):
         self._body: BodyReader | None = None
         self._phase = _IDLE
         self._closes = False
+        self._close_pause = CLOSE_PAUSE_SECONDS
         self._is_chunking = False
         self._lingered = 0
         self._held_bytes = 0
         self._paused_for = 0
         self._unsent_mark = 0
-        self._advancing = False
+        self._advancing = self._may_begin = self._is_shed = False
         self._reads_end = False
         self.is_writing_paused = False
         self.exchange: Exchange | None = None
@@ -109,7 +108,7 @@ class CallerConnection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=plane.limits.unseen_bytes, low=0)
         # INVARIANT: BARRIER: the kernel of a worker that is killed drops what it holds for its callers. Only what is
         # closed in good order (`_close`) is sent to its end.
-        self._set_linger(_DROP_UNSENT)
+        set_linger(self.transport, DROP_UNSENT)
         address = transport.get_extra_info("peername")
         tls = transport.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) if tls is not None else None
@@ -132,6 +131,7 @@ class CallerConnection(asyncio.Protocol):
         self.due = _NEVER
         self._plane.wheel.disarm(self)
         self._plane.deaf.discard(self)
+        self._plane.turns.leave(self)
         self._plane.shares.hold_unknown(-self._held_bytes)
         self._held_bytes = 0
         self._plane.disconnected(self)
@@ -151,6 +151,10 @@ class CallerConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """A half close: the caller sends no more, but may still wait for its answer (RFC 9112 §9.6)."""
         self._reads_end = True
+        if self._plane.turns.leave(self):
+            self.begin_call()
+        if self._phase is _LINGER and not self._has_unsent():
+            set_linger(self.transport, SEND_UNSENT)
         if self._phase is _EXCHANGE and self.exchange is not None and self.exchange.body.is_whole:
             return not self.peer.is_tls
         return False
@@ -231,6 +235,12 @@ class CallerConnection(asyncio.Protocol):
             if self._is_hopeless(buffer, line_end):
                 return False
             return False
+        if not self._may_begin and not self._plane.turns.may_begin():
+            self._plane.turns.wait(self)
+            if len(buffer) > limits.read_high_bytes:
+                self._pause(1)
+            return False
+        self._may_begin = False
         self._phase = _EXCHANGE
         self._buffer = buffer[end:]
         try:
@@ -246,9 +256,30 @@ class CallerConnection(asyncio.Protocol):
             self._body = body_reader(block.content_length)
             if self._buffer:
                 self._read_body()
-        if exchange.state is states.IDENTIFYING:
+        if self._is_shed:
+            self._is_shed = False
+            exchange.shed()
+        elif exchange.state is states.IDENTIFYING:
             exchange.begin()
         return True
+
+    @ends_exchange
+    def begin_call(self) -> None:
+        """As `turns.Waiting.begin_call`."""
+        if self._phase < _EXCHANGE:
+            self._may_begin = True
+            self._resume(1)
+            self._advance()
+            self.count_held()
+
+    @ends_exchange
+    def shed_call(self) -> None:
+        """As `turns.Waiting.shed_call`."""
+        self._is_shed = True
+        try:
+            self.begin_call()
+        finally:
+            self._is_shed = False
 
     def _is_hopeless(self, buffer: bytes, line_end: int) -> bool:
         """Refuse a head that no further byte can save."""
@@ -401,7 +432,6 @@ class CallerConnection(asyncio.Protocol):
         """Let the caller read its refusal before the rest of its request resets the connection (RFC 9112 §9.6)."""
         self._phase = _LINGER
         self._buffer = b""
-        self._set_linger(_SEND_UNSENT)
         self._resume(3)
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -415,7 +445,7 @@ class CallerConnection(asyncio.Protocol):
         try:
             if exchange is not None:
                 exchange.caller_gone()
-            self._set_linger(_DROP_UNSENT)
+            set_linger(self.transport, DROP_UNSENT)
         finally:
             self.transport.abort()
 
@@ -428,32 +458,47 @@ class CallerConnection(asyncio.Protocol):
 
         What waits cannot be told apart by answer: where more were pipelined than are remembered, any may be meant.
         """
-        if not self.leaving or not (self.transport.get_write_buffer_size() or self._unsent_bytes()):
+        if not self.leaving or not self._has_unsent():
             return False
         return self.is_leaving_unknown or any(map(matches, self.leaving))
 
-    def _unsent_bytes(self) -> int:
-        """What the kernel holds for the caller and has not sent; 0 where that cannot be asked."""
-        raw = self.transport.get_extra_info("socket")
-        if raw is None:
-            return 0
-        try:
-            return int.from_bytes(fcntl.ioctl(raw.fileno(), _SIOCOUTQNSD, bytes(4)), sys.byteorder)
-        except OSError:
-            return 0
-
-    def _set_linger(self, value: bytes) -> None:
-        raw = self.transport.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, value)
-
     def _close(self) -> None:
-        """Close in good order: what was written is sent."""
-        self._phase = _CLOSED
-        self._set_linger(_SEND_UNSENT)
-        self.transport.close()
+        """Close in good order: what was written is sent.
+
+        INVARIANT: BARRIER: it is closed only when that has been sent: what the kernel holds of a closed connection
+        could not be dropped any more, and would go on leaving.
+        """
+        if self._phase >= _LEAVING:
+            return
+        if not self._has_unsent():
+            self._close_now()
+            return
+        self._phase = _LEAVING
+        self._buffer = b""
+        self._pause(4)
         # INVARIANT: BOUNDED: what was written is sent, but not to a caller that never reads it.
         self._await_reader()
+        # In its next turn the loop has given the kernel what was just written: for most answers that is all.
+        self._plane.loop.call_soon(self._close_once_sent)
+
+    @ends_exchange
+    def _close_once_sent(self) -> None:
+        if self._phase is not _LEAVING:
+            return
+        if not self._has_unsent():
+            self._close_now()
+            return
+        self._plane.loop.call_later(self._close_pause, self._close_once_sent)
+        self._close_pause = min(self._close_pause * 2, 0.25)
+
+    def _close_now(self) -> None:
+        self._phase = _CLOSED
+        # For what was sent and is not acknowledged yet: it may have to be sent again.
+        set_linger(self.transport, SEND_UNSENT)
+        self.transport.close()
+
+    def _has_unsent(self) -> bool:
+        return bool(self.transport.get_write_buffer_size() or unsent_bytes(descriptor(self.transport)))
 
     # Time.
 
@@ -489,7 +534,7 @@ class CallerConnection(asyncio.Protocol):
     def expired(self) -> None:
         """The deadline has passed."""
         self.due = _NEVER
-        if (self.is_writing_paused or self._phase is _CLOSED) and self._has_taken():
+        if (self.is_writing_paused or self._phase is _LEAVING) and self._has_taken():
             self._await_reader()
         elif self._phase is _EXCHANGE and self.exchange is not None:
             self.exchange.timed_out()
@@ -497,15 +542,21 @@ class CallerConnection(asyncio.Protocol):
             self._refuse_head(GatewayError("request-timeout"))
         elif self._phase is _IDLE:
             self._close()
+        elif self._phase is _LINGER and not self._has_unsent():
+            self._close_now()
         else:
             self.transport.abort()
 
     def drain(self) -> None:
         """Take no more requests; close at once if none is under way."""
+        if self._plane.turns.leave(self):
+            self.shed_call()
         if self._phase is _IDLE:
             self._close()
-        elif self._phase is _LINGER:
+        elif self._phase is _LINGER and self._has_unsent():
             self.transport.abort()
+        elif self._phase is _LINGER:
+            self._close_now()
 
     def _pause(self, reason: int) -> None:
         if not self._paused_for:

@@ -3,6 +3,7 @@
 A file descriptor may be asked only while its transport is open: afterwards the number may be another connection's.
 """
 
+import contextlib
 import fcntl
 import select
 import socket
@@ -10,15 +11,45 @@ import struct
 import sys
 from typing import Any
 
+from gateway.proxy.limits import Limits
+
 _SIOCOUTQ = 0x5411
 """Octets written that the peer has not acknowledged."""
 _SIOCOUTQNSD = 0x894B
 """Octets written that have not been sent."""
+_TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
+_TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", 18)
 _READABLE = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 _ROOM = bytes(4)
 
 DROP_UNSENT = struct.pack("ii", 1, 0)
 SEND_UNSENT = struct.pack("ii", 0, 0)
+
+
+def bound_what_kernels_hold(listener: socket.socket, limits: Limits) -> None:
+    """Bound the octets that the kernel holds unsent for a caller, and for how long it goes on offering them.
+
+    A node whose processes all stand still has a kernel that goes on sending: no more than this much a connection, and
+    nothing to a caller that acknowledges nothing for twice as long as a living worker would wait for it. Set once on a
+    listening socket: accepted connections inherit it.
+    """
+    # INVARIANT: BARRIER, BOUNDED.
+    # A system that lacks them has no bound but its own.
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, limits.unsent_bytes)
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, int(limits.write_progress_seconds * 2000))
+
+
+def cease_to_listen(listener: socket.socket) -> None:
+    """Take no more connections, whoever else holds the socket too; it stays bound, and may listen again.
+
+    Who waits in its queue is reset.
+    """
+    # A socket that does not listen would be marked as shut, and what it accepts later would be born so (Linux).
+    with contextlib.suppress(OSError):
+        if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            listener.shutdown(socket.SHUT_RDWR)
 
 
 def descriptor(transport: Any) -> int:

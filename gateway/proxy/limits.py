@@ -36,6 +36,9 @@ class Limits(msgspec.Struct, frozen=True):
         row_bytes: longest row of a streamed answer (NDJSON, CSV).
         inflate_ratio: largest ratio of decoded to coded bytes of an answer, above 1 MiB.
         inflate_bytes: largest decoded size of an answer that is streamed.
+        unsent_bytes: what the kernel may hold for one caller and has not sent: what can still leave a worker that is
+            ended, and that a stop must drop. What is on its way and not acknowledged is not in it, so long paths are
+            as fast with it.
         write_high_bytes: bytes buffered for a reader before its sender is paused.
         read_high_bytes: bytes of a caller held unparsed before it is paused.
         pool_idle_seconds: an idle supplier connection; below the 5 s after which common servers close theirs, since
@@ -72,6 +75,7 @@ class Limits(msgspec.Struct, frozen=True):
     row_bytes: int = 1 << 20
     inflate_ratio: int = 100
     inflate_bytes: int = 4 << 30
+    unsent_bytes: int = 64 * 1024
     write_high_bytes: int = 64 * 1024
     read_high_bytes: int = 64 * 1024
     pool_idle_seconds: float = 4.0

@@ -27,10 +27,12 @@ from gateway.proxy.guards import ends_exchange
 from gateway.proxy.http.heads import BlockReader
 from gateway.proxy.http.pools import Pool
 from gateway.proxy.http.targets import TargetReader
+from gateway.proxy.kernel import bound_what_kernels_hold
 from gateway.proxy.limits import Limits
 from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, ReachOf, Resolve, UseLedger, Watch
 from gateway.proxy.shares import Shares
 from gateway.proxy.troubles import Troubles
+from gateway.proxy.turns import Turns
 from gateway.proxy.wheel import Wheel
 
 _log = logging.getLogger(__name__)
@@ -96,6 +98,7 @@ class DataPlane:
         self.targets = TargetReader()
         self.counters = Counters()
         self.shares = Shares(self.limits)
+        self.turns = Turns(self.loop, self.failed)
         self.troubles = Troubles(self.loop.time)
         self.deaf: set[CallerConnection] = set()
         self.lanes = Lanes()
@@ -145,6 +148,7 @@ class DataPlane:
             if reuse_port:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.bind((host, port))
+        bound_what_kernels_hold(sock, self.limits)
         server = await self.loop.create_server(
             lambda: CallerConnection(self),
             sock=sock,
@@ -183,6 +187,7 @@ class DataPlane:
     def forget(self) -> None:
         """Forget what repeated requests mean. Call it for every change, before it is acknowledged."""
         self.lanes.forget()
+        self.turns.hold()
 
     def cut(self, matches: Callable[[Use], bool]) -> int:
         """Cut every answer under a use that `matches`; how many were cut.
@@ -216,6 +221,7 @@ class DataPlane:
             "connections": len(self._connections),
             "exchanges": sum(connection.exchange is not None for connection in self._connections),
             "supplier_connections": sum(pool.open for pool in self._pools.values()),
+            "queued": len(self.turns),
             "waiting": sum(len(slots.waiting) for slots in self._slots.values()),
             "circuits_open": sum(pool.is_open for pool in self._pools.values()),
             "held_bytes": self.shares.held_bytes,

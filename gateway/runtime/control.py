@@ -22,6 +22,7 @@ from gateway.control.act.services import ControlServices
 from gateway.control.app.app import create_app
 from gateway.control.barrier.feed import Feed
 from gateway.control.barrier.hub import Hub
+from gateway.control.barrier.roll import RollReader
 from gateway.control.policies.desk import PolicyDesk
 from gateway.control.sign_in.credentials import credentials_router
 from gateway.control.sign_in.enrolment import people_routers
@@ -47,21 +48,28 @@ from gateway.ledger.process.client import LedgerClient
 from gateway.ledger.witness.witness import Witness
 from gateway.policy import Engine
 from gateway.policy.offline.activating import PolicyKeeper
+from gateway.proxy.limits import Limits
 from gateway.proxy.tls import reload_certificate
 from gateway.runtime.adopting import adopt_certificates, pin_inherited
 from gateway.runtime.control_listener import control_server, nodes_trust, own_address
 from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.examining import Examiner
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.incarnation import begin_life, is_put_back
 from gateway.runtime.policies import initial_policies, policies_root
-from gateway.runtime.readiness import StateProof, readiness
+from gateway.runtime.probe import probe_socket
+from gateway.runtime.readiness import StateProof, answer_probes, readiness
+from gateway.runtime.reconciling import reconcile, settle
 from gateway.runtime.ring import nonce_keeper, open_ring
+from gateway.runtime.scraping import ScrapeCredential
 from gateway.runtime.settings import Settings
-from gateway.runtime.suppliers import Contexts, OwnListeners
+from gateway.runtime.suppliers import Contexts, OwnListeners, SupplierReach
+from gateway.runtime.telemetry.coarse import CoarseFigures
 from gateway.runtime.telemetry.due import Due
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher, read_snapshots, render
 from gateway.runtime.telemetry.observing import ObservedBarrier
 from gateway.runtime.tls import listener_context
+from gateway.runtime.trying import Trials
 from gateway.store import Store
 from gateway.store.feed import Listener
 
@@ -70,6 +78,8 @@ log = logging.getLogger("gateway.control")
 PROVIDER_ANSWER_PATH = "/sign-in/provider/answer"
 FORGET_SECONDS = 60.0
 """How often one-time values whose time is over are forgotten."""
+SETTLE_SECONDS = 5.0
+"""How often the log's newest checkpoint is kept in the state: as many seconds of records are read at a start."""
 GATHER_SECONDS = 1.0
 """How often the workers' counts for a candidate in the shadow are kept; they send them as often."""
 PSEUDONYM_YEARS = 4
@@ -110,7 +120,15 @@ class Parts:
         self.store.close()
 
 
-def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bool, is_first: bool = False) -> Parts:
+def assemble(
+    home: GatewayHome,
+    settings: Settings,
+    issuer: str,
+    *,
+    with_hub: bool,
+    is_first: bool = False,
+    roll: RollReader | None = None,
+) -> Parts:
     """Wire a control plane for `home`.
 
     Args:
@@ -119,6 +137,7 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         issuer: the `iss` of its tokens, its public base URL.
         with_hub: whether workers hang on this process; else acts wait for nobody here.
         is_first: whether no other control process can have granted leases that still run.
+        roll: tells the hub of every worker process, also of those that never spoke to it.
     """
     home.require_state(settings)
     store = Store.open(home.state_url(settings))
@@ -172,7 +191,12 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
     # One log, one origin, one node: three gateways on one host have three names.
     node = home.origin(settings) if many else None
     if with_hub:
-        hub = Hub(home.control_socket, freshness=settings.state.freshness_seconds, after_another=not is_first)
+        hub = Hub(
+            home.control_socket,
+            freshness=settings.state.freshness_seconds,
+            after_another=not is_first,
+            roll=roll,
+        )
         feed = Feed(
             store,
             hub,
@@ -187,9 +211,11 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         node=node,
         nodes=store if many else None,
         freshness=settings.state.freshness_seconds,
+        unsent_bytes=Limits().unsent_bytes,
     )
     roads = NodeRoads(node, store.nodes, time.time, nodes_trust(settings.control)) if node is not None else None
     proof = StateProof(store, home.origin(settings))
+    coarse, scraping = CoarseFigures(home.run / "metrics"), ScrapeCredential(home, settings)
     ledger = LedgerClient(home.ledger_socket)
     spool = home.run / "spool"
     shutil.rmtree(spool, ignore_errors=True)
@@ -210,11 +236,20 @@ def assemble(home: GatewayHome, settings: Settings, issuer: str, *, with_hub: bo
         ),
         oauth=oauth,
         hub=hub,
-        metrics=lambda: _metrics(home),
+        metrics=lambda: _metrics(home, coarse),
+        may_scrape=scraping.is_held,
         readiness=lambda: readiness(home, store, hub, proof),
         witness=_witness(home, settings, ring),
         roads=roads,
         hosts=host_checks(home, settings, store, ring),
+        trials=Trials(
+            SupplierReach(
+                store,
+                Contexts(store.certificates, ring.field_cipher),
+                Networks(settings.suppliers.networks),
+                OwnListeners(home),
+            )
+        ),
         seal=lambda secret, context: ring.field_cipher().seal(secret, context),
         pseudonyms=lambda identifier: tuple(
             pseudonymiser.every(
@@ -275,6 +310,16 @@ async def _gather_shadow(desk: PolicyDesk) -> None:
             log.warning("what the candidate in the shadow counts is not kept for now: %s", error.code)
 
 
+async def _settle(store: Store, home: GatewayHome, origin: str) -> None:
+    """Keep the log's newest checkpoint in the state: what is less than it is never signed from again."""
+    while True:
+        await asyncio.sleep(SETTLE_SECONDS)
+        try:
+            await asyncio.to_thread(settle, store, home.ledger, origin)
+        except GatewayError as error:
+            log.warning("the log's newest checkpoint is not in the state for now: %s", error.detail)
+
+
 async def _forget_expired(store: Store) -> None:
     """Forget used one-time values once they could not be accepted anyway."""
     while True:
@@ -293,9 +338,9 @@ async def _pin_inherited(services: ControlServices) -> None:
         log.warning("inherited hosts are not looked up before the next start: %s", error.code)
 
 
-def _metrics(home: GatewayHome) -> str:
+def _metrics(home: GatewayHome, coarse: CoarseFigures) -> str:
     """The figures of all processes of this gateway, as Prometheus text."""
-    text, _ = render(read_snapshots(home.run / "metrics"), time.time())
+    text, _ = render(read_snapshots(home.run / "metrics"), time.time(), cover=coarse.cover)
     return text.decode()
 
 
@@ -308,10 +353,21 @@ class Control:
         issuer: the `iss` of its tokens.
         listen_fd: the listening socket that the supervisor opened.
         is_first: whether this is the home's first control process since it was locked.
+        roll: the supervisor's roll of workers.
     """
 
-    def __init__(self, home: GatewayHome, settings: Settings, issuer: str, listen_fd: int, *, is_first: bool) -> None:
+    def __init__(
+        self,
+        home: GatewayHome,
+        settings: Settings,
+        issuer: str,
+        listen_fd: int,
+        *,
+        is_first: bool,
+        roll: RollReader | None = None,
+    ) -> None:
         self._is_first = is_first
+        self._roll = roll
         self._home = home
         self._settings = settings
         self._issuer = issuer
@@ -322,11 +378,18 @@ class Control:
         self._task: asyncio.Task[None] | None = None
         self._figures: list[asyncio.Task[None]] = []
         self._heard: Listener | None = None
+        self._probe: asyncio.Server | None = None
 
     async def start(self) -> dict[str, Any]:
         """Migrate the state, take up the feed, and answer."""
         self._parts = await asyncio.to_thread(
-            assemble, self._home, self._settings, self._issuer, with_hub=True, is_first=self._is_first
+            assemble,
+            self._home,
+            self._settings,
+            self._issuer,
+            with_hub=True,
+            is_first=self._is_first,
+            roll=self._roll,
         )
         # A gateway that cannot keep a stop does not start.
         await asyncio.to_thread(self._parts.proof.prove)
@@ -334,6 +397,8 @@ class Control:
         services = self._parts.services
         clients = self._home.keys(self._settings) / "suppliers"
         await asyncio.to_thread(adopt_certificates, services.store, clients, services.seal, time.time)
+        # Before any worker gets a lease: what a state put back from a backup has lost is held by then.
+        await asyncio.to_thread(self._reconcile, self._parts)
         await asyncio.to_thread(self._parts.feed.start)
         if self._home.is_shared(self._settings):
             # Another node's change is heard at once, and not only at the next reading of the feed.
@@ -350,7 +415,15 @@ class Control:
             if self._task.done():
                 await self._task
             await asyncio.sleep(0.01)
+        self._probe = await answer_probes(probe_socket(self._home.root), self._parts.services.readiness)
         return {}
+
+    def _reconcile(self, parts: Parts) -> None:
+        home, store = self._home, parts.store
+        origin = home.origin(self._settings)
+        reconcile(store, parts.acts, home.ledger, origin, put_back=is_put_back(home, store))
+        if self._is_first:
+            begin_life(home, store)
 
     def _publish_figures(self, parts: Parts) -> None:
         metrics = MetricSet("control")
@@ -372,6 +445,7 @@ class Control:
             asyncio.create_task(due.run(), name="due"),
             asyncio.create_task(publisher.run(), name="metrics"),
             asyncio.create_task(_forget_expired(parts.store), name="forget"),
+            asyncio.create_task(_settle(parts.store, self._home, self._home.origin(self._settings)), name="settle"),
             asyncio.create_task(parts.nonces.run(), name="nonces"),
             asyncio.create_task(parts.proof.run(), name="state-proof"),
             asyncio.create_task(_gather_shadow(parts.services.policies), name="shadow"),
@@ -380,6 +454,8 @@ class Control:
 
     async def stop(self) -> None:
         """Finish running requests, then let go of hub, journal and state."""
+        if self._probe is not None:
+            self._probe.close()
         if self._server is not None and self._task is not None:
             self._server.should_exit = True
             await self._task

@@ -35,11 +35,26 @@ class _Server(uvicorn.Server):
         yield
 
 
+_PROBLEM = (
+    b'{"type":"/problems/malformed-request","title":"the request is malformed","status":400,'
+    b'"detail":"a body cannot come with the field `Upgrade`: send it without (in Java: HttpClient.Version.HTTP_1_1)"}'
+)
+_UPGRADE_REFUSED = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: application/problem+json\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_PROBLEM), _PROBLEM)
+)
+
+
+def _has_body(fields: list[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in fields)
+
+
 class _CertificateProtocol(HttpToolsProtocol):
     """HTTP that tells the application the connection's client certificate (DER), and waits for no head for ever."""
 
     _certificate: bytes | None = None
     _late: asyncio.TimerHandle | None = None
+    _is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -59,7 +74,22 @@ class _CertificateProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_came()
-        super().on_headers_complete()
+        # INVARIANT: ONE-MEANING — after a field `Upgrade` the parser reads no body, and the application would see an
+        # empty one. Java's client asks for HTTP/2 so with each request over plain HTTP.
+        self._is_refused = self.parser.should_upgrade() and _has_body(self.headers)
+        if not self._is_refused:
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        if not self._is_refused:
+            super().on_message_complete()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._is_refused:
+            super().data_received(data)
+        if self._is_refused and not self.transport.is_closing():
+            self.transport.write(_UPGRADE_REFUSED)
+            self.transport.close()
 
     def _await_head(self) -> None:
         # INVARIANT: BOUNDED — uvicorn bounds the time between requests, not that of a head which drips.

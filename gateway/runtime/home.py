@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from gateway.domain.errors import GatewayError
+from gateway.runtime.holders import SUPERVISOR, holders_of
 from gateway.runtime.modes import keep_private
 from gateway.runtime.settings import Settings, commented_file, load_settings
 
 SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket on Linux."""
+BRIEF_SECONDS = 0.25
+"""How long a home may be held by who only asks whether it is."""
+CLOSED = "closed"
+"""The data plane's address where no caller is served."""
 
 
 class GatewayHome:
@@ -173,7 +178,7 @@ class HomeLock:
 
     Args:
         path: the lock file.
-        wait_seconds: how long to wait for another holder to let go.
+        wait_seconds: how long to wait for another holder to let go; not at all for one whose supervisor lives.
 
     Raises:
         GatewayError: `conflict` where another process holds it.
@@ -181,17 +186,27 @@ class HomeLock:
 
     def __init__(self, path: Path, wait_seconds: float) -> None:
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        deadline = time.monotonic() + wait_seconds
+        began = time.monotonic()
         while True:
             try:
                 fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                if time.monotonic() < deadline:
+                waited = time.monotonic() - began
+                # `is_running` holds it for an instant. What a killed supervisor has left ends with it; one that lives
+                # is not waited for.
+                if waited < min(wait_seconds, BRIEF_SECONDS):
+                    time.sleep(0.05)
+                    continue
+                holders = holders_of(path)
+                if waited < wait_seconds and all(holder.name != SUPERVISOR for holder in holders):
                     time.sleep(0.05)
                     continue
                 os.close(self.descriptor)
+                names = ", ".join(map(str, holders))
                 raise GatewayError(
-                    "conflict", f"another gateway runs in `{path.parent.parent}`: stop it first, or use another home"
+                    "conflict",
+                    f"another gateway runs in `{path.parent.parent}`{f': {names}' if names else ''}; "
+                    "stop it first, or use another home",
                 ) from error
             return
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.domain.errors import GatewayError
+from gateway.ledger.log.checkpoints import Checkpoint
 from gateway.ledger.process.service import LedgerService
 from gateway.ledger.witness.witness import WitnessTarget
 from gateway.runtime.home import GatewayHome
@@ -56,6 +57,7 @@ class Journals:
             witnesses=witness_targets(settings.ledger.witnesses),
             exports=home.run / "spool",
             clock=time.time,
+            known=_known(home, settings, origin),
         )
         service.serve_questions(home.ledger_socket)
         self._service = service
@@ -86,6 +88,27 @@ class Journals:
 
     def reload(self) -> None:
         """Nothing to read again: the log's key is fixed for the log's life."""
+
+
+def _known(home: GatewayHome, settings: Settings, origin: str) -> Checkpoint | None:
+    """The largest checkpoint of this log that the state knows; None where it knows none, or cannot say.
+
+    A log whose `signer.db` stands goes on while the state is away, or is being migrated: it knows what it signed.
+
+    Raises:
+        GatewayError: `unavailable` where neither can say it.
+    """
+    from gateway.store import Store  # noqa: PLC0415 -- asked once; the ledger needs no state else
+
+    try:
+        with Store.open(home.state_url(settings), migrate_forward=False, read_only=True) as store:
+            known = store.known_log(origin)
+    except GatewayError as error:
+        if not (home.ledger / "signer.db").exists() and home.is_shared(settings):
+            raise
+        log.warning("the log goes on without what the state knows of it: %s", error.detail)
+        return None
+    return Checkpoint(origin, known.size, known.root) if known else None
 
 
 def witness_targets(settings: Sequence[str]) -> list[WitnessTarget]:

@@ -14,9 +14,12 @@ from typing import cast
 import msgspec
 
 from gateway.control.barrier.lease_clock import lease_clock
+from gateway.control.barrier.pulse import Pulse
+from gateway.control.barrier.settling import CUT_SECONDS
 from gateway.control.barrier.wire import FORMAT, Applied, Ask, Counted, Down, Frames, Hello, Lease, Reset, Up, frame
 from gateway.domain.changes import Change
 from gateway.domain.errors import GatewayError
+from gateway.runtime.kernel_end import KernelEnd
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +31,9 @@ COUNTERS_SECONDS = 1.0
 
 TURNS = 2
 """Turns of the loop between cutting and acknowledging: one closes the sockets (uvloop, asyncio), one is spare."""
+
+END_SECONDS = CUT_SECONDS + 0.2
+"""How long after its lease a worker that has not cut is ended by its kernel; hub and supervisor end it before."""
 
 RETRY_SECONDS = 0.05
 """First pause before connecting again; it doubles up to `RETRY_MOST_SECONDS`."""
@@ -46,6 +52,8 @@ class Link:
             by one; the place is 0 where it is not known.
         on_stale: the lease has run out: cut what streams, since nothing more may leave.
         counters: the worker's counters in an encoding of its own, sent up every second; None where it has none.
+        pulse: where lease and cut are seen by others; None where nobody looks.
+        kernel_end: ends this process should it not cut when the lease runs out; None where nothing does.
         clock: the hub's clock (`lease_clock`).
     """
 
@@ -58,6 +66,8 @@ class Link:
         on_reset: Callable[[int], None],
         on_stale: Callable[[], None] = lambda: None,
         counters: Callable[[], bytes | None] = lambda: None,
+        pulse: Pulse | None = None,
+        kernel_end: KernelEnd | None = None,
         clock: Callable[[], float] = lease_clock,
     ) -> None:
         self._path = socket_path
@@ -66,6 +76,8 @@ class Link:
         self._on_reset = on_reset
         self._on_stale = on_stale
         self._counters = counters
+        self._pulse = pulse
+        self._kernel_end = kernel_end
         self._clock = clock
         self._applied: int | None = None
         self._said = 0
@@ -179,6 +191,12 @@ class Link:
             raise GatewayError("malformed-request", "a lease ahead of its changes")
         until = asked_at + lease.milliseconds / 1000
         if lease.milliseconds and until > self._fresh_until:
+            # INVARIANT: BARRIER: before anything is released under the lease, others can see it and the kernel knows
+            # when to end this process, whatever becomes of it.
+            if self._pulse is not None:
+                self._pulse.leased(until)
+            if self._kernel_end is not None:
+                self._kernel_end.at(until + END_SECONDS)
             self._fresh_until = until
             self._became_fresh.set()
             if self._stale_timer is None:
@@ -192,6 +210,22 @@ class Link:
         self._stale_timer = None
         log.warning("worker `%s` has lost touch with its control process and denies until it is back", self._worker)
         self._on_stale()
+        self._dry(TURNS)
+
+    def _dry(self, turns: int) -> None:
+        """Say that nothing leaves any more, once the loop has closed the sockets that were cut (as `_acknowledge`)."""
+        if turns:
+            asyncio.get_running_loop().call_soon(self._dry, turns - 1)
+        elif not self.is_fresh():
+            if self._pulse is not None:
+                self._pulse.dried()
+            if self._kernel_end is not None:
+                self._kernel_end.never()
+
+    def close(self) -> None:
+        """Everything was cut and nothing will be released: call it when `run` has been cancelled."""
+        self._fresh_until = 0.0
+        self._dry(0)
 
     def fail(self) -> None:
         """A change could not be applied: nothing held may be trusted, so everything goes and the lease with it."""

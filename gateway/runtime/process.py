@@ -2,7 +2,8 @@
 
 Started by the supervisor as `python -m gateway.runtime.process ROLE …`. Standard output bears one JSON line,
 `{"ready": true, …}` or `{"failed": "one sentence", "faults": […]}`; logs go to standard error. Standard input is a pipe
-that the supervisor holds: its end means the supervisor is gone, and the child ends too.
+that the supervisor holds: its end means the supervisor is gone, and the child ends too, where the kernel has not ended
+it already (`parentage`).
 """
 
 import argparse
@@ -18,9 +19,13 @@ from typing import Any, Protocol
 
 import uvloop
 
+from gateway.control.barrier.pulse import Pulse
+from gateway.control.barrier.roll import RollReader
 from gateway.domain.errors import GatewayError
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.memory import give_memory_back
 from gateway.runtime.modes import keep_private
+from gateway.runtime.parentage import end_with_parent
 from gateway.runtime.settings import Settings
 from gateway.runtime.telemetry.logs import configure_logs
 
@@ -54,9 +59,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--listen-fd", type=int)
+    parser.add_argument("--parent", type=int)
+    parser.add_argument("--pulse-fd", type=int)
+    parser.add_argument("--stack-fd", type=int)
+    parser.add_argument("--roll-fd", type=int)
     parser.add_argument("--first", action="store_true")
     parser.add_argument("--issuer", required=True)
     given = parser.parse_args(arguments)
+    if given.parent is not None and not end_with_parent(given.parent):
+        return 1
     home = GatewayHome(given.home)
     try:
         settings = home.settings()
@@ -76,13 +87,23 @@ def main(arguments: list[str] | None = None) -> int:
 async def _part(given: argparse.Namespace, home: GatewayHome, settings: Settings) -> Part:
     # Each role imports only its own rooms: a worker loads no FastAPI, the ledger no Cedar.
     if given.role == "worker":
+        give_memory_back()
         from gateway.runtime.worker import Worker  # noqa: PLC0415 -- see above
 
-        return Worker(home, settings, given.name, given.issuer, given.listen_fd)
+        return Worker(
+            home,
+            settings,
+            given.name,
+            given.issuer,
+            given.listen_fd,
+            pulse=Pulse(given.pulse_fd) if given.pulse_fd is not None else None,
+            stack_fd=given.stack_fd,
+        )
     if given.role == "control":
         from gateway.runtime.control import Control  # noqa: PLC0415 -- see above
 
-        return Control(home, settings, given.issuer, given.listen_fd, is_first=given.first)
+        roll = RollReader(given.roll_fd) if given.roll_fd is not None else None
+        return Control(home, settings, given.issuer, given.listen_fd, is_first=given.first, roll=roll)
     if given.role == "exporter":
         from gateway.runtime.telemetry.exporter import Exporter  # noqa: PLC0415 -- see above
 

@@ -6,6 +6,7 @@ The models below are the one source of every setting's name, default, unit and w
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -253,6 +254,16 @@ class TracesSettings(Section):
     )
 
 
+class MetricsSettings(Section):
+    """Figures for Prometheus, at `/metrics` of the control plane."""
+
+    credential_file: Path | None = Field(
+        None,
+        description="file with the credential that a scraper bears (`Authorization: Bearer`), 20 characters or more; "
+        "default: `metrics-credential` in the home, made at the first start",
+    )
+
+
 class LogSettings(Section):
     """What the processes say about themselves."""
 
@@ -272,6 +283,7 @@ class Settings(Section):
     identity: IdentitySettings = IdentitySettings()  # type: ignore[call-arg]
     officers: OfficersSettings = OfficersSettings()  # type: ignore[call-arg]
     traces: TracesSettings = TracesSettings()  # type: ignore[call-arg]
+    metrics: MetricsSettings = MetricsSettings()  # type: ignore[call-arg]
     log: LogSettings = LogSettings()  # type: ignore[call-arg]
 
 
@@ -318,6 +330,22 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
             if not faults:
                 return settings
     raise GatewayError("invalid-input", f"the settings have {len(faults)} fault(s)", faults=faults)
+
+
+def with_origin(text: str, origin: str) -> str:
+    """The text of a settings file with `ledger.origin` set to `origin`, and nothing else changed."""
+    line = f'origin = "{origin}"'
+    lines = text.splitlines()
+    for at, each in enumerate(lines):
+        if each.strip() == "[ledger]":
+            end = next((n for n in range(at + 1, len(lines)) if lines[n].lstrip().startswith("[")), len(lines))
+            names = [n for n in range(at + 1, end) if re.match(r"\s*#?\s*origin\s*=", lines[n])]
+            if names:
+                lines[names[-1]] = line
+            else:
+                lines.insert(at + 1, line)
+            return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", "[ledger]", line]) + "\n"
 
 
 def commented_file() -> str:

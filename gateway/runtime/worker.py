@@ -1,10 +1,11 @@
 """One worker: the data plane over the state, the policies, the caller's identity and the ledger.
 
-A worker opens its door once it holds a lease on the state. It loads no SQL migrations and no FastAPI, holds no private
-token key, and reads the state only for what it does not remember.
+A worker opens its door once it holds a lease on the state, or soon without one: it then answers 503. It loads no SQL
+migrations and no FastAPI, holds no private token key, and reads the state only for what it does not remember.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.control.barrier.pulse import Pulse
 from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks
@@ -31,13 +33,17 @@ from gateway.identity.verify import OwnIssuer, TokenVerifier
 from gateway.ledger.journal.uses import UseJournal
 from gateway.policy import Decider, Engine, QuotaMeter
 from gateway.policy.offline.activating import PolicyKeeper
+from gateway.proxy.kernel import cease_to_listen
 from gateway.proxy.limits import Limits
 from gateway.proxy.plane import DataPlane
 from gateway.proxy.ports import Watch
 from gateway.proxy.tls import reload_certificate
 from gateway.runtime.drawn import StateDrawnBook
+from gateway.runtime.heartbeat import Heartbeat
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.kernel_end import KernelEnd
 from gateway.runtime.link import Link
+from gateway.runtime.memory import keep_returning
 from gateway.runtime.policies import initial_policies
 from gateway.runtime.resolver import Resolver, is_touched
 from gateway.runtime.ring import nonce_keeper, open_ring
@@ -59,8 +65,9 @@ from gateway.store import Store
 
 log = logging.getLogger("gateway.worker")
 
-FRESH_SECONDS = 20.0
-"""How long a starting worker waits for its first lease."""
+FRESH_SECONDS = 0.5
+"""How long a starting worker waits for its first lease: calls that meet it are then served. Without one it opens its
+door all the same and answers 503 (INVARIANT: STALE-DENIES)."""
 
 
 class Worker:
@@ -71,15 +78,30 @@ class Worker:
         settings: in force.
         name: `worker-N`; it names the journal.
         issuer: the `iss` of the gateway's own tokens.
-        listen_fd: the listening socket that the supervisor opened.
+        listen_fd: the socket that the supervisor bound.
+        pulse: where the supervisor and the control process see whether this worker lives; None where nobody looks.
+        stack_fd: where the stack of a loop that stands is written; None for nowhere.
     """
 
-    def __init__(self, home: GatewayHome, settings: Settings, name: str, issuer: str, listen_fd: int) -> None:
+    def __init__(
+        self,
+        home: GatewayHome,
+        settings: Settings,
+        name: str,
+        issuer: str,
+        listen_fd: int,
+        *,
+        pulse: Pulse | None = None,
+        stack_fd: int | None = None,
+    ) -> None:
         self._home = home
         self._settings = settings
         self._name = name
         self._issuer = issuer
         self._listener = socket.socket(fileno=listen_fd)
+        self._pulse = pulse
+        self._stack_fd = stack_fd
+        self._heartbeat: Heartbeat | None = None
         self._pool = ThreadPoolExecutor(2, "slow")
         self._tasks: list[asyncio.Task[None]] = []
         self._tls: ssl.SSLContext | None = None
@@ -124,6 +146,8 @@ class Worker:
             on_reset=self._drop_everything,
             on_stale=lambda: self._cut_all("the lease on the state has run out"),
             counters=self._shadow_counts,
+            pulse=self._pulse,
+            kernel_end=KernelEnd() if self._pulse is not None else None,
         )
         watches: list[Watch] = [UseLog()] if settings.log.level == "debug" else []
         spans = None
@@ -155,8 +179,13 @@ class Worker:
         publisher = Publisher(metrics, home.run / "metrics", fill, time.time)
         self._tasks.append(asyncio.create_task(publisher.run(), name="metrics"))
         self._tasks.append(asyncio.create_task(self._link.run(), name="link"))
-        await asyncio.wait_for(self._link.wait_fresh(), FRESH_SECONDS)
+        self._tasks.append(asyncio.create_task(keep_returning(lambda: self._plane.shares.held_bytes), name="memory"))
         self._tls = listener_context(settings.data_plane)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._link.wait_fresh(), FRESH_SECONDS)
+        if self._pulse is not None and self._stack_fd is not None:
+            self._heartbeat = Heartbeat(self._pulse, self._stack_fd)
+            self._heartbeat.start()
         await self._plane.serve(sock=self._listener, tls=self._tls)
         # At once, so that /readyz knows of this worker before the supervisor says that the gateway is ready.
         publisher.publish()
@@ -205,9 +234,15 @@ class Worker:
     async def stop(self) -> None:
         """Drain, then close the journal: the last records are synced before the process ends."""
         if hasattr(self, "_plane"):
+            # The supervisor holds the socket too: it would go on taking connections for nobody.
+            cease_to_listen(self._listener)
             await self._plane.drain(self._settings.data_plane.drain_seconds)
         for task in self._tasks:
             task.cancel()
+        if hasattr(self, "_link"):
+            self._link.close()
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
         if hasattr(self, "_journal"):
             self._journal.close()
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -16,6 +16,7 @@
     scope         whether a change takes access away
     bulk          imports of many grants
     feed          listening to the change feed
+    belonging     what ties the state to its home and its log
     coordination  one-time values, quotas, nodes
     figures       figures for supervision, and the duties behind them
     applications  applications for sharing and their clocks
@@ -27,6 +28,7 @@ The life of a suspension: `transaction()` takes the writer's lock, the grant's n
 does the block end; `tx.changes` is what the barrier is then held on.
 """
 
+from gateway.store.belonging import Difference, KnownHome, KnownLog
 from gateway.store.store import Store, StoreTransaction
 from gateway.store.values import (
     Answer,
@@ -44,9 +46,12 @@ from gateway.store.values import (
 __all__ = [
     "Answer",
     "DatasetFilter",
+    "Difference",
     "Disposal",
     "Drawn",
     "GrantFilter",
+    "KnownHome",
+    "KnownLog",
     "LegacyKey",
     "Node",
     "OrderFilter",

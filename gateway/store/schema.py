@@ -22,6 +22,8 @@ The migrations under `migrations/` build exactly these tables; a test compares t
 | certificates | a supplier's certificates of one name; a private key among them is sealed by the key ring |
 | policy_sets, policy_events | the text of a set of policies, and each step that put one in force or in the shadow |
 | shadow_counts | what one node has counted for a candidate in the shadow |
+| acts | records of acts that are committed, or were found without their act: see `belonging` |
+| logs, homes | what the state knows of each node's log, and of the home it lives in |
 """
 
 from sqlalchemy import (
@@ -38,7 +40,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest migration: a database at another revision is migrated, or refused if it is newer."""
 
 metadata = MetaData()
@@ -391,4 +393,33 @@ shadow_counts = Table(
     Column("node", String(128), nullable=False),
     Column("body", Text, nullable=False),
     PrimaryKeyConstraint("shadow", "node"),
+)
+
+acts = Table(
+    "acts",
+    metadata,
+    Column("run", String(64), nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("outcome", String(8), nullable=False),
+    Column("body", Text),
+    PrimaryKeyConstraint("run", "first"),
+    Index("acts_outcome", "outcome", "run", "first"),
+)
+
+logs = Table(
+    "logs",
+    metadata,
+    Column("origin", String(255), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("root", String(64), nullable=False),
+    Column("settled", BigInteger, nullable=False),
+)
+
+homes = Table(
+    "homes",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("incarnation", String(64), nullable=False),
+    Column("restored", Integer, nullable=False),
 )

@@ -17,6 +17,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, GrantState
 from gateway.store import schema
 from gateway.store.applications import Applications
+from gateway.store.belonging import Belonging, BelongingTransaction
 from gateway.store.bulk import BulkWrites, Progress, batches, chunks, rows_of
 from gateway.store.certificates import CertificateReadings, CertificateWrites
 from gateway.store.coordination import Coordination
@@ -39,15 +40,32 @@ T = TypeVar("T")
 _CHANGE = msgspec.json.Decoder(Change)
 
 
-class StoreTransaction(PolicyTransaction, HostWrites, CertificateWrites, DirectoryImports, DirectoryStates, BulkWrites):
+class StoreTransaction(
+    BelongingTransaction,
+    PolicyTransaction,
+    HostWrites,
+    CertificateWrites,
+    DirectoryImports,
+    DirectoryStates,
+    BulkWrites,
+):
     """Every write there is; also reads, which see what the transaction has written."""
 
 
-class Store(PolicyReadings, HostReadings, CertificateReadings, Listings, Applications, Supervision, Coordination):
+class Store(
+    Belonging,
+    PolicyReadings,
+    HostReadings,
+    CertificateReadings,
+    Listings,
+    Applications,
+    Supervision,
+    Coordination,
+):
     """The state of a gateway, on SQLite or PostgreSQL; synchronous and thread-safe.
 
     Reads by id stand in `Readings`, those of policies in `PolicyReadings`, lists in `Listings`, one-time values,
-    quotas and nodes in `Coordination`, writes in `StoreTransaction`.
+    quotas and nodes in `Coordination`, what ties it to home and log in `Belonging`, writes in `StoreTransaction`.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:

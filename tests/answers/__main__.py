@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.answers.story import walk
 
-KEPT = Path(str(files("gateway.control.app.app").joinpath("answers.json")))
+KEPT = Path(str(files("gateway.control").joinpath("app", "answers.json")))
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from gateway.control.act.examples import (
     SUSPENSION,
     SYSTEM,
     TERMINATION,
+    TRIAL,
 )
 from gateway.control.policies.routes import CALL
 from gateway.domain.calendar import CHINA
@@ -140,6 +141,7 @@ def the_directory(teller: Teller) -> None:
     teller.tell("GET /v1/datasets", "civil")
     teller.tell("GET /v1/datasets/{id}", "civil", id=REGISTER)
     teller.tell("POST /v1/interfaces/derivation", "police", DERIVATION)
+    teller.tell("POST /v1/interfaces/trial", "police", TRIAL)
     teller.tell("POST /v1/interfaces", "police", INTERFACE)
     teller.tell("GET /v1/interfaces", "police")
     teller.tell("GET /v1/interfaces/{supplier}/{id}", "civil", supplier="public-security", id="household")
@@ -359,4 +361,5 @@ def operation(teller: Teller) -> None:
     teller.tell("GET /readyz", None)
     teller.world.parts = teller.world.parts_without_workers
     teller.tell("GET /readyz", None)
-    teller.tell("GET /metrics", None)
+    teller.refused("GET /metrics", teller.world.ask(None, "GET", "/metrics"))
+    teller.tell("GET /metrics", None, headers={"Authorization": "Bearer the-scrape-credential-of-the-example"})

@@ -99,6 +99,7 @@ class FullWorld(World):
             witness=self._witness,
             hosts=KnownHosts(look_up=lambda _name, _port: ("192.0.2.9",)),
             metrics=self._metrics,
+            may_scrape=lambda presented: presented == "the-scrape-credential-of-the-example",
             readiness=lambda: self.parts,
         )
         self._runner.run(self._client.aclose())

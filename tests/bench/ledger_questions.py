@@ -18,12 +18,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import duckdb
 
+from gateway.domain.calendar import CHINA
 from gateway.ledger.index.index import PARQUET, Index
 from gateway.ledger.index.manifest import MANIFEST, IndexFile, Manifest, encode_manifest
 from gateway.ledger.index.queries import RecordQuery
 from gateway.ledger.index.rows import COLUMNS, subject_key
 from gateway.ledger.index.subject_filter import filter_path, write_filter
-from gateway.ledger.journal.entries import CHINA, new_run
+from gateway.ledger.journal.entries import new_run
 from tests.support.measuring import Results
 
 FIRST_DAY = dt.date(2026, 1, 1)

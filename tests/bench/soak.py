@@ -96,8 +96,9 @@ class Check(msgspec.Struct, frozen=True):
 class Figures:
     """Scrapes `/metrics` while the soak runs."""
 
-    def __init__(self, control: str) -> None:
-        self._client = httpx.Client(base_url=control, trust_env=False, timeout=10)
+    def __init__(self, control: str, credential: str) -> None:
+        headers = {"Authorization": f"Bearer {credential}"}
+        self._client = httpx.Client(base_url=control, headers=headers, trust_env=False, timeout=10)
         self.samples: list[dict[tuple[str, tuple[tuple[str, str], ...]], float]] = []
 
     def take(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -293,7 +294,7 @@ def soak(
 
         looking = stack.enter_context(contextlib.ExitStack())
         looking.enter_context(watch(gateway.control))
-        figures = Figures(gateway.control)
+        figures = Figures(gateway.control, (gateway.home.root / "metrics-credential").read_text("ascii").strip())
         officer = Officer(gateway, folder / "token", over)
         load = start_load(gateway, folder, rate, connections, seconds)
         officer.start()

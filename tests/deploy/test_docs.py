@@ -19,7 +19,10 @@ from gateway.runtime.telemetry.families import FAMILIES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-TEXTS = [*sorted(DOCS.glob("*.md")), ROOT / "README.md", ROOT / "deploy" / "README.md", ROOT / "keys" / "README.md"]
+TEXTS = [
+    *sorted(DOCS.rglob("*.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "deploy/README.md", "keys/README.md")),
+]
 SECTIONS = {name: field.default for name, field in Settings.model_fields.items() if isinstance(field.default, Section)}
 INVARIANTS = {
     "RECORD-FIRST",
@@ -156,3 +159,12 @@ def test_incident_table_knows_every_alert_that_pages() -> None:
     text = (DOCS / "operate.md").read_text("utf-8")
     unexplained = [rule["alert"] for rule in paging if rule["alert"] not in text and not rule["annotations"]["action"]]
     assert unexplained == []
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "CONTRIBUTING.md", *sorted((DOCS / "decisions").glob("*.md"))], ids=lambda p: p.name
+)
+def test_place_that_a_contributor_is_sent_to_exists(page: Path) -> None:
+    """Each path in backticks is a file or folder of the project; `<layer>` and `*` stand for any."""
+    for named in re.findall(r"`((?:gateway|tests|policies|docs|deploy)/[^`\s]*)`", page.read_text("utf-8")):
+        assert list(ROOT.glob(re.sub(r"<\w+>", "*", named).rstrip("/"))), f"{page.name}: {named}"

@@ -27,8 +27,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from gateway.domain.calendar import CHINA
 from gateway.ledger import durable
-from gateway.ledger.journal.entries import CHINA
 from gateway.ledger.journal.uses import UseJournal
 from tests.support.ledger import City, open_ledger
 

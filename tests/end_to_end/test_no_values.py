@@ -82,8 +82,7 @@ def test_no_values(tmp_path: Path) -> None:
             declared = {"Sharing-Scenario": SCENARIO}
             assert client.get(PERSONS, params=KNOWN, headers=declared).status_code == 200
         assert wait_for(lambda: any(row.get("scenario") == SCENARIO for row in uses(gateway)))
-        with gateway.officer() as api:
-            figures = api.text("/metrics")
+        figures = gateway.metrics()
         gateway.stop()
         verify_log(gateway.home.ledger, str(gateway.made["verifier_key"]))
         kept = {

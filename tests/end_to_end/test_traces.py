@@ -148,8 +148,7 @@ def test_collector_that_is_away_is_counted_and_said(tmp_path: Path) -> None:
             assert client.get(PERSONS, params={"id_number": "x"}).status_code == 200
 
         def failed() -> bool:
-            with gateway.officer() as api:
-                return 'gateway_traced_calls_total{result="failed"} 1.0' in api.text("/metrics")
+            return 'gateway_traced_calls_total{result="failed"} 1.0' in gateway.metrics()
 
         assert wait_for(failed, 20)
         assert '"message": "the collector fails"' in gateway.log.read_text("utf-8")

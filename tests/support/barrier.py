@@ -22,13 +22,14 @@ PROCESSES = ROOT / "tests" / "unit" / "control"
 SENDER = PROCESSES / "sender_process.py"
 
 
-def start(script: Path, *args: object) -> "subprocess.Popen[str]":
+def start(script: Path, *args: object, inherited: tuple[int, ...] = ()) -> "subprocess.Popen[str]":
     """A Python process with pipes for lines in and out."""
     return subprocess.Popen(
         [sys.executable, str(script), *map(str, args)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        pass_fds=inherited,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
@@ -90,8 +91,9 @@ class Node:
         self.barrier = Barrier(self.hub, self.reader.tell)
         self.workers: list[subprocess.Popen[str]] = []
 
-    def worker(self, name: str, through: Path | None = None) -> "Worker":
-        process = start(SENDER, through or self.socket, name)
+    def worker(self, name: str, through: Path | None = None, page: int | None = None) -> "Worker":
+        pages = () if page is None else (page,)
+        process = start(SENDER, through or self.socket, name, *pages, inherited=pages)
         self.workers.append(process)
         assert process.stdout is not None
         return Worker(process, int(process.stdout.readline()))

@@ -18,7 +18,8 @@ from gateway.control.barrier.barrier import Barrier
 from gateway.control.policies.desk import PolicyDesk
 from gateway.control.policies.standing import StandingState
 from gateway.control.sign_in.sign_in import OfficerSignIn
-from gateway.domain.directory import Department, Level, Purpose
+from gateway.domain.directory import Department, Interface, Level, Purpose
+from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Host, HostState
 from gateway.domain.officers import Officer, Role, Session
 from gateway.domain.policies import PolicySet
@@ -33,6 +34,8 @@ from gateway.policy import Engine, default_policies_root
 from gateway.policy.law.layers import read_set
 from gateway.policy.offline.activating import PolicyKeeper
 from gateway.policy.offline.examining import Examined, examine
+from gateway.proxy.ports import Reach
+from gateway.runtime.trying import Trials
 from gateway.store import Store
 
 BEGAN = time.monotonic()
@@ -142,6 +145,7 @@ class World:
             spool=spool,
             policies_root=default_policies_root(),
             policies=PolicyDesk(self.store, keeper, self._examine, node="control.example/log"),
+            trials=Trials(self._no_reach),
             seal=lambda secret, context: self.ring.field_cipher().seal(secret, context),
             pseudonyms=lambda identifier: (f"pseudonym-of-{len(identifier)}-bytes",),
             **services,
@@ -236,6 +240,10 @@ class World:
                 return await client.request(method, path, headers=headers, **content)
 
         return self._runner.run(sent())
+
+    @staticmethod
+    def _no_reach(_interface: Interface) -> Reach:
+        raise GatewayError("supplier-unreachable", "no supplier stands in this world")
 
     def furnish(self) -> None:
         """A released dataset with its interface and a registered system."""

@@ -112,6 +112,14 @@ class RunningGateway:
         """The control API as one officer; the registrar where none is named."""
         return open_api(self.home.root, id_)
 
+    def metrics(self) -> str:
+        """The text of /metrics, asked for as a scraper does."""
+        credential = (self.home.root / "metrics-credential").read_text("ascii").strip()
+        headers = {"Authorization": f"Bearer {credential}"}
+        return (
+            httpx.get(f"{self.control}/metrics", headers=headers, trust_env=False, timeout=15).raise_for_status().text
+        )
+
     def pid(self, name: str) -> int:
         """The process id of a child."""
         return int((self.home.addresses() or self.addresses)["children"][name])

@@ -9,7 +9,8 @@
     hold the barrier on what the act withdrew
     answer
 
-So an act without a record cannot stand. A record whose commit then failed is voided by a second record.
+So an act without a record cannot stand. The act's transaction notes its record: one that is not noted tells of an act
+that did not come to stand, and is voided by a second record, at once or at the next start (`runtime.reconciling`).
 """
 
 import hashlib
@@ -165,6 +166,8 @@ def perform(
             deed = Deed(services, officer, tx)
             answer = work(deed)
             assert deed.records, "an act without a record does not stand"
+            deed.require_told()
+            tx.note_acts(deed.records)
             content = whole({**answer.body, "record": deed.records[0]})
             if key:
                 withdraws = everywhere or any(change.withdraws for change in tx.changes)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.control.act.services import ControlServices
-from gateway.domain.calendar import Due, working_days_after
+from gateway.domain.calendar import CHINA, Due, working_days_after
 from gateway.domain.directory import Department, System
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant
@@ -56,6 +56,8 @@ class Deed:
         self._tx = tx
         self.now = datetime.fromtimestamp(services.now(), UTC)
         self.records: tuple[str, ...] = ()
+        self._everything = False
+        self._told_changes = 0
         self._decided: list[tuple[Act, Matter, Verdict]] = []
 
     @property
@@ -189,7 +191,7 @@ class Deed:
 
         Durability: it is synced on return. Call it once, last of what can refuse the act.
         """
-        self.records = (self.services.acts.append(kind, self._told(fields)),)
+        self.records = (self.services.acts.append(kind, self._told(fields, self._withdrawn())),)
         return self.records[0]
 
     def record_each(self, kind: RecordKind, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -197,10 +199,40 @@ class Deed:
 
         So what concerns one grant is found, and held, by that grant alone, also where many were issued at once.
         """
-        self.records = self.services.acts.append_all(kind, [self._told(fields) for fields in rows])
+        withdrawn = self._withdrawn()
+        own: dict[str, list[dict[str, str]]] = {}
+        for each in withdrawn:
+            own.setdefault(each.get("grant", ""), []).append(each)
+        first = own.pop("", [])
+        told = []
+        for fields in rows:
+            told.append(self._told(fields, own.get(str(fields.get("grant")), []) + first))
+            first = []
+        self.records = self.services.acts.append_all(kind, told)
         return self.records
 
-    def _told(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+    def will_withdraw(self) -> None:
+        """Say that this act takes away, as far as anyone may hold, by a change that follows on its record."""
+        self._everything = True
+
+    def require_told(self) -> None:
+        """What the act withdraws stands in its record: a state restored from before it can be held to that."""
+        later = self.tx.changes[self._told_changes :]
+        assert self._everything or not any(change.withdraws for change in later), "told before it was withdrawn"
+
+    def _withdrawn(self) -> list[dict[str, str]]:
+        """The scopes of what was withdrawn so far; one without any name for everything, or for what is too much."""
+        self._told_changes = len(self.tx.changes)
+        scopes = [
+            {name: str(value) for name in _SCOPES if (value := getattr(change, name)) is not None}
+            for change in self.tx.changes
+            if change.withdraws
+        ]
+        if self._everything or len(scopes) > MAX_SCOPES:
+            return [{"kind": "everything"}]
+        return [each for at, each in enumerate(scopes) if each not in scopes[:at]]
+
+    def _told(self, fields: Mapping[str, Any], withdrawn: list[dict[str, str]]) -> dict[str, Any]:
         assert not self.records, "an act is recorded once"
         assert self._decided, "an act is decided before it is recorded"
         return {
@@ -210,7 +242,15 @@ class Deed:
             "officer_department": self.officer.department,
             "policies": sorted({name for _, _, verdict in self._decided for name in verdict.policies}),
             "policy_digest": self.services.engine.layers.digest,
+            # What a state that was restored from before the act is compared by.
+            "position": self.tx.began_at,
+            **({"withdraws": withdrawn} if withdrawn else {}),
         }
+
+
+_SCOPES = ("kind", "subject", "department", "dataset", "system", "supplier", "grant")
+MAX_SCOPES = 64
+"""Scopes that one record names; what withdraws more is told as withdrawing everything."""
 
 
 def shown_to(
@@ -320,7 +360,7 @@ def matter_of_grant(store: Store | StoreTransaction, grant: Grant) -> Matter:
 
 def china_day(moment: datetime) -> date:
     """The calendar day, China Standard Time."""
-    return datetime.fromtimestamp(moment.timestamp() + 8 * 3600, UTC).date()
+    return moment.astimezone(CHINA).date()
 
 
 def due_in(today: date, days: int) -> Due:

@@ -111,6 +111,11 @@ CERTIFICATES: dict[str, Any] = {
     ),
 }
 
+TRIAL: dict[str, Any] = {
+    "interface": INTERFACE,
+    "answer": '{"code":0,"data":[{"name":"…","id_number":"…","marital_status":"…","phone":"…"}]}',
+}
+
 HOST: dict[str, Any] = {
     "supplier": "public-security",
     "address": "records.public-security.example",

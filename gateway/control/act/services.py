@@ -12,6 +12,7 @@ from gateway.control.policies.desk import PolicyDesk
 from gateway.control.sign_in.oauth import OAuthServices
 from gateway.control.sign_in.sign_in import OfficerSignIn
 from gateway.control.suppliers.checks import HostChecks
+from gateway.control.suppliers.tried import Trials
 from gateway.domain.errors import GatewayError
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.process.client import LedgerClient
@@ -43,10 +44,12 @@ class ControlServices:
         policies_root: where layers are read that a comparison names without their files.
         policies: keeps the policies in force, examines candidates, and counts shadows.
         metrics: the text of /metrics.
+        may_scrape: whether what a scraper presents is the gateway's scrape credential.
         readiness: part -> whether it works; any False makes /readyz answer 503.
         witness: cosigns other nodes' logs; None where this node witnesses none.
         roads: the roads to the other nodes; None where this one is alone.
         hosts: what suppliers' hosts are judged by.
+        trials: tries interfaces before callers do; None where nothing can be tried.
         seal: seals a secret for storage, bound to a context.
         pruning: held while records go, one plan at a time.
         pseudonyms: a data subject's identifier to the pseudonyms it may stand under in records (one a year kept).
@@ -66,10 +69,12 @@ class ControlServices:
     oauth: OAuthServices | None = None
     hub: Hub | None = None
     metrics: Callable[[], str] = str
+    may_scrape: Callable[[str], bool] = lambda _presented: False
     readiness: Callable[[], Mapping[str, bool]] = dict
     witness: Witness | None = None
     roads: NodeRoads | None = None
     hosts: HostChecks = field(default_factory=HostChecks)
+    trials: Trials | None = None
     seal: Callable[[bytes, str], str] = _no_seal
     pruning: asyncio.Lock = field(default_factory=asyncio.Lock)
     pseudonyms: Callable[[bytes], tuple[str, ...]] = lambda _identifier: ()

@@ -57,6 +57,7 @@ from gateway.control.records import (
 from gateway.control.sign_in.oauth import oauth_router
 from gateway.control.suppliers import certificates as routes_certificates
 from gateway.control.suppliers import hosts as routes_hosts
+from gateway.control.suppliers import trials as routes_trials
 from gateway.domain.calendar import china_day
 from gateway.domain.directory import Dataset, Department, Interface, Purpose, System
 from gateway.domain.errors import PROBLEMS
@@ -85,6 +86,7 @@ def create_app(services: ControlServices) -> FastAPI:
         routes_directory,
         routes_directory_file,
         routes_hosts,
+        routes_trials,
         routes_certificates,
         routes_systems,
         routes_grants,

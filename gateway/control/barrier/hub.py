@@ -3,16 +3,17 @@
 It keeps the last changes in memory for workers that come back, sends each worker what it lacks in order, grants
 leases from the feed's last reading, and tells a waiting act when every worker has applied a change or can no longer
 release anything. A worker whose lease has run out without an acknowledgement is killed by its pidfd: a stopped process
-releases nothing itself, but what its kernel still holds for a caller would go on leaving.
+releases nothing itself, but what its kernel still holds for a caller would go on leaving. Workers that never spoke to
+this process are known from the supervisor's roll, see `settling`.
 """
 
 import asyncio
 import contextlib
 import logging
 import os
+import select
 import signal
 import socket
-import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,22 +22,12 @@ from pathlib import Path
 
 import msgspec
 
+from gateway.control.barrier.hub_link import HubLink
 from gateway.control.barrier.lease_clock import lease_clock
-from gateway.control.barrier.roster import Roster, Session
-from gateway.control.barrier.wire import (
-    CHANGES_A_FRAME,
-    FORMAT,
-    Ask,
-    Changes,
-    Counted,
-    Down,
-    Frames,
-    Hello,
-    Lease,
-    Reset,
-    Up,
-    frame,
-)
+from gateway.control.barrier.roll import OnRoll, RollReader
+from gateway.control.barrier.roster import Roster
+from gateway.control.barrier.settling import Process, Settled, look
+from gateway.control.barrier.wire import CHANGES_A_FRAME, Ask, Changes, Counted, Down, Hello, Lease, Reset, Up
 from gateway.domain.changes import Change
 from gateway.domain.errors import GatewayError
 
@@ -47,21 +38,6 @@ KEPT_CHANGES = 20_000
 
 TICK_SECONDS = 0.02
 """How often leases that end are looked for while an act waits; acknowledgements are seen at once."""
-
-BUFFER_BYTES = 4 << 20
-"""What may wait for a worker that does not read; then it is sent a reset once it reads again."""
-
-
-class Settled(msgspec.Struct, frozen=True):
-    """How the workers of one node came to stop.
-
-    Args:
-        confirmed: workers that said so.
-        out: workers whose lease has run out, or that ended.
-    """
-
-    confirmed: tuple[str, ...]
-    out: tuple[str, ...]
 
 
 class _Waiting(msgspec.Struct):
@@ -81,6 +57,7 @@ class Hub:
         after_another: whether an earlier control process of this home may have granted leases that still run; then
             nothing settles until they have run out.
         kill: whether workers that are out are killed; only a test of the lease itself says False.
+        roll: tells of every process that may hold a caller's socket; None where no supervisor stands above.
     """
 
     def __init__(
@@ -91,6 +68,7 @@ class Hub:
         acknowledge_within: float = 1.0,
         after_another: bool = True,
         kill: bool = True,
+        roll: RollReader | None = None,
         clock: Callable[[], float] = lease_clock,
     ) -> None:
         self.path = path
@@ -104,8 +82,11 @@ class Hub:
             after_another=after_another,
         )
         self._kept: deque[Change] = deque(maxlen=KEPT_CHANGES)
-        self._links: dict[int, _Link] = {}
+        self._links: dict[int, HubLink] = {}
+        self._roll = roll
+        self._processes: dict[int, Process] = {}
         self._pidfds: dict[int, int] = {}
+        self._ended: set[int] = set()
         self._counters: dict[str, bytes] = {}
         self._waiting: list[_Waiting] = []
         self._rewound = False
@@ -123,9 +104,12 @@ class Hub:
         """Listen; `position` is where the feed stands now.
 
         Raises:
-            GatewayError: `unavailable` if the socket cannot be made.
+            GatewayError: `unavailable` if the socket cannot be made, or the roll is not whole.
         """
         self._roster.position = position
+        if self._roll is not None:
+            self._roll.read_whole(self._started)
+            self._loop.add_reader(self._roll.fileno(), self._read_roll)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             self.path.unlink(missing_ok=True)
@@ -135,7 +119,7 @@ class Hub:
             listener.close()
             raise GatewayError("unavailable", f"cannot listen on the control socket `{self.path}`") from error
         self._server = self._loop.run_until_complete(
-            self._loop.create_unix_server(lambda: _Link(self), sock=listener, backlog=128)
+            self._loop.create_unix_server(lambda: HubLink(self), sock=listener, backlog=128)
         )
         self._thread.start()
 
@@ -193,8 +177,11 @@ class Hub:
             with contextlib.suppress(InvalidStateError):
                 waiting.future.set_exception(_interrupted())
         self._waiting.clear()
-        for key in list(self._pidfds):
-            self._release_pidfd(key)
+        for pid in list(self._processes):
+            self._release(pid)
+        if self._roll is not None:
+            self._loop.remove_reader(self._roll.fileno())
+            self._roll.close()
         self._loop.call_soon(self._loop.stop)
 
     def _confirm(self, asked_at: float, position: int, changes: tuple[Change, ...]) -> None:
@@ -241,22 +228,25 @@ class Hub:
             self._loop.call_later(TICK_SECONDS, self._tick)
 
     def _is_settled(self, waiting: _Waiting, now: float) -> bool:
-        """Whether nothing can leave under the state before the change; wakes who waits.
-
-        INVARIANT: BARRIER: only when every session has applied the change, is dead, or holds no lease.
-        """
+        """Whether nothing can leave under the state before the change; wakes who waits."""
         if waiting.future.cancelled():
             return True
-        untold = self._roster.position < waiting.sequence and now < waiting.since + self.freshness
-        if untold or not self._roster.is_quiet(now):
-            return False
-        if self._roster.outstanding(waiting.sequence, waiting.since, now):
-            return False
-        for key in self._roster.out(waiting.sequence):
-            session = self._roster.session(key)
-            waiting.out.add(session.worker)
-            if self._kill and self._is_killed_but_alive(key, session):
+        found = look(
+            self._roster,
+            self._processes,
+            waiting.sequence,
+            waiting.since,
+            now,
+            is_whole=self._roll is not None,
+        )
+        waiting.out |= found.out
+        if self._kill:
+            for pid, name in found.end.items():
+                self._end(pid, name)
+            if not found.is_settled:
                 return False
+        elif not found.is_settled and not found.end:
+            return False
         self._roster.forget_ended(now)
         confirmed = tuple(
             sorted(s.worker for _, s in self._roster if s.applied >= waiting.sequence and s.worker not in waiting.out)
@@ -265,34 +255,64 @@ class Hub:
             waiting.future.set_result(Settled(confirmed, tuple(sorted(waiting.out))))
         return True
 
-    def _is_killed_but_alive(self, key: int, session: Session) -> bool:
-        """Kill a worker that is out; True while it has not ended yet."""
-        pidfd = self._pidfds.get(key)
-        if pidfd is None:
-            return False
-        log.warning("worker `%s` did not acknowledge and its lease has run out: it is ended", session.worker)
+    def _end(self, pid: int, name: str) -> None:
+        """Kill a worker that is out; it counts until its descriptor says that it has ended."""
+        if pid not in self._ended:
+            self._ended.add(pid)
+            log.warning("worker `%s` did not acknowledge and its lease has run out: it is ended", name)
         try:
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            signal.pidfd_send_signal(self._pidfds[pid], signal.SIGKILL)
         except ProcessLookupError:
-            self.process_ended(key)
-            return False
+            self._loop.call_soon(self.process_ended, pid)
         except OSError:
-            log.error("worker `%s` cannot be ended; its lease has run out", session.worker)
-            return False
-        return True
+            log.error("worker `%s` cannot be ended; its lease has run out", name)
 
-    def joined(self, link: "_Link", hello: Hello, pid: int) -> int:
+    # Processes.
+
+    def _read_roll(self) -> None:
+        assert self._roll is not None
+        if not self._roll.read_on(self._started):
+            self._loop.remove_reader(self._roll.fileno())
+
+    def _started(self, entry: OnRoll) -> None:
+        """The supervisor tells of a process."""
+        earlier = self._pidfds.get(entry.pid)
+        if earlier is not None and select.select([earlier], [], [], 0)[0]:
+            # That was another process of this id, whose end was not seen yet.
+            self.process_ended(entry.pid)
+        elif earlier is not None:
+            # It has connected before its supervisor was heard.
+            os.close(entry.pidfd)
+            self._processes[entry.pid] = Process(entry.name, entry.pulse.read)
+            return
+        self._know(entry.pid, entry.pidfd, Process(entry.name, entry.pulse.read))
+
+    def _know(self, pid: int, pidfd: int, process: Process) -> None:
+        self._processes[pid] = process
+        self._pidfds[pid] = pidfd
+        self._loop.add_reader(pidfd, self.process_ended, pid)
+
+    def joined(self, link: HubLink, hello: Hello, pid: int) -> int:
         """A worker has introduced itself; the key of its session."""
         self._next_key += 1
         key = self._next_key
         self._links[key] = link
-        self._roster.join(key, hello.worker, pid, self.resumes_after(hello, pid) or 0, self._clock())
-        if pid and hasattr(os, "pidfd_open"):
-            try:
-                self._pidfds[key] = os.pidfd_open(pid)
-            except OSError:
-                return key
-            self._loop.add_reader(self._pidfds[key], self.process_ended, key)
+        if pid and pid not in self._processes and hasattr(os, "pidfd_open"):
+            with contextlib.suppress(OSError):
+                self._know(pid, os.pidfd_open(pid), Process(hello.worker))
+        known = self._processes.get(pid)
+        if known is not None and known.signs is not None:
+            leased_until = known.signs().leased_until
+        else:
+            leased_until = self._roster.quiet_at if hello.after is not None else 0.0
+        self._roster.join(
+            key,
+            hello.worker,
+            pid,
+            self.resumes_after(hello, pid) or 0,
+            self._clock(),
+            leased_until=leased_until,
+        )
         return key
 
     def resumes_after(self, hello: Hello, pid: int) -> int | None:
@@ -316,15 +336,19 @@ class Hub:
         self._roster.leave(key)
         self._counters.pop(self._roster.session(key).worker, None)
         self._roster.forget_ended(self._clock())
-        self._release_forgotten()
+        if self._roll is None:
+            # With a roll a process is known until it has ended, spoken to or not.
+            for pid in self._processes.keys() - {session.pid for _, session in self._roster}:
+                self._release(pid)
         if self._waiting:
             self._look()
 
-    def process_ended(self, key: int) -> None:
+    def process_ended(self, pid: int) -> None:
         """A worker's process has ended: its sockets are closed and nothing leaves it."""
-        if self._roster.is_known(key):
-            self._roster.died(key)
-        self._release_pidfd(key)
+        for key, session in self._roster:
+            if session.pid == pid:
+                self._roster.died(key)
+        self._release(pid)
         if self._waiting:
             self._look()
 
@@ -355,101 +379,13 @@ class Hub:
         some = tuple(self._kept[i] for i in range(skip, min(skip + CHANGES_A_FRAME, len(self._kept))))
         return Changes(sequence, some)
 
-    def _release_forgotten(self) -> None:
-        for key in list(self._pidfds):
-            if not self._roster.is_known(key):
-                self._release_pidfd(key)
-
-    def _release_pidfd(self, key: int) -> None:
-        pidfd = self._pidfds.pop(key, None)
+    def _release(self, pid: int) -> None:
+        self._ended.discard(pid)
+        self._processes.pop(pid, None)
+        pidfd = self._pidfds.pop(pid, None)
         if pidfd is not None:
             self._loop.remove_reader(pidfd)
             os.close(pidfd)
-
-
-class _Link(asyncio.Protocol):
-    """One worker's connection."""
-
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self._frames = Frames()
-        self._key: int | None = None
-        self._sent = 0
-        self._transport: asyncio.Transport | None = None
-        self._paused = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.set_write_buffer_limits(high=BUFFER_BYTES)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
-        self._transport = None
-        if self._key is not None:
-            self._hub.left(self._key)
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-    def pause_writing(self) -> None:
-        self._paused = True
-
-    def resume_writing(self) -> None:
-        self._paused = False
-        self.catch_up()
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            for body in self._frames.feed(data):
-                self._receive(_decoder.decode(body))
-        except (GatewayError, msgspec.MsgspecError) as error:
-            log.error("a worker broke the control socket's rules (%s): its connection is closed", type(error).__name__)
-            self.close()
-
-    def _receive(self, message: Up) -> None:
-        if self._key is None:
-            if not isinstance(message, Hello) or message.format != FORMAT:
-                raise GatewayError("malformed-request", "a worker of another release")
-            pid = _peer_pid(self._transport)
-            after = self._hub.resumes_after(message, pid)
-            self._key = self._hub.joined(self, message, pid)
-            if after is None:
-                self._sent = self._hub.position
-                self._send(Reset(self._sent))
-                self._hub.was_reset(pid)
-            else:
-                self._sent = after
-            self.catch_up()
-            return
-        answer = self._hub.heard(self._key, message)
-        if answer is not None and not self._paused:
-            self._send(answer)
-
-    def catch_up(self) -> None:
-        """Send what the worker lacks, in order."""
-        while not self._paused and self._transport is not None:
-            message = self._hub.since(self._sent)
-            if message is None:
-                return
-            self._send(message)
-            self._sent = message.sequence if isinstance(message, Reset) else message.changes[-1].sequence
-
-    def _send(self, message: Down) -> None:
-        if self._transport is not None:
-            self._transport.write(frame(message))
-
-
-_decoder = msgspec.msgpack.Decoder(Up)
-
-
-def _peer_pid(transport: asyncio.Transport | None) -> int:
-    """The pid of the process that connected, by the kernel's word; 0 where it gives none."""
-    peer = transport.get_extra_info("socket") if transport is not None else None
-    if peer is None or not hasattr(socket, "SO_PEERCRED"):
-        return 0
-    pid, _, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-    return int(pid)
 
 
 def _interrupted() -> GatewayError:

@@ -70,12 +70,20 @@ class Roster:
             session.applied = 0
             session.lagging_since = now
 
-    def join(self, key: int, worker: str, pid: int, applied: int, now: float) -> Session:
+    def join(self, key: int, worker: str, pid: int, applied: int, now: float, *, leased_until: float = 0.0) -> Session:
         """A worker has connected and has applied all up to `applied`.
 
         A lease it was granted on an earlier connection goes on, and is the new session's.
+
+        Args:
+            key: of the new session.
+            worker: its name.
+            pid: its process.
+            applied: the last change it has applied.
+            now: the moment.
+            leased_until: until when it holds, or held, a lease of an earlier control process; 0 if it never did.
         """
-        session = Session(worker, pid, applied)
+        session = Session(worker, pid, applied, leased_until)
         for earlier, left in list(self._sessions.items()):
             if pid and left.pid == pid and not left.connected:
                 session.leased_until = max(session.leased_until, left.leased_until)
@@ -142,9 +150,10 @@ class Roster:
             if not session.dead and session.leased_until and session.applied < sequence
         ]
 
-    def is_quiet(self, now: float) -> bool:
-        """Whether leases of an earlier control process have run out."""
-        return now >= self._quiet_at
+    @property
+    def quiet_at(self) -> float:
+        """When leases of an earlier control process have run out, also those that still lie in a worker's socket."""
+        return self._quiet_at
 
     def forget_ended(self, now: float) -> None:
         """Drop what is left of sessions that can no longer release anything."""

@@ -345,6 +345,8 @@ def _step(
     **recorded: Any,
 ) -> PolicyEvent:
     """Record the step and take it."""
+    if withdraws:
+        deed.will_withdraw()
     record = deed.record(
         RecordKind.POLICY,
         department=EVERY_DEPARTMENT,

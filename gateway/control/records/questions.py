@@ -13,12 +13,12 @@ from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import Scope, scope_of
 from gateway.control.act.services import ControlServices
 from gateway.control.directory.importing import every
+from gateway.domain.calendar import CHINA_OFFSET_SECONDS
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Officer
 from gateway.domain.uses import EVERY_DEPARTMENT
 from gateway.ledger.index.queries import RecordQuery, check_second
 
-_CHINA_SECONDS = 8 * 3600
 _COARSE_GROUPS = {"day", "code", "kind"}
 _COARSE_FIELDS = {"from_", "until", "department", "supplier", "verdict", "code", "status", "kind"}
 Moment = Annotated[datetime | None, Query(description="RFC 3339, with its zone")]
@@ -165,7 +165,7 @@ def _is_coarse(asked: Question, by: str) -> bool:
 
 def _day_start(unix: int) -> int:
     """The first second of the day, China Standard Time, that a second lies in."""
-    return unix - (unix + _CHINA_SECONDS) % 86_400
+    return unix - (unix + CHINA_OFFSET_SECONDS) % 86_400
 
 
 def _within_own(scope: Scope) -> Within:

@@ -30,7 +30,7 @@ from gateway.control.act.bodies import Body, describes, model_of
 from gateway.control.act.paging import json_response
 from gateway.control.act.services import ControlServices
 from gateway.control.directory.importing import every
-from gateway.domain.calendar import years_after
+from gateway.domain.calendar import has_ended, years_after
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Officer
 from gateway.ledger.log.retention import Holds, RetentionPlan
@@ -113,7 +113,7 @@ def holds_of(services: ControlServices) -> Holds:
         released=frozenset(
             grant
             for grant, day in services.store.destructions(until=today)
-            if years_after(day, RETENTION_YEARS) <= today
+            if has_ended(years_after(day, RETENTION_YEARS), today)
         ),
         disputed=frozenset(grant.id for grant in disputed),
     )

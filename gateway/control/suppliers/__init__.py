@@ -2,7 +2,9 @@
 
     hosts         hosts: claimed, proved, confirmed, withdrawn
     certificates  certificates: stored, listed, withdrawn
+    trials        an interface's entry tried with an answer, before callers do
+    tried         what such a trial tells, and what makes it
     checks        what is asked of the network before a host is believed
 
-Used from outside: `certificates`, `checks`, `hosts`.
+Used from outside: `certificates`, `checks`, `hosts`, `trials`, `tried`.
 """

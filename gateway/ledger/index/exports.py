@@ -19,11 +19,12 @@ from typing import Any, TextIO
 
 import msgspec
 
+from gateway.domain.calendar import CHINA
 from gateway.domain.errors import GatewayError
 from gateway.ledger.durable import sync_directory, unlink_all
 from gateway.ledger.index.index import Index
 from gateway.ledger.index.queries import RecordQuery
-from gateway.ledger.journal.entries import CHINA, canonical
+from gateway.ledger.journal.entries import canonical
 from gateway.ledger.log.retention import minimum_index
 from gateway.ledger.log.spool import manifest_path, partial_path
 from gateway.ledger.log.tiled_log import TiledLog

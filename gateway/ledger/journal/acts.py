@@ -1,6 +1,7 @@
 """Records that wait: officers' acts, lifecycle records, prunes and consultations, written before the act returns."""
 
 import itertools
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -44,6 +45,7 @@ class ActJournal:
     ) -> None:
         self._clock_ns = clock_ns
         self._numbers = itertools.count(1)
+        self._numbering = threading.Lock()
         self._journal = JournalWriter(
             directory,
             writer,
@@ -64,7 +66,7 @@ class ActJournal:
     def append_all(
         self, kind: RecordKind, rows: Sequence[Mapping[str, Any]], *, retention_years: int = 3
     ) -> tuple[str, ...]:
-        """Write records of one act and return their ids in order. Durability: all are synced on return.
+        """Write records of one act and return their ids in order, consecutive. Durability: all are synced on return.
 
         `rows` are the record's own: names, counts, references, no values (INVARIANT: NO-VALUES). The keys
         `department`, `system`, `supplier`, `dataset`, `interface`, `grant`, `purpose`, `officer`, `act` and `code`
@@ -83,8 +85,10 @@ class ActJournal:
         if not self._journal.accepts:
             raise GatewayError("records-unavailable", "the act cannot be recorded, so it is not done")
         waiting = []
-        for fields in rows:
-            record = f"{self._journal.run}-{next(self._numbers)}"
+        with self._numbering:
+            numbers = list(itertools.islice(self._numbers, len(rows)))
+        for number, fields in zip(numbers, rows, strict=True):
+            record = f"{self._journal.run}-{number}"
             salt = self._journal.salts.next()
             content = act_entry(kind, record, dict(fields), salt, self._clock_ns(), years=retention_years)
             durable: Future[None] = Future()

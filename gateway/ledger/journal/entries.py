@@ -16,18 +16,17 @@ import os
 import re
 import threading
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime
 from typing import Any
 
 import msgspec
 
-from gateway.domain.calendar import years_after
+from gateway.domain.calendar import CHINA, CHINA_OFFSET_SECONDS, years_after
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Outcome, RecordKind, Use
 from gateway.ledger.journal.frames import MAX_PAYLOAD_BYTES
 
 FORMAT = 1
-CHINA = timezone(timedelta(hours=8), "CST")
 """Days of records, quotas and retention are days of China Standard Time."""
 
 _is_plain = re.compile(r"[\w.:-]*", re.ASCII).fullmatch
@@ -74,7 +73,7 @@ def china_day(unix_ns: int) -> date:
 
 
 def retain_until(unix_ns: int, years: int) -> date:
-    """The first day on which a record of `unix_ns` may go: its day `years` calendar years on, never below three.
+    """The last day on which a record of `unix_ns` stays: its day `years` calendar years on, never below three.
 
     Source: Decree 809 Art. 29.
     """
@@ -96,12 +95,13 @@ class RetentionDays:
             return self._last
         text = self._last = self._look_up(unix_ns, years)
         self._last_years = years
-        self._last_from_ns = ((unix_ns // 1_000_000_000 + 28_800) // 86_400 * 86_400 - 28_800) * 1_000_000_000
+        in_china = unix_ns // 1_000_000_000 + CHINA_OFFSET_SECONDS
+        self._last_from_ns = (in_china // 86_400 * 86_400 - CHINA_OFFSET_SECONDS) * 1_000_000_000
         self._last_to_ns = self._last_from_ns + 86_400 * 1_000_000_000
         return text
 
     def _look_up(self, unix_ns: int, years: int) -> str:
-        key = ((unix_ns // 1_000_000_000 + 28_800) // 86_400, years)
+        key = ((unix_ns // 1_000_000_000 + CHINA_OFFSET_SECONDS) // 86_400, years)
         text = self._kept.get(key)
         if text is None:
             if len(self._kept) > 64:

@@ -5,6 +5,7 @@ cosigned                            the newest one that a witness cosigned
 tile/<L>/<N>[.p/<W>]                hash tiles, as tlog-tiles serves them
 tile/entries/<N>[.p/<W>].sgb        a bundle by itself, at rest (`at_rest`)
 tile/entries/<N>.pack               bundles N to N+15, at rest; N is a multiple of 16
+tile/entries/<N>[.p/<W>]            a bundle as tlog-tiles serves it: read, never written
 """
 
 import re
@@ -27,6 +28,8 @@ T = TypeVar("T")
 COSIGNED = "cosigned"
 LOOSE = ".sgb"
 PACKED = ".pack"
+MIRROR = "MIRROR"
+"""Stands in a mirror and in no log: what bears it is not signed from (INVARIANT: NEVER-FORKED)."""
 _KEPT_FILES = 4
 
 
@@ -251,7 +254,8 @@ class LogFiles:
         with self._lock:
             bundles = self._kept.get(path)
         if bundles is None:
-            bundles = at_rest.decode(path.read_bytes(), str(path))
+            content = path.read_bytes()
+            bundles = at_rest.decode(content, str(path)) if path.suffix in {LOOSE, PACKED} else [content]
             with self._lock:
                 if len(self._kept) >= _KEPT_FILES:
                     self._kept.pop(next(iter(self._kept)))
@@ -264,9 +268,10 @@ class LogFiles:
             path, found = self._find(bundle_path(n), width, LOOSE)
         except GatewayError:
             pack = self.root / f"{bundle_path(n - n % PACK)}{PACKED}"
-            if not pack.exists():
-                raise
-            return pack, n % PACK, WIDTH
+            if pack.exists():
+                return pack, n % PACK, WIDTH
+            # As tlog-tiles serves it: a log that was mirrored over HTTP, or that another program keeps.
+            path, found = self._find(bundle_path(n), width, "")
         return path, 0, found
 
     def _find(self, path: str, width: int, suffix: str) -> tuple[Path, int]:

@@ -9,14 +9,19 @@ A refused attempt is under no grant, and names those it came near. It is evidenc
 them keeps it as well. That such a grant still stands does not: nothing was drawn under it by that attempt, and if every
 mistaken call stayed until the nearest grant is disposed of, little could ever go.
 
-A prune in its steps; a crash after any of them is made good at the next start:
+A prune in its steps; a crash after the fourth is made good at the next start:
 
-    1  the plan is made again and must be the one that was asked for; what the journals still hold of it goes
-    2  the `prune` record is in the log: what range, by what rule, by whom
-    3  `pruning.json` states the range
-    4  `minimum-index` is replaced
-    5  bundles, index rows, what `signer.db` holds of earlier commits, and exports in the gateway's keeping go
-    6  `pruning.json` goes
+    1  the plan is made again and must be the one that was asked for
+    2  the `prune` record of what is intended is in the log: what range, by what rule, by whom; nothing is gone yet
+    3  what the journals still hold of it goes
+    4  `pruning.json` states the range and the intent's record
+    5  `minimum-index` is replaced
+    6  bundles, index rows, what `signer.db` holds of earlier commits, and exports in the gateway's keeping go
+    7  the `prune` record of the outcome is durable: it names the intent's, and says `done`
+    8  `pruning.json` goes
+
+Where a step before the fourth fails, the outcome says `failed`, and why; nothing of the log is gone then. A crash
+between 7 and 8 leaves the outcome twice.
 
 An export that is under way meanwhile looks at `minimum-index` between its batches and once more when it has its name,
 and ends if a record of it goes: whichever of the two comes second sees the other.
@@ -33,6 +38,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.domain.calendar import has_ended
 from gateway.domain.errors import GatewayError
 from gateway.ledger.durable import replace_file, unlink_all
 from gateway.ledger.log.files import LogFiles
@@ -112,9 +118,13 @@ class _Entry(msgspec.Struct):
             yield near["grant"]
 
 
-class _Pruning(msgspec.Struct, frozen=True):
+class Pruning(msgspec.Struct, frozen=True):
+    """A prune that was begun and not ended: its range, and the record of its intent ("" of an older version's)."""
+
     first: int
     end: int
+    intent: str = ""
+    officer: str = ""
 
 
 _decode = msgspec.json.Decoder(_Entry).decode
@@ -169,7 +179,7 @@ def plan_retention(files: LogFiles, size: int, today: date, holds: Holds, closin
         if bundle >= end:
             break
         content = closing(record)
-        if content is None or _decode(content).retain_until > today:
+        if content is None or not has_ended(_decode(content).retain_until, today):
             end, why = bundle, f"bundle {bundle}: use {record} is open, or its closing is not past its time"
             break
     if end * WIDTH <= first:
@@ -180,8 +190,8 @@ def plan_retention(files: LogFiles, size: int, today: date, holds: Holds, closin
 def _first_kept(entries: Iterable[_Entry], today: date, holds: Holds, grants: dict[str, str | None]) -> str:
     """Why some entry stays, or "" if none does; `grants` remembers which use is under which grant."""
     for entry in entries:
-        if entry.retain_until > today:
-            return f"record {entry.id} stays until {entry.retain_until.isoformat()}"
+        if not has_ended(entry.retain_until, today):
+            return f"record {entry.id} stays until the end of {entry.retain_until.isoformat()}"
         if entry.kind == "use.opened":
             grants[entry.id] = entry.named_grant
         grant = entry.named_grant or grants.get(entry.id)
@@ -194,36 +204,41 @@ def _first_kept(entries: Iterable[_Entry], today: date, holds: Holds, grants: di
     return ""
 
 
-def begin_pruning(files: LogFiles, plan: RetentionPlan) -> None:
-    """Step 3: state what is being removed. Durability: synced on return."""
-    replace_file(files.root / PRUNING, msgspec.json.encode(_Pruning(plan.first, plan.end)))
+def begin_pruning(files: LogFiles, pruning: Pruning) -> None:
+    """Step 4: state what is being removed. Durability: synced on return."""
+    replace_file(files.root / PRUNING, msgspec.json.encode(pruning))
 
 
-def pruning_under_way(files: LogFiles) -> tuple[int, int] | None:
-    """The range of a prune that was begun and not ended."""
+def pruning_under_way(files: LogFiles) -> Pruning | None:
+    """A prune that was begun and not ended."""
     try:
-        pruning = msgspec.json.decode((files.root / PRUNING).read_bytes(), type=_Pruning)
+        return msgspec.json.decode((files.root / PRUNING).read_bytes(), type=Pruning)
     except FileNotFoundError:
         return None
-    return pruning.first, pruning.end
 
 
-def finish_pruning(files: LogFiles, remove_rows: Callable[[int], None], exports: Path | None) -> int:
-    """Steps 4 to 6 of the prune that was begun; harmless to repeat. Returns bytes of bundles freed.
+def finish_pruning(
+    files: LogFiles,
+    remove_rows: Callable[[int], None],
+    exports: Path | None,
+    record_outcome: Callable[[Pruning, int], None],
+) -> int:
+    """Steps 5 to 8 of the prune that was begun; harmless to repeat. Returns bytes of bundles freed.
 
     Args:
         files: the log.
         remove_rows: removes index rows below a leaf.
         exports: where the gateway keeps exports; those that hold a record that goes, go with it.
+        record_outcome: makes the outcome's record durable, with the bytes freed.
     """
-    under_way = pruning_under_way(files)
-    if under_way is None:
+    pruning = pruning_under_way(files)
+    if pruning is None:
         return 0
-    first, end = under_way
-    replace_file(files.root / MINIMUM_INDEX, f"{end}\n".encode())
-    freed = files.drop_bundles(first // WIDTH, end // WIDTH)
-    remove_rows(end)
+    replace_file(files.root / MINIMUM_INDEX, f"{pruning.end}\n".encode())
+    freed = files.drop_bundles(pruning.first // WIDTH, pruning.end // WIDTH)
+    remove_rows(pruning.end)
     if exports is not None:
-        sweep(exports, end)
+        sweep(exports, pruning.end)
+    record_outcome(pruning, freed)
     unlink_all([files.root / PRUNING])
     return freed

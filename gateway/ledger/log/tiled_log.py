@@ -26,7 +26,7 @@ from gateway.ledger.durable import make_directory, take_lock
 from gateway.ledger.log.at_rest import PACK
 from gateway.ledger.log.bundles import encode_bundle, parse_entries
 from gateway.ledger.log.checkpoints import Checkpoint, Published, parse_published
-from gateway.ledger.log.files import LogFiles
+from gateway.ledger.log.files import MIRROR, LogFiles
 from gateway.ledger.log.notes import ED25519, Note, Signer, VerifierKey, check_name, sign_note
 from gateway.ledger.log.signing import Signed, SignedState
 from gateway.ledger.log.tiles import WIDTH, partial_width
@@ -35,6 +35,11 @@ from gateway.ledger.log.tree import Edge, leaf_hash
 STAGED_LEVEL = 1
 MAX_STAGED_BYTES = 256 << 20
 """Entries of one commit pass through `signer.db`; more than this is not ours."""
+TWO_WAYS = (
+    "bring the log that signed last (`gateway restore --ledger FOLDER`), "
+    "or go on under a new origin and key (`gateway restore --new-origin`)"
+)
+"""What to do where the log is not the one that signed last."""
 
 
 class TiledLog:
@@ -44,22 +49,26 @@ class TiledLog:
         ledger: the ledger's folder; the log lives in `tree/` and `signer.db`.
         origin: the log's name.
         signer: the log's Ed25519 key.
+        known: the largest checkpoint of this log that the gateway's state has heard of, if it has of any.
 
     Raises:
         GatewayError: `conflict` if another process has the log, the database is another log's, what is on disk does
-            not bear out what was signed, or more was published than was signed (a restored backup).
+            not bear out what was signed, or more was published, or is known, than was signed (a restored backup).
     """
 
-    def __init__(self, ledger: Path, origin: str, signer: Signer) -> None:
+    def __init__(self, ledger: Path, origin: str, signer: Signer, known: Checkpoint | None = None) -> None:
         self.key = VerifierKey(check_name(origin), ED25519, signer.public_bytes)
         self._signer = signer
         make_directory(ledger / "tree")
         self._lock = take_lock(ledger / "tree" / ".lock", f"the log `{origin}`")
         try:
-            self.state = SignedState(ledger / "signer.db", origin)
             self.files = LogFiles(ledger / "tree")
-            self._refuse_restored()
+            self._refuse_mirror()
+            self._refuse_less(known, (ledger / "signer.db").exists())
+            self.state = SignedState(ledger / "signer.db", origin)
+            self._refuse_restored(known)
             self._edge, self._tail = self._redo()
+            self._refuse_other(known)
             if not self.note:
                 self.commit((), {})
         except BaseException:
@@ -129,14 +138,47 @@ class TiledLog:
         self.state.close()
         os.close(self._lock)
 
-    def _refuse_restored(self) -> None:
-        """Refuse to go on from a `signer.db` that is older than what was published (INVARIANT: NEVER-FORKED)."""
-        size = self.published().size
-        if size > self.state.last.size:
+    def _refuse_mirror(self) -> None:
+        """Refuse a copy that was put where the log belongs (INVARIANT: NEVER-FORKED)."""
+        if (self.files.root / MIRROR).exists():
             raise GatewayError(
                 "conflict",
-                f"a checkpoint of {size} leaves was published, but `signer.db` knows {self.state.last.size}: "
-                "it is an older copy, and signing from it would fork the log",
+                f"`{self.files.root}` is a mirror of a log and not the log: more may have been signed than it holds; "
+                f"{TWO_WAYS}",
+            )
+
+    def _refuse_less(self, known: Checkpoint | None, is_signer_there: bool) -> None:
+        """Refuse to begin anew what has been signed before: nothing is made where the log or its signer is gone."""
+        published = self.published().size
+        if not is_signer_there and (published or (known and known.size)):
+            raise GatewayError(
+                "conflict",
+                f"log `{self.origin}` has signed {max(published, known.size if known else 0)} leaves, and `signer.db`, "
+                f"which says what was signed last, is not there: to sign anew would fork the log; {TWO_WAYS}",
+            )
+
+    def _refuse_restored(self, known: Checkpoint | None) -> None:
+        """Refuse to go on from a `signer.db` that is older than what is known (INVARIANT: NEVER-FORKED)."""
+        size, signed = self.published().size, self.state.last.size
+        if size > signed:
+            raise GatewayError(
+                "conflict",
+                f"a checkpoint of {size} leaves was published, but `signer.db` knows {signed}: it is an older copy, "
+                f"and signing from it would fork the log; {TWO_WAYS}",
+            )
+        if known is not None and known.size > signed:
+            raise GatewayError(
+                "conflict",
+                f"the state knows {known.size} leaves of log `{self.origin}`, and what stands here signed {signed}: "
+                f"it is an older copy, and signing from it would fork the log; {TWO_WAYS}",
+            )
+
+    def _refuse_other(self, known: Checkpoint | None) -> None:
+        if known is not None and known.size and self.files.edge(known.size).root() != known.root:
+            raise GatewayError(
+                "conflict",
+                f"the state knows log `{self.origin}` at {known.size} leaves with another root than this one has: "
+                f"it was forked; keep both; {TWO_WAYS}",
             )
 
     def _redo(self) -> tuple[Edge, list[bytes]]:

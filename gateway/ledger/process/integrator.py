@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway.domain.calendar import has_ended
 from gateway.domain.errors import GatewayError
 from gateway.ledger.durable import unlink_all
 from gateway.ledger.index.index import FLUSH_ROWS, Index
@@ -155,11 +156,16 @@ class Integrator:
                         "precondition-failed",
                         f"the journal of `{writer}` still holds records that would go: restart that process first",
                     )
+            today = china_day(now_ns())
             unlink_all(
                 path
                 for path in directory.glob("*.broken")
                 if self._is_below(
-                    path, writer, end, leaf_of, unreadable=retain_until(_mtime_ns(path), 0) <= china_day(now_ns())
+                    path,
+                    writer,
+                    end,
+                    leaf_of,
+                    unreadable=has_ended(retain_until(_mtime_ns(path), 0), today),
                 )
             )
 

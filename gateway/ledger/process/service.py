@@ -17,14 +17,17 @@ from gateway.ledger.durable import make_directory
 from gateway.ledger.index.index import FLUSH_ROWS, MEMORY_BYTES, Index
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.journal.entries import china_day
+from gateway.ledger.log.checkpoints import Checkpoint
 from gateway.ledger.log.notes import Signer
 from gateway.ledger.log.retention import (
     Holds,
+    Pruning,
     RetentionPlan,
     begin_pruning,
     finish_pruning,
     minimum_index,
     plan_retention,
+    pruning_under_way,
 )
 from gateway.ledger.log.spool import drop_partials, sweep
 from gateway.ledger.log.tiled_log import TiledLog
@@ -78,7 +81,7 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Pruned(msgspec.Struct, frozen=True):
-    """What a prune came to: the `prune` record, the range, and bytes of bundles freed."""
+    """What a prune came to: the `prune` record of its intent, the range, and bytes of bundles freed."""
 
     record: str
     first: int
@@ -101,6 +104,7 @@ class LedgerService:
         threads: DuckDB's threads.
         memory_bytes: DuckDB's memory.
         witness_transport: httpx's, for witnesses served in process.
+        known: the largest checkpoint that the gateway's state has heard of.
 
     Raises:
         GatewayError: `conflict` if another process has the log, or what is on disk does not bear out what was signed.
@@ -118,6 +122,7 @@ class LedgerService:
         threads: int = 2,
         memory_bytes: int = MEMORY_BYTES,
         witness_transport: httpx.BaseTransport | None = None,
+        known: Checkpoint | None = None,
     ) -> None:
         make_directory(directory)
         self.directory = directory
@@ -125,7 +130,7 @@ class LedgerService:
         self._exports = exports
         self._fault = ""
         self._tasks: queue.SimpleQueue[tuple[Callable[[], object], Future[object]]] = queue.SimpleQueue()
-        self.log = TiledLog(directory, origin, signer)
+        self.log = TiledLog(directory, origin, signer, known)
         if exports is not None:
             drop_partials(exports)
         self.index = Index(directory / "index", threads=threads, memory_bytes=memory_bytes)
@@ -177,7 +182,7 @@ class LedgerService:
             GatewayError: `conflict` if a witness knows more than this log: it was restored from an older copy.
         """
         self.cosigning.refuse_if_behind()
-        finish_pruning(self.log.files, self._forget_below, self._exports)
+        finish_pruning(self.log.files, self._forget_below, self._exports, self._record_outcome)
         self._sweep_exports()
         self.integrator.catch_up()
 
@@ -236,25 +241,28 @@ class LedgerService:
             raise GatewayError("invalid-input", "the plan removes nothing")
         if self.plan_retention(holds) != plan:
             raise GatewayError("precondition-failed", "the plan is not what may go now; make it again")
-        self.on_integrator(lambda: self.integrator.let_go(plan.end, self._leaf_of, self.now_ns))
-        record = self._acts.append(
-            RecordKind.PRUNE,
-            {
-                "first": plan.first,
-                "end": plan.end,
-                "rule": plan.rule,
-                "plan": plan.digest,
-                "officer": by,
-                "department": EVERY_DEPARTMENT,
-            },
-        )
-        self._await_record(record)
+        said = {"first": plan.first, "end": plan.end, "officer": by, "department": EVERY_DEPARTMENT}
+        record = self._acts.append(RecordKind.PRUNE, {**said, "step": "begun", "rule": plan.rule, "plan": plan.digest})
+        try:
+            self._await_record(record)
+            self.on_integrator(lambda: self.integrator.let_go(plan.end, self._leaf_of, self.now_ns))
+            freed = self.on_integrator(lambda: self._prune(Pruning(plan.first, plan.end, record, by)))
+        except GatewayError as error:
+            # What was begun is carried through at the next start, and that writes its outcome.
+            if pruning_under_way(self.log.files) is None:
+                failed = {**said, "step": "failed", "intent": record, "code": error.code, "reason": error.detail}
+                self._acts.append(RecordKind.PRUNE, failed)
+            raise
+        return Pruned(record, plan.first, plan.end, freed)
 
-        def prune() -> int:
-            begin_pruning(self.log.files, plan)
-            return finish_pruning(self.log.files, self._forget_below, self._exports)
+    def _prune(self, pruning: Pruning) -> int:
+        begin_pruning(self.log.files, pruning)
+        return finish_pruning(self.log.files, self._forget_below, self._exports, self._record_outcome)
 
-        return Pruned(record, plan.first, plan.end, self.on_integrator(prune))
+    def _record_outcome(self, pruning: Pruning, freed_bytes: int) -> None:
+        said = {"first": pruning.first, "end": pruning.end, "officer": pruning.officer, "intent": pruning.intent}
+        said["department"] = EVERY_DEPARTMENT
+        self._acts.append(RecordKind.PRUNE, {**said, "step": "done", "freed_bytes": freed_bytes})
 
     def on_integrator(self, work: Callable[[], T]) -> T:
         """Do `work` between two rounds, on the integrating thread, and wait for it.

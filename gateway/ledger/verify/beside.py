@@ -90,9 +90,15 @@ def verify_journals(journal: Path, cursors: Cursors) -> int:
 def _verify_journal(directory: Path, logged: int, cursors: Cursors) -> int:
     # A writer at work goes on meanwhile, and what is in the log by now goes, oldest first: `confirmed` is read first.
     try:
-        confirmed = max(confirmed_sequence(directory), logged)
+        stated = confirmed_sequence(directory)
     except GatewayError as error:
         raise VerificationFailed(str(directory / "durable"), error.detail) from error
+    # A loss of power leaves an older mark, or zeros of its length; a mark of no length was emptied.
+    if logged and not (directory / "durable").stat().st_size:
+        raise VerificationFailed(
+            str(directory / "durable"), f"it is empty, and the log has taken {logged} entries that were confirmed"
+        )
+    confirmed = max(stated, logged)
     checked = 0
     oldest = at = chain = None
     paths = segment_paths(directory)

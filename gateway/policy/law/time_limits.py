@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
+from gateway.domain.calendar import CHINA_OFFSET_SECONDS
 from gateway.domain.errors import GatewayError
 
-CHINA_OFFSET_SECONDS = 8 * 3600
 """China Standard Time is UTC+8 all year, without daylight saving time."""
 
 DAY_SECONDS = 86_400

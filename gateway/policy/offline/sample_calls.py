@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from gateway.domain.calendar import CHINA_OFFSET_SECONDS
 from gateway.domain.callers import Assurance
 from gateway.domain.conditions import MINUTES_OF_A_DAY, faults_of
 from gateway.domain.directory import Interface, SharingMode
@@ -20,7 +21,7 @@ from gateway.domain.grants import Grant, GrantState
 from gateway.domain.orders import Reach
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call
-from gateway.policy.law.time_limits import CHINA_OFFSET_SECONDS, DAY_SECONDS, FOREVER_UNIX, TimeUse, unix_seconds
+from gateway.policy.law.time_limits import DAY_SECONDS, FOREVER_UNIX, TimeUse, unix_seconds
 from gateway.policy.live.conditions import holds_in_time, interface_keys, turning_points
 from gateway.policy.offline.aspects_read import ITEMS, PARAMETERS, PURPOSE, SYSTEM, TIME, Looks
 

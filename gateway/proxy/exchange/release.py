@@ -272,7 +272,7 @@ class Release:
                 content = self._match(content, exchange.question)
                 fields = b"Content-Type: application/json\r\n"
             elif content:
-                projected = plan.project(content)
+                projected = plan.project(content, is_failure=self.status >= 300)
                 content, self.rows, self.items = projected.content, projected.rows, projected.items
                 fields = b"Content-Type: application/json\r\n"
         except GatewayError as error:

@@ -50,7 +50,7 @@ def make_call(
     """
     interface = route.interface
     mode = route.mode(block.mode)
-    if method not in (_VERIFYING if mode is SharingMode.VERIFY else route.methods):
+    if method not in (_VERIFYING if mode is SharingMode.VERIFY else route.methods(mode)):
         raise GatewayError("method-not-allowed", "the interface does not take this method")
     length = block.content_length
     if length and length > body_limit_bytes(route, mode):
@@ -100,7 +100,7 @@ def parameters_for(
 
 def check_question(question: Question, route: Route) -> None:
     """Raise `method-not-allowed` where the interface is not asked in this way."""
-    if question.method not in route.methods:
+    if question.method not in route.methods(SharingMode.VERIFY):
         raise GatewayError("method-not-allowed", "the interface does not take the method this verification needs")
 
 

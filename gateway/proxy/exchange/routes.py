@@ -32,12 +32,12 @@ class Route:
     """
 
     __slots__ = (
+        "_methods",
         "base",
         "host",
         "interface",
         "is_tls",
         "key",
-        "methods",
         "modes",
         "parameter_names",
         "place",
@@ -60,7 +60,7 @@ class Route:
         self.host = upstream.address
         self.port = upstream.port
         self.base = upstream.path.encode()
-        self.methods = frozenset(method.encode() for method in interface.methods)
+        self._methods = {mode: frozenset(name.encode() for name in interface.methods_of(mode)) for mode in SharingMode}
         self.modes = {mode.value: mode for mode in interface.modes}
         names = set(interface.scope_parameters)
         if interface.subject_parameter:
@@ -73,6 +73,10 @@ class Route:
         host = f"[{self.host}]" if ":" in self.host else self.host
         default = 443 if self.is_tls else 80
         return (host if self.port == default else f"{host}:{self.port}").encode()
+
+    def methods(self, mode: SharingMode) -> frozenset[bytes]:
+        """The request methods that the interface's entry allows in a sharing mode."""
+        return self._methods[mode]
 
     def mode(self, asked: str) -> SharingMode:
         """The sharing mode a call asks for; the interface's first where it asks for none.
@@ -125,7 +129,7 @@ class Plan:
         self.is_document = interface.format is AnswerFormat.JSON
         if self.is_document:
             self.projector = DocumentProjector(
-                interface.rows, interface.places, interface.envelope, verdict.items, self.masks
+                interface.rows, interface.places, interface.envelope, verdict.items, self.masks, interface.empty_when
             )
         told = {
             "Sharing-System": call.system,
@@ -165,15 +169,15 @@ class Plan:
             via,
         )
 
-    def project(self, content: bytes) -> Projected:
-        """An answer gathered whole, reduced to the granted items.
+    def project(self, content: bytes, *, is_failure: bool = False) -> Projected:
+        """An answer gathered whole, reduced to the granted items; of a failure no rows are asked for.
 
         Raises:
             GatewayError: `answer-not-filterable`.
         """
         if self.projector is None:
             raise not_filterable("the interface's format cannot be filtered")
-        return self.projector.project(content)
+        return self.projector.project(content, is_failure=is_failure)
 
     def values(self, content: bytes) -> list[dict[str, Raw]]:
         """For each row of an answer its granted items by name, for verify mode.

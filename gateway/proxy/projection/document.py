@@ -4,9 +4,14 @@ Two ways lead to the same bytes. The fast one compiles the interface's entry and
 which every item is a `Raw`: what is not granted is skipped by the decoder and what is granted keeps its text. Where
 an answer does not fit those types (a place that passes through an array, say), or places overlap, or masks apply, the
 other one walks the tree of places level by level. tests/property/proxy holds them to each other.
+
+INVARIANT: KNOWN-SHAPE: an answer says "nothing found" by no rows, null or "" where the entry places rows, or in the
+words that the entry declares (`empty_when`). Where that place is missing, or rows are there and nothing in them is
+where the entry places any item, granted or not, the entry does not know the answer, and it is refused.
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -59,12 +64,13 @@ class DocumentProjector:
         envelope: top-level members that may pass.
         granted: names of the items that may leave.
         masks: item -> mask.
+        empty_when: JSON Pointer -> texts; an answer without rows that holds one of them there says that there are none.
 
     Raises:
         GatewayError: `answer-not-filterable` where the entry itself is faulty.
     """
 
-    __slots__ = ("_envelope", "_fast", "_masks", "_places", "_rows", "_tree")
+    __slots__ = ("_empty_when", "_envelope", "_every", "_fast", "_masks", "_rows", "_tree")
 
     def __init__(
         self,
@@ -73,7 +79,10 @@ class DocumentProjector:
         envelope: tuple[str, ...],
         granted: tuple[str, ...],
         masks: Mapping[str, Mask],
+        empty_when: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     ) -> None:
+        self._empty_when = [(parse_pointer(pointer), frozenset(texts)) for pointer, texts in empty_when.items()]
+        self._every = place_tree(places, places)
         self._rows = parse_pointer(rows)
         top = self._rows[0] if self._rows else None
         self._envelope = frozenset(name for name in envelope if name != top)
@@ -90,8 +99,12 @@ class DocumentProjector:
             for token, child in node.children.items()
         ) and (node is not self._tree or (node.item is None and bool(node.children)))
 
-    def project(self, content: bytes) -> Projected:
+    def project(self, content: bytes, *, is_failure: bool = False) -> Projected:
         """The answer reduced to the granted items.
+
+        Args:
+            content: a JSON document.
+            is_failure: whether the status said already that there is no answer: then no rows are asked for.
 
         Raises:
             GatewayError: `answer-not-filterable`.
@@ -110,7 +123,7 @@ class DocumentProjector:
                     return self._fast.project(content)
                 except msgspec.ValidationError:
                     pass
-            return self._walk(content)
+            return self._walk(content, is_failure=is_failure)
         except (msgspec.DecodeError, RecursionError):
             raise not_filterable("the answer is not strict JSON, or nested too deep") from None
 
@@ -122,17 +135,24 @@ class DocumentProjector:
         """
         try:
             content.decode("utf-8-sig")
-            raw: Raw | None = Raw(content.removeprefix(b"\xef\xbb\xbf"))
+            document = Raw(content.removeprefix(b"\xef\xbb\xbf"))
+            raw: Raw | None = document
             for token in self._rows:
                 if raw is None:
-                    return []
+                    break
                 if _kind(raw) != b"{":
                     _empty(raw)
                     return []
                 raw = _OBJECT.decode(raw).get(token)
-            if raw is None or _kind(raw) not in {b"{", b"["}:
+            if raw is None:
+                self._require_declared(document)
+                return []
+            if _kind(raw) not in {b"{", b"["}:
+                _empty(raw)
                 return []
             rows = _ARRAY.decode(raw) if _kind(raw) == b"[" else [raw]
+            for row in rows:
+                self._require_known(row)
             return [self._gather(row, self._tree, {}) for row in rows]
         except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
             raise not_filterable("the answer is not strict JSON, or nested too deep") from None
@@ -151,7 +171,24 @@ class DocumentProjector:
                         self._gather(value, node.children[str(index)], into)
         return into
 
-    def _walk(self, content: bytes) -> Projected:
+    def _require_declared(self, document: Raw) -> None:
+        """Raises where an answer without rows does not say in declared words that there are none."""
+        for tokens, texts in self._empty_when:
+            raw: Raw | None = document
+            for token in tokens:
+                raw = _OBJECT.decode(raw).get(token) if raw is not None and _kind(raw) == b"{" else None
+            if raw is not None and _kind(raw) not in _NESTED and _text_of(raw) in texts:
+                return
+        raise not_filterable("the answer has no rows where the interface's entry places them, and does not say why")
+
+    def _require_known(self, row: Raw) -> None:
+        """Raises where a row holds something, and nothing of it is where the entry places an item."""
+        if _kind(row) != b"{":
+            raise not_filterable("a row of the answer is not an object")
+        if _OBJECT.decode(row) and not _leads_to_an_item(row, self._every, 0):
+            raise not_filterable("rows are there, but nothing in them is where the interface's entry places its items")
+
+    def _walk(self, content: bytes, *, is_failure: bool = False) -> Projected:
         seen: set[str] = set()
         if not self._rows:
             rows, count = self._filter_rows(Raw(content), seen)
@@ -167,6 +204,8 @@ class DocumentProjector:
         inner: dict[str, Any] = out
         for depth, token in enumerate(self._rows):
             if raw is None:
+                if not is_failure:
+                    self._require_declared(Raw(content))
                 break
             if depth == len(self._rows) - 1:
                 inner[token], count = self._filter_rows(raw, seen)
@@ -183,17 +222,25 @@ class DocumentProjector:
         if kind == b"[":
             rows = []
             for row in _ARRAY.decode(raw):
-                kept = self._filter(row, self._tree, seen, 0)
+                kept = self._filter_row(row, seen)
                 if kept is None:
                     raise not_filterable("a row of the answer is not an object")
                 rows.append(kept)
             return Raw(_encode(rows)), len(rows)
         if kind == b"{":
-            kept = self._filter(raw, self._tree, seen, 0)
+            kept = self._filter_row(raw, seen)
             if kept is None:
                 raise not_filterable("the row of the answer is not granted as it stands")
             return kept, 1
         return _empty(raw), 0
+
+    def _filter_row(self, raw: Raw, seen: set[str]) -> Raw | None:
+        found: set[str] = set()
+        kept = self._filter(raw, self._tree, found, 0)
+        if not found and kept is not None:
+            self._require_known(raw)
+        seen |= found
+        return kept
 
     def _filter(self, raw: Raw, node: Place, seen: set[str], arrays: int) -> Raw | None:
         """What may pass of the value at `node`; None for nothing."""
@@ -268,6 +315,29 @@ def _kind(raw: Raw) -> bytes:
     return bytes(memoryview(raw)[:64]).lstrip(_SPACE)[:1] or bytes(raw).lstrip(_SPACE)[:1]
 
 
+def _text_of(raw: Raw) -> str:
+    """A scalar as a text: a string's own, anything else as it is written."""
+    return str(_ANY.decode(raw)) if _kind(raw) == b'"' else bytes(raw).strip(_SPACE).decode()
+
+
+def _leads_to_an_item(raw: Raw, node: Place, arrays: int) -> bool:
+    """Whether some place below `node` is there."""
+    if node.item is not None:
+        return True
+    kind = _kind(raw)
+    if kind == b"{":
+        return any(
+            name in node.children and _leads_to_an_item(value, node.children[name], arrays)
+            for name, value in _OBJECT.decode(raw).items()
+        )
+    if kind == b"[" and arrays < MAX_ARRAYS:
+        return any(
+            _leads_to_an_item(element, node.children.get(str(index), node), arrays + 1)
+            for index, element in enumerate(_ARRAY.decode(raw))
+        )
+    return False
+
+
 def _empty(raw: Raw) -> Raw:
     """A value that stands for "no rows"; raises for any other scalar, which could be data."""
     text = bytes(memoryview(raw)[:8]).strip(_SPACE)
@@ -329,7 +399,11 @@ class _Typed:
             items = self._all
         else:
             items = tuple(item for item, present in self._items if any(map(present, listed)))
-        return Projected(_encode(document), count, items)
+        content = _encode(document)
+        if b"{}" in content:
+            # A row, or a part of one, of which nothing is left: whether the entry knows it, the walk finds out.
+            raise msgspec.ValidationError("nothing is left of a row")
+        return Projected(content, count, items)
 
 
 def _presence(path: tuple[str, ...]) -> Callable[[Any], bool]:

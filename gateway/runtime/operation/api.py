@@ -19,6 +19,7 @@ import httpx
 
 from gateway.domain.errors import PROBLEMS, GatewayError
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.incarnation import require_own_state
 from gateway.runtime.operation.officer_tokens import officer_token
 
 REGISTRAR = "registrar"
@@ -202,6 +203,8 @@ def open_api(home_path: Path, officer: str | None = None) -> Iterator[Api]:
         lock = home.lock()
         url = settings.control.issuer or home.control_url(settings)
     try:
+        if lock:
+            require_own_state(home, settings)
         headers = {"Authorization": f"Bearer {_token(home, officer)}"}
         runner = asyncio.Runner()
         transport: httpx.AsyncBaseTransport | None = None

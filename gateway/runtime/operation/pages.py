@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from gateway.domain.errors import PROBLEMS
 from gateway.runtime.settings import FORMAT, RESERVED, Section, Settings
+from gateway.runtime.telemetry.coarse import STEP
 from gateway.runtime.telemetry.families import FAMILIES, Kind
 
 MADE = "Made by `python -m gateway.runtime.operation.pages docs` from the code; change it there.\n"
@@ -68,9 +69,14 @@ def metrics_page() -> str:
         "# Metrics",
         "",
         MADE,
-        "`GET /metrics` on the control plane gives those of all processes of one gateway, added up. Labels come from",
-        "the directory and from fixed tables, never from a caller. Rules and dashboard: `deploy/prometheus`,",
+        "`GET /metrics` on the control plane gives those of all processes of one gateway, added up, to whoever bears",
+        "the scrape credential (`metrics.credential_file`; by default `metrics-credential` in the home). Labels come",
+        "from the directory and from fixed tables, never from a caller. Rules and dashboard: `deploy/prometheus`,",
         "`deploy/grafana`.",
+        "",
+        f"What tells of uses (marked `*`) moves in steps of {STEP} calls by label set or more, rows and bytes with the",
+        "permitted calls of their interface: so that no single use can be read off (Decree 809 Art. 36). What is exact",
+        "is in the records.",
         "",
         "| Name | Type | Labels | What |",
         "|---|---|---|---|",
@@ -78,7 +84,8 @@ def metrics_page() -> str:
     for family in FAMILIES.values():
         kind = family.kind.value if family.kind in {Kind.COUNTER, Kind.HISTOGRAM} else "gauge"
         labels = ", ".join(f"`{label}`" for label in family.labels)
-        lines.append(f"| `{family.name}` | {kind} | {labels} | {family.help} |")
+        mark = " *" if family.of_uses else ""
+        lines.append(f"| `{family.name}`{mark} | {kind} | {labels} | {family.help} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,16 +1,25 @@
-"""Makes a gateway: home, keys, state, and the first officer, in this order and nothing twice."""
+"""Makes a gateway: home, keys, state, and the first officers; all of it or nothing, and nothing twice."""
 
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import msgspec
+from sqlalchemy import make_url
 
 from gateway.domain.directory import Department, Level
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Officer, Role
 from gateway.identity.keyring import KeyRing
+from gateway.ledger.durable import replace_file, sync_directory
 from gateway.ledger.log.notes import ED25519, VerifierKey
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.incarnation import IDENTITY, begin_life
 from gateway.runtime.operation.api import REGISTRAR
 from gateway.runtime.ring import passphrase
-from gateway.runtime.settings import Settings
+from gateway.runtime.settings import Settings, commented_file, load_settings
 from gateway.store import Store
 
 OPERATOR = "operator"
@@ -18,6 +27,10 @@ OPERATOR = "operator"
 
 AUDITOR = "auditor"
 """The third: it reads what the others do, and appoints the other auditors, which nobody whom they watch may."""
+
+BYTES_A_USE = 255
+"""Disk that the records of a use take for as long as they are kept (`tests/bench/results/ledger.json`)."""
+ASK_AGAIN_SECONDS = 0.5
 
 _LEVELS = {"00": Level.CITY, "0000": Level.PROVINCE, "000000": Level.NATIONAL}
 
@@ -29,11 +42,17 @@ def initialise(
     department: str,
     suite: str = "international",
     token_algorithm: str = "ES256",  # noqa: S107 -- an algorithm's name
+    shared_keys: Path | None = None,
+    wait_seconds: float = 0.0,
+    say: Callable[[str], None] = lambda _sentence: None,
 ) -> dict[str, Any]:
-    """Make a gateway in `home` for the competent department of `region`.
+    """Make a gateway in `home` for the competent department of `region`: all of it, or nothing.
 
     Its first officers: the registrar imports the directory and adds the other officers, the operator rotates keys, the
-    auditor reads the records and adds the other auditors.
+    auditor reads the records and adds the other auditors. Who is in a shared state already, stays as he is there.
+
+    Everything is made beside its place and renamed, `gateway.toml` last: without it no gateway lives there, and what a
+    killed `init` has left is told by its mark and made anew.
 
     Args:
         home: a folder that holds no gateway yet.
@@ -41,55 +60,195 @@ def initialise(
         department: the competent department's id.
         suite: cipher suite of sealed secrets and pseudonyms: `international` or `commercial`.
         token_algorithm: what tokens are signed with: `ES256`, `EdDSA` or `SM2`.
+        shared_keys: the folder of the keys that all nodes of one state share; the log's key is this node's own.
+        wait_seconds: how long to wait for a database that does not answer yet.
+        say: told what is waited for.
 
     Returns:
-        what was made: `home`, `origin`, `verifier_key` (for auditors), `state`, `keys`, `officer`.
+        what was made: `home`, `origin`, `verifier_key` (for auditors), `state`, `keys`, `officer`, and the disk that a
+        use takes and that is free, `bytes_a_use` and `free_bytes`.
 
     Raises:
-        GatewayError: `conflict` where a gateway lives there already; `invalid-input` on a region that is no code, an
-            unknown suite or algorithm; `unavailable` where the home cannot be written.
+        GatewayError: `conflict` where a gateway, or a part of one, is there already; `invalid-input` on a region that
+            is no code, an unknown suite or algorithm; `unavailable` where the home cannot be written, or the database
+            does not answer in time. Nothing is left then.
     """
     if len(region) != 6 or not (region.isascii() and region.isdigit()):
         raise GatewayError("invalid-input", f"`{region}` is not a six-digit division code, such as 440000")
     if home.settings_file.exists():
         raise GatewayError("conflict", f"a gateway lives in `{home.root}` already")
-    home.make()
+    existed = home.root.exists()
+    lock = home.lock()
+    making = _Making(home)
     try:
-        settings = home.settings()
-        keys = home.keys(settings)
-        ring = KeyRing.create(keys, passphrase=passphrase(), suite=suite, token_algorithm=token_algorithm)
-        return _furnish(home, settings, ring, region, department)
-    except GatewayError:
-        # A half-made home would be taken for a gateway by the next command.
-        home.settings_file.unlink(missing_ok=True)
+        making.begin()
+        replace_file(making.settings_file, commented_file().encode())
+        settings = load_settings(making.settings_file)
+        making.know(settings)
+        if shared_keys is None:
+            ring = KeyRing.create(making.keys, passphrase=passphrase(), suite=suite, token_algorithm=token_algorithm)
+        else:
+            ring = _take_keys(shared_keys, making.keys)
+        store = _open_state(making.state_url(settings), wait_seconds, say)
+        try:
+            _furnish(store, region, department)
+            begin_life(home, store)
+        finally:
+            store.close()
+        origin = home.origin(settings)
+        made = {
+            "home": str(home.root),
+            "origin": origin,
+            "verifier_key": VerifierKey(origin, ED25519, ring.log_signer(origin).public_bytes).text(),
+            "state": make_url(home.state_url(settings)).render_as_string(),
+            "keys": str(home.keys(settings)),
+            "officer": REGISTRAR,
+            "bytes_a_use": BYTES_A_USE,
+            "free_bytes": shutil.disk_usage(home.root).free,
+        }
+        making.finish()
+    except BaseException:
+        making.undo()
+        lock.release()
+        if not existed:
+            shutil.rmtree(home.root, ignore_errors=True)
         raise
+    lock.release()
+    return made
 
 
-def _furnish(home: GatewayHome, settings: Settings, ring: KeyRing, region: str, department: str) -> dict[str, Any]:
-    store = Store.open(home.state_url(settings))
-    try:
-        with store.transaction() as tx:
-            if tx.department(department) is None:
-                tx.put_department(
-                    Department(id=department, name=department, region=region, level=_level(region), competent=True)
-                )
-            # Three persons by right: who runs the gateway reads no records (Decree 809 Art. 36), who watches is no
-            # appointment of those who are watched (Art. 29).
-            for id_, role in ((REGISTRAR, Role.COMPETENT), (OPERATOR, Role.OPERATOR), (AUDITOR, Role.AUDITOR)):
+class _Made(msgspec.Struct):
+    """What a mark says: what is being made, and what of it is being put in places that were free."""
+
+    made: list[str] = []
+    placed: list[str] = []
+
+
+class _Making:
+    """A home while it is made: each part beside its place, and a mark that says which."""
+
+    def __init__(self, home: GatewayHome) -> None:
+        self._home = home
+        self._mark = home.root / ".init"
+        self._parts: list[tuple[Path, Path]] = []
+        self.settings_file = home.root / ".init-gateway.toml"
+        self.keys = home.root / ".init-keys"
+
+    def begin(self) -> None:
+        """Clear what a killed `init` left, and mark the folder; a part of a gateway without that mark is refused."""
+        self.undo()
+        standing = [name for name in ("keys", "state.db", IDENTITY) if (self._home.root / name).exists()]
+        if standing:
+            raise GatewayError(
+                "conflict",
+                f"parts of a gateway stand in `{self._home.root}` ({', '.join(standing)}), and no `gateway.toml`: "
+                "put it back with `gateway restore BACKUP --missing`, or take them away",
+            )
+        self._say([self.settings_file, self._home.root / IDENTITY], [])
+
+    def know(self, settings: Settings) -> None:
+        """Where the parts belong, by the settings; raises `conflict` where one is there already."""
+        home = self._home
+        keys = home.keys(settings)
+        self.keys = keys.with_name(f".init-{keys.name}")
+        self._parts = [(self.keys, keys)]
+        state = self._state_file(settings)
+        if state is not None:
+            self._parts.append((state.with_name(f".init-{state.name}"), state))
+        self._parts.append((self.settings_file, home.settings_file))
+        self._require_free()
+        self._say([*(made for made, _ in self._parts), home.root / IDENTITY], [])
+
+    def state_url(self, settings: Settings) -> str:
+        """Where the state is made."""
+        state = self._state_file(settings)
+        url = self._home.state_url(settings)
+        return url if state is None else f"sqlite:///{state.with_name(f'.init-{state.name}')}"
+
+    def _state_file(self, settings: Settings) -> Path | None:
+        url = self._home.state_url(settings)
+        return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
+
+    def finish(self) -> None:
+        """Put everything in its place, the settings last. Durability: synced on return."""
+        self._require_free()
+        self._say([self._home.root / IDENTITY], [place for _, place in self._parts])
+        for made, place in self._parts:
+            if place.is_dir():
+                place.rmdir()
+            made.rename(place)
+            sync_directory(place.parent)
+        self._mark.unlink()
+        sync_directory(self._home.root)
+
+    def undo(self) -> None:
+        """Take away what was made; what belongs to a gateway that is whole is none of it."""
+        if not self._mark.exists():
+            return
+        said = msgspec.json.decode(self._mark.read_bytes(), type=_Made)
+        if not self._home.settings_file.exists():
+            made = [Path(path) for path in [*said.made, *said.placed]]
+            made += [path.with_name(f".init-{path.name}") for path in map(Path, said.placed)]
+            for path in made:
+                if path.is_dir():
+                    shutil.rmtree(path)
+                for each in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+                    each.unlink(missing_ok=True)
+        self._mark.unlink()
+
+    def _require_free(self) -> None:
+        for _, place in self._parts:
+            if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+                raise GatewayError("conflict", f"`{place}` is there already, and is not made anew")
+
+    def _say(self, made: list[Path], placed: list[Path]) -> None:
+        said = _Made([str(path) for path in made], [str(path) for path in placed])
+        replace_file(self._mark, msgspec.json.encode(said))
+
+
+def _take_keys(shared: Path, target: Path) -> KeyRing:
+    """A ring with the keys that the nodes share, and a log key of its own."""
+    target.mkdir(mode=0o700)
+    for file in sorted(shared.glob("*.json")):
+        replace_file(target / file.name, file.read_bytes())
+    for file in target.iterdir():
+        file.chmod(0o600)
+    ring = KeyRing.open(target, passphrase=passphrase())
+    ring.rotate("log")
+    return ring
+
+
+def _open_state(url: str, wait_seconds: float, say: Callable[[str], None]) -> Store:
+    """The state; a database that does not answer is asked again until the time is over."""
+    until = time.monotonic() + wait_seconds
+    told = False
+    while True:
+        try:
+            return Store.open(url)
+        except GatewayError as error:
+            if url.startswith("sqlite") or not wait_seconds:
+                raise
+            if not told:
+                say(f"waiting up to {wait_seconds:.0f} s: {error.detail}")
+                told = True
+            if time.monotonic() >= until:
+                raise
+            time.sleep(ASK_AGAIN_SECONDS)
+
+
+def _furnish(store: Store, region: str, department: str) -> None:
+    with store.transaction() as tx:
+        if tx.department(department) is None:
+            tx.put_department(
+                Department(id=department, name=department, region=region, level=_level(region), competent=True)
+            )
+        # Three persons by right: who runs the gateway reads no records (Decree 809 Art. 36), who watches is no
+        # appointment of those who are watched (Art. 29).
+        for id_, role in ((REGISTRAR, Role.COMPETENT), (OPERATOR, Role.OPERATOR), (AUDITOR, Role.AUDITOR)):
+            if tx.officer(id_) is None:
                 tx.put_officer(
                     Officer(id=id_, department=department, region=region, roles=(role,), name=f"first {id_}")
                 )
-    finally:
-        store.close()
-    origin = home.origin(settings)
-    return {
-        "home": str(home.root),
-        "origin": origin,
-        "verifier_key": VerifierKey(origin, ED25519, ring.log_signer(origin).public_bytes).text(),
-        "state": home.state_url(settings),
-        "keys": str(home.keys(settings)),
-        "officer": REGISTRAR,
-    }
 
 
 def _level(region: str) -> Level:

@@ -6,14 +6,14 @@ import shutil
 import time
 from typing import Any
 
-import httpx
-
 from gateway.domain.errors import GatewayError
 from gateway.ledger.log.notes import COSIGNATURE, ED25519, VerifierKey
 from gateway.ledger.process.client import LedgerClient
 from gateway.proxy.troubles import TROUBLES
 from gateway.runtime.exposure import findings
-from gateway.runtime.home import GatewayHome
+from gateway.runtime.home import CLOSED, GatewayHome
+from gateway.runtime.operation.differences import list_differences
+from gateway.runtime.probe import ask
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
 from gateway.runtime.telemetry.metrics import STALE_SECONDS, read_snapshots
@@ -41,13 +41,17 @@ def examine(home: GatewayHome) -> dict[str, Any]:
     elif addresses is None:
         seen.fault("gateway", "down", "no gateway runs in this home", f"start it: gateway serve --home {home.root}")
     else:
-        seen.add("data plane", "up", addresses["data_plane"])
+        if addresses["data_plane"] == CLOSED:
+            seen.fault("data plane", "closed", "no caller is served", "stop it and start without `--closed`")
+        else:
+            seen.add("data plane", "up", addresses["data_plane"])
         seen.add("control plane", "up", addresses["control"])
         _processes(addresses, seen)
-        _readiness(addresses, seen)
+        _readiness(home, seen)
         _interfaces(home, seen)
         _ledger(home, seen)
     _state(home, settings, seen)
+    _differences(home, seen)
     for each in findings(home, settings):
         seen.fault(each.part, "exposed", each.what, each.advice)
     _disk(home, settings, seen)
@@ -116,12 +120,11 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _readiness(addresses: dict[str, Any], seen: _Seen) -> None:
+def _readiness(home: GatewayHome, seen: _Seen) -> None:
     try:
-        answer = httpx.get(f"{addresses['control']}/readyz", timeout=ASK_SECONDS, trust_env=False)
-        parts = answer.json().get("parts", {})
-    except (httpx.HTTPError, ValueError, AttributeError):
-        seen.fault("readiness", "unknown", "the control plane does not answer", "its log says why")
+        parts = ask(home.root).get("parts", {})
+    except (OSError, ValueError):
+        seen.fault("readiness", "unknown", "the control process does not answer", "its log says why")
         return
     failing = sorted(part for part, works in parts.items() if not works)
     for part in failing:
@@ -170,6 +173,20 @@ def _state(home: GatewayHome, settings: Settings, seen: _Seen) -> None:
     if not home.is_shared(settings) and settings.state.url is None and not (home.root / "state.db").exists():
         advice = "stop the gateway and put `state.db` back, or a backup of it in its place"
         seen.fault("state", "gone", f"`{home.root / 'state.db'}` is not there", advice)
+
+
+def _differences(home: GatewayHome, seen: _Seen) -> None:
+    """What a restored state lacks, and what an officer has yet to look at."""
+    try:
+        found = list_differences(home)
+    except GatewayError:
+        return  # the state cannot be read, or is being migrated: said by others
+    held = [each for each in found if each["in_force"]]
+    if held:
+        what = f"{len(held)} acts on record are not in the restored state, and what they withdrew is held"
+        seen.fault("restored", "held", what, f"see `gateway differences --home {home.root}`; lift each order")
+    elif found:
+        seen.add("restored", "looked at", f"{len(found)} acts on record are not in the state: `gateway differences`")
 
 
 def _disk(home: GatewayHome, settings: Settings, seen: _Seen) -> None:

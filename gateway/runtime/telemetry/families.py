@@ -32,6 +32,7 @@ class Family(msgspec.Struct, frozen=True):
         help: one line for people.
         labels: the label names.
         bounds: upper bounds of a histogram's buckets, in the name's unit, rising; `+Inf` is added.
+        of_uses: whether it tells of uses: then it is shown in steps, see `coarse`.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Family(msgspec.Struct, frozen=True):
     help: str
     labels: tuple[str, ...] = ()
     bounds: tuple[float, ...] = ()
+    of_uses: bool = False
 
 
 def _families(*families: Family) -> dict[str, Family]:
@@ -53,6 +55,7 @@ FAMILIES = _families(
         "Calls by supplier and interface of the directory, verdict (permit, deny, refused) and reason: "
         "how a permitted use ended, or the problem code.",
         ("supplier", "interface", "verdict", "reason"),
+        of_uses=True,
     ),
     Family(
         "gateway_call_duration_seconds",
@@ -60,6 +63,7 @@ FAMILIES = _families(
         "From a call's header to the last byte of its answer.",
         ("supplier",),
         SLOW,
+        of_uses=True,
     ),
     Family(
         "gateway_stage_duration_seconds",
@@ -68,9 +72,22 @@ FAMILIES = _families(
         "release (until the last byte is out).",
         ("stage",),
         (*FAST, *SLOW[10:]),
+        of_uses=True,
     ),
-    Family("gateway_released_rows_total", Kind.COUNTER, "Rows released to callers.", ("supplier", "interface")),
-    Family("gateway_released_bytes_total", Kind.COUNTER, "Content bytes sent to callers.", ("supplier", "interface")),
+    Family(
+        "gateway_released_rows_total",
+        Kind.COUNTER,
+        "Rows released to callers.",
+        ("supplier", "interface"),
+        of_uses=True,
+    ),
+    Family(
+        "gateway_released_bytes_total",
+        Kind.COUNTER,
+        "Content bytes sent to callers.",
+        ("supplier", "interface"),
+        of_uses=True,
+    ),
     Family("gateway_waiting_calls", Kind.SUM, "Calls that wait for a free slot at a supplier."),
     Family("gateway_circuits_open", Kind.SUM, "Suppliers' hosts that a worker leaves alone after repeated failures."),
     Family("gateway_failures_total", Kind.COUNTER, "Calls refused because a part of the gateway failed unforeseen."),
@@ -78,6 +95,7 @@ FAMILIES = _families(
     Family("gateway_connections", Kind.SUM, "Open connections, by side: caller, supplier.", ("side",)),
     Family("gateway_connections_total", Kind.COUNTER, "Connections accepted from callers."),
     Family("gateway_exchanges", Kind.SUM, "Calls being served."),
+    Family("gateway_queued_calls", Kind.SUM, "Calls that wait for a worker to begin them."),
     Family("gateway_held_bytes", Kind.SUM, "Octets held for callers and suppliers."),
     Family(
         "gateway_interface_trouble",
@@ -161,6 +179,12 @@ FAMILIES = _families(
     # The processes themselves.
     Family("gateway_process_up", Kind.MIN, "1 while a process lives.", ("process",)),
     Family("gateway_process_restarts_total", Kind.COUNTER, "Restarts of a process that died.", ("process",)),
+    Family(
+        "gateway_workers_ended_total",
+        Kind.COUNTER,
+        "Workers ended: lease (it did not cut when that ran out), loop (it stood for more than two seconds).",
+        ("process", "reason"),
+    ),
     Family("gateway_process_resident_memory_bytes", Kind.MAX, "Resident memory.", ("process",)),
     Family("gateway_process_cpu_seconds_total", Kind.COUNTER, "Processor time, user and system.", ("process",)),
     Family("gateway_process_open_descriptors", Kind.MAX, "Open file descriptors.", ("process",)),

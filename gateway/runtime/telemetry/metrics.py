@@ -300,8 +300,8 @@ def observe_process(metrics: MetricSet) -> None:
 
 
 def clear_snapshots(folder: Path) -> None:
-    """Begin all counts anew: for the supervisor, before it starts a process."""
-    for path in folder.glob(f"*{SUFFIX}"):
+    """Begin all counts anew, and what is shown of them: for the supervisor, before it starts a process."""
+    for path in (*folder.glob(f"*{SUFFIX}"), *folder.glob("*.coarse")):
         path.unlink(missing_ok=True)
 
 
@@ -311,14 +311,27 @@ def read_snapshots(folder: Path, names: str = "*") -> list[Snapshot]:
     return [snapshot for snapshot in found if snapshot]
 
 
-def render(snapshots: Iterable[Snapshot], now_unix: float, accept: str = "") -> tuple[bytes, str]:
-    """The body and content type of `/metrics`: all processes as one, in the format that `Accept` asks for."""
+def render(
+    snapshots: Iterable[Snapshot],
+    now_unix: float,
+    accept: str = "",
+    cover: Callable[[Snapshot], None] = lambda _joined: None,
+) -> tuple[bytes, str]:
+    """The body and content type of `/metrics`: all processes as one, in the format that `Accept` asks for.
+
+    Args:
+        snapshots: what each process published.
+        now_unix: the time.
+        accept: the header field.
+        cover: takes from the joined figures what is not to be shown.
+    """
     joined = Snapshot(SNAPSHOT_FORMAT, "", now_unix, {}, {})
     ages: dict[Labels, float] = {}
     for snapshot in snapshots:
         age = max(0.0, now_unix - snapshot.published_unix)
         ages[snapshot.process,] = age
         _join(joined, snapshot, gauges=age <= STALE_SECONDS)
+    cover(joined)
     joined.numbers["gateway_snapshot_age_seconds"] = ages
     joined.numbers["gateway_build_info"] = {(__version__,): 1}
     encode, content_type = choose_encoder(accept)

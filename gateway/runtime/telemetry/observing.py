@@ -141,6 +141,7 @@ def take_plane(metrics: MetricSet, plane: Mapping[str, Any]) -> None:
     metrics.gauge("gateway_exchanges").set(plane["exchanges"])
     metrics.gauge("gateway_waiting_calls").set(plane["waiting"])
     metrics.gauge("gateway_circuits_open").set(plane["circuits_open"])
+    metrics.gauge("gateway_queued_calls").set(plane["queued"])
     metrics.gauge("gateway_held_bytes").set(plane["held_bytes"])
     troubles = metrics.gauge("gateway_interface_trouble")
     troubles.clear()

@@ -3,7 +3,16 @@
 import re
 from collections.abc import Mapping
 
-from gateway.domain.directory import Dataset, Department, Interface, Purpose, SharingAttribute
+from gateway.domain.directory import (
+    METHODS,
+    READING_METHODS,
+    AnswerFormat,
+    Dataset,
+    Department,
+    Interface,
+    Purpose,
+    SharingAttribute,
+)
 from gateway.domain.hosts import parse_name, parse_upstream
 
 Fault = dict[str, object]
@@ -12,6 +21,9 @@ Fault = dict[str, object]
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _DATASET_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}")
 _ITEM = re.compile(r"[^\s,\"\\/~\x00-\x1f]{1,64}")
+_POINTER = re.compile(r"(?:/(?:[^~/\x00-\x1f\x7f]|~[01])*)*")
+_COLUMN = re.compile(r"[^\x00-\x1f\x7f]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 _REGION = re.compile(r"[0-9]{6}")
 _SECRETS: Mapping[str, str] = {
     "state-secret": "state secret",
@@ -119,11 +131,12 @@ def validate_interface(interface: Interface, dataset: Dataset | None) -> list[Fa
     faults += _upstream_faults(interface)
     if not interface.methods or not interface.modes:
         faults.append(_fault("methods" if not interface.methods else "modes", "missing: at least one"))
-    if interface.rows and not interface.rows.startswith("/"):
-        faults.append(_fault("rows", "not a JSON Pointer (RFC 6901): it is empty or begins with `/`"))
+    faults += _method_faults(interface)
+    faults += _shape_faults(interface)
     if dataset is not None:
         unknown = sorted(set(interface.places) - dataset.item_names)
         faults += [_fault("places", f"`{name}` is not an item of dataset `{dataset.id}`") for name in unknown]
+        faults += _envelope_faults(interface, dataset)
         if dataset.supplier != interface.supplier:
             faults.append(_fault("supplier", f"dataset `{dataset.id}` is supplied by `{dataset.supplier}`"))
         if dataset.sharing_attribute is SharingAttribute.NON_SHAREABLE:
@@ -131,6 +144,84 @@ def validate_interface(interface: Interface, dataset: Dataset | None) -> list[Fa
         extra = sorted(mode.value for mode in set(interface.modes) - set(dataset.sharing_modes))
         faults += [_fault("modes", f"`{mode}` is not a sharing mode of dataset `{dataset.id}`") for mode in extra]
     return faults
+
+
+def _method_faults(interface: Interface) -> list[Fault]:
+    faults: list[Fault] = []
+    for field, methods in (
+        ("methods", interface.methods),
+        *(("mode_methods", m) for m in interface.mode_methods.values()),
+    ):
+        faults += [
+            _fault(field, f"`{name[:20]}` is none of {', '.join(sorted(METHODS))}")
+            for name in methods
+            if name not in METHODS
+        ]
+    extra = sorted(set(interface.mode_methods) - set(interface.modes))
+    faults += [_fault("mode_methods", f"`{mode.value}` is no mode of this interface") for mode in extra]
+    faults += [
+        _fault("mode_methods", f"missing: at least one method of `{mode.value}`")
+        for mode, methods in interface.mode_methods.items()
+        if not methods
+    ]
+    writing = sorted(set(interface.methods) & (METHODS - READING_METHODS))
+    if writing:
+        fault = f"{', '.join(writing)} would change what the supplier holds: list it in `mode_methods` for its mode"
+        faults.append(_fault("methods", fault))
+    return faults
+
+
+def _shape_faults(interface: Interface) -> list[Fault]:
+    """What of an entry could never be found in an answer (INVARIANT: KNOWN-SHAPE)."""
+    faults: list[Fault] = []
+    if _POINTER.fullmatch(interface.rows) is None:
+        faults.append(_fault("rows", "not a JSON Pointer (RFC 6901): it is empty or begins with `/`"))
+    faults += [
+        _fault("empty_when", f"`{pointer[:100]}` is not a JSON Pointer (RFC 6901)")
+        for pointer in interface.empty_when
+        if not pointer or _POINTER.fullmatch(pointer) is None
+    ]
+    if interface.format is AnswerFormat.OPAQUE:
+        return faults
+    if not interface.places:
+        faults.append(_fault("places", "missing: where each item stands; without it nothing could ever leave"))
+    form = _COLUMN if interface.format is AnswerFormat.CSV else _POINTER
+    words = (
+        "a column's name"
+        if interface.format is AnswerFormat.CSV
+        else "a JSON Pointer below a row (RFC 6901), such as `/name`"
+    )
+    faults += [
+        _fault("places", f"the place of `{item[:64]}` is not {words}")
+        for item, place in interface.places.items()
+        if not place or form.fullmatch(place) is None
+    ]
+    for field, texts in (
+        ("title", (interface.title,)),
+        ("subject_parameter", (interface.subject_parameter or "x",)),
+        ("scope_parameters", interface.scope_parameters),
+        ("envelope", interface.envelope),
+    ):
+        if any(_CONTROL.search(text) for text in texts):
+            faults.append(_fault(field, "holds a control character"))
+    return faults
+
+
+def _envelope_faults(interface: Interface, dataset: Dataset) -> list[Fault]:
+    """INVARIANT: GRANTED-ITEMS-ONLY: what passes beside the rows is asked for by no grant, so it is no item."""
+    if not interface.rows:
+        return []
+    known = {word.casefold() for item in dataset.items for word in (item.name, item.title) if word}
+    known |= {
+        place.rpartition("/")[2].replace("~1", "/").replace("~0", "~").casefold() for place in interface.places.values()
+    }
+    return [
+        _fault(
+            "envelope", f"`{name[:64]}` is an item of the entry: what stands in the envelope leaves under every grant"
+        )
+        for name in interface.envelope
+        if name.casefold() in known
+    ]
 
 
 def _upstream_faults(interface: Interface) -> list[Fault]:

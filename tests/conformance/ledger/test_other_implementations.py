@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from pymerkle import InmemoryTree, verify_consistency, verify_inclusion
 
+from gateway.domain.errors import GatewayError
 from gateway.ledger.log.checkpoints import cosign, parse_checkpoint
 from gateway.ledger.log.notes import COSIGNATURE, Note, VerifierKey, parse_note
 from gateway.ledger.log.tiled_log import TiledLog
 from gateway.ledger.log.tiles import WIDTH, bundle_path, full_tiles, partial_width, tile_path
+from gateway.ledger.verify.log import verify_log
 from tests.support.ledger import ORIGIN, City, TestSigner
 
 
@@ -73,6 +75,27 @@ def test_go_s_sumdb_tlog_and_note_confirm_the_log(tmp_path, log):
     )
     assert said.returncode == 0, said.stderr
     assert said.stdout.strip() == str(len(entries))
+
+
+@pytest.mark.parametrize("origin", [ORIGIN, "go.example/another-program"])
+def test_log_in_plain_tiles_verifies_and_a_turned_bit_is_named(tmp_path, origin):
+    """What `/log/` serves, mirrored file by file, and a log of another program: verified from the first leaf."""
+    made = TiledLog(tmp_path / "ledger", origin, TestSigner())
+    ours = list(City().entries(400))[:700]
+    made.commit(ours if origin == ORIGIN else [b"any bytes \x00\xff %d" % n for n in range(700)], {})
+    serve_plainly(made, tmp_path / "served")
+    made.close()
+    checked = verify_log(tmp_path / "served", made.key.text())
+    assert (checked.size, checked.entries) == (700, 700)
+    for path in sorted(path for path in (tmp_path / "served").rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+        with pytest.raises(GatewayError):
+            verify_log(tmp_path / "served", made.key.text())
+        path.unlink()
+        with pytest.raises(GatewayError):
+            verify_log(tmp_path / "served", made.key.text())
+        path.write_bytes(content)
 
 
 @pytest.mark.deep

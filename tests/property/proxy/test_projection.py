@@ -45,12 +45,29 @@ def plant(value: Any, path: tuple[str, ...]) -> Any:
     return SECRET
 
 
+def is_known(row: Any, places: dict[str, str] = PLACES) -> bool:
+    """Whether a row is empty or holds something at a place of some item: KNOWN-SHAPE, told anew."""
+
+    def holds(value: Any, tokens: list[str], arrays: int = 0) -> bool:
+        if not tokens:
+            return True
+        if isinstance(value, list) and arrays < 4:
+            return any(holds(each, tokens, arrays + 1) for each in value)
+        return isinstance(value, dict) and tokens[0] in value and holds(value[tokens[0]], tokens[1:], arrays)
+
+    return not row or any(holds(row, place[1:].split("/")) for place in places.values())
+
+
 @settings(max_examples=120, deadline=None)
 @given(st.one_of(st.lists(rows, max_size=3), rows), st.dictionaries(keys, values, max_size=3))
 def test_granted_items_only(data: Any, beside: dict[str, Any]) -> None:
     """A mark planted everywhere outside the granted places is nowhere in what leaves."""
     marked = [plant(row, ()) for row in data] if isinstance(data, list) else plant(data, ())
     document = {**{key: [SECRET] for key in beside}, "data": marked}
+    if not all(is_known(row) for row in (data if isinstance(data, list) else [data])):
+        with pytest.raises(GatewayError, match="nothing in them"):
+            projector().project(json.dumps(document).encode())
+        return
     projected = projector().project(json.dumps(document).encode())
     assert SECRET.encode() not in projected.content
     assert projected.rows == (len(data) if isinstance(data, list) else 1)
@@ -64,6 +81,10 @@ def test_the_fast_way_and_the_walk_give_the_same(data: Any, indent: int) -> None
     content = json.dumps({"code": 1, "data": data}, indent=indent or None).encode()
     one = projector()
     assert one._fast is not None
+    if not all(is_known(row) for row in (data if isinstance(data, list) else [data])):
+        with pytest.raises(GatewayError):
+            one.project(content)
+        return
     walked = one._walk(content)
     projected = one.project(content)
     assert json.loads(projected.content) == json.loads(walked.content)
@@ -94,11 +115,12 @@ def test_no_octets_crash_it(octets: bytes) -> None:
         ('\ufeff{"data":[{"a":1}]}', '{"data":[{"a":1}]}'),
         ('{"data":null}', None),
         ('{"data":""}', None),
-        ('{"code":1}', None),
         ('{"code":{"x":"SECRET"},"message":["SECRET"],"data":[]}', '{"data":[]}'),
         ('{"message":"' + "m" * 600 + '","data":[]}', '{"data":[]}'),
         ('{"data":[{"n":[{"c":1,"t":"SECRET"},{"c":2}]}]}', '{"data":[{"n":[{"c":1},{"c":2}]}]}'),
-        ('{"data":[{"n":"SECRET"}]}', '{"data":[{}]}'),
+        ('{"data":[{"s":"SECRET"}]}', '{"data":[{}]}'),
+        ('{"data":[{}]}', None),
+        ('{"data":{}}', None),
         ('{"data":[{"n":null,"a":null}]}', '{"data":[{"a":null}]}'),
     ],
 )
@@ -121,6 +143,7 @@ def test_hostile_json_keeps_what_is_granted_in_the_suppliers_text(answer: str, k
         '{"data":true}',
         '{"data":[1]}',
         '{"data":[["SECRET"]]}',
+        '{"data":[{"n":"SECRET"}]}',
         '["SECRET"]',
         '"SECRET"',
         "",
@@ -185,3 +208,58 @@ def test_masks(mask: str, value: str, left: str | None) -> None:
     projected: Projected = projector(("a",), PLACES, a=mask).project(f'{{"data":[{{"a":{value}}}]}}'.encode())
     assert projected.content.decode() == ('{"data":[{}]}' if left is None else f'{{"data":[{{"a":{left}}}]}}')
     assert projected.items == (() if left is None else ("a",))
+
+
+ONE_LEVEL_DEEPER = '{"code":0,"message":"ok","data":{"total":1,"pages":1,"records":[{"a":"1","b":"2"}]}}'
+UNKNOWN = [
+    ONE_LEVEL_DEEPER,
+    '{"code":0,"message":"ok"}',
+    '{"code":0,"Data":[{"a":1}]}',
+    '{"code":0,"data":[{"total":1}]}',
+    '{"code":0,"data":[{"a":1},{"total":1}]}',
+    '{"code":0,"data":{"n":{"x":1}}}',
+    '{"code":0,"data":[{"n":{"m":{"x":1}}}]}',
+    '{"code":"1","message":"parameter missing"}',
+    "{}",
+]
+
+
+@pytest.mark.parametrize("answer", UNKNOWN)
+@pytest.mark.parametrize("granted", [GRANTED, ("a",), ("s",), ()])
+def test_answer_of_a_shape_the_entry_does_not_know_is_refused(answer: str, granted: tuple[str, ...]) -> None:
+    """KNOWN-SHAPE: never "nothing found" where nobody said so, neither as an answer nor as a comparison."""
+    one = projector(granted)
+    with pytest.raises(GatewayError, match="answer-not-filterable"):
+        one.project(answer.encode())
+    with pytest.raises(GatewayError, match="answer-not-filterable"):
+        one.values(answer.encode())
+
+
+@pytest.mark.parametrize("granted", [GRANTED, ("a",), ("s",), ()])
+@pytest.mark.parametrize("rows", ["[]", "null", '""', "{}", "[{}]"])
+def test_answer_that_says_nothing_was_found_is_let_out(rows: str, granted: tuple[str, ...]) -> None:
+    """No rows, null, an empty text or an empty row where rows stand."""
+    answer = b'{"data":%b}' % rows.encode()
+    assert projector(granted).project(answer).content == answer
+    assert projector(granted).values(answer) in ([], [{}])
+
+
+def test_row_of_known_items_of_which_none_is_granted_is_known() -> None:
+    """The entry knows such a row: nothing of it leaves, and that is what was granted."""
+    for answer in (b'{"data":[{"t":1,"s":1}]}', b'{"data":[{"n":{"t":1}}]}'):
+        projected = projector(("a",)).project(answer)
+        assert (projected.content, projected.rows, projected.items) == (b'{"data":[{}]}', 1, ()) or b'"n"' in answer
+
+
+def test_declared_words_for_nothing_found_are_known() -> None:
+    """`empty_when`: by the answer's own code, as text or number; other codes stay unknown."""
+    words = {"/code": ("404", "1"), "/head/state": ("none",)}
+    one = DocumentProjector("/data/rows", {"a": "/a"}, ("code", "message"), ("a",), {}, words)
+    for answer in ('{"code":404}', '{"code":"1","message":"none"}', '{"head":{"state":"none"},"code":0}'):
+        assert one.project(answer.encode()).rows == 0
+        assert one.values(answer.encode()) == []
+    for answer in ('{"code":500}', '{"head":{"state":"some"}}', '{"head":"none"}', '{"code":{"404":1}}'):
+        with pytest.raises(GatewayError, match="does not say why"):
+            one.project(answer.encode())
+        # A status that is a failure said so already.
+        assert one.project(answer.encode(), is_failure=True).rows == 0

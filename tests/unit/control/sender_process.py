@@ -1,6 +1,6 @@
 """A real worker in small: it streams to whoever connects for as long as its lease and its grants allow.
 
-    python sender_process.py HUB_SOCKET NAME
+    python sender_process.py HUB_SOCKET NAME [PULSE_DESCRIPTOR]
 
 A client sends the name of a grant and a newline; bytes flow until the grant is withdrawn or the lease has run out,
 then the connection is reset and what was unsent is dropped. Prints its port on the first line.
@@ -12,6 +12,7 @@ import struct
 import sys
 from pathlib import Path
 
+from gateway.control.barrier.pulse import Pulse
 from gateway.domain.changes import Change
 from gateway.runtime.link import Link
 
@@ -53,7 +54,7 @@ class Sender:
             writer.transport.abort()
 
 
-async def main(hub: str, name: str) -> None:
+async def main(hub: str, name: str, page: str = "") -> None:
     sender = Sender()
     sender.link = Link(
         Path(hub),
@@ -62,6 +63,7 @@ async def main(hub: str, name: str) -> None:
         on_reset=lambda _place: sender.cut(lambda grant: True),
         on_stale=lambda: sender.cut(lambda grant: True),
         counters=lambda: b"counted by " + name.encode(),
+        pulse=Pulse(int(page)) if page else None,
     )
     running = asyncio.ensure_future(sender.link.run())
     await sender.link.wait_fresh()

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 
 from gateway.control.act.examples import CLOSURE, DISPOSAL
 from gateway.control.records.retention import holds_of
-from gateway.domain.calendar import years_after
-from gateway.ledger.journal.entries import CHINA
+from gateway.domain.calendar import first_moment
 from tests.support.control import World, done, refused
 
 GRANT = "/v1/grants/g-2026-0001"
@@ -30,7 +29,8 @@ def test_records_of_a_grant_stay_until_three_years_after_its_disposal(world: Wor
     done(world.post("civil", f"{GRANT}/closure", CLOSURE))
     assert holds_of(world.services).released == frozenset()
     done(world.post("civil", f"{GRANT}/disposal", DISPOSAL))
-    goes = datetime.combine(years_after(date.fromisoformat(DISPOSAL["destroyed_on"]), 3), time.min, CHINA)
+    destroyed = date.fromisoformat(DISPOSAL["destroyed_on"])
+    goes = first_moment(destroyed.replace(year=destroyed.year + 3) + timedelta(days=1))
     for moment, released in ((goes - timedelta(seconds=1), set()), (goes, {"g-2026-0001"})):
         services = replace(world.services, now=moment.timestamp)
         assert holds_of(services).released == released

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.domain.calendar import CHINA
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Outcome, RecordKind, Use
 from gateway.domain.verdicts import Call, Decision, Verdict
-from gateway.ledger.journal.entries import CHINA, Salts, UseEntries, act_entry, new_run, retain_until, started_unix
+from gateway.ledger.journal.entries import Salts, UseEntries, act_entry, new_run, retain_until, started_unix
 from tests.support.ledger import NOON_NS, City
 
 WORDS = st.text(max_size=40)

@@ -6,24 +6,27 @@ import shutil
 import sqlite3
 import threading
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from gateway.domain.calendar import CHINA, first_moment, has_ended
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
 from gateway.domain.verdicts import Explanation, NearMiss
 from gateway.ledger.index import exports
 from gateway.ledger.index.queries import RecordQuery
-from gateway.ledger.journal.entries import CHINA, Salts, UseEntries, act_entry, new_run
+from gateway.ledger.journal.entries import Salts, UseEntries, act_entry, china_day, new_run, retain_until
 from gateway.ledger.journal.writer import JournalWriter
 from gateway.ledger.log import at_rest
 from gateway.ledger.log.checkpoints import parse_checkpoint
 from gateway.ledger.log.notes import parse_note
 from gateway.ledger.log.proofs import Hashes, verify_consistency
-from gateway.ledger.log.retention import Holds, begin_pruning, minimum_index
+from gateway.ledger.log.retention import Holds, Pruning, begin_pruning, minimum_index
 from gateway.ledger.process.service import LedgerService
 from gateway.ledger.verify.record import VerificationFailed, verify_export, verify_log, verify_record
 from gateway.ledger.witness.mirror import mirror_log
@@ -86,18 +89,41 @@ def apply(service, holds=RELEASED):
         thread.join()
 
 
+def prunes(service):
+    """What the log says of prunes, in order."""
+    size = service.log.size
+    first = minimum_index(service.log.files.root)
+    entries = (json.loads(service.log.files.entry(leaf, size)) for leaf in range(first, size))
+    return [entry for entry in entries if entry["kind"] == "prune"]
+
+
 LEAP = datetime(2024, 2, 29, 12, tzinfo=CHINA)
 LATER = datetime(2024, 6, 1, 12, tzinfo=CHINA)
+
+
+@given(st.dates(date(2020, 1, 1), date(2035, 12, 31)), st.times(), st.integers(0, 5))
+def test_a_record_stays_until_the_end_of_its_last_day(began, at, years):
+    """Civil Code Art. 201 to 203: the day of the event is not counted, and the last day counts until its 24:00."""
+    moment = ns(datetime.combine(began, at, CHINA))
+    last = retain_until(moment, years)
+    whole_years = max(3, years)
+    assert (last.year - began.year, (last.month, last.day)) == (
+        whole_years,
+        (3, 1) if (began.month, began.day) == (2, 29) and last.year % 4 else (began.month, began.day),
+    )
+    midnight = ns(first_moment(last + timedelta(days=1)))
+    assert not has_ended(last, china_day(midnight - 1))
+    assert has_ended(last, china_day(midnight))
 
 
 @pytest.mark.parametrize(
     ("today", "goes"),
     [
-        (datetime(2027, 2, 28, 23, 59, tzinfo=CHINA), 0),
-        (datetime(2027, 2, 28, 17, 0, tzinfo=UTC), 768),
-        (datetime(2027, 3, 1, 0, 0, tzinfo=CHINA), 768),
-        (datetime(2027, 5, 31, 23, 59, tzinfo=CHINA), 768),
-        (datetime(2027, 6, 1, 0, 0, tzinfo=CHINA), 1536),
+        (datetime(2027, 3, 1, 23, 59, 59, tzinfo=CHINA), 0),
+        (datetime(2027, 3, 1, 16, 0, tzinfo=UTC), 768),
+        (datetime(2027, 3, 2, 0, 0, tzinfo=CHINA), 768),
+        (datetime(2027, 6, 1, 23, 59, 59, tzinfo=CHINA), 768),
+        (datetime(2027, 6, 2, 0, 0, tzinfo=CHINA), 1536),
     ],
 )
 def test_nothing_goes_before_three_calendar_years(tmp_path, today, goes):
@@ -111,7 +137,7 @@ def test_nothing_goes_before_three_calendar_years(tmp_path, today, goes):
 
 def test_a_closing_from_after_the_clock_went_back_lets_its_opening_go(tmp_path):
     """The closing lies in a bundle that stays, and on a day before its writer's first: it is found all the same."""
-    service = open_at(tmp_path, Clock(LATER.replace(year=2027)))
+    service = open_at(tmp_path, Clock(LATER.replace(year=2027, day=2)))
     city, made = City(), UseEntries(new_run(ns(LATER)), Salts())
     use = city.use(ns(LEAP), kind=0)
     record, opened = made.opened(use)
@@ -138,7 +164,7 @@ def test_a_longer_rule_keeps_longer(tmp_path):
     service.log.commit(entries, {})
     plan = service.plan_retention(RELEASED)
     assert plan.end == 256
-    assert "r-300 stays until 2028-02-29" in plan.stopped_by
+    assert "r-300 stays until the end of 2028-02-29" in plan.stopped_by
     service.close()
 
 
@@ -154,7 +180,7 @@ def test_a_longer_rule_keeps_longer(tmp_path):
 )
 def test_holds_keep_a_grant_s_records(tmp_path, holds, goes):
     """Three years after its disposal a grant's records may go, unless it is disputed; other grants do not matter."""
-    service = open_at(tmp_path, Clock(datetime(2027, 3, 1, tzinfo=CHINA)))
+    service = open_at(tmp_path, Clock(datetime(2027, 3, 2, tzinfo=CHINA)))
     fill(service, [LEAP])
     assert service.plan_retention(holds).end == goes
     service.close()
@@ -171,7 +197,7 @@ def test_holds_keep_a_grant_s_records(tmp_path, holds, goes):
 )
 def test_a_dispute_holds_the_attempts_that_came_near_its_grant(tmp_path, holds, goes):
     """A refusal is evidence of misuse of any grant it names; that one of them still stands does not hold it."""
-    service = open_at(tmp_path, Clock(datetime(2027, 3, 1, tzinfo=CHINA)))
+    service = open_at(tmp_path, Clock(datetime(2027, 3, 2, tzinfo=CHINA)))
     refused = City().refused(ns(LEAP))
     near = tuple(NearMiss(grant, ("purpose",), ("809-25-1",)) for grant in ("G-0001", "G-0002"))
     verdict = msgspec.structs.replace(refused.verdict, explanation=Explanation(near=near))
@@ -186,7 +212,7 @@ def test_a_dispute_holds_the_attempts_that_came_near_its_grant(tmp_path, holds, 
 
 def test_a_use_s_clock_starts_when_it_closed(tmp_path):
     """The opening of a use stays until its closing may go, however long it ran."""
-    service = open_at(tmp_path, Clock(datetime(2027, 3, 1, tzinfo=CHINA)))
+    service = open_at(tmp_path, Clock(datetime(2027, 3, 2, tzinfo=CHINA)))
     city, made = City(), UseEntries(new_run(ns(LEAP)), Salts())
     use = city.use(ns(LEAP))
     record, opened = made.opened(use)
@@ -224,9 +250,9 @@ def test_log_verifies_and_is_mirrored_while_it_is_pruned(tmp_path, monkeypatch):
         return content
 
     monkeypatch.setattr(Path, "read_bytes", read_and_prune)
-    due.append(datetime(2027, 3, 2, tzinfo=CHINA))
+    due.append(datetime(2027, 3, 3, tzinfo=CHINA))
     assert any("were pruned" in each for each in verify_log(tmp_path / "ledger", key).checked)
-    due.append(datetime(2027, 6, 2, tzinfo=CHINA))
+    due.append(datetime(2027, 6, 3, tzinfo=CHINA))
     mirror_log(tree, mirror)
     assert not due
     assert verify_log(mirror, key).size == service.log.size
@@ -249,7 +275,7 @@ def test_what_goes_goes_everywhere_and_the_log_still_proves(tmp_path):
     client_exports(service, tmp_path)
     key = service.log.key.text()
 
-    clock.set(datetime(2027, 3, 2, tzinfo=CHINA))
+    clock.set(datetime(2027, 3, 3, tzinfo=CHINA))
     pruned = apply(service)
     assert (pruned.first, pruned.end) == (0, 4864)
     assert minimum_index(service.log.files.root) == 4864
@@ -270,6 +296,10 @@ def test_what_goes_goes_everywhere_and_the_log_still_proves(tmp_path):
     record = json.loads(service.log.files.entry(service.index.locate(pruned.record)[0], size))
     assert (record["kind"], record["first"], record["end"], record["officer"]) == ("prune", 0, 4864, "officer-1")
     assert "Art. 29" in record["rule"]
+    assert record["step"] == "begun"
+    assert [each["step"] for each in prunes(service)] == ["begun", "done"]
+    (done,) = (each for each in prunes(service) if each["step"] == "done")
+    assert (done["intent"], done["end"], done["freed_bytes"]) == (pruned.record, 4864, pruned.freed_bytes)
     from gateway.ledger.process.answers import Answers  # noqa: PLC0415 — the question as the socket asks it
 
     proof = Answers(service).prove({"record": kept_record}, lambda _done, _of: None)
@@ -338,10 +368,13 @@ def test_every_copy_goes(tmp_path):
     salts = [json.loads(entry)["salt"].encode() for entry in entries]
     fill(service, [LATER], per_moment=10)
 
-    clock.set(datetime(2027, 3, 2, tzinfo=CHINA))
+    clock.set(datetime(2027, 3, 3, tzinfo=CHINA))
     with pytest.raises(GatewayError, match="journal of `worker-2` still holds"):
         apply(service)
     assert minimum_index(service.log.files.root) == 0
+    begun, failed = prunes(service)
+    assert (begun["step"], failed["step"], failed["intent"]) == ("begun", "failed", begun["id"])
+    assert "worker-2" in failed["reason"]
     at_work.close()
     everything = bytes_below(tmp_path / "ledger")
     assert all(salt in everything for salt in salts)
@@ -372,7 +405,7 @@ def aged(tmp_path):
     fill(service, [LEAP], per_moment=2500)
     fill(service, [LATER], per_moment=1000)
     (tmp_path / "exports").mkdir()
-    clock.set(datetime(2027, 3, 2, tzinfo=CHINA))
+    clock.set(datetime(2027, 3, 3, tzinfo=CHINA))
     yield service
     service.close()
 
@@ -433,14 +466,14 @@ def test_what_a_process_left_in_the_spool_goes(tmp_path, aged):
 
 def test_apply_does_just_the_plan(tmp_path):
     """A plan that is not what may go now is refused, and nothing goes."""
-    clock = Clock(datetime(2027, 3, 1, tzinfo=CHINA))
+    clock = Clock(datetime(2027, 3, 2, tzinfo=CHINA))
     service = open_at(tmp_path, clock)
     service.prepare()
     fill(service, [LEAP, LATER])
     plan = service.plan_retention(RELEASED)
     with pytest.raises(GatewayError, match="make it again"):
         service.apply_retention(plan, Holds(disputed=frozenset({"G-0000"})), "officer-1")
-    clock.set(datetime(2027, 3, 2, tzinfo=CHINA))
+    clock.set(datetime(2027, 3, 3, tzinfo=CHINA))
     with pytest.raises(GatewayError, match="make it again"):
         service.apply_retention(plan, RELEASED, "officer-1")
     clock.set(datetime(2026, 1, 1, tzinfo=CHINA))
@@ -457,18 +490,21 @@ def test_a_prune_that_was_cut_off_is_finished_at_the_next_start(tmp_path):
     service.prepare()
     fill(service, [LEAP], per_moment=2500)
     fill(service, [LATER], per_moment=10)
-    clock.set(datetime(2027, 3, 2, tzinfo=CHINA))
+    clock.set(datetime(2027, 3, 3, tzinfo=CHINA))
     plan = service.plan_retention(RELEASED)
     entry = act_entry(
         RecordKind.PRUNE, "r-1", {"first": plan.first, "end": plan.end}, "00" * 16, service.now_ns(), years=3
     )
     service.log.commit([entry], {})
-    begin_pruning(service.log.files, plan)
+    begin_pruning(service.log.files, Pruning(plan.first, plan.end, "r-1", "officer-1"))
     service.log.files.drop_bundles(0, 3)
     service.close()
     again = open_at(tmp_path, clock)
     again.prepare()
+    while again.step():
+        pass
     assert minimum_index(again.log.files.root) == plan.end == 4864
+    assert [(each["step"], each["intent"]) for each in prunes(again) if "step" in each] == [("done", "r-1")]
     assert min(row.leaf for row in again.index.find(RecordQuery(), None, 1000).rows) >= plan.end
     key = again.log.key.text()
     again.close()
@@ -482,7 +518,7 @@ def test_retention_over_the_socket(tmp_path):
     """Plan and apply as the control room asks for them."""
     from gateway.ledger.process.client import LedgerClient  # noqa: PLC0415 — used here alone
 
-    clock = Clock(datetime(2027, 3, 1, tzinfo=CHINA))
+    clock = Clock(datetime(2027, 3, 2, tzinfo=CHINA))
     service = open_at(tmp_path, clock)
     fill(service, [LEAP, LATER])
     service.serve_questions(tmp_path / "ledger.sock")

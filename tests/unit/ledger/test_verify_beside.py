@@ -87,6 +87,7 @@ def write_minimum(text):
         (lambda ledger: flip(ledger / "journal/control/durable", 15), "durable"),
         (lambda ledger: (ledger / "journal/control/durable").unlink(), "durable"),
         (lambda ledger: (ledger / "journal/control/durable").write_bytes(b"1234"), "durable"),
+        (lambda ledger: (ledger / "journal/control/durable").write_bytes(b""), "durable"),
         (remove_segments, "control: it has no segment"),
         (remove_all_but_the_newest, "control: entries 301 to "),
         (lambda ledger: shutil.rmtree(ledger / "journal/control"), "control: it is missing"),

@@ -9,9 +9,9 @@ import typer
 from typer.testing import CliRunner
 
 from gateway.cli.verify import verify
+from gateway.domain.calendar import CHINA
 from gateway.ledger.index.exports import export_records
 from gateway.ledger.index.queries import RecordQuery, RecordRow
-from gateway.ledger.journal.entries import CHINA
 from gateway.ledger.log.proofs import Hashes, TlogProof
 from gateway.ledger.log.tiled_log import TiledLog
 from gateway.ledger.process.answers import Answers

@@ -10,6 +10,7 @@ import uvloop
 
 from gateway.domain.directory import AnswerFormat
 from gateway.domain.verdicts import Verdict
+from gateway.proxy.kernel import descriptor, unsent_bytes
 from tests.support.proxy_ports import (
     CallerSide,
     House,
@@ -185,11 +186,13 @@ def test_barrier_a_small_answer_in_the_buffers_can_still_be_cut() -> None:
     uvloop.run(story())
 
 
-def test_barrier_an_answer_that_only_the_kernel_still_holds_can_be_cut() -> None:
-    """BARRIER: an answer that was finished, but that its caller does not read, is dropped with its unsent bytes."""
+@pytest.mark.parametrize("fields", ["", "Connection: close\r\n"], ids=["kept", "closing"])
+def test_barrier_an_answer_that_only_the_kernel_still_holds_can_be_cut(fields: str) -> None:
+    """BARRIER: an answer that was finished, but that its caller does not read, is dropped with its unsent bytes, also
+    where its connection was to be closed after it."""
 
     async def large(_: Any, writer: asyncio.StreamWriter, __: bytes) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1500000\r\n\r\n" + b"x" * 1_500_000)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n" + b"x" * 60_000)
         await writer.drain()
 
     async def story() -> None:
@@ -202,12 +205,46 @@ def test_barrier_an_answer_that_only_the_kernel_still_holds_can_be_cut() -> None
                     caller.setblocking(False)
                     loop = asyncio.get_running_loop()
                     await loop.sock_connect(caller, ("127.0.0.1", port))
-                    await loop.sock_sendall(caller, request())
+                    await loop.sock_sendall(caller, request(fields=fields))
                     await until(lambda: [outcome.end for outcome in house.ledger.outcomes()] == ["complete"])
+                    await asyncio.sleep(0.05)
                     assert plane.cut(lambda use: use.verdict.grant == "g-2") == 0
                     assert plane.cut(is_grant_one) == 1
                     with pytest.raises(ConnectionResetError):
                         await _read_to_the_end(caller)
+
+    uvloop.run(story())
+
+
+def test_barrier_the_kernel_holds_little_for_a_caller() -> None:
+    """BARRIER, BOUNDED: of an answer without an end the kernel holds a stated amount for a caller that does not read,
+    and an orderly close waits until that has been sent."""
+
+    async def endless(_: Any, writer: asyncio.StreamWriter, __: bytes) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n")
+        for _ in range(9):
+            writer.write(b"x" * 1_000_000)
+            await writer.drain()
+
+    async def story() -> None:
+        async with Supplier(endless) as supplier:
+            house = House(interface_for(supplier.port, format=AnswerFormat.OPAQUE))
+            house.verdict = permit(all_items=True)
+            async with serving(house) as (plane, port):
+                with socket.socket() as caller:
+                    caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                    caller.setblocking(False)
+                    loop = asyncio.get_running_loop()
+                    await loop.sock_connect(caller, ("127.0.0.1", port))
+                    await loop.sock_sendall(caller, request(fields="Connection: close\r\n"))
+                    await until(lambda: any(c.is_writing_paused for c in plane._connections))
+                    (connection,) = plane._connections
+                    held = unsent_bytes(descriptor(connection.transport))
+                    assert 0 < held <= plane.limits.unsent_bytes + 65536, "and one segment"
+                    received = bytearray()
+                    while data := await loop.sock_recv(caller, 1 << 20):
+                        received += data
+                    assert received.endswith(b"x" * 9_000_000)
 
     uvloop.run(story())
 

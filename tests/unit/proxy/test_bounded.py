@@ -212,22 +212,45 @@ def test_a_caller_that_does_not_read_is_cut_and_one_that_reads_slowly_is_not(for
             entry = interface_for(
                 supplier.port, format=AnswerFormat.OPAQUE if form == "as it is" else AnswerFormat.JSON
             )
-            house = House(entry, limits=TIGHT)
+            house = House(entry, limits=Limits(write_progress_seconds=1000, least_rate_bytes=1))
             house.verdict = permit(all_items=form == "as it is")
-            fields = "Connection: close\r\n" if form == "last answer" else ""
             async with serving(house) as (plane, port):
-                still, slow = [await small_reader(port) for _ in range(2)]
-                for caller in (still, slow):
-                    caller.writer.write(request(fields=fields))
-                taken = 0
-                while taken < len(body) and (data := await slow.reader.read(1 << 18)):
-                    taken += len(data)
-                    await asyncio.sleep(0.01)
-                await until(lambda: len(house.ledger.outcomes()) == 2)
-                assert taken >= len(body)
-                assert sorted(outcome.end for outcome in house.ledger.outcomes()) == ["caller-slow", "complete"]
+                caller = await small_reader(port)
+                caller.writer.write(request(fields="Connection: close\r\n" if form == "last answer" else ""))
+                await until(lambda: bool(plane._connections))
+                (connection,) = plane._connections
+                await until(lambda: connection.is_writing_paused)
+                for _ in range(3):
+                    while connection._unsent_mark - connection._untaken_bytes() < 1000:
+                        await caller.reader.read(1 << 16)
+                        await asyncio.sleep(0.001)
+                    connection.expired()
+                    assert not house.ledger.outcomes()
+                connection.expired()
+                assert [outcome.end for outcome in house.ledger.outcomes()] == ["caller-slow"]
                 await until(lambda: nothing_is_held(plane))
                 assert plane.snapshot()["troubles"] == [("hukou", "person", "slow callers")]
+
+    uvloop.run(story())
+
+
+def test_a_call_whose_place_comes_in_the_last_moment_is_made() -> None:
+    """Where one call's time and another's wait end in one turn, the second has its place, and is not timed out."""
+
+    async def story() -> None:
+        async with Supplier(dripping(b"", b"")) as supplier:
+            house = House(interface_for(supplier.port, concurrency=1), limits=Limits(tick_seconds=0.02))
+            async with serving(house) as (plane, port):
+                first, second = [await CallerSide.connect(port) for _ in range(2)]
+                first.writer.write(request())
+                await until(lambda: len(supplier.requests) == 1)
+                second.writer.write(request())
+                await until(lambda: plane.snapshot()["waiting"] == 1)
+                supplier.answer = b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"data":[]}'
+                for connection in sorted(plane._connections, key=lambda c: c.exchange.state, reverse=True):  # type: ignore[union-attr]
+                    connection.set_due(plane.loop.time() + 0.03)
+                assert (await first.answer())[0] == 504
+                assert (await second.answer())[0] == 200
 
     uvloop.run(story())
 

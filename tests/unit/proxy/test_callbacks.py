@@ -21,6 +21,7 @@ from gateway.proxy.downstream import CallerConnection
 from gateway.proxy.exchange.exchange import Exchange
 from gateway.proxy.guards import ends_exchange, is_guarded
 from gateway.proxy.http.upstream import SupplierConnection
+from gateway.proxy.turns import Turns
 from tests.support.proxy_ports import (
     CallerSide,
     House,
@@ -44,9 +45,11 @@ TOLD_BY_TRANSPORTS = {"connection_lost", "data_received", "eof_received", "pause
 CALLBACKS = [
     *((owner, name) for owner in (CallerConnection, SupplierConnection) for name in sorted(TOLD_BY_TRANSPORTS)),
     *((owner, "_made") for owner in (CallerConnection, SupplierConnection)),
-    *((Exchange, name) for name in ("_admitted", "_awaited", "_connect_ended", "_recorded")),
+    *((Exchange, name) for name in ("_admitted_at_last", "_awaited", "_connect_ended", "_recorded")),
+    (CallerConnection, "_close_once_sent"),
     (DataPlane, "_tick"),
     (DataPlane, "_turn"),
+    (Turns, "_next"),
 ]
 CALLBACKS.remove((SupplierConnection, "expired"))
 TRIED = [each for each in CALLBACKS if each != (DataPlane, "_tick")]
@@ -69,7 +72,9 @@ def scheduled() -> Iterator[tuple[Path, str]]:
 def test_every_callback_is_guarded_and_tried() -> None:
     """By construction: what is given to the loop, or is called by a transport, is guarded, and raises below."""
     names = {name.removeprefix("self.") for _, name in scheduled()}
-    assert names == {"_connect_ended", "_awaited", "_tick", "_recorded", "_admitted"}
+    assert names == {
+        *("_connect_ended", "_awaited", "_tick", "_recorded", "_admitted_at_last", "_next", "_close_once_sent")
+    }
     tried = {(owner, name) for owner, name in CALLBACKS}
     for owner in OWNERS:
         for name in TOLD_BY_TRANSPORTS & set(vars(owner)) | {"_made"} & set(vars(owner)):
@@ -123,6 +128,7 @@ async def use_everything(port: int, size: int) -> None:
         one(request()),
         one(request("/hukou/person/up", "POST", f"Content-Length: {size}\r\n"), bytes(size)),
         one(request(f"/hukou/person/down?size={size}"), pause=0.05),
+        one(request(f"/hukou/person/down?size={size}", fields="Connection: close\r\n"), pause=0.05),
         one(request("/hukou/person/half")),
         one(request("/hukou/short/hang")),
         one(request("/hukou/person/v1", "POST", body=b"x" * 10)[:-5], b"x" * 5, pause=0.02),

@@ -1,5 +1,7 @@
 """Importing a directory file into the state: everything or nothing, and nothing twice."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
@@ -11,7 +13,7 @@ from gateway.domain.errors import GatewayError
 from gateway.store import Store
 from gateway.store.directory import importing as directory_import
 from gateway.store.directory.file import DirectoryFile
-from tests.support.state import dataset, department, fill, interface
+from tests.support.state import dataset, department, fill, host, interface
 
 replace = msgspec.structs.replace
 FILE = DirectoryFile(
@@ -26,6 +28,16 @@ FILE = DirectoryFile(
 )
 
 
+@contextmanager
+def opened(state_url: str) -> Iterator[Store]:
+    """A state that knows the supplier and its host alone."""
+    with Store.open(state_url) as store:
+        with store.transaction() as tx:
+            tx.put_department(department("public-security"))
+            tx.put_host(host())
+        yield store
+
+
 def run(store: Store, found: DirectoryFile, **arguments: Any) -> directory_import.Imported:
     with store.transaction() as tx:
         return tx.import_directory(found, **arguments)
@@ -33,7 +45,7 @@ def run(store: Store, found: DirectoryFile, **arguments: Any) -> directory_impor
 
 def test_whole_file_is_released(state_url: str) -> None:
     """Departments in any order, purposes, entries and interfaces arrive in one transaction."""
-    with Store.open(state_url) as store:
+    with opened(state_url) as store:
         done = run(store, FILE, release=True, on=date(2026, 3, 2))
         assert done.submitted == (("household", 1), ("marriage", 1))
         assert store.dataset("marriage").released_on == date(2026, 3, 2)
@@ -46,7 +58,7 @@ def test_whole_file_is_released(state_url: str) -> None:
 
 def test_submitted_entries_are_not_enforced(state_url: str) -> None:
     """Without release, the entries wait for examination (Decree 809 Art. 16)."""
-    with Store.open(state_url) as store:
+    with opened(state_url) as store:
         run(store, FILE)
         assert store.dataset("household") is None
         assert [entry.state for entry in store.dataset_versions("household")] == [EntryState.SUBMITTED]
@@ -54,7 +66,7 @@ def test_submitted_entries_are_not_enforced(state_url: str) -> None:
 
 def test_same_file_twice_changes_nothing(state_url: str) -> None:
     """A second import of the same file makes no version and drops no slice."""
-    with Store.open(state_url) as store:
+    with opened(state_url) as store:
         run(store, FILE, release=True, on=date(2026, 3, 2))
         before = store.sequence()
         done = run(store, FILE, release=True, on=date(2026, 4, 1))
@@ -66,7 +78,7 @@ def test_same_file_twice_changes_nothing(state_url: str) -> None:
 
 def test_release_of_what_was_submitted(state_url: str) -> None:
     """An import that releases goes past a version that was only submitted."""
-    with Store.open(state_url) as store:
+    with opened(state_url) as store:
         run(store, FILE)
         assert run(store, FILE, release=True).submitted == (("household", 2), ("marriage", 2))
         assert store.dataset("household").version == 2
@@ -96,7 +108,7 @@ def test_changed_entry_supersedes_and_withdraws(store: Store) -> None:
 def test_large_import_drops_everything_by_one_change(state_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Many new entries and interfaces are announced together."""
     monkeypatch.setattr(directory_import, "NARROW", 1)
-    with Store.open(state_url) as store:
+    with opened(state_url) as store:
         run(store, replace(FILE, interfaces=(interface(), interface("second"))), release=True)
         wide = [change for change in store.changes_after(0) if change.subject == "import"]
         assert [(change.kind.value, change.dataset, change.withdraws) for change in wide] == [
@@ -129,6 +141,7 @@ def test_every_dangling_reference_is_named_and_nothing_stored(state_url: str) ->
             ("interfaces", 1, "dataset"),
             ("interfaces", 2, "supplier"),
             ("interfaces", 2, "supplier"),
+            ("interfaces", 2, "upstream"),
             ("interfaces", 3, "places"),
         ]
         assert (store.sequence(), store.directory()) == before

@@ -1,0 +1,83 @@
+"""`gateway interfaces`: try a supplier's interface before callers do."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json, print_table
+from gateway.domain.errors import GatewayError
+from gateway.runtime.operation.api import Api, open_api
+
+interfaces = typer.Typer(name="interfaces", help="Try suppliers' interfaces before callers do.", no_args_is_help=True)
+
+AnswerFile = Annotated[
+    Path | None, typer.Option("--answer", help="File with an answer of the supplier; default: one call is made.")
+]
+Query = Annotated[list[str] | None, typer.Option("--query", help="`name=value` of the call; may be given again.")]
+
+
+@interfaces.command("try")
+@command
+def try_(
+    file: Annotated[Path, typer.Argument(help="The interface as JSON, as for `gateway directory register`.")],
+    answer: AnswerFile = None,
+    query: Query = None,
+    path: Annotated[str, typer.Option(help="What is appended to its base URL for the call.")] = "",
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the entry finds in an answer, and what would leave under which grant; fails where it cannot work."""
+    with open_api(home, officer) as api:
+        found = trial_of(api, read_interface(file), answer, query, path)
+    if as_json:
+        print_json(found)
+    else:
+        tell(found)
+    if found["faults"]:
+        raise typer.Exit(1)
+
+
+def read_interface(file: Path) -> dict[str, Any]:
+    """An interface's file; raises `invalid-input` where it is none."""
+    try:
+        body = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise GatewayError("invalid-input", f"`{file}` is not JSON") from error
+    if not isinstance(body, dict):
+        raise GatewayError("invalid-input", f"`{file}` is not a JSON object")
+    return body
+
+
+def trial_of(
+    api: Api, interface: dict[str, Any], answer: Path | None, query: list[str] | None, path: str = ""
+) -> dict[str, Any]:
+    """What a trial tells; see `tell`."""
+    body: dict[str, Any] = {"interface": interface, "path": path}
+    if answer is not None:
+        body["answer"] = answer.read_text("utf-8-sig")
+    else:
+        body["query"] = dict(pair.partition("=")[::2] for pair in query or ())
+    found: dict[str, Any] = api.post("/v1/interfaces/trial", body)
+    return found
+
+
+def tell(found: dict[str, Any]) -> None:
+    """Print what a trial found."""
+    out.print(f"{found['rows']} rows", markup=False)
+    print_table("items found", ("item", "rows"), found["found"].items())
+    for words, name in (
+        ("items without a place", "unplaced"),
+        ("fields that are no item and never leave", "unclaimed"),
+        ("leaves beside the rows, under every grant", "envelope"),
+    ):
+        if found[name]:
+            out.print(f"{words}: {', '.join(found[name])}", markup=False)
+    for grant in found["grants"]:
+        lacks = f"; not in the answer: {', '.join(grant['missing'])}" if grant["missing"] else ""
+        released = ", ".join(grant["released"]) or "nothing"
+        out.print(f"under {grant['grant']} to {grant['department']}: {released}{lacks}", markup=False)
+    for fault in found["faults"]:
+        out.print(f"cannot work: {fault}", markup=False)

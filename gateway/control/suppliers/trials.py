@@ -1,0 +1,116 @@
+"""/v1/interfaces/trial: what an interface's entry would let out, before it is registered.
+
+A sample call reaches a supplier, so it is an act: decided and on record before anybody is called (RECORD-FIRST).
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+from pydantic import Field
+
+from gateway.control.act.acting import Answer, Deed, Services, SignedIn, matter_between, perform, require_permit
+from gateway.control.act.bodies import Body, describes, model_of, parse
+from gateway.control.act.examples import TRIAL
+from gateway.control.act.paging import json_response
+from gateway.control.act.problems import invalid
+from gateway.control.act.services import ControlServices
+from gateway.control.directory.routes import InterfaceBody
+from gateway.control.suppliers.tried import TriedAnswer
+from gateway.domain.directory import Interface
+from gateway.domain.errors import GatewayError
+from gateway.domain.grants import GrantState
+from gateway.domain.hosts import parse_upstream
+from gateway.domain.officers import Act, Officer
+from gateway.domain.uses import RecordKind
+from gateway.store import GrantFilter
+from gateway.store.directory.validation import validate_interface
+
+router = APIRouter(prefix="/v1/interfaces", tags=["directory"])
+
+GRANTS = 300
+"""How many standing grants a trial tells of."""
+
+
+class TrialBody(Body):
+    """An interface's entry, and the answer it is tried with: pasted, or by one call."""
+
+    interface: InterfaceBody  # type: ignore[valid-type]
+    answer: str | None = Field(None, max_length=4 << 20, description="an answer; without it the supplier is called")
+    path: str = Field("", max_length=1000, pattern=r"^(/[A-Za-z0-9._~-]+)*$", description="appended for the call")
+    query: dict[str, str] = Field(default_factory=dict, description="parameters of the call")
+
+
+@router.post("/trial", summary="Try an interface before it is registered", openapi_extra=describes(TrialBody, TRIAL))
+def try_interface(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    body: Annotated[TrialBody, Depends(model_of(TrialBody))],
+) -> Response:
+    """What was found where, what never leaves, and what would be released under each standing grant."""
+    given: Body = body.interface
+    interface = parse(InterfaceBody, Interface, given.model_dump_json(exclude_unset=True).encode())
+    trials = services.trials
+    if trials is None:
+        raise GatewayError("unavailable", "no interface can be tried here")
+    matter = matter_between(services.store, interface.supplier, None, interface.dataset)
+    require_permit(services, officer, Act.MANAGE_INTERFACES, matter)
+    dataset = services.store.dataset(interface.dataset)
+    if dataset is None:
+        raise GatewayError("not-found", f"`{interface.dataset}` is not a released dataset")
+    faults = validate_interface(interface, dataset)
+    if faults:
+        raise invalid(faults)
+    status, content, record = 200, (body.answer or "").encode(), ""
+    if body.answer is None:
+        record = _on_record(services, request, officer, interface)
+        status, content = trials.call(interface, body.path, body.query)
+    tried = trials.judge(interface, dataset, content)
+    told: dict[str, Any] = {
+        **msgspec.to_builtins(tried),
+        "status": status,
+        "grants": _released(services, interface, tried),
+    }
+    if status >= 300:
+        told["faults"] = [f"the supplier answered {status}", *told["faults"]]
+    return json_response(told, headers={"Sharing-Record": record} if record else None)
+
+
+def _on_record(services: ControlServices, request: Request, officer: Officer, interface: Interface) -> str:
+    """The record of the call that comes next; the host must be the department's own by then."""
+
+    def work(deed: Deed) -> Answer:
+        deed.permit(Act.MANAGE_INTERFACES, deed.between(interface.supplier, None, interface.dataset))
+        # INVARIANT: HOST-OWNED.
+        fault = deed.tx.reach_fault(interface)
+        if fault is not None:
+            raise invalid([{"field": "upstream", "fault": fault}])
+        deed.record(
+            RecordKind.DIRECTORY,
+            step="interface tried",
+            supplier=interface.supplier,
+            dataset=interface.dataset,
+            interface=interface.key,
+            host=parse_upstream(interface.upstream).host,
+        )
+        return Answer({})
+
+    return perform(services, request, officer, None, {}, work).headers["Sharing-Record"]
+
+
+def _released(services: ControlServices, interface: Interface, tried: TriedAnswer) -> list[dict[str, Any]]:
+    """Each standing grant of the dataset, with the items of it that such an answer would let out."""
+    standing = GrantFilter(dataset=interface.dataset, states=(GrantState.ISSUED,))
+    page = services.store.list_grants(standing, None, GRANTS)
+    return [
+        {
+            "grant": grant.id,
+            "department": grant.department,
+            "released": sorted(set(grant.items) & tried.found.keys()),
+            "missing": sorted(set(grant.items) - tried.found.keys()),
+        }
+        for grant in page.items
+        if not grant.interfaces or interface.id in grant.interfaces or interface.key in grant.interfaces
+    ]

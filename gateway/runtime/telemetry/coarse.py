@@ -1,0 +1,109 @@
+"""Figures of uses in coarse steps, so that no single use can be read off them (Decree 809 Art. 36).
+
+Who runs a gateway watches its figures, and is not to learn who uses what data when. So what tells of uses is shown as
+it stood when at least `STEP` more calls had been counted than were shown before:
+
+    counted by label set       calls, and every histogram of calls: each label set by its own count
+    shown beside those calls   rows and bytes released: as of the moment at which the same interface's permitted
+                               calls were last shown anew
+
+An interface that is called three times a day shows nothing for three days. What is exact is in the records, for those
+who may consult them, and in `records stats`, which has floors of its own.
+
+What is shown is kept beside the processes' snapshots, so that a control process that is started again goes on where it
+was: else a restart would show every exact number once.
+"""
+
+import contextlib
+import threading
+from pathlib import Path
+
+import msgspec
+
+from gateway.runtime.telemetry.families import FAMILIES, Family, Kind
+from gateway.runtime.telemetry.metrics import Distribution, Labels, Snapshot
+
+STEP = 10
+"""Uses that are told together at least."""
+
+FILE = "shown.coarse"
+_CALLS = "gateway_calls_total"
+_BESIDE = ("gateway_released_rows_total", "gateway_released_bytes_total")
+
+
+class Shown(msgspec.Struct):
+    """What was last shown of the families that tell of uses."""
+
+    numbers: dict[str, dict[Labels, float]] = {}
+    distributions: dict[str, dict[Labels, Distribution]] = {}
+
+
+class CoarseFigures:
+    """Replaces what tells of uses in a joined snapshot by what may be shown of it. Thread-safe.
+
+    Args:
+        folder: where the processes' snapshots are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE
+        self._lock = threading.Lock()
+        self._shown = _read(self._path)
+
+    def cover(self, joined: Snapshot) -> None:
+        """Let `joined` tell of uses in steps alone; all other families stay as they are."""
+        with self._lock:
+            changed = self._cover_counted(joined)
+            if changed:
+                partial = self._path.with_suffix(".partial")
+                with contextlib.suppress(OSError):
+                    partial.write_bytes(msgspec.msgpack.encode(self._shown))
+                    partial.replace(self._path)
+            for name in (*_COUNTERS, *_BESIDE):
+                joined.numbers[name] = dict(self._shown.numbers.get(name, {}))
+            for name in _HISTOGRAMS:
+                joined.distributions[name] = dict(self._shown.distributions.get(name, {}))
+
+    def _cover_counted(self, joined: Snapshot) -> bool:
+        changed = False
+        for name in _COUNTERS:
+            shown = self._shown.numbers.setdefault(name, {})
+            for labels, value in joined.numbers.get(name, {}).items():
+                if value - shown.get(labels, 0.0) >= STEP:
+                    shown[labels] = value
+                    changed = True
+                    if name == _CALLS:
+                        self._show_beside(joined, labels)
+        for name in _HISTOGRAMS:
+            held = self._shown.distributions.setdefault(name, {})
+            for labels, distribution in joined.distributions.get(name, {}).items():
+                before = sum(held[labels].counts) if labels in held else 0
+                if sum(distribution.counts) - before >= STEP:
+                    held[labels] = Distribution(list(distribution.counts), distribution.sum)
+                    changed = True
+        return changed
+
+    def _show_beside(self, joined: Snapshot, calls: Labels) -> None:
+        """Rows and bytes of the interface whose permitted calls are shown anew."""
+        supplier, interface, verdict, _ = calls
+        if verdict != "permit":
+            return
+        for name in _BESIDE:
+            value = joined.numbers.get(name, {}).get((supplier, interface))
+            if value is not None:
+                self._shown.numbers.setdefault(name, {})[supplier, interface] = value
+
+
+def _tells_of_uses(family: Family) -> bool:
+    return family.of_uses and family.name not in _BESIDE
+
+
+_COUNTERS = tuple(name for name, each in FAMILIES.items() if _tells_of_uses(each) and each.kind is Kind.COUNTER)
+_HISTOGRAMS = tuple(name for name, each in FAMILIES.items() if _tells_of_uses(each) and each.kind is Kind.HISTOGRAM)
+
+
+def _read(path: Path) -> Shown:
+    try:
+        return msgspec.msgpack.decode(path.read_bytes(), type=Shown)
+    except (OSError, msgspec.MsgspecError):
+        return Shown({}, {})
