@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from gateway.cli.interfaces import AnswerFile, Query, read_interface, trial_of
 from gateway.cli.shell import (
@@ -72,6 +73,10 @@ def import_(
     done = "would import" if check else "imported and released" if answer["released"] else "submitted"
     out.print(f"{done}: {counted}; {answer['unchanged_datasets']} datasets unchanged", markup=False)
     out.print(f"etag {tag}", markup=False)
+    for each in answer["skipped"]:
+        out.print(f"note: {each}", markup=False)
+    for entry, version in sorted(answer.get("versions", {}).items()):
+        out.print(f"  {entry}, version {version}", markup=False)
     _print_losing(answer.get("losing_grants", ()))
 
 
@@ -116,12 +121,12 @@ def export(
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Export what is released as .json that `import` takes, as .csv, or as DCAT."""
+    """Export what is released as .json or .xlsx that `import` takes back, the entries as .csv, or all as DCAT."""
     if file.exists():
         raise GatewayError("conflict", f"`{file}` exists already")
     kind = "dcat" if dcat else file.suffix.removeprefix(".")
-    if kind not in {"dcat", "json", "csv"}:
-        raise GatewayError("invalid-input", f"`{file.name}` ends neither in .json nor .csv")
+    if kind not in {"dcat", "json", "csv", "xlsx"}:
+        raise GatewayError("invalid-input", f"`{file.name}` ends neither in .json, .csv nor .xlsx")
     with open_api(home, officer) as api:
         written, tag = api.download("/v1/directory", {"format": kind}, file)
     if as_json:
@@ -220,22 +225,19 @@ def withdraw(
 @directory.command("derive")
 @command
 def derive(
-    openapi: Annotated[Path, typer.Argument(help="The supplier's OpenAPI document, as JSON.")],
+    openapi: Annotated[Path, typer.Argument(help="The supplier's OpenAPI or Swagger document, as JSON or YAML.")],
     path: Annotated[str, typer.Option(help="Which of its paths serves the data.")],
     dataset: Annotated[str, typer.Option(help="The dataset's id.")],
     id_: Annotated[str, typer.Option("--id", help="The new interface's id.")],
     upstream: Annotated[str | None, typer.Option(help="Base URL; default: the document's server.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Method to propose, default GET; repeatable.")] = None,
     save: Annotated[Path | None, typer.Option("--out", help="Write the proposal here, for `register`.")] = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
     """Propose an interface from an OpenAPI document: items and places derived, to be confirmed by `register`."""
-    try:
-        document = json.loads(openapi.read_text("utf-8"))
-    except ValueError as error:
-        raise GatewayError("invalid-input", f"`{openapi}` is not JSON") from error
-    body = {"openapi": document, "path": path, "dataset": dataset, "id": id_}
+    body = {"openapi": read_openapi(openapi), "path": path, "dataset": dataset, "id": id_, "methods": method or ["GET"]}
     with open_api(home, officer) as api:
         proposal = api.post("/v1/interfaces/derivation", body | ({"upstream": upstream} if upstream else {}))
     if save is not None:
@@ -246,6 +248,8 @@ def derive(
         return
     interface = proposal["interface"]
     print_table("items and where they stand in the answer", ("item", "place"), interface["places"].items())
+    out.print(f"methods: {', '.join(interface['methods'])}; rows at `{interface['rows']}`", markup=False)
+    out.print(f"beside the rows, under every grant: {', '.join(interface['envelope']) or 'nothing'}", markup=False)
     for words, name in (
         ("items without a place", "unplaced"),
         ("fields that are no item", "unclaimed"),
@@ -255,6 +259,19 @@ def derive(
         if proposal[name]:
             out.print(f"{words}: {', '.join(proposal[name])}", markup=False)
     out.print("nothing is registered yet: confirm with `gateway directory register`", markup=False)
+
+
+def read_openapi(file: Path) -> Any:
+    """A document of JSON or YAML; YAML's aliases are refused, since a short text of them can stand for a huge one."""
+    try:
+        text = file.read_text("utf-8-sig")
+        if text.lstrip().startswith("{"):
+            return json.loads(text)
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
+            raise GatewayError("invalid-input", f"`{file}` uses YAML aliases: write it as JSON")
+        return json.loads(json.dumps(yaml.safe_load(text), default=str))
+    except (ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
+        raise GatewayError("invalid-input", f"`{file}` is neither JSON nor YAML") from error
 
 
 @directory.command("register")

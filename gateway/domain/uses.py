@@ -77,11 +77,12 @@ class Outcome(msgspec.Struct, frozen=True):
         status: the status sent to the caller; 0 if none was.
         released_items: names of the items that left in at least one row.
         rows: rows released.
-        bytes: content bytes sent to the caller.
+        bytes: content bytes sent to the caller, and acknowledged by its kernel.
         response_digest: keyed digest (64 hex digits) over the released content, "" if none left.
         duration_us: from the request's header to the last byte, microseconds.
-        end: `complete`; `overrun` (complete, and the supplier sent more behind its answer, which went nowhere); `cut`
-            (by an order), `caller-gone`, `supplier-failed`, `not-filterable` or another short code.
+        end: `complete` (the caller's kernel has acknowledged the whole answer); `overrun` (complete, and the supplier
+            sent more behind its answer, which went nowhere); `aborted` (the caller went away before), `cut` (by an
+            order), `supplier-failed`, `not-filterable` or another short code.
     """
 
     status: int

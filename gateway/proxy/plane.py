@@ -116,6 +116,8 @@ class DataPlane:
         self._pools: dict[Any, Pool] = {}
         self._slots: dict[str, Slots] = {}
         self._all_gone: asyncio.Event | None = None
+        self._just_left: dict[CallerConnection, None] = {}
+        self._on_their_way: set[CallerConnection] = set()
         self._tick()
 
     async def serve(
@@ -242,8 +244,23 @@ class DataPlane:
     def disconnected(self, connection: CallerConnection) -> None:
         """Count a connection out."""
         self._connections.discard(connection)
+        self._on_their_way.discard(connection)
         if self._all_gone is not None and not self._connections:
             self._all_gone.set()
+
+    def ask_arrival(self, connection: CallerConnection) -> None:
+        """An answer has just been written: ask whether it arrived once the loop has handed it to the kernel."""
+        if not self._just_left:
+            self.loop.call_soon(self._ask_arrivals)
+        self._just_left[connection] = None
+
+    @ends_exchange
+    def _ask_arrivals(self) -> None:
+        asked, self._just_left = self._just_left, {}
+        for connection in asked:
+            connection.confirm()
+            if connection.leaving:
+                self._on_their_way.add(connection)
 
     def route_of(self, interface: Interface) -> Route:
         """The interface taken apart; made anew when its entry is another."""
@@ -342,5 +359,9 @@ class DataPlane:
         self.wheel.advance(now)
         if self.deaf:
             self._look_for_gone()
+        for connection in tuple(self._on_their_way):
+            connection.confirm()
+            if not connection.leaving:
+                self._on_their_way.discard(connection)
         for pool in self._pools.values():
             pool.sweep(now)

@@ -318,4 +318,5 @@ def limits_of(settings: DataPlaneSettings) -> Limits:
         collect_total_bytes=settings.gathered_bytes,
         circuit_failures=settings.circuit_failures,
         circuit_seconds=settings.circuit_seconds,
+        half_close=settings.half_close,
     )

@@ -183,7 +183,7 @@ def systems_and_officers(teller: Teller) -> None:
     second = ClientKey(new_private_key(), "2027-01").registration()
     teller.tell("POST /v1/systems/{id}/keys", "civil", {"key": second}, id=SYSTEM["id"])
     teller.tell("DELETE /v1/systems/{id}/keys/{name}", "civil", again=True, id=SYSTEM["id"], name="2027-01")
-    archive = {**SYSTEM, "id": "archive", "name": "婚姻档案系统"}
+    archive = {**SYSTEM, "id": "archive", "name": "婚姻档案系统", "keys": []}
     teller.world.post("civil", "/v1/systems", archive).raise_for_status()
     teller.tell("POST /v1/systems/{id}/revocation", "civil", EXAMPLES["RevocationBody"], id="archive")
     person = {"id": "civil-second", "department": "civil-affairs", "region": "442000", "roles": ["demand"]}

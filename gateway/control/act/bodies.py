@@ -129,7 +129,7 @@ def parse(model: type[Body], struct: type[S], raw: bytes, *, row: int | None = N
         fault = {"field": None, "fault": "has a value of the wrong kind"}
         at = {"row": row} if row is not None else {}
         raise GatewayError("invalid-input", "the input has 1 fault", faults=[{**at, **fault}]) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise GatewayError("malformed-request", "the body is not JSON") from error
 
 

@@ -101,7 +101,7 @@ def import_directory(
         **_subject(found),
         entries=[f"{name}@{version}" for name, version in imported.submitted[:NAMED]],
     )
-    return {**counts, "versions": dict(imported.submitted[:NAMED])}
+    return {**counts, "versions": dict(imported.submitted[:NAMED]), "skipped": list(found.skipped[:NAMED])}
 
 
 def check_directory(
@@ -143,6 +143,7 @@ def check_directory(
         "interfaces": imported.interfaces,
         "released": imported.released,
         "losing_grants": touched[:NAMED],
+        "skipped": list(found.skipped[:NAMED]),
     }
 
 
@@ -208,7 +209,6 @@ def _home_region(state: Store | StoreTransaction, officer: Officer) -> str | Non
 
 def _own_faults(found: DirectoryFile) -> list[dict[str, Any]]:
     """Every fault of each row taken by itself; a file's were found when it was read, a body's are found here."""
-    entries = {entry.id: entry for entry in found.datasets}
     faults: list[dict[str, Any]] = []
 
     def add(name: str, row: int, of_row: list[dict[str, object]]) -> None:
@@ -221,7 +221,7 @@ def _own_faults(found: DirectoryFile) -> list[dict[str, Any]]:
     for row, entry in enumerate(found.datasets, 1):
         add("datasets", row, validate_dataset(entry))
     for row, interface in enumerate(found.interfaces, 1):
-        add("interfaces", row, validate_interface(interface, entries.get(interface.dataset)))
+        add("interfaces", row, validate_interface(interface))
     return faults
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
+from pydantic import Field
 
 from gateway.control.act.acting import (
     Answer,
@@ -360,6 +361,9 @@ class DerivationBody(Body):
     dataset: EntryId
     id: Slug
     upstream: Statement | None = None
+    methods: tuple[Literal["GET", "HEAD", "POST"], ...] = Field(
+        ("GET",), min_length=1, description="methods to propose; others never are"
+    )
 
 
 @router.post(
@@ -375,7 +379,10 @@ def derive(
     if entry is None:
         raise GatewayError("not-found", f"`{body.dataset}` is not a released dataset")
     require_permit(services, officer, Act.MANAGE_INTERFACES, matter_between(services.store, entry.supplier, None))
-    return json_response(derive_interface(body.openapi, body.path, dataset=entry, id=body.id, upstream=body.upstream))
+    proposal = derive_interface(
+        body.openapi, body.path, dataset=entry, id=body.id, upstream=body.upstream, methods=body.methods
+    )
+    return json_response(proposal)
 
 
 def import_once(

@@ -28,7 +28,7 @@ from gateway.domain.directory import Department, System
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
-from gateway.identity.jwk import check_public_jwk
+from gateway.identity.jwk import check_public_jwk, thumbprint
 from gateway.identity.verify import is_thumbprint
 from gateway.store import Store, StoreTransaction
 
@@ -102,6 +102,7 @@ def add_system(
             faults.append({"field": "name", "fault": "is missing"})
         if faults:
             raise invalid(faults)
+        deed.tx.claim_keys(system.id, _thumbprints(system))
         deed.tx.put_system(system)
         deed.record(RecordKind.DIRECTORY, department=department.id, system=system.id, **_key_names(system))
         return Answer({"system": system}, 201, {"ETag": entity_tag(system), "Location": f"/v1/systems/{system.id}"})
@@ -200,6 +201,7 @@ def _change_system(
         faults = _key_faults(new)
         if faults:
             raise invalid(faults)
+        deed.tx.claim_keys(id, _thumbprints(new))
         deed.tx.put_system(new)
         deed.record(
             RecordKind.DIRECTORY,
@@ -299,10 +301,15 @@ def _key_faults(system: System) -> list[dict[str, Any]]:
             check_public_jwk(jwk)
         except GatewayError as error:
             faults.append({"field": f"keys.{place}", "fault": error.detail})
-    for place, thumbprint in enumerate(system.certificates):
-        if not is_thumbprint(thumbprint):
+    for place, certificate in enumerate(system.certificates):
+        if not is_thumbprint(certificate):
             faults.append({"field": f"certificates.{place}", "fault": "is not a SHA-256 thumbprint in base64url"})
     return faults
+
+
+def _thumbprints(system: System) -> set[str]:
+    """What the system's keys and certificates are, whatever they are called."""
+    return {thumbprint(jwk) for jwk in system.keys} | set(system.certificates)
 
 
 def _key_names(system: System) -> dict[str, Any]:

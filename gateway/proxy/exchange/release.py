@@ -234,11 +234,11 @@ class Release:
         elif plane.gathered_bytes > plane.limits.collect_total_bytes:
             exchange.refuse_memory("memory")
 
-    def outcome(self, status: int, duration_us: int, end: str) -> Outcome:
+    def outcome(self, status: int, arrived_bytes: int, duration_us: int, end: str) -> Outcome:
         """What the record says of this answer."""
         digest = self.digest.hexdigest() if self.digest is not None else ""
         rows, items = (self.rows, self.items) if status else (0, ())
-        return Outcome(status, items, rows, self.sent_bytes, digest, duration_us, end)
+        return Outcome(status, items, rows, arrived_bytes, digest, duration_us, end)
 
     def forget(self) -> None:
         """Count what was gathered as no longer held."""

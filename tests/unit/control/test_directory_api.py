@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from gateway.client import new_private_key
+from gateway.client.keys import ClientKey
 from gateway.control.act.examples import DATASET, DEPARTMENT, DERIVATION, GRANT, INTERFACE, PURPOSE, SYSTEM
 from tests.support.control import World, done, refused
 
@@ -113,7 +115,8 @@ def test_systems_are_the_demand_departments_own(world: World) -> None:
     answer = world.post("civil", "/v1/systems/second/keys", {"key": private})
     assert "AAAA" not in answer.text
     refused(answer, "invalid-input")
-    key = SYSTEM["keys"][0]
+    refused(world.post("civil", "/v1/systems/second/keys", {"key": SYSTEM["keys"][0]}), "conflict")
+    key = ClientKey(new_private_key(), "own").registration()
     assert len(done(world.post("civil", "/v1/systems/second/keys", {"key": key}))["system"]["keys"]) == 1
     withdrawn = done(world.ask("civil", "DELETE", f"/v1/systems/second/keys/{key['kid']}"))
     assert withdrawn["barrier"]["sequence"] > 0
@@ -121,6 +124,27 @@ def test_systems_are_the_demand_departments_own(world: World) -> None:
     revoked = done(world.post("civil", "/v1/systems/second/revocation", {"reason": "replaced"}))
     assert revoked["system"]["active"] is False
     refused(world.post("civil", "/v1/systems/second/keys", {"key": key}), "conflict")
+
+
+def test_a_public_key_is_one_systems(world: World) -> None:
+    """Under whatever name, at registration or later, revoked or not: a key or certificate has one system at a time."""
+    key, certificate = ClientKey(new_private_key(), "one").registration(), "A" * 43
+    first = {**SYSTEM, "id": "first", "keys": [key], "certificates": [certificate]}
+    done(world.post("civil", "/v1/systems", first))
+    renamed = {**key, "kid": "another-name"}
+    for keys, certificates in (([key], []), ([renamed], []), ([], [certificate])):
+        body = {**SYSTEM, "id": "second", "keys": keys, "certificates": certificates}
+        refused(world.post("civil", "/v1/systems", body), "conflict")
+    done(world.post("civil", "/v1/systems", {**SYSTEM, "id": "second", "keys": []}))
+    refused(world.post("civil", "/v1/systems/second/keys", {"key": renamed}), "conflict")
+    refused(world.post("civil", "/v1/systems/second/keys", {"certificate": certificate}), "conflict")
+    done(world.post("civil", "/v1/systems/first/keys", {"key": renamed}))
+    done(world.ask("civil", "DELETE", "/v1/systems/first/keys/one"))
+    refused(world.post("civil", "/v1/systems/second/keys", {"key": key}), "conflict")
+    done(world.ask("civil", "DELETE", "/v1/systems/first/keys/another-name"))
+    done(world.post("civil", "/v1/systems/second/keys", {"key": key}))
+    done(world.post("civil", "/v1/systems/second/revocation", {"reason": "replaced"}))
+    refused(world.post("civil", "/v1/systems/first/keys", {"key": key}), "conflict")
 
 
 def test_nobody_gives_officers_more_than_the_own_region(world: World) -> None:

@@ -41,7 +41,7 @@ def test_issue_shows_the_grant_and_its_record(world: World) -> None:
 
 def test_issue_names_every_reason_at_once(world: World) -> None:
     """Unknown item, purpose, another department's system, times, approvals: all in one refusal."""
-    done(world.post("registrar", "/v1/systems", {**SYSTEM, "id": "of-market", "department": "market"}))
+    done(world.post("registrar", "/v1/systems", {**SYSTEM, "id": "of-market", "department": "market", "keys": []}))
     bad = {
         **GRANT,
         "items": ["name", "blood_type"],

@@ -296,7 +296,9 @@ def test_policies_are_shown_and_explained_to_whom_they_concern(world: World) -> 
     refused(world.post("market-both", "/v1/policies/explain", call), "act-not-permitted")
     good = done(world.post("civil", "/v1/policies/explain", {**call, "purpose": "marriage-registration"}))
     assert good["verdict"]["decision"] == "permit"
-    done(world.post("market-both", "/v1/systems", {**SYSTEM, "id": "stall-registry", "department": "market"}))
+    done(
+        world.post("market-both", "/v1/systems", {**SYSTEM, "id": "stall-registry", "department": "market", "keys": []})
+    )
     for stranger in ("no-such-system", "stall-registry"):
         answer = world.post("civil", "/v1/policies/explain", {**call, "system": stranger})
         refused(answer, "invalid-input")

@@ -177,7 +177,7 @@ def test_barrier_a_small_answer_in_the_buffers_can_still_be_cut() -> None:
                 caller = await CallerSide.connect(port, limit=1024)
                 caller.writer.transport.pause_reading()
                 caller.writer.write(request() * 200)
-                await until(lambda: any(c.transport.get_write_buffer_size() for c in plane._connections))
+                await until(lambda: any(c.leaving.unsent_bytes() for c in plane._connections))
                 assert plane.cut(is_grant_one) >= 1
                 caller.writer.transport.resume_reading()
                 with pytest.raises(ConnectionResetError):
@@ -206,10 +206,11 @@ def test_barrier_an_answer_that_only_the_kernel_still_holds_can_be_cut(fields: s
                     loop = asyncio.get_running_loop()
                     await loop.sock_connect(caller, ("127.0.0.1", port))
                     await loop.sock_sendall(caller, request(fields=fields))
-                    await until(lambda: [outcome.end for outcome in house.ledger.outcomes()] == ["complete"])
+                    await until(lambda: house.ledger.kinds() == ["opened"] and not plane.snapshot()["exchanges"])
                     await asyncio.sleep(0.05)
                     assert plane.cut(lambda use: use.verdict.grant == "g-2") == 0
                     assert plane.cut(is_grant_one) == 1
+                    assert [outcome.end for outcome in house.ledger.outcomes()] == ["cut"]
                     with pytest.raises(ConnectionResetError):
                         await _read_to_the_end(caller)
 

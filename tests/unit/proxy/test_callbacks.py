@@ -46,9 +46,8 @@ CALLBACKS = [
     *((owner, name) for owner in (CallerConnection, SupplierConnection) for name in sorted(TOLD_BY_TRANSPORTS)),
     *((owner, "_made") for owner in (CallerConnection, SupplierConnection)),
     *((Exchange, name) for name in ("_admitted_at_last", "_awaited", "_connect_ended", "_recorded")),
-    (CallerConnection, "_close_once_sent"),
-    (DataPlane, "_tick"),
-    (DataPlane, "_turn"),
+    *((DataPlane, name) for name in ("_ask_arrivals", "_tick", "_turn")),
+    *((CallerConnection, name) for name in ("_close_once_arrived", "confirm")),
     (Turns, "_next"),
 ]
 CALLBACKS.remove((SupplierConnection, "expired"))
@@ -72,9 +71,8 @@ def scheduled() -> Iterator[tuple[Path, str]]:
 def test_every_callback_is_guarded_and_tried() -> None:
     """By construction: what is given to the loop, or is called by a transport, is guarded, and raises below."""
     names = {name.removeprefix("self.") for _, name in scheduled()}
-    assert names == {
-        *("_connect_ended", "_awaited", "_tick", "_recorded", "_admitted_at_last", "_next", "_close_once_sent")
-    }
+    seen = {"_connect_ended", "_awaited", "_tick", "_recorded", "_admitted_at_last", "_next", "_ask_arrivals"}
+    assert names == {*seen, "_close_once_arrived"}
     tried = {(owner, name) for owner, name in CALLBACKS}
     for owner in OWNERS:
         for name in TOLD_BY_TRANSPORTS & set(vars(owner)) | {"_made"} & set(vars(owner)):
