@@ -13,6 +13,6 @@
     nodes          a request about another node's things goes on to that node
     examples       examples of the OpenAPI document
 
-Used from outside: `acting`, `addresses`, `bodies`, `examples`, `lanes`, `nodes`, `paging`, `preconditions`,
+Used from outside: `acting`, `addresses`, `bodies`, `deeds`, `examples`, `lanes`, `nodes`, `paging`, `preconditions`,
 `problems`, `scopes`, `services`.
 """
