@@ -36,7 +36,7 @@ import msgspec
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Message, Receive, Send
 from starlette.types import Scope as Scope_
@@ -53,13 +53,13 @@ from gateway.control.act.acting import (
     perform,
     replay_of,
 )
-from gateway.control.act.bodies import Body, EntryId, Identifier, Slug, describes, model_of
+from gateway.control.act.bodies import describes, model_of
 from gateway.control.act.deeds import matter_now
 from gateway.control.act.paging import json_response
 from gateway.control.act.scopes import Scope
 from gateway.control.act.services import ControlServices
 from gateway.control.records.exporting import Exporting, Finished, Progress, unless_left
-from gateway.control.records.questions import Asked, Question, narrowed
+from gateway.control.records.questions import Asked, Question, RecordFilter, looked_past, narrowed, question_of
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
@@ -83,25 +83,10 @@ class ExportFormat(StrEnum):
     PARQUET = "parquet"
 
 
-class ExportBody(Body):
+class ExportBody(RecordFilter):
     """What to export, and as what."""
 
     format: ExportFormat
-    from_: AwareDatetime | None = Field(None, alias="from")
-    until: AwareDatetime | None = None
-    department: Slug | None = None
-    system: Slug | None = None
-    supplier: Slug | None = None
-    dataset: EntryId | None = None
-    interface: str | None = Field(None, max_length=130)
-    grant: Identifier | None = None
-    purpose: Slug | None = None
-    verdict: str | None = Field(None, max_length=16)
-    code: str | None = Field(None, max_length=64)
-    policy: str | None = Field(None, max_length=128)
-    status: int | None = None
-    kind: str | None = Field(None, max_length=32)
-    officer: Slug | None = None
     subject: str | None = Field(None, max_length=256)
 
 
@@ -115,6 +100,7 @@ class _Export:
         self.request = request
         self.officer = officer
         self.format = format_
+        self.asked = asked
         self.scope, self.query = narrowed(services, officer, Act.EXPORT_RECORDS, asked)
         self.name = f"{services.mark or secrets.token_hex(4)}{secrets.token_hex(12)}-{officer.id}.{format_.value}"
 
@@ -138,13 +124,15 @@ class _Export:
         return self.services.spool / f"unrecorded-{self.name}"
 
     def _written(self, progress: Progress | None = None) -> Awaitable[Manifest]:
-        return self.services.ledger.export(self.query, self.format.value, self._spooled, progress)
+        return self.services.ledger.export(
+            self.query, self.format.value, self._spooled, progress, allow_partial=self.asked.allow_partial
+        )
 
     async def _made(self, key: str | None, said: Any, written: Awaitable[Manifest]) -> Response:
         """Write it, record it, let it be fetched; or answer what was answered under the key, and keep nothing."""
         try:
             manifest = await written
-            answer = await run_in_threadpool(self._record, key, said, msgspec.to_builtins(manifest))
+            answer = await run_in_threadpool(self._record, key, said, manifest.said())
             if "idempotency-replayed" not in answer.headers:
                 _give_name(self._spooled, self.services.spool / self.name)
         finally:
@@ -170,7 +158,10 @@ class _Export:
                 records=manifest["records"],
                 sha256=manifest["sha256"],
             )
-            return Answer({"export": self.name, "summary": manifest, **self.links}, 201)
+            made: dict[str, Any] = {"export": self.name, "summary": manifest, **self.links}
+            if self.asked.subject is not None:
+                made["not_looked_into"] = looked_past(self.services, self.asked, self.scope, manifest.get("first_year"))
+            return Answer(made, 201)
 
         return perform(self.services, self.request, self.officer, key, said, work)
 
@@ -224,7 +215,7 @@ async def make_export(
     replayed = await run_in_threadpool(replay_of, services, request, officer, key, said)
     if replayed is not None:
         return replayed
-    export = await run_in_threadpool(_Export, services, request, officer, question_of(body), body.format)
+    export = await run_in_threadpool(_Export, services, request, officer, question_of(body, body.subject), body.format)
     if not is_watched:
         return await export.make(key, said)
     return await _begin(export, key, said)
@@ -290,13 +281,6 @@ def export_manifest(request: Request, services: Services, officer: SignedIn, nam
     if not path.is_file():
         raise GatewayError("not-found", "there is no such export any more: make it again")
     return Response(path.read_bytes(), media_type="text/plain; charset=utf-8")
-
-
-def question_of(body: ExportBody) -> Question:
-    """The question of a body."""
-    said = body.model_dump(exclude={"format"}, exclude_none=True)
-    said["from_"] = said.pop("from_", None)
-    return Question(**said)
 
 
 def _said(services: ControlServices, body: ExportBody, *, is_watched: bool) -> dict[str, Any]:
