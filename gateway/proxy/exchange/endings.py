@@ -128,11 +128,15 @@ class Ending(Course):
 
     # With a cut.
 
-    def cut(self) -> bool:
-        """An order stands over this use: what streams stops here (True), what has not begun is decided anew first."""
+    def cut(self, *, decided: bool = True) -> bool:
+        """What this use rests on was withdrawn: what streams stops here (True), what has not begun is asked anew first.
+
+        Args:
+            decided: whether deciding anew tells; else nothing goes on under it.
+        """
         # INVARIANT: BARRIER.
         if self.state < states.STREAMING:
-            self._standing.doubt()
+            self._standing.doubt(is_withdrawn=not decided)
             return False
         if self._is_told:
             return False
