@@ -278,6 +278,21 @@ PROBLEMS: Mapping[str, Problem] = {
         "请稍后重试",
         2,
     ),
+    "records-incomplete": Problem(
+        503,
+        "the records are not all known yet, so they are not answered for",
+        "使用记录尚未全部建立索引，暂不作答",
+        "ask again after a while, or ask for what is known with `allow_partial=true`: such an answer says so",
+        "请稍后重试，或以 `allow_partial=true` 查询已知部分（结果将注明不完整）",
+        5,
+    ),
+    "record-pruned": Problem(
+        410,
+        "the record is no longer kept",
+        "该记录已超过保存期限并已清除",
+        "its time was over and retention removed it; the log still proves that something stood there",
+        "记录保存期满后已按规定清除；日志仍可证明其曾经存在",
+    ),
     "state-stale": Problem(
         503,
         "the gateway cannot confirm that the grant still stands",

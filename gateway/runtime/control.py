@@ -39,7 +39,7 @@ from gateway.identity.nonces import NonceKeeper
 from gateway.identity.oidc import OpenIdSignIn, Provider
 from gateway.identity.replay import SharedReplay
 from gateway.identity.security_log import FailureBudget, SecurityLog
-from gateway.identity.symmetric import Pseudonymiser, beijing_year
+from gateway.identity.symmetric import Pseudonymiser
 from gateway.identity.tokens import TokenIssuer
 from gateway.identity.verify import OwnIssuer, TokenVerifier
 from gateway.ledger.journal.acts import ActJournal, acts_low_water_bytes
@@ -48,6 +48,7 @@ from gateway.ledger.process.client import LedgerClient
 from gateway.ledger.witness.witness import Witness
 from gateway.policy import Engine
 from gateway.policy.offline.activating import PolicyKeeper
+from gateway.proxy.limits import Limits
 from gateway.proxy.tls import reload_certificate
 from gateway.runtime.adopting import adopt_certificates, pin_inherited
 from gateway.runtime.control_listener import control_server, nodes_trust, own_address
@@ -81,8 +82,6 @@ SETTLE_SECONDS = 5.0
 """How often the log's newest checkpoint is kept in the state: as many seconds of records are read at a start."""
 GATHER_SECONDS = 1.0
 """How often the workers' counts for a candidate in the shadow are kept; they send them as often."""
-PSEUDONYM_YEARS = 4
-"""Years back in which a data subject is looked for: records live three calendar years, which touch four."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +209,7 @@ def assemble(
         node=node,
         nodes=store if many else None,
         freshness=settings.state.freshness_seconds,
+        unsent_bytes=Limits().unsent_bytes,
     )
     roads = NodeRoads(node, store.nodes, time.time, nodes_trust(settings.control)) if node is not None else None
     proof = StateProof(store, home.origin(settings))
@@ -249,11 +249,7 @@ def assemble(
             )
         ),
         seal=lambda secret, context: ring.field_cipher().seal(secret, context),
-        pseudonyms=lambda identifier: tuple(
-            pseudonymiser.every(
-                identifier, range(beijing_year(time.time()), beijing_year(time.time()) - PSEUDONYM_YEARS, -1)
-            )
-        ),
+        pseudonyms=lambda identifier: tuple(pseudonymiser.every(identifier, ring.pseudonym_years())),
     )
     return Parts(services, store, acts, ring, nonces, proof, feed, hub)
 

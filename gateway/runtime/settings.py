@@ -97,6 +97,11 @@ class DataPlaneSettings(Section):
         5, ge=1, description="failures in a row after which a worker leaves a supplier's host alone for a while"
     )
     circuit_seconds: float = Field(5.0, gt=0, description="how long it does, until one call probes")
+    half_close: bool = Field(
+        False,
+        description="whether a caller that ends its side of a plain connection after its request is still answered; by "
+        "default it has given up, and its call ends",
+    )
 
 
 class SuppliersSettings(Section):

@@ -155,15 +155,16 @@ def furnish(home: GatewayHome, upstreams: dict[str, str], key: str, show: Show =
     Args:
         home: of the running gateway.
         upstreams: supplier id -> base URL of its service.
-        key: PEM of the demand systems' private key.
+        key: PEM of the calling demand system's private key.
         show: how a supplier's service is made to show the nonce of a claim.
     """
-    jwk = public_jwk(key)
+    # A key is one system's: only the one that calls has the given one.
+    keys = {id_: public_jwk(key if id_ == SYSTEM else new_private_key()) for id_, _, _ in SYSTEMS}
     document = directory_document(upstreams)
     with open_api(home.root, REGISTRAR) as api:
         api.post("/v1/directory", {**document, "interfaces": []})
         for id_, department, name in SYSTEMS:
-            api.post("/v1/systems", {"id": id_, "department": department, "name": name, "keys": [jwk]})
+            api.post("/v1/systems", {"id": id_, "department": department, "name": name, "keys": [keys[id_]]})
     for id_, department, roles, name in OFFICERS:
         with open_api(home.root, AUDITOR if roles == ["auditor"] else REGISTRAR) as api:
             api.post(

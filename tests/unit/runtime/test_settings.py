@@ -188,5 +188,6 @@ def test_every_limit_of_the_data_plane_that_has_a_setting_follows_it() -> None:
         "gathered_bytes": limits.collect_total_bytes,
         "circuit_failures": limits.circuit_failures,
         "circuit_seconds": limits.circuit_seconds,
+        "half_close": limits.half_close,
     }
     assert seen == {name: value for name, value in apart.items() if name not in {"port", "workers", "drain_seconds"}}
