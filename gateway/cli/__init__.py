@@ -5,7 +5,8 @@ import typer
 from gateway.cli import operate
 from gateway.cli.activation import policies
 from gateway.cli.certificates import certificates
-from gateway.cli.directory import directory, systems
+from gateway.cli.departments import departments, purposes
+from gateway.cli.directory import directory
 from gateway.cli.grants import grants
 from gateway.cli.hosts import hosts
 from gateway.cli.interfaces import interfaces
@@ -13,6 +14,7 @@ from gateway.cli.keys import keys, officers
 from gateway.cli.orders import orders
 from gateway.cli.records import records
 from gateway.cli.retention import retention
+from gateway.cli.systems import systems
 from gateway.cli.verify import verify
 
 app = typer.Typer(
@@ -35,6 +37,8 @@ for function in (
     app.command()(function)
 for group in (
     directory,
+    departments,
+    purposes,
     hosts,
     certificates,
     interfaces,

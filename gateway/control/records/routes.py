@@ -21,10 +21,10 @@ from gateway.control.act.acting import (
     IdempotencyKey,
     Services,
     SignedIn,
+    is_permitted,
     matter_between,
-    matter_of_grant,
+    matter_of_department,
     perform,
-    require_permit,
 )
 from gateway.control.act.bodies import Body, Identifier, Statement, Text, describes, model_of
 from gateway.control.act.nodes import marked_cursor, own_cursor
@@ -34,7 +34,7 @@ from gateway.control.records.exports import ExportBody
 from gateway.control.records.questions import Asked, looked_past, narrowed, narrowed_figures, question_of
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
-from gateway.domain.uses import RecordKind
+from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.ledger.index.queries import Knows, RecordQuery, parse_cursor, parse_record_id
 from gateway.ledger.process.answers import ShownRecord
 
@@ -115,11 +115,7 @@ def file_record(
     """File what became of data obtained under a grant (Art. 29)."""
 
     def work(deed: Deed) -> Answer:
-        grant = deed.tx.grant(body.grant)
-        if grant is None:
-            raise GatewayError("not-found", f"there is no grant `{body.grant}`")
-        matter = matter_of_grant(deed.tx, grant)
-        deed.permit(Act.FILE_RECORDS, matter)
+        grant, matter = deed.about_grant(body.grant, Act.FILE_RECORDS)
         deed.record(
             RecordKind(body.kind.value),
             grant=grant.id,
@@ -259,10 +255,16 @@ def _opened(services: ControlServices, officer: Officer, id: str, entries: tuple
     supplier, demand = _text(first.get("supplier")), _text(first.get("department"))
     if supplier is None and demand is None:
         acting = services.store.department(_text(first.get("officer_department")) or "")
-        matter = Matter(region=acting.region if acting else "000000")
+        # As the index has it: what concerns no department in particular is the actor's own.
+        matter = matter_of_department(acting) if acting else Matter(region="000000")
+    elif demand == EVERY_DEPARTMENT:
+        # It concerns all departments: so the officer's own, as whatever the officer is there.
+        matter = Matter(officer.department, officer.department, officer.region, None, officer.region)
     else:
         matter = matter_between(services.store, supplier, demand)
-    require_permit(services, officer, Act.CONSULT_RECORDS, matter)
+    # Whether there is such a record is not told to who may not read it.
+    if not is_permitted(services, officer, Act.CONSULT_RECORDS, matter):
+        raise GatewayError("not-found", f"there is no record `{id}`")
     concerned = {"supplier": supplier, "department": demand, "grant": _text(first.get("grant"))}
     return services.acts.append(
         RecordKind.CONSULTATION,

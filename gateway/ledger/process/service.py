@@ -12,7 +12,7 @@ import httpx
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.domain.uses import RecordKind
+from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.ledger.durable import make_directory
 from gateway.ledger.index.index import FLUSH_ROWS, MEMORY_BYTES, Index
 from gateway.ledger.index.queries import Knows, SetAside
@@ -292,7 +292,7 @@ class LedgerService:
             raise GatewayError("invalid-input", "the plan removes nothing")
         if self.plan_retention(holds) != plan:
             raise GatewayError("precondition-failed", "the plan is not what may go now; make it again")
-        said = {"first": plan.first, "end": plan.end, "officer": by}
+        said = {"first": plan.first, "end": plan.end, "officer": by, "department": EVERY_DEPARTMENT}
         record = self._acts.append(RecordKind.PRUNE, {**said, "step": "begun", "rule": plan.rule, "plan": plan.digest})
         try:
             self._await_record(record)
@@ -312,6 +312,7 @@ class LedgerService:
 
     def _record_outcome(self, pruning: Pruning, freed_bytes: int) -> None:
         said = {"first": pruning.first, "end": pruning.end, "officer": pruning.officer, "intent": pruning.intent}
+        said["department"] = EVERY_DEPARTMENT
         self._acts.append(RecordKind.PRUNE, {**said, "step": "done", "freed_bytes": freed_bytes})
 
     def on_integrator(self, work: Callable[[], T]) -> T:
