@@ -68,7 +68,7 @@ from gateway.runtime.telemetry.coarse import CoarseFigures
 from gateway.runtime.telemetry.due import Due
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher, read_snapshots, render
 from gateway.runtime.telemetry.observing import ObservedBarrier
-from gateway.runtime.tls import listener_context
+from gateway.runtime.tls import listener_context, tls_fault
 from gateway.runtime.trying import Trials
 from gateway.store import Store
 from gateway.store.feed import Listener
@@ -467,7 +467,7 @@ class Control:
             try:
                 reload_certificate(self._tls, own.tls_certificate, own.tls_key)
             except GatewayError as error:
-                log.error("%s; the old one stays", error.detail)
+                log.error("%s; the old one stays", tls_fault(own) or error.detail)
 
 
 def local_app(home: GatewayHome, settings: Settings, issuer: str) -> tuple[FastAPI, AbstractAsyncContextManager[None]]:

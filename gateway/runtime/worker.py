@@ -60,7 +60,7 @@ from gateway.runtime.telemetry.observing import (
 )
 from gateway.runtime.telemetry.spans import SOCKET as SPANS_SOCKET
 from gateway.runtime.telemetry.spans import SpanSender
-from gateway.runtime.tls import listener_context
+from gateway.runtime.tls import listener_context, tls_fault
 from gateway.store import Store
 
 log = logging.getLogger("gateway.worker")
@@ -254,7 +254,7 @@ class Worker:
             try:
                 reload_certificate(self._tls, plane.tls_certificate, plane.tls_key)
             except GatewayError as error:
-                log.error("%s; the old one stays", error.detail)
+                log.error("%s; the old one stays", tls_fault(plane) or error.detail)
 
     def _apply(self, change: Change) -> None:
         # INVARIANT: BARRIER: everything kept is dropped before anything is cut, and both before the acknowledgement.
