@@ -126,7 +126,7 @@ class World:
         if ledger:
             origin = "control.example/log"
             signer = self.ring.log_signer(origin)
-            self._ledger = LedgerService(folder / "ledger", origin=origin, signer=signer, clock=clock)
+            self._ledger = LedgerService(folder / "ledger", origin=origin, signer=signer, clock=clock, ticks=clock)
             self._ledger.serve_questions(folder / "l.sock")
             self.ledger_key = self._ledger.status().verifier_key
             self._thread = threading.Thread(target=self._ledger.run, args=(self._stop,))

@@ -236,7 +236,8 @@ class _Words:
             return ids[0]
         if not self._are_departments_known and is_slug(name):
             return name
-        reading.fault("supplier", f"no department imported so far is named `{(name or code)[:40]}`; import it first")
+        fault = f"no department imported so far is named `{(name or code)[:40]}`; import it first, or"
+        reading.fault("supplier", f"{fault} `gateway departments add`")
         return "unknown"
 
     def purpose(self, reading: "_Reading", word: str) -> str:
@@ -248,7 +249,8 @@ class _Words:
             return found[0]
         if not self._are_purposes_known and is_slug(word):
             return word
-        reading.fault("purposes", f"no purpose imported so far is named `{word[:40]}`; import it first")
+        fault = f"no purpose imported so far is named `{word[:40]}`; import it first, or `gateway purposes add`"
+        reading.fault("purposes", fault)
         return "unknown"
 
 

@@ -52,6 +52,11 @@ def gateway(world: World, monkeypatch: pytest.MonkeyPatch) -> Commands:
         "grants.reading",
         "orders",
         "directory",
+        "departments",
+        "hosts",
+        "certificates",
+        "interfaces",
+        "systems",
         "records",
         "retention",
     ):
