@@ -2,6 +2,7 @@
 
     setup           makes a gateway
     status          what runs, what is wrong and what to do
+    checking        all that a start needs, without starting
     backup          a backup of a home, running or not
     restore         puts one in place of what was lost
     restore_log     the log's part of that
@@ -13,6 +14,6 @@
     standing        everything that stands in a home's state
     pages           the pages of `docs/` that are made from the code
 
-Used from outside: `api`, `backup`, `differences`, `formats`, `officer_tokens`, `restore`, `ring_document`, `setup`,
-`standing`, `status`.
+Used from outside: `api`, `backup`, `checking`, `differences`, `formats`, `officer_tokens`, `restore`, `ring_document`,
+`setup`, `standing`, `status`.
 """
