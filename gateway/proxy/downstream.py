@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Use
 from gateway.proxy.exchange import states
+from gateway.proxy.exchange.endings import SHED
 from gateway.proxy.exchange.exchange import Exchange
 from gateway.proxy.exchange.refusals import refusal, status_line
 from gateway.proxy.guards import ends_exchange
@@ -251,6 +252,9 @@ class CallerConnection(asyncio.Protocol):
             self._refuse_head(error)
             return False
         self._closes = block.is_last
+        if self._is_shed and not block.content_length and not self.is_writing_paused and method != b"HEAD":
+            self._shed(chinese=block.chinese)
+            return bool(self._buffer)
         exchange = self.exchange = Exchange(self._plane, self, method, target, block, trace, is_repeated=is_repeated)
         if block.content_length != 0:
             self._body = body_reader(block.content_length)
@@ -262,6 +266,17 @@ class CallerConnection(asyncio.Protocol):
         elif exchange.state is states.IDENTIFYING:
             exchange.begin()
         return True
+
+    def _shed(self, *, chinese: bool) -> None:
+        """Refuse a call that has waited too long in the cheapest way: nothing of it has begun."""
+        self._is_shed = False
+        counters = self._plane.counters
+        counters.turned_away("load")
+        counters.refused(SHED.code)
+        counters.nowhere.ended("refused", SHED.code, 0)
+        status, fields, content = refusal(SHED, chinese=chinese)
+        self._write(status_line(status) + fields + b"Content-Length: %d\r\n" % len(content), content)
+        self._finish()
 
     @ends_exchange
     def begin_call(self) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.runtime.demo.stage import _bearer_token
+from gateway.runtime.demo.stage import _bearer_token, register_hosts
 from gateway.runtime.demo.story import PURPOSE
 from tests.support.gateways import RunningGateway
 
@@ -24,6 +24,7 @@ class EndlessSupplier:
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._shown: dict[str, str] = {}
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -34,13 +35,24 @@ class EndlessSupplier:
 
     def _answer(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
-            while b"\r\n\r\n" not in connection.recv(65536):
-                pass
+            request = b""
+            while b"\r\n\r\n" not in request:
+                request += connection.recv(65536)
+            nonce = self._shown.get(request.split(b" ", 2)[1].decode())
+            if nonce is not None:
+                head = f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(nonce)}\r\n\r\n"
+                connection.sendall((head + nonce).encode())
+                return
             head = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
             connection.sendall(head)
             while True:
                 connection.sendall(f"{len(CHUNK):x}\r\n".encode() + CHUNK + b"\r\n")
                 time.sleep(0.002)
+
+    def show(self, url: str, path: str, nonce: str) -> None:
+        """Show a nonce, as the service's administrator would put a file in its place."""
+        assert url == self.url
+        self._shown[path] = nonce
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -69,14 +81,14 @@ def grant_document(id_: str) -> dict[str, Any]:
     }
 
 
-def furnish_endless(gateway: RunningGateway, supplier: EndlessSupplier) -> None:
-    """Register the endless dataset and its interface."""
-    entry = {
-        "id": DATASET,
-        "code": "stream/1",
-        "name": "endless",
+def entry_document(id_: str = DATASET, form: str = "opaque") -> dict[str, Any]:
+    """A directory entry with one item, `bytes`."""
+    return {
+        "id": id_,
+        "code": id_.replace(".", "/"),
+        "name": id_,
         "supplier": SUPPLIER,
-        "format": "opaque",
+        "format": form,
         "update_cycle": "real-time",
         "sharing_attribute": "conditional",
         "sharing_modes": ["query"],
@@ -87,6 +99,10 @@ def furnish_endless(gateway: RunningGateway, supplier: EndlessSupplier) -> None:
         "classification": "test",
         "items": [{"name": "bytes"}],
     }
+
+
+def furnish_endless(gateway: RunningGateway, supplier: EndlessSupplier) -> None:
+    """Register the endless dataset and its interface."""
     interface = {
         "id": "endless",
         "supplier": SUPPLIER,
@@ -96,8 +112,9 @@ def furnish_endless(gateway: RunningGateway, supplier: EndlessSupplier) -> None:
         "format": "opaque",
         "total_timeout_seconds": 0.0,
     }
+    register_hosts(gateway.home, {SUPPLIER: supplier.url}, supplier.show)
     with gateway.officer() as api:
-        api.post("/v1/directory", {"datasets": [entry], "interfaces": [interface]})
+        api.post("/v1/directory", {"datasets": [entry_document()], "interfaces": [interface]})
 
 
 class SlowCaller:
