@@ -13,6 +13,7 @@
     counters    what is counted
     wheel       deadlines on one coarse clock
     guards      one wrapper for whatever the loop calls
+    leaving     what was written to a caller, and whether it has arrived
     kernel      what the kernel holds of a connection
     tls         contexts for callers and suppliers
 

@@ -214,7 +214,8 @@ def measure(seconds: float, callers: int, folder: Path) -> dict[str, Any]:
 def register_quick(gateway: Any, quick: socket.socket) -> None:
     """A dataset of its own, and its interface at a supplier that answers at once; granted."""
     from gateway.runtime.demo.stage import register_hosts  # noqa: PLC0415 - as above
-    from tests.support.streaming import SUPPLIER, entry_document, grant_document  # noqa: PLC0415 - as above
+    from gateway.runtime.demo.story import PURPOSE  # noqa: PLC0415 - as above
+    from tests.support.streaming import SUPPLIER, grant_document  # noqa: PLC0415 - as above
 
     url = f"http://127.0.0.1:{quick.getsockname()[1]}"
 
@@ -224,7 +225,22 @@ def register_quick(gateway: Any, quick: socket.socket) -> None:
 
     register_hosts(gateway.home, {SUPPLIER: url}, show)
     with gateway.officer() as api:
-        entry = entry_document("quick.1", "json")
+        entry = {
+            "id": "quick.1",
+            "code": "quick/1",
+            "name": "quick",
+            "supplier": SUPPLIER,
+            "format": "json",
+            "update_cycle": "real-time",
+            "sharing_attribute": "conditional",
+            "sharing_modes": ["query"],
+            "conditions": "as granted",
+            "scope": "as granted",
+            "purposes": [PURPOSE],
+            "grade": 1,
+            "classification": "test",
+            "items": [{"name": "bytes"}],
+        }
         interface = {
             "id": "quick",
             "supplier": SUPPLIER,

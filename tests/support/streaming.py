@@ -19,12 +19,12 @@ CHUNK = b"x" * 16384
 
 
 class EndlessSupplier:
-    """An HTTP service on loopback whose every answer is a stream without an end."""
+    """An HTTP service on loopback whose every answer is a stream without an end, but what it is told to show."""
 
     def __init__(self) -> None:
+        self.shown: dict[str, str] = {}
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._shown: dict[str, str] = {}
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -35,24 +35,19 @@ class EndlessSupplier:
 
     def _answer(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
-            request = b""
-            while b"\r\n\r\n" not in request:
-                request += connection.recv(65536)
-            nonce = self._shown.get(request.split(b" ", 2)[1].decode())
-            if nonce is not None:
-                head = f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(nonce)}\r\n\r\n"
-                connection.sendall((head + nonce).encode())
+            asked = b""
+            while b"\r\n\r\n" not in asked:
+                asked += connection.recv(65536)
+            shown = self.shown.get(asked.split(b" ", 2)[1].decode())
+            if shown is not None:
+                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(shown)}\r\nConnection: close\r\n\r\n"
+                connection.sendall(head.encode() + shown.encode())
                 return
             head = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
             connection.sendall(head)
             while True:
                 connection.sendall(f"{len(CHUNK):x}\r\n".encode() + CHUNK + b"\r\n")
                 time.sleep(0.002)
-
-    def show(self, url: str, path: str, nonce: str) -> None:
-        """Show a nonce, as the service's administrator would put a file in its place."""
-        assert url == self.url
-        self._shown[path] = nonce
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -81,14 +76,14 @@ def grant_document(id_: str) -> dict[str, Any]:
     }
 
 
-def entry_document(id_: str = DATASET, form: str = "opaque") -> dict[str, Any]:
-    """A directory entry with one item, `bytes`."""
-    return {
-        "id": id_,
-        "code": id_.replace(".", "/"),
-        "name": id_,
+def furnish_endless(gateway: RunningGateway, supplier: EndlessSupplier) -> None:
+    """Register the endless dataset, the supplier's host and the interface."""
+    entry = {
+        "id": DATASET,
+        "code": "stream/1",
+        "name": "endless",
         "supplier": SUPPLIER,
-        "format": form,
+        "format": "opaque",
         "update_cycle": "real-time",
         "sharing_attribute": "conditional",
         "sharing_modes": ["query"],
@@ -99,10 +94,6 @@ def entry_document(id_: str = DATASET, form: str = "opaque") -> dict[str, Any]:
         "classification": "test",
         "items": [{"name": "bytes"}],
     }
-
-
-def furnish_endless(gateway: RunningGateway, supplier: EndlessSupplier) -> None:
-    """Register the endless dataset and its interface."""
     interface = {
         "id": "endless",
         "supplier": SUPPLIER,
@@ -112,9 +103,13 @@ def furnish_endless(gateway: RunningGateway, supplier: EndlessSupplier) -> None:
         "format": "opaque",
         "total_timeout_seconds": 0.0,
     }
-    register_hosts(gateway.home, {SUPPLIER: supplier.url}, supplier.show)
     with gateway.officer() as api:
-        api.post("/v1/directory", {"datasets": [entry_document()], "interfaces": [interface]})
+        api.post("/v1/directory", {"datasets": [entry]})
+    register_hosts(
+        gateway.home, {SUPPLIER: supplier.url}, lambda _, path, nonce: supplier.shown.__setitem__(path, nonce)
+    )
+    with gateway.officer() as api:
+        api.post("/v1/directory", {"interfaces": [interface]})
 
 
 class SlowCaller:

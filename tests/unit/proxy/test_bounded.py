@@ -221,7 +221,7 @@ def test_a_caller_that_does_not_read_is_cut_and_one_that_reads_slowly_is_not(for
                 (connection,) = plane._connections
                 await until(lambda: connection.is_writing_paused)
                 for _ in range(3):
-                    while connection._unsent_mark - connection._untaken_bytes() < 1000:
+                    while connection._unsent_mark - connection.leaving.missing_bytes() < 1000:
                         await caller.reader.read(1 << 16)
                         await asyncio.sleep(0.001)
                     connection.expired()
@@ -282,6 +282,6 @@ def test_what_a_gone_caller_held_returns_at_once_though_nothing_was_read_of_it()
                 await until(lambda: len(plane.deaf) == 1 and bool(supplier.requests))
                 caller.writer.close()
                 await until(lambda: nothing_is_held(plane))
-                assert house.ledger.outcomes()[0].end == "caller-gone"
+                assert house.ledger.outcomes()[0].end == "aborted"
 
     uvloop.run(story())
