@@ -146,6 +146,7 @@ class World:
             policies_root=default_policies_root(),
             policies=PolicyDesk(self.store, keeper, self._examine, node="control.example/log"),
             trials=Trials(self._no_reach),
+            unseal=lambda sealed, context: self.ring.field_cipher().unseal(sealed, context),
             seal=lambda secret, context: self.ring.field_cipher().seal(secret, context),
             pseudonyms=lambda identifier: (f"pseudonym-of-{len(identifier)}-bytes",),
             **services,
