@@ -270,6 +270,13 @@ PROBLEMS: Mapping[str, Problem] = {
         "try again later; if it lasts, tell the supplier",
         "请稍后重试；持续失败时请告知提供部门",
     ),
+    "supplier-refused": Problem(
+        502,
+        "the supplier refused the gateway, or sent it elsewhere",
+        "提供部门拒绝了网关的请求，或要求转向其他地址",
+        "tell the supplier: your own credential and grant are not the cause",
+        "请告知提供部门；原因不在您的凭证或授权",
+    ),
     "records-unavailable": Problem(
         503,
         "the use cannot be recorded, so it is not made",

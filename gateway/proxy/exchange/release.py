@@ -8,8 +8,9 @@ How an answer leaves is chosen once, when its head has arrived (`How`):
     EMPTY    its status alone: a failure whose content cannot be filtered, or an answer without content
 
 A supplier's error answer is filtered as any other; what cannot be filtered of it is dropped and its status is kept. An
-answer below 300 that cannot be filtered is refused (`answer-not-filterable`). Nothing of a supplier's header section
-passes but what `hygiene.PASSED_TO_CALLER` lists, and that only as it is.
+answer below 300 that cannot be filtered is refused (`answer-not-filterable`). Redirects, 401 and 407 never pass
+(`supplier-refused`). Nothing of a supplier's header section passes but what `hygiene.PASSED_TO_CALLER` lists, and that
+only as it is. `Sharing-Origin` says whose the status is: the supplier's, or the gateway's.
 """
 
 from collections import deque
@@ -122,6 +123,10 @@ class Release:
         exchange = self._exchange
         exchange.move(states.ON_GATHERS)
         exchange.set_pace(self._plan.route.interface.first_byte_timeout_seconds)
+        refusal = self._refusal()
+        if refusal:
+            exchange.refuse(GatewayError("supplier-refused", refusal))
+            return
         try:
             self._how = self._choose()
         except GatewayError as error:
@@ -142,6 +147,22 @@ class Release:
         elif self._how is _WHOLE:
             # INVARIANT: BOUNDED: what is gathered is held, so it has a total besides its pace.
             exchange.gather_within(exchange.plane.limits.gather_seconds)
+
+    def _refusal(self) -> str:
+        """Why a status of the supplier's is not the caller's to act upon, "" where it may pass.
+
+        What it says of credentials is said of the gateway's, and what it says of another place would lead the caller
+        past the gateway.
+        """
+        if self.status in {401, 407}:
+            return "the supplier does not accept the gateway's own credential"
+        if 300 <= self.status < 400:
+            is_opaque = self._plan.route.interface.format is _OPAQUE
+            if self.status != 304:
+                return "the supplier answered with a redirect, which is neither followed nor passed on"
+            if not (is_opaque and self._may_pass):
+                return "the supplier answered `not modified`, though it was asked without a condition"
+        return ""
 
     @property
     def _may_pass(self) -> bool:
