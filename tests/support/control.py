@@ -126,7 +126,7 @@ class World:
         if ledger:
             origin = "control.example/log"
             signer = self.ring.log_signer(origin)
-            self._ledger = LedgerService(folder / "ledger", origin=origin, signer=signer, clock=clock)
+            self._ledger = LedgerService(folder / "ledger", origin=origin, signer=signer, clock=clock, ticks=clock)
             self._ledger.serve_questions(folder / "l.sock")
             self.ledger_key = self._ledger.status().verifier_key
             self._thread = threading.Thread(target=self._ledger.run, args=(self._stop,))
@@ -146,6 +146,7 @@ class World:
             policies_root=default_policies_root(),
             policies=PolicyDesk(self.store, keeper, self._examine, node="control.example/log"),
             trials=Trials(self._no_reach),
+            unseal=lambda sealed, context: self.ring.field_cipher().unseal(sealed, context),
             seal=lambda secret, context: self.ring.field_cipher().seal(secret, context),
             pseudonyms=lambda identifier: (f"pseudonym-of-{len(identifier)}-bytes",),
             **services,

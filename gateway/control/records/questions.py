@@ -10,7 +10,6 @@ import msgspec
 from fastapi import Depends, Query
 from pydantic import AwareDatetime, BeforeValidator, Field
 
-from gateway.control.act.acting import matter_of_grant, require_permit
 from gateway.control.act.bodies import Body, EntryId, Identifier, Slug
 from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import Scope, scope_of
@@ -148,10 +147,6 @@ def narrowed(services: ControlServices, officer: Officer, act: Act, asked: Quest
         GatewayError: `act-not-permitted`; `invalid-input` where the officer has to say as what.
     """
     scope = scope_of(services, officer, act, asked.supplier, asked.department)
-    if asked.grant is not None:
-        grant = services.store.grant(asked.grant)
-        if grant is not None:
-            require_permit(services, officer, act, matter_of_grant(services.store, grant))
     asks_own = scope.region is None and asked.supplier is None and asked.department is None
     narrow = Scope() if asks_own else scope
     within = _within_own(scope) if asks_own else _within(services, scope)

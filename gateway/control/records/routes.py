@@ -28,6 +28,7 @@ from gateway.control.act.acting import (
 )
 from gateway.control.act.bodies import Body, Identifier, Statement, Text, describes, model_of
 from gateway.control.act.nodes import marked_cursor, own_cursor
+from gateway.control.act.pages import Pager
 from gateway.control.act.paging import Cursor, Limit, json_response
 from gateway.control.act.services import ControlServices
 from gateway.control.records.exports import ExportBody
@@ -67,10 +68,11 @@ class FiledBody(Body):
 
 @router.get("", summary="Records you may read")
 async def find_records(
-    services: Services, officer: SignedIn, asked: Asked, cursor: Cursor = None, limit: Limit = 100
+    request: Request, services: Services, officer: SignedIn, asked: Asked, cursor: Cursor = None, limit: Limit = 100
 ) -> Response:
     """Records, newest first. The reading is recorded."""
-    cursor = own_cursor(services.mark, cursor)
+    pages = Pager(services, request, officer, own_cursor(services.mark, cursor), limit)
+    cursor = pages.cursor
     if cursor is not None:
         parse_cursor(cursor)
     scope, query = await run_in_threadpool(narrowed, services, officer, Act.CONSULT_RECORDS, asked)
@@ -78,7 +80,7 @@ async def find_records(
     page = await services.ledger.find(query, cursor, limit, allow_partial=asked.allow_partial)
     body: dict[str, Any] = {
         "items": page.rows,
-        "next": marked_cursor(services.mark, page.cursor),
+        "next": marked_cursor(services.mark, pages.sealed(page.cursor)),
         "log_size": page.log_size,
         "knows": _shown_knows(page.knows),
     }
@@ -92,6 +94,7 @@ async def find_records(
 
 @router.post("/search", summary="Records you may read, about one data subject", openapi_extra=describes(ExportBody))
 async def search_records(
+    request: Request,
     services: Services,
     officer: SignedIn,
     body: Annotated[ExportBody, Depends(model_of(ExportBody))],
@@ -99,7 +102,7 @@ async def search_records(
     limit: Limit = 100,
 ) -> Response:
     """The same with the question in the body: a data subject's identifier never stands in a URL (Art. 37)."""
-    return await find_records(services, officer, question_of(body, body.subject), cursor, limit)
+    return await find_records(request, services, officer, question_of(body, body.subject), cursor, limit)
 
 
 @router.post(

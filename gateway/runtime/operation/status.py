@@ -139,7 +139,7 @@ def _interfaces(home: GatewayHome, seen: _Seen) -> None:
     found = {
         labels
         for snapshot in read_snapshots(home.run / "metrics", "worker-*")
-        if time.time() - snapshot.published_unix <= STALE_SECONDS
+        if snapshot.age_seconds(time.monotonic()) <= STALE_SECONDS
         for labels in snapshot.numbers.get("gateway_interface_trouble", {})
     }
     for _, interface, trouble in sorted(found):
