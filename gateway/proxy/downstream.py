@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Use
 from gateway.proxy.exchange import states
+from gateway.proxy.exchange.endings import SHED
 from gateway.proxy.exchange.exchange import Exchange
 from gateway.proxy.exchange.refusals import refusal, status_line
 from gateway.proxy.guards import ends_exchange
@@ -268,12 +269,8 @@ class CallerConnection(asyncio.Protocol):
                 self._searched, self._line_end = len(buffer), line_end
             return False
         self._searched = 0
-        if not self._may_begin and not self._plane.turns.may_begin():
-            self._plane.turns.wait(self)
-            if len(buffer) > limits.read_high_bytes:
-                self._pause(1)
+        if not self._has_turn():
             return False
-        self._may_begin = False
         self._phase = _EXCHANGE
         self._buffer = buffer[end:]
         try:
@@ -284,6 +281,9 @@ class CallerConnection(asyncio.Protocol):
             self._refuse_head(error)
             return False
         self._closes = block.is_last
+        if self._is_shed and not block.content_length and not self.is_writing_paused and method != b"HEAD":
+            self._shed(chinese=block.chinese)
+            return bool(self._buffer)
         exchange = self.exchange = Exchange(self._plane, self, method, target, block, trace, is_repeated=is_repeated)
         if block.content_length != 0:
             self._body = body_reader(block.content_length)
@@ -295,6 +295,27 @@ class CallerConnection(asyncio.Protocol):
         elif exchange.state is states.IDENTIFYING:
             exchange.begin()
         return True
+
+    def _has_turn(self) -> bool:
+        """Whether the call that has arrived may begin now; else it waits for its turn."""
+        if self._may_begin or self._plane.turns.may_begin():
+            self._may_begin = False
+            return True
+        self._plane.turns.wait(self)
+        if len(self._buffer) > self._plane.limits.read_high_bytes:
+            self._pause(1)
+        return False
+
+    def _shed(self, *, chinese: bool) -> None:
+        """Refuse a call that has waited too long in the cheapest way: nothing of it has begun."""
+        self._is_shed = False
+        counters = self._plane.counters
+        counters.turned_away("load")
+        counters.refused(SHED.code)
+        counters.nowhere.ended("refused", SHED.code, 0)
+        status, fields, content = refusal(SHED, chinese=chinese)
+        self._write(status_line(status) + fields + b"Content-Length: %d\r\n" % len(content), content)
+        self._finish()
 
     @ends_exchange
     def begin_call(self) -> None:
