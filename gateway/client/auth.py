@@ -184,4 +184,11 @@ def _client(verify: Verify, transport: httpx.BaseTransport | None) -> httpx.Clie
     # A redirect is not followed: it would carry the assertion to whom it was not made for.
     # Nor is a connection kept: it is needed again in some minutes.
     limits = httpx.Limits(max_keepalive_connections=0)
-    return httpx.Client(verify=verify, transport=transport, timeout=timeout, follow_redirects=False, limits=limits)
+    return httpx.Client(
+        verify=verify,
+        transport=transport,
+        timeout=timeout,
+        limits=limits,
+        follow_redirects=False,
+        trust_env=False,  # no token goes through a proxy that the environment names
+    )

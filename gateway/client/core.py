@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -339,8 +340,12 @@ def _json_object(answer: httpx.Response) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+_PLAIN = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
+"""What stands in a declared value as it is: all of ASCII but `%`, which begins an encoded octet."""
+
+
 def _field(value: str) -> bytes:
-    """A declared value as a header can bear it: one line of text, sent as UTF-8."""
+    """A declared value as every header can bear it: one line of text, percent-encoded where it is not ASCII."""
     if not value.isprintable():
         raise ValueError("a declared value is one line of text")
-    return value.encode("utf-8")
+    return quote(value, safe=_PLAIN).encode("ascii")

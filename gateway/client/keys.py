@@ -21,9 +21,11 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_der_private_key,
     load_pem_private_key,
+    load_pem_public_key,
 )
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 ASSERTION_SECONDS = 60
 _CURVES = {"secp256r1": ("P-256", "ES256", 32), "secp384r1": ("P-384", "ES384", 48)}
 _HASHES: dict[str, Any] = {"ES256": hashes.SHA256(), "ES384": hashes.SHA384()}
@@ -58,20 +60,7 @@ class SoftwareSigner:
 
     def __init__(self, private: PrivateKey) -> None:
         self._private = private
-        public = private.public_key()
-        if isinstance(public, ec.EllipticCurvePublicKey):
-            curve, self.algorithm, size = _CURVES[public.curve.name]
-            numbers = public.public_numbers()
-            x, y = (_base64url(number.to_bytes(size)) for number in (numbers.x, numbers.y))
-            self.public: Mapping[str, Any] = {"kty": "EC", "crv": curve, "x": x, "y": y}
-        elif isinstance(public, rsa.RSAPublicKey):
-            self.algorithm = "PS256"
-            modulus, exponent = public.public_numbers().n, public.public_numbers().e
-            n, e = (_base64url(number.to_bytes((number.bit_length() + 7) // 8)) for number in (modulus, exponent))
-            self.public = {"kty": "RSA", "n": n, "e": e}
-        else:
-            self.algorithm = "EdDSA"
-            self.public = {"kty": "OKP", "crv": "Ed25519", "x": _base64url(public.public_bytes_raw())}
+        self.algorithm, self.public = _public(private.public_key())
 
     def sign(self, message: bytes) -> bytes:
         """As `Signer.sign`."""
@@ -112,8 +101,7 @@ class ClientKey:
         self._signer = _signer(key, password)
         self.algorithm = self._signer.algorithm
         self.public = dict(self._signer.public)
-        canonical = json.dumps(self.public, separators=(",", ":"), sort_keys=True)
-        self.thumbprint = _base64url(hashlib.sha256(canonical.encode("ascii")).digest())
+        self.thumbprint = _thumbprint(self.public)
         named = key.get("kid") if isinstance(key, Mapping) else None
         self.kid = kid or named or self.thumbprint
 
@@ -157,6 +145,23 @@ def new_private_key() -> str:
     """A new P-256 private key, PEM (PKCS #8, unencrypted): keep it where only the system reads it."""
     key = ec.generate_private_key(ec.SECP256R1())
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii")
+
+
+def public_jwk_of_pem(pem: bytes) -> dict[str, Any]:
+    """The public JWK of a key in PEM; of a private key only its public part is told.
+
+    Raises:
+        ValueError, TypeError: it is no P-256, P-384, Ed25519 or RSA key, or encrypted.
+    """
+    if b"PRIVATE KEY" in pem:
+        return public_jwk(pem)
+    key = load_pem_public_key(pem)
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name not in _CURVES:
+        raise TypeError("the key's curve must be P-256 or P-384")
+    if not isinstance(key, (ec.EllipticCurvePublicKey, ed25519.Ed25519PublicKey, rsa.RSAPublicKey)):
+        raise TypeError("the key must be P-256, P-384, Ed25519 or RSA")
+    algorithm, public = _public(key)
+    return {**public, "kid": _thumbprint(public), "alg": algorithm, "use": "sig"}
 
 
 def public_jwk(private_key: "Key", kid: str | None = None, password: "str | bytes | None" = None) -> dict[str, Any]:
@@ -225,6 +230,25 @@ def _of_jwk(jwk: Mapping[str, Any]) -> PrivateKey:
     except (KeyError, ValueError, TypeError) as error:
         raise ValueError("the private key cannot be read: it is no private JWK") from error
     raise TypeError("the private key must be P-256, P-384, Ed25519 or RSA")
+
+
+def _public(public: PublicKey) -> tuple[str, Mapping[str, Any]]:
+    """The JWS algorithm of a public key, and the members that its thumbprint is made of (RFC 7638 §3.2)."""
+    if isinstance(public, ec.EllipticCurvePublicKey):
+        curve, algorithm, size = _CURVES[public.curve.name]
+        numbers = public.public_numbers()
+        x, y = (_base64url(number.to_bytes(size)) for number in (numbers.x, numbers.y))
+        return algorithm, {"kty": "EC", "crv": curve, "x": x, "y": y}
+    if isinstance(public, rsa.RSAPublicKey):
+        modulus, exponent = public.public_numbers().n, public.public_numbers().e
+        n, e = (_base64url(number.to_bytes((number.bit_length() + 7) // 8)) for number in (modulus, exponent))
+        return "PS256", {"kty": "RSA", "n": n, "e": e}
+    return "EdDSA", {"kty": "OKP", "crv": "Ed25519", "x": _base64url(public.public_bytes_raw())}
+
+
+def _thumbprint(public: Mapping[str, Any]) -> str:
+    canonical = json.dumps(dict(public), separators=(",", ":"), sort_keys=True)
+    return _base64url(hashlib.sha256(canonical.encode("ascii")).digest())
 
 
 def _signer_of_der(der: bytes) -> SoftwareSigner:

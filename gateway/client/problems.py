@@ -254,6 +254,8 @@ def _moment(text: str) -> float | None:
 
 def problem_of(response: httpx.Response) -> dict[str, Any]:
     """The problem document of a response that has been read; empty where it is none of the gateway's."""
+    if response.headers.get("sharing-origin", "gateway").strip().lower() != "gateway":
+        return {}
     if response.headers.get("content-type", "").partition(";")[0].strip().lower() != _MEDIA_TYPE:
         return {}
     try:

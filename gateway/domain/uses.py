@@ -12,6 +12,9 @@ import msgspec
 from gateway.domain.callers import Caller
 from gateway.domain.verdicts import Call, Verdict
 
+EVERY_DEPARTMENT = "*"
+"""The department of a record that concerns all of them, such as of a key or the policies: all see it as their own."""
+
 
 class RecordKind(StrEnum):
     """What a ledger entry records."""

@@ -23,6 +23,7 @@ from gateway.proxy.exchange.digests import keyed_digest
 from gateway.proxy.exchange.lanes import Lanes
 from gateway.proxy.exchange.routes import Plan, Route
 from gateway.proxy.exchange.slots import Slots
+from gateway.proxy.exchange.standing import Withdrawals
 from gateway.proxy.guards import ends_exchange
 from gateway.proxy.http.heads import BlockReader
 from gateway.proxy.http.pools import Pool
@@ -58,7 +59,8 @@ class DataPlane:
         digest_key: 32 bytes; keys the digests of requests and answers in records, see `digests`.
         sample_ratio: share of the calls without a `traceparent` whose new trace is marked as sampled.
         watches: who looks on as uses end.
-        clock: Unix nanoseconds.
+        clock: Unix nanoseconds: what time it is, for verdicts and records.
+        ticks: monotonic nanoseconds: how long something took, whatever anybody sets the clock to.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class DataPlane:
         sample_ratio: float = 0.0,
         watches: Sequence[Watch] = (),
         clock: Callable[[], int] = time.time_ns,
+        ticks: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.digest = keyed_digest(digest_key)
         self.sample_ratio = sample_ratio
@@ -92,6 +95,7 @@ class DataPlane:
         self.is_fresh = is_fresh
         self.limits = limits or Limits()
         self.clock = clock
+        self.ticks = ticks
         self.loop = asyncio.get_running_loop()
         self.wheel = Wheel(self.limits.tick_seconds, self.loop.time())
         self.blocks = BlockReader(self.limits)
@@ -103,6 +107,7 @@ class DataPlane:
         self.deaf: set[CallerConnection] = set()
         self.lanes = Lanes()
         self.epoch = 0
+        self.withdrawals = Withdrawals()
         self.now_seconds = self.loop.time()
         self.is_draining = False
         self.is_draining_over = False
@@ -191,21 +196,28 @@ class DataPlane:
         self.lanes.forget()
         self.turns.hold()
 
-    def cut(self, matches: Callable[[Use], bool]) -> int:
+    def cut(self, matches: Callable[[Use], bool], *, decided: bool = True) -> int:
         """Cut every answer under a use that `matches`; how many were cut.
 
-        On return nothing of them is in the worker's buffers. A call that has been decided but has released nothing
-        is decided anew before it releases anything. Call it after the change has reached `decide`.
+        On return nothing of them is in the worker's buffers. A call that has released nothing is decided anew before
+        it releases anything, or ended where that would not tell. Call it after the change has reached `decide`.
+
+        Args:
+            matches: whether a use is meant.
+            decided: whether the policies know of what was withdrawn, so that deciding anew tells; else a permit rests
+                on something that was looked up before it (who calls, by which credential, which interface).
         """
         # INVARIANT: BARRIER.
         self.forget()
         self.epoch += 1
+        if not decided:
+            self.withdrawals.add(self.epoch, matches)
         cut = 0
         for connection in tuple(self._connections):
             exchange = connection.exchange
             if exchange is not None and exchange.use is not None and matches(exchange.use):
                 try:
-                    cut += exchange.cut()
+                    cut += exchange.cut(decided=decided)
                 except Exception:  # noqa: BLE001 - a mistake with one must not leave the others uncut
                     exchange.broken()
                     cut += 1

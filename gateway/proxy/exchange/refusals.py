@@ -98,6 +98,7 @@ def _refusal(
     fields = (
         b"Content-Type: application/problem+json\r\n"
         b"Cache-Control: no-store\r\n"
+        b"Sharing-Origin: gateway\r\n"
         b"Content-Language: " + (b"zh" if chinese else b"en") + b"\r\n"
     )
     if error.headers:

@@ -139,7 +139,7 @@ def _interfaces(home: GatewayHome, seen: _Seen) -> None:
     found = {
         labels
         for snapshot in read_snapshots(home.run / "metrics", "worker-*")
-        if time.time() - snapshot.published_unix <= STALE_SECONDS
+        if snapshot.age_seconds(time.monotonic()) <= STALE_SECONDS
         for labels in snapshot.numbers.get("gateway_interface_trouble", {})
     }
     for _, interface, trouble in sorted(found):
@@ -160,6 +160,13 @@ def _ledger(home: GatewayHome, seen: _Seen) -> None:
         seen.fault("ledger", "stands still", status.fault, "keep the folder as it is and restore it from a backup")
     else:
         seen.add("ledger", "up", f"{status.size} entries in the log, {status.backlog} on their way")
+    for each in status.set_aside:
+        where = f"leaf {each.leaf}" if each.count == 1 else f"leaves {each.leaf} to {each.leaf + each.count - 1}"
+        if each.is_unreadable:
+            advice = "restore the log's file from a mirror or a backup, then remove `index/`: it is rebuilt"
+        else:
+            advice = "nothing is lost: it stands in the log, in no answer; tell who maintains the gateway"
+        seen.fault("index", "set aside", f"{where}: {each.why}", advice)
     for witness, fault in status.witnesses.items():
         if fault:
             advice = "ask whoever keeps it; uses go on, and it is asked again by itself"

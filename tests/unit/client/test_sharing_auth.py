@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -117,7 +118,7 @@ def test_call_is_bound_and_declared(plane: Plane) -> None:
     assert headers["sharing-purpose"] == "marriage-registration"
     assert headers["sharing-items"] == "name,status"
     assert headers["sharing-operator"] == "desk-3"
-    assert headers["sharing-scenario"].encode("latin-1").decode() == "婚姻登记"
+    assert headers["sharing-scenario"] == quote("婚姻登记")
 
 
 def test_without_dpop_the_token_is_bearer(plane: Plane) -> None:
@@ -353,7 +354,7 @@ def test_problems_have_types(code: str, kind: type[SharingProblem]) -> None:
 def test_every_data_plane_code_has_a_type() -> None:
     """A code the data plane may answer with is not left untyped."""
     control = {"invalid-input", "act-not-permitted", "not-found", "conflict", "precondition-failed", "internal"}
-    control |= {"idempotency-mismatch", "barrier-incomplete"}
+    control |= {"idempotency-mismatch", "barrier-incomplete", "host-not-proved", "record-pruned", "records-incomplete"}
     assert set(PROBLEMS) - control <= set(_CLASSES)
 
 
@@ -363,6 +364,11 @@ def test_suppliers_own_error_is_no_problem_of_the_gateway() -> None:
         raise_for_problem(httpx.Response(404, content=b"<html>secret</html>"))
     assert raised.value.code == ""
     assert "secret" not in str(raised.value)
+    headers = {"content-type": "application/problem+json", "sharing-origin": "supplier"}
+    forged = httpx.Response(403, headers=headers, content=b'{"type":"/problems/suspended"}')
+    with pytest.raises(SharingProblem) as raised:
+        raise_for_problem(forged)
+    assert raised.value.code == ""
 
 
 def test_client_imports_no_room() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -131,7 +132,7 @@ def test_one_line_calls(tmp_path: Path) -> None:
     assert str(request.url) == f"{GATEWAY}/public-security/persons?id_number=1"
     raw = dict(request.headers.raw)
     assert raw[b"Sharing-Items"] == b"status"
-    assert raw[b"Sharing-Purpose"].decode() == "别的"
+    assert raw[b"Sharing-Purpose"].decode() == quote("别的")
     assert plane.requests[1].method == "POST"
     assert dict(plane.requests[1].headers)["sharing-purpose"] == "p"
     key = tmp_path / "key.pem"
