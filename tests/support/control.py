@@ -60,6 +60,7 @@ OFFICERS = (
     Officer("registrar", "data-bureau", CITY, (Role.COMPETENT,)),
     Officer("province", "data-bureau", "440000", (Role.COMPETENT,)),
     Officer("auditor", "data-bureau", CITY, (Role.AUDITOR,)),
+    Officer("inspector", "data-bureau", "440000", (Role.AUDITOR,)),
     Officer("operator", "data-bureau", "440000", (Role.OPERATOR,)),
     Officer("city-operator", "data-bureau", CITY, (Role.OPERATOR,)),
     Officer("police", "public-security", CITY, (Role.SUPPLIER,)),

@@ -15,6 +15,7 @@ from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import Scope, scope_of
 from gateway.control.act.services import ControlServices
 from gateway.control.directory.importing import every
+from gateway.control.records.readings import watching_of
 from gateway.domain.calendar import CHINA, CHINA_OFFSET_SECONDS, china_day
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Officer
@@ -150,7 +151,10 @@ def narrowed(services: ControlServices, officer: Officer, act: Act, asked: Quest
     asks_own = scope.region is None and asked.supplier is None and asked.department is None
     narrow = Scope() if asks_own else scope
     within = _within_own(scope) if asks_own else _within(services, scope)
-    return scope, asked.query(narrow, within, services.pseudonyms)
+    query = asked.query(narrow, within, services.pseudonyms)
+    # Readings of auditors are found where records are read; in figures, which more may see, they are not counted.
+    watching = () if act is Act.CONSULT_FIGURES or asks_own else watching_of(services, officer)
+    return scope, msgspec.structs.replace(query, watching=watching)
 
 
 def narrowed_figures(services: ControlServices, officer: Officer, asked: Question, by: str) -> RecordQuery:

@@ -33,9 +33,10 @@ from gateway.control.act.paging import Cursor, Limit, json_response
 from gateway.control.act.services import ControlServices
 from gateway.control.records.exports import ExportBody
 from gateway.control.records.questions import Asked, looked_past, narrowed, narrowed_figures, question_of
+from gateway.control.records.readings import reading_by, reading_of
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
-from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
+from gateway.domain.uses import EVERY_DEPARTMENT, WATCH_MARK, RecordKind
 from gateway.ledger.index.queries import Knows, RecordQuery, parse_cursor, parse_record_id
 from gateway.ledger.process.answers import ShownRecord
 
@@ -232,13 +233,13 @@ def _shown_knows(knows: Knows) -> dict[str, Any]:
 def _consulted(services: ControlServices, officer: Officer, act: Act, query: RecordQuery) -> str:
     """Record a reading before it is answered: who asked what; a data subject only as that one was asked for."""
     said = msgspec.to_builtins(
-        msgspec.structs.replace(query, subjects=None, within_suppliers=None, within_departments=None)
+        msgspec.structs.replace(query, subjects=None, within_suppliers=None, within_departments=None, watching=())
     )
     said.pop("officer", None)
     return services.acts.append(
         RecordKind.CONSULTATION,
         {
-            **{name: said[name] for name in ("department", "supplier", "dataset", "grant") if name in said},
+            **reading_by(officer, query),
             "act": act.value,
             "officer": officer.id,
             "officer_department": officer.department,
@@ -256,23 +257,26 @@ def _opened(services: ControlServices, officer: Officer, id: str, entries: tuple
     use = first.get("use")
     first = use if isinstance(use, dict) else first
     supplier, demand = _text(first.get("supplier")), _text(first.get("department"))
+    act = Act.CONSULT_RECORDS
     if supplier is None and demand is None:
         acting = services.store.department(_text(first.get("officer_department")) or "")
         # As the index has it: what concerns no department in particular is the actor's own.
         matter = matter_of_department(acting) if acting else Matter(region="000000")
+    elif demand is not None and demand.startswith(WATCH_MARK):
+        act, matter = Act.CONSULT_WATCHING, Matter(region=demand.removeprefix(WATCH_MARK))
     elif demand == EVERY_DEPARTMENT:
         # It concerns all departments: so the officer's own, as whatever the officer is there.
         matter = Matter(officer.department, officer.department, officer.region, None, officer.region)
     else:
         matter = matter_between(services.store, supplier, demand)
     # Whether there is such a record is not told to who may not read it.
-    if not is_permitted(services, officer, Act.CONSULT_RECORDS, matter):
+    if not is_permitted(services, officer, act, matter):
         raise GatewayError("not-found", f"there is no record `{id}`")
     concerned = {"supplier": supplier, "department": demand, "grant": _text(first.get("grant"))}
     return services.acts.append(
         RecordKind.CONSULTATION,
         {
-            **{name: value for name, value in concerned.items() if value},
+            **reading_of(officer, {name: value for name, value in concerned.items() if value}),
             "act": Act.CONSULT_RECORDS.value,
             "officer": officer.id,
             "officer_department": officer.department,

@@ -12,6 +12,7 @@ Source: RFC 9112 §2.2 (bare CR and LF), §3 (request line), §3.2 (Host), §5.1
 
 import re
 from collections.abc import Sequence
+from urllib.parse import unquote_to_bytes
 
 import httptools
 import msgspec
@@ -28,6 +29,8 @@ _FIELD = re.compile(
 )
 _BLOCK = re.compile(rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
+_BROKEN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _TRACE_LINE = re.compile(rb"(?<=\r\n)[Tt]raceparent: (00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})\r\n")
@@ -260,12 +263,27 @@ def _content_length(single: dict[bytes, bytes]) -> int | None:
 
 def _text(single: dict[bytes, bytes], name: bytes) -> str:
     """A `Sharing-*` value as text of at most 256 characters."""
-    try:
-        value = single.get(name, b"").decode("utf-8")
-    except UnicodeDecodeError:
-        raise malformed(f"the field `{name.decode()}` is not UTF-8") from None
+    value = _decoded(single.get(name, b""), name)
     if len(value) > 256:
         raise malformed(f"the field `{name.decode()}` is longer than 256 characters")
+    return value
+
+
+def _decoded(raw: bytes, name: bytes) -> str:
+    """A text as it was sent, or percent-encoded as clients must that send ASCII alone; decoded once.
+
+    A `%` always begins an encoded octet, so that a text has one meaning (INVARIANT: ONE-MEANING): itself it is `%25`.
+    """
+    if b"%" in raw:
+        if _BROKEN.search(raw):
+            raise malformed(f"the field `{name.decode()}` holds a `%` that begins no encoded octet; write `%25`")
+        raw = unquote_to_bytes(raw)
+    try:
+        value = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise malformed(f"the field `{name.decode()}` is not UTF-8") from None
+    if _CONTROL.search(value):
+        raise malformed(f"the field `{name.decode()}` holds a control character")
     return value
 
 
@@ -274,10 +292,7 @@ def _items(single: dict[bytes, bytes]) -> tuple[str, ...] | None:
     raw = single.get(b"sharing-items")
     if raw is None:
         return None
-    try:
-        names = {part.strip(" \t") for part in raw.decode("utf-8").split(",")}
-    except UnicodeDecodeError:
-        raise malformed("the field `sharing-items` is not UTF-8") from None
+    names = {_decoded(part.strip(b" \t"), b"sharing-items") for part in raw.split(b",")}
     if "" in names or len(names) > 512:
         raise malformed("the field `sharing-items` is not a list of item names")
     return tuple(sorted(names))
