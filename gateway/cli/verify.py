@@ -9,8 +9,8 @@ from rich.progress import Progress
 
 from gateway.cli.shell import AsJson, command, err, out, print_json
 from gateway.domain.errors import GatewayError
+from gateway.ledger.log.export_names import manifest_path
 from gateway.ledger.log.proofs import PROOF_HEADER
-from gateway.ledger.log.spool import manifest_path
 from gateway.ledger.verify.record import Checked, parse_key, verify_export, verify_log, verify_record
 
 
