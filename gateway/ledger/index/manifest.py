@@ -88,5 +88,5 @@ def parse_manifest(content: bytes) -> tuple[Manifest, bool]:
             raise GatewayError("conflict", "the manifest of the index is not as it was written")
     try:
         return msgspec.json.decode(content, type=Manifest), seal is not None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise GatewayError("conflict", "this is not the manifest of an index") from error
