@@ -248,6 +248,7 @@ def assemble(
                 OwnListeners(home),
             )
         ),
+        unseal=lambda sealed, context: ring.field_cipher().unseal(sealed, context),
         seal=lambda secret, context: ring.field_cipher().seal(secret, context),
         pseudonyms=lambda identifier: tuple(pseudonymiser.every(identifier, ring.pseudonym_years())),
     )

@@ -30,7 +30,7 @@ _MEMORY = {
     "supplier": "this supplier's calls take their whole share of the memory",
     "system": "the system's calls take their whole share of the memory",
 }
-_SHED = GatewayError("overloaded", "the call has waited too long to be begun")
+SHED = GatewayError("overloaded", "the call has waited too long to be begun")
 _AT_SUPPLIER = frozenset({states.CONNECTING, states.FORWARDING, states.COLLECTING})
 
 
@@ -76,7 +76,7 @@ class Ending(Course):
         """There is more to do than the worker can: refuse before anything costly is done."""
         if self.state < states.STREAMING:
             self.plane.counters.turned_away("load")
-            self.refuse(_SHED)
+            self.refuse(SHED)
 
     def answer_failed(self, reason: str) -> None:
         """The supplier did not give a whole answer."""
