@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json, print_table
+from gateway.cli.listing import write_sample
+from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, open_api, out, print_json, print_table
 from gateway.domain.errors import GatewayError
-from gateway.runtime.operation.api import Api, open_api
+
+if TYPE_CHECKING:
+    from gateway.runtime.operation.api import Api
 
 interfaces = typer.Typer(name="interfaces", help="Try suppliers' interfaces before callers do.", no_args_is_help=True)
 
@@ -40,6 +43,15 @@ def try_(
         raise typer.Exit(1)
 
 
+@interfaces.command("sample")
+@command
+def sample(file: Annotated[Path, typer.Argument(help="Where to write it, as JSON.")]) -> None:
+    """Write an interface's entry to look at, and to put your own in its place."""
+    from gateway.runtime.operation.formats import interface_sample  # noqa: PLC0415 -- loads what no other command needs
+
+    write_sample(file, interface_sample())
+
+
 def read_interface(file: Path) -> dict[str, Any]:
     """An interface's file; raises `invalid-input` where it is none."""
     try:
@@ -52,7 +64,7 @@ def read_interface(file: Path) -> dict[str, Any]:
 
 
 def trial_of(
-    api: Api, interface: dict[str, Any], answer: Path | None, query: list[str] | None, path: str = ""
+    api: "Api", interface: dict[str, Any], answer: Path | None, query: list[str] | None, path: str = ""
 ) -> dict[str, Any]:
     """What a trial tells; see `tell`."""
     body: dict[str, Any] = {"interface": interface, "path": path}

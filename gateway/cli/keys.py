@@ -1,20 +1,31 @@
 """`gateway keys` and `gateway officers`: the keys everything rests on, and the people who act."""
 
+import json
 import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json, print_table
+from gateway.cli.shell import (
+    DEFAULT_HOME,
+    AsJson,
+    AsOfficer,
+    Home,
+    command,
+    home_at,
+    open_api,
+    out,
+    print_json,
+    print_table,
+)
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Role
-from gateway.ledger.log.notes import ED25519, VerifierKey
-from gateway.runtime.home import GatewayHome
-from gateway.runtime.operation.api import open_api
-from gateway.runtime.ring import open_ring
+
+if TYPE_CHECKING:
+    from gateway.runtime.home import GatewayHome
 
 keys = typer.Typer(
     name="keys", help="List and rotate the gateway's keys; register keys of older contracts.", no_args_is_help=True
@@ -37,13 +48,39 @@ OfAuditor = Annotated[bool, typer.Option("--auditor", help="Of an auditor: acts 
 OfficerName = Annotated[str, typer.Argument(help="The officer's id.")]
 
 
+@keys.command("make")
+@command
+def make(
+    file: Annotated[Path, typer.Argument(help="Where to write the private key, PEM; the public JWK goes beside it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a demand system's key: FILE for the system alone, FILE.jwk for `gateway systems add --key`."""
+    from gateway.runtime.operation.formats import new_key  # noqa: PLC0415 -- loads what no other command needs
+
+    public = file.with_name(f"{file.name}.jwk")
+    if public.exists():
+        raise GatewayError("conflict", f"`{public}` exists already")
+    pem, jwk = new_key()
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise GatewayError("conflict", f"`{file}` exists already") from error
+    with os.fdopen(descriptor, "wb") as opened:
+        opened.write(pem)
+    public.write_text(json.dumps(jwk, indent=2) + "\n", "utf-8")
+    if as_json:
+        print_json({"private": str(file), "public": str(public), "kid": jwk["kid"]})
+    else:
+        out.print(f"private key {file}, for the system alone; public key {public}, kid {jwk['kid']}", markup=False)
+
+
 @keys.command("list")
 @command
 def list_keys(home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False) -> None:
     """List every key: purpose, name, algorithm, age and state; the log's origin and verifier key; never a secret."""
     with open_api(home, _operator(officer)) as api:
         found = api.get("/v1/keys")["keys"]
-    origin, verifier_key = _log_identity(GatewayHome(home))
+    origin, verifier_key = _log_identity(home_at(home))
     if as_json:
         print_json({"keys": found, "origin": origin, "verifier_key": verifier_key})
         return
@@ -56,8 +93,11 @@ def list_keys(home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJ
     out.print(f"verifier key, for auditors: {verifier_key or 'the key ring cannot be read from here'}", markup=False)
 
 
-def _log_identity(home: GatewayHome) -> tuple[str, str | None]:
+def _log_identity(home: "GatewayHome") -> tuple[str, str | None]:
     """The log's origin and verifier key; no key where the ring cannot be read."""
+    from gateway.ledger.log.notes import ED25519, VerifierKey  # noqa: PLC0415 -- loads the keys
+    from gateway.runtime.ring import open_ring  # noqa: PLC0415 -- the same
+
     settings = home.settings()
     origin = home.origin(settings)
     try:

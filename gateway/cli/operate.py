@@ -1,20 +1,23 @@
-"""`gateway init | serve | status | backup | demo`: make a gateway, run it, look at it, keep it, see it at work."""
+"""`gateway init | serve | status | check | backup | restore | demo`: make a gateway, run it, look at it, keep it."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.shell import DEFAULT_HOME, AsJson, Home, command, err, out, print_json, print_table
-from gateway.runtime.home import GatewayHome
+from gateway.cli.shell import DEFAULT_HOME, AsJson, Home, command, err, home_at, out, print_json, print_table, working
 
 
 @command
 def init(
     directory: Annotated[Path | None, typer.Argument(help="The home to make; default: --home.")] = None,
     home: Home = DEFAULT_HOME,
-    region: Annotated[str, typer.Option(help="Division code of the competent department's region.")] = "000000",
+    region: Annotated[
+        str | None,
+        typer.Option(help="Division code of the competent department's region; asked for at a terminal, else 000000."),
+    ] = None,
     department: Annotated[str, typer.Option(help="Id of the competent department of data sharing.")] = "data-bureau",
     suite: Annotated[
         str, typer.Option(help="Ciphers of secrets and pseudonyms: international, or commercial (SM3, SM4).")
@@ -29,8 +32,12 @@ def init(
     """Make a home: settings, keys, state, and the competent department's first officer."""
     from gateway.runtime.operation.setup import initialise  # noqa: PLC0415 -- loads the store and the keys, which help does not need
 
+    if region is None:
+        question = "division code (GB/T 2260) of the competent department's region"
+        region = str(typer.prompt(question, default="000000")) if sys.stdin.isatty() and not as_json else "000000"
+    working(f"making a gateway in {directory or home}", quiet=as_json)
     made = initialise(
-        GatewayHome(directory or home),
+        home_at(directory or home),
         region=region,
         department=department,
         suite=suite,
@@ -43,6 +50,7 @@ def init(
         print_json(made)
         return
     at = f"--home {made['home']}"
+    acting = f"--as {made['officer']} {at}"
     out.print(f"made a gateway in {made['home']}", markup=False)
     out.print(f"  log: {made['origin']}", markup=False)
     out.print(f"  verifier key, for auditors: {made['verifier_key']}", markup=False)
@@ -55,8 +63,11 @@ def init(
         out.print("  SM algorithms are chosen: a choice of algorithms, and no certification", markup=False)
     out.print("what to do next:", markup=False)
     out.print(f"  gateway serve {at}", markup=False)
-    out.print(f"  gateway directory import DIRECTORY.json {at}", markup=False)
-    out.print(f"  gateway systems add SYSTEM --department DEPARTMENT --key PUBLIC.jwk {at}", markup=False)
+    out.print(f"  gateway directory import DIRECTORY.json {acting}", markup=False)
+    out.print(
+        f"  gateway systems add SYSTEM --department DEPARTMENT --key PUBLIC.jwk {acting}",
+        markup=False,
+    )
 
 
 @command
@@ -68,10 +79,11 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Run the gateway until SIGTERM; SIGHUP reads certificates and keys again."""
+    working(f"starting the gateway in {home}", quiet=as_json)
     from gateway.runtime.supervisor import serve as run  # noqa: PLC0415 -- the same
     from gateway.runtime.telemetry.logs import configure_logs  # noqa: PLC0415 -- only a process that runs writes logs
 
-    place = GatewayHome(home)
+    place = home_at(home)
     place.require()
     configure_logs(place.settings().log.level, "supervisor")
 
@@ -89,9 +101,10 @@ def serve(
 @command
 def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """Tell in one screen what runs, what is wrong and what to do; exit status 1 if something is wrong."""
+    working(f"looking at {home}", quiet=as_json)
     from gateway.runtime.operation.status import examine  # noqa: PLC0415 -- loads the store and the keys
 
-    place = GatewayHome(home)
+    place = home_at(home)
     place.require()
     seen = examine(place)
     if as_json:
@@ -109,6 +122,27 @@ def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
 
 
 @command
+def check(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
+    """Look at all that a start needs, without starting: settings, keys, TLS, ports, state, suppliers' addresses."""
+    from gateway.runtime.operation.checking import look, told  # noqa: PLC0415 -- loads the store and the keys
+
+    place = home_at(home)
+    place.require()
+    working(f"checking {place.root}", quiet=as_json)
+    seen = look(place)
+    if as_json:
+        print_json(told(seen))
+    else:
+        rows = [(each.part, "right" if each.ok else "WRONG", each.detail) for each in seen]
+        print_table(f"check of {place.root}", ("part", "state", "detail"), rows)
+        for each in seen:
+            if not each.ok:
+                out.print(f"wrong: {each.detail}\n  what to do: {each.advice}", markup=False)
+    if not all(each.ok for each in seen):
+        raise typer.Exit(1)
+
+
+@command
 def backup(
     target: Annotated[Path, typer.Argument(help="The folder of the backups, outside the home.")],
     home: Home = DEFAULT_HOME,
@@ -117,8 +151,9 @@ def backup(
     """Back up settings, keys, state and the log while the gateway runs; see docs/operate.md, "Back up"."""
     from gateway.runtime.operation.backup import back_up  # noqa: PLC0415 -- loads the ledger, which help does not need
 
-    place = GatewayHome(home)
+    place = home_at(home)
     place.require()
+    working(f"backing up {place.root} into {target}", quiet=as_json)
     done = back_up(place, target)
     if as_json:
         print_json({"state": str(done.state), "log": str(done.log), "copied": done.copied})
@@ -145,6 +180,7 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Put a backup in place of what was lost, and say what is gone and what to do; see docs/operate.md, "Restore"."""
+    working(f"restoring {home} from {backup}", quiet=as_json)
     from gateway.runtime.operation.restore import restore as put_back  # noqa: PLC0415 -- loads all rooms
 
     def say(sentence: str) -> None:
@@ -152,7 +188,7 @@ def restore(
             err.print(f"{sentence} …", markup=False)
 
     done = put_back(
-        GatewayHome(home), backup, at=at, missing=missing, replace=replace, ledger=ledger, origin=new_origin, say=say
+        home_at(home), backup, at=at, missing=missing, replace=replace, ledger=ledger, origin=new_origin, say=say
     )
     if as_json:
         print_json(done)
@@ -176,7 +212,7 @@ def differences(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """List acts on record that a restored state does not have, and the orders that hold what they withdrew."""
     from gateway.runtime.operation.differences import list_differences  # noqa: PLC0415 -- loads the store
 
-    found = list_differences(GatewayHome(home))
+    found = list_differences(home_at(home))
     if as_json:
         print_json({"differences": found})
         return
@@ -201,5 +237,6 @@ def demo(
     """Show the main job on embedded defaults: real HTTP, real policies, real records, nobody real."""
     from gateway.runtime.demo.stage import perform  # noqa: PLC0415 -- loads the client and the suppliers
 
+    working("making a gateway and four departments to show", quiet=as_json)
     if not perform(once=once, home=home, as_json=as_json):
         raise typer.Exit(1)

@@ -241,6 +241,20 @@ PROBLEMS: Mapping[str, Problem] = {
         "send the request without pauses",
         "请不间断地发送请求",
     ),
+    "method-unknown": Problem(
+        501,
+        "the method is not implemented",
+        "未实现该请求方法",
+        "use a method of the interface's entry",
+        "请使用接口登记所列的请求方法",
+    ),
+    "version-unsupported": Problem(
+        505,
+        "the HTTP version is not spoken here",
+        "不支持该 HTTP 版本",
+        "speak HTTP/1.1",
+        "请使用 HTTP/1.1",
+    ),
     "quota-exhausted": Problem(
         429,
         "the grant's quota for today is used up",
@@ -269,6 +283,13 @@ PROBLEMS: Mapping[str, Problem] = {
         "无法连接提供部门",
         "try again later; if it lasts, tell the supplier",
         "请稍后重试；持续失败时请告知提供部门",
+    ),
+    "supplier-refused": Problem(
+        502,
+        "the supplier refused the gateway, or sent it elsewhere",
+        "提供部门拒绝了网关的请求，或要求转向其他地址",
+        "tell the supplier: your own credential and grant are not the cause",
+        "请告知提供部门；原因不在您的凭证或授权",
     ),
     "records-unavailable": Problem(
         503,

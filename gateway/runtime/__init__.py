@@ -15,6 +15,7 @@ itself when its supervisor is gone, and the kernel ends it in that instant.
     reconciling       record and act agree again at each start
     ring              where the keys come from
     tls               the TLS of both listeners
+    tls_faults        what is wrong with a file of it, in one sentence
     policies          the policies of the settings
     holders           which processes hold a home
     supervisor        starts, watches, restarts and drains the children

@@ -60,7 +60,7 @@ from gateway.runtime.telemetry.observing import (
 )
 from gateway.runtime.telemetry.spans import SOCKET as SPANS_SOCKET
 from gateway.runtime.telemetry.spans import SpanSender
-from gateway.runtime.tls import listener_context
+from gateway.runtime.tls import listener_context, tls_fault
 from gateway.store import Store
 
 log = logging.getLogger("gateway.worker")
@@ -176,7 +176,7 @@ class Worker:
             PartFigures(metrics, self._engine, self._journal, spans).fill,
             lambda: observed.fill(self._plane.lanes.followed),
         )
-        publisher = Publisher(metrics, home.run / "metrics", fill, time.time)
+        publisher = Publisher(metrics, home.run / "metrics", fill, time.monotonic)
         self._tasks.append(asyncio.create_task(publisher.run(), name="metrics"))
         self._tasks.append(asyncio.create_task(self._link.run(), name="link"))
         self._tasks.append(asyncio.create_task(keep_returning(lambda: self._plane.shares.held_bytes), name="memory"))
@@ -218,8 +218,8 @@ class Worker:
             proofs=ProofVerifier(time.time, self._nonces.nonces),
             use_once=use_once,
             origins=identity.origins,
-            security=SecurityLog(time.time),
-            budget=FailureBudget(time.time),
+            security=SecurityLog(time.monotonic),
+            budget=FailureBudget(time.monotonic),
             legacy=LegacyIdentifier(
                 self._store.legacy_key,
                 self._store.system,
@@ -254,7 +254,7 @@ class Worker:
             try:
                 reload_certificate(self._tls, plane.tls_certificate, plane.tls_key)
             except GatewayError as error:
-                log.error("%s; the old one stays", error.detail)
+                log.error("%s; the old one stays", tls_fault(plane) or error.detail)
 
     def _apply(self, change: Change) -> None:
         # INVARIANT: BARRIER: everything kept is dropped before anything is cut, and both before the acknowledgement.

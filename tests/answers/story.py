@@ -100,7 +100,7 @@ def the_log(teller: Teller) -> None:
     size = int(teller.tell("GET /log/checkpoint", None).text.splitlines()[1])
     newest = f"001.p/{size - BUNDLE}"
     teller.tell("GET /log/tile/{path}", None, path=f"0/{newest}", is_noise=True)
-    teller.tell("GET /log/tile/entries/{path}", "auditor", path=newest)
+    teller.tell("GET /log/tile/entries/{path}", "inspector", path=newest)
     plan = teller.tell("GET /v1/retention", "operator").json()["plan"]
     teller.tell("POST /v1/retention", "operator", {"plan": plan}, again=True)
     teller.tell("GET /log/minimum-index", None)
@@ -130,7 +130,7 @@ def the_directory(teller: Teller) -> None:
     teller.tell("GET /v1/departments", "civil")
     teller.tell("GET /v1/departments/{id}", "civil", id="public-security")
     purpose = {"id": "housing-support", "name": "住房保障", "basis": "Measures on Public Rental Housing Art. 8"}
-    teller.tell("POST /v1/purposes", "registrar", purpose)
+    teller.tell("POST /v1/purposes", "province", purpose)
     teller.tell("GET /v1/purposes", "civil")
     teller.tell("GET /v1/purposes/{id}", "civil", id="marriage-registration")
     teller.tell("POST /v1/datasets", "police", DATASET)
@@ -147,8 +147,8 @@ def the_directory(teller: Teller) -> None:
     teller.tell("GET /v1/interfaces/{supplier}/{id}", "civil", supplier="public-security", id="household")
     residence = {**INTERFACE, "id": "residence", "dataset": OTHER["id"]}
     file = {"datasets": [OTHER], "interfaces": [residence]}
-    teller.tell("POST /v1/directory", "registrar", file, options={"params": {"check": "true"}})
-    teller.tell("POST /v1/directory", "registrar", file)
+    teller.tell("POST /v1/directory", "province", file, options={"params": {"check": "true"}})
+    teller.tell("POST /v1/directory", "province", file)
     for form in ("json", "csv", "dcat"):
         teller.tell("GET /v1/directory", "civil", options={"params": {"format": form}})
     abolished = {"reason": "the matter it served was abolished, 国发〔2026〕3号"}

@@ -116,7 +116,7 @@ def test_names_in_a_page_exist(path: Path) -> None:
     assert {name for name in inline if re.fullmatch(r"gateway_\w+", name)} <= series
     rules = yaml.safe_load((ROOT / "deploy" / "prometheus" / "gateway.rules.yml").read_text("utf-8"))
     alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"]}
-    assert {name for name in inline if re.fullmatch(r"Gateway[A-Z]\w+", name)} <= alerts
+    assert {name for name in inline if re.fullmatch(r"Gateway[A-Z]\w+", name)} <= alerts | set(gateway.client.__all__)
     shouted = set(re.findall(r"\b[A-Z]+-[A-Z]+(?:-[A-Z]+)*\b", text)) - {"SHA-256"}
     assert {name for name in shouted if len(name) > 7 and name[:2] != "X-"} <= INVARIANTS
     for name in inline:
@@ -168,3 +168,14 @@ def test_place_that_a_contributor_is_sent_to_exists(page: Path) -> None:
     """Each path in backticks is a file or folder of the project; `<layer>` and `*` stand for any."""
     for named in re.findall(r"`((?:gateway|tests|policies|docs|deploy)/[^`\s]*)`", page.read_text("utf-8")):
         assert list(ROOT.glob(re.sub(r"<\w+>", "*", named).rstrip("/"))), f"{page.name}: {named}"
+
+
+def test_every_alert_has_its_row_in_the_runbook() -> None:
+    """Who is paged finds the alert's name in docs/operate.md, with what it means and what to do."""
+    rules = (ROOT / "deploy" / "prometheus" / "gateway.rules.yml").read_text("utf-8")
+    alerts = set(re.findall(r"alert: (\w+)", rules))
+    rows = [line for line in (DOCS / "operate.md").read_text("utf-8").splitlines() if line.startswith("| `Gateway")]
+    named = {name for row in rows for name in re.findall(r"`(Gateway\w+)`", row.split("|")[1])}
+    assert alerts - named == set()
+    assert named - alerts == set()
+    assert all(len(row.split("|")) == 5 for row in rows)

@@ -1,17 +1,19 @@
 """What every route of the control plane is made of: one path of an act, one form of bodies, pages and problems.
 
     acting         authorize, transact, record, commit, hold, answer
+    deeds          one act while it is done: found, decided, and only then read or written
     lanes          one for stops, one for the rest
     services       what the routes need, wired once
     scopes         whose grants, records and figures an officer may see
     bodies         request bodies to domain values, every fault at once
-    paging         lists by page
+    paging         the parameters of lists by page, and JSON as it goes out
+    pages          pages of what one may see, by cursors that tell nothing
     preconditions  `ETag` and `If-Match`
     problems       errors to RFC 9457 responses
     addresses      where a request comes from
     nodes          a request about another node's things goes on to that node
     examples       examples of the OpenAPI document
 
-Used from outside: `acting`, `addresses`, `bodies`, `examples`, `lanes`, `nodes`, `paging`, `preconditions`,
-`problems`, `scopes`, `services`.
+Used from outside: `acting`, `addresses`, `bodies`, `deeds`, `examples`, `lanes`, `nodes`, `pages`, `paging`,
+`preconditions`, `problems`, `scopes`, `services`.
 """

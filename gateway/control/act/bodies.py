@@ -60,7 +60,7 @@ def body_model(
         without: fields that a caller does not set.
         forms: field -> annotation that narrows it.
     """
-    words = _field_words(struct)
+    words = field_words(struct)
     hints = get_type_hints(struct, include_extras=True)
     fields: dict[str, Any] = {}
     for field in msgspec.structs.fields(struct):
@@ -95,7 +95,7 @@ def _annotation(hint: Any) -> Any:
     return origin[inner]
 
 
-def _field_words(struct: type[msgspec.Struct]) -> dict[str, str]:
+def field_words(struct: type[msgspec.Struct]) -> dict[str, str]:
     """What the docstring's `Args` say of each field."""
     _, _, arguments = (struct.__doc__ or "").partition("Args:")
     found: dict[str, str] = {}

@@ -22,7 +22,8 @@ from gateway.control.act.acting import (
 )
 from gateway.control.act.bodies import Body, EntryId, Slug, Statement, body_model, body_of, describes, model_of
 from gateway.control.act.examples import DATASET, DEPARTMENT, DERIVATION, INTERFACE, PURPOSE
-from gateway.control.act.paging import Cursor, Limit, json_response, page_response
+from gateway.control.act.pages import Pages
+from gateway.control.act.paging import json_response, page_response
 from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.act.services import ControlServices
 from gateway.control.directory.importing import import_directory
@@ -90,12 +91,12 @@ def list_departments(
     services: Services,
     officer: SignedIn,  # noqa: ARG001 - any officer reads the directory
     region: Annotated[str, Query(pattern=r"^[0-9]{0,6}$", description="prefix of the division code")] = "",
-    cursor: Cursor = None,
-    limit: Limit = 100,
+    *,
+    pages: Pages,
 ) -> Response:
     """Departments by id."""
-    page = services.store.list_departments(cursor, limit, region=region)
-    return page_response(page.items, page.cursor)
+    page = services.store.list_departments(pages.cursor, pages.limit, region=region)
+    return pages.response(page.items, page.cursor)
 
 
 @router.get("/departments/{id}", summary="A department")
@@ -164,13 +165,13 @@ def list_datasets(
     state: EntryState = EntryState.RELEASED,
     attribute: SharingAttribute | None = None,
     words: Annotated[str | None, Query(max_length=100, description="part of the name or code")] = None,
-    cursor: Cursor = None,
-    limit: Limit = 100,
+    *,
+    pages: Pages,
 ) -> Response:
     """Versions of entries in one state."""
     narrow = DatasetFilter(state=state, supplier=supplier, sharing_attribute=attribute, words=words)
-    page = services.store.list_datasets(narrow, cursor, limit)
-    return page_response(page.items, page.cursor)
+    page = services.store.list_datasets(narrow, pages.cursor, pages.limit)
+    return pages.response(page.items, page.cursor)
 
 
 @router.get("/datasets/{id}", summary="A directory entry, with its versions")
@@ -223,10 +224,12 @@ def examine_dataset(
     """
 
     def work(deed: Deed) -> Answer:
-        found = next((each for each in deed.tx.dataset_versions(id) if each.version == version), None)
-        if found is None:
-            raise GatewayError("not-found", f"there is no version {version} of entry `{id}`")
-        deed.permit(Act.RELEASE_ENTRY, matter_between(deed.tx, found.supplier, None, id))
+        deed.about(
+            lambda tx: next((each for each in tx.dataset_versions(id) if each.version == version), None),
+            lambda tx, found: [(Act.RELEASE_ENTRY, matter_between(tx, found.supplier, None, id))],
+            None,
+            f"there is no version {version} of entry `{id}`",
+        )
         require_match(deed.tx.dataset(id), if_match)
         if not word.release and word.reason is None:
             raise GatewayError(
@@ -271,10 +274,12 @@ def withdraw_dataset(
     """Withdraw an entry: nothing of the dataset is shared from the return of this call on."""
 
     def work(deed: Deed) -> Answer:
-        old = deed.tx.dataset(id)
-        if old is None:
-            raise GatewayError("not-found", f"no version of entry `{id}` is released")
-        deed.permit(Act.RELEASE_ENTRY, matter_between(deed.tx, old.supplier, None, id))
+        old = deed.about(
+            lambda tx: tx.dataset(id),
+            lambda tx, entry: [(Act.RELEASE_ENTRY, matter_between(tx, entry.supplier, None, id))],
+            None,
+            f"no version of entry `{id}` is released",
+        )
         require_match(old, if_match)
         entry = deed.tx.withdraw_dataset(id)
         deed.record(
@@ -297,12 +302,12 @@ def list_interfaces(
     supplier: Supplier = None,
     dataset: Annotated[EntryId | None, Query()] = None,
     active: Annotated[bool | None, Query()] = True,
-    cursor: Cursor = None,
-    limit: Limit = 100,
+    *,
+    pages: Pages,
 ) -> Response:
     """Interfaces; where they lead is shown only to who may manage them."""
-    page = services.store.list_interfaces(cursor, limit, supplier=supplier, dataset=dataset, active=active)
-    return page_response([shown_interface(services, officer, each) for each in page.items], page.cursor)
+    page = services.store.list_interfaces(pages.cursor, pages.limit, supplier=supplier, dataset=dataset, active=active)
+    return pages.response([shown_interface(services, officer, each) for each in page.items], page.cursor)
 
 
 @router.get("/interfaces/{supplier}/{id}", summary="An interface")
@@ -344,10 +349,9 @@ def release_effects(
     version: Annotated[int, Path(ge=1)],
 ) -> Response:
     """Field by field, and every standing grant that would lose (Art. 15): to be read before releasing."""
-    effects = services.store.release_effects(id, version)
     owner = services.store.entry_owner(id)
     require_permit(services, officer, Act.SUBMIT_ENTRY, matter_between(services.store, owner, None, id))
-    return json_response(effects)
+    return json_response(services.store.release_effects(id, version))
 
 
 class DerivationBody(Body):
@@ -396,8 +400,7 @@ def import_once(
     """Import `found` once under `key`, whole or not at all, unless `guard` finds that it would overwrite a change."""
 
     def work(deed: Deed) -> Answer:
-        guard.require(deed.tx, found)
-        done = import_directory(deed, found, release=release)
+        done = import_directory(deed, found, release=release, look=lambda tx: guard.require(tx, found))
         return Answer(done, 201, guard.tagged(deed.tx, found))
 
     return perform(services, request, officer, key, body, work)

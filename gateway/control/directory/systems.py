@@ -16,19 +16,22 @@ from gateway.control.act.acting import (
     matter_of_department,
     matter_of_person,
     perform,
+    shown_to,
 )
 from gateway.control.act.bodies import Body, Region, Slug, Statement, body_model, body_of, describes, model_of
 from gateway.control.act.examples import SYSTEM
-from gateway.control.act.paging import Cursor, Limit, json_response, page_response
+from gateway.control.act.pages import Pages, concerned_of
+from gateway.control.act.paging import json_response
 from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import scope_of
 from gateway.domain.directory import Department, System
 from gateway.domain.errors import GatewayError
-from gateway.domain.officers import Act, Officer
+from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
 from gateway.identity.jwk import check_public_jwk, thumbprint
 from gateway.identity.verify import is_thumbprint
+from gateway.store import Store, StoreTransaction
 
 router = APIRouter(prefix="/v1", tags=["systems and officers"])
 
@@ -58,22 +61,26 @@ def list_systems(
     services: Services,
     officer: SignedIn,
     department: Annotated[Slug | None, Query(description="demand department")] = None,
-    cursor: Cursor = None,
-    limit: Limit = 100,
+    *,
+    pages: Pages,
 ) -> Response:
     """Systems of the departments the officer may look at, active and revoked."""
     scope = scope_of(services, officer, Act.CONSULT_GRANTS, None, department)
-    page = services.store.list_systems(cursor, limit, department=scope.department)
-    shown = [each for each in page.items if _may_see(services, officer, each)]
-    return page_response(shown, page.cursor)
+    concerned = concerned_of(services, officer, Act.CONSULT_GRANTS)
+    return pages.of_visible(
+        lambda cursor, limit: services.store.list_systems(
+            cursor, limit, department=scope.department, concerned=concerned
+        ),
+        lambda each: is_permitted(services, officer, Act.CONSULT_GRANTS, _matter_of_system(services.store, each)),
+        lambda each: (each.id,),
+    )
 
 
 @router.get("/systems/{id}", summary="A system")
 def show_system(services: Services, officer: SignedIn, id: SystemPath) -> Response:  # noqa: A002 - the domain's name
     """One system with its public keys."""
-    found = services.store.system(id)
-    if found is None or not _may_see(services, officer, found):
-        raise GatewayError("not-found", f"there is no system `{id}` you may see")
+    absent = f"there is no system `{id}`"
+    found = shown_to(services, officer, Act.CONSULT_GRANTS, lambda store: store.system(id), _matter_of_system, absent)
     return json_response(found, headers={"ETag": entity_tag(found)})
 
 
@@ -88,8 +95,8 @@ def add_system(
     """Register a system of a department; its keys can be added later."""
 
     def work(deed: Deed) -> Answer:
-        department = _department(deed, system.department)
-        deed.permit(Act.MANAGE_SYSTEMS, matter_of_department(department))
+        deed.permit(Act.MANAGE_SYSTEMS, lambda tx: matter_of_department(_department(tx, system.department)))
+        department = _department(deed.tx, system.department)
         if deed.tx.system(system.id) is not None:
             raise GatewayError("conflict", f"there already is a system `{system.id}`")
         faults = _key_faults(system)
@@ -190,11 +197,7 @@ def _change_system(
     reason: str,
 ) -> Response:
     def work(deed: Deed) -> Answer:
-        old = deed.tx.system(id)
-        if old is None:
-            raise GatewayError("not-found", f"there is no system `{id}`")
-        department = _department(deed, old.department)
-        deed.permit(Act.MANAGE_SYSTEMS, matter_of_department(department))
+        old, department = deed.about_system(id)
         require_match(old, if_match)
         new: System = change(old)
         faults = _key_faults(new)
@@ -220,16 +223,21 @@ def list_officers(
     services: Services,
     officer: SignedIn,
     department: Annotated[Slug | None, Query()] = None,
-    cursor: Cursor = None,
-    limit: Limit = 100,
+    *,
+    pages: Pages,
 ) -> Response:
     """Officers whom the asking officer may manage, or whose grants and records the asking officer may consult."""
-    page = services.store.list_officers(cursor, limit, department=department)
     acts = (Act.MANAGE_OFFICERS, Act.CONSULT_GRANTS)
-    shown = [
-        each for each in page.items if any(is_permitted(services, officer, act, matter_of_person(each)) for act in acts)
-    ]
-    return page_response(shown, page.cursor)
+    concerned = concerned_of(services, officer, *acts)
+    if concerned is None:
+        return pages.response([], None)
+    if concerned.region is None and department is None:
+        department = concerned.department
+    return pages.of_visible(
+        lambda cursor, limit: services.store.list_officers(cursor, limit, department=department),
+        lambda each: any(is_permitted(services, officer, act, matter_of_person(each)) for act in acts),
+        lambda each: (each.id,),
+    )
 
 
 @router.post("/officers", summary="Register or change an officer", openapi_extra=describes(OfficerBody))
@@ -244,13 +252,10 @@ def put_officer(
     """An officer, new or changed; `active: false` dismisses. Nobody gives a wider region than their own."""
 
     def work(deed: Deed) -> Answer:
-        department = _department(deed, person.department)
-        of_department = msgspec.structs.replace(matter_of_department(department), person=person.id, roles=person.roles)
-        deed.permit(Act.MANAGE_OFFICERS, of_department)
-        deed.permit(Act.MANAGE_OFFICERS, matter_of_person(person))
+        deed.permit_all(Act.MANAGE_OFFICERS, lambda tx: _matters_of_person(tx, person))
+        department = _department(deed.tx, person.department)
         old = deed.tx.officer(person.id)
         if old is not None:
-            deed.permit(Act.MANAGE_OFFICERS, matter_of_person(old))
             require_match(old, if_match)
         if not person.roles:
             raise invalid([{"field": "roles", "fault": "names no role"}])
@@ -268,18 +273,27 @@ def put_officer(
     return perform(services, request, officer, key, person, work)
 
 
-def _department(deed: Deed, id: str) -> Department:  # noqa: A002 - the domain's name
-    found = deed.tx.department(id)
+def _matters_of_person(tx: StoreTransaction, person: Officer) -> list[Matter]:
+    """What registering or changing an officer is about: the person as they are to be, and as they are."""
+    of_department = matter_of_department(_department(tx, person.department))
+    old = tx.officer(person.id)
+    matters = [
+        msgspec.structs.replace(of_department, person=person.id, roles=person.roles),
+        matter_of_person(person),
+    ]
+    return matters if old is None else [*matters, matter_of_person(old)]
+
+
+def _matter_of_system(state: Store | StoreTransaction, system: System) -> Matter:
+    department = state.department(system.department)
+    return Matter() if department is None else matter_of_department(department)
+
+
+def _department(tx: StoreTransaction, id: str) -> Department:  # noqa: A002 - the domain's name
+    found = tx.department(id)
     if found is None:
         raise invalid([{"field": "department", "fault": f"there is no department `{id}`"}])
     return found
-
-
-def _may_see(services: Services, officer: Officer, system: System) -> bool:
-    department = services.store.department(system.department)
-    return department is not None and is_permitted(
-        services, officer, Act.CONSULT_GRANTS, matter_of_department(department)
-    )
 
 
 def _key_faults(system: System) -> list[dict[str, Any]]:

@@ -4,26 +4,35 @@ import inspect
 import re
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from fastapi import Depends, Query
 from pydantic import AwareDatetime, BeforeValidator, Field
 
-from gateway.control.act.acting import matter_of_grant, require_permit
 from gateway.control.act.bodies import Body, EntryId, Identifier, Slug
 from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import Scope, scope_of
 from gateway.control.act.services import ControlServices
 from gateway.control.directory.importing import every
+from gateway.control.records.readings import watching_of
 from gateway.domain.calendar import CHINA, CHINA_OFFSET_SECONDS, china_day
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Officer
-from gateway.ledger.index.queries import RecordQuery, check_second
+from gateway.domain.uses import EVERY_DEPARTMENT
+from gateway.ledger.index.queries import RecordQuery
+from gateway.ledger.log.record_ids import check_second
 
 _COARSE_GROUPS = {"day", "code", "kind"}
 _COARSE_FIELDS = {"from_", "until", "department", "supplier", "verdict", "code", "status", "kind"}
 _is_moment = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII).fullmatch
+
+
+class Within(NamedTuple):
+    """Whose records a question may reach: of these suppliers or these demand departments; None twice is everything."""
+
+    suppliers: tuple[str, ...] | None
+    departments: tuple[str, ...] | None
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -47,10 +56,8 @@ class Question(msgspec.Struct, frozen=True):
     subject: str | None = None
     allow_partial: bool = False
 
-    def query(
-        self, scope: Scope, within: tuple[str, ...] | None, pseudonyms: Callable[[bytes], tuple[str, ...]]
-    ) -> RecordQuery:
-        """The ledger's question within `scope`; `within` are the departments of its region."""
+    def query(self, scope: Scope, within: Within, pseudonyms: Callable[[bytes], tuple[str, ...]]) -> RecordQuery:
+        """The ledger's question within `scope`, or within the departments of `within`."""
         return RecordQuery(
             from_unix=_unix("from", self.from_),
             until_unix=_unix("until", self.until),
@@ -68,8 +75,8 @@ class Question(msgspec.Struct, frozen=True):
             status=self.status,
             officer=self.officer,
             subjects=pseudonyms(self.subject.encode()) if self.subject is not None else None,
-            within_suppliers=within,
-            within_departments=within,
+            within_suppliers=within.suppliers,
+            within_departments=within.departments,
         )
 
 
@@ -142,12 +149,13 @@ def narrowed(services: ControlServices, officer: Officer, act: Act, asked: Quest
         GatewayError: `act-not-permitted`; `invalid-input` where the officer has to say as what.
     """
     scope = scope_of(services, officer, act, asked.supplier, asked.department)
-    if asked.grant is not None:
-        grant = services.store.grant(asked.grant)
-        if grant is not None:
-            require_permit(services, officer, act, matter_of_grant(services.store, grant))
-    within = _within(services, scope)
-    return scope, asked.query(scope, within, services.pseudonyms)
+    asks_own = scope.region is None and asked.supplier is None and asked.department is None
+    narrow = Scope() if asks_own else scope
+    within = _within_own(scope) if asks_own else _within(services, scope)
+    query = asked.query(narrow, within, services.pseudonyms)
+    # Readings of auditors are found where records are read; in figures, which more may see, they are not counted.
+    watching = () if act is Act.CONSULT_FIGURES or asks_own else watching_of(services, officer)
+    return scope, msgspec.structs.replace(query, watching=watching)
 
 
 def narrowed_figures(services: ControlServices, officer: Officer, asked: Question, by: str) -> RecordQuery:
@@ -186,15 +194,23 @@ def _day_start(unix: int) -> int:
     return unix - (unix + CHINA_OFFSET_SECONDS) % 86_400
 
 
-def _within(services: ControlServices, scope: Scope) -> tuple[str, ...] | None:
-    """The departments of the scope's region; None where it is not narrowed by region."""
+def _within_own(scope: Scope) -> Within:
+    """A department's own records, and those that concern all departments."""
+    suppliers = () if scope.supplier is None else (scope.supplier,)
+    departments = () if scope.department is None else (scope.department,)
+    return Within(suppliers, (*departments, EVERY_DEPARTMENT))
+
+
+def _within(services: ControlServices, scope: Scope) -> Within:
+    """The departments of the scope's region, and what concerns all; everything where no region narrows."""
     if not scope.region:
-        return None
+        return Within(None, None)
     region = scope.region
-    return tuple(
+    departments = tuple(
         department.id
         for department in every(lambda cursor: services.store.list_departments(cursor, 1000, region=region))
     )
+    return Within(departments, (*departments, EVERY_DEPARTMENT))
 
 
 def _unix(field: str, moment: datetime | None) -> int | None:

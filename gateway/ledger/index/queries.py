@@ -7,14 +7,13 @@ from typing import Any
 import msgspec
 
 from gateway.domain.errors import GatewayError
+from gateway.domain.uses import WATCH_MARK
 from gateway.ledger.index.rows import COLUMNS, USE, subject_key
-from gateway.ledger.journal.entries import china_day, started_unix
+from gateway.ledger.journal.entries import china_day
 from gateway.ledger.log.decimals import parse_decimal
+from gateway.ledger.log.record_ids import check_second
 
 MAX_PAGE = 1000
-MAX_ID = 64
-LAST_SECOND = 253_402_214_400
-"""9999-12-31T00:00:00Z: later than that there is a moment that has no day in China."""
 
 
 class RecordQuery(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -40,6 +39,7 @@ class RecordQuery(msgspec.Struct, frozen=True, omit_defaults=True):
         officer: who acted.
         subjects: pseudonyms of one data subject, one for each year's key.
         within_suppliers: scope: only records of these suppliers' data …
+        watching: marks of auditors' readings that may be found besides; every other reading of an auditor is left out.
         within_departments: … or of these demand departments; both None is everything, both empty is nothing.
     """
 
@@ -63,6 +63,7 @@ class RecordQuery(msgspec.Struct, frozen=True, omit_defaults=True):
     subjects: tuple[str, ...] | None = None
     within_suppliers: tuple[str, ...] | None = None
     within_departments: tuple[str, ...] | None = None
+    watching: tuple[str, ...] = ()
 
 
 class RecordRow(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -104,22 +105,6 @@ class RecordRow(msgspec.Struct, frozen=True, omit_defaults=True):
     duration_us: int | None = None
     officer: str | None = None
     act: str | None = None
-
-
-class SetAside(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An entry that the index could not take: it stands in the log, is in no answer, and stops nothing.
-
-    Args:
-        leaf: its number in the log.
-        why: what is wrong with it.
-        count: so many leaves from `leaf` on.
-        is_unreadable: whether the log's own file could not be read, so that nobody knows what they are.
-    """
-
-    leaf: int
-    why: str
-    count: int = 1
-    is_unreadable: bool = False
 
 
 class Knows(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -205,12 +190,16 @@ def where(query: RecordQuery) -> tuple[str, list[Any]]:
     if query.within_suppliers is not None or query.within_departments is not None:
         parts: list[str] = []
         scope: list[Any] = []
-        for column, names in (("supplier", query.within_suppliers), ("department", query.within_departments)):
+        departments = (*(query.within_departments or ()), *query.watching)
+        for column, names in (("supplier", query.within_suppliers), ("department", departments)):
             if names:
                 parts.append(f"{column} IN ({', '.join('?' * len(names))})")
                 scope.extend(names)
         add(f"({' OR '.join(parts) or 'false'})", *scope)
-    return " AND ".join(conditions) or "true", values
+    unwatched = f"department IS NULL OR NOT starts_with(department, '{WATCH_MARK}')"
+    marks = f" OR department IN ({', '.join('?' * len(query.watching))})" if query.watching else ""
+    add(f"({unwatched}{marks})", *query.watching)
+    return " AND ".join(conditions), values
 
 
 def days_of(query: RecordQuery) -> tuple[date | None, date | None]:
@@ -227,12 +216,6 @@ def days_of(query: RecordQuery) -> tuple[date | None, date | None]:
     return first, last
 
 
-def check_second(field: str, unix: int) -> None:
-    """Raise `invalid-input`, naming `field`, unless `unix` lies between 1970 and the last day of 9999."""
-    if not 0 <= unix <= LAST_SECOND:
-        raise _invalid(field, "has to lie between 1970-01-01 and 9999-12-31")
-
-
 def row_of(values: tuple[Any, ...]) -> RecordRow:
     """A row of the index, in the order of `COLUMNS`, as the value readers get."""
     said = dict(zip(COLUMNS, values, strict=True))
@@ -246,22 +229,6 @@ def row_of(values: tuple[Any, ...]) -> RecordRow:
         released=tuple((said.pop("released") or "").split()),
         **said,
     )
-
-
-def parse_record_id(record: str) -> tuple[str, int]:
-    """The run and number of a record id.
-
-    Raises:
-        GatewayError: `invalid-input` if it is none: no writer is so called, or counts so far.
-    """
-    run, _, number = record.rpartition("-")
-    fault = _invalid("id", "is not a record id, which is a run, `-` and a number")
-    if not run.isascii() or not run.isalnum() or len(record) > MAX_ID or started_unix(run) > LAST_SECOND:
-        raise fault
-    try:
-        return run, parse_decimal(number)
-    except ValueError as error:
-        raise fault from error
 
 
 def encode_cursor(leaf: int, log_size: int) -> str:

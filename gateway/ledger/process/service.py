@@ -12,13 +12,15 @@ import httpx
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.domain.uses import RecordKind
+from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.ledger.durable import make_directory
 from gateway.ledger.index.index import FLUSH_ROWS, MEMORY_BYTES, Index
-from gateway.ledger.index.queries import Knows, SetAside
+from gateway.ledger.index.manifest import SetAside
+from gateway.ledger.index.queries import Knows
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.journal.entries import china_day
 from gateway.ledger.log.checkpoints import Checkpoint
+from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.log.notes import Signer
 from gateway.ledger.log.retention import (
     Holds,
@@ -26,7 +28,6 @@ from gateway.ledger.log.retention import (
     RetentionPlan,
     begin_pruning,
     finish_pruning,
-    minimum_index,
     plan_retention,
     pruning_under_way,
 )
@@ -44,6 +45,8 @@ ROUND_SECONDS = 0.25
 FLUSH_SECONDS = 600.0
 ADOPT_SECONDS = 60.0
 PRUNE_WAIT_SECONDS = 30.0
+CLOCK_SLACK_SECONDS = 300.0
+"""What a clock may be put right by while the process runs, without a restart."""
 WRITER = "ledger"
 _ENDS = {RecordKind.USE_CLOSED.value, RecordKind.RECOVERED.value}
 
@@ -104,6 +107,7 @@ class LedgerService:
         signer: the log's Ed25519 key.
         witnesses: whom to ask for cosignatures.
         clock: Unix seconds.
+        ticks: monotonic seconds: no day has come for retention that has not also passed by them.
         exports: where the gateway keeps exports, if it does: retention removes them with their records.
         threads: DuckDB's threads.
         memory_bytes: DuckDB's memory.
@@ -122,6 +126,7 @@ class LedgerService:
         signer: Signer,
         witnesses: Sequence[WitnessTarget] = (),
         clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
         exports: Path | None = None,
         threads: int = 2,
         memory_bytes: int = MEMORY_BYTES,
@@ -131,6 +136,8 @@ class LedgerService:
         make_directory(directory)
         self.directory = directory
         self._clock = clock
+        self._ticks = ticks
+        self._began = clock(), ticks()
         self._exports = exports
         self._fault = ""
         self._tasks: queue.SimpleQueue[tuple[Callable[[], object], Future[object]]] = queue.SimpleQueue()
@@ -264,7 +271,10 @@ class LedgerService:
         Exports in the gateway's keeping that hold what is gone already, go: one can be named while a prune looks.
         """
         self._sweep_exports()
-        today = china_day(self.now_ns())
+        # A clock that is set forward brings no day nearer: a prune cannot be taken back.
+        began_unix, began_ticks = self._began
+        passed_unix = began_unix + self._ticks() - began_ticks + CLOCK_SLACK_SECONDS
+        today = china_day(int(min(self._clock(), passed_unix) * 1_000_000_000))
         return plan_retention(self.log.files, self.log.published().size, today, holds, self._closing)
 
     def apply_retention(self, plan: RetentionPlan, holds: Holds, by: str) -> Pruned:
@@ -283,7 +293,7 @@ class LedgerService:
             raise GatewayError("invalid-input", "the plan removes nothing")
         if self.plan_retention(holds) != plan:
             raise GatewayError("precondition-failed", "the plan is not what may go now; make it again")
-        said = {"first": plan.first, "end": plan.end, "officer": by}
+        said = {"first": plan.first, "end": plan.end, "officer": by, "department": EVERY_DEPARTMENT}
         record = self._acts.append(RecordKind.PRUNE, {**said, "step": "begun", "rule": plan.rule, "plan": plan.digest})
         try:
             self._await_record(record)
@@ -303,6 +313,7 @@ class LedgerService:
 
     def _record_outcome(self, pruning: Pruning, freed_bytes: int) -> None:
         said = {"first": pruning.first, "end": pruning.end, "officer": pruning.officer, "intent": pruning.intent}
+        said["department"] = EVERY_DEPARTMENT
         self._acts.append(RecordKind.PRUNE, {**said, "step": "done", "freed_bytes": freed_bytes})
 
     def on_integrator(self, work: Callable[[], T]) -> T:

@@ -116,7 +116,7 @@ class Forwarding(Ending):
         """The supplier's head has arrived."""
         assert self._admission is not None
         self._admission.pool.answers()
-        self._answered_ns = self.plane.clock()
+        self._answered_ns = self.plane.ticks()
         if head.status >= 300:
             self._send_no_more()
         self._release = Release(self, self._plan, self._standing, head)
@@ -133,7 +133,7 @@ class Forwarding(Ending):
         admission = self._admission
         assert admission is not None
         self._upstream = None
-        self._answered_ns = self.plane.clock()
+        self._answered_ns = self.plane.ticks()
         self._send_no_more()
         admission.answered()
         release = self._release = Release(self, self._plan, self._standing, head)
@@ -181,6 +181,17 @@ class Forwarding(Ending):
                 self.refuse(GatewayError("quota-exhausted"), use.verdict.exhausted)
 
         self.wait(drawn, self.plane.meter.draw_rows, use.verdict, rows)
+
+    def release_on_soon(self) -> None:
+        """Go on with the answer once the loop has served others."""
+        self.plane.loop.call_soon(self.release_on)
+
+    @ends_exchange
+    def release_on(self) -> None:
+        """Go on with the answer."""
+        if self._release is not None and self.state in _RELEASING:
+            self.resume_supplier()
+            self._release.pump()
 
     def pause_supplier(self) -> None:
         """Take no more of the answer for now."""

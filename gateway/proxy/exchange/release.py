@@ -8,8 +8,9 @@ How an answer leaves is chosen once, when its head has arrived (`How`):
     EMPTY    its status alone: a failure whose content cannot be filtered, or an answer without content
 
 A supplier's error answer is filtered as any other; what cannot be filtered of it is dropped and its status is kept. An
-answer below 300 that cannot be filtered is refused (`answer-not-filterable`). Nothing of a supplier's header section
-passes but what `hygiene.PASSED_TO_CALLER` lists, and that only as it is.
+answer below 300 that cannot be filtered is refused (`answer-not-filterable`). Redirects, 401 and 407 never pass
+(`supplier-refused`). Nothing of a supplier's header section passes but what `hygiene.PASSED_TO_CALLER` lists, and that
+only as it is. `Sharing-Origin` says whose the status is: the supplier's, or the gateway's.
 """
 
 from collections import deque
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from gateway.proxy.exchange.routes import Plan
     from gateway.proxy.exchange.standing import Standing
     from gateway.proxy.http.answers import AnswerHead
+
+TURN_BYTES = 512 * 1024
+"""Decoded octets of one answer that are reduced row by row before the loop serves others."""
 
 _RELEASING = (states.COLLECTING, states.STREAMING)
 
@@ -65,6 +69,7 @@ class Release:
         "_gathered_bytes",
         "_head",
         "_how",
+        "_is_chunked",
         "_is_ended",
         "_is_held",
         "_is_pumping",
@@ -77,6 +82,7 @@ class Release:
         "_reader",
         "_reducer",
         "_standing",
+        "_turn_bytes",
         "digest",
         "items",
         "rows",
@@ -104,7 +110,8 @@ class Release:
         self._gathered_bytes = 0
         self._most_gathered_bytes = exchange.plane.limits.collect_bytes
         self._pieces: Iterator[bytes] | None = None
-        self._is_held = self._is_pumping = self._is_ended = False
+        self._is_chunked = self._is_held = self._is_pumping = self._is_ended = False
+        self._turn_bytes = 0
         self.status = head.status
         self.rows = self.sent_bytes = 0
         self.items: tuple[str, ...] = ()
@@ -117,6 +124,10 @@ class Release:
         exchange = self._exchange
         exchange.move(states.ON_GATHERS)
         exchange.set_pace(self._plan.route.interface.first_byte_timeout_seconds)
+        refusal = self._refusal()
+        if refusal:
+            exchange.refuse(GatewayError("supplier-refused", refusal))
+            return
         try:
             self._how = self._choose()
         except GatewayError as error:
@@ -137,6 +148,22 @@ class Release:
         elif self._how is _WHOLE:
             # INVARIANT: BOUNDED: what is gathered is held, so it has a total besides its pace.
             exchange.gather_within(exchange.plane.limits.gather_seconds)
+
+    def _refusal(self) -> str:
+        """Why a status of the supplier's is not the caller's to act upon, "" where it may pass.
+
+        What it says of credentials is said of the gateway's, and what it says of another place would lead the caller
+        past the gateway.
+        """
+        if self.status in {401, 407}:
+            return "the supplier does not accept the gateway's own credential"
+        if 300 <= self.status < 400:
+            is_opaque = self._plan.route.interface.format is _OPAQUE
+            if self.status != 304:
+                return "the supplier answered with a redirect, which is neither followed nor passed on"
+            if not (is_opaque and self._may_pass):
+                return "the supplier answered `not modified`, though it was asked without a condition"
+        return ""
 
     @property
     def _may_pass(self) -> bool:
@@ -324,8 +351,11 @@ class Release:
         return b"".join(pieces)
 
     def _match(self, content: bytes, question: matching.Question) -> bytes:
-        """What leaves in verify mode: never a value."""
-        rows = self._plan.values(content) if content and self.status != 404 else []
+        """What leaves in verify mode: never a value.
+
+        INVARIANT: KNOWN-SHAPE: a 404, a 204 and an answer without rows say that there is nobody; an empty 200 does not.
+        """
+        rows = [] if self.status in {204, 404} else self._plan.values(content)
         self.status = 200
         self.rows = len(rows)
         self.items = tuple(sorted(question.values))
@@ -368,7 +398,7 @@ class Release:
         self.digest = exchange.plane.digest.copy()
         framing = b""
         if not exchange.is_without_content(self.status):
-            framing = b"Transfer-Encoding: chunked\r\n" if length is None else b"Content-Length: %d\r\n" % length
+            framing = self._framing(length)
         self._length = length
         exchange.connection.begin_answer(
             b"%b%b%b%bSharing-Record: %b\r\n"
@@ -376,14 +406,26 @@ class Release:
         )
         self.pump()
 
+    def _framing(self, length: int | None) -> bytes:
+        """How the caller knows where the content ends: by its length, by chunks, or in HTTP/1.0 by the connection's."""
+        if length is not None:
+            return b"Content-Length: %d\r\n" % length
+        self._is_chunked = self._exchange.connection.takes_chunks
+        return b"Transfer-Encoding: chunked\r\n" if self._is_chunked else b""
+
     def pump(self) -> None:
         """Release what has come; stops where something must be waited for, and is called again."""
         if self._is_pumping:
             return
         self._is_pumping = True
+        self._turn_bytes = 0
         try:
             while self._step():
-                pass
+                # INVARIANT: BOUNDED: a few octets that grow to many rows are reduced turn by turn of the loop.
+                if self._turn_bytes > TURN_BYTES:
+                    self._exchange.pause_supplier()
+                    self._exchange.release_on_soon()
+                    break
             self._hold_waiting()
         except GatewayError as error:
             self._exchange.refuse(error)
@@ -442,6 +484,7 @@ class Release:
 
     def _reduce(self, piece: bytes) -> None:
         assert self._reducer is not None
+        self._turn_bytes += len(piece)
         before = self.rows
         self._emit_rows(self._reducer.feed(piece), before)
 
@@ -464,14 +507,14 @@ class Release:
         if exchange.state is not states.STREAMING:
             return
         exchange.move(states.ON_RELEASED)
-        chunked = self._length is None and not exchange.is_without_content(self.status)
-        exchange.connection.end_answer(b"0\r\n\r\n" if chunked else b"")
+        exchange.connection.end_answer(b"0\r\n\r\n" if self._is_chunked else b"")
 
     def _emit_rows(self, out: bytes, before: int) -> None:
         reducer, exchange = self._reducer, self._exchange
         assert reducer is not None
         self.rows = reducer.rows
-        self.items = tuple(sorted(reducer.items))
+        if len(self.items) != len(reducer.items):
+            self.items = tuple(sorted(reducer.items))
         if not out:
             return
         drawn = self.rows - before
@@ -496,10 +539,11 @@ class Release:
             exchange.status = self.status
             self.digest = exchange.plane.digest.copy()
             exchange.connection.begin_answer(
-                b"%bContent-Type: %b\r\nTransfer-Encoding: chunked\r\n%bSharing-Record: %b\r\n"
+                b"%bContent-Type: %b\r\n%b%bSharing-Record: %b\r\n"
                 % (
                     status_line(self.status),
                     self._reducer.content_type,
+                    self._framing(None),
                     self._plan.answer_fields,
                     exchange.record_name,
                 )
@@ -508,7 +552,7 @@ class Release:
             return
         self.digest.update(data)
         self.sent_bytes += len(data)
-        exchange.connection.send_piece(data, is_chunk=self._length is None)
+        exchange.connection.send_piece(data, is_chunk=self._is_chunked)
 
     def _unhold(self) -> None:
         self._is_held = False

@@ -14,7 +14,8 @@ import msgspec
 from gateway.domain.errors import GatewayError
 from gateway.identity.keyring import KeyRing
 from gateway.ledger.durable import make_directory, replace_file, sync_directory
-from gateway.ledger.journal.segments import Watermark, confirmed_sequence, recover
+from gateway.ledger.journal.marks import confirmed_sequence
+from gateway.ledger.journal.segments import Watermark, recover
 from gateway.ledger.log.checkpoints import Checkpoint, verify_checkpoint
 from gateway.ledger.log.files import LogFiles
 from gateway.ledger.log.notes import VerifierKey
@@ -140,7 +141,7 @@ def take_up_log(home: GatewayHome, ready: Path, source: Source, settings: Settin
         adopt_log(ready / "ledger", new, ring.log_signer(new))
     base = ready / "gateway.toml" if (ready / "gateway.toml").exists() else home.settings_file
     replace_file(ready / "gateway.toml", with_origin(base.read_text("utf-8"), new).encode())
-    if load_settings(ready / "gateway.toml").ledger.origin != new:
+    if load_settings(ready / "gateway.toml", base=home.root).ledger.origin != new:
         raise GatewayError("conflict", f'`ledger.origin` cannot be set in `{base}`: write `origin = "{new}"` there')
 
 

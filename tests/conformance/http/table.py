@@ -144,8 +144,20 @@ REQUESTS: tuple[Case, ...] = (
     Case("Connection names Authorization", head(fields="Connection: authorization\r\n"), MALFORMED),
     Case("Connection names Sharing-Purpose", head(fields="Connection: close, Sharing-Purpose\r\n"), MALFORMED),
     # The request line and Host.
-    Case("HTTP/1.0", head("GET /hukou/person/v1 HTTP/1.0"), MALFORMED),
-    Case("HTTP/2.0 in text", head("GET /hukou/person/v1 HTTP/2.0"), MALFORMED),
+    Case("HTTP/1.0", head("GET /hukou/person/v1 HTTP/1.0"), "200, close"),
+    Case(
+        "HTTP/1.0 that asks to be kept",
+        head("GET /hukou/person/v1 HTTP/1.0", "Connection: keep-alive\r\n"),
+        "200, close",
+    ),
+    Case(
+        "HTTP/1.0 with chunks",
+        head("POST /hukou/person/v1 HTTP/1.0", "Transfer-Encoding: chunked\r\n") + b"0\r\n\r\n",
+        MALFORMED,
+    ),
+    Case("HTTP/1.2", head("GET /hukou/person/v1 HTTP/1.2"), "505 version-unsupported, close"),
+    Case("HTTP/0.9 as a version", head("GET /hukou/person/v1 HTTP/0.9"), "505 version-unsupported, close"),
+    Case("HTTP/2.0 in text", head("GET /hukou/person/v1 HTTP/2.0"), "505 version-unsupported, close"),
     Case("HTTP/1.1 in lower case", head("GET /hukou/person/v1 http/1.1"), MALFORMED),
     Case("no version (HTTP/0.9)", b"GET /hukou/person/v1\r\n\r\n", MALFORMED),
     Case("two spaces in the request line", head("GET  /hukou/person/v1 HTTP/1.1"), MALFORMED),
@@ -153,7 +165,7 @@ REQUESTS: tuple[Case, ...] = (
     Case("a space at the end of the request line", head("GET /hukou/person/v1 HTTP/1.1 "), MALFORMED),
     Case("a method in lower case", head("get /hukou/person/v1 HTTP/1.1"), MALFORMED),
     Case("octets that are no HTTP", b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", MALFORMED),
-    Case("the HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", MALFORMED),
+    Case("the HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "505 version-unsupported, close"),
     Case("no Host", head(host=""), MALFORMED),
     Case("Host twice", head(fields="Host: gateway\r\n"), MALFORMED),
     Case("Host twice, different", head(fields="Host: other\r\n"), MALFORMED),
@@ -162,11 +174,17 @@ REQUESTS: tuple[Case, ...] = (
     Case("Host with user information", head(host="Host: a@gateway\r\n"), MALFORMED),
     Case("Host as a list", head(host="Host: gateway, other\r\n"), MALFORMED),
     Case("absolute form that disagrees with Host", head("GET http://other/hukou/person/v1 HTTP/1.1"), MALFORMED),
+    Case("Host with a port beyond 65535", head(host="Host: gateway:99999\r\n"), MALFORMED),
+    Case("Host with a port", head(host="Host: gateway:65535\r\n"), "200, open"),
+    Case("absolute form", head("GET http://gateway/hukou/person/v1 HTTP/1.1"), "200, open"),
+    Case("an https target on a plain listener", head("GET https://gateway/hukou/person/v1 HTTP/1.1"), MALFORMED),
     Case("absolute form with user information", head("GET http://a@gateway/hukou/person/v1 HTTP/1.1"), MALFORMED),
     Case("authority form", head("GET gateway:80 HTTP/1.1"), MALFORMED),
     Case("asterisk form", head("OPTIONS * HTTP/1.1"), MALFORMED),
-    Case("CONNECT", head("CONNECT gateway:80 HTTP/1.1"), "405 method-not-allowed, close"),
-    Case("TRACE", head("TRACE /hukou/person/v1 HTTP/1.1"), "405 method-not-allowed, close"),
+    Case("CONNECT", head("CONNECT gateway:80 HTTP/1.1"), "501 method-unknown, close"),
+    Case("TRACE", head("TRACE /hukou/person/v1 HTTP/1.1"), "501 method-unknown, close"),
+    Case("a method that HTTP has not", head("BREW /hukou/person/v1 HTTP/1.1"), "501 method-unknown, close"),
+    Case("OPTIONS", request(method="OPTIONS"), "405 method-not-allowed, open"),
     Case("a method the interface does not take", request(method="DELETE"), "405 method-not-allowed, open"),
     Case(
         "an upgrade is not followed",
@@ -230,6 +248,7 @@ KEPT = {"code": 0, "message": "ok", "data": [{"xm": "a", "hyzk": "10"}]}
 _UNREACHABLE = "502 supplier-unreachable"
 _LENGTH = f"Content-Length: {len(ROW)}\r\n"
 _NOT_FILTERABLE = "502 answer-not-filterable"
+_REFUSED = "502 supplier-refused"
 
 
 def answer(fields: str, body: bytes, line: str = "HTTP/1.1 200 OK") -> bytes:
@@ -253,7 +272,17 @@ ANSWERS: tuple[Case, ...] = (
     Case("interim answers first", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + json_answer(ROW), "200 filtered"),
     Case("100 Continue first", b"HTTP/1.1 100 Continue\r\n\r\n" + json_answer(ROW), "200 filtered"),
     Case("204", b"HTTP/1.1 204 No Content\r\n\r\n", "204"),
-    Case("304", b'HTTP/1.1 304 Not Modified\r\nETag: "x"\r\n\r\n', "304"),
+    Case("304 without a condition", b'HTTP/1.1 304 Not Modified\r\nETag: "x"\r\n\r\n', _REFUSED),
+    Case("401", answer('WWW-Authenticate: Basic realm="secret"\r\n' + _LENGTH, _BODY, "HTTP/1.1 401 No"), _REFUSED),
+    Case("407", answer("Proxy-Authenticate: Basic\r\n" + _LENGTH, _BODY, "HTTP/1.1 407 No"), _REFUSED),
+    Case("403", json_answer(ROW, status="403 Forbidden"), "403 filtered"),
+    Case("429", json_answer(ROW, status="429 Too Many"), "429 filtered"),
+    Case("503", json_answer(ROW, status="503 Away"), "503 filtered"),
+    Case("205", b"HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n", "205"),
+    Case("205 with content", answer(_LENGTH, _BODY, "HTTP/1.1 205 Reset Content"), _UNREACHABLE),
+    Case("a status that HTTP has not", json_answer(ROW, status="600 Six"), _UNREACHABLE),
+    Case("an SSH banner", b"SSH-2.0-OpenSSH_9.6\r\n", _UNREACHABLE),
+    Case("HTTP/2", b"\0\0\x12\x04\0\0\0\0\0" + bytes(18), _UNREACHABLE),
     Case("no reason phrase", answer(f"Content-Length: {len(_BODY)}\r\n", _BODY, "HTTP/1.1 200 "), "200 filtered"),
     Case("an error with JSON is filtered", json_answer(ROW, status="404 Not Found"), "404 filtered"),
     Case(
@@ -262,9 +291,9 @@ ANSWERS: tuple[Case, ...] = (
         "500 empty",
     ),
     Case(
-        "a redirect loses its place",
+        "a redirect",
         b"HTTP/1.1 302 Found\r\nLocation: http://x/secret\r\nContent-Length: 0\r\n\r\n",
-        "302 empty",
+        _REFUSED,
     ),
     Case("no rows", json_answer('{"code":1,"message":"none","data":[]}'), "200"),
     Case("rows nowhere (KNOWN-SHAPE)", json_answer('{"code":1,"message":"none"}'), _NOT_FILTERABLE),
@@ -352,7 +381,10 @@ async def see_answer(port: int, supplier: Supplier, case: Case) -> str:
         return f"the next call saw {again}"
     if b"secret" in content or b"secret" in b"".join(fields.values()):
         return "a value that is not granted"
-    if fields.get(b"content-type") == b"application/problem+json":
+    is_problem = fields.get(b"content-type") == b"application/problem+json"
+    if fields.get(b"sharing-origin") != (b"gateway" if is_problem else b"supplier"):
+        return "an answer of unknown origin"
+    if is_problem:
         return f"{status} {json.loads(content)['type'].removeprefix('/problems/')}"
     if content and json.loads(content) == KEPT:
         return f"{status} filtered"

@@ -38,7 +38,8 @@ def test_directory_is_refused_whole_with_every_fault(world: World) -> None:
 def test_directory_import_is_idempotent(world: World) -> None:
     """What is released already becomes no new version."""
     document = {"purposes": [PURPOSE], "datasets": [DATASET], "interfaces": [INTERFACE]}
-    answer = done(world.post("registrar", "/v1/directory", document))
+    refused(world.post("registrar", "/v1/directory", document), "act-not-permitted")  # purposes are everybody's
+    answer = done(world.post("province", "/v1/directory", document))
     assert (answer["datasets"], answer["unchanged_datasets"]) == (0, 1)
     assert len(world.store.dataset_versions(DATASET["id"])) == 1
 
@@ -178,16 +179,16 @@ def test_if_match_keeps_officers_from_overwriting_each_other(
     world: World, shown: str, path: str, body: dict[str, Any], field: str
 ) -> None:
     """Of two changes of what was read at the same state, the second is refused; each answer bears the new tag."""
-    tag = {"If-Match": world.get("registrar", shown).headers["ETag"]}
+    tag = {"If-Match": world.get("province", shown).headers["ETag"]}
     if body == {"id": "civil-affairs"}:
         body = {**DEPARTMENT, **body}
-    first = world.post("registrar", path, {**body, field: "改名"}, headers=tag)
+    first = world.post("province", path, {**body, field: "改名"}, headers=tag)
     done(first)
-    refused(world.post("registrar", path, {**body, field: "又改名"}, headers=tag), "precondition-failed")
-    assert first.headers["ETag"] == world.get("registrar", shown).headers["ETag"] != tag["If-Match"]
-    done(world.post("registrar", path, {**body, field: "又改名"}, headers={"If-Match": first.headers["ETag"]}))
+    refused(world.post("province", path, {**body, field: "又改名"}, headers=tag), "precondition-failed")
+    assert first.headers["ETag"] == world.get("province", shown).headers["ETag"] != tag["If-Match"]
+    done(world.post("province", path, {**body, field: "又改名"}, headers={"If-Match": first.headers["ETag"]}))
     new = {**body, "id": "none-yet"}
-    refused(world.post("registrar", path, new, headers={"If-Match": "*"}), "precondition-failed")
+    refused(world.post("province", path, new, headers={"If-Match": "*"}), "precondition-failed")
 
 
 def test_release_and_withdrawal_stand_on_what_was_read(world: World) -> None:
@@ -230,7 +231,7 @@ def test_emergency_stop_of_a_system_is_its_departments_too(world: World) -> None
     refused(world.post("market-both", "/v1/orders", stop), NOT)
     own = done(world.post("civil", "/v1/orders", stop))["order"]
     assert own["report_due"]
-    refused(world.post("market-both", f"/v1/orders/{own['id']}/lift", {"reason": "new keys"}), NOT)
+    refused(world.post("market-both", f"/v1/orders/{own['id']}/lift", {"reason": "new keys"}), "not-found")
     done(world.post("civil", f"/v1/orders/{own['id']}/lift", {"reason": "new keys"}))
     wide = done(world.post("registrar", "/v1/orders", stop))["order"]
     refused(world.post("civil", f"/v1/orders/{wide['id']}/lift", {"reason": "new keys"}), NOT)
@@ -245,7 +246,7 @@ def test_orders_of_wider_reach(world: World) -> None:
     assert own["barrier"]["sequence"] > 0
     refused(world.post("market-both", "/v1/orders", {**body, "supplier": "public-security"}), "act-not-permitted")
     wide = done(world.post("registrar", "/v1/orders", body))["order"]
-    refused(world.post("police", f"/v1/orders/{wide['id']}/lift", {"reason": "rectified"}), "act-not-permitted")
+    refused(world.post("police", f"/v1/orders/{wide['id']}/lift", {"reason": "rectified"}), "not-found")
     done(world.post("police", f"/v1/orders/{own['order']['id']}/lift", {"reason": "rectified"}))
     refused(world.post("police", f"/v1/orders/{own['order']['id']}/lift", {"reason": "again"}), "conflict")
     assert [each["id"] for each in done(world.get("civil", "/v1/orders", in_force=True))["items"]] == [wide["id"]]

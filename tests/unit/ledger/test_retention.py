@@ -24,9 +24,10 @@ from gateway.ledger.journal.entries import Salts, UseEntries, act_entry, china_d
 from gateway.ledger.journal.writer import JournalWriter
 from gateway.ledger.log import at_rest
 from gateway.ledger.log.checkpoints import parse_checkpoint
+from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.log.notes import parse_note
 from gateway.ledger.log.proofs import Hashes, verify_consistency
-from gateway.ledger.log.retention import Holds, Pruning, begin_pruning, minimum_index
+from gateway.ledger.log.retention import Holds, Pruning, begin_pruning
 from gateway.ledger.process.service import LedgerService
 from gateway.ledger.verify.record import VerificationFailed, verify_export, verify_log, verify_record
 from gateway.ledger.witness.mirror import mirror_log
@@ -59,6 +60,7 @@ def open_at(directory, clock):
         origin=ORIGIN,
         signer=TestSigner(),
         clock=clock,
+        ticks=clock,
         exports=directory / "exports",
         memory_bytes=256 << 20,
     )
@@ -536,4 +538,17 @@ def test_retention_over_the_socket(tmp_path):
     asyncio.run(story())
     stop.set()
     thread.join()
+    service.close()
+
+
+def test_a_clock_that_is_set_forward_lets_nothing_go(tmp_path):
+    """Twenty years on by the clock and a second by the machine's own count: nothing goes that could not before."""
+    clock = Clock(LATER)
+    service = LedgerService(
+        tmp_path / "ledger", origin=ORIGIN, signer=TestSigner(), clock=clock, memory_bytes=256 << 20
+    )
+    service.prepare()
+    fill(service, [LEAP])
+    clock.set(datetime(2044, 1, 1, tzinfo=CHINA))
+    assert service.plan_retention(RELEASED).entries == 0
     service.close()
