@@ -294,27 +294,14 @@ def suspensions_of(services: ControlServices, grant: str) -> list[Order]:
     return [order for order in orders if order.kind is not OrderKind.TERMINATION]
 
 
-def matter_of_order(deed: Deed, order: Order, of: Matter) -> Matter:
-    """What lifting an order is about: the power of whoever ordered it, not of whomever it concerns.
-
-    So a supplier lifts what a supplier ordered, and the competent department what it ordered or what lies in its
-    region; a supplier does not lift what the competent department ordered (Art. 27 ¶2).
-    """
-    ordering = deed.tx.officer(order.ordered_by)
-    if ordering is None or ordering.department == of.supplier:
-        return of
-    return msgspec.structs.replace(of, supplier=ordering.department)
-
-
 def permit_lift(deed: Deed, order: Order, of: Matter) -> None:
     """Raises `act-not-permitted` unless the officer may lift the order; `of` is what the order is about.
 
-    Its own emergency a demand department lifts as it ordered it (Art. 35); every other order is lifted with the power
-    of whoever ordered it.
+    Whose officer ordered it is a fact of the matter, and what follows from it is the policies' (Art. 27 ¶2).
     """
     ordering = deed.tx.officer(order.ordered_by)
-    own = order.kind is OrderKind.EMERGENCY and ordering is not None and ordering.department == of.demand
-    deed.permit_either(Act.LIFT, Act.CLOSE if own else None, of if own else matter_of_order(deed, order, of))
+    whose = None if ordering is None else ordering.department
+    deed.permit(Act.LIFT, msgspec.structs.replace(of, ordered_by=whose))
 
 
 Work = Callable[[Deed, Grant, Matter], Answer]
