@@ -1,14 +1,16 @@
-"""`gateway directory` and `gateway systems`: what is shared, and who calls (Decree 809 Art. 12 to 17)."""
+"""`gateway directory`: what is shared (Decree 809 Art. 12 to 17)."""
 
 import base64
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from gateway.cli.interfaces import AnswerFile, Query, read_interface, trial_of
+from gateway.cli.listing import every, tell_act, write_sample
 from gateway.cli.shell import (
     DEFAULT_HOME,
     AsJson,
@@ -22,10 +24,9 @@ from gateway.cli.shell import (
     print_table,
 )
 from gateway.domain.errors import GatewayError
-from gateway.runtime.operation.api import Api, open_api
+from gateway.runtime.operation.api import open_api
 
 directory = typer.Typer(name="directory", help="Import, list and export the directory.", no_args_is_help=True)
-systems = typer.Typer(name="systems", help="Register demand departments' systems and their keys.", no_args_is_help=True)
 
 EntryId = Annotated[str, typer.Argument(help="The entry's id.")]
 Version = Annotated[int, typer.Argument(help="Which of its versions.")]
@@ -72,7 +73,31 @@ def import_(
     done = "would import" if check else "imported and released" if answer["released"] else "submitted"
     out.print(f"{done}: {counted}; {answer['unchanged_datasets']} datasets unchanged", markup=False)
     out.print(f"etag {tag}", markup=False)
+    for each in answer["skipped"]:
+        out.print(f"note: {each}", markup=False)
+    for entry, version in sorted(answer.get("versions", {}).items()):
+        out.print(f"  {entry}, version {version}", markup=False)
     _print_losing(answer.get("losing_grants", ()))
+
+
+@directory.command("schema")
+@command
+def schema() -> None:
+    """Print the JSON schema of a directory file."""
+    from gateway.runtime.operation.formats import directory_schema  # noqa: PLC0415 -- loads what no other command needs
+
+    print_json(directory_schema())
+
+
+@directory.command("sample")
+@command
+def sample(
+    file: Annotated[Path, typer.Argument(help="Where to write it; .json, .xlsx or .csv says as what.")],
+) -> None:
+    """Write a directory file that `import` takes as it is: to look at, and to put your own in its place."""
+    from gateway.runtime.operation.formats import directory_sample  # noqa: PLC0415 -- likewise
+
+    write_sample(file, directory_sample(file.suffix))
 
 
 @directory.command("list")
@@ -81,6 +106,9 @@ def list_(
     kind: Annotated[str, typer.Argument(help="datasets, interfaces, departments or purposes.")] = "datasets",
     supplier: Annotated[str | None, typer.Option(help="Supply department.")] = None,
     words: Annotated[str | None, typer.Option(help="Part of an entry's name or code.")] = None,
+    state: Annotated[
+        str, typer.Option(help="Of entries: released, submitted, rejected, superseded or withdrawn.")
+    ] = "released",
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
@@ -90,14 +118,14 @@ def list_(
         raise typer.BadParameter(f"list one of {', '.join(KINDS)}")
     params = {"supplier": supplier} if kind in {"datasets", "interfaces"} else {}
     if kind == "datasets":
-        params["words"] = words
+        params |= {"words": words, "state": state}
     with open_api(home, officer) as api:
         rows = list(every(api, f"/v1/{kind}", **params))
     if as_json:
         print_json({"items": rows})
         return
     columns = {
-        "datasets": ("id", "name", "supplier", "sharing_attribute", "grade", "version"),
+        "datasets": ("id", "code", "name", "supplier", "sharing_attribute", "grade", "version"),
         "interfaces": ("supplier", "id", "dataset", "title"),
         "departments": ("id", "name", "region", "level"),
         "purposes": ("id", "name", "basis"),
@@ -116,12 +144,12 @@ def export(
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Export what is released as .json that `import` takes, as .csv, or as DCAT."""
+    """Export what is released as .json or .xlsx that `import` takes back, the entries as .csv, or all as DCAT."""
     if file.exists():
         raise GatewayError("conflict", f"`{file}` exists already")
     kind = "dcat" if dcat else file.suffix.removeprefix(".")
-    if kind not in {"dcat", "json", "csv"}:
-        raise GatewayError("invalid-input", f"`{file.name}` ends neither in .json nor .csv")
+    if kind not in {"dcat", "json", "csv", "xlsx"}:
+        raise GatewayError("invalid-input", f"`{file.name}` ends neither in .json, .csv nor .xlsx")
     with open_api(home, officer) as api:
         written, tag = api.download("/v1/directory", {"format": kind}, file)
     if as_json:
@@ -214,28 +242,25 @@ def withdraw(
     """Withdraw an entry: when this returns, nothing of the dataset is shared any more."""
     with open_api(home, officer) as api:
         answer = api.post(f"/v1/datasets/{entry_id}/withdrawal", {"reason": reason}, headers=matching(if_match))
-    _tell(answer, f"entry `{entry_id}` is withdrawn", as_json=as_json)
+    tell_act(answer, f"entry `{entry_id}` is withdrawn", as_json=as_json)
 
 
 @directory.command("derive")
 @command
 def derive(
-    openapi: Annotated[Path, typer.Argument(help="The supplier's OpenAPI document, as JSON.")],
+    openapi: Annotated[Path, typer.Argument(help="The supplier's OpenAPI or Swagger document, as JSON or YAML.")],
     path: Annotated[str, typer.Option(help="Which of its paths serves the data.")],
     dataset: Annotated[str, typer.Option(help="The dataset's id.")],
     id_: Annotated[str, typer.Option("--id", help="The new interface's id.")],
     upstream: Annotated[str | None, typer.Option(help="Base URL; default: the document's server.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Method to propose, default GET; repeatable.")] = None,
     save: Annotated[Path | None, typer.Option("--out", help="Write the proposal here, for `register`.")] = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
     """Propose an interface from an OpenAPI document: items and places derived, to be confirmed by `register`."""
-    try:
-        document = json.loads(openapi.read_text("utf-8"))
-    except ValueError as error:
-        raise GatewayError("invalid-input", f"`{openapi}` is not JSON") from error
-    body = {"openapi": document, "path": path, "dataset": dataset, "id": id_}
+    body = {"openapi": read_openapi(openapi), "path": path, "dataset": dataset, "id": id_, "methods": method or ["GET"]}
     with open_api(home, officer) as api:
         proposal = api.post("/v1/interfaces/derivation", body | ({"upstream": upstream} if upstream else {}))
     if save is not None:
@@ -246,6 +271,8 @@ def derive(
         return
     interface = proposal["interface"]
     print_table("items and where they stand in the answer", ("item", "place"), interface["places"].items())
+    out.print(f"methods: {', '.join(interface['methods'])}; rows at `{interface['rows']}`", markup=False)
+    out.print(f"beside the rows, under every grant: {', '.join(interface['envelope']) or 'nothing'}", markup=False)
     for words, name in (
         ("items without a place", "unplaced"),
         ("fields that are no item", "unclaimed"),
@@ -255,6 +282,19 @@ def derive(
         if proposal[name]:
             out.print(f"{words}: {', '.join(proposal[name])}", markup=False)
     out.print("nothing is registered yet: confirm with `gateway directory register`", markup=False)
+
+
+def read_openapi(file: Path) -> Any:
+    """A document of JSON or YAML; YAML's aliases are refused, since a short text of them can stand for a huge one."""
+    try:
+        text = file.read_text("utf-8-sig")
+        if text.lstrip().startswith("{"):
+            return json.loads(text)
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
+            raise GatewayError("invalid-input", f"`{file}` uses YAML aliases: write it as JSON")
+        return json.loads(json.dumps(yaml.safe_load(text), default=str))
+    except (ValueError, TypeError, yaml.YAMLError, RecursionError) as error:
+        raise GatewayError("invalid-input", f"`{file}` is neither JSON nor YAML") from error
 
 
 @directory.command("register")
@@ -277,109 +317,7 @@ def register(
                 faults = [{"field": "answer", "fault": fault} for fault in found["faults"]]
                 raise GatewayError("invalid-input", "the interface cannot work: it is not registered", faults=faults)
         answer = api.post("/v1/interfaces", body, headers=matching(if_match))
-    _tell(answer, f"interface `{body['supplier']}/{body['id']}` is registered", as_json=as_json)
-
-
-@systems.command("add")
-@command
-def add(
-    system_id: Annotated[str, typer.Argument(help="The system's id, which is its `client_id`.")],
-    department: Annotated[str, typer.Option(help="Its department.")],
-    name: Annotated[str, typer.Option(help="Its name, for people; default: its id.")] = "",
-    key: Annotated[list[Path] | None, typer.Option(help="File of a public JWK; may be given again.")] = None,
-    certificate: Annotated[list[str] | None, typer.Option(help="SHA-256 thumbprint, base64url.")] = None,
-    home: Home = DEFAULT_HOME,
-    officer: AsOfficer = None,
-    as_json: AsJson = False,
-) -> None:
-    """Register a system of a demand department."""
-    body = {
-        "id": system_id,
-        "department": department,
-        "name": name or system_id,
-        "keys": [read_key(path) for path in key or ()],
-        "certificates": certificate or [],
-    }
-    with open_api(home, officer) as api:
-        answer = api.post("/v1/systems", body)
-    _tell(answer, f"system `{system_id}` of {department} is registered", as_json=as_json)
-
-
-@systems.command("key")
-@command
-def key_(
-    system_id: Annotated[str, typer.Argument(help="The system's id.")],
-    add_key: Annotated[Path | None, typer.Option("--add", help="File of a public JWK to add.")] = None,
-    certificate: Annotated[str | None, typer.Option(help="Thumbprint of a certificate to add.")] = None,
-    withdraw: Annotated[str | None, typer.Option(help="`kid` or thumbprint to withdraw.")] = None,
-    home: Home = DEFAULT_HOME,
-    officer: AsOfficer = None,
-    as_json: AsJson = False,
-) -> None:
-    """Add or withdraw a key; without either, show the system's keys."""
-    with open_api(home, officer) as api:
-        if withdraw is not None:
-            answer = api.delete(f"/v1/systems/{system_id}/keys/{withdraw}")
-            _tell(answer, f"key `{withdraw}` of system `{system_id}` is withdrawn", as_json=as_json)
-        elif add_key is not None or certificate is not None:
-            body: dict[str, Any] = {"certificate": certificate} if certificate else {}
-            if add_key is not None:
-                body["key"] = read_key(add_key)
-            answer = api.post(f"/v1/systems/{system_id}/keys", body)
-            _tell(answer, f"system `{system_id}` has a new key", as_json=as_json)
-        else:
-            shown = api.get(f"/v1/systems/{system_id}")
-            if as_json:
-                print_json(shown)
-            else:
-                rows = [("key", each.get("kid")) for each in shown.get("keys", ())]
-                rows += [("certificate", each) for each in shown.get("certificates", ())]
-                print_table(f"system {system_id}", ("", ""), rows)
-
-
-@systems.command("list")
-@command
-def list_systems(
-    department: Annotated[str | None, typer.Option(help="Its department.")] = None,
-    home: Home = DEFAULT_HOME,
-    officer: AsOfficer = None,
-    as_json: AsJson = False,
-) -> None:
-    """List the systems you may see."""
-    with open_api(home, officer) as api:
-        rows = list(every(api, "/v1/systems", department=department))
-    if as_json:
-        print_json({"items": rows})
-        return
-    print_table(
-        "systems",
-        ("id", "department", "name", "keys", "state"),
-        (
-            (
-                row["id"],
-                row["department"],
-                row["name"],
-                len(row.get("keys", ())) + len(row.get("certificates", ())),
-                "active" if row.get("active", True) else "revoked",
-            )
-            for row in rows
-        ),
-    )
-
-
-@systems.command("revoke")
-@command
-def revoke(
-    system_id: Annotated[str, typer.Argument(help="The system's id.")],
-    reason: Annotated[str, typer.Option(help="Why, in words; it stands in the act's record.")],
-    home: Home = DEFAULT_HOME,
-    officer: AsOfficer = None,
-    as_json: AsJson = False,
-) -> None:
-    """Revoke a system: when this returns, nothing more leaves to it."""
-    with open_api(home, officer) as api:
-        answer = api.post(f"/v1/systems/{system_id}/revocation", {"reason": reason})
-    _tell(answer, f"system `{system_id}` is revoked", as_json=as_json)
+    tell_act(answer, f"interface `{body['supplier']}/{body['id']}` is registered", as_json=as_json)
 
 
 def _print_losing(grants: Iterable[dict[str, Any]]) -> None:
@@ -411,40 +349,4 @@ def _examine(
     path = f"/v1/datasets/{entry_id}/versions/{version}/examination"
     with open_api(home, officer) as api:
         answer = api.post(path, body, headers=matching(if_match))
-    _tell(answer, f"version {version} of `{entry_id}` is {answer['dataset']['state']}", as_json=as_json)
-
-
-def every(api: Api, path: str, **params: Any) -> Iterator[dict[str, Any]]:
-    """All rows of a list, page by page."""
-    cursor: str | None = None
-    while True:
-        page = api.get(path, **params) if path == "/v1/purposes" else api.get(path, **params, limit=1000, cursor=cursor)
-        yield from page["items"]
-        cursor = page["next"]
-        if cursor is None:
-            return
-
-
-def read_key(path: Path) -> dict[str, Any]:
-    """The public JWK in a file, also where it is the only one of a set.
-
-    Raises:
-        GatewayError: `invalid-input` if there is none.
-    """
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise GatewayError("invalid-input", f"`{path}` is not a JWK") from error
-    keys = found.get("keys") if isinstance(found, dict) else None
-    if isinstance(keys, list) and len(keys) == 1:
-        found = keys[0]
-    if not isinstance(found, dict) or "kty" not in found:
-        raise GatewayError("invalid-input", f"`{path}` is not a JWK")
-    return found
-
-
-def _tell(answer: dict[str, Any], words: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json(answer)
-    else:
-        out.print(f"{words}; record {answer['record']}", markup=False)
+    tell_act(answer, f"version {version} of `{entry_id}` is {answer['dataset']['state']}", as_json=as_json)

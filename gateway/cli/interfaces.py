@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.cli.listing import write_sample
 from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json, print_table
 from gateway.domain.errors import GatewayError
 from gateway.runtime.operation.api import Api, open_api
@@ -38,6 +39,15 @@ def try_(
         tell(found)
     if found["faults"]:
         raise typer.Exit(1)
+
+
+@interfaces.command("sample")
+@command
+def sample(file: Annotated[Path, typer.Argument(help="Where to write it, as JSON.")]) -> None:
+    """Write an interface's entry to look at, and to put your own in its place."""
+    from gateway.runtime.operation.formats import interface_sample  # noqa: PLC0415 -- loads what no other command needs
+
+    write_sample(file, interface_sample())
 
 
 def read_interface(file: Path) -> dict[str, Any]:

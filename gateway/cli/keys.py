@@ -1,5 +1,6 @@
 """`gateway keys` and `gateway officers`: the keys everything rests on, and the people who act."""
 
+import json
 import os
 import sys
 from datetime import UTC, datetime
@@ -35,6 +36,32 @@ ContractName = Annotated[str, typer.Argument(help="gjgxjhpt, gjzwfwpt, zhejiang 
 KeyName = Annotated[str, typer.Argument(help="What the caller sends to name the key (rid, access key, paasid).")]
 OfAuditor = Annotated[bool, typer.Option("--auditor", help="Of an auditor: acts as the home's auditor by default.")]
 OfficerName = Annotated[str, typer.Argument(help="The officer's id.")]
+
+
+@keys.command("make")
+@command
+def make(
+    file: Annotated[Path, typer.Argument(help="Where to write the private key, PEM; the public JWK goes beside it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a demand system's key: FILE for the system alone, FILE.jwk for `gateway systems add --key`."""
+    from gateway.runtime.operation.formats import new_key  # noqa: PLC0415 -- loads what no other command needs
+
+    public = file.with_name(f"{file.name}.jwk")
+    if public.exists():
+        raise GatewayError("conflict", f"`{public}` exists already")
+    pem, jwk = new_key()
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise GatewayError("conflict", f"`{file}` exists already") from error
+    with os.fdopen(descriptor, "wb") as opened:
+        opened.write(pem)
+    public.write_text(json.dumps(jwk, indent=2) + "\n", "utf-8")
+    if as_json:
+        print_json({"private": str(file), "public": str(public), "kid": jwk["kid"]})
+    else:
+        out.print(f"private key {file}, for the system alone; public key {public}, kid {jwk['kid']}", markup=False)
 
 
 @keys.command("list")

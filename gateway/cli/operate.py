@@ -1,4 +1,4 @@
-"""`gateway init | serve | status | backup | demo`: make a gateway, run it, look at it, keep it, see it at work."""
+"""`gateway init | serve | status | check | backup | restore | demo`: make a gateway, run it, look at it, keep it."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.shell import DEFAULT_HOME, AsJson, Home, command, err, out, print_json, print_table
+from gateway.cli.shell import DEFAULT_HOME, AsJson, Home, command, err, out, print_json, print_table, working
 from gateway.runtime.home import GatewayHome
 
 
@@ -29,6 +29,7 @@ def init(
     """Make a home: settings, keys, state, and the competent department's first officer."""
     from gateway.runtime.operation.setup import initialise  # noqa: PLC0415 -- loads the store and the keys, which help does not need
 
+    working(f"making a gateway in {directory or home}", quiet=as_json)
     made = initialise(
         GatewayHome(directory or home),
         region=region,
@@ -43,6 +44,7 @@ def init(
         print_json(made)
         return
     at = f"--home {made['home']}"
+    acting = f"--as {made['officer']} {at}"
     out.print(f"made a gateway in {made['home']}", markup=False)
     out.print(f"  log: {made['origin']}", markup=False)
     out.print(f"  verifier key, for auditors: {made['verifier_key']}", markup=False)
@@ -55,8 +57,11 @@ def init(
         out.print("  SM algorithms are chosen: a choice of algorithms, and no certification", markup=False)
     out.print("what to do next:", markup=False)
     out.print(f"  gateway serve {at}", markup=False)
-    out.print(f"  gateway directory import DIRECTORY.json {at}", markup=False)
-    out.print(f"  gateway systems add SYSTEM --department DEPARTMENT --key PUBLIC.jwk {at}", markup=False)
+    out.print(f"  gateway directory import DIRECTORY.json {acting}", markup=False)
+    out.print(
+        f"  gateway systems add SYSTEM --department DEPARTMENT --key PUBLIC.jwk {acting}",
+        markup=False,
+    )
 
 
 @command
@@ -68,6 +73,7 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Run the gateway until SIGTERM; SIGHUP reads certificates and keys again."""
+    working(f"starting the gateway in {home}", quiet=as_json)
     from gateway.runtime.supervisor import serve as run  # noqa: PLC0415 -- the same
     from gateway.runtime.telemetry.logs import configure_logs  # noqa: PLC0415 -- only a process that runs writes logs
 
@@ -89,6 +95,7 @@ def serve(
 @command
 def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """Tell in one screen what runs, what is wrong and what to do; exit status 1 if something is wrong."""
+    working(f"looking at {home}", quiet=as_json)
     from gateway.runtime.operation.status import examine  # noqa: PLC0415 -- loads the store and the keys
 
     place = GatewayHome(home)
@@ -109,6 +116,27 @@ def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
 
 
 @command
+def check(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
+    """Look at all that a start needs, without starting: settings, keys, TLS, ports, state, suppliers' addresses."""
+    from gateway.runtime.operation.checking import look, told  # noqa: PLC0415 -- loads the store and the keys
+
+    place = GatewayHome(home)
+    place.require()
+    working(f"checking {place.root}", quiet=as_json)
+    seen = look(place)
+    if as_json:
+        print_json(told(seen))
+    else:
+        rows = [(each.part, "right" if each.ok else "WRONG", each.detail) for each in seen]
+        print_table(f"check of {place.root}", ("part", "state", "detail"), rows)
+        for each in seen:
+            if not each.ok:
+                out.print(f"wrong: {each.detail}\n  what to do: {each.advice}", markup=False)
+    if not all(each.ok for each in seen):
+        raise typer.Exit(1)
+
+
+@command
 def backup(
     target: Annotated[Path, typer.Argument(help="The folder of the backups, outside the home.")],
     home: Home = DEFAULT_HOME,
@@ -119,6 +147,7 @@ def backup(
 
     place = GatewayHome(home)
     place.require()
+    working(f"backing up {place.root} into {target}", quiet=as_json)
     done = back_up(place, target)
     if as_json:
         print_json({"state": str(done.state), "log": str(done.log), "copied": done.copied})
@@ -145,6 +174,7 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Put a backup in place of what was lost, and say what is gone and what to do; see docs/operate.md, "Restore"."""
+    working(f"restoring {home} from {backup}", quiet=as_json)
     from gateway.runtime.operation.restore import restore as put_back  # noqa: PLC0415 -- loads all rooms
 
     def say(sentence: str) -> None:
@@ -201,5 +231,6 @@ def demo(
     """Show the main job on embedded defaults: real HTTP, real policies, real records, nobody real."""
     from gateway.runtime.demo.stage import perform  # noqa: PLC0415 -- loads the client and the suppliers
 
+    working("making a gateway and four departments to show", quiet=as_json)
     if not perform(once=once, home=home, as_json=as_json):
         raise typer.Exit(1)

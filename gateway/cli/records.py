@@ -14,6 +14,9 @@ from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, er
 from gateway.domain.calendar import CHINA
 from gateway.domain.errors import GatewayError
 from gateway.ledger.index.figures import Figure, every_day
+from gateway.ledger.log.checkpoints import parse_checkpoint
+from gateway.ledger.log.notes import parse_note
+from gateway.ledger.log.proofs import parse_proof, verify_inclusion
 from gateway.runtime.operation.api import Api, open_api
 
 records = typer.Typer(
@@ -42,6 +45,7 @@ Kind = Annotated[str | None, typer.Option(help="use, use.refused, order, grant, 
 Subject = Annotated[
     str | None, typer.Option(help="Identifier of a data subject; only a pseudonym of it is looked for, none is kept.")
 ]
+AllowPartial = Annotated[bool, typer.Option("--allow-partial", help="Answer with what is known; it says so.")]
 RecordId = Annotated[str, typer.Argument(help="The record's id.")]
 
 
@@ -65,6 +69,7 @@ def find(
     by_officer: ByOfficer = None,
     kind: Kind = None,
     subject: Subject = None,
+    allow_partial: AllowPartial = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="Rows.")] = 50,
     cursor: Annotated[str | None, typer.Option(help="`next` of the page before.")] = None,
     home: Home = DEFAULT_HOME,
@@ -89,6 +94,7 @@ def find(
         officer=by_officer,
         kind=kind,
         subject=subject,
+        allow_partial=allow_partial or None,
     )
     with open_api(home, officer) as api:
         if subject is None:
@@ -117,6 +123,7 @@ def find(
             for row in page["items"]
         ),
     )
+    _tell_what_is_missing(page)
     if page["next"]:
         out.print(f"more with --cursor {page['next']}", markup=False)
 
@@ -152,12 +159,15 @@ def prove(
     is_closed = True
     with open_api(home, officer) as api:
         written, _ = api.download(f"/v1/records/{record_id}/proof", {}, target)
+        _check_proof(target, record_id)
         try:
             api.download(f"/v1/records/{record_id}/proof", {"part": "closed"}, closing)
         except GatewayError as error:
             if error.code != "not-found":
                 raise
             is_closed = False
+        else:
+            _check_proof(closing, record_id)
     if as_json:
         print_json({"file": str(target), "bytes": written, "closing": str(closing) if is_closed else None})
         return
@@ -187,6 +197,7 @@ def export(
     by_officer: ByOfficer = None,
     kind: Kind = None,
     subject: Subject = None,
+    allow_partial: AllowPartial = False,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
@@ -216,6 +227,7 @@ def export(
         officer=by_officer,
         kind=kind,
         subject=subject,
+        allow_partial=allow_partial or None,
     )
     with open_api(home, officer) as api:
         made = _watched_export(api, {"format": format_, **question}, quiet=as_json)
@@ -225,6 +237,10 @@ def export(
         print_json({"file": str(file), "manifest": str(manifest), **made["summary"], "record": made["record"]})
     else:
         out.print(f"wrote {made['summary']['records']} records to {file}, its manifest to {manifest}", markup=False)
+        summary = made["summary"]
+        if summary.get("partial_of") is not None:
+            summary = {**summary, "partial": True, "knows": {"until": summary["size"], "owed": summary["partial_of"]}}
+        _tell_what_is_missing({**summary, "not_looked_into": made.get("not_looked_into", {})})
 
 
 @records.command("stats")
@@ -241,6 +257,7 @@ def stats(
     dataset: Dataset = None,
     grant: Grant = None,
     purpose: Purpose = None,
+    allow_partial: AllowPartial = False,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
@@ -254,12 +271,14 @@ def stats(
         dataset=dataset,
         grant=grant,
         purpose=purpose,
+        allow_partial=allow_partial or None,
     )
     with open_api(home, officer) as api:
         found = api.get("/v1/records/stats", by=by, **question)
     if as_json:
         print_json(found)
         return
+    _tell_what_is_missing(found)
     print_table(
         f"records by {by}",
         (by, "uses", "refused", "rows", "bytes", "median ms", "p95 ms"),
@@ -290,6 +309,7 @@ def report(
     dataset: Dataset = None,
     grant: Grant = None,
     plots: Annotated[str, typer.Option(help="svg, png, or none.")] = "svg",
+    allow_partial: AllowPartial = False,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
@@ -303,8 +323,11 @@ def report(
     question = _question(
         from_=from_, until=until, department=department, supplier=supplier, dataset=dataset, grant=grant
     )
+    said = {**question, "allow_partial": True} if allow_partial else question
     with open_api(home, officer) as api:
-        found = {by: api.get("/v1/records/stats", by=by, **question)["items"] for by in REPORTED}
+        answers = {by: api.get("/v1/records/stats", by=by, **said) for by in REPORTED}
+    found = {by: answer["items"] for by, answer in answers.items()}
+    _tell_what_is_missing(answers["day"])
     # Acts are records too, but neither uses nor refusals.
     figures = {
         by: [each for each in msgspec.convert(items, list[Figure]) if each.uses or each.refused]
@@ -353,7 +376,7 @@ def _watched_export(api: Api, question: dict[str, Any], *, quiet: bool) -> dict[
     return finished
 
 
-def _question(*, from_: datetime | None, until: datetime | None, **named: str | int | None) -> dict[str, Any]:
+def _question(*, from_: datetime | None, until: datetime | None, **named: str | int | bool | None) -> dict[str, Any]:
     """The question's fields that were given; times are China Standard Time."""
     said: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     if from_ is not None:
@@ -369,6 +392,41 @@ def _days_asked(from_: datetime | None, until: datetime | None) -> tuple[date | 
     first = min(from_.date(), today) if from_ is not None else None
     last = min((until - timedelta(seconds=1)).date(), today) if until is not None else None
     return first, last
+
+
+def _tell_what_is_missing(answer: dict[str, Any]) -> None:
+    """Say on the terminal what the answer could not look into: nothing follows from its not being there."""
+    knows, past = answer.get("knows", {}), answer.get("not_looked_into", {})
+    if answer.get("partial"):
+        known = f"{knows['until']} of {knows['owed']} leaves of the log are known"
+        err.print(f"a part: {known}", style="bold", markup=False)
+    if set_aside := knows.get("set_aside", answer.get("set_aside")):
+        err.print(f"{set_aside} entries of the log are in no answer: `gateway status` names them", markup=False)
+    if begins := knows.get("begins"):
+        err.print(f"records below leaf {begins} were removed by retention", markup=False)
+    if past.get("interfaces"):
+        names = ", ".join(past["interfaces"])
+        err.print(f"not known for these interfaces, whose entries name no place of the subject: {names}", markup=False)
+    if past.get("years"):
+        years = ", ".join(map(str, past["years"]))
+        err.print(f"not known for these years, whose pseudonym keys are not here: {years}", markup=False)
+
+
+def _check_proof(path: Path, record_id: str) -> None:
+    """A proof that does not prove what it was asked for is no file to keep.
+
+    The signature is for who has the log's key: that of `gateway verify`.
+    """
+    try:
+        proof = parse_proof(path.read_bytes())
+        checkpoint = parse_checkpoint(parse_note(proof.checkpoint).text)
+        verify_inclusion(proof.index, checkpoint.size, checkpoint.root, proof.extra, proof.path)
+        holds = json.loads(proof.extra)["id"] == record_id
+    except (GatewayError, ValueError, KeyError, TypeError):
+        holds = False
+    if not holds:
+        path.unlink(missing_ok=True)
+        raise GatewayError("conflict", f"the proof that was answered does not hold: `{path}` is not kept")
 
 
 def _time(unix_us: int) -> str:

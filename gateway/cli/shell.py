@@ -31,7 +31,8 @@ AsOfficer = Annotated[
     typer.Option(
         "--as",
         envvar="GATEWAY_OFFICER",
-        help="Act as this officer, with a token signed by the keys of this home. Default: $GATEWAY_TOKEN, if set.",
+        help="Act as this officer, with a token signed by the keys of this home. Without it: the session in "
+        "$GATEWAY_TOKEN.",
     ),
 ]
 IfMatch = Annotated[
@@ -95,6 +96,12 @@ def _fault_line(fault: Any) -> str:
         return str(fault)
     place = ", ".join(f"{key} {fault[key]}" for key in ("row", "field") if fault.get(key) is not None)
     return f"{place}: {fault.get('fault', '')}" if place else str(fault.get("fault", fault))
+
+
+def working(what: str, *, quiet: bool = False) -> None:
+    """Say at a terminal what a command is about to do that may take longer than a breath; logs and pipes stay as is."""
+    if not quiet and err.is_terminal:
+        err.print(f"{what} …", markup=False)
 
 
 def matching(if_match: str | None) -> dict[str, str] | None:

@@ -13,10 +13,12 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     load_pem_private_key,
+    load_pem_public_key,
 )
 from jwt.algorithms import get_default_algorithms
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+PublicKey = ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | rsa.RSAPublicKey
 ASSERTION_SECONDS = 60
 
 
@@ -31,11 +33,8 @@ class ClientKey:
     def __init__(self, key: "PrivateKey | str | bytes", kid: str | None = None) -> None:
         self._key = _load(key)
         self.algorithm = _algorithm(self._key)
-        public = get_default_algorithms()[self.algorithm].to_jwk(self._key.public_key(), as_dict=True)
-        names = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x"), "RSA": ("e", "kty", "n")}[public["kty"]]
-        self.public: dict[str, Any] = {name: public[name] for name in names}
-        canonical = json.dumps(self.public, separators=(",", ":"), sort_keys=True)
-        self.thumbprint = _base64url(hashlib.sha256(canonical.encode("ascii")).digest())
+        self.public: dict[str, Any] = _public(self._key.public_key(), self.algorithm)
+        self.thumbprint = _thumbprint(self.public)
         self.kid = kid or self.thumbprint
 
     def registration(self) -> dict[str, Any]:
@@ -70,6 +69,22 @@ def new_private_key() -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode("ascii")
 
 
+def public_jwk_of_pem(pem: bytes) -> dict[str, Any]:
+    """The public JWK of a key in PEM; of a private key only its public part is told.
+
+    Raises:
+        ValueError, TypeError: it is no P-256, P-384, Ed25519 or RSA key, or encrypted.
+    """
+    if b"PRIVATE KEY" in pem:
+        return public_jwk(pem)
+    key = load_pem_public_key(pem)
+    if not isinstance(key, (ec.EllipticCurvePublicKey, ed25519.Ed25519PublicKey, rsa.RSAPublicKey)):
+        raise TypeError("the key must be P-256, P-384, Ed25519 or RSA")
+    algorithm = _algorithm(key)
+    public = _public(key, algorithm)
+    return {**public, "kid": _thumbprint(public), "alg": algorithm, "use": "sig"}
+
+
 def public_jwk(private_key: "PrivateKey | str | bytes", kid: str | None = None) -> dict[str, Any]:
     """The public JWK to hand to the gateway's operator for `gateway systems key`."""
     return ClientKey(private_key, kid).registration()
@@ -84,13 +99,25 @@ def _load(key: "PrivateKey | str | bytes") -> PrivateKey:
     return loaded
 
 
-def _algorithm(key: PrivateKey) -> str:
-    if isinstance(key, ec.EllipticCurvePrivateKey):
+def _public(key: PublicKey, algorithm: str) -> dict[str, Any]:
+    """The members that a thumbprint is made of (RFC 7638 §3.2)."""
+    public = get_default_algorithms()[algorithm].to_jwk(key, as_dict=True)
+    names = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x"), "RSA": ("e", "kty", "n")}[public["kty"]]
+    return {name: public[name] for name in names}
+
+
+def _thumbprint(public: dict[str, Any]) -> str:
+    canonical = json.dumps(public, separators=(",", ":"), sort_keys=True)
+    return _base64url(hashlib.sha256(canonical.encode("ascii")).digest())
+
+
+def _algorithm(key: PrivateKey | PublicKey) -> str:
+    if isinstance(key, (ec.EllipticCurvePrivateKey, ec.EllipticCurvePublicKey)):
         curves = {"secp256r1": "ES256", "secp384r1": "ES384"}
         if key.curve.name not in curves:
-            raise TypeError("the private key's curve must be P-256 or P-384")
+            raise TypeError("the key's curve must be P-256 or P-384")
         return curves[key.curve.name]
-    return "EdDSA" if isinstance(key, ed25519.Ed25519PrivateKey) else "PS256"
+    return "EdDSA" if isinstance(key, (ed25519.Ed25519PrivateKey, ed25519.Ed25519PublicKey)) else "PS256"
 
 
 def _base64url(data: bytes) -> str:

@@ -113,6 +113,7 @@ _CLASSES: Mapping[str, type[SharingProblem]] = {
     "quota-exhausted": QuotaExhausted,
     "rate-limited": RateLimited,
     "answer-not-filterable": SupplierFailed,
+    "supplier-refused": SupplierFailed,
     "supplier-unreachable": SupplierFailed,
     "supplier-timeout": SupplierFailed,
     "records-unavailable": GatewayUnavailable,
@@ -151,6 +152,8 @@ def raise_for_problem(response: httpx.Response) -> httpx.Response:
 
 def problem_of(response: httpx.Response) -> dict[str, Any]:
     """The problem document of a response that has been read; empty where it is none of the gateway's."""
+    if response.headers.get("sharing-origin", "gateway").strip().lower() != "gateway":
+        return {}
     if response.headers.get("content-type", "").partition(";")[0].strip().lower() != _MEDIA_TYPE:
         return {}
     try:

@@ -1,6 +1,7 @@
 """What the regulation talks about, as frozen values: no I/O, no clock, no framework.
 
     errors      a refusal's code, status and words
+    nesting     how deep JSON nests, before a parser reads it
     directory   departments, systems, datasets, data items, interfaces, purposes
     conditions  what a grant asks of a use, each condition declared once
     hosts       whose a supplier's host is, and what of it an interface may reach

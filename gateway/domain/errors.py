@@ -270,6 +270,13 @@ PROBLEMS: Mapping[str, Problem] = {
         "try again later; if it lasts, tell the supplier",
         "请稍后重试；持续失败时请告知提供部门",
     ),
+    "supplier-refused": Problem(
+        502,
+        "the supplier refused the gateway, or sent it elsewhere",
+        "提供部门拒绝了网关的请求，或要求转向其他地址",
+        "tell the supplier: your own credential and grant are not the cause",
+        "请告知提供部门；原因不在您的凭证或授权",
+    ),
     "records-unavailable": Problem(
         503,
         "the use cannot be recorded, so it is not made",
@@ -277,6 +284,21 @@ PROBLEMS: Mapping[str, Problem] = {
         "try again later; the operator has been alerted by the gateway's metrics",
         "请稍后重试",
         2,
+    ),
+    "records-incomplete": Problem(
+        503,
+        "the records are not all known yet, so they are not answered for",
+        "使用记录尚未全部建立索引，暂不作答",
+        "ask again after a while, or ask for what is known with `allow_partial=true`: such an answer says so",
+        "请稍后重试，或以 `allow_partial=true` 查询已知部分（结果将注明不完整）",
+        5,
+    ),
+    "record-pruned": Problem(
+        410,
+        "the record is no longer kept",
+        "该记录已超过保存期限并已清除",
+        "its time was over and retention removed it; the log still proves that something stood there",
+        "记录保存期满后已按规定清除；日志仍可证明其曾经存在",
     ),
     "state-stale": Problem(
         503,

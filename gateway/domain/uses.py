@@ -12,6 +12,9 @@ import msgspec
 from gateway.domain.callers import Caller
 from gateway.domain.verdicts import Call, Verdict
 
+EVERY_DEPARTMENT = "*"
+"""The department of a record that concerns all of them, such as of a key or the policies: all see it as their own."""
+
 
 class RecordKind(StrEnum):
     """What a ledger entry records."""
@@ -74,11 +77,12 @@ class Outcome(msgspec.Struct, frozen=True):
         status: the status sent to the caller; 0 if none was.
         released_items: names of the items that left in at least one row.
         rows: rows released.
-        bytes: content bytes sent to the caller.
+        bytes: content bytes sent to the caller, and acknowledged by its kernel.
         response_digest: keyed digest (64 hex digits) over the released content, "" if none left.
         duration_us: from the request's header to the last byte, microseconds.
-        end: `complete`; `overrun` (complete, and the supplier sent more behind its answer, which went nowhere); `cut`
-            (by an order), `caller-gone`, `supplier-failed`, `not-filterable` or another short code.
+        end: `complete` (the caller's kernel has acknowledged the whole answer); `overrun` (complete, and the supplier
+            sent more behind its answer, which went nowhere); `aborted` (the caller went away before), `cut` (by an
+            order), `supplier-failed`, `not-filterable` or another short code.
     """
 
     status: int

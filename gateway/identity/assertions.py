@@ -4,6 +4,7 @@ Source: RFC 7523 §3; RFC 7521 §4.2; FAPI 2.0 §5.3.2.1 (`aud` is the issuer; t
 clients send it); RFC 8725.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,6 +23,43 @@ MAX_ASSERTION_SECONDS = 300
 # RFC 7523 asks no `typ`, and clients in use leave it out; `iss` = `sub` and the audience tell an assertion apart.
 _TYPES = frozenset({"", "jwt", "client-authentication+jwt"})
 
+_MODULUS = (
+    "9H4rFSU5ifFKd02XvLg8Q9mbPYnXyQts_ENcgWIoMZEJ7Fa6NJZs7NWG0hgDVW-NMNBgIZRJNS-3YlkpuHR2-r"
+    "13lBioy_SCMQkRjRFppNOr0c_21Q7-8JguZ0jjd9EqLLkat3KWgEJXwQEB2oPQyXbMCzaZYkt7Tc07fjUS256r"
+    "Jjdme6xd3l686jkqVS6Ne6B3kwU5hkmuI7tXoCRXn--C9F9wfpe538iAAHAau9XA7pe42glRQNwMU59c7JIMei"
+    "CfozJruPlfOdyCYgHL2ng_hk9nB6luyDRMdOjqRU99ERrRx0FIqSLRRMld87r7nSnBnMTxegmqLvFV723i6w"
+)
+_DECOYS: Mapping[str, Mapping[str, Any]] = {
+    "ES256": {
+        "kty": "EC",
+        "crv": "P-256",
+        "x": "TkGQhuZLQFPAq8Nd08jg4nQQ_ObPOBoguXrq2ceEY_4",
+        "y": "jZGMD78mrpfYGzJcUzC32Otw2obUittkuUPeRu9bmVg",
+        "kid": "decoy",
+    },
+    "ES384": {
+        "kty": "EC",
+        "crv": "P-384",
+        "x": "-tSfw-FT8L3C9bVi6jXK0bFQn4W3wqT8k9bK2F84w82KGW9Os4FxKkEIQMA44oNy",
+        "y": "YtsRE_a2NsoCTyP52cftYsLHWbsHvvHvDC2qZFgIoQnfLwUmbCAd31a0mUafJ0_b",
+        "kid": "decoy",
+    },
+    "EdDSA": {
+        "kty": "OKP",
+        "crv": "Ed25519",
+        "x": "4ldbd2KzUCFVUsmvGf1KOlbPdS4UQleUI6ZHOpQiFvI",
+        "kid": "decoy",
+    },
+    "PS256": {
+        "kty": "RSA",
+        "e": "AQAB",
+        "kid": "decoy",
+        "n": _MODULUS,
+    },
+}
+_DECOYS = {**_DECOYS, "Ed25519": _DECOYS["EdDSA"]}
+"""A public key of each kind that a client may sign with, whose private half was thrown away when it was made."""
+
 UseOnce = Callable[[str, str, int], bool]
 """(namespace, value, expires_unix) -> whether this is its first use; across processes and restarts."""
 
@@ -36,6 +74,19 @@ class Client(msgspec.Struct, frozen=True):
 
     system: System
     key: str | None
+
+
+class NotProven(Unreadable):
+    """It is not shown that the client made it; why is for the gateway's own log.
+
+    Args:
+        reason: why not.
+    """
+
+    def __init__(self, reason: Unreadable) -> None:
+        super().__init__("no client of that name has registered the key that it is signed with")
+        self.reason = str(reason)
+        self.cost = reason.cost
 
 
 class AssertionVerifier:
@@ -87,15 +138,36 @@ class AssertionVerifier:
         token_id = jws.payload.get("jti")
         if not is_text(token_id):
             raise Unreadable("it has no `jti`")
-        system = self._system(str(claimed))
-        if system is None or not system.active:
-            raise Unreadable("the client is not known")
-        key = _key_of(system, jws)
-        key.verify_signature(jws.algorithm, jws.signing_input, jws.signature)
+        system, key = self._signer(str(claimed), jws)
         # Only a verified assertion is remembered: nobody can burn another client's `jti`, or fill the memory.
         if not self._use_once("assertion", f"{system.id} {token_id}", expires + SKEW_SECONDS):
             raise Unreadable("it was used before")
         return Client(system, thumbprint(key.jwk))
+
+    def _signer(self, client_id: str, jws: Jws) -> tuple[System, VerifyingKey]:
+        """The client and the registered key that signed; for everybody else one answer, after one signature's check.
+
+        Whether a client exists, is revoked, has one key or eight, of which kind and under which name, is nobody's
+        business who cannot sign as it: what the check of its key would have taken is spent on a key of ours.
+
+        Raises:
+            NotProven: where it is not by a key registered for that client.
+        """
+        if jws.algorithm not in _DECOYS:
+            raise Unreadable("its algorithm is not accepted")
+        try:
+            system, key = _registered(self._system(client_id), jws)
+        except Unreadable as error:
+            with contextlib.suppress(Unreadable):
+                parse_public_jwk(_DECOYS[jws.algorithm]).verify_signature(
+                    jws.algorithm, jws.signing_input, jws.signature
+                )
+            raise NotProven(error) from error
+        try:
+            key.verify_signature(jws.algorithm, jws.signing_input, jws.signature)
+        except Unreadable as error:
+            raise NotProven(error) from error
+        return system, key
 
     def _check_audience(self, claimed: object) -> None:
         # One audience only: an assertion that another server takes too could be replayed there (FAPI 2.0 §5.3.2.1).
@@ -110,13 +182,22 @@ def _issued(jws: Jws) -> Any:
     return max(expires - MAX_ASSERTION_SECONDS, 0) if isinstance(expires, int) else None
 
 
+def _registered(system: System | None, jws: Jws) -> tuple[System, VerifyingKey]:
+    if system is None or not system.active:
+        raise Unreadable("the client is not known")
+    key = _key_of(system, jws)
+    if jws.algorithm not in key.algorithms:
+        raise Unreadable("the algorithm is not the key's")
+    return system, key
+
+
 def _key_of(system: System, jws: Jws) -> VerifyingKey:
-    keys = [_parsed(jwk) for jwk in system.keys]
-    if jws.key_id is not None:
-        keys = [key for key in keys if key is not None and key.kid == jws.key_id]
-    if len(keys) != 1 or keys[0] is None:
+    # One key is parsed at most: how many a client has must not show in the time that its refusal takes.
+    named = [jwk for jwk in system.keys if jws.key_id is None or jwk.get("kid") == jws.key_id]
+    key = _parsed(named[0]) if len(named) == 1 else None
+    if key is None:
         raise Unreadable("it does not name one registered key: send its `kid`")
-    return keys[0]
+    return key
 
 
 def _parsed(jwk: Mapping[str, Any]) -> VerifyingKey | None:

@@ -319,6 +319,12 @@ class KeyRing:
             found = self._pseudonym_keys(year)
         return found
 
+    def pseudonym_years(self) -> tuple[int, ...]:
+        """Every year that has a pseudonym key, the newest first: records may stand for longer than three years."""
+        self.poll(eager=True)
+        with self._lock:
+            return tuple(sorted({int(file.id.partition("-")[0]) for file in self._files["pseudonym"]}, reverse=True))
+
     def _pseudonym_keys(self, year: int) -> list[SecretKey]:
         if "pseudonym" not in self._only:
             raise GatewayError("unavailable", "this process does not hold the pseudonym keys")

@@ -42,6 +42,10 @@ _VISIBLE = re.compile(rb"[\x21-\x7e]{1,128}")
 _MILLISECONDS = re.compile(rb"[1-9][0-9]{12}")
 _SECONDS = re.compile(rb"[1-9][0-9]{9}")
 _HEX = re.compile(rb"[0-9A-Fa-f]{64}")
+_ESCAPES = re.compile(rb"%([0-9A-Fa-f]{2})")
+_PATH_MARKS = frozenset(b"/%?#;")
+_QUERY_MARKS = frozenset(b"&=%+#;")
+"""Octets that structure a path or a query: escaped, they are part of a name or value."""
 _DATE = re.compile(
     rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) GMT"
 )
@@ -319,18 +323,10 @@ def _parse_zhejiang(signed: Mapping[bytes, bytes], head: Head, _window_seconds: 
     key, date = _visible(signed, b"x-bg-hmac-access-key"), signed[b"x-bg-date-time"]
     if signed[b"x-bg-hmac-algorithm"].lower() != b"hmac-sha256":
         raise Unreadable("the signature's algorithm is not hmac-sha256")
-    # Clients in use sign path and query as they send them or decoded, and the query sorted, as it stands, or sorted
-    # and encoded anew. Each is a function of this very request; that two requests can share a form is caught by the
-    # single use.
-    path, query = head.path, head.query
-    queries = {query, b"&".join(sorted(query.split(b"&")))}
-    if query:
-        pairs = sorted(unquote_to_bytes(pair) for pair in query.split(b"&"))
-        queries |= {b"&".join(pairs), b"&".join(map(_encoded_anew, pairs))}
     texts = [
         b"\n".join((head.method, place, terms, key, date, b""))
-        for place in sorted({path, unquote_to_bytes(path)})
-        for terms in sorted(queries)
+        for place in sorted(_signed_paths(head.path))
+        for terms in sorted(_signed_queries(head.query))
     ]
 
     def expected(secret: bytes) -> Sequence[bytes]:
@@ -344,6 +340,32 @@ def _parse_zhejiang(signed: Mapping[bytes, bytes], head: Head, _window_seconds: 
         signed[b"x-bg-hmac-signature"],
         expected,
     )
+
+
+def _signed_paths(path: bytes) -> set[bytes]:
+    """The forms of a path that clients in use sign: as sent, or decoded where no other path decodes to the same."""
+    decoded = unquote_to_bytes(path)
+    return {path} if _hides_structure(path, _PATH_MARKS) else {path, decoded}
+
+
+def _signed_queries(query: bytes) -> set[bytes]:
+    """The forms of a query that clients in use sign: as sent, sorted, decoded and sorted, or encoded anew.
+
+    Only what was sent, where another query with another meaning would have one of the other forms: `a=1&b=2` is not
+    `a=1%26b=2`, and `a=1&a=2` is not `a=2&a=1`. Whoever meets a signed request on its way could else send the other.
+    """
+    pairs = query.split(b"&")
+    names = [unquote_to_bytes(pair.partition(b"=")[0].replace(b"+", b" ")) for pair in pairs]
+    if not query or len(set(names)) < len(names) or _hides_structure(query, _QUERY_MARKS):
+        return {query}
+    decoded = sorted(unquote_to_bytes(pair) for pair in pairs)
+    return {query, b"&".join(sorted(pairs)), b"&".join(decoded), b"&".join(map(_encoded_anew, decoded))}
+
+
+def _hides_structure(text: bytes, marks: frozenset[int]) -> bool:
+    """Whether an escape in `text` stands for what would mean something else unescaped, or for a control character."""
+    found = (int(escape[1], 16) for escape in _ESCAPES.finditer(text))
+    return any(byte in marks or byte < 0x20 or byte == 0x7F for byte in found)
 
 
 def _encoded_anew(pair: bytes) -> bytes:

@@ -7,11 +7,13 @@
     projection  the answer reduced to the granted items
     ports       what it asks of the house: identify, resolve, decide, record, meter
     limits      every bound in one place
+    turns       when calls begin
     shares      who holds how much of the worker, and the most that may be
     troubles    which interfaces are in trouble, and why
     counters    what is counted
     wheel       deadlines on one coarse clock
     guards      one wrapper for whatever the loop calls
+    leaving     what was written to a caller, and whether it has arrived
     kernel      what the kernel holds of a connection
     tls         contexts for callers and suppliers
 

@@ -5,6 +5,7 @@ connection does is in `Phase`; what the exchange does is its own table.
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING, cast
@@ -17,17 +18,18 @@ from gateway.proxy.exchange.refusals import refusal, status_line
 from gateway.proxy.guards import ends_exchange
 from gateway.proxy.http.framing import BodyReader, body_reader
 from gateway.proxy.http.heads import parse_request_line
-from gateway.proxy.kernel import DROP_UNSENT, SEND_UNSENT, descriptor, set_linger, unacknowledged_bytes, unsent_bytes
+from gateway.proxy.kernel import DROP_UNSENT, SEND_UNSENT, set_linger
+from gateway.proxy.leaving import Leaving
 from gateway.proxy.ports import Peer
 
 if TYPE_CHECKING:
     from gateway.proxy.plane import DataPlane
 
 _NEVER = float("inf")
+_EMPTY_LINES = re.compile(rb"(?:\r\n)*")
+_BARE_LF = re.compile(rb"(?<!\r)\n")
 CLOSE_PAUSE_SECONDS = 0.01
-"""How soon it is looked again whether a closing connection's last bytes are sent, at first; it doubles up to 0.25 s."""
-MAX_LEAVING = 4
-"""Uses remembered whose answers may still lie in the kernel; only a caller that pipelines has more than one."""
+"""How soon it is looked again whether a closing connection's last bytes arrived, at first; it doubles up to 0.25 s."""
 
 
 class Phase(IntEnum):
@@ -54,16 +56,18 @@ class CallerConnection(asyncio.Protocol):
         "_close_pause",
         "_closes",
         "_held_bytes",
-        "_is_chunking",
+        "_is_shed",
+        "_line_end",
         "_lingered",
+        "_may_begin",
         "_paused_for",
         "_phase",
         "_plane",
         "_reads_end",
+        "_searched",
         "_unsent_mark",
         "due",
         "exchange",
-        "is_leaving_unknown",
         "is_writing_paused",
         "leaving",
         "peer",
@@ -78,17 +82,17 @@ class CallerConnection(asyncio.Protocol):
         self._phase = _IDLE
         self._closes = False
         self._close_pause = CLOSE_PAUSE_SECONDS
-        self._is_chunking = False
         self._lingered = 0
+        self._searched = 0
+        self._line_end = -1
         self._held_bytes = 0
         self._paused_for = 0
         self._unsent_mark = 0
-        self._advancing = False
+        self._advancing = self._may_begin = self._is_shed = False
         self._reads_end = False
         self.is_writing_paused = False
         self.exchange: Exchange | None = None
-        self.leaving: list[Use] = []
-        self.is_leaving_unknown = False
+        self.leaving: Leaving = cast("Leaving", None)
         self.peer = Peer("")
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.due = _NEVER
@@ -111,6 +115,7 @@ class CallerConnection(asyncio.Protocol):
         tls = transport.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) if tls is not None else None
         self.peer = Peer(address[0] if address else "", tls is not None, certificate)
+        self.leaving = Leaving(self.transport, is_tls=tls is not None)
         if not plane.connected(self):
             self._phase = _CLOSED
             self.transport.abort()
@@ -119,19 +124,26 @@ class CallerConnection(asyncio.Protocol):
 
     @ends_exchange
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: ARG002 - asyncio's name
-        self._gone()
-        if self.exchange is not None:
-            exchange, self.exchange = self.exchange, None
-            exchange.caller_gone()
+        self.leaving.lost()
+        self._phase = _CLOSED
+        exchange, self.exchange = self.exchange, None
+        try:
+            if exchange is not None:
+                exchange.caller_gone()
+        finally:
+            self._gone()
 
     def _gone(self) -> None:
         self._phase = _CLOSED
         self.due = _NEVER
         self._plane.wheel.disarm(self)
         self._plane.deaf.discard(self)
+        self._plane.turns.leave(self)
         self._plane.shares.hold_unknown(-self._held_bytes)
         self._held_bytes = 0
         self._plane.disconnected(self)
+        if self.leaving is not None:
+            self.leaving.give_up("aborted")
 
     def broken(self) -> None:
         """As `guards.Breakable.broken`: the exchange under way ends, and the connection with it."""
@@ -146,12 +158,27 @@ class CallerConnection(asyncio.Protocol):
 
     @ends_exchange
     def eof_received(self) -> bool:
-        """A half close: the caller sends no more, but may still wait for its answer (RFC 9112 §9.6)."""
+        """The caller sends no more: a caller that waits for an answer has gone, unless half-closing ones are served.
+
+        Source: RFC 9112 §9.6; stricter by default: one that gives up closes its side, and looks the same.
+        """
         self._reads_end = True
-        if self._phase is _LINGER and not self._has_unsent():
+        if self._plane.turns.leave(self) and self._plane.limits.half_close:
+            self.begin_call()
+        exchange, can_wait = self.exchange, not self.peer.is_tls
+        if self._phase is _EXCHANGE and exchange is not None:
+            if self._plane.limits.half_close and can_wait and exchange.body.is_whole:
+                return True
+            self.reset("aborted")
+            return False
+        if self._phase is _CLOSED:
+            return False
+        self.leaving.confirm()
+        if can_wait and (self.leaving or self.leaving.unsent_bytes()):
+            self._close()
+            return True
+        if not self.leaving.unsent_bytes():
             set_linger(self.transport, SEND_UNSENT)
-        if self._phase is _EXCHANGE and self.exchange is not None and self.exchange.body.is_whole:
-            return not self.peer.is_tls
         return False
 
     @ends_exchange
@@ -167,12 +194,14 @@ class CallerConnection(asyncio.Protocol):
 
     @ends_exchange
     def data_received(self, data: bytes) -> None:
-        if self._phase is _LINGER:
+        if self._phase >= _LINGER:
             self._lingered += len(data)
             if self._lingered > self._plane.limits.linger_bytes:
                 self.transport.abort()
             return
         self._buffer = self._buffer + data if self._buffer else data
+        if self.leaving:
+            self.leaving.confirm()
         self._advance()
         if self._buffer or self._held_bytes or self._body is not None:
             self.count_held()
@@ -207,6 +236,9 @@ class CallerConnection(asyncio.Protocol):
                 if self._phase is _EXCHANGE:
                     if not self._read_body():
                         break
+                elif self.leaving and self.leaving.is_full:
+                    self._pause(1)
+                    break
                 elif not self._read_head():
                     break
         finally:
@@ -215,21 +247,33 @@ class CallerConnection(asyncio.Protocol):
     def _read_head(self) -> bool:
         """Start an exchange if a head has arrived; True where there is more to do."""
         buffer, limits = self._buffer, self._plane.limits
-        while buffer[:2] == b"\r\n":
+        if buffer[:2] == b"\r\n":
             # Empty lines before a request line are tolerated (RFC 9112 §2.2), within the header time-out.
-            buffer = self._buffer = buffer[2:]
-        line_end = buffer.find(b"\r\n")
+            buffer = self._buffer = buffer[_EMPTY_LINES.match(buffer).end() :]  # type: ignore[union-attr]
+            self._searched = 0
+        # What was searched before is not searched again, however small the pieces are in which a head comes.
+        seen = max(self._searched - 3, 0)
+        line_end = self._line_end if self._searched else -1
+        if line_end < 0:
+            line_end = buffer.find(b"\r\n", seen)
         if line_end > limits.request_line_bytes or (line_end < 0 and len(buffer) > limits.request_line_bytes):
             self._refuse_head(GatewayError("target-too-long"))
             return False
-        end = buffer.find(b"\r\n\r\n", line_end) + 4 if line_end >= 0 else 3
+        end = buffer.find(b"\r\n\r\n", max(seen, line_end)) + 4 if line_end >= 0 else 3
         if end < 4:
             if self._phase is _IDLE:
                 self._phase = _HEAD
                 self.set_deadline(limits.header_timeout_seconds)
-            if self._is_hopeless(buffer, line_end):
-                return False
+            if not self._is_hopeless(buffer, line_end):
+                self._searched, self._line_end = len(buffer), line_end
             return False
+        self._searched = 0
+        if not self._may_begin and not self._plane.turns.may_begin():
+            self._plane.turns.wait(self)
+            if len(buffer) > limits.read_high_bytes:
+                self._pause(1)
+            return False
+        self._may_begin = False
         self._phase = _EXCHANGE
         self._buffer = buffer[end:]
         try:
@@ -245,9 +289,30 @@ class CallerConnection(asyncio.Protocol):
             self._body = body_reader(block.content_length)
             if self._buffer:
                 self._read_body()
-        if exchange.state is states.IDENTIFYING:
+        if self._is_shed:
+            self._is_shed = False
+            exchange.shed()
+        elif exchange.state is states.IDENTIFYING:
             exchange.begin()
         return True
+
+    @ends_exchange
+    def begin_call(self) -> None:
+        """As `turns.Waiting.begin_call`."""
+        if self._phase < _EXCHANGE:
+            self._may_begin = True
+            self._resume(1)
+            self._advance()
+            self.count_held()
+
+    @ends_exchange
+    def shed_call(self) -> None:
+        """As `turns.Waiting.shed_call`."""
+        self._is_shed = True
+        try:
+            self.begin_call()
+        finally:
+            self._is_shed = False
 
     def _is_hopeless(self, buffer: bytes, line_end: int) -> bool:
         """Refuse a head that no further byte can save."""
@@ -257,7 +322,7 @@ class CallerConnection(asyncio.Protocol):
             return True
         # INVARIANT: ONE-MEANING.
         # A bare LF ends a line for lenient parsers; it is refused as soon as it is seen.
-        if buffer.count(b"\n") != buffer.count(b"\r\n"):
+        if _BARE_LF.search(buffer, self._searched):
             self._refuse_head(GatewayError("malformed-request", "a line ends with a bare LF"))
             return True
         return False
@@ -322,7 +387,7 @@ class CallerConnection(asyncio.Protocol):
 
     def send_continue(self) -> None:
         """Ask for the body (RFC 9110 §10.1.1)."""
-        self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.leaving.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def send_answer(self, head: bytes, content: bytes) -> None:
         """Send an answer whole; `head` has its framing."""
@@ -340,13 +405,13 @@ class CallerConnection(asyncio.Protocol):
         """Send more of the content."""
         if is_chunk:
             data = b"%x\r\n%b\r\n" % (len(data), data)
-        self.transport.write(data)
+        self.leaving.write(data)
         if self.is_writing_paused:
             self._await_reader()
 
     def end_answer(self, data: bytes) -> None:
         """Send what ends the content."""
-        self.transport.write(data)
+        self.leaving.write(data)
         if self.is_writing_paused:
             self._await_reader()
         else:
@@ -359,23 +424,28 @@ class CallerConnection(asyncio.Protocol):
         date = self._plane.date
         closing = b"Connection: close\r\n\r\n" if self._closes else b"\r\n"
         if len(content) < 65536:
-            self.transport.write(b"%b%b%b%b" % (head, date, closing, content))
+            self.leaving.write(b"%b%b%b%b" % (head, date, closing, content))
         else:
-            self.transport.writelines((head, date, closing, content))
+            self.leaving.write_all((head, date, closing, content))
 
     def answer_flushed(self) -> None:
-        """The caller has taken the answer: the exchange is over."""
+        """The answer is written: the exchange is over but for its arrival."""
         exchange = self.exchange
-        if exchange is not None:
-            # INVARIANT: BARRIER.
-            # What is still on its way to the kernel can be cut.
-            if exchange.use is not None:
-                if len(self.leaving) == MAX_LEAVING:
-                    del self.leaving[0]
-                    self.is_leaving_unknown = True
-                self.leaving.append(exchange.use)
-            exchange.flushed()
+        if exchange is not None and exchange.flushed():
+            # INVARIANT: BARRIER: what is still on its way to the caller can be cut.
+            self.leaving.add(exchange)
+            self._plane.ask_arrival(self)
         self._finish()
+
+    @ends_exchange
+    def confirm(self) -> None:
+        """Ask what has arrived, and go on with what waits for that."""
+        self.leaving.confirm()
+        if self.leaving:
+            return
+        if self._phase < _EXCHANGE and self._buffer:
+            self._resume(1)
+            self._advance()
 
     def _finish(self) -> None:
         """The answer is written: go on with the next request, or close."""
@@ -401,63 +471,69 @@ class CallerConnection(asyncio.Protocol):
         self._phase = _LINGER
         self._buffer = b""
         self._resume(3)
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        self.leaving.write_eof()
         self.set_deadline(self._plane.limits.linger_seconds)
 
-    def reset(self) -> None:
-        """Cut the connection: what has not been sent is dropped, the caller sees a reset."""
-        self._phase = _CLOSED
+    def reset(self, end: str = "cut") -> None:
+        """Cut the connection: what has not been sent is dropped, the caller sees a reset; `end` is on record."""
         exchange, self.exchange = self.exchange, None
-        self.leaving.clear()
         try:
+            if self._phase is not _CLOSED:
+                self.leaving.confirm()
+                self.missing_bytes()
+            self._phase = _CLOSED
             if exchange is not None:
                 exchange.caller_gone()
+            self.leaving.give_up(end)
             set_linger(self.transport, DROP_UNSENT)
         finally:
             self.transport.abort()
 
+    def missing_bytes(self) -> int:
+        """Of all that was written, what has not arrived; once the connection has ended, what never will."""
+        return self.leaving.last_missing_bytes if self._phase is _CLOSED else self.leaving.missing_bytes()
+
     def gone(self) -> None:
         """The caller has closed its side while nothing was read of it: there is nobody to answer."""
-        self.reset()
+        self.reset("aborted")
 
     def is_leaving_under(self, matches: Callable[[Use], bool]) -> bool:
-        """Whether bytes of a finished answer under a use that `matches` may still wait here or in the kernel.
-
-        What waits cannot be told apart by answer: where more were pipelined than are remembered, any may be meant.
-        """
-        if not self.leaving or not self._has_unsent():
-            return False
-        return self.is_leaving_unknown or any(map(matches, self.leaving))
+        """Whether bytes of a finished answer under a use that `matches` may still wait here or in the kernel."""
+        return self.leaving.is_under(matches)
 
     def _close(self) -> None:
-        """Close in good order: what was written is sent.
+        """Close in good order: what was written is sent, and whether it arrived is learned.
 
         INVARIANT: BARRIER: it is closed only when that has been sent: what the kernel holds of a closed connection
         could not be dropped any more, and would go on leaving.
         """
         if self._phase >= _LEAVING:
             return
-        if not self._has_unsent():
+        self.leaving.confirm()
+        if not self.leaving and not self.leaving.unsent_bytes():
             self._close_now()
             return
         self._phase = _LEAVING
         self._buffer = b""
-        self._pause(4)
+        # It is read on, and thrown away: its end is heard, and no octet left unread makes a reset of the close.
+        self._resume(3)
         # INVARIANT: BOUNDED: what was written is sent, but not to a caller that never reads it.
         self._await_reader()
         # In its next turn the loop has given the kernel what was just written: for most answers that is all.
-        self._plane.loop.call_soon(self._close_once_sent)
+        self._plane.loop.call_soon(self._close_once_arrived)
 
     @ends_exchange
-    def _close_once_sent(self) -> None:
+    def _close_once_arrived(self) -> None:
         if self._phase is not _LEAVING:
             return
-        if not self._has_unsent():
+        self.leaving.confirm()
+        if not self.leaving and not self.leaving.unsent_bytes():
             self._close_now()
-            return
-        self._plane.loop.call_later(self._close_pause, self._close_once_sent)
-        self._close_pause = min(self._close_pause * 2, 0.25)
+        elif self.leaving.is_cut:
+            self.transport.abort()
+        else:
+            self._plane.loop.call_later(self._close_pause, self._close_once_arrived)
+            self._close_pause = min(self._close_pause * 2, 0.25)
 
     def _close_now(self) -> None:
         self._phase = _CLOSED
@@ -465,25 +541,19 @@ class CallerConnection(asyncio.Protocol):
         set_linger(self.transport, SEND_UNSENT)
         self.transport.close()
 
-    def _has_unsent(self) -> bool:
-        return bool(self.transport.get_write_buffer_size() or unsent_bytes(descriptor(self.transport)))
-
     # Time.
 
     def _await_reader(self) -> None:
         """The caller must take of what was written, and go on taking."""
-        self._unsent_mark = self._untaken_bytes()
+        self._unsent_mark = self.leaving.missing_bytes()
         due = self._plane.now_seconds + self._plane.limits.write_progress_seconds
         self.set_due(due if self.exchange is None else min(due, self.exchange.total_due))
-
-    def _untaken_bytes(self) -> int:
-        """What was written and has not arrived there: the kernel passes it on by larger steps than it is read."""
-        return self.transport.get_write_buffer_size() + unacknowledged_bytes(descriptor(self.transport))
 
     def _has_taken(self) -> bool:
         """Whether the caller has taken in this window what it must at least, and may have more of its time."""
         limits, exchange = self._plane.limits, self.exchange
-        taken = self._unsent_mark - self._untaken_bytes()
+        # What has arrived there: the kernel passes it on by larger steps than it is read.
+        taken = self._unsent_mark - self.leaving.missing_bytes()
         is_in_time = exchange is None or self._plane.now_seconds < exchange.total_due
         return is_in_time and taken >= limits.least_rate_bytes * limits.write_progress_seconds
 
@@ -502,27 +572,28 @@ class CallerConnection(asyncio.Protocol):
     def expired(self) -> None:
         """The deadline has passed."""
         self.due = _NEVER
-        if (self.is_writing_paused or self._phase is _LEAVING) and self._has_taken():
+        is_leaving = self.is_writing_paused or self._phase is _LEAVING
+        if is_leaving and self._has_taken():
             self._await_reader()
         elif self._phase is _EXCHANGE and self.exchange is not None:
             self.exchange.timed_out()
         elif self._phase is _HEAD:
             self._refuse_head(GatewayError("request-timeout"))
-        elif self._phase is _IDLE:
+        elif self._phase is _IDLE or (self._phase is _LINGER and not self.leaving.unsent_bytes()):
             self._close()
-        elif self._phase is _LINGER and not self._has_unsent():
-            self._close_now()
         else:
             self.transport.abort()
 
     def drain(self) -> None:
         """Take no more requests; close at once if none is under way."""
+        if self._plane.turns.leave(self):
+            self.shed_call()
         if self._phase is _IDLE:
             self._close()
-        elif self._phase is _LINGER and self._has_unsent():
+        elif self._phase is _LINGER and self.leaving.unsent_bytes():
             self.transport.abort()
         elif self._phase is _LINGER:
-            self._close_now()
+            self._close()
 
     def _pause(self, reason: int) -> None:
         if not self._paused_for:

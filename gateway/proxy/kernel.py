@@ -21,6 +21,9 @@ _TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
 _TCP_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", 18)
 _READABLE = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 _ROOM = bytes(4)
+_BYTES_ACKED = 120
+"""Where `tcpi_bytes_acked` stands in Linux's `tcp_info` (since 4.1)."""
+_TCP_INFO_BYTES = 128
 
 DROP_UNSENT = struct.pack("ii", 1, 0)
 SEND_UNSENT = struct.pack("ii", 0, 0)
@@ -124,3 +127,26 @@ def _peek(fd: int, most: int, flags: int) -> bytes | None:
         return None
     finally:
         raw.detach()
+
+
+def acknowledged_bytes(fd: int) -> int:
+    """What a TCP peer has acknowledged since the connection began, its beginning included; 0 where it is not told."""
+    if fd < 0 or not hasattr(socket, "TCP_INFO"):
+        return 0
+    raw = socket.socket(fileno=fd)
+    try:
+        told = raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+    except OSError:
+        return 0
+    finally:
+        raw.detach()
+    return int.from_bytes(told[_BYTES_ACKED : _BYTES_ACKED + 8], sys.byteorder)
+
+
+def is_cut(fd: int) -> bool:
+    """Whether a connection was reset, or is closed on both sides."""
+    if fd < 0 or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    poll.register(fd, 0)
+    return bool(poll.poll(0))

@@ -46,6 +46,7 @@ class Limits(msgspec.Struct, frozen=True):
         pool_idle_connections: idle connections kept for one supplier.
         circuit_failures: failures in a row that open a supplier's circuit.
         circuit_seconds: how long it stays open before one call probes.
+        half_close: whether a caller that ends its side after its request is served; else it has gone.
         tick_seconds: how fine time-outs are.
         handshake_timeout_seconds: for a caller's TLS handshake.
     """
@@ -82,6 +83,7 @@ class Limits(msgspec.Struct, frozen=True):
     pool_idle_connections: int = 256
     circuit_failures: int = 5
     circuit_seconds: float = 5.0
+    half_close: bool = False
     tick_seconds: float = 0.25
     handshake_timeout_seconds: float = 10.0
 

@@ -23,6 +23,7 @@ from gateway.proxy.exchange.digests import keyed_digest
 from gateway.proxy.exchange.lanes import Lanes
 from gateway.proxy.exchange.routes import Plan, Route
 from gateway.proxy.exchange.slots import Slots
+from gateway.proxy.exchange.standing import Withdrawals
 from gateway.proxy.guards import ends_exchange
 from gateway.proxy.http.heads import BlockReader
 from gateway.proxy.http.pools import Pool
@@ -32,6 +33,7 @@ from gateway.proxy.limits import Limits
 from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, ReachOf, Resolve, UseLedger, Watch
 from gateway.proxy.shares import Shares
 from gateway.proxy.troubles import Troubles
+from gateway.proxy.turns import Turns
 from gateway.proxy.wheel import Wheel
 
 _log = logging.getLogger(__name__)
@@ -97,10 +99,12 @@ class DataPlane:
         self.targets = TargetReader()
         self.counters = Counters()
         self.shares = Shares(self.limits)
+        self.turns = Turns(self.loop, self.failed)
         self.troubles = Troubles(self.loop.time)
         self.deaf: set[CallerConnection] = set()
         self.lanes = Lanes()
         self.epoch = 0
+        self.withdrawals = Withdrawals()
         self.now_seconds = self.loop.time()
         self.is_draining = False
         self.is_draining_over = False
@@ -114,6 +118,8 @@ class DataPlane:
         self._pools: dict[Any, Pool] = {}
         self._slots: dict[str, Slots] = {}
         self._all_gone: asyncio.Event | None = None
+        self._just_left: dict[CallerConnection, None] = {}
+        self._on_their_way: set[CallerConnection] = set()
         self._tick()
 
     async def serve(
@@ -185,22 +191,30 @@ class DataPlane:
     def forget(self) -> None:
         """Forget what repeated requests mean. Call it for every change, before it is acknowledged."""
         self.lanes.forget()
+        self.turns.hold()
 
-    def cut(self, matches: Callable[[Use], bool]) -> int:
+    def cut(self, matches: Callable[[Use], bool], *, decided: bool = True) -> int:
         """Cut every answer under a use that `matches`; how many were cut.
 
-        On return nothing of them is in the worker's buffers. A call that has been decided but has released nothing
-        is decided anew before it releases anything. Call it after the change has reached `decide`.
+        On return nothing of them is in the worker's buffers. A call that has released nothing is decided anew before
+        it releases anything, or ended where that would not tell. Call it after the change has reached `decide`.
+
+        Args:
+            matches: whether a use is meant.
+            decided: whether the policies know of what was withdrawn, so that deciding anew tells; else a permit rests
+                on something that was looked up before it (who calls, by which credential, which interface).
         """
         # INVARIANT: BARRIER.
         self.forget()
         self.epoch += 1
+        if not decided:
+            self.withdrawals.add(self.epoch, matches)
         cut = 0
         for connection in tuple(self._connections):
             exchange = connection.exchange
             if exchange is not None and exchange.use is not None and matches(exchange.use):
                 try:
-                    cut += exchange.cut()
+                    cut += exchange.cut(decided=decided)
                 except Exception:  # noqa: BLE001 - a mistake with one must not leave the others uncut
                     exchange.broken()
                     cut += 1
@@ -218,6 +232,7 @@ class DataPlane:
             "connections": len(self._connections),
             "exchanges": sum(connection.exchange is not None for connection in self._connections),
             "supplier_connections": sum(pool.open for pool in self._pools.values()),
+            "queued": len(self.turns),
             "waiting": sum(len(slots.waiting) for slots in self._slots.values()),
             "circuits_open": sum(pool.is_open for pool in self._pools.values()),
             "held_bytes": self.shares.held_bytes,
@@ -238,8 +253,23 @@ class DataPlane:
     def disconnected(self, connection: CallerConnection) -> None:
         """Count a connection out."""
         self._connections.discard(connection)
+        self._on_their_way.discard(connection)
         if self._all_gone is not None and not self._connections:
             self._all_gone.set()
+
+    def ask_arrival(self, connection: CallerConnection) -> None:
+        """An answer has just been written: ask whether it arrived once the loop has handed it to the kernel."""
+        if not self._just_left:
+            self.loop.call_soon(self._ask_arrivals)
+        self._just_left[connection] = None
+
+    @ends_exchange
+    def _ask_arrivals(self) -> None:
+        asked, self._just_left = self._just_left, {}
+        for connection in asked:
+            connection.confirm()
+            if connection.leaving:
+                self._on_their_way.add(connection)
 
     def route_of(self, interface: Interface) -> Route:
         """The interface taken apart; made anew when its entry is another."""
@@ -338,5 +368,9 @@ class DataPlane:
         self.wheel.advance(now)
         if self.deaf:
             self._look_for_gone()
+        for connection in tuple(self._on_their_way):
+            connection.confirm()
+            if not connection.leaving:
+                self._on_their_way.discard(connection)
         for pool in self._pools.values():
             pool.sweep(now)

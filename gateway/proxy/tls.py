@@ -72,8 +72,9 @@ def reload_certificate(context: ssl.SSLContext, certificate: Path, key: Path | N
     """
     try:
         # A pair that does not fit would leave the context without a key: it is tried on another one first.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
-        context.load_cert_chain(certificate, key)
+        # With a password at hand, OpenSSL asks nobody at a terminal for that of an encrypted key.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+        context.load_cert_chain(certificate, key, password="")
     except (OSError, ssl.SSLError):
         raise GatewayError("unavailable", f"the certificate in `{certificate}` cannot be read with its key") from None
 

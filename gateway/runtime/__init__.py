@@ -15,6 +15,7 @@ itself when its supervisor is gone, and the kernel ends it in that instant.
     reconciling       record and act agree again at each start
     ring              where the keys come from
     tls               the TLS of both listeners
+    tls_faults        what is wrong with a file of it, in one sentence
     policies          the policies of the settings
     holders           which processes hold a home
     supervisor        starts, watches, restarts and drains the children
@@ -34,6 +35,7 @@ itself when its supervisor is gone, and the kernel ends it in that instant.
     link              a worker's side of the control socket
     control           the control plane, wired
     control_listener  its socket
+    probe             whether it lives and can serve, over a socket of the home
     readiness         whether uses can be served
     scraping          who may scrape figures
     examining         examining a candidate in a process of its own

@@ -21,6 +21,8 @@ START_SECONDS = 30.0
 """How long a child may take to say `ready`; migrations of a large state run before that."""
 PAUSES_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 SETTLED_SECONDS = 30.0
+STATUS_SECONDS = 1.0
+"""How long the status of a process that has ended is waited for."""
 
 
 class Handed(Protocol):
@@ -135,7 +137,7 @@ class Child:
         while True:
             assert self._process is not None
             since = time.monotonic()
-            status = await self._process.wait()
+            status = await _end_of(self._process)
             if self._stopping:
                 return
             self._has_ended()
@@ -166,15 +168,40 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), self._plan.stop_seconds)
+            await asyncio.wait_for(_end_of(process), self._plan.stop_seconds)
         except TimeoutError:
             log.error("%s did not end in %.0f s; killing it", self.name, self._plan.stop_seconds)
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
+            await _end_of(process)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the child, if it lives."""
         if self.pid is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+
+async def _end_of(process: asyncio.subprocess.Process) -> int | None:
+    """Wait for the end of the process itself; its status, None where that is not known.
+
+    `process.wait` waits for its pipes too, and would wait for as long as anybody else holds their other end.
+    """
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    if not hasattr(os, "pidfd_open"):
+        return await process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(process.pid)
+        loop.add_reader(descriptor, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+    # A thread of asyncio's takes the status.
+    for _ in range(100):
+        status: int | None = process.returncode
+        if status is not None:
+            return status
+        await asyncio.sleep(STATUS_SECONDS / 100)
+    return None

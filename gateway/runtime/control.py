@@ -39,7 +39,7 @@ from gateway.identity.nonces import NonceKeeper
 from gateway.identity.oidc import OpenIdSignIn, Provider
 from gateway.identity.replay import SharedReplay
 from gateway.identity.security_log import FailureBudget, SecurityLog
-from gateway.identity.symmetric import Pseudonymiser, beijing_year
+from gateway.identity.symmetric import Pseudonymiser
 from gateway.identity.tokens import TokenIssuer
 from gateway.identity.verify import OwnIssuer, TokenVerifier
 from gateway.ledger.journal.acts import ActJournal, acts_low_water_bytes
@@ -48,6 +48,7 @@ from gateway.ledger.process.client import LedgerClient
 from gateway.ledger.witness.witness import Witness
 from gateway.policy import Engine
 from gateway.policy.offline.activating import PolicyKeeper
+from gateway.proxy.limits import Limits
 from gateway.proxy.tls import reload_certificate
 from gateway.runtime.adopting import adopt_certificates, pin_inherited
 from gateway.runtime.control_listener import control_server, nodes_trust, own_address
@@ -56,7 +57,8 @@ from gateway.runtime.examining import Examiner
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.incarnation import begin_life, is_put_back
 from gateway.runtime.policies import initial_policies, policies_root
-from gateway.runtime.readiness import StateProof, readiness
+from gateway.runtime.probe import probe_socket
+from gateway.runtime.readiness import StateProof, answer_probes, readiness
 from gateway.runtime.reconciling import reconcile, settle
 from gateway.runtime.ring import nonce_keeper, open_ring
 from gateway.runtime.scraping import ScrapeCredential
@@ -66,7 +68,7 @@ from gateway.runtime.telemetry.coarse import CoarseFigures
 from gateway.runtime.telemetry.due import Due
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher, read_snapshots, render
 from gateway.runtime.telemetry.observing import ObservedBarrier
-from gateway.runtime.tls import listener_context
+from gateway.runtime.tls import listener_context, tls_fault
 from gateway.runtime.trying import Trials
 from gateway.store import Store
 from gateway.store.feed import Listener
@@ -80,8 +82,6 @@ SETTLE_SECONDS = 5.0
 """How often the log's newest checkpoint is kept in the state: as many seconds of records are read at a start."""
 GATHER_SECONDS = 1.0
 """How often the workers' counts for a candidate in the shadow are kept; they send them as often."""
-PSEUDONYM_YEARS = 4
-"""Years back in which a data subject is looked for: records live three calendar years, which touch four."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +209,7 @@ def assemble(
         node=node,
         nodes=store if many else None,
         freshness=settings.state.freshness_seconds,
+        unsent_bytes=Limits().unsent_bytes,
     )
     roads = NodeRoads(node, store.nodes, time.time, nodes_trust(settings.control)) if node is not None else None
     proof = StateProof(store, home.origin(settings))
@@ -248,11 +249,7 @@ def assemble(
             )
         ),
         seal=lambda secret, context: ring.field_cipher().seal(secret, context),
-        pseudonyms=lambda identifier: tuple(
-            pseudonymiser.every(
-                identifier, range(beijing_year(time.time()), beijing_year(time.time()) - PSEUDONYM_YEARS, -1)
-            )
-        ),
+        pseudonyms=lambda identifier: tuple(pseudonymiser.every(identifier, ring.pseudonym_years())),
     )
     return Parts(services, store, acts, ring, nonces, proof, feed, hub)
 
@@ -375,6 +372,7 @@ class Control:
         self._task: asyncio.Task[None] | None = None
         self._figures: list[asyncio.Task[None]] = []
         self._heard: Listener | None = None
+        self._probe: asyncio.Server | None = None
 
     async def start(self) -> dict[str, Any]:
         """Migrate the state, take up the feed, and answer."""
@@ -411,6 +409,7 @@ class Control:
             if self._task.done():
                 await self._task
             await asyncio.sleep(0.01)
+        self._probe = await answer_probes(probe_socket(self._home.root), self._parts.services.readiness)
         return {}
 
     def _reconcile(self, parts: Parts) -> None:
@@ -449,6 +448,8 @@ class Control:
 
     async def stop(self) -> None:
         """Finish running requests, then let go of hub, journal and state."""
+        if self._probe is not None:
+            self._probe.close()
         if self._server is not None and self._task is not None:
             self._server.should_exit = True
             await self._task
@@ -466,7 +467,7 @@ class Control:
             try:
                 reload_certificate(self._tls, own.tls_certificate, own.tls_key)
             except GatewayError as error:
-                log.error("%s; the old one stays", error.detail)
+                log.error("%s; the old one stays", tls_fault(own) or error.detail)
 
 
 def local_app(home: GatewayHome, settings: Settings, issuer: str) -> tuple[FastAPI, AbstractAsyncContextManager[None]]:

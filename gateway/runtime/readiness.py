@@ -5,9 +5,11 @@ has, goes on deciding from what it remembers, and the first suspension would fai
 """
 
 import asyncio
+import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from gateway.control.barrier.hub import Hub
 from gateway.domain.errors import GatewayError
@@ -21,6 +23,27 @@ HEARD_SECONDS = 3.0
 """How long a worker's last word counts for readiness; it speaks every second, later on a slow disk."""
 PROVE_SECONDS = 2.0
 """How often a write of the state is tried."""
+
+
+PROBE_SECONDS = 3.0
+"""How long who asked may take to hear the answer."""
+
+
+async def answer_probes(path: Path, parts: Callable[[], Mapping[str, bool]]) -> asyncio.Server:
+    """Answer each connection on the socket `path` with what `parts` says, as one JSON line (`probe`)."""
+
+    async def answer(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            working = dict(await asyncio.to_thread(parts))
+            writer.write(json.dumps({"ready": all(working.values()), "parts": working}).encode() + b"\n")
+            await asyncio.wait_for(writer.drain(), PROBE_SECONDS)
+        except (OSError, TimeoutError):
+            log.info("who asked how the gateway is has gone")
+        finally:
+            writer.close()
+
+    await asyncio.to_thread(path.unlink, missing_ok=True)
+    return await asyncio.start_unix_server(answer, path)
 
 
 class StateProof:

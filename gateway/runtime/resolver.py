@@ -21,6 +21,7 @@ MAX_ATTEMPTS = 5
 """How often an interface is read again because changes kept coming; then the caller is told to come back."""
 
 Key = tuple[str, str]
+_DECIDED = frozenset({ChangeKind.GRANT, ChangeKind.ORDER, ChangeKind.ENTRY, ChangeKind.POLICY})
 
 
 class _Prepared(NamedTuple):
@@ -129,3 +130,12 @@ def is_touched(change: Change, use: Use) -> bool:
         (change.supplier, use.supplier),
     )
     return all(wanted is None or wanted == found for wanted, found in pairs)
+
+
+def is_decided(change: Change) -> bool:
+    """Whether the policies know of what `change` withdraws, so that deciding anew tells.
+
+    Who calls, by which credential, and where an interface leads and what it releases are looked up before they are
+    asked.
+    """
+    return change.kind in _DECIDED

@@ -4,6 +4,7 @@ The models below are the one source of every setting's name, default, unit and w
 `gateway init` writes, the page in `docs/`, and the check for unknown names are made from them.
 """
 
+import codecs
 import difflib
 import os
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from gateway.domain.errors import GatewayError
@@ -34,7 +35,18 @@ FORMAT = 1
 class Section(BaseModel):
     """A table of the settings file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_meant(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse what would be taken for something else: `true` for a number, an empty text for a value."""
+        field = cls.model_fields[info.field_name or ""]
+        if isinstance(value, bool) and field.annotation is not bool:
+            raise PydanticCustomError("kind", "is true or false, and a number or text is meant")
+        if value == "" and field.default != "":
+            raise PydanticCustomError("empty", "is empty: write a value, or leave the line out for the default")
+        return value
 
 
 class DataPlaneSettings(Section):
@@ -85,6 +97,11 @@ class DataPlaneSettings(Section):
         5, ge=1, description="failures in a row after which a worker leaves a supplier's host alone for a while"
     )
     circuit_seconds: float = Field(5.0, gt=0, description="how long it does, until one call probes")
+    half_close: bool = Field(
+        False,
+        description="whether a caller that ends its side of a plain connection after its request is still answered; by "
+        "default it has given up, and its call ends",
+    )
 
 
 class SuppliersSettings(Section):
@@ -287,19 +304,19 @@ class Settings(Section):
     log: LogSettings = LogSettings()  # type: ignore[call-arg]
 
 
-def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Settings:
+def load_settings(path: Path, environment: Mapping[str, str] = os.environ, *, base: Path | None = None) -> Settings:
     """Settings of the file at `path` (defaults where it is absent) under the environment's overrides.
+
+    Args:
+        path: the file.
+        environment: of the process.
+        base: what relative paths are of; the folder of the file unless said.
 
     Raises:
         GatewayError: `invalid-input`, with every fault listed: unknown names with the nearest known one, values of
-            the wrong type or out of range, a file of a newer format.
+            the wrong type or out of range, what has no effect, a file of a newer format.
     """
-    values: dict[str, Any] = {}
-    if path.exists():
-        try:
-            values = tomllib.loads(path.read_text("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise GatewayError("invalid-input", f"`{path}` is not TOML: {error}") from error
+    values = _read_file(path)
     faults = list(_unknown(values, Settings, str(path)))
     for name, text in environment.items():
         if not name.startswith("GATEWAY_") or name in RESERVED:
@@ -312,24 +329,73 @@ def load_settings(path: Path, environment: Mapping[str, str] = os.environ) -> Se
         table = values.setdefault(section, {})
         if isinstance(table, dict):
             table[key] = _read(_default(section, key), text)
-    if not faults:
-        try:
-            settings = Settings.model_validate(values)
-        except ValidationError as error:
-            faults = [
-                {"field": ".".join(str(part) for part in fault["loc"]), "fault": fault["msg"].lower()}
-                for fault in error.errors(include_url=False, include_input=False)
-            ]
-        else:
-            if settings.format > FORMAT:
-                raise GatewayError(
-                    "invalid-input",
-                    f"`{path}` has format {settings.format}, newer than this gateway knows ({FORMAT}): upgrade first",
-                )
-            faults = faults_of(settings)
-            if not faults:
-                return settings
+    # What is known is looked at besides: one correction is enough.
+    known_values = {
+        name: _of_home(name, value, (base or path.parent).absolute()) if isinstance(value, dict) else value
+        for name, value in values.items()
+        if name in Settings.model_fields
+    }
+    try:
+        settings = Settings.model_validate(known_values)
+    except ValidationError as error:
+        faults += [
+            {"field": ".".join(str(part) for part in fault["loc"]), "fault": fault["msg"].lower()}
+            for fault in error.errors(include_url=False, include_input=False)
+        ]
+    else:
+        if settings.format > FORMAT:
+            raise GatewayError(
+                "invalid-input",
+                f"`{path}` has format {settings.format}, newer than this gateway knows ({FORMAT}): upgrade first",
+            )
+        faults += faults_of(settings)
+        if not faults:
+            return settings
     raise GatewayError("invalid-input", f"the settings have {len(faults)} fault(s)", faults=faults)
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    """The tables of a settings file; what is no TOML in UTF-8 is told by what it is."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise GatewayError(
+            "unavailable", f"`{path}` cannot be read: {(error.strerror or 'refused').lower()}"
+        ) from error
+    save = "save it as UTF-8 without a byte order mark"
+    if content.startswith(codecs.BOM_UTF8):
+        raise GatewayError("invalid-input", f"`{path}` begins with a byte order mark: {save}")
+    if (
+        content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        or content[:200].count(0) > len(content[:200]) // 4
+    ):
+        raise GatewayError("invalid-input", f"`{path}` is written in UTF-16: {save}")
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise GatewayError("invalid-input", f"`{path}` is not TOML: {error}") from error
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        try:
+            content.decode("gb18030")
+            kind = "is written in GBK (GB 18030)"
+        except UnicodeDecodeError:
+            kind = "is not UTF-8"
+        raise GatewayError("invalid-input", f"`{path}` {kind}, from line {line} on: {save}") from error
+
+
+def _of_home(section: str, values: dict[str, Any], base: Path) -> dict[str, Any]:
+    """The known values of a section, with paths made absolute."""
+    model = _sections().get(section)
+    if model is None:
+        return values
+    found = {name: value for name, value in values.items() if name in model.model_fields}
+    for name, value in found.items():
+        if isinstance(value, str) and value and "Path" in str(model.model_fields[name].annotation):
+            found[name] = str(base / value)
+    return found
 
 
 def with_origin(text: str, origin: str) -> str:
@@ -351,15 +417,16 @@ def with_origin(text: str, origin: str) -> str:
 def commented_file() -> str:
     """The text of a `gateway.toml` that changes nothing and explains everything."""
     lines = [
-        "# Settings of this gateway. Every line that is commented out shows the default.",
-        "# The environment overrides the file: GATEWAY_<SECTION>__<NAME>, e.g. GATEWAY_DATA_PLANE__PORT=9080.",
+        "## Settings of this gateway. Every line behind one `#` shows the default: take the `#` away and change it.",
+        "## The environment overrides the file: GATEWAY_<SECTION>__<NAME>, e.g. GATEWAY_DATA_PLANE__PORT=9080.",
+        "## Relative paths are of the folder of this file.",
         "",
         f"format = {FORMAT}",
     ]
     for section, model in _sections().items():
-        lines += ["", f"# {(model.__doc__ or '').strip()}", f"[{section}]"]
+        lines += ["", f"## {(model.__doc__ or '').strip()}", f"[{section}]"]
         for name, field in model.model_fields.items():
-            lines += [f"# {field.description}", f"# {name} = {_toml(field.default)}"]
+            lines += [f"## {field.description}", f"# {name} = {_toml(field.default)}"]
     return "\n".join(lines) + "\n"
 
 
@@ -381,7 +448,7 @@ def _default(section: str, key: str) -> object:
 def _read(default: object, text: str) -> object:
     """A value of the environment: lists by comma, tables by comma and `=`, anything else as text."""
     if isinstance(default, tuple):
-        return text.split(",")
+        return text.split(",") if text else ()
     if isinstance(default, dict):
         return dict(pair.partition("=")[::2] for pair in text.split(","))
     return text
@@ -389,7 +456,7 @@ def _read(default: object, text: str) -> object:
 
 def _toml(value: object) -> str:
     if value is None:
-        return '""  (unset)'
+        return '""  # unset'
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (int, float)):

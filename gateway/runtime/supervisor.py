@@ -227,6 +227,7 @@ def serve(home: GatewayHome, *, closed: bool = False, on_ready: Callable[[dict[s
     """
     home.require()
     settings = home.settings()
+    _refuse_second(home)
     for each in findings(home, settings):
         log.error("%s; what to do: %s", each.what, each.advice)
     lock = home.lock(wait_seconds=LOCK_SECONDS)
@@ -237,6 +238,25 @@ def serve(home: GatewayHome, *, closed: bool = False, on_ready: Callable[[dict[s
         asyncio.run(_serve(Supervisor(home, lock, settings, closed=closed), on_ready))
     finally:
         lock.release()
+
+
+def _refuse_second(home: GatewayHome) -> None:
+    """Say at once that another gateway runs here; the children of one that was killed are waited for instead."""
+    running = home.addresses()
+    pid = running.get("pid") if running else None
+    if running is None or not isinstance(pid, int):
+        return
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return
+    except PermissionError:
+        pass  # it is there, and another user's
+    raise GatewayError(
+        "conflict",
+        f"another gateway runs in `{home.root}` (process {pid}, control plane {running['control']}): stop it first, "
+        "or use another home",
+    )
 
 
 async def _serve(supervisor: Supervisor, on_ready: Callable[[dict[str, Any]], None] | None) -> None:

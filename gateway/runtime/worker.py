@@ -45,7 +45,7 @@ from gateway.runtime.kernel_end import KernelEnd
 from gateway.runtime.link import Link
 from gateway.runtime.memory import keep_returning
 from gateway.runtime.policies import initial_policies
-from gateway.runtime.resolver import Resolver, is_touched
+from gateway.runtime.resolver import Resolver, is_decided, is_touched
 from gateway.runtime.ring import nonce_keeper, open_ring
 from gateway.runtime.settings import DataPlaneSettings, Settings
 from gateway.runtime.suppliers import Contexts, OwnListeners, SupplierReach
@@ -60,7 +60,7 @@ from gateway.runtime.telemetry.observing import (
 )
 from gateway.runtime.telemetry.spans import SOCKET as SPANS_SOCKET
 from gateway.runtime.telemetry.spans import SpanSender
-from gateway.runtime.tls import listener_context
+from gateway.runtime.tls import listener_context, tls_fault
 from gateway.store import Store
 
 log = logging.getLogger("gateway.worker")
@@ -254,7 +254,7 @@ class Worker:
             try:
                 reload_certificate(self._tls, plane.tls_certificate, plane.tls_key)
             except GatewayError as error:
-                log.error("%s; the old one stays", error.detail)
+                log.error("%s; the old one stays", tls_fault(plane) or error.detail)
 
     def _apply(self, change: Change) -> None:
         # INVARIANT: BARRIER: everything kept is dropped before anything is cut, and both before the acknowledgement.
@@ -265,7 +265,7 @@ class Worker:
         self._identifier.forget(change)
         self._resolver.drop(change)
         if change.withdraws:
-            self._plane.cut(lambda use: is_touched(change, use))
+            self._plane.cut(lambda use: is_touched(change, use), decided=is_decided(change))
 
     def _drop_everything(self, sequence: int) -> None:
         self._plane.forget()
@@ -274,10 +274,10 @@ class Worker:
         self._engine.drop(Change(sequence=sequence, kind=ChangeKind.POLICY, subject="reset"))
         self._identifier.forget_all()
         self._resolver.drop_all()
-        self._cut_all("the changes cannot be told one by one")
+        self._cut_all("the changes cannot be told one by one", decided=False)
 
-    def _cut_all(self, reason: str) -> None:
-        cut = self._plane.cut(lambda _: True)
+    def _cut_all(self, reason: str, *, decided: bool = True) -> None:
+        cut = self._plane.cut(lambda _: True, decided=decided)
         if cut:
             log.warning("cut %d answers: %s", cut, reason)
 
@@ -318,4 +318,5 @@ def limits_of(settings: DataPlaneSettings) -> Limits:
         collect_total_bytes=settings.gathered_bytes,
         circuit_failures=settings.circuit_failures,
         circuit_seconds=settings.circuit_seconds,
+        half_close=settings.half_close,
     )

@@ -16,6 +16,7 @@ The migrations under `migrations/` build exactly these tables; a test compares t
 | legacy_keys | a key of an older platform's contract, its secret encrypted by the key ring |
 | feed, changes | the feed's position (one row), and each committed change under its sequence |
 | one_time, quota_used, answers, nodes, drawn | what processes share besides: see `coordination` |
+| system_keys | whose a public key or certificate is: one system's, revoked or not, until it is withdrawn |
 | nonce_secrets | what DPoP nonces are made with, sealed by the key ring |
 | disposals, applications | duties with a due date |
 | hosts | a claim of a department on a host that is on its way (`standing` 0), or the host that stands (1) |
@@ -40,7 +41,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest migration: a database at another revision is migrated, or refused if it is newer."""
 
 metadata = MetaData()
@@ -63,6 +64,14 @@ systems = Table(
     Column("active", Integer, nullable=False),
     Column("body", Text, nullable=False),
     Index("systems_department", "department", "id"),
+)
+
+system_keys = Table(
+    "system_keys",
+    metadata,
+    Column("thumbprint", String(64), primary_key=True),
+    Column("system", String(64), nullable=False),
+    Index("system_keys_system", "system"),
 )
 
 purposes = Table(

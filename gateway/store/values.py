@@ -176,6 +176,11 @@ def encode_cursor(place: Sequence[Any]) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(list(place))).rstrip(b"=").decode()
 
 
+def _can_stand_in_sql(part: int | str) -> bool:
+    """Whether a database takes it as a parameter: integers of 64 bits, text without NUL."""
+    return -(2**63) <= part < 2**63 if isinstance(part, int) else "\x00" not in part
+
+
 def decode_cursor(cursor: str, kinds: Sequence[type]) -> tuple[Any, ...]:
     """The sort key a cursor stands for, checked against the listing's `kinds`.
 
@@ -184,12 +189,13 @@ def decode_cursor(cursor: str, kinds: Sequence[type]) -> tuple[Any, ...]:
     """
     try:
         place = msgspec.json.decode(base64.urlsafe_b64decode(cursor[:2048] + "=" * (-len(cursor) % 4)))
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         place = None
     if (
         not isinstance(place, list)
         or len(place) != len(kinds)
         or any(type(p) is not k for p, k in zip(place, kinds, strict=False))
+        or not all(_can_stand_in_sql(part) for part in place)
     ):
         raise GatewayError(
             "invalid-input",

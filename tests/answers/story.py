@@ -130,7 +130,7 @@ def the_directory(teller: Teller) -> None:
     teller.tell("GET /v1/departments", "civil")
     teller.tell("GET /v1/departments/{id}", "civil", id="public-security")
     purpose = {"id": "housing-support", "name": "住房保障", "basis": "Measures on Public Rental Housing Art. 8"}
-    teller.tell("POST /v1/purposes", "registrar", purpose)
+    teller.tell("POST /v1/purposes", "province", purpose)
     teller.tell("GET /v1/purposes", "civil")
     teller.tell("GET /v1/purposes/{id}", "civil", id="marriage-registration")
     teller.tell("POST /v1/datasets", "police", DATASET)
@@ -147,8 +147,8 @@ def the_directory(teller: Teller) -> None:
     teller.tell("GET /v1/interfaces/{supplier}/{id}", "civil", supplier="public-security", id="household")
     residence = {**INTERFACE, "id": "residence", "dataset": OTHER["id"]}
     file = {"datasets": [OTHER], "interfaces": [residence]}
-    teller.tell("POST /v1/directory", "registrar", file, options={"params": {"check": "true"}})
-    teller.tell("POST /v1/directory", "registrar", file)
+    teller.tell("POST /v1/directory", "province", file, options={"params": {"check": "true"}})
+    teller.tell("POST /v1/directory", "province", file)
     for form in ("json", "csv", "dcat"):
         teller.tell("GET /v1/directory", "civil", options={"params": {"format": form}})
     abolished = {"reason": "the matter it served was abolished, 国发〔2026〕3号"}
@@ -183,7 +183,7 @@ def systems_and_officers(teller: Teller) -> None:
     second = ClientKey(new_private_key(), "2027-01").registration()
     teller.tell("POST /v1/systems/{id}/keys", "civil", {"key": second}, id=SYSTEM["id"])
     teller.tell("DELETE /v1/systems/{id}/keys/{name}", "civil", again=True, id=SYSTEM["id"], name="2027-01")
-    archive = {**SYSTEM, "id": "archive", "name": "婚姻档案系统"}
+    archive = {**SYSTEM, "id": "archive", "name": "婚姻档案系统", "keys": []}
     teller.world.post("civil", "/v1/systems", archive).raise_for_status()
     teller.tell("POST /v1/systems/{id}/revocation", "civil", EXAMPLES["RevocationBody"], id="archive")
     person = {"id": "civil-second", "department": "civil-affairs", "region": "442000", "roles": ["demand"]}

@@ -100,8 +100,10 @@ def test_three_nodes_stay_available_and_apart() -> None:
     assert manifest("StatefulSet")["spec"]["replicas"] == 3
     assert manifest("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
     container = pod()["spec"]["containers"][0]
-    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
-    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+    assert container["readinessProbe"]["exec"]["command"][-1] == "ready"
+    assert container["livenessProbe"]["exec"]["command"][-1] == "live"
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["exec"]["command"][:3] == ["python", "-m", "gateway.runtime.probe"]
     seconds = pod()["spec"]["terminationGracePeriodSeconds"]
     assert seconds > Settings().data_plane.drain_seconds + 4 * 10
 

@@ -1,5 +1,6 @@
 """The worst day: what was lost is put back, what the restored state lacks is held, and nothing is forked."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -93,12 +94,12 @@ def test_state_put_back_by_hand_is_refused_with_the_command(home: GatewayHome, t
     for source in (folder / "state.db", other.root / "state.db"):
         shutil.copy(source, home.root / "state.db")
         (home.root / "state.db-wal").write_bytes(b"the log of the home that crashed")
-        with pytest.raises(GatewayError, match="gateway restore BACKUP"), open_api(home.root):
+        with pytest.raises(GatewayError, match="gateway restore BACKUP"), open_api(home.root, "registrar"):
             pass
         assert (home.root / "state.db").read_bytes() == source.read_bytes()
         (home.root / "state.db-wal").unlink()
     (home.root / "state.db").write_bytes(own)
-    with open_api(home.root) as api:
+    with open_api(home.root, "registrar") as api:
         assert api.get("/v1/officers")
 
 
@@ -119,10 +120,10 @@ def test_restore_that_was_cut_off_goes_on_and_no_start_comes_before(
     for _ in range(2):
         with pytest.raises(InterruptedError):
             restore(home, tmp_path / "backups", replace=True)
-        with pytest.raises(GatewayError, match=r"cut off|no gateway lives"), open_api(home.root):
+        with pytest.raises(GatewayError, match=r"cut off|no gateway lives"), open_api(home.root, "registrar"):
             pass
     restore(home, tmp_path / "backups", replace=True)
-    with open_api(home.root) as api:
+    with open_api(home.root, "registrar") as api:
         assert api.get("/v1/officers")
 
 
@@ -139,7 +140,7 @@ def test_record_without_its_act_is_voided_at_the_next_start(
     with monkeypatch.context() as patched:
         patched.setattr(BelongingTransaction, "note_acts", killed)
         patched.setattr("gateway.control.act.acting._void", lambda *_: None)
-        with pytest.raises(KeyboardInterrupt), open_api(home.root) as api:
+        with pytest.raises(KeyboardInterrupt), open_api(home.root, "registrar") as api:
             api.post("/v1/systems", {"id": "lost", "department": "data-bureau", "name": "lost"})
     with Store.open(home.state_url(home.settings())) as store:
         told: list[tuple[str, dict[str, object]]] = []
@@ -157,9 +158,16 @@ def test_record_without_its_act_is_voided_at_the_next_start(
 
 @pytest.fixture
 def worst_day(tmp_path: Path) -> Iterator[tuple[RunningGateway, Path]]:
-    """A gateway that was backed up under load, then went on: a grant suspended, calls made; then it was killed."""
-    backups = tmp_path / "backups"
-    with running_gateway(tmp_path / "var") as gateway:
+    """A gateway that was backed up under load, then went on: a grant was suspended."""
+    with a_worst_day(tmp_path) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def a_worst_day(folder: Path) -> Iterator[tuple[RunningGateway, Path]]:
+    """The same, in `folder`."""
+    backups = folder / "backups"
+    with running_gateway(folder / "var") as gateway:
         stop = threading.Event()
 
         def load() -> None:
@@ -216,46 +224,53 @@ def test_lost_disk_is_restored_and_what_was_stopped_stays_stopped(worst_day: tup
 
 
 LOSSES = (
-    ("gateway.toml",),
-    ("keys",),
-    ("state.db",),
-    ("identity.json",),
-    ("ledger/signer.db",),
-    ("ledger/tree",),
-    ("ledger/tree/checkpoint",),
-    ("ledger/journal",),
-    ("ledger/journal/control/durable",),
-    ("ledger/index",),
-    ("ledger",),
-    ("run",),
+    "gateway.toml",
+    "keys",
+    "state.db",
+    "identity.json",
+    "ledger/signer.db",
+    "ledger/tree",
+    "ledger/tree/checkpoint",
+    "ledger/journal",
+    "ledger/journal/control/durable",
+    "ledger/index",
+    "ledger",
+    "run",
 )
 
 
+@pytest.fixture(scope="module")
+def lost_parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningGateway, Path, Path]]:
+    """As `worst_day`, stopped: with the backup, and a whole copy of the home to lose parts of."""
+    folder = tmp_path_factory.mktemp("lost")
+    with a_worst_day(folder) as (gateway, backups):
+        assert wait_for(lambda: _is_in_log(gateway, b'"act":"suspend"'), 30)
+        mirror_again(gateway, backups)
+        gateway.stop(signal.SIGTERM)
+        shutil.copytree(gateway.home.root, folder / "whole", ignore=shutil.ignore_patterns("*.sock"))
+        yield gateway, backups, folder / "whole"
+
+
+KEPT = {"gateway.toml", "keys", "state.db", "identity.json", "ledger/index", "run"}
+"""What the log does not need to go on under its own name."""
+
+
 @pytest.mark.deep
-@pytest.mark.parametrize("group", range(3))
-def test_each_single_file_lost_is_put_back_and_the_gateway_serves(
-    worst_day: tuple[RunningGateway, Path], group: int
+@pytest.mark.parametrize("name", LOSSES)
+def test_each_single_part_lost_is_put_back_and_the_gateway_serves(
+    lost_parts: tuple[RunningGateway, Path, Path], name: str
 ) -> None:
     """Whatever one thing is lost: restored or made anew, the grant stays suspended and the log verifies."""
-    gateway, backups = worst_day
-    assert wait_for(lambda: _is_in_log(gateway, b'"act":"suspend"'), 30)
-    mirror_again(gateway, backups)
-    gateway.stop(signal.SIGTERM)
-    whole = gateway.home.root.with_name("whole")
-    shutil.copytree(gateway.home.root, whole, symlinks=True)
-    for names in LOSSES[group::3]:
-        shutil.rmtree(gateway.home.root)
-        shutil.copytree(whole, gateway.home.root, symlinks=True)
-        lose(gateway.home, *names)
-        done = command("restore", backups, "--home", gateway.home.root, "--missing", "--json")
-        assert done.returncode == 0, (names, done.stdout, done.stderr)
-        told = json.loads(done.stdout)
-        gateway.start()
-        assert call(gateway) == 403, names
-        gateway.stop()
-        assert verify_log(gateway.home.ledger, told["verifier_key"]).size > 0
-        kept = {("gateway.toml",), ("keys",), ("state.db",), ("identity.json",), ("ledger/index",), ("run",)}
-        assert ("/restored-" in told["origin"]) != (names in kept), names
+    gateway, backups, whole = lost_parts
+    shutil.rmtree(gateway.home.root)
+    shutil.copytree(whole, gateway.home.root)
+    lose(gateway.home, name)
+    done = restore(gateway.home, backups, missing=True)
+    gateway.start()
+    assert call(gateway) == 403
+    gateway.stop()
+    assert verify_log(gateway.home.ledger, done.verifier_key).size > 0
+    assert ("/restored-" in done.origin) != (name in KEPT)
 
 
 @pytest.mark.deep
@@ -287,7 +302,7 @@ def test_older_state_beside_the_whole_log_is_held_to_the_log_and_closed_serves_n
         found = wait_for(gateway.home.addresses, 60)
         assert found["data_plane"] == "closed"
         assert not any(name.startswith("worker") for name in found["children"])
-        with open_api(gateway.home.root) as api:
+        with open_api(gateway.home.root, "registrar") as api:
             assert api.get("/v1/grants/G-2026-0001")["grant"]["state"] == "suspended"
     finally:
         closed.terminate()

@@ -265,19 +265,19 @@ def test_policies_put_in_force_on_one_node_decide_on_all_when_it_returns(nodes: 
     shipped = read_set(default_policies_root(), ("national",))
     rule = note("city-rule") + 'forbid (principal, action in Action::"use", resource);'
     body = {"layers": ["national", "city"], "files": {**shipped.files, "city/c.cedar": rule}}
-    with open_api(nodes.home(2).root) as api:
+    with open_api(nodes.home(2).root, "registrar") as api:
         api.post("/v1/policies/shadow", body)
     assert [nodes.call(number) for number in (1, 2, 3)] == [200] * 3
-    with open_api(nodes.home(2).root) as api:
+    with open_api(nodes.home(2).root, "registrar") as api:
         assert wait_for(lambda: api.get("/v1/policies/shadow")["tally"]["losses"] >= 3, 10)
         assert len(api.get("/v1/policies/shadow")["nodes"]) == 3
         said = api.post("/v1/policies/activation", body)
     assert [nodes.call(number) for number in (1, 2, 3)] == [403] * 3
     assert said["barrier"]["out"] == []
     for number in (1, 2, 3):
-        with open_api(nodes.home(number).root) as api:
+        with open_api(nodes.home(number).root, "registrar") as api:
             assert api.get("/v1/policies")["digest"] == said["activation"]["digest"]
-    with open_api(nodes.home(3).root) as api:
+    with open_api(nodes.home(3).root, "registrar") as api:
         api.post("/v1/policies/rollback", {})
     assert [nodes.call(number) for number in (1, 2, 3)] == [200] * 3
 

@@ -19,7 +19,7 @@ from gateway.runtime.demo.story import PURPOSE, SYSTEM
 from gateway.runtime.demo.suppliers import SupplierServer, register_servers
 from gateway.runtime.demo.world import REGION
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.operation.api import Api, open_api
+from gateway.runtime.operation.api import REGISTRAR, Api, open_api
 from gateway.runtime.operation.setup import initialise
 
 START_SECONDS = 60.0
@@ -110,7 +110,7 @@ class RunningGateway:
 
     def officer(self, id_: str | None = None) -> contextlib.AbstractContextManager[Api]:
         """The control API as one officer; the registrar where none is named."""
-        return open_api(self.home.root, id_)
+        return open_api(self.home.root, id_ or REGISTRAR)
 
     def metrics(self) -> str:
         """The text of /metrics, asked for as a scraper does."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.runtime.demo.stage import _bearer_token
+from gateway.runtime.demo.stage import _bearer_token, register_hosts
 from gateway.runtime.demo.story import PURPOSE
 from tests.support.gateways import RunningGateway
 
@@ -19,9 +19,10 @@ CHUNK = b"x" * 16384
 
 
 class EndlessSupplier:
-    """An HTTP service on loopback whose every answer is a stream without an end."""
+    """An HTTP service on loopback whose every answer is a stream without an end, but what it is told to show."""
 
     def __init__(self) -> None:
+        self.shown: dict[str, str] = {}
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -34,8 +35,14 @@ class EndlessSupplier:
 
     def _answer(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
-            while b"\r\n\r\n" not in connection.recv(65536):
-                pass
+            asked = b""
+            while b"\r\n\r\n" not in asked:
+                asked += connection.recv(65536)
+            shown = self.shown.get(asked.split(b" ", 2)[1].decode())
+            if shown is not None:
+                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(shown)}\r\nConnection: close\r\n\r\n"
+                connection.sendall(head.encode() + shown.encode())
+                return
             head = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
             connection.sendall(head)
             while True:
@@ -70,7 +77,7 @@ def grant_document(id_: str) -> dict[str, Any]:
 
 
 def furnish_endless(gateway: RunningGateway, supplier: EndlessSupplier) -> None:
-    """Register the endless dataset and its interface."""
+    """Register the endless dataset, the supplier's host and the interface."""
     entry = {
         "id": DATASET,
         "code": "stream/1",
@@ -97,7 +104,12 @@ def furnish_endless(gateway: RunningGateway, supplier: EndlessSupplier) -> None:
         "total_timeout_seconds": 0.0,
     }
     with gateway.officer() as api:
-        api.post("/v1/directory", {"datasets": [entry], "interfaces": [interface]})
+        api.post("/v1/directory", {"datasets": [entry]})
+    register_hosts(
+        gateway.home, {SUPPLIER: supplier.url}, lambda _, path, nonce: supplier.shown.__setitem__(path, nonce)
+    )
+    with gateway.officer() as api:
+        api.post("/v1/directory", {"interfaces": [interface]})
 
 
 class SlowCaller:

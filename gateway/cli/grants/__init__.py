@@ -7,7 +7,7 @@ do what. Here they become one group of commands.
 import typer
 
 from gateway.cli.grants.acts import close, dispose, dispute, lift, suspend, terminate
-from gateway.cli.grants.issuing import issue, renew
+from gateway.cli.grants.issuing import issue, renew, sample
 from gateway.cli.grants.reading import figures, lifecycle, list_, overdue, show
 
 grants = typer.Typer(
@@ -18,6 +18,7 @@ grants = typer.Typer(
 
 # In the order of the help: as a grant goes through its life, then over all of them.
 for name, function in (
+    ("sample", sample),
     ("issue", issue),
     ("renew", renew),
     ("list", list_),

@@ -9,12 +9,21 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from gateway.cli.listing import write_sample
 from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, IfMatch, command, err, matching, out, print_json
 from gateway.domain.errors import GatewayError
 from gateway.runtime.operation.api import Api, open_api
 
 BATCH = 500
 """Grants sent at once: a second or so for the server, so that progress moves."""
+
+
+@command
+def sample(file: Annotated[Path, typer.Argument(help="Where to write it, as JSON.")]) -> None:
+    """Write a grant to look at, and to put your own in its place."""
+    from gateway.runtime.operation.formats import grant_sample  # noqa: PLC0415 -- loads what no other command needs
+
+    write_sample(file, grant_sample())
 
 
 @command

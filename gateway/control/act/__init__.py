@@ -1,6 +1,7 @@
 """What every route of the control plane is made of: one path of an act, one form of bodies, pages and problems.
 
     acting         authorize, transact, record, commit, hold, answer
+    deeds          one act while it is done: found, decided, and only then read or written
     lanes          one for stops, one for the rest
     services       what the routes need, wired once
     scopes         whose grants, records and figures an officer may see
@@ -12,6 +13,6 @@
     nodes          a request about another node's things goes on to that node
     examples       examples of the OpenAPI document
 
-Used from outside: `acting`, `addresses`, `bodies`, `examples`, `lanes`, `nodes`, `paging`, `preconditions`,
+Used from outside: `acting`, `addresses`, `bodies`, `deeds`, `examples`, `lanes`, `nodes`, `paging`, `preconditions`,
 `problems`, `scopes`, `services`.
 """

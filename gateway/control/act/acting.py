@@ -16,25 +16,62 @@ that did not come to stand, and is voided by a second record, at once or at the 
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import Depends, Header, Request
 from fastapi.responses import Response
 
+from gateway.control.act.deeds import (
+    Answer,
+    Choice,
+    Deed,
+    china_day,
+    due_in,
+    is_permitted,
+    matter_between,
+    matter_now,
+    matter_of_department,
+    matter_of_gateway,
+    matter_of_grant,
+    matter_of_person,
+    require_any,
+    require_permit,
+    shown_to,
+)
 from gateway.control.act.lanes import in_lane, is_stop
 from gateway.control.act.paging import whole
 from gateway.control.act.services import ControlServices
 from gateway.control.barrier.barrier import BarrierReport
-from gateway.domain.calendar import CHINA, Due, working_days_after
-from gateway.domain.directory import Department
 from gateway.domain.errors import GatewayError
-from gateway.domain.grants import Grant
-from gateway.domain.officers import Act, Matter, Officer
+from gateway.domain.officers import Officer
 from gateway.domain.uses import RecordKind
-from gateway.domain.verdicts import Verdict
-from gateway.store import Store, StoreTransaction
+from gateway.store import StoreTransaction
+
+__all__ = [
+    "Answer",
+    "Choice",
+    "Deed",
+    "IdempotencyKey",
+    "Services",
+    "SignedIn",
+    "answer_once",
+    "china_day",
+    "due_in",
+    "is_permitted",
+    "matter_between",
+    "matter_of_department",
+    "matter_of_gateway",
+    "matter_of_grant",
+    "matter_of_person",
+    "perform",
+    "replay_of",
+    "require_any",
+    "require_permit",
+    "services_of",
+    "shown_to",
+    "signed_in",
+]
 
 log = logging.getLogger(__name__)
 
@@ -81,116 +118,6 @@ _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
 Services = Annotated[ControlServices, Depends(services_of)]
 SignedIn = Annotated[Officer, Depends(signed_in)]
 
-
-class Answer(msgspec.Struct):
-    """What an act's work gives back.
-
-    Args:
-        body: a JSON object; the act's record id and the barrier's report are added.
-        status: of the response.
-        headers: of the response.
-        once: members of the response that are said this once, and never remembered or repeated: secrets.
-    """
-
-    body: dict[str, Any]
-    status: int = 200
-    headers: dict[str, str] = {}
-    once: dict[str, Any] = {}
-
-
-class Deed:
-    """One act while it is done: whose it is, what was decided, and its transaction."""
-
-    def __init__(self, services: ControlServices, officer: Officer, tx: StoreTransaction) -> None:
-        self.services = services
-        self.officer = officer
-        self.tx = tx
-        self.now = datetime.fromtimestamp(services.now(), UTC)
-        self.records: tuple[str, ...] = ()
-        self._everything = False
-        self._told_changes = 0
-        self._decided: dict[Act, Verdict] = {}
-
-    @property
-    def today(self) -> date:
-        """The calendar day, China Standard Time: what clocks in days count from."""
-        return china_day(self.now)
-
-    def permit(self, act: Act, matter: Matter) -> None:
-        """Raises `act-not-permitted` unless the policies permit the act."""
-        self._decided[act] = require_permit(self.services, self.officer, act, matter)
-
-    def permit_either(self, act: Act, or_act: Act | None, matter: Matter) -> None:
-        """As `permit`; where the policies deny `act`, `or_act` does as well, if one is given."""
-        if or_act is not None and not is_permitted(self.services, self.officer, act, matter):
-            act = or_act
-        self.permit(act, matter)
-
-    def record(self, kind: RecordKind, **fields: Any) -> str:
-        """Write the act's record and return its id: who acted, what was decided by which policies, and `fields`.
-
-        Durability: it is synced on return. Call it once, last of what can refuse the act.
-        """
-        self.records = (self.services.acts.append(kind, self._told(fields, self._withdrawn())),)
-        return self.records[0]
-
-    def record_each(self, kind: RecordKind, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-        """As `record`, one for each of many things done at once; all are synced together.
-
-        So what concerns one grant is found, and held, by that grant alone, also where many were issued at once.
-        """
-        withdrawn = self._withdrawn()
-        own: dict[str, list[dict[str, str]]] = {}
-        for each in withdrawn:
-            own.setdefault(each.get("grant", ""), []).append(each)
-        first = own.pop("", [])
-        told = []
-        for fields in rows:
-            told.append(self._told(fields, own.get(str(fields.get("grant")), []) + first))
-            first = []
-        self.records = self.services.acts.append_all(kind, told)
-        return self.records
-
-    def will_withdraw(self) -> None:
-        """Say that this act takes away, as far as anyone may hold, by a change that follows on its record."""
-        self._everything = True
-
-    def require_told(self) -> None:
-        """What the act withdraws stands in its record: a state restored from before it can be held to that."""
-        later = self.tx.changes[self._told_changes :]
-        assert self._everything or not any(change.withdraws for change in later), "told before it was withdrawn"
-
-    def _withdrawn(self) -> list[dict[str, str]]:
-        """The scopes of what was withdrawn so far; one without any name for everything, or for what is too much."""
-        self._told_changes = len(self.tx.changes)
-        scopes = [
-            {name: str(value) for name in _SCOPES if (value := getattr(change, name)) is not None}
-            for change in self.tx.changes
-            if change.withdraws
-        ]
-        if self._everything or len(scopes) > MAX_SCOPES:
-            return [{"kind": "everything"}]
-        return [each for at, each in enumerate(scopes) if each not in scopes[:at]]
-
-    def _told(self, fields: Mapping[str, Any], withdrawn: list[dict[str, str]]) -> dict[str, Any]:
-        assert not self.records, "an act is recorded once"
-        assert self._decided, "an act is decided before it is recorded"
-        return {
-            **{name: value for name, value in fields.items() if value not in ("", ())},
-            "act": ", ".join(act.value for act in self._decided),
-            "officer": self.officer.id,
-            "officer_department": self.officer.department,
-            "policies": sorted({name for verdict in self._decided.values() for name in verdict.policies}),
-            "policy_digest": self.services.engine.layers.digest,
-            # What a state that was restored from before the act is compared by.
-            "position": self.tx.began_at,
-            **({"withdraws": withdrawn} if withdrawn else {}),
-        }
-
-
-_SCOPES = ("kind", "subject", "department", "dataset", "system", "supplier", "grant")
-MAX_SCOPES = 64
-"""Scopes that one record names; what withdraws more is told as withdrawing everything."""
 
 Work = Callable[[Deed], Answer]
 
@@ -244,7 +171,8 @@ def perform(
             content = whole({**answer.body, "record": deed.records[0]})
             if key:
                 withdraws = everywhere or any(change.withdraws for change in tx.changes)
-                _remember(tx, key, officer, digest, msgspec.structs.replace(answer, body=content), withdraws=withdraws)
+                kept = msgspec.structs.replace(answer, body=content)
+                _remember(tx, key, officer, digest, kept, deed.decided, withdraws=withdraws)
     except _Raced:
         replayed = _replay(services, key or "", officer, digest)
         assert replayed is not None
@@ -272,12 +200,18 @@ def replay_of(
 
 
 def answer_once(
-    services: ControlServices, request: Request, officer: Officer, key: str | None, body: Any, answer: Answer
+    services: ControlServices,
+    request: Request,
+    officer: Officer,
+    key: str | None,
+    body: Any,
+    answer: Answer,
+    decided: Sequence[Choice],
 ) -> Response:
     """Answer what is done, or begun, outside the state: `answer`, or another request's that came first with the key.
 
     For what `perform` cannot do: its record is the ledger process's to write, or is written only later. The answer
-    bears no record but what its headers name. Ask `replay_of` before doing it.
+    bears no record but what its headers name. Ask `replay_of` before doing it; `decided` is what was permitted.
 
     Durability: without a key nothing is written; with one, the answer is remembered on return.
     """
@@ -287,7 +221,7 @@ def answer_once(
         try:
             with services.store.transaction() as tx:
                 _require_first(tx, key, officer)
-                _remember(tx, key, officer, digest, answer, withdraws=False)
+                _remember(tx, key, officer, digest, answer, decided, withdraws=False)
         except _Raced:
             replayed = _replay(services, key, officer, digest)
             assert replayed is not None
@@ -305,9 +239,16 @@ def _require_first(tx: StoreTransaction, key: str | None, officer: Officer) -> N
 
 
 def _remember(
-    tx: StoreTransaction, key: str, officer: Officer, digest: str, answer: Answer, *, withdraws: bool
+    tx: StoreTransaction,
+    key: str,
+    officer: Officer,
+    digest: str,
+    answer: Answer,
+    decided: Sequence[Choice],
+    *,
+    withdraws: bool,
 ) -> None:
-    remembered = {"content": answer.body, "headers": answer.headers, "withdraws": withdraws}
+    remembered = {"content": answer.body, "headers": answer.headers, "withdraws": withdraws, "decided": decided}
     tx.remember_answer(key, officer.id, digest, answer.status, msgspec.json.encode(remembered))
 
 
@@ -332,6 +273,12 @@ def _replay(services: ControlServices, key: str, officer: Officer, digest: str) 
     if known.digest != digest:
         raise GatewayError("idempotency-mismatch", "this key was sent with another request before")
     remembered = msgspec.json.decode(known.body)
+    # An answer is given again to who may still do what it tells of: decided as it was, by who one is now.
+    decided = msgspec.convert(remembered.get("decided", ()), tuple[Choice, ...])
+    if not decided:
+        raise GatewayError("conflict", "this was answered by an earlier version of the gateway: look what came of it")
+    for act, matter in decided:
+        require_permit(services, officer, act, matter_now(services.store, matter))
     report = BarrierReport(0)
     if remembered["withdraws"]:
         report = services.barrier.hold_at(services.store.sequence())
@@ -353,88 +300,3 @@ def _void(services: ControlServices, records: Sequence[str], officer: Officer) -
         services.acts.append_all(RecordKind.CONSULTATION, [{**said, "voids": record} for record in records])
     except GatewayError:
         log.error("record `%s` tells of an act that was not committed, and could not be voided", records[0])
-
-
-def require_permit(services: ControlServices, officer: Officer, act: Act, matter: Matter) -> Verdict:
-    """The policies' permit.
-
-    Raises:
-        GatewayError: `act-not-permitted`.
-    """
-    home = services.store.department(officer.department)
-    verdict = services.engine.authorize(officer, act, matter, int(services.now()), home)
-    if not verdict.is_permit:
-        log.info("officer `%s` was refused `%s`", officer.id, act.value)
-        articles = verdict.explanation.articles if verdict.explanation else ()
-        raise GatewayError(
-            "act-not-permitted",
-            f"officer `{officer.id}` may not `{act.value}` here",
-            act=act.value,
-            policies=list(verdict.policies),
-            articles=list(articles),
-        )
-    return verdict
-
-
-def require_any(services: ControlServices, officer: Officer, acts: Sequence[Act], matter: Matter) -> None:
-    """Raises `act-not-permitted` unless the policies permit one of the acts: asked before work that costs much."""
-    for act in acts[:-1]:
-        if is_permitted(services, officer, act, matter):
-            return
-    require_permit(services, officer, acts[-1], matter)
-
-
-def is_permitted(services: ControlServices, officer: Officer, act: Act, matter: Matter) -> bool:
-    """Whether the policies permit the act: for narrowing what is shown."""
-    home = services.store.department(officer.department)
-    return services.engine.authorize(officer, act, matter, int(services.now()), home).is_permit
-
-
-def matter_between(
-    store: Store | StoreTransaction, supplier: str | None, demand: str | None, dataset: str | None = None
-) -> Matter:
-    """What an act between two departments is about, with their regions."""
-    supplying = store.department(supplier) if supplier else None
-    demanding = store.department(demand) if demand else None
-    return Matter(
-        supplier=supplier,
-        demand=demand,
-        region=_region(supplying),
-        demand_region=_region(demanding),
-        dataset=dataset,
-    )
-
-
-def _region(department: Department | None) -> str | None:
-    return department.region if department is not None else None
-
-
-def matter_of_department(department: Department) -> Matter:
-    """What an act on a department's own things (its systems, its officers) is about."""
-    return Matter(demand=department.id, region=department.region, demand_region=department.region)
-
-
-def matter_of_person(officer: Officer) -> Matter:
-    """What an act on an officer's account is about."""
-    return Matter(
-        demand=officer.department,
-        region=officer.region,
-        demand_region=officer.region,
-        person=officer.id,
-        roles=officer.roles,
-    )
-
-
-def matter_of_grant(store: Store | StoreTransaction, grant: Grant) -> Matter:
-    """What an act on a grant is about."""
-    return matter_between(store, store.entry_owner(grant.dataset), grant.department, grant.dataset)
-
-
-def china_day(moment: datetime) -> date:
-    """The calendar day, China Standard Time."""
-    return moment.astimezone(CHINA).date()
-
-
-def due_in(today: date, days: int) -> Due:
-    """The last of `days` working days from today."""
-    return working_days_after(today, days)

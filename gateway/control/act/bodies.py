@@ -60,7 +60,7 @@ def body_model(
         without: fields that a caller does not set.
         forms: field -> annotation that narrows it.
     """
-    words = _field_words(struct)
+    words = field_words(struct)
     hints = get_type_hints(struct, include_extras=True)
     fields: dict[str, Any] = {}
     for field in msgspec.structs.fields(struct):
@@ -95,7 +95,7 @@ def _annotation(hint: Any) -> Any:
     return origin[inner]
 
 
-def _field_words(struct: type[msgspec.Struct]) -> dict[str, str]:
+def field_words(struct: type[msgspec.Struct]) -> dict[str, str]:
     """What the docstring's `Args` say of each field."""
     _, _, arguments = (struct.__doc__ or "").partition("Args:")
     found: dict[str, str] = {}
@@ -129,7 +129,7 @@ def parse(model: type[Body], struct: type[S], raw: bytes, *, row: int | None = N
         fault = {"field": None, "fault": "has a value of the wrong kind"}
         at = {"row": row} if row is not None else {}
         raise GatewayError("invalid-input", "the input has 1 fault", faults=[{**at, **fault}]) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise GatewayError("malformed-request", "the body is not JSON") from error
 
 

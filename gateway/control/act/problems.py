@@ -18,9 +18,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.domain.errors import GatewayError, prefers_chinese, problem_document
+from gateway.domain.nesting import MAX_DEPTH, is_too_deep
 
 log = logging.getLogger(__name__)
 
+LOOK_BYTES = 1 << 18
+"""What is looked through at once; more goes to a thread."""
 BODY_BYTES = 1 << 20
 """The largest request body, unless a route below takes more."""
 
@@ -112,12 +115,16 @@ def _route(request: Request) -> str:
 class _BoundedBody:
     """A request's body as it comes: no more of it than `limit`, and no slower than a request may send.
 
+    One that says it is JSON is looked through before anything parses it: every parser and everything that walks what
+    they make of it is bounded by that, on every route.
+
     Raises, when received from:
-        GatewayError: `body-too-large`; `request-timeout`.
+        GatewayError: `body-too-large`; `request-timeout`; `malformed-request` for JSON that nests too deeply.
     """
 
-    def __init__(self, receive: Receive, limit: int) -> None:
+    def __init__(self, receive: Receive, limit: int, *, is_json: bool) -> None:
         self._receive = receive
+        self._parts: list[bytes] | None = [] if is_json else None
         self._limit = limit
         self._clock = asyncio.get_running_loop().time
         self._started = self._clock()
@@ -140,6 +147,14 @@ class _BoundedBody:
             self._is_whole = not message.get("more_body", False)
             if self._read > self._limit:
                 raise GatewayError("body-too-large", f"a body here holds at most {self._limit} bytes")
+            if self._parts is not None:
+                self._parts.append(message.get("body", b""))
+                if self._is_whole:
+                    text, self._parts = b"".join(self._parts), None
+                    # A body that takes long to look through is none of the loop's business.
+                    deep = is_too_deep(text) if len(text) < LOOK_BYTES else await asyncio.to_thread(is_too_deep, text)
+                    if deep:
+                        raise GatewayError("malformed-request", f"the JSON nests deeper than {MAX_DEPTH}")
         return message
 
 
@@ -156,7 +171,8 @@ class Shield:
         begun = False
         path = str(scope["path"])
         limit = LARGE_BODY_BYTES.get(path, BODY_BYTES)
-        bounded = _BoundedBody(receive, limit).receive
+        is_json = any(name == b"content-type" and b"json" in value.lower() for name, value in scope["headers"])
+        bounded = _BoundedBody(receive, limit, is_json=is_json).receive
 
         async def watched(message: Message) -> None:
             nonlocal begun

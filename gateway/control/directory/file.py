@@ -21,13 +21,14 @@ from gateway.control.directory.routes import import_once, shown_interface
 from gateway.domain.officers import Act, Officer
 from gateway.store import StoreTransaction
 from gateway.store.directory.dcat import export_dcat
-from gateway.store.directory.exporting import export_csv, export_json
+from gateway.store.directory.exporting import export_csv, export_json, export_xlsx
 from gateway.store.directory.file import DirectoryFile
 from gateway.store.directory.rows import DirectoryRows
 
 router = APIRouter(prefix="/v1/directory", tags=["directory"])
 
 CSV_TYPE = "text/csv; charset=utf-8"
+XLSX_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 Check = Annotated[bool, Query(description="say what it would do and list every fault; change nothing")]
 
 
@@ -36,6 +37,7 @@ class DirectoryFormat(StrEnum):
 
     JSON = "json"
     CSV = "csv"
+    XLSX = "xlsx"
     DCAT = "dcat"
 
 
@@ -46,15 +48,18 @@ def export_file(
     officer: SignedIn,
     format: DirectoryFormat = DirectoryFormat.JSON,  # noqa: A002
 ) -> Response:
-    """What is released: JSON that import takes, CSV with the Chinese column names, or DCAT 3 in JSON-LD.
+    """What is released: JSON that import takes, CSV or a workbook with the Chinese column names, or DCAT 3.
 
-    The `ETag` is for the `If-Match` of an import of this file, changed or not; a CSV's is about the entries alone.
+    The `ETag` is for the `If-Match` of an import of this file, changed or not; a CSV's is about the entries
+    alone, a workbook's about all but interfaces.
     """
     rows = services.store.directory_rows()
     found = rows.file()
     if format is DirectoryFormat.CSV:
         content = export_csv(found.datasets, found.departments)
         return Response(content, headers=tagged(rows.entries()), media_type=CSV_TYPE)
+    if format is DirectoryFormat.XLSX:
+        return Response(export_xlsx(found), headers=tagged(rows.without_interfaces()), media_type=XLSX_TYPE)
     if format is DirectoryFormat.DCAT:
         catalog = export_dcat(
             found.datasets,
@@ -84,9 +89,11 @@ class FileGuard:
         The whole is looked at last: it is asked for where a file lost rows on its way from the export to here.
         """
         tags = [lambda: tx.named_rows(found).tag, lambda: tx.directory_rows().tag]
-        if found == DirectoryFile(datasets=found.datasets):
+        if found == DirectoryFile(datasets=found.datasets, skipped=found.skipped):
             # As a sheet was exported. Of a file with more, entries alone would not tell what became of the rest.
             tags.append(lambda: tx.directory_rows().entries().tag)
+        elif not found.interfaces:
+            tags.append(lambda: tx.directory_rows().without_interfaces().tag)
         require_tag(self.if_match, *tags)
 
     @staticmethod

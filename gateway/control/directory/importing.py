@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.control.act.acting import Deed
+from gateway.control.act.acting import Choice, Deed, matter_of_gateway
 from gateway.control.act.problems import invalid
 from gateway.control.act.services import ControlServices
 from gateway.domain.errors import GatewayError
@@ -69,8 +69,10 @@ def read_upload(store: Store, raw: bytes, spool: Path) -> DirectoryFile:
         return read_directory(path, departments=departments, purposes=store.purposes())
 
 
-def import_directory(deed: Deed, found: DirectoryFile, *, release: bool) -> dict[str, Any]:
-    """Import `found` within `deed`: decided first, then checked whole, written whole and recorded.
+def import_directory(
+    deed: Deed, found: DirectoryFile, *, release: bool, look: Callable[[StoreTransaction], None]
+) -> dict[str, Any]:
+    """Import `found` within `deed`: decided first, then looked at, checked whole, written whole and recorded.
 
     Returns:
         counts of what was imported.
@@ -79,6 +81,7 @@ def import_directory(deed: Deed, found: DirectoryFile, *, release: bool) -> dict
         GatewayError: `act-not-permitted`, or `invalid-input` with every fault.
     """
     _permit(deed, found, release=release)
+    look(deed.tx)
     faults = _own_faults(found)
     if faults:
         raise invalid(faults)
@@ -98,7 +101,7 @@ def import_directory(deed: Deed, found: DirectoryFile, *, release: bool) -> dict
         **_subject(found),
         entries=[f"{name}@{version}" for name, version in imported.submitted[:NAMED]],
     )
-    return {**counts, "versions": dict(imported.submitted[:NAMED])}
+    return {**counts, "versions": dict(imported.submitted[:NAMED]), "skipped": list(found.skipped[:NAMED])}
 
 
 def check_directory(
@@ -116,9 +119,9 @@ def check_directory(
     """
     try:
         with services.store.transaction() as tx:
-            look(tx)
             deed = Deed(services, officer, tx)
             _permit(deed, found, release=release)
+            look(deed.tx)
             faults = _own_faults(found)
             if faults:
                 raise invalid(faults)
@@ -140,6 +143,7 @@ def check_directory(
         "interfaces": imported.interfaces,
         "released": imported.released,
         "losing_grants": touched[:NAMED],
+        "skipped": list(found.skipped[:NAMED]),
     }
 
 
@@ -153,9 +157,13 @@ def _take_back() -> None:
 
 def _permit(deed: Deed, found: DirectoryFile, *, release: bool) -> None:
     """Have each act the import asks for decided; one that changes nothing takes the right to keep a directory."""
-    asked = list(_acts(deed.tx, deed.officer, found, release=release))
-    for act, matter in asked or [(Act.MANAGE_DEPARTMENTS, Matter(region=deed.officer.region))]:
-        deed.permit(act, matter)
+
+    def asked(tx: StoreTransaction) -> list[Choice]:
+        # What changes nothing takes the right to keep the directory where the officer's own department lies.
+        nothing = Act.MANAGE_DEPARTMENTS, Matter(region=_home_region(tx, deed.officer))
+        return list(_acts(tx, deed.officer, found, release=release)) or [nothing]
+
+    deed.permit_each(asked)
 
 
 def _acts(
@@ -167,7 +175,8 @@ def _acts(
     def of(supplier: str) -> Matter:
         """What acts on a supplier's entries are about; of an unknown one the file's faults tell, so it is no bar."""
         department = departments.get(supplier) or state.department(supplier)
-        return Matter(supplier=supplier, region=department.region if department else officer.region)
+        region = department.region if department else _home_region(state, officer)
+        return Matter(supplier=supplier, region=region)
 
     regions: set[str] = set()
     for department in found.departments:
@@ -177,7 +186,8 @@ def _acts(
     for region in regions:
         yield Act.MANAGE_DEPARTMENTS, Matter(region=region)
     if set(found.purposes) - set(state.purposes()):
-        yield Act.MANAGE_DEPARTMENTS, Matter(region=officer.region)
+        # All departments use one list of purposes.
+        yield Act.MANAGE_DEPARTMENTS, matter_of_gateway(state)
     for supplier in {each.supplier for each in found.datasets}:
         yield Act.SUBMIT_ENTRY, of(supplier)
         if release:
@@ -191,9 +201,14 @@ def _acts(
         yield Act.MANAGE_INTERFACES, of(supplier)
 
 
+def _home_region(state: Store | StoreTransaction, officer: Officer) -> str | None:
+    """Where the officer's own department lies: of entries of nobody known the file's faults tell who keeps some."""
+    own = state.department(officer.department)
+    return None if own is None else own.region
+
+
 def _own_faults(found: DirectoryFile) -> list[dict[str, Any]]:
     """Every fault of each row taken by itself; a file's were found when it was read, a body's are found here."""
-    entries = {entry.id: entry for entry in found.datasets}
     faults: list[dict[str, Any]] = []
 
     def add(name: str, row: int, of_row: list[dict[str, object]]) -> None:
@@ -206,7 +221,7 @@ def _own_faults(found: DirectoryFile) -> list[dict[str, Any]]:
     for row, entry in enumerate(found.datasets, 1):
         add("datasets", row, validate_dataset(entry))
     for row, interface in enumerate(found.interfaces, 1):
-        add("interfaces", row, validate_interface(interface, entries.get(interface.dataset)))
+        add("interfaces", row, validate_interface(interface))
     return faults
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
+from pydantic import Field
 
 from gateway.control.act.acting import (
     Answer,
@@ -222,10 +223,12 @@ def examine_dataset(
     """
 
     def work(deed: Deed) -> Answer:
-        found = next((each for each in deed.tx.dataset_versions(id) if each.version == version), None)
-        if found is None:
-            raise GatewayError("not-found", f"there is no version {version} of entry `{id}`")
-        deed.permit(Act.RELEASE_ENTRY, matter_between(deed.tx, found.supplier, None, id))
+        deed.about(
+            lambda tx: next((each for each in tx.dataset_versions(id) if each.version == version), None),
+            lambda tx, found: [(Act.RELEASE_ENTRY, matter_between(tx, found.supplier, None, id))],
+            None,
+            f"there is no version {version} of entry `{id}`",
+        )
         require_match(deed.tx.dataset(id), if_match)
         if not word.release and word.reason is None:
             raise GatewayError(
@@ -270,10 +273,12 @@ def withdraw_dataset(
     """Withdraw an entry: nothing of the dataset is shared from the return of this call on."""
 
     def work(deed: Deed) -> Answer:
-        old = deed.tx.dataset(id)
-        if old is None:
-            raise GatewayError("not-found", f"no version of entry `{id}` is released")
-        deed.permit(Act.RELEASE_ENTRY, matter_between(deed.tx, old.supplier, None, id))
+        old = deed.about(
+            lambda tx: tx.dataset(id),
+            lambda tx, entry: [(Act.RELEASE_ENTRY, matter_between(tx, entry.supplier, None, id))],
+            None,
+            f"no version of entry `{id}` is released",
+        )
         require_match(old, if_match)
         entry = deed.tx.withdraw_dataset(id)
         deed.record(
@@ -343,10 +348,9 @@ def release_effects(
     version: Annotated[int, Path(ge=1)],
 ) -> Response:
     """Field by field, and every standing grant that would lose (Art. 15): to be read before releasing."""
-    effects = services.store.release_effects(id, version)
     owner = services.store.entry_owner(id)
     require_permit(services, officer, Act.SUBMIT_ENTRY, matter_between(services.store, owner, None, id))
-    return json_response(effects)
+    return json_response(services.store.release_effects(id, version))
 
 
 class DerivationBody(Body):
@@ -357,6 +361,9 @@ class DerivationBody(Body):
     dataset: EntryId
     id: Slug
     upstream: Statement | None = None
+    methods: tuple[Literal["GET", "HEAD", "POST"], ...] = Field(
+        ("GET",), min_length=1, description="methods to propose; others never are"
+    )
 
 
 @router.post(
@@ -372,7 +379,10 @@ def derive(
     if entry is None:
         raise GatewayError("not-found", f"`{body.dataset}` is not a released dataset")
     require_permit(services, officer, Act.MANAGE_INTERFACES, matter_between(services.store, entry.supplier, None))
-    return json_response(derive_interface(body.openapi, body.path, dataset=entry, id=body.id, upstream=body.upstream))
+    proposal = derive_interface(
+        body.openapi, body.path, dataset=entry, id=body.id, upstream=body.upstream, methods=body.methods
+    )
+    return json_response(proposal)
 
 
 def import_once(
@@ -389,8 +399,7 @@ def import_once(
     """Import `found` once under `key`, whole or not at all, unless `guard` finds that it would overwrite a change."""
 
     def work(deed: Deed) -> Answer:
-        guard.require(deed.tx, found)
-        done = import_directory(deed, found, release=release)
+        done = import_directory(deed, found, release=release, look=lambda tx: guard.require(tx, found))
         return Answer(done, 201, guard.tagged(deed.tx, found))
 
     return perform(services, request, officer, key, body, work)

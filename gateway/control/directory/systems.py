@@ -16,6 +16,7 @@ from gateway.control.act.acting import (
     matter_of_department,
     matter_of_person,
     perform,
+    shown_to,
 )
 from gateway.control.act.bodies import Body, Region, Slug, Statement, body_model, body_of, describes, model_of
 from gateway.control.act.examples import SYSTEM
@@ -25,10 +26,11 @@ from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import scope_of
 from gateway.domain.directory import Department, System
 from gateway.domain.errors import GatewayError
-from gateway.domain.officers import Act, Officer
+from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
-from gateway.identity.jwk import check_public_jwk
+from gateway.identity.jwk import check_public_jwk, thumbprint
 from gateway.identity.verify import is_thumbprint
+from gateway.store import Store, StoreTransaction
 
 router = APIRouter(prefix="/v1", tags=["systems and officers"])
 
@@ -64,16 +66,19 @@ def list_systems(
     """Systems of the departments the officer may look at, active and revoked."""
     scope = scope_of(services, officer, Act.CONSULT_GRANTS, None, department)
     page = services.store.list_systems(cursor, limit, department=scope.department)
-    shown = [each for each in page.items if _may_see(services, officer, each)]
+    shown = [
+        each
+        for each in page.items
+        if is_permitted(services, officer, Act.CONSULT_GRANTS, _matter_of_system(services.store, each))
+    ]
     return page_response(shown, page.cursor)
 
 
 @router.get("/systems/{id}", summary="A system")
 def show_system(services: Services, officer: SignedIn, id: SystemPath) -> Response:  # noqa: A002 - the domain's name
     """One system with its public keys."""
-    found = services.store.system(id)
-    if found is None or not _may_see(services, officer, found):
-        raise GatewayError("not-found", f"there is no system `{id}` you may see")
+    absent = f"there is no system `{id}`"
+    found = shown_to(services, officer, Act.CONSULT_GRANTS, lambda store: store.system(id), _matter_of_system, absent)
     return json_response(found, headers={"ETag": entity_tag(found)})
 
 
@@ -88,8 +93,8 @@ def add_system(
     """Register a system of a department; its keys can be added later."""
 
     def work(deed: Deed) -> Answer:
-        department = _department(deed, system.department)
-        deed.permit(Act.MANAGE_SYSTEMS, matter_of_department(department))
+        deed.permit(Act.MANAGE_SYSTEMS, lambda tx: matter_of_department(_department(tx, system.department)))
+        department = _department(deed.tx, system.department)
         if deed.tx.system(system.id) is not None:
             raise GatewayError("conflict", f"there already is a system `{system.id}`")
         faults = _key_faults(system)
@@ -97,6 +102,7 @@ def add_system(
             faults.append({"field": "name", "fault": "is missing"})
         if faults:
             raise invalid(faults)
+        deed.tx.claim_keys(system.id, _thumbprints(system))
         deed.tx.put_system(system)
         deed.record(RecordKind.DIRECTORY, department=department.id, system=system.id, **_key_names(system))
         return Answer({"system": system}, 201, {"ETag": entity_tag(system), "Location": f"/v1/systems/{system.id}"})
@@ -189,16 +195,13 @@ def _change_system(
     reason: str,
 ) -> Response:
     def work(deed: Deed) -> Answer:
-        old = deed.tx.system(id)
-        if old is None:
-            raise GatewayError("not-found", f"there is no system `{id}`")
-        department = _department(deed, old.department)
-        deed.permit(Act.MANAGE_SYSTEMS, matter_of_department(department))
+        old, department = deed.about_system(id)
         require_match(old, if_match)
         new: System = change(old)
         faults = _key_faults(new)
         if faults:
             raise invalid(faults)
+        deed.tx.claim_keys(id, _thumbprints(new))
         deed.tx.put_system(new)
         deed.record(
             RecordKind.DIRECTORY,
@@ -242,13 +245,10 @@ def put_officer(
     """An officer, new or changed; `active: false` dismisses. Nobody gives a wider region than their own."""
 
     def work(deed: Deed) -> Answer:
-        department = _department(deed, person.department)
-        of_department = msgspec.structs.replace(matter_of_department(department), person=person.id, roles=person.roles)
-        deed.permit(Act.MANAGE_OFFICERS, of_department)
-        deed.permit(Act.MANAGE_OFFICERS, matter_of_person(person))
+        deed.permit_all(Act.MANAGE_OFFICERS, lambda tx: _matters_of_person(tx, person))
+        department = _department(deed.tx, person.department)
         old = deed.tx.officer(person.id)
         if old is not None:
-            deed.permit(Act.MANAGE_OFFICERS, matter_of_person(old))
             require_match(old, if_match)
         if not person.roles:
             raise invalid([{"field": "roles", "fault": "names no role"}])
@@ -266,18 +266,27 @@ def put_officer(
     return perform(services, request, officer, key, person, work)
 
 
-def _department(deed: Deed, id: str) -> Department:  # noqa: A002 - the domain's name
-    found = deed.tx.department(id)
+def _matters_of_person(tx: StoreTransaction, person: Officer) -> list[Matter]:
+    """What registering or changing an officer is about: the person as they are to be, and as they are."""
+    of_department = matter_of_department(_department(tx, person.department))
+    old = tx.officer(person.id)
+    matters = [
+        msgspec.structs.replace(of_department, person=person.id, roles=person.roles),
+        matter_of_person(person),
+    ]
+    return matters if old is None else [*matters, matter_of_person(old)]
+
+
+def _matter_of_system(state: Store | StoreTransaction, system: System) -> Matter:
+    department = state.department(system.department)
+    return Matter() if department is None else matter_of_department(department)
+
+
+def _department(tx: StoreTransaction, id: str) -> Department:  # noqa: A002 - the domain's name
+    found = tx.department(id)
     if found is None:
         raise invalid([{"field": "department", "fault": f"there is no department `{id}`"}])
     return found
-
-
-def _may_see(services: Services, officer: Officer, system: System) -> bool:
-    department = services.store.department(system.department)
-    return department is not None and is_permitted(
-        services, officer, Act.CONSULT_GRANTS, matter_of_department(department)
-    )
 
 
 def _key_faults(system: System) -> list[dict[str, Any]]:
@@ -292,10 +301,15 @@ def _key_faults(system: System) -> list[dict[str, Any]]:
             check_public_jwk(jwk)
         except GatewayError as error:
             faults.append({"field": f"keys.{place}", "fault": error.detail})
-    for place, thumbprint in enumerate(system.certificates):
-        if not is_thumbprint(thumbprint):
+    for place, certificate in enumerate(system.certificates):
+        if not is_thumbprint(certificate):
             faults.append({"field": f"certificates.{place}", "fault": "is not a SHA-256 thumbprint in base64url"})
     return faults
+
+
+def _thumbprints(system: System) -> set[str]:
+    """What the system's keys and certificates are, whatever they are called."""
+    return {thumbprint(jwk) for jwk in system.keys} | set(system.certificates)
 
 
 def _key_names(system: System) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 
 from gateway.control.act.acting import (
     Answer,
+    Choice,
     Deed,
     IdempotencyKey,
     Services,
@@ -41,7 +42,7 @@ from gateway.domain.lifecycle import Step, require_step, step
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.orders import Order, OrderKind, Reach
 from gateway.domain.uses import RecordKind
-from gateway.store import Disposal, OrderFilter
+from gateway.store import Disposal, OrderFilter, StoreTransaction
 
 router = APIRouter(prefix="/v1/grants/{id}", tags=["a grant's life"])
 
@@ -120,7 +121,7 @@ def lift(
         row = require_step("lift", grant)
         standing = suspensions_of(services, grant.id)
         order = _one_of(standing, body.order)
-        permit_lift(deed, order, matter)
+        deed.permit_one(lambda tx: lift_choices(tx, order, matter))
         lifted = deed.tx.lift_order(order.id, officer.id, deed.now, body.reason)
         new = grant
         if len(standing) == 1:
@@ -128,7 +129,7 @@ def lift(
         _record(deed, RecordKind.ORDER, row, grant, new, matter, order=order.id, reason=body.reason)
         return _answer(new, order=lifted)
 
-    return _act(request, services, officer, id, if_match, key, body.model_dump(), Act.LIFT, work)
+    return _act(request, services, officer, id, if_match, key, body.model_dump(), Act.LIFT, work, named=body.order)
 
 
 @router.post("/termination", summary="Terminate a grant", openapi_extra=describes(TerminationBody, TERMINATION))
@@ -294,14 +295,14 @@ def suspensions_of(services: ControlServices, grant: str) -> list[Order]:
     return [order for order in orders if order.kind is not OrderKind.TERMINATION]
 
 
-def permit_lift(deed: Deed, order: Order, of: Matter) -> None:
-    """Raises `act-not-permitted` unless the officer may lift the order; `of` is what the order is about.
+def lift_choices(tx: StoreTransaction, order: Order, of: Matter) -> list[Choice]:
+    """The acts that each give the right to lift an order; `of` is what the order is about.
 
     Whose officer ordered it is a fact of the matter, and what follows from it is the policies' (Art. 27 ¶2).
     """
-    ordering = deed.tx.officer(order.ordered_by)
+    ordering = tx.officer(order.ordered_by)
     whose = None if ordering is None else ordering.department
-    deed.permit(Act.LIFT, msgspec.structs.replace(of, ordered_by=whose))
+    return [(Act.LIFT, msgspec.structs.replace(of, ordered_by=whose))]
 
 
 Work = Callable[[Deed, Grant, Matter], Answer]
@@ -319,18 +320,36 @@ def _act(
     work: Work,
     *,
     or_act: Act | None = None,
+    named: str | None = None,
 ) -> Response:
     def decided(deed: Deed) -> Answer:
-        grant = deed.tx.grant(id)
-        if grant is None:
-            raise GatewayError("not-found", f"there is no grant `{id}`")
-        matter = matter_of_grant(deed.tx, grant)
-        if act is not Act.LIFT:  # a lift is decided for the order it lifts
-            deed.permit_either(act, or_act, matter)
+        if act is Act.LIFT:
+            grant, matter = _about_lift(deed, id, named)
+        else:
+            grant, matter = deed.about_grant(id, act, or_act)
         require_match(grant, if_match)
         return work(deed, grant, matter)
 
     return perform(services, request, officer, key, body, decided)
+
+
+def _about_lift(deed: Deed, id_: str, named: str | None) -> tuple[Grant, Matter]:
+    """The grant whose suspension is to be lifted: decided for the orders that stand, or the one that is named.
+
+    With none that could be lifted it is decided as if the grant's supplier had ordered one, so that what stands is told
+    only to who may lift.
+    """
+    found: list[Matter] = []
+
+    def choices(tx: StoreTransaction, grant: Grant) -> list[Choice]:
+        found.append(matter_of_grant(tx, grant))
+        standing = suspensions_of(deed.services, id_)
+        meant = [order for order in standing if named is None or order.id == named]
+        suppliers = (Act.LIFT, msgspec.structs.replace(found[0], ordered_by=found[0].supplier))
+        return [each for order in meant for each in lift_choices(tx, order, found[0])] or [suppliers]
+
+    seen = lambda _tx, _grant: (Act.CONSULT_GRANTS, found[0])  # noqa: E731
+    return deed.about(lambda tx: tx.grant(id_), choices, seen, f"there is no grant `{id_}`"), found[0]
 
 
 def _set_disputed(

@@ -1,5 +1,6 @@
 """/v1/orders: stops that reach wider than one grant: a system, a department, a dataset, a supplier (Art. 27 ¶2, 35)."""
 
+from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from pydantic import AwareDatetime
 
 from gateway.control.act.acting import (
     Answer,
+    Choice,
     Deed,
     IdempotencyKey,
     Services,
@@ -17,7 +19,7 @@ from gateway.control.act.acting import (
     matter_between,
     matter_of_grant,
     perform,
-    require_permit,
+    shown_to,
 )
 from gateway.control.act.bodies import Body, EntryId, Identifier, Slug, Statement, describes, model_of
 from gateway.control.act.examples import LIFT, ORDER, REPORT
@@ -26,7 +28,7 @@ from gateway.control.act.paging import Cursor, Limit, json_response, page_respon
 from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.act.problems import invalid
 from gateway.control.grants.bodies import LiftBody, ReportBody
-from gateway.control.grants.life import REPORT_HOURS, new_order_id, permit_lift
+from gateway.control.grants.life import REPORT_HOURS, lift_choices, new_order_id
 from gateway.domain.errors import GatewayError
 from gateway.domain.lifecycle import step
 from gateway.domain.officers import Act, Matter
@@ -83,8 +85,8 @@ def list_orders(
 @router.get("/{id}", summary="An order")
 def show_order(services: Services, officer: SignedIn, id: OrderPath) -> Response:  # noqa: A002 - the domain's name
     """One order, in force or lifted."""
-    order = _known(services.store, id)
-    require_permit(services, officer, Act.CONSULT_GRANTS, matter_of_reach(services.store, order))
+    find, absent = (lambda store: store.order(id)), f"there is no order `{id}`"
+    order = shown_to(services, officer, Act.CONSULT_GRANTS, find, matter_of_reach, absent)
     return json_response(order, headers={"ETag": entity_tag(order)})
 
 
@@ -119,10 +121,10 @@ async def put_order(
         faults = _faults(body, deed.today)
         if faults:
             raise invalid(faults)
-        matter = matter_of_reach(deed.tx, order)
         # Either side may stop in an incident (Art. 35): a demand department its own system, or itself.
         row = step("order an emergency stop" if body.kind is OrderKind.EMERGENCY else "order a stop")
-        deed.permit_either(Act.ORDER, row.or_act, matter)
+        deed.permit_one(lambda tx: _choices(Act.ORDER, row.or_act, matter_of_reach(tx, order)))
+        matter = matter_of_reach(deed.tx, order)
         deed.tx.put_order(order)
         _record(deed, order, matter, "order", order.reason)
         return Answer({"order": order}, 201, {"ETag": entity_tag(order), "Location": f"/v1/orders/{order.id}"})
@@ -143,9 +145,8 @@ def lift_order(
     """Lift an order: its forbid goes, and nothing else."""
 
     def work(deed: Deed) -> Answer:
-        order = _known(deed.tx, id)
+        order = _about(deed, id, lift_choices)
         matter = matter_of_reach(deed.tx, order)
-        permit_lift(deed, order, matter)
         require_match(order, if_match)
         if order.reach is Reach.GRANT:
             raise GatewayError("conflict", f"lift it at `/v1/grants/{order.target}/suspension/lift`")
@@ -171,9 +172,9 @@ def report_order(
     """Fulfil the duty to report an emergency stop, of one grant or wider, in force or lifted (Art. 35)."""
 
     def work(deed: Deed) -> Answer:
-        order = _known(deed.tx, id)
+        or_act = step("report an emergency").or_act
+        order = _about(deed, id, lambda _tx, _order, matter: _choices(Act.ORDER, or_act, matter))
         matter = matter_of_reach(deed.tx, order)
-        deed.permit_either(Act.ORDER, step("report an emergency").or_act, matter)
         require_match(order, if_match)
         reported = deed.tx.report_order(id, officer.id, deed.now, body.reference)
         _record(deed, order, matter, "report", body.reference)
@@ -182,11 +183,21 @@ def report_order(
     return perform(services, request, officer, key, body.model_dump(), work)
 
 
-def _known(state: Store | StoreTransaction, id_: str) -> Order:
-    order = state.order(id_)
-    if order is None:
-        raise GatewayError("not-found", f"there is no order `{id_}`")
-    return order
+Choose = Callable[[StoreTransaction, Order, Matter], list[Choice]]
+
+
+def _about(deed: Deed, id_: str, choose: Choose) -> Order:
+    """The order that an act is about, once it is permitted."""
+    return deed.about(
+        lambda tx: tx.order(id_),
+        lambda tx, order: choose(tx, order, matter_of_reach(tx, order)),
+        lambda tx, order: (Act.CONSULT_GRANTS, matter_of_reach(tx, order)),
+        f"there is no order `{id_}`",
+    )
+
+
+def _choices(act: Act, or_act: Act | None, matter: Matter) -> list[Choice]:
+    return [(each, matter) for each in (act, or_act) if each is not None]
 
 
 def matter_of_reach(state: Store | StoreTransaction, order: Order) -> Matter:

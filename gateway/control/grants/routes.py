@@ -19,6 +19,7 @@ from gateway.control.act.acting import (
     matter_of_grant,
     perform,
     require_permit,
+    shown_to,
 )
 from gateway.control.act.bodies import EntryId, Identifier, Slug, body_model, describes, parse, read_json
 from gateway.control.act.examples import GRANT
@@ -31,7 +32,7 @@ from gateway.control.grants.checks import GrantChecks
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, GrantState
 from gateway.domain.lifecycle import LIFECYCLE, require_step, standing, step
-from gateway.domain.officers import Act, Officer
+from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.orders import Reach
 from gateway.domain.uses import RecordKind
 from gateway.policy.live.powers import powers
@@ -118,11 +119,10 @@ def show_grant(
     version: Annotated[int | None, Query(ge=1, description="an earlier version; default the newest")] = None,
 ) -> Response:
     """A grant with the orders in force on it, its disposal duty and its earlier versions."""
-    grant = services.store.grant(id, version)
-    if grant is None:
-        raise GatewayError("not-found", f"there is no grant `{id}`")
+    absent = f"there is no grant `{id}`"
+    find = lambda store: store.grant(id, version)  # noqa: E731
+    grant = shown_to(services, officer, Act.CONSULT_GRANTS, find, matter_of_grant, absent)
     matter = matter_of_grant(services.store, grant)
-    require_permit(services, officer, Act.CONSULT_GRANTS, matter)
     orders = services.store.list_orders(OrderFilter(reach=Reach.GRANT, target=id), limit=1000).items
     body = {
         "grant": grant,
@@ -157,17 +157,16 @@ def _issue(
     rows, is_one = split_rows(raw)
     grants, faults = _parse_rows(rows, is_one=is_one)
     if check or faults:
+        for matter in _matters(services.store, officer, grants):
+            require_permit(services, officer, Act.ISSUE_GRANT, matter)
         checks = GrantChecks(services.store, datetime.fromtimestamp(services.now(), UTC))
         faults += _faults(checks, grants, is_one=is_one)
-        _permit(
-            services.store, officer, grants, lambda matter: require_permit(services, officer, Act.ISSUE_GRANT, matter)
-        )
         if faults:
             raise invalid(_ordered(faults))
         return json_response({"checked": len(grants)})
 
     def work(deed: Deed) -> Answer:
-        _permit(deed.tx, officer, grants, lambda matter: deed.permit(Act.ISSUE_GRANT, matter))
+        deed.permit_all(Act.ISSUE_GRANT, lambda tx: _matters(tx, deed.officer, grants))
         found = _faults(GrantChecks(deed.tx, deed.now), grants, is_one=is_one)
         if found:
             raise invalid(_ordered(found))
@@ -205,10 +204,9 @@ async def renew_grant(
     grant = parse(GrantBody, Grant, raw)
 
     def work(deed: Deed) -> Answer:
-        old = deed.tx.grant(id)
-        if old is None or grant.id != id:
-            raise GatewayError("not-found", f"there is no grant `{id}`" if old is None else "the body names another id")
-        deed.permit(Act.ISSUE_GRANT, matter_of_grant(deed.tx, old))
+        old, _ = deed.about_grant(id, Act.ISSUE_GRANT)
+        if grant.id != id:
+            raise GatewayError("not-found", "the body names another id")
         require_match(old, if_match)
         row = require_step("renew", old)
         faults = GrantChecks(deed.tx, deed.now).renewal(old, grant)
@@ -295,21 +293,21 @@ def _ordered(faults: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(faults, key=lambda fault: int(fault.get("row") or 0))
 
 
-def _permit(state: Store | StoreTransaction, officer: Officer, grants: list[tuple[int, Grant]], permit: Any) -> None:
-    """Ask once for each pair of departments: a batch of one supplier is one question a demand department."""
-    asked: set[tuple[str | None, str]] = set()
+def _matters(state: Store | StoreTransaction, officer: Officer, grants: list[tuple[int, Grant]]) -> list[Matter]:
+    """One for each pair of departments: a batch of one supplier is one question a demand department."""
+    found: dict[tuple[str | None, str], Matter] = {}
     suppliers: dict[str, str | None] = {}
     for _, grant in grants:
         if grant.dataset not in suppliers:
             entry = state.dataset(grant.dataset)
             suppliers[grant.dataset] = entry.supplier if entry else None
         supplier = suppliers[grant.dataset]
-        if supplier is not None and (supplier, grant.department) not in asked:
-            asked.add((supplier, grant.department))
-            permit(matter_between(state, supplier, grant.department, grant.dataset))
-    if grants and not asked:
-        # Every dataset is unknown: who may issue for nobody is told that; who may issue for itself, what is wrong.
-        permit(matter_between(state, officer.department, None))
+        if supplier is not None and (supplier, grant.department) not in found:
+            found[supplier, grant.department] = matter_between(state, supplier, grant.department, grant.dataset)
+    if found:
+        return list(found.values())
+    # Every dataset is unknown: who may issue for nobody is told that; who may issue for itself, what is wrong.
+    return [matter_between(state, officer.department, None)]
 
 
 def _record_of(grant: Grant, supplier: str) -> dict[str, Any]:

@@ -14,7 +14,16 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from pydantic import Field
 
-from gateway.control.act.acting import Answer, Deed, IdempotencyKey, Services, SignedIn, perform, require_permit
+from gateway.control.act.acting import (
+    Answer,
+    Deed,
+    IdempotencyKey,
+    Services,
+    SignedIn,
+    matter_of_gateway,
+    perform,
+    require_permit,
+)
 from gateway.control.act.bodies import Body, Slug, Statement, describes, model_of
 from gateway.control.act.paging import Limit, json_response
 from gateway.control.act.services import ControlServices
@@ -23,9 +32,8 @@ from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.policies import PolicyEvent, PolicySet, PolicyStep
-from gateway.domain.uses import RecordKind
+from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.policy.law.layers import parse_layers
-from gateway.policy.law.world import NATION, region_chain
 from gateway.policy.offline.activating import can_withdraw
 from gateway.policy.offline.comparing import compare
 from gateway.policy.offline.examining import Loss
@@ -166,7 +174,7 @@ def put_in_shadow(
         checked.update(digest=found.digest, policies=found.policies, cases=found.cases)
 
     def work(deed: Deed) -> Answer:
-        deed.permit(Act.ACTIVATE_POLICIES, matter_of_all(deed.tx))
+        deed.permit(Act.ACTIVATE_POLICIES, matter_of_gateway)
         deed.tx.put_policy_set(policies)
         event = _step(deed, PolicyStep.SHADOW, policies.id, checked["digest"], policies.layers, body.reason)
         return Answer({"shadow": event, "checked": checked}, 201)
@@ -190,7 +198,7 @@ def end_shadow(
     require_activation(services, officer)
 
     def work(deed: Deed) -> Answer:
-        deed.permit(Act.ACTIVATE_POLICIES, matter_of_all(deed.tx))
+        deed.permit(Act.ACTIVATE_POLICIES, matter_of_gateway)
         running = deed.tx.policies_in_shadow()
         if running is None:
             raise GatewayError("conflict", "no candidate is in the shadow")
@@ -202,13 +210,7 @@ def end_shadow(
 
 def require_activation(services: ControlServices, officer: Officer) -> None:
     """Raises `act-not-permitted` unless the officer may put policies in force."""
-    require_permit(services, officer, Act.ACTIVATE_POLICIES, matter_of_all(services.store))
-
-
-def matter_of_all(state: Store | StoreTransaction) -> Matter:
-    """What putting policies in force is about: they decide for every department, so the region that holds them all."""
-    chains = [region_chain(region) for region in state.regions()] or [[NATION]]
-    return Matter(region=next(code for code in chains[0] if all(code in chain for chain in chains)))
+    require_permit(services, officer, Act.ACTIVATE_POLICIES, matter_of_gateway(services.store))
 
 
 class _Activation:
@@ -263,7 +265,7 @@ class _Activation:
         self._layers = parse_layers(self._policies.files, self._policies.layers)
 
     def _work(self, deed: Deed) -> Answer:
-        deed.permit(Act.ACTIVATE_POLICIES, matter_of_all(deed.tx))
+        deed.permit(Act.ACTIVATE_POLICIES, matter_of_gateway)
         now, loss = self._now, self._loss
         if deed.tx.policies_in_force() != now.event:
             raise GatewayError("conflict", "other policies were put in force meanwhile; try again")
@@ -347,8 +349,7 @@ def _step(
         deed.will_withdraw()
     record = deed.record(
         RecordKind.POLICY,
-        # Who may consult the officer's department's records finds this one; it is about no supplier's data.
-        department=deed.officer.department,
+        department=EVERY_DEPARTMENT,
         step=step.value,
         policy_set=policy_set,
         digest=digest,

@@ -5,18 +5,21 @@ An export that is waited for is given up once who waits has left; one that is wa
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from fastapi import Request
 
+from gateway.control.act.deeds import Choice
 from gateway.domain.errors import GatewayError
 
 T = TypeVar("T")
 
 MAX_KEPT = 256
 """Exports remembered; of those that are finished, the oldest is forgotten first."""
+MAX_DECIDED = 4096
+"""Exports of which it is remembered what permitted them; an older one is not fetched any more."""
 MAX_AN_OFFICER = 4
 """Exports that one officer may have under way on this node: the ledger process has room for several officers'."""
 WATCH_SECONDS = 1.0
@@ -62,6 +65,20 @@ class Exporting:
     def __init__(self) -> None:
         self._kept: dict[str, ExportUnderWay] = {}
         self._under_way: Counter[str] = Counter()
+        self._decided: dict[str, tuple[Choice, ...]] = {}
+
+    def decided(self, name: str, asked: Sequence[Choice]) -> None:
+        """Note what the policies permitted for the export `name`: whoever fetches it is decided by that anew."""
+        while len(self._decided) >= MAX_DECIDED:
+            del self._decided[next(iter(self._decided))]
+        self._decided[name] = tuple(asked)
+
+    def decisions_of(self, name: str) -> tuple[Choice, ...]:
+        """What was permitted for the export `name`; raises `not-found` where nothing is known of it."""
+        try:
+            return self._decided[name]
+        except KeyError:
+            raise _gone() from None
 
     @contextmanager
     def place_of(self, officer: str) -> Iterator[None]:
@@ -101,7 +118,7 @@ class Exporting:
         """The export `name`; raises `not-found`."""
         export = self._kept.get(name)
         if export is None:
-            raise GatewayError("not-found", "there is no such export any more: make it again")
+            raise _gone()
         return export
 
     def _take(self, officer: str) -> None:
@@ -113,6 +130,10 @@ class Exporting:
         self._under_way[officer] -= 1
         if not self._under_way[officer]:
             del self._under_way[officer]
+
+
+def _gone() -> GatewayError:
+    return GatewayError("not-found", "there is no such export any more: make it again")
 
 
 async def unless_left(request: Request, work: Awaitable[T]) -> T:

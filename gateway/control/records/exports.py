@@ -26,7 +26,8 @@ import contextlib
 import hashlib
 import re
 import secrets
-from collections.abc import Awaitable
+import time
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,8 +36,10 @@ import msgspec
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, Response
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Message, Receive, Send
+from starlette.types import Scope as Scope_
 
 from gateway.control.act.acting import (
     Answer,
@@ -45,24 +48,29 @@ from gateway.control.act.acting import (
     Services,
     SignedIn,
     answer_once,
+    is_permitted,
     matter_between,
     perform,
     replay_of,
 )
-from gateway.control.act.bodies import Body, EntryId, Identifier, Slug, describes, model_of
+from gateway.control.act.bodies import describes, model_of
+from gateway.control.act.deeds import matter_now
 from gateway.control.act.paging import json_response
 from gateway.control.act.scopes import Scope
 from gateway.control.act.services import ControlServices
 from gateway.control.records.exporting import Exporting, Finished, Progress, unless_left
-from gateway.control.records.questions import Asked, Question, narrowed
+from gateway.control.records.questions import Asked, Question, RecordFilter, looked_past, narrowed, question_of
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
 from gateway.ledger.index.exports import Manifest
 from gateway.ledger.log.spool import manifest_path
+from gateway.store import Store, StoreTransaction
 
 router = APIRouter(prefix="/v1/records/export", tags=["records"])
 
+ASKED_SECONDS = 1.0
+"""How often, while a file is being fetched, it is asked whether whoever fetches it still may."""
 EXPORT_TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
 ExportPath = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{32}-[a-z0-9-]{1,63}\.(ndjson|csv|parquet)$")]
 
@@ -75,25 +83,10 @@ class ExportFormat(StrEnum):
     PARQUET = "parquet"
 
 
-class ExportBody(Body):
+class ExportBody(RecordFilter):
     """What to export, and as what."""
 
     format: ExportFormat
-    from_: AwareDatetime | None = Field(None, alias="from")
-    until: AwareDatetime | None = None
-    department: Slug | None = None
-    system: Slug | None = None
-    supplier: Slug | None = None
-    dataset: EntryId | None = None
-    interface: str | None = Field(None, max_length=130)
-    grant: Identifier | None = None
-    purpose: Slug | None = None
-    verdict: str | None = Field(None, max_length=16)
-    code: str | None = Field(None, max_length=64)
-    policy: str | None = Field(None, max_length=128)
-    status: int | None = None
-    kind: str | None = Field(None, max_length=32)
-    officer: Slug | None = None
     subject: str | None = Field(None, max_length=256)
 
 
@@ -107,6 +100,7 @@ class _Export:
         self.request = request
         self.officer = officer
         self.format = format_
+        self.asked = asked
         self.scope, self.query = narrowed(services, officer, Act.EXPORT_RECORDS, asked)
         self.name = f"{services.mark or secrets.token_hex(4)}{secrets.token_hex(12)}-{officer.id}.{format_.value}"
 
@@ -130,13 +124,15 @@ class _Export:
         return self.services.spool / f"unrecorded-{self.name}"
 
     def _written(self, progress: Progress | None = None) -> Awaitable[Manifest]:
-        return self.services.ledger.export(self.query, self.format.value, self._spooled, progress)
+        return self.services.ledger.export(
+            self.query, self.format.value, self._spooled, progress, allow_partial=self.asked.allow_partial
+        )
 
     async def _made(self, key: str | None, said: Any, written: Awaitable[Manifest]) -> Response:
         """Write it, record it, let it be fetched; or answer what was answered under the key, and keep nothing."""
         try:
             manifest = await written
-            answer = await run_in_threadpool(self._record, key, said, msgspec.to_builtins(manifest))
+            answer = await run_in_threadpool(self._record, key, said, manifest.said())
             if "idempotency-replayed" not in answer.headers:
                 _give_name(self._spooled, self.services.spool / self.name)
         finally:
@@ -151,7 +147,8 @@ class _Export:
         question.pop("officer", None)
 
         def work(deed: Deed) -> Answer:
-            deed.permit(Act.EXPORT_RECORDS, _matter_of(deed, self.scope))
+            deed.permit(Act.EXPORT_RECORDS, lambda tx: _matter_of(tx, deed.officer, self.scope))
+            _exporting(self.request).decided(self.name, deed.decided)
             deed.record(
                 RecordKind.EXPORT,
                 **{each: question[each] for each in ("department", "supplier", "dataset", "grant") if each in question},
@@ -161,16 +158,19 @@ class _Export:
                 records=manifest["records"],
                 sha256=manifest["sha256"],
             )
-            return Answer({"export": self.name, "summary": manifest, **self.links}, 201)
+            made: dict[str, Any] = {"export": self.name, "summary": manifest, **self.links}
+            if self.asked.subject is not None:
+                made["not_looked_into"] = looked_past(self.services, self.asked, self.scope, manifest.get("first_year"))
+            return Answer(made, 201)
 
         return perform(self.services, self.request, self.officer, key, said, work)
 
 
-def _matter_of(deed: Deed, scope: Scope) -> Matter:
+def _matter_of(state: Store | StoreTransaction, officer: Officer, scope: Scope) -> Matter:
     """What an export within `scope` is about: what the policies were asked when it was narrowed."""
     if scope.region is not None:
-        return Matter(region=deed.officer.region)
-    return matter_between(deed.tx, scope.supplier, scope.department)
+        return Matter(region=officer.region)
+    return matter_between(state, scope.supplier, scope.department)
 
 
 def _give_name(spooled: Path, path: Path) -> None:
@@ -192,7 +192,7 @@ async def export_records(
     export = await run_in_threadpool(_Export, services, request, officer, asked, format)
     record = (await export.make(None, None)).headers["Sharing-Record"]
     headers = {"Link": f'<{export.links["manifest"]}>; rel="describedby"', "Sharing-Record": record}
-    return _file(services, export.name, headers)
+    return _file(request, services, export.name, headers)
 
 
 @router.post("", summary="Make an export and its manifest", status_code=201, openapi_extra=describes(ExportBody))
@@ -215,7 +215,7 @@ async def make_export(
     replayed = await run_in_threadpool(replay_of, services, request, officer, key, said)
     if replayed is not None:
         return replayed
-    export = await run_in_threadpool(_Export, services, request, officer, question_of(body), body.format)
+    export = await run_in_threadpool(_Export, services, request, officer, question_of(body, body.subject), body.format)
     if not is_watched:
         return await export.make(key, said)
     return await _begin(export, key, said)
@@ -237,8 +237,10 @@ async def _begin(export: _Export, key: str | None, said: Any) -> Response:
     answer = Answer(watch, 202, {"Preference-Applied": "respond-async"})
     begun = False
     try:
+        decided = [(Act.EXPORT_RECORDS, _matter_of(export.services.store, export.officer, export.scope))]
+        exporting.decided(export.name, decided)
         response = await run_in_threadpool(
-            answer_once, export.services, export.request, export.officer, key, said, answer
+            answer_once, export.services, export.request, export.officer, key, said, answer, decided
         )
         begun = "idempotency-replayed" not in response.headers
     finally:
@@ -250,12 +252,12 @@ async def _begin(export: _Export, key: str | None, said: Any) -> Response:
 
 
 @router.get("/{name}/progress", summary="How far an export is")
-async def export_progress(request: Request, officer: SignedIn, name: ExportPath) -> Response:
+async def export_progress(request: Request, services: Services, officer: SignedIn, name: ExportPath) -> Response:
     """202 with `done` and `of` records while it is made, 201 with its summary once it is; or what stopped it.
 
     Waits up to a second for news.
     """
-    _require_own(officer, name)
+    _require_own(request, services, officer, name)
     export = _exporting(request).named(name)
     finished = await export.watch()
     if finished is None:
@@ -265,27 +267,20 @@ async def export_progress(request: Request, officer: SignedIn, name: ExportPath)
 
 
 @router.get("/{name}", summary="An export's file")
-def export_file(services: Services, officer: SignedIn, name: ExportPath) -> Response:
-    """The file, to the officer who made the export."""
-    _require_own(officer, name)
-    return _file(services, name, {})
+def export_file(request: Request, services: Services, officer: SignedIn, name: ExportPath) -> Response:
+    """The file, to the officer who made the export and still may; asked on while it streams."""
+    _require_own(request, services, officer, name)
+    return _file(request, services, name, {})
 
 
 @router.get("/{name}/manifest", summary="An export's signed manifest")
-def export_manifest(services: Services, officer: SignedIn, name: ExportPath) -> Response:
+def export_manifest(request: Request, services: Services, officer: SignedIn, name: ExportPath) -> Response:
     """The signed note that `gateway verify` checks the file against."""
-    _require_own(officer, name)
+    _require_own(request, services, officer, name)
     path = manifest_path(services.spool / name)
     if not path.is_file():
         raise GatewayError("not-found", "there is no such export any more: make it again")
     return Response(path.read_bytes(), media_type="text/plain; charset=utf-8")
-
-
-def question_of(body: ExportBody) -> Question:
-    """The question of a body."""
-    said = body.model_dump(exclude={"format"}, exclude_none=True)
-    said["from_"] = said.pop("from_", None)
-    return Question(**said)
 
 
 def _said(services: ControlServices, body: ExportBody, *, is_watched: bool) -> dict[str, Any]:
@@ -303,15 +298,49 @@ def _exporting(request: Request) -> Exporting:
     return kept
 
 
-def _require_own(officer: Officer, name: str) -> None:
+def _require_own(request: Request, services: ControlServices, officer: Officer, name: str) -> None:
+    """Raises `not-found` unless the officer made the export and may still make it."""
     if name.rpartition(".")[0].partition("-")[2] != officer.id:
         raise GatewayError("not-found", "there is no such export any more: make it again")
+    for act, matter in _exporting(request).decisions_of(name):
+        if not is_permitted(services, officer, act, matter_now(services.store, matter)):
+            raise GatewayError("not-found", "there is no such export any more: make it again")
 
 
-def _file(services: ControlServices, name: str, headers: dict[str, str]) -> Response:
+class _WatchedFile(FileResponse):
+    """A file that is cut off within a second of the end of the right to it.
+
+    Args:
+        still: raises `GatewayError` once the right has ended; blocks.
+        given: of a `FileResponse`.
+    """
+
+    def __init__(self, still: Callable[[], object], *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self._still = still
+
+    async def __call__(self, scope: Scope_, receive: Receive, send: Send) -> None:
+        asked = time.monotonic()
+
+        async def watched(message: Message) -> None:
+            nonlocal asked
+            if time.monotonic() - asked >= ASKED_SECONDS:
+                await run_in_threadpool(self._still)
+                asked = time.monotonic()
+            await send(message)
+
+        await super().__call__(scope, receive, watched)
+
+
+def _file(request: Request, services: ControlServices, name: str, headers: dict[str, str]) -> Response:
     path: Path = services.spool / name
     if not path.is_file():
         raise GatewayError("not-found", "there is no such export any more: make it again")
     kind = name.rpartition(".")[2]
     tag = hashlib.sha256(name.encode()).hexdigest()[:12]
-    return FileResponse(path, media_type=EXPORT_TYPES[kind], filename=f"records-{tag}.{kind}", headers=headers)
+
+    def still() -> None:
+        _require_own(request, services, services.sign_in.still(services.store, request), name)
+
+    filename = f"records-{tag}.{kind}"
+    return _WatchedFile(still, path, media_type=EXPORT_TYPES[kind], filename=filename, headers=headers)

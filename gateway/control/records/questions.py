@@ -1,26 +1,37 @@
 """What an auditor asks of the records, from query parameters or a body, to the ledger's question."""
 
+import inspect
+import re
 from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from fastapi import Depends, Query
+from pydantic import AwareDatetime, BeforeValidator, Field
 
 from gateway.control.act.acting import matter_of_grant, require_permit
-from gateway.control.act.bodies import EntryId, Identifier, Slug
+from gateway.control.act.bodies import Body, EntryId, Identifier, Slug
 from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import Scope, scope_of
 from gateway.control.act.services import ControlServices
 from gateway.control.directory.importing import every
-from gateway.domain.calendar import CHINA_OFFSET_SECONDS
+from gateway.domain.calendar import CHINA, CHINA_OFFSET_SECONDS, china_day
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Officer
+from gateway.domain.uses import EVERY_DEPARTMENT
 from gateway.ledger.index.queries import RecordQuery, check_second
 
 _COARSE_GROUPS = {"day", "code", "kind"}
 _COARSE_FIELDS = {"from_", "until", "department", "supplier", "verdict", "code", "status", "kind"}
-Moment = Annotated[datetime | None, Query(description="RFC 3339, with its zone")]
+_is_moment = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII).fullmatch
+
+
+class Within(NamedTuple):
+    """Whose records a question may reach: of these suppliers or these demand departments; None twice is everything."""
+
+    suppliers: tuple[str, ...] | None
+    departments: tuple[str, ...] | None
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -42,11 +53,10 @@ class Question(msgspec.Struct, frozen=True):
     kind: str | None = None
     officer: str | None = None
     subject: str | None = None
+    allow_partial: bool = False
 
-    def query(
-        self, scope: Scope, within: tuple[str, ...] | None, pseudonyms: Callable[[bytes], tuple[str, ...]]
-    ) -> RecordQuery:
-        """The ledger's question within `scope`; `within` are the departments of its region."""
+    def query(self, scope: Scope, within: Within, pseudonyms: Callable[[bytes], tuple[str, ...]]) -> RecordQuery:
+        """The ledger's question within `scope`, or within the departments of `within`."""
         return RecordQuery(
             from_unix=_unix("from", self.from_),
             until_unix=_unix("until", self.until),
@@ -64,46 +74,68 @@ class Question(msgspec.Struct, frozen=True):
             status=self.status,
             officer=self.officer,
             subjects=pseudonyms(self.subject.encode()) if self.subject is not None else None,
-            within_suppliers=within,
-            within_departments=within,
+            within_suppliers=within.suppliers,
+            within_departments=within.departments,
         )
 
 
-def asked(  # noqa: PLR0917 - each is a query parameter, given by name
-    from_: Annotated[datetime | None, Query(alias="from", description="RFC 3339, with its zone")] = None,
-    until: Moment = None,
-    department: Annotated[Slug | None, Query(description="demand department")] = None,
-    system: Annotated[Slug | None, Query()] = None,
-    supplier: Annotated[Slug | None, Query(description="supply department")] = None,
-    dataset: Annotated[EntryId | None, Query()] = None,
-    interface: Annotated[str | None, Query(max_length=130, description="`supplier/id`")] = None,
-    grant: Annotated[Identifier | None, Query()] = None,
-    purpose: Annotated[Slug | None, Query()] = None,
-    verdict: Annotated[str | None, Query(pattern="^(permit|deny)$")] = None,
-    code: Annotated[str | None, Query(max_length=64, description="a refusal's problem code")] = None,
-    policy: Annotated[str | None, Query(max_length=128, description="a determining policy")] = None,
-    status: Annotated[int | None, Query(ge=0, le=599)] = None,
-    kind: Annotated[str | None, Query(max_length=32, description="`use`, `use.refused`, `order`, `grant`, …")] = None,
-    officer: Annotated[Slug | None, Query(description="who acted")] = None,
-) -> Question:
+def _rfc3339(value: Any) -> Any:
+    """A moment as RFC 3339 writes it, with its zone; numbers and days are none, whatever pydantic makes of them."""
+    if isinstance(value, str) and _is_moment(value):
+        return datetime.fromisoformat(value)
+    if isinstance(value, datetime) or value is None:
+        return value
+    raise ValueError("a time as RFC 3339 has it, with its zone, such as 2026-06-01T09:00:00+08:00")
+
+
+Moment = Annotated[AwareDatetime | None, BeforeValidator(_rfc3339)]
+
+
+class RecordFilter(Body):
+    """Which records: one model, whether it comes as query parameters or as a body."""
+
+    from_: Moment = Field(None, alias="from", description="RFC 3339, with its zone")
+    until: Moment = Field(None, description="RFC 3339, with its zone")
+    department: Slug | None = Field(None, description="demand department")
+    system: Slug | None = None
+    supplier: Slug | None = Field(None, description="supply department")
+    dataset: EntryId | None = None
+    interface: str | None = Field(None, max_length=130, description="`supplier/id`")
+    grant: Identifier | None = None
+    purpose: Slug | None = None
+    verdict: str | None = Field(None, pattern="^(permit|deny)$", description="`permit` or `deny`")
+    code: str | None = Field(None, max_length=64, description="a refusal's problem code")
+    policy: str | None = Field(None, max_length=128, description="a determining policy")
+    status: int | None = Field(None, ge=0, le=599)
+    kind: str | None = Field(None, max_length=32, description="`use`, `use.refused`, `order`, `grant`, …")
+    officer: Slug | None = Field(None, description="who acted")
+    allow_partial: bool | None = Field(None, description="answer with what is known, and say that it is a part")
+
+
+def question_of(said: RecordFilter, subject: str | None = None) -> "Question":
+    """The question of a filter."""
+    fields = {name: getattr(said, name) for name in RecordFilter.model_fields}
+    return Question(**{**fields, "allow_partial": bool(said.allow_partial)}, subject=subject)
+
+
+def asked(**given: Any) -> "Question":
     """A question in query parameters; one about a data subject goes into a body, so that no URL bears it."""
-    return Question(
-        from_=from_,
-        until=until,
-        department=department,
-        system=system,
-        supplier=supplier,
-        dataset=dataset,
-        interface=interface,
-        grant=grant,
-        purpose=purpose,
-        verdict=verdict,
-        code=code,
-        policy=policy,
-        status=status,
-        kind=kind,
-        officer=officer,
-    )
+    return Question(**{**given, "allow_partial": bool(given["allow_partial"])})
+
+
+asked.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what FastAPI reads the parameters from
+    [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[
+                (field.annotation, *field.metadata, Query(alias=field.alias, description=field.description))
+            ],
+        )
+        for name, field in RecordFilter.model_fields.items()
+    ]
+)
 
 
 Asked = Annotated[Question, Depends(asked)]
@@ -120,8 +152,10 @@ def narrowed(services: ControlServices, officer: Officer, act: Act, asked: Quest
         grant = services.store.grant(asked.grant)
         if grant is not None:
             require_permit(services, officer, act, matter_of_grant(services.store, grant))
-    within = _within(services, scope)
-    return scope, asked.query(scope, within, services.pseudonyms)
+    asks_own = scope.region is None and asked.supplier is None and asked.department is None
+    narrow = Scope() if asks_own else scope
+    within = _within_own(scope) if asks_own else _within(services, scope)
+    return scope, asked.query(narrow, within, services.pseudonyms)
 
 
 def narrowed_figures(services: ControlServices, officer: Officer, asked: Question, by: str) -> RecordQuery:
@@ -147,7 +181,7 @@ def narrowed_figures(services: ControlServices, officer: Officer, asked: Questio
 
 def _is_coarse(asked: Question, by: str) -> bool:
     """Whether figures of `asked` by `by` tell of no single use."""
-    narrows = {name for name in asked.__struct_fields__ if getattr(asked, name) is not None}
+    narrows = {name for name in asked.__struct_fields__ if getattr(asked, name) is not None} - {"allow_partial"}
     whole_days = all(
         moment is None or moment.timestamp() == _day_start(int(moment.timestamp()))
         for moment in (asked.from_, asked.until)
@@ -160,15 +194,23 @@ def _day_start(unix: int) -> int:
     return unix - (unix + CHINA_OFFSET_SECONDS) % 86_400
 
 
-def _within(services: ControlServices, scope: Scope) -> tuple[str, ...] | None:
-    """The departments of the scope's region; None where it is not narrowed by region."""
+def _within_own(scope: Scope) -> Within:
+    """A department's own records, and those that concern all departments."""
+    suppliers = () if scope.supplier is None else (scope.supplier,)
+    departments = () if scope.department is None else (scope.department,)
+    return Within(suppliers, (*departments, EVERY_DEPARTMENT))
+
+
+def _within(services: ControlServices, scope: Scope) -> Within:
+    """The departments of the scope's region, and what concerns all; everything where no region narrows."""
     if not scope.region:
-        return None
+        return Within(None, None)
     region = scope.region
-    return tuple(
+    departments = tuple(
         department.id
         for department in every(lambda cursor: services.store.list_departments(cursor, 1000, region=region))
     )
+    return Within(departments, (*departments, EVERY_DEPARTMENT))
 
 
 def _unix(field: str, moment: datetime | None) -> int | None:
@@ -179,3 +221,26 @@ def _unix(field: str, moment: datetime | None) -> int | None:
     unix = int(moment.timestamp())
     check_second(field, unix)
     return unix
+
+
+def looked_past(services: ControlServices, asked: Question, scope: Scope, first_year: int | None) -> dict[str, Any]:
+    """What a question about a data subject cannot look into, within its scope; empty for any other question.
+
+    Uses of an interface whose entry names no place of the subject bear no pseudonym, and neither do those of a year
+    whose key this node does not have: nothing can be said of them, and "none found" would be untrue.
+    """
+    if asked.subject is None:
+        return {}
+    supplier, _, name = (asked.interface or "").partition("/")
+    interfaces = sorted(
+        f"{each.supplier}/{each.id}"
+        for each in every(lambda cursor: services.store.list_interfaces(cursor, 1000, supplier=scope.supplier))
+        if not each.subject_parameter
+        and (asked.dataset is None or each.dataset == asked.dataset)
+        and (asked.interface is None or (each.supplier, each.id) == (supplier, name))
+    )
+    this_year = china_day(services.now()).year
+    first = max(first_year or this_year, asked.from_.astimezone(CHINA).year if asked.from_ else 0)
+    last = min(this_year, asked.until.astimezone(CHINA).year) if asked.until else this_year
+    keyed = {int(year) for year in (each.partition(".")[0] for each in services.pseudonyms(b"-")) if year.isdecimal()}
+    return {"interfaces": interfaces, "years": [year for year in range(first, last + 1) if year not in keyed]}

@@ -16,11 +16,13 @@ from starlette.concurrency import run_in_threadpool
 
 from gateway.control.act.acting import (
     Answer,
+    Choice,
     IdempotencyKey,
     Services,
     SignedIn,
     answer_once,
     china_day,
+    matter_of_gateway,
     replay_of,
     require_permit,
 )
@@ -30,7 +32,7 @@ from gateway.control.act.services import ControlServices
 from gateway.control.directory.importing import every
 from gateway.domain.calendar import has_ended, years_after
 from gateway.domain.errors import GatewayError
-from gateway.domain.officers import Act, Matter, Officer
+from gateway.domain.officers import Act, Officer
 from gateway.ledger.log.retention import Holds, RetentionPlan
 from gateway.store import GrantFilter
 
@@ -77,20 +79,30 @@ async def apply_retention(
         plan, holds = await _plan(services, officer)
         if plan.digest != body.plan:
             raise GatewayError("precondition-failed", "this is not the plan of today any more: look at it again")
+        # Asked where it is done: what was looked through meanwhile took its time.
+        officer = await run_in_threadpool(services.sign_in.still, services.store, request)
+        decided = [await run_in_threadpool(_permitted, services, officer)]
         pruned = await services.ledger.apply_retention(plan, holds, by=officer.id)
         answer = Answer({"pruned": pruned, "plan": _shown(plan)}, headers={"Sharing-Record": pruned.record})
         try:
-            return await run_in_threadpool(answer_once, services, request, officer, key, said, answer)
+            return await run_in_threadpool(answer_once, services, request, officer, key, said, answer, decided)
         except GatewayError as error:
             # The records are gone, and on record: to answer otherwise would be untrue.
             log.warning("the answer of prune `%s` is not remembered: %s", pruned.record, error.code)
-            return answer_once(services, request, officer, None, said, answer)
+            return answer_once(services, request, officer, None, said, answer, decided)
 
 
 async def _plan(services: ControlServices, officer: Officer) -> tuple[RetentionPlan, Holds]:
-    await run_in_threadpool(require_permit, services, officer, Act.APPLY_RETENTION, Matter(region=officer.region))
+    await run_in_threadpool(_permitted, services, officer)
     holds = await run_in_threadpool(holds_of, services)
     return await services.ledger.plan_retention(holds), holds
+
+
+def _permitted(services: ControlServices, officer: Officer) -> Choice:
+    """What applying retention is asked as, once it is permitted: it is a matter of the whole gateway."""
+    asked = (Act.APPLY_RETENTION, matter_of_gateway(services.store))
+    require_permit(services, officer, *asked)
+    return asked
 
 
 def holds_of(services: ControlServices) -> Holds:

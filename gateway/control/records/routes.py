@@ -21,21 +21,21 @@ from gateway.control.act.acting import (
     IdempotencyKey,
     Services,
     SignedIn,
+    is_permitted,
     matter_between,
-    matter_of_grant,
+    matter_of_department,
     perform,
-    require_permit,
 )
 from gateway.control.act.bodies import Body, Identifier, Statement, Text, describes, model_of
 from gateway.control.act.nodes import marked_cursor, own_cursor
 from gateway.control.act.paging import Cursor, Limit, json_response
 from gateway.control.act.services import ControlServices
-from gateway.control.records.exports import ExportBody, question_of
-from gateway.control.records.questions import Asked, narrowed, narrowed_figures
+from gateway.control.records.exports import ExportBody
+from gateway.control.records.questions import Asked, looked_past, narrowed, narrowed_figures, question_of
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
-from gateway.domain.uses import RecordKind
-from gateway.ledger.index.queries import RecordQuery, parse_cursor, parse_record_id
+from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
+from gateway.ledger.index.queries import Knows, RecordQuery, parse_cursor, parse_record_id
 from gateway.ledger.process.answers import ShownRecord
 
 router = APIRouter(prefix="/v1/records", tags=["records"])
@@ -73,10 +73,20 @@ async def find_records(
     cursor = own_cursor(services.mark, cursor)
     if cursor is not None:
         parse_cursor(cursor)
-    _, query = await run_in_threadpool(narrowed, services, officer, Act.CONSULT_RECORDS, asked)
+    scope, query = await run_in_threadpool(narrowed, services, officer, Act.CONSULT_RECORDS, asked)
     record = await run_in_threadpool(_consulted, services, officer, Act.CONSULT_RECORDS, query)
-    page = await services.ledger.find(query, cursor, limit)
-    body = {"items": page.rows, "next": marked_cursor(services.mark, page.cursor), "log_size": page.log_size}
+    page = await services.ledger.find(query, cursor, limit, allow_partial=asked.allow_partial)
+    body: dict[str, Any] = {
+        "items": page.rows,
+        "next": marked_cursor(services.mark, page.cursor),
+        "log_size": page.log_size,
+        "knows": _shown_knows(page.knows),
+    }
+    if not page.knows.is_whole:
+        body["partial"] = True
+    if asked.subject is not None:
+        first_year = page.knows.first_year
+        body["not_looked_into"] = await run_in_threadpool(looked_past, services, asked, scope, first_year)
     return json_response(body, headers={"Sharing-Record": record})
 
 
@@ -89,7 +99,7 @@ async def search_records(
     limit: Limit = 100,
 ) -> Response:
     """The same with the question in the body: a data subject's identifier never stands in a URL (Art. 37)."""
-    return await find_records(services, officer, question_of(body), cursor, limit)
+    return await find_records(services, officer, question_of(body, body.subject), cursor, limit)
 
 
 @router.post(
@@ -105,11 +115,7 @@ def file_record(
     """File what became of data obtained under a grant (Art. 29)."""
 
     def work(deed: Deed) -> Answer:
-        grant = deed.tx.grant(body.grant)
-        if grant is None:
-            raise GatewayError("not-found", f"there is no grant `{body.grant}`")
-        matter = matter_of_grant(deed.tx, grant)
-        deed.permit(Act.FILE_RECORDS, matter)
+        grant, matter = deed.about_grant(body.grant, Act.FILE_RECORDS)
         deed.record(
             RecordKind(body.kind.value),
             grant=grant.id,
@@ -153,8 +159,11 @@ async def record_stats(services: Services, officer: SignedIn, asked: Asked, by: 
     """
     query = await run_in_threadpool(narrowed_figures, services, officer, asked, by.value)
     record = await run_in_threadpool(_consulted, services, officer, Act.CONSULT_FIGURES, query)
-    found = await services.ledger.stats(query, by.value)
-    return json_response({"by": by.value, "items": found, "next": None}, headers={"Sharing-Record": record})
+    found = await services.ledger.stats(query, by.value, allow_partial=asked.allow_partial)
+    body: dict[str, Any] = {"by": by.value, "items": found.items, "next": None, "knows": _shown_knows(found.knows)}
+    if not found.knows.is_whole:
+        body["partial"] = True
+    return json_response(body, headers={"Sharing-Record": record})
 
 
 @router.get("/{id}", summary="A record, whole")
@@ -208,6 +217,15 @@ async def _shown(services: ControlServices, id: str) -> ShownRecord:  # noqa: A0
     raise GatewayError("not-found", f"there is no record `{id}`")
 
 
+def _shown_knows(knows: Knows) -> dict[str, Any]:
+    """What an answer looked into, as it is shown: what it owed besides only where that is more."""
+    said: dict[str, Any] = msgspec.to_builtins(knows)
+    said.pop("first_year", None)
+    if knows.is_whole:
+        del said["owed"]
+    return said
+
+
 def _consulted(services: ControlServices, officer: Officer, act: Act, query: RecordQuery) -> str:
     """Record a reading before it is answered: who asked what; a data subject only as that one was asked for."""
     said = msgspec.to_builtins(
@@ -237,10 +255,16 @@ def _opened(services: ControlServices, officer: Officer, id: str, entries: tuple
     supplier, demand = _text(first.get("supplier")), _text(first.get("department"))
     if supplier is None and demand is None:
         acting = services.store.department(_text(first.get("officer_department")) or "")
-        matter = Matter(region=acting.region if acting else "000000")
+        # As the index has it: what concerns no department in particular is the actor's own.
+        matter = matter_of_department(acting) if acting else Matter(region="000000")
+    elif demand == EVERY_DEPARTMENT:
+        # It concerns all departments: so the officer's own, as whatever the officer is there.
+        matter = Matter(officer.department, officer.department, officer.region, None, officer.region)
     else:
         matter = matter_between(services.store, supplier, demand)
-    require_permit(services, officer, Act.CONSULT_RECORDS, matter)
+    # Whether there is such a record is not told to who may not read it.
+    if not is_permitted(services, officer, Act.CONSULT_RECORDS, matter):
+        raise GatewayError("not-found", f"there is no record `{id}`")
     concerned = {"supplier": supplier, "department": demand, "grant": _text(first.get("grant"))}
     return services.acts.append(
         RecordKind.CONSULTATION,

@@ -11,7 +11,17 @@ from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response
 from pydantic import Field, SecretStr
 
-from gateway.control.act.acting import Answer, Deed, IdempotencyKey, Services, SignedIn, matter_of_department, perform
+from gateway.control.act.acting import (
+    Answer,
+    Deed,
+    IdempotencyKey,
+    Services,
+    SignedIn,
+    matter_of_department,
+    matter_of_gateway,
+    perform,
+    shown_to,
+)
 from gateway.control.act.acting import require_permit as permit
 from gateway.control.act.bodies import Body, Slug, Statement, describes, model_of
 from gateway.control.act.paging import json_response
@@ -20,10 +30,10 @@ from gateway.domain.changes import ChangeKind
 from gateway.domain.directory import Department, System
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter
-from gateway.domain.uses import RecordKind
+from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.identity.keyring import TOKEN_OVERLAP_SECONDS, KeyRing, Rotation
 from gateway.identity.legacy import CONTRACTS, seal_secret
-from gateway.store import LegacyKey
+from gateway.store import LegacyKey, Store
 
 MAX_OVERLAP_SECONDS = 7 * 86400
 
@@ -57,7 +67,7 @@ def _add_keys(router: APIRouter, ring: KeyRing) -> None:
     @router.get("/keys", summary="The gateway's keys")
     def list_keys(services: Services, officer: SignedIn) -> Response:
         """Every key of the ring, by purpose: names, algorithms, states and times."""
-        permit(services, officer, Act.MANAGE_KEYS, Matter(region=officer.region))
+        permit(services, officer, Act.MANAGE_KEYS, matter_of_gateway(services.store))
         return json_response({"keys": ring.list()})
 
     @router.post("/keys/{purpose}/rotation", summary="Rotate a key", openapi_extra=describes(RotationBody))
@@ -72,11 +82,11 @@ def _add_keys(router: APIRouter, ring: KeyRing) -> None:
         """Make a new key for a purpose and put it in use; the record is durable before the key exists."""
 
         def work(deed: Deed) -> Answer:
-            deed.permit(Act.MANAGE_KEYS, Matter(region=officer.region))
+            deed.permit(Act.MANAGE_KEYS, matter_of_gateway)
 
             def record(rotation: Rotation) -> None:
                 told = {name: value for name, value in msgspec.to_builtins(rotation).items() if value is not None}
-                deed.record(RecordKind.KEY, department=officer.department, **told, reason=body.reason)
+                deed.record(RecordKind.KEY, department=EVERY_DEPARTMENT, **told, reason=body.reason)
 
             if purpose == "token":
                 deed.tx.change(ChangeKind.KEY, purpose, withdraws=body.overlap_seconds == 0)
@@ -93,11 +103,8 @@ def _add_legacy_keys(router: APIRouter, ring: KeyRing) -> None:
     @router.get("/systems/{id}/legacy-keys", summary="A system's keys of older contracts")
     def list_legacy_keys(services: Services, officer: SignedIn, id: Slug) -> Response:  # noqa: A002 - the domain's name
         """Names, contracts and purposes; never a secret."""
-        system = services.store.system(id)
-        department = services.store.department(system.department) if system else None
-        if system is None or department is None:
-            raise GatewayError("not-found", f"there is no system `{id}`")
-        permit(services, officer, Act.MANAGE_SYSTEMS, matter_of_department(department))
+        find, absent = (lambda store: store.system(id)), f"there is no system `{id}`"
+        shown_to(services, officer, Act.MANAGE_SYSTEMS, find, _matter_of_system, absent)
         return json_response({"keys": [_shown(each) for each in services.store.legacy_keys(id)]})
 
     @router.put(
@@ -121,8 +128,7 @@ def _add_legacy_keys(router: APIRouter, ring: KeyRing) -> None:
         mark = hmac.digest(ring.derived_secret("idempotency"), secret.encode("utf-8"), "sha256").hex()
 
         def work(deed: Deed) -> Answer:
-            system, department = _owner(deed, id)
-            deed.permit(Act.MANAGE_SYSTEMS, matter_of_department(department))
+            system, department = deed.about_system(id)
             if not system.active:
                 raise GatewayError("conflict", f"system `{id}` is revoked")
             if body.purpose not in {purpose.id for purpose in deed.tx.purposes()}:
@@ -147,8 +153,7 @@ def _add_legacy_keys(router: APIRouter, ring: KeyRing) -> None:
         """Withdraw a key: nothing is taken under it once this call returns."""
 
         def work(deed: Deed) -> Answer:
-            _, department = _owner(deed, id)
-            deed.permit(Act.MANAGE_SYSTEMS, matter_of_department(department))
+            _, department = deed.about_system(id)
             old = deed.tx.legacy_key(contract, name)
             if old is None or old.system != id:
                 raise GatewayError("not-found", f"system `{id}` has no such key")
@@ -157,12 +162,9 @@ def _add_legacy_keys(router: APIRouter, ring: KeyRing) -> None:
         return perform(services, request, officer, key, name, work)
 
 
-def _owner(deed: Deed, system_id: str) -> tuple[System, Department]:
-    system = deed.tx.system(system_id)
-    department = deed.tx.department(system.department) if system else None
-    if system is None or department is None:
-        raise GatewayError("not-found", f"there is no system `{system_id}`")
-    return system, department
+def _matter_of_system(store: Store, system: System) -> Matter:
+    department = store.department(system.department)
+    return Matter() if department is None else matter_of_department(department)
 
 
 def _store(deed: Deed, department: Department, stored: LegacyKey, reason: str) -> Answer:

@@ -151,19 +151,18 @@ def enrolment_router() -> APIRouter:
 
 def _own_at_home(deed: Deed, request: Request) -> Officer:
     """The asking officer, for the first account of a home: only in a session that the home's own keys began."""
+    deed.permit(Act.KEEP_ACCOUNT, matter_of_person(deed.officer))
     session = deed.tx.session(session_of(request))
     if session is None or session.method != "home":
         return _managed(deed, deed.officer.id)
-    deed.permit(Act.KEEP_ACCOUNT, matter_of_person(deed.officer))
     return deed.officer
 
 
 def _managed(deed: Deed, id: str) -> Officer:  # noqa: A002 - the domain's name
     """The officer of that id, whom the asking officer may manage."""
-    person = deed.tx.officer(id)
-    if person is None or not person.active:
-        raise GatewayError("not-found", f"there is no officer `{id}`")
-    deed.permit(Act.MANAGE_OFFICERS, matter_of_person(person))
+    person = deed.about_person(id)
+    if not person.active:
+        raise GatewayError("conflict", f"officer `{id}` is dismissed")
     return person
 
 

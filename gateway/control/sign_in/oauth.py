@@ -10,7 +10,9 @@ request: a registered certificate, a DPoP key (RFC 9449), or both. Errors are th
 members of a problem document besides.
 """
 
+import asyncio
 import base64
+import time
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +25,7 @@ from starlette.concurrency import run_in_threadpool
 from gateway.control.act.addresses import AddressOf, direct_address
 from gateway.domain.directory import System
 from gateway.domain.errors import GatewayError, prefers_chinese, problem_document
-from gateway.identity.assertions import ASSERTION_TYPE, AssertionVerifier, Client
+from gateway.identity.assertions import ASSERTION_TYPE, AssertionVerifier, Client, NotProven
 from gateway.identity.certificates import certificate_thumbprint
 from gateway.identity.dpop import ALGORITHMS, NonceMissing, Proof, ProofVerifier, canonical_uri
 from gateway.identity.security_log import FailureBudget, SecurityLog
@@ -33,6 +35,8 @@ from gateway.identity.tokens import TokenIssuer
 MAX_FORM_BYTES = 2 * MAX_TOKEN_BYTES
 MAX_FORM_FIELDS = 16
 JWKS_SECONDS = 300
+REFUSAL_SECONDS = 0.05
+"""Refused clients are told so at multiples of this after their request began."""
 CERTIFICATE_SCOPE = "gateway.client_certificate"
 """Where the connection's verified client certificate (DER) stands in a request's scope."""
 TOKEN_PATH = "/oauth/token"  # noqa: S105  (a path)
@@ -81,6 +85,7 @@ class _OAuthError(Exception):
         self.description = description
         self.status = status
         self.headers = dict(headers or {})
+        self.noted = description
 
 
 def oauth_router(services: OAuthServices) -> APIRouter:
@@ -89,15 +94,19 @@ def oauth_router(services: OAuthServices) -> APIRouter:
 
     @router.post(TOKEN_PATH, openapi_extra=_FORM, summary="Issue an access token to a system")
     async def token(request: Request) -> JSONResponse:
-        address = services.address(request)
+        address, began = services.address(request), time.monotonic()
         try:
             _check_budget(services, address)
             form = await _form(request)
             answer = await run_in_threadpool(_issue, services, request, form)
         except _OAuthError as error:
             if error.error not in ("use_dpop_nonce", "temporarily_unavailable"):
-                services.security.note(error.description, address)
+                services.security.note(error.noted, address)
                 services.budget.spend(address)
+            if error.error == "invalid_client":
+                # What is left of the time that a known client's refusal takes more or less than an unknown one's is
+                # drowned: both are told at the same moments.
+                await asyncio.sleep(REFUSAL_SECONDS - (time.monotonic() - began) % REFUSAL_SECONDS)
             return _refused(error, request)
         return answer
 
@@ -260,7 +269,10 @@ def _authenticate(services: OAuthServices, form: Mapping[str, str], presented: s
         except GatewayError as error:
             if error.code != "credential-invalid":
                 raise
-            raise _OAuthError("invalid_client", error.detail, 401) from error
+            refusal = _OAuthError("invalid_client", error.detail, 401)
+            if isinstance(error.__cause__, NotProven):
+                refusal.noted = f"the client assertion is refused: {error.__cause__.reason}"
+            raise refusal from error
     client_id = form.get("client_id")
     if presented is not None and client_id:
         system = services.system(client_id)

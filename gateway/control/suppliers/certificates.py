@@ -89,7 +89,7 @@ def put_certificates(
     )
 
     def work(deed: Deed) -> Answer:
-        deed.permit(Act.MANAGE_INTERFACES, matter_between(deed.tx, body.supplier, None))
+        deed.permit(Act.MANAGE_INTERFACES, deed.between(body.supplier, None))
         deed.tx.put_certificates(found)
         deed.record(RecordKind.DIRECTORY, step="certificates stored", **_told(found))
         return Answer({"certificates": shown_certificates(found)}, 201)
@@ -116,7 +116,7 @@ def withdraw_certificates(
     """From the return of this call on no interface is called with them; those that name them are told."""
 
     def work(deed: Deed) -> Answer:
-        deed.permit(Act.MANAGE_INTERFACES, matter_between(deed.tx, supplier, None))
+        deed.permit(Act.MANAGE_INTERFACES, deed.between(supplier, None))
         found = deed.tx.certificates(supplier, name)
         if found is None:
             raise GatewayError("not-found", f"`{supplier}` has no certificates `{name}`")

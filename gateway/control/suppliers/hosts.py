@@ -98,7 +98,7 @@ def claim_host(
         looked_up.extend(services.hosts.addresses_of(host.address, host.port))
 
     def work(deed: Deed) -> Answer:
-        deed.permit(Act.MANAGE_INTERFACES, matter_between(deed.tx, body.supplier, None))
+        deed.permit(Act.MANAGE_INTERFACES, deed.between(body.supplier, None))
         made = deed.tx.put_host(msgspec.structs.replace(host, addresses=tuple(looked_up), nonce=new_nonce()))
         deed.record(RecordKind.DIRECTORY, step="host claimed", **_told(made))
         return Answer({"host": made, "proof_path": made.proof_path}, 201)
@@ -122,7 +122,7 @@ def prove_host(
     proof: list[str] = []
 
     def work(deed: Deed) -> Answer:
-        deed.permit(Act.MANAGE_INTERFACES, matter_between(deed.tx, supplier, None))
+        deed.permit(Act.MANAGE_INTERFACES, deed.between(supplier, None))
         if deed.tx.claim(supplier, id) != claim:
             raise GatewayError("conflict", f"the claim on host `{id}` was changed meanwhile")
         proved = deed.tx.put_host(msgspec.structs.replace(claim, state=HostState.PROVED, proof=proof[0]))
@@ -152,7 +152,7 @@ def confirm_host(
     """From the return of this call on the host is the department's, and its interfaces may lead there."""
 
     def work(deed: Deed) -> Answer:
-        deed.permit(Act.CONFIRM_HOST, matter_between(deed.tx, supplier, None))
+        deed.permit(Act.CONFIRM_HOST, deed.between(supplier, None))
         claim = _a_claim(deed.tx, supplier, id)
         if claim.state is not HostState.PROVED:
             raise GatewayError("conflict", f"the claim on host `{id}` is not proved yet")
@@ -183,7 +183,7 @@ def withdraw_host(
     """From the return of this call on nothing reaches the host by this gateway."""
 
     def work(deed: Deed) -> Answer:
-        deed.permit(Act.MANAGE_INTERFACES, matter_between(deed.tx, supplier, None))
+        deed.permit(Act.MANAGE_INTERFACES, deed.between(supplier, None))
         standing, claim = deed.tx.host(id), deed.tx.claim(supplier, id)
         if standing is not None and standing.supplier != supplier:
             standing = None

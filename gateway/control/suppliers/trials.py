@@ -82,7 +82,7 @@ def _on_record(services: ControlServices, request: Request, officer: Officer, in
     """The record of the call that comes next; the host must be the department's own by then."""
 
     def work(deed: Deed) -> Answer:
-        deed.permit(Act.MANAGE_INTERFACES, matter_between(deed.tx, interface.supplier, None, interface.dataset))
+        deed.permit(Act.MANAGE_INTERFACES, deed.between(interface.supplier, None, interface.dataset))
         # INVARIANT: HOST-OWNED.
         fault = deed.tx.reach_fault(interface)
         if fault is not None:

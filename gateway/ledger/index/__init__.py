@@ -3,6 +3,7 @@
     rows            from entries to rows, one a use
     manifest        which files make up the index, and up to which leaf
     index           Parquet by day and a tail in memory, asked through DuckDB
+    connection      a DuckDB of its own, bounded
     subject_filter  on which days one person's uses can lie
     queries         questions as values, and the SQL they become
     figures         how much was used, by whom, and what was refused

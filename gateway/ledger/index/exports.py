@@ -59,6 +59,8 @@ class Manifest(msgspec.Struct, frozen=True):
         made_unix: when.
         lowest_leaf: the first leaf of any record in it: retention removes the export when that goes.
         v: format number.
+        partial_of: it is a part: so many leaves should have been looked into, and `size` were; None of a whole one.
+        set_aside: entries that the index could not take, so that none of them is in any export; None for none.
     """
 
     format: str
@@ -71,10 +73,20 @@ class Manifest(msgspec.Struct, frozen=True):
     made_unix: int
     lowest_leaf: int | None = None
     v: int = 1
+    partial_of: int | None = None
+    set_aside: int | None = None
+
+    def said(self) -> dict[str, Any]:
+        """Its fields; those that say that something is missing stand there only where it is."""
+        said: dict[str, Any] = msgspec.to_builtins(self)
+        for name in ("partial_of", "set_aside"):
+            if said[name] is None:
+                del said[name]
+        return said
 
     def text(self) -> str:
         """What is signed."""
-        return f"{MANIFEST_HEADER}\n{canonical(msgspec.to_builtins(self)).decode()}\n"
+        return f"{MANIFEST_HEADER}\n{canonical(self.said()).decode()}\n"
 
 
 def export_records(
@@ -85,6 +97,8 @@ def export_records(
     path: Path,
     *,
     now_unix: int,
+    owed: int = 0,
+    set_aside: int = 0,
     progress: Progress = lambda _done, _of: None,
 ) -> Manifest:
     """Write the records of `query` to `path`, and the signed manifest beside it.
@@ -110,7 +124,19 @@ def export_records(
     try:
         _write(partial, format_name, _Records(log, leaves, size, advance), index)
         digest, length = _digest(partial)
-        manifest = Manifest(format_name, query, len(leaves), length, digest, log.origin, size, now_unix, lowest)
+        manifest = Manifest(
+            format_name,
+            query,
+            len(leaves),
+            length,
+            digest,
+            log.origin,
+            size,
+            now_unix,
+            lowest,
+            partial_of=owed if size < owed else None,
+            set_aside=set_aside or None,
+        )
         _write_synced(manifest_path(path), log.sign(manifest.text()).encode().encode())
         partial.rename(path)
         sync_directory(path.parent)
@@ -172,7 +198,7 @@ class _Records:
         if bundle is None:
             if len(self._bundles) >= 8:
                 self._bundles.pop(next(iter(self._bundles)))
-            bundle = self._bundles[n] = self._files.bundle(n, min(WIDTH, self._size - n * WIDTH))
+            bundle = self._bundles[n] = self._files.checked_bundle(n, min(WIDTH, self._size - n * WIDTH))
         return bundle[leaf % WIDTH]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.index.queries import RecordQuery
+from gateway.ledger.index.queries import Knows, RecordQuery
 
 if TYPE_CHECKING:
     # The command line shows figures, and has no use for DuckDB.
@@ -58,6 +58,13 @@ class Figure(msgspec.Struct, frozen=True):
     subjects: int
     median_us: int
     p95_us: int
+
+
+class FiguresAnswer(msgspec.Struct, frozen=True):
+    """Figures by group, and what was looked into for them."""
+
+    items: tuple[Figure, ...]
+    knows: Knows
 
 
 def every_day(days: Sequence[Figure], first: date | None = None, last: date | None = None) -> list[Figure]:

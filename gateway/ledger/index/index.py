@@ -9,6 +9,7 @@ What the index holds in memory is bounded: `FLUSH_ROWS` rows of the tail, and Du
 merged beside the thread that adds, in a DuckDB of its own with a limit of its own, which is given back afterwards.
 """
 
+import logging
 import os
 import shutil
 import threading
@@ -20,14 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.ledger.durable import make_directory, replace_file, sync_directory, unlink_all
+from gateway.ledger.index.connection import connect, quoted
 from gateway.ledger.index.manifest import MANIFEST, IndexFile, Manifest, encode_manifest, parse_manifest
 from gateway.ledger.index.queries import (
     MAX_PAGE,
     RecordPage,
     RecordQuery,
+    SetAside,
     days_of,
     encode_cursor,
     parse_cursor,
@@ -39,6 +43,8 @@ from gateway.ledger.index.rows import COLUMNS, SEPARATOR, Rows, subject_key
 from gateway.ledger.index.subject_filter import filter_path, may_hold, write_filter
 from gateway.ledger.journal.entries import china_day, started_unix
 from gateway.ledger.verify.beside import digest
+
+log = logging.getLogger(__name__)
 
 ROW_GROUP_ROWS = 122_880
 PARQUET = f"FORMAT parquet, COMPRESSION zstd, PARQUET_VERSION v2, ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
@@ -73,13 +79,14 @@ class Index:
         self._manifest = self._read_manifest()
         self._discard_left_over()
         self.size = self._manifest.size
+        self._set_aside = {each.leaf: each for each in self._manifest.set_aside}
         self._rows = Rows()
         self._lock = threading.Lock()
         self._retired: list[Path] = []
         self._merger = ThreadPoolExecutor(1, thread_name_prefix="ledger-merge")
         self._merging: Future[None] | None = None
         self._grown = {file.day for file in self._manifest.files}
-        self._connection = _connect(directory / _SPILL, threads, memory_bytes)
+        self._connection = connect(directory / _SPILL, threads, memory_bytes)
         self._connection.execute("SET parquet_metadata_cache = true")
         self._begin_tail()
 
@@ -94,6 +101,21 @@ class Index:
         with self._lock:
             return self._count("tail")
 
+    @property
+    def set_aside(self) -> tuple[SetAside, ...]:
+        """The leaves that the index could not take, in order."""
+        return tuple(each for _, each in sorted(self._set_aside.copy().items()))
+
+    @property
+    def unreadable(self) -> int:
+        """How many of them nobody knows, for the log's file could not be read."""
+        return sum(each.count for each in self.set_aside if each.is_unreadable)
+
+    @property
+    def first_year(self) -> int | None:
+        """The first year, China Standard Time, of which a file holds records; None where there is no file yet."""
+        return min((file.day.year for file in self._manifest.files), default=None)
+
     def reopen(self, openings: Iterable[tuple[int, bytes]]) -> None:
         """Take in the opening entries (leaf, entry) of the uses that were open at the last flush."""
         for leaf, entry in openings:
@@ -102,20 +124,34 @@ class Index:
             self._insert("openings", self._rows.open_lines())
 
     def add(self, entries: Sequence[bytes]) -> None:
-        """Take in the entries from leaf `size` on; they can be asked for on return."""
+        """Take in the entries from leaf `size` on; they can be asked for on return.
+
+        One that cannot be taken is set aside with its leaf, whatever is wrong with it: the rest goes on.
+        """
         leaf = self.size
         for entry in entries:
-            self._rows.add(leaf, entry)
+            try:
+                self._rows.add(leaf, entry)
+            except Exception as error:  # noqa: BLE001 - whatever an entry holds, it stops no other
+                self._put_aside(SetAside(leaf, f"it is no entry the index knows ({type(error).__name__})"))
             leaf += 1
         lines, closed = self._rows.take()
         with self._lock:
-            self._connection.execute("BEGIN")
-            if closed:
-                self._connection.execute("DELETE FROM openings WHERE leaf IN (SELECT unnest(?))", [closed])
-            self._insert("tail", lines)
-            self._insert("openings", [line for line in self._rows.open_lines() if self._is_new(line)])
-            self._connection.execute("COMMIT")
+            openings = [line for line in self._rows.open_lines() if self._is_new(line)]
+            try:
+                self._take_in(lines, openings, closed)
+            except duckdb.Error:
+                self._take_in([taken for line in lines for taken in self._takeable(line)], openings, closed)
             self.size = leaf
+
+    def leave_out(self, leaf: int, why: str) -> None:
+        """Set a leaf aside that the log could not be read for."""
+        self._put_aside(SetAside(leaf, why, is_unreadable=True))
+
+    def skip(self, count: int, why: str) -> None:
+        """Go on behind `count` leaves that the log could not be read for."""
+        self._put_aside(SetAside(self.size, why, count, is_unreadable=True))
+        self.size += count
 
     def flush(self) -> None:
         """Write the tail to Parquet, one file a day. Durability: synced on return.
@@ -135,6 +171,7 @@ class Index:
                     self.size,
                     tuple(sorted(leaf for leaf, _, _ in self._rows.open.values())),
                     (*self._manifest.files, *written),
+                    self.set_aside,
                 )
             )
             self._begin_tail()
@@ -160,7 +197,7 @@ class Index:
         kept: list[IndexFile] = []
         gone: list[Path] = []
         for file in self._manifest.files:
-            path = _quoted(self._path(file))
+            path = quoted(self._path(file))
             counted = self._connection.execute(
                 f"SELECT count(*) FROM read_parquet('{path}') WHERE leaf < ?", [leaf]
             ).fetchone()
@@ -172,8 +209,11 @@ class Index:
             if below < file.rows:
                 select = f"SELECT {_NAMES} FROM read_parquet('{path}', hive_partitioning = false) WHERE leaf >= ?"
                 kept.append(self._write(self._connection, file.day, select, [leaf]))
+        for each in self.set_aside:
+            if each.leaf + each.count <= leaf:
+                del self._set_aside[each.leaf]
         with self._lock:
-            self._commit(Manifest(1, self._manifest.size, self._manifest.open, tuple(kept)))
+            self._commit(msgspec.structs.replace(self._manifest, files=tuple(kept), set_aside=self.set_aside))
         # Files that were merged into others hold the same rows: they go too.
         self._unlink([*gone, *self._retired])
         self._retired = []
@@ -224,6 +264,19 @@ class Index:
                     return found
         raise GatewayError("not-found", "there is no such record, or it is not in the log yet")
 
+    def is_below_what_is_kept(self, record: str, minimum: int) -> bool:
+        """Whether a record that is not here lies below the first leaf kept, going by its writer's order and start."""
+        if not minimum:
+            return False
+        run, seq = parse_record_id(record)
+        with self._snapshot() as (connection, files, _):
+            source = self._source(files, RecordQuery())
+            found = connection.execute(f"SELECT min(seq) FROM ({source}) WHERE run = ?", [run]).fetchone()
+            oldest = connection.execute(f"SELECT min(time_us) FROM ({source})").fetchone()
+        if found is not None and found[0] is not None:
+            return bool(seq < found[0])
+        return oldest is None or oldest[0] is None or started_unix(run) * 1_000_000 < oldest[0]
+
     def figures(self, query: RecordQuery, by: str, sql: str) -> list[tuple[Any, ...]]:
         """Rows of `SELECT {by}, {sql} … GROUP BY {by}` over the records of `query`; both are the program's own text."""
         condition, values = where(query)
@@ -238,15 +291,47 @@ class Index:
         types = "{" + ", ".join(f"'{name}': 'VARCHAR'" for name in columns) + "}"
         with self._connection.cursor() as connection:
             connection.execute(
-                f"COPY (SELECT * FROM read_csv('{_quoted(source)}', header = true, auto_detect = false, delim = ',', "
+                f"COPY (SELECT * FROM read_csv('{quoted(source)}', header = true, auto_detect = false, delim = ',', "
                 f"quote = '\"', escape = '\"', nullstr = '', columns = {types}, max_line_size = 1048576)) "
-                f"TO '{_quoted(target)}' (FORMAT parquet, COMPRESSION zstd)"
+                f"TO '{quoted(target)}' (FORMAT parquet, COMPRESSION zstd)"
             )
 
     def close(self) -> None:
         """Let the index go."""
         self._merger.shutdown(wait=True)
         self._connection.close()
+
+    def _take_in(self, lines: Sequence[str], openings: Sequence[str], closed: Sequence[int]) -> None:
+        self._connection.execute("BEGIN")
+        try:
+            if closed:
+                self._connection.execute("DELETE FROM openings WHERE leaf IN (SELECT unnest(?))", [closed])
+            self._insert("tail", lines)
+            self._insert("openings", openings)
+        except duckdb.Error:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def _takeable(self, line: str) -> Iterator[str]:
+        """The line if DuckDB takes it, or that line without how the use ended, or nothing; what is left out is told."""
+        cells = line.split(SEPARATOR)
+        ended = list(COLUMNS).index("status"), list(COLUMNS).index("kind")
+        bare = SEPARATOR.join([*cells[: ended[0]], *[""] * (ended[1] - ended[0]), *cells[ended[1] :]])
+        for each in (line, bare):
+            try:
+                self._connection.execute(f"CREATE OR REPLACE TEMP TABLE tried AS {_LINES}", [[each]])
+            except duckdb.Error:
+                continue
+            if each is bare:
+                self._put_aside(SetAside(int(cells[1] or cells[0]), "the numbers of how it ended are none"))
+            yield each
+            return
+        self._put_aside(SetAside(int(cells[1] or cells[0]), "its numbers are none"))
+
+    def _put_aside(self, what: SetAside) -> None:
+        self._set_aside[what.leaf] = what
+        log.error("leaf %d is set aside by the index: %s; it stands in the log", what.leaf, what.why)
 
     def _is_new(self, line: str) -> bool:
         return int(line[: line.index(SEPARATOR)]) >= self.size
@@ -283,7 +368,7 @@ class Index:
         first, last = days_of(query)
         keys = None if query.subjects is None else [subject_key(pseudonym) for pseudonym in query.subjects]
         paths = [
-            f"'{_quoted(self._path(file))}'"
+            f"'{quoted(self._path(file))}'"
             for file in files
             if (first is None or file.day >= first)
             and (last is None or file.day <= last)
@@ -303,7 +388,7 @@ class Index:
         name = f"{self.size:016d}-{os.urandom(3).hex()}.parquet"
         path = folder / name
         connection.execute(
-            f"COPY ({select} ORDER BY leaf) TO '{_quoted(path)}' ({PARQUET})",
+            f"COPY ({select} ORDER BY leaf) TO '{quoted(path)}' ({PARQUET})",
             values,
         )
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -313,7 +398,7 @@ class Index:
             os.close(fd)
         write_filter(connection, path)
         sync_directory(folder)
-        counted = connection.execute(f"SELECT count(*) FROM read_parquet('{_quoted(path)}')").fetchone()
+        counted = connection.execute(f"SELECT count(*) FROM read_parquet('{quoted(path)}')").fetchone()
         return IndexFile(day, name, int(counted[0]) if counted else 0, digest(path), digest(filter_path(path)))
 
     def _merge_days(self) -> None:
@@ -327,14 +412,14 @@ class Index:
                 self._merge(day, small)
 
     def _merge(self, day: date, small: list[IndexFile]) -> None:
-        paths = ", ".join(f"'{_quoted(self._path(file))}'" for file in small)
+        paths = ", ".join(f"'{quoted(self._path(file))}'" for file in small)
         # An instance of its own: what it takes is bounded, and wholly given back.
-        with _connect(self.directory / f"{_SPILL}-merge", 1, MERGE_MEMORY_BYTES) as connection:
+        with connect(self.directory / f"{_SPILL}-merge", 1, MERGE_MEMORY_BYTES) as connection:
             select = f"SELECT {_NAMES} FROM read_parquet([{paths}], hive_partitioning = false)"
             merged = self._write(connection, day, select, [])
         with self._lock:
             kept = tuple(file for file in self._manifest.files if file not in small)
-            self._commit(Manifest(1, self._manifest.size, self._manifest.open, (*kept, merged)))
+            self._commit(msgspec.structs.replace(self._manifest, files=(*kept, merged)))
         # Questions that began before may still read the old files; those merged earlier can go now.
         self._unlink(self._retired)
         self._retired = [self._path(file) for file in small]
@@ -365,17 +450,3 @@ class Index:
     def _count(self, table: str) -> int:
         found = self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()
         return int(found[0]) if found else 0
-
-
-def _connect(spill: Path, threads: int, memory_bytes: int) -> duckdb.DuckDBPyConnection:
-    """A DuckDB in memory, bounded; what does not fit spills into `spill`."""
-    connection = duckdb.connect(":memory:")
-    connection.execute(f"SET threads = {int(threads)}")
-    connection.execute(f"SET memory_limit = '{int(memory_bytes)}B'")
-    connection.execute("SET preserve_insertion_order = false")
-    connection.execute(f"SET temp_directory = '{_quoted(spill)}'")
-    return connection
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")

@@ -11,6 +11,7 @@ from hashlib import sha256
 import msgspec
 
 from gateway.domain.errors import GatewayError
+from gateway.ledger.index.queries import SetAside
 
 MANIFEST = "manifest.json"
 _SEAL_BYTES = 77
@@ -43,12 +44,14 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         size: leaves that the files reach to.
         open: first leaves of the uses that were open then.
         files: all others in the folder are left over from a crash.
+        set_aside: leaves below `size` that are in no file, for the index could not take them.
     """
 
     v: int = 1
     size: int = 0
     open: tuple[int, ...] = ()
     files: tuple[IndexFile, ...] = ()
+    set_aside: tuple[SetAside, ...] = ()
 
 
 def encode_manifest(manifest: Manifest) -> bytes:

@@ -106,6 +106,45 @@ class RecordRow(msgspec.Struct, frozen=True, omit_defaults=True):
     act: str | None = None
 
 
+class SetAside(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An entry that the index could not take: it stands in the log, is in no answer, and stops nothing.
+
+    Args:
+        leaf: its number in the log.
+        why: what is wrong with it.
+        count: so many leaves from `leaf` on.
+        is_unreadable: whether the log's own file could not be read, so that nobody knows what they are.
+    """
+
+    leaf: int
+    why: str
+    count: int = 1
+    is_unreadable: bool = False
+
+
+class Knows(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an answer looked into: nothing else may be concluded from what is not in it.
+
+    Args:
+        until: leaves below this one are known …
+        owed: … of these: all that was durable two seconds before, or when the process began.
+        begins: the first leaf whose record is still there; those below were pruned by retention.
+        first_year: the first year (China Standard Time) of which the index holds records.
+        set_aside: entries that the index could not take: they stand in the log, and in no answer.
+    """
+
+    until: int
+    owed: int
+    begins: int = 0
+    first_year: int | None = None
+    set_aside: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that had to be looked into was."""
+        return self.until >= self.owed
+
+
 class RecordPage(msgspec.Struct, frozen=True):
     """A page of records, newest first.
 
@@ -113,11 +152,13 @@ class RecordPage(msgspec.Struct, frozen=True):
         rows: at most as many as asked for.
         cursor: what to ask for the next page with; None on the last.
         log_size: the size of the log when the first page was read; later records are on no page of this reading.
+        knows: what was looked into.
     """
 
     rows: tuple[RecordRow, ...]
     cursor: str | None
     log_size: int
+    knows: Knows = Knows(0, 0)
 
 
 _EQUALS = {

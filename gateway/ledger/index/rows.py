@@ -44,6 +44,9 @@ COLUMNS = {
 `subject` is `subject_key` of the pseudonym; `released` and `policies` are words joined by spaces.
 """
 
+LAST_NS = 253_402_271_999 * 1_000_000_000
+"""The last second of 9999 in China: a later one has no day."""
+
 SEPARATOR = "\x1f"
 """Between the cells of a line: the unit separator of ASCII, which no cell holds."""
 USE = "use"
@@ -109,6 +112,8 @@ class Rows:
             # An act's fields are its own: one called `end` or `rows` means something else than a use's.
             self._act(leaf, _decode_head(content), content)
             return
+        if not 0 <= entry.time <= LAST_NS:
+            raise ValueError("no time of this calendar")
         kind = entry.kind
         if kind == "use.opened":
             self.open[entry.id] = (leaf, self._begin(entry), self._constant(entry.use, USE))

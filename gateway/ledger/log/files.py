@@ -21,7 +21,7 @@ from gateway.ledger.log import at_rest
 from gateway.ledger.log.at_rest import LOOSE_LEVEL, PACK, PACK_LEVEL
 from gateway.ledger.log.bundles import encode_bundle, parse_bundle
 from gateway.ledger.log.tiles import HASH_BYTES, WIDTH, bundle_path, tile_path
-from gateway.ledger.log.tree import Edge
+from gateway.ledger.log.tree import Edge, leaf_hash
 
 T = TypeVar("T")
 
@@ -106,14 +106,29 @@ class LogFiles:
 
         return _while_it_grows(read)
 
+    def checked_bundle(self, n: int, width: int = WIDTH) -> list[bytes]:
+        """The first `width` entries of bundle `n`, each the one whose hash the log holds.
+
+        Raises:
+            GatewayError: as `bundle` and `tile` do; `conflict` if an entry is another than the log's.
+        """
+        entries = self.bundle(n, width)
+        if b"".join(map(leaf_hash, entries)) != self.tile(0, n, width):
+            raise GatewayError("conflict", f"bundle {n} holds an entry whose hash is not the log's")
+        return entries
+
     def bundle_bytes(self, n: int, width: int = WIDTH) -> bytes:
         """Bundle `n` as tlog-tiles serves it; raises as `bundle` does."""
         return encode_bundle(self.bundle(n, width))
 
     def entry(self, index: int, size: int) -> bytes:
-        """The entry of leaf `index` in a log of `size` leaves; raises as `bundle` does."""
+        """The entry of leaf `index` in a log of `size` leaves; raises as `checked_bundle` does."""
         n = index // WIDTH
-        return self.bundle(n, min(WIDTH, size - n * WIDTH))[index % WIDTH]
+        width, at = min(WIDTH, size - n * WIDTH), index % WIDTH
+        entry = self.bundle(n, width)[at]
+        if leaf_hash(entry) != self.tile(0, n, width)[at * HASH_BYTES : (at + 1) * HASH_BYTES]:
+            raise GatewayError("conflict", f"leaf {index} in bundle {n} is not the entry whose hash the log holds")
+        return entry
 
     def edge(self, size: int) -> Edge:
         """The right edge of the log at `size`, from its tiles.

@@ -7,13 +7,14 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.ledger.index.exports import Manifest, export_records
-from gateway.ledger.index.figures import Figure, figures
+from gateway.ledger.index.figures import FiguresAnswer, figures
 from gateway.ledger.index.queries import RecordPage, RecordQuery
 from gateway.ledger.log.proofs import Hashes, TlogProof
 from gateway.ledger.log.retention import Holds, RetentionPlan, minimum_index
 from gateway.ledger.log.tiles import parse_tile_path
 from gateway.ledger.process.questions import Lane, Progress, QuestionServer
 from gateway.ledger.process.service import LedgerService, Pruned, Status
+from gateway.ledger.verify.record import verify_record
 
 QUESTIONS = Lane("questions", threads=4, waiting=1024)
 FIGURES = Lane("figures", threads=2, waiting=32)
@@ -69,12 +70,14 @@ class Answers:
 
     def find(self, args: dict[str, Any], _: Progress) -> RecordPage:
         """A page of records."""
-        return self._service.index.find(_query(args), args.get("cursor"), int(args.get("limit", 100)))
+        owed = self._owed(args)
+        page = self._service.index.find(_query(args), args.get("cursor"), int(args.get("limit", 100)))
+        return msgspec.structs.replace(page, knows=self._service.knows(owed))
 
     def show(self, args: dict[str, Any], _: Progress) -> ShownRecord:
         """One record, whole."""
         record = str(args["record"])
-        leaf, last = self._service.index.locate(record)
+        leaf, last = self._located(record)
         size = self._service.log.published().size
         leaves = [leaf] if last is None or last == leaf else [leaf, last]
         return ShownRecord(
@@ -83,7 +86,8 @@ class Answers:
 
     def prove(self, args: dict[str, Any], _: Progress) -> str:
         """A tlog-proof of one entry, on the cosigned checkpoint where that covers it."""
-        leaf, last = self._service.index.locate(str(args["record"]))
+        record = str(args["record"])
+        leaf, last = self._located(record)
         if args.get("part") == "closed":
             if last is None or last == leaf:
                 raise GatewayError("not-found", "the record has no closing entry")
@@ -92,10 +96,14 @@ class Answers:
         if leaf >= checkpoint.size:
             checkpoint = self._service.log.published()
         path = Hashes(checkpoint.size, self._files.tile).inclusion(leaf)
-        return TlogProof(leaf, path, checkpoint.note, self._files.entry(leaf, checkpoint.size)).encode()
+        proof = TlogProof(leaf, path, checkpoint.note, self._files.entry(leaf, checkpoint.size)).encode()
+        # What was damaged here must not travel as a proof that fails elsewhere.
+        verify_record(proof.encode(), self._service.log.key.text(), record=record)
+        return proof
 
     def export(self, args: dict[str, Any], progress: Progress) -> Manifest:
         """Write an export."""
+        owed = self._owed(args)
         return export_records(
             self._service.index,
             self._service.log,
@@ -103,12 +111,38 @@ class Answers:
             str(args["format"]),
             Path(str(args["path"])),
             now_unix=self._service.now_unix(),
+            owed=owed,
+            set_aside=self._service.knows(owed).set_aside,
             progress=progress,
         )
 
-    def stats(self, args: dict[str, Any], _: Progress) -> list[Figure]:
+    def stats(self, args: dict[str, Any], _: Progress) -> FiguresAnswer:
         """Figures by group."""
-        return figures(self._service.index, _query(args), str(args["by"]))
+        owed = self._owed(args)
+        found = figures(self._service.index, _query(args), str(args["by"]))
+        return FiguresAnswer(tuple(found), self._service.knows(owed))
+
+    def _owed(self, args: dict[str, Any]) -> int:
+        return self._service.require_whole(allow_partial=bool(args.get("allow_partial", False)))
+
+    def _located(self, record: str) -> tuple[int, int | None]:
+        """Where a record stands.
+
+        Raises:
+            GatewayError: `record-pruned` where retention removed it, `records-incomplete` where it may stand behind
+                what the index knows; `not-found` alone says that there is none.
+        """
+        try:
+            return self._service.index.locate(record)
+        except GatewayError as error:
+            if error.code != "not-found":
+                raise
+            if self._service.index.is_below_what_is_kept(record, minimum_index(self._files.root)):
+                raise GatewayError(
+                    "record-pruned", "records of that writer and time were removed by retention"
+                ) from error
+            self._service.require_whole(allow_partial=False)
+            raise
 
     def checkpoint(self, _args: dict[str, Any], _: Progress) -> str:
         """The newest signed checkpoint."""

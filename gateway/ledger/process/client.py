@@ -1,11 +1,14 @@
 """What the control process asks the ledger process with."""
 
+import asyncio
 import base64
+import time
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gateway.domain.errors import GatewayError
 from gateway.ledger.index.exports import Manifest
-from gateway.ledger.index.figures import Figure
+from gateway.ledger.index.figures import FiguresAnswer
 from gateway.ledger.index.queries import RecordPage, RecordQuery
 from gateway.ledger.log.retention import Holds, RetentionPlan
 from gateway.ledger.process.answers import ShownRecord
@@ -13,6 +16,9 @@ from gateway.ledger.process.questions import Progress, ask
 from gateway.ledger.process.service import Pruned, Status
 
 T = TypeVar("T")
+
+PATIENCE_SECONDS = 3.0
+AGAIN_SECONDS = 0.2
 
 
 class LedgerClient:
@@ -28,9 +34,11 @@ class LedgerClient:
     def __init__(self, socket_path: Path) -> None:
         self._path = socket_path
 
-    async def find(self, query: RecordQuery, cursor: str | None = None, limit: int = 100) -> RecordPage:
-        """A page of records, newest first."""
-        return await self._ask(RecordPage, "find", query=query, cursor=cursor, limit=limit)
+    async def find(
+        self, query: RecordQuery, cursor: str | None = None, limit: int = 100, *, allow_partial: bool = False
+    ) -> RecordPage:
+        """A page of records, newest first; raises `records-incomplete` unless a part is allowed."""
+        return await self._ask(RecordPage, "find", query=query, cursor=cursor, limit=limit, allow_partial=allow_partial)
 
     async def show(self, record: str) -> ShownRecord:
         """One record, whole; raises `not-found`."""
@@ -41,15 +49,21 @@ class LedgerClient:
         return await self._ask(str, "prove", record=record, part=part)
 
     async def export(
-        self, query: RecordQuery, format_name: str, out_path: Path, progress: Progress | None = None
+        self,
+        query: RecordQuery,
+        format_name: str,
+        out_path: Path,
+        progress: Progress | None = None,
+        *,
+        allow_partial: bool = False,
     ) -> Manifest:
         """Write an export and its signed manifest; `progress(done, of)` is called as it goes on."""
-        args = {"query": query, "format": format_name, "path": str(out_path)}
-        return await ask(self._path, "export", args, Manifest, progress)
+        args = {"query": query, "format": format_name, "path": str(out_path), "allow_partial": allow_partial}
+        return await self._ask(Manifest, "export", progress, **args)
 
-    async def stats(self, query: RecordQuery, by: str) -> list[Figure]:
+    async def stats(self, query: RecordQuery, by: str, *, allow_partial: bool = False) -> FiguresAnswer:
         """Figures of the records of `query`, grouped by a key of `figures.GROUPS`."""
-        return await self._ask(list[Figure], "stats", query=query, by=by)
+        return await self._ask(FiguresAnswer, "stats", query=query, by=by, allow_partial=allow_partial)
 
     async def checkpoint(self) -> str:
         """The published checkpoint, a signed note."""
@@ -79,5 +93,13 @@ class LedgerClient:
         """Do just `plan`; raises `precondition-failed` if it is not what may go now."""
         return await self._ask(Pruned, "apply_retention", plan=plan, holds=holds, by=by)
 
-    async def _ask(self, kind: type[T], op: str, **args: Any) -> T:
-        return await ask(self._path, op, args, kind)
+    async def _ask(self, kind: type[T], op: str, progress: Progress | None = None, **args: Any) -> T:
+        """Ask, and again for a while where what is asked about is still on its way into the index."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return await ask(self._path, op, args, kind, progress)
+            except GatewayError as error:
+                if error.code != "records-incomplete" or time.monotonic() > until:
+                    raise
+            await asyncio.sleep(AGAIN_SECONDS)

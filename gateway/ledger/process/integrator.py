@@ -54,16 +54,30 @@ class Integrator:
         minimum = minimum_index(self._log.files.root)
         self._index.begin_at(minimum)
         still_there = (leaf for leaf in self._index.open_at_flush if leaf >= minimum)
-        self._index.reopen((leaf, self._log.files.entry(leaf, size)) for leaf in still_there)
+        openings: list[tuple[int, bytes]] = []
+        for leaf in still_there:
+            try:
+                openings.append((leaf, self._log.files.entry(leaf, size)))
+            except GatewayError as error:
+                self._index.leave_out(leaf, f"the opening of a use could not be read: {error.detail}")
+        self._index.reopen(openings)
         while self._index.size < size:
             entries: list[bytes] = []
             at = self._index.size
+            unreadable = ""
             while at < size and len(entries) < _CATCH_UP_BUNDLES * WIDTH:
                 n, skip = divmod(at, WIDTH)
-                some = self._log.files.bundle(n, min(WIDTH, size - n * WIDTH))[skip:]
+                width = min(WIDTH, size - n * WIDTH)
+                try:
+                    some = self._log.files.checked_bundle(n, width)[skip:]
+                except GatewayError as error:
+                    unreadable = f"bundle {n} could not be read: {error.detail}"
+                    break
                 entries += some
                 at += len(some)
             self._index.add(entries)
+            if unreadable:
+                self._index.skip(width - skip, unreadable)
             if self._index.tail_rows >= FLUSH_ROWS:
                 self._index.flush()
             progress(at, size)

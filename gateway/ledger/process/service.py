@@ -12,9 +12,10 @@ import httpx
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.domain.uses import RecordKind
+from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.ledger.durable import make_directory
 from gateway.ledger.index.index import FLUSH_ROWS, MEMORY_BYTES, Index
+from gateway.ledger.index.queries import Knows, SetAside
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.journal.entries import china_day
 from gateway.ledger.log.checkpoints import Checkpoint
@@ -31,6 +32,7 @@ from gateway.ledger.log.retention import (
 )
 from gateway.ledger.log.spool import drop_partials, sweep
 from gateway.ledger.log.tiled_log import TiledLog
+from gateway.ledger.process.horizon import Horizon
 from gateway.ledger.process.integrator import Integrator
 from gateway.ledger.witness.cosigning import Cosigning
 from gateway.ledger.witness.witness import Cosigned, WitnessClient, WitnessTarget
@@ -67,6 +69,7 @@ class Status(msgspec.Struct, frozen=True):
         minimum_index: the first leaf whose entry is still there.
         cosigned: the size a witness cosigned last.
         witnesses: each witness's last fault, "" for none.
+        set_aside: the leaves that the index could not take, and why; they stand in the log, and in no answer.
     """
 
     origin: str
@@ -78,6 +81,7 @@ class Status(msgspec.Struct, frozen=True):
     minimum_index: int = 0
     cosigned: int = 0
     witnesses: dict[str, str] = {}
+    set_aside: tuple[SetAside, ...] = ()
 
 
 class Pruned(msgspec.Struct, frozen=True):
@@ -140,6 +144,7 @@ class LedgerService:
         self._acts = ActJournal(directory, WRITER, clock_ns=self.now_ns, low_water_bytes=0)
         self._closers: list[Callable[[], None]] = []
         self._flushed = self._adopted = time.monotonic()
+        self._horizon = Horizon(self._durable_leaves())
 
     def now_unix(self) -> int:
         """Unix seconds by the service's clock."""
@@ -192,6 +197,7 @@ class LedgerService:
             raise GatewayError("conflict", self._fault)
         self._do_tasks()
         taken = self.integrator.step()
+        self._horizon.note(self._durable_leaves)
         now = time.monotonic()
         if self.index.tail_rows >= FLUSH_ROWS or now - self._flushed > FLUSH_SECONDS:
             self.index.flush()
@@ -200,6 +206,41 @@ class LedgerService:
             self.integrator.adopt_orphans(self.now_ns)
             self._adopted = now
         return taken
+
+    def require_whole(self, *, allow_partial: bool) -> int:
+        """How many leaves an answer given now has to know.
+
+        Raises:
+            GatewayError: `records-incomplete` where the index knows less, unless a part was asked for.
+        """
+        self._horizon.note(self._durable_leaves)
+        owed, known = self._horizon.owed(), self.index.size
+        if known < owed and not allow_partial:
+            why = f": {self._fault}" if self._fault else ""
+            raise GatewayError(
+                "records-incomplete",
+                f"the index knows {known} of {owed} leaves{why}",
+            )
+        unreadable = self.index.unreadable
+        if unreadable and not allow_partial:
+            raise GatewayError(
+                "records-incomplete",
+                f"{unreadable} leaves could not be read from the log when the index was made: verify the log",
+            )
+        return owed
+
+    def knows(self, owed: int) -> Knows:
+        """What the index knows, at least, of what an answer has to."""
+        set_aside = sum(each.count for each in self.index.set_aside)
+        return Knows(self.index.size, owed, minimum_index(self.log.files.root), self.index.first_year, set_aside)
+
+    def _durable_leaves(self) -> int:
+        """Leaves that the log will have once all that is durable now is in it."""
+        size = self.log.size
+        try:
+            return size + self.integrator.backlog()
+        except GatewayError:
+            return size  # what is wrong with the journals stops integration, which says so
 
     def status(self) -> Status:
         """How the ledger stands now."""
@@ -214,6 +255,7 @@ class LedgerService:
             minimum_index=minimum_index(self.log.files.root),
             cosigned=cosigning.size,
             witnesses=cosigning.faults,
+            set_aside=tuple(self.index.set_aside),
         )
 
     def plan_retention(self, holds: Holds) -> RetentionPlan:
@@ -241,7 +283,7 @@ class LedgerService:
             raise GatewayError("invalid-input", "the plan removes nothing")
         if self.plan_retention(holds) != plan:
             raise GatewayError("precondition-failed", "the plan is not what may go now; make it again")
-        said = {"first": plan.first, "end": plan.end, "officer": by}
+        said = {"first": plan.first, "end": plan.end, "officer": by, "department": EVERY_DEPARTMENT}
         record = self._acts.append(RecordKind.PRUNE, {**said, "step": "begun", "rule": plan.rule, "plan": plan.digest})
         try:
             self._await_record(record)
@@ -261,6 +303,7 @@ class LedgerService:
 
     def _record_outcome(self, pruning: Pruning, freed_bytes: int) -> None:
         said = {"first": pruning.first, "end": pruning.end, "officer": pruning.officer, "intent": pruning.intent}
+        said["department"] = EVERY_DEPARTMENT
         self._acts.append(RecordKind.PRUNE, {**said, "step": "done", "freed_bytes": freed_bytes})
 
     def on_integrator(self, work: Callable[[], T]) -> T:

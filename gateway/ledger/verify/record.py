@@ -125,6 +125,11 @@ def verify_export(path: Path, verifier_key: str) -> Checked:
         raise VerificationFailed(str(path), "the file is not the one the manifest was signed for")
     if manifest.format == "ndjson" and lines != manifest.records:
         raise VerificationFailed(str(path), f"it holds {lines} records, the manifest says {manifest.records}")
+    missing = []
+    if manifest.partial_of is not None:
+        missing.append(f"it is a part: {manifest.size} of {manifest.partial_of} leaves were looked into")
+    if manifest.set_aside is not None:
+        missing.append(f"{manifest.set_aside} entries of the log are in no export, for the index could not take them")
     return Checked(
         "export",
         key.name,
@@ -135,7 +140,7 @@ def verify_export(path: Path, verifier_key: str) -> Checked:
             f"the file is the one the manifest was signed for, byte for byte; it says {manifest.records} records",
             f"it answers the question `{msgspec.json.encode(manifest.query).decode()}` at {manifest.size} leaves",
         ),
-        ("whether the log holds further records of that question: verify the log and ask again",),
+        (*missing, "whether the log holds further records of that question: verify the log and ask again"),
     )
 
 

@@ -30,6 +30,7 @@ _MEMORY = {
     "supplier": "this supplier's calls take their whole share of the memory",
     "system": "the system's calls take their whole share of the memory",
 }
+_SHED = GatewayError("overloaded", "the call has waited too long to be begun")
 _AT_SUPPLIER = frozenset({states.CONNECTING, states.FORWARDING, states.COLLECTING})
 
 
@@ -70,6 +71,12 @@ class Ending(Course):
         """The supplier's answer is larger than may be held."""
         if self._admission is not None:
             self._admission.failed("floods")
+
+    def shed(self) -> None:
+        """There is more to do than the worker can: refuse before anything costly is done."""
+        if self.state < states.STREAMING:
+            self.plane.counters.turned_away("load")
+            self.refuse(_SHED)
 
     def answer_failed(self, reason: str) -> None:
         """The supplier did not give a whole answer."""
@@ -121,11 +128,15 @@ class Ending(Course):
 
     # With a cut.
 
-    def cut(self) -> bool:
-        """An order stands over this use: what streams stops here (True), what has not begun is decided anew first."""
+    def cut(self, *, decided: bool = True) -> bool:
+        """What this use rests on was withdrawn: what streams stops here (True), what has not begun is asked anew first.
+
+        Args:
+            decided: whether deciding anew tells; else nothing goes on under it.
+        """
         # INVARIANT: BARRIER.
         if self.state < states.STREAMING:
-            self._standing.doubt()
+            self._standing.doubt(is_withdrawn=not decided)
             return False
         if self._is_told:
             return False
@@ -157,14 +168,30 @@ class Ending(Course):
     # With the caller.
 
     def caller_gone(self) -> None:
-        """The caller's connection is lost."""
+        """The caller is not there any more."""
         if self.state is not states.CLOSED:
-            self._end(states.ON_CALLER_GONE, "caller-gone")
+            self._end(states.ON_CALLER_GONE, "aborted")
 
-    def flushed(self) -> None:
-        """The caller has taken everything."""
-        if self.state is states.FLUSHING:
-            self._end(states.ON_FLUSHED, "overrun" if self._is_overrun else "complete")
+    def flushed(self) -> bool:
+        """Everything is written: True where it is still to be told whether it arrived."""
+        if self.state is not states.FLUSHING:
+            return False
+        self.move(states.ON_FLUSHED)
+        self._ended_ns = self.plane.clock()
+        self._leave()
+        if self._is_told:
+            self._forget()
+        return not self._is_told
+
+    def delivered(self) -> None:
+        """The answer has arrived whole."""
+        self._tell("overrun" if self._is_overrun else "complete")
+        self._forget()
+
+    def undelivered(self, missing_bytes: int, end: str) -> None:
+        """The last `missing_bytes` of the answer did not arrive."""
+        self._tell(end, missing_bytes)
+        self._forget()
 
     # What every end has in common.
 
@@ -172,20 +199,23 @@ class Ending(Course):
         self.move(event)
         try:
             self.drop_upstream()
-            self._tell(end)
+            self._tell(end, self.connection.missing_bytes())
         finally:
             self._leave()
-            # Both point back here: let go, so that no exchange waits for the garbage collector.
-            self._release = None
-            self._standing = cast("Standing", None)
+            self._forget()
 
-    def _tell(self, end: str) -> None:
+    def _forget(self) -> None:
+        # Both point back here: let go, so that no exchange waits for the garbage collector.
+        self._release = None
+        self._standing = cast("Standing", None)
+
+    def _tell(self, end: str, missing_bytes: int = 0) -> None:
         """Say how the call ended, once: to the ledger where a use was opened, and to the counters."""
         if self._is_told:
             return
         self._is_told = True
         use, record, release = self.use, self._record, self._release
-        ended_ns = self.plane.clock()
+        ended_ns = self._ended_ns or self.plane.clock()
         duration_ns = ended_ns - self._started_ns
         tally = self._tally
         if use is None or record is None or use.verdict.decision is not _PERMIT:
@@ -193,7 +223,9 @@ class Ending(Course):
             tally.ended("deny" if is_denied else "refused", end, duration_ns)
             return
         if release is not None and not self._is_refused:
-            outcome = release.outcome(self.status, duration_ns // 1000, end)
+            # Octets count when the caller's kernel has acknowledged them.
+            arrived_bytes = max(release.sent_bytes - missing_bytes, 0)
+            outcome = release.outcome(self.status, arrived_bytes, duration_ns // 1000, end)
         else:
             outcome = Outcome(self.status, (), 0, 0, "", duration_ns // 1000, end)
         tally.ended("permit", end, duration_ns, outcome.rows, outcome.bytes)

@@ -142,14 +142,19 @@ class Exchange(Recording):
 
     def _decided(self, verdict: Verdict) -> None:
         self._note_use(verdict)
+        assert self.use is not None
         if verdict.decision is not _PERMIT:
-            assert self.use is not None
             self._deny(self.use)
+            return
+        plane = self.plane
+        # INVARIANT: BARRIER: who calls and by which interface was looked up before this was decided.
+        if plane.withdrawals.epoch != self._began_epoch and plane.withdrawals.reach(self.use, self._began_epoch):
+            self.refuse(GatewayError("state-stale", "what this call rests on was withdrawn"), end="cut")
             return
         self.move(states.ON_PERMITTED)
         if not self._make_plan(verdict):
             return
-        plane, block, route = self.plane, self.block, self._route
+        block, route = self.block, self._route
         if self._may_be_known and self.body is NO_BODY:
             key = (id(block), self.method, self.target.path)
             peer, now_ns = self.connection.peer, self._started_ns

@@ -182,6 +182,17 @@ class Forwarding(Ending):
 
         self.wait(drawn, self.plane.meter.draw_rows, use.verdict, rows)
 
+    def release_on_soon(self) -> None:
+        """Go on with the answer once the loop has served others."""
+        self.plane.loop.call_soon(self.release_on)
+
+    @ends_exchange
+    def release_on(self) -> None:
+        """Go on with the answer."""
+        if self._release is not None and self.state in _RELEASING:
+            self.resume_supplier()
+            self._release.pump()
+
     def pause_supplier(self) -> None:
         """Take no more of the answer for now."""
         if self._upstream is not None:

@@ -68,7 +68,7 @@ class Recording(Forwarding):
         """Take a place at the supplier, now or when one is free."""
         try:
             admission = self._admission = Admission(self.plane, route, self._call.system)
-            if not admission.enter(self._admitted):
+            if not admission.enter(self._admitted_at_last):
                 self.set_deadline(admission.patience_seconds)
                 return
         except GatewayError as error:
@@ -77,6 +77,11 @@ class Recording(Forwarding):
         self._admitted()
 
     @ends_exchange
+    def _admitted_at_last(self) -> None:
+        """A place has become free: the time to wait for one is over, however close its end was."""
+        self.set_deadline(self.plane.limits.port_timeout_seconds)
+        self._admitted()
+
     def _admitted(self) -> None:
         """There is a place: draw on the quota, where there is one."""
         use = self.use

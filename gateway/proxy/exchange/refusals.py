@@ -1,5 +1,6 @@
 """Refusals as they leave: RFC 9457 problem documents, worded for the caller, with the record that names them."""
 
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -76,6 +77,20 @@ def refusal(
     The fields are `Content-Type`, `Content-Language`, and where they apply `Retry-After`, `WWW-Authenticate` and
     `Sharing-Record`; framing is the sender's.
     """
+    if record is None and explanation is None and not error.headers and not error.members:
+        # What depends on its code and its sentence alone is made once: a worker that sheds says the same to all.
+        return _plain(error.code, error.detail, chinese=chinese)
+    return _refusal(error, chinese=chinese, record=record, explanation=explanation)
+
+
+@lru_cache(256)
+def _plain(code: str, detail: str, *, chinese: bool) -> tuple[int, bytes, bytes]:
+    return _refusal(GatewayError(code, detail), chinese=chinese, record=None, explanation=None)
+
+
+def _refusal(
+    error: GatewayError, *, chinese: bool, record: str | None, explanation: Explanation | None
+) -> tuple[int, bytes, bytes]:
     document = problem_document(error, chinese=chinese, instance=record)
     if explanation is not None:
         document["explanation"] = explanation_member(explanation, chinese=chinese)
@@ -83,6 +98,7 @@ def refusal(
     fields = (
         b"Content-Type: application/problem+json\r\n"
         b"Cache-Control: no-store\r\n"
+        b"Sharing-Origin: gateway\r\n"
         b"Content-Language: " + (b"zh" if chinese else b"en") + b"\r\n"
     )
     if error.headers:

@@ -8,8 +8,9 @@ How an answer leaves is chosen once, when its head has arrived (`How`):
     EMPTY    its status alone: a failure whose content cannot be filtered, or an answer without content
 
 A supplier's error answer is filtered as any other; what cannot be filtered of it is dropped and its status is kept. An
-answer below 300 that cannot be filtered is refused (`answer-not-filterable`). Nothing of a supplier's header section
-passes but what `hygiene.PASSED_TO_CALLER` lists, and that only as it is.
+answer below 300 that cannot be filtered is refused (`answer-not-filterable`). Redirects, 401 and 407 never pass
+(`supplier-refused`). Nothing of a supplier's header section passes but what `hygiene.PASSED_TO_CALLER` lists, and that
+only as it is. `Sharing-Origin` says whose the status is: the supplier's, or the gateway's.
 """
 
 from collections import deque
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from gateway.proxy.exchange.routes import Plan
     from gateway.proxy.exchange.standing import Standing
     from gateway.proxy.http.answers import AnswerHead
+
+TURN_BYTES = 512 * 1024
+"""Decoded octets of one answer that are reduced row by row before the loop serves others."""
 
 _RELEASING = (states.COLLECTING, states.STREAMING)
 
@@ -77,6 +81,7 @@ class Release:
         "_reader",
         "_reducer",
         "_standing",
+        "_turn_bytes",
         "digest",
         "items",
         "rows",
@@ -105,6 +110,7 @@ class Release:
         self._most_gathered_bytes = exchange.plane.limits.collect_bytes
         self._pieces: Iterator[bytes] | None = None
         self._is_held = self._is_pumping = self._is_ended = False
+        self._turn_bytes = 0
         self.status = head.status
         self.rows = self.sent_bytes = 0
         self.items: tuple[str, ...] = ()
@@ -117,6 +123,10 @@ class Release:
         exchange = self._exchange
         exchange.move(states.ON_GATHERS)
         exchange.set_pace(self._plan.route.interface.first_byte_timeout_seconds)
+        refusal = self._refusal()
+        if refusal:
+            exchange.refuse(GatewayError("supplier-refused", refusal))
+            return
         try:
             self._how = self._choose()
         except GatewayError as error:
@@ -137,6 +147,22 @@ class Release:
         elif self._how is _WHOLE:
             # INVARIANT: BOUNDED: what is gathered is held, so it has a total besides its pace.
             exchange.gather_within(exchange.plane.limits.gather_seconds)
+
+    def _refusal(self) -> str:
+        """Why a status of the supplier's is not the caller's to act upon, "" where it may pass.
+
+        What it says of credentials is said of the gateway's, and what it says of another place would lead the caller
+        past the gateway.
+        """
+        if self.status in {401, 407}:
+            return "the supplier does not accept the gateway's own credential"
+        if 300 <= self.status < 400:
+            is_opaque = self._plan.route.interface.format is _OPAQUE
+            if self.status != 304:
+                return "the supplier answered with a redirect, which is neither followed nor passed on"
+            if not (is_opaque and self._may_pass):
+                return "the supplier answered `not modified`, though it was asked without a condition"
+        return ""
 
     @property
     def _may_pass(self) -> bool:
@@ -234,11 +260,11 @@ class Release:
         elif plane.gathered_bytes > plane.limits.collect_total_bytes:
             exchange.refuse_memory("memory")
 
-    def outcome(self, status: int, duration_us: int, end: str) -> Outcome:
+    def outcome(self, status: int, arrived_bytes: int, duration_us: int, end: str) -> Outcome:
         """What the record says of this answer."""
         digest = self.digest.hexdigest() if self.digest is not None else ""
         rows, items = (self.rows, self.items) if status else (0, ())
-        return Outcome(status, items, rows, self.sent_bytes, digest, duration_us, end)
+        return Outcome(status, items, rows, arrived_bytes, digest, duration_us, end)
 
     def forget(self) -> None:
         """Count what was gathered as no longer held."""
@@ -381,9 +407,14 @@ class Release:
         if self._is_pumping:
             return
         self._is_pumping = True
+        self._turn_bytes = 0
         try:
             while self._step():
-                pass
+                # INVARIANT: BOUNDED: a few octets that grow to many rows are reduced turn by turn of the loop.
+                if self._turn_bytes > TURN_BYTES:
+                    self._exchange.pause_supplier()
+                    self._exchange.release_on_soon()
+                    break
             self._hold_waiting()
         except GatewayError as error:
             self._exchange.refuse(error)
@@ -442,6 +473,7 @@ class Release:
 
     def _reduce(self, piece: bytes) -> None:
         assert self._reducer is not None
+        self._turn_bytes += len(piece)
         before = self.rows
         self._emit_rows(self._reducer.feed(piece), before)
 
@@ -471,7 +503,8 @@ class Release:
         reducer, exchange = self._reducer, self._exchange
         assert reducer is not None
         self.rows = reducer.rows
-        self.items = tuple(sorted(reducer.items))
+        if len(self.items) != len(reducer.items):
+            self.items = tuple(sorted(reducer.items))
         if not out:
             return
         drawn = self.rows - before

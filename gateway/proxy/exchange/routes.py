@@ -144,7 +144,9 @@ class Plan:
             f"{name}: {quote(value, safe=_SAFE)}\r\n".encode() for name, value in told.items()
         )
         self.own_fields = self.request_fields + b"Via: 1.1 sharing-gateway\r\nSharing-Record: "
-        self.answer_fields = b"Cache-Control: no-store\r\n"
+        # In verify mode neither status nor content are the supplier's.
+        origin = b"gateway" if call.mode is SharingMode.VERIFY else b"supplier"
+        self.answer_fields = b"Cache-Control: no-store\r\nSharing-Origin: %b\r\n" % origin
         if verdict.grant is not None:
             self.answer_fields += f"Sharing-Grant: {quote(verdict.grant, safe=_SAFE)}\r\n".encode()
 

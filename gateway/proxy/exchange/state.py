@@ -47,9 +47,11 @@ class Course:
         "_admission",
         "_answer_bytes",
         "_answered_ns",
+        "_began_epoch",
         "_call",
         "_caller",
         "_durable_ns",
+        "_ended_ns",
         "_fields",
         "_gather_due",
         "_is_overrun",
@@ -115,7 +117,8 @@ class Course:
         self.status = 0
         self.question: Question | None = None
         self._started_ns = plane.clock()
-        self._opened_ns = self._durable_ns = self._answered_ns = 0
+        self._began_epoch = plane.withdrawals.epoch
+        self._opened_ns = self._durable_ns = self._answered_ns = self._ended_ns = 0
         self._subject: str | None = None
         self._record: str | None = None
         self._release: Release | None = None

@@ -18,6 +18,7 @@ from gateway.domain.errors import GatewayError
 from gateway.proxy.limits import Limits
 
 PIECE_BYTES = 256 * 1024
+SLICE_BYTES = 16 * 1024
 _FREE_BYTES = 1 << 20
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([A-Za-z0-9_.:\-]{1,40})"?', re.IGNORECASE)
 _UTF8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
@@ -47,6 +48,11 @@ class Inflater:
         Raises:
             GatewayError: `answer-not-filterable`.
         """
+        # In slices, since what the decoder has not consumed yet is copied each time.
+        for start in range(0, len(data), SLICE_BYTES):
+            yield from self._feed(data[start : start + SLICE_BYTES])
+
+    def _feed(self, data: bytes) -> Iterator[bytes]:
         self._arrived += len(data)
         while data:
             if self._decoder.eof:

@@ -52,16 +52,15 @@ class _Lines:
         self._started = False
         self.held_bytes = 0
 
-    def take(self, data: bytes) -> bytes:
-        """Octets up to the last line end so far; empty if there is none."""
-        end = data.rfind(b"\n") + 1
+    def take(self, data: bytes, end: int) -> bytes:
+        """Octets up to the last row's end so far, which is at `end` of `data`; empty where that is 0."""
         if not end:
             self._rest.append(data)
             self._hold(self.held_bytes + len(data))
             return b""
         whole = b"".join((*self._rest, data[:end]))
         self._rest = [data[end:]] if end < len(data) else []
-        self.held_bytes = len(data) - end
+        self._hold(len(data) - end)
         return self._without_mark(whole)
 
     def last(self) -> bytes:
@@ -71,13 +70,12 @@ class _Lines:
         self.held_bytes = 0
         return self._without_mark(rest)
 
-    def keep(self, data: bytes) -> None:
-        """Put back what is no whole row yet."""
-        self._rest.insert(0, data)
-        self._hold(self.held_bytes + len(data))
-
     def _hold(self, octets: int) -> None:
         self.held_bytes = octets
+        self.check(octets)
+
+    def check(self, octets: int) -> None:
+        """Raise where so many are too many for a row."""
         if octets > self._most:
             raise not_filterable("a row of the answer is too long")
 
@@ -109,7 +107,7 @@ class NdjsonReducer:
 
     def feed(self, data: bytes) -> bytes:
         """As `RowReducer.feed`."""
-        return self._reduce(self._lines.take(data))
+        return self._reduce(self._lines.take(data, data.rfind(b"\n") + 1))
 
     def finish(self) -> bytes:
         """As `RowReducer.finish`."""
@@ -121,6 +119,7 @@ class NdjsonReducer:
             row = line.strip(b" \t\r")
             if not row:
                 continue
+            self._lines.check(len(row))
             if row[:1] != b"{":
                 raise not_filterable("a row of the answer is not an object")
             projected = self._projector.project(row)
@@ -134,7 +133,18 @@ class NdjsonReducer:
 class CsvReducer:
     """CSV with a header row; places are column names."""
 
-    __slots__ = ("_columns", "_lines", "_masks", "_names", "_wanted", "_width", "content_type", "items", "rows")
+    __slots__ = (
+        "_columns",
+        "_is_quoted",
+        "_lines",
+        "_masks",
+        "_names",
+        "_wanted",
+        "_width",
+        "content_type",
+        "items",
+        "rows",
+    )
 
     def __init__(
         self, places: Mapping[str, str], granted: tuple[str, ...], masks: Mapping[str, Mask], row_bytes: int
@@ -144,6 +154,10 @@ class CsvReducer:
         self._wanted = {places[item]: item for item in granted if item in places and places[item] not in denied}
         self._masks = masks
         self._lines = _Lines(row_bytes)
+        # The reader's own bound on a cell is the process's, and less than a row may have: rows alone are bounded here.
+        if csv.field_size_limit() < row_bytes:
+            csv.field_size_limit(row_bytes)
+        self._is_quoted = False
         self._columns: list[int] | None = None
         self._names: list[str] = []
         self._width = 0
@@ -158,25 +172,18 @@ class CsvReducer:
 
     def feed(self, data: bytes) -> bytes:
         """As `RowReducer.feed`."""
-        lines = self._lines.take(data)
-        if not lines:
-            return b""
-        if lines.count(b'"') % 2:
-            # The last line end stands within quotes: go back to one that does not.
-            end = self._last_row_end(lines)
-            self._lines.keep(lines[end:])
-            lines = lines[:end]
-        return self._reduce(lines)
+        return self._reduce(self._lines.take(data, self._last_row_end(data)))
 
-    @staticmethod
-    def _last_row_end(lines: bytes) -> int:
-        end, quotes, position = 0, 0, 0
-        while (line_end := lines.find(b"\n", position)) >= 0:
-            quotes += lines.count(b'"', position, line_end)
-            position = line_end + 1
-            if quotes % 2 == 0:
-                end = position
-        return end
+    def _last_row_end(self, data: bytes) -> int:
+        """Behind the last line end of `data` that does not stand within quotes, 0 where there is none."""
+        inside = self._is_quoted = self._is_quoted != bool(data.count(b'"') % 2)
+        position = len(data)
+        while (line_end := data.rfind(b"\n", 0, position)) >= 0:
+            inside = inside != bool(data.count(b'"', line_end, position) % 2)
+            if not inside:
+                return line_end + 1
+            position = line_end
+        return 0
 
     def finish(self) -> bytes:
         """As `RowReducer.finish`."""
@@ -202,6 +209,7 @@ class CsvReducer:
             if self._columns is None:
                 writer.writerow(self._read_header(row))
                 continue
+            self._lines.check(sum(map(len, row)))
             if len(row) != self._width:
                 raise not_filterable("a row of the answer has another number of fields than its header")
             writer.writerow(self._fields(row))

@@ -28,7 +28,7 @@ from gateway.runtime.demo.story import PURPOSE, SYSTEM, Step, World, tell
 from gateway.runtime.demo.suppliers import register_servers, show
 from gateway.runtime.demo.world import OFFICERS, REGION, SHORT_SECONDS, SYSTEMS, directory_document, grant_documents
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.operation.api import open_api
+from gateway.runtime.operation.api import REGISTRAR, open_api
 from gateway.runtime.operation.setup import AUDITOR, initialise
 
 START_SECONDS = 60.0
@@ -103,7 +103,7 @@ def _stage(place: Path, *, fixed_ports: bool) -> Iterator[tuple[World, Callable[
             key=key,
             population=population,
             suppliers=suppliers,
-            officer=lambda id_: open_api(place, id_),
+            officer=lambda id_: open_api(place, id_ or REGISTRAR),
             verifier_key=made["verifier_key"],
             short_grant_ends_unix=furnished.timestamp() + SHORT_SECONDS,
             wait_for=_wait_for,
@@ -155,17 +155,18 @@ def furnish(home: GatewayHome, upstreams: dict[str, str], key: str, show: Show =
     Args:
         home: of the running gateway.
         upstreams: supplier id -> base URL of its service.
-        key: PEM of the demand systems' private key.
+        key: PEM of the calling demand system's private key.
         show: how a supplier's service is made to show the nonce of a claim.
     """
-    jwk = public_jwk(key)
+    # A key is one system's: only the one that calls has the given one.
+    keys = {id_: public_jwk(key if id_ == SYSTEM else new_private_key()) for id_, _, _ in SYSTEMS}
     document = directory_document(upstreams)
-    with open_api(home.root) as api:
+    with open_api(home.root, REGISTRAR) as api:
         api.post("/v1/directory", {**document, "interfaces": []})
         for id_, department, name in SYSTEMS:
-            api.post("/v1/systems", {"id": id_, "department": department, "name": name, "keys": [jwk]})
+            api.post("/v1/systems", {"id": id_, "department": department, "name": name, "keys": [keys[id_]]})
     for id_, department, roles, name in OFFICERS:
-        with open_api(home.root, AUDITOR if roles == ["auditor"] else None) as api:
+        with open_api(home.root, AUDITOR if roles == ["auditor"] else REGISTRAR) as api:
             api.post(
                 "/v1/officers",
                 {"id": id_, "department": department, "region": REGION, "roles": roles, "name": name},

@@ -2,16 +2,18 @@
 
     setup           makes a gateway
     status          what runs, what is wrong and what to do
+    checking        all that a start needs, without starting
     backup          a backup of a home, running or not
     restore         puts one in place of what was lost
     restore_log     the log's part of that
     differences     what a restored state does not have and the log tells of
     api             the control API for the command line
+    formats         schemas and samples of what people hand in
     officer_tokens  tokens of officers, signed on the spot
     ring_document   a home's key ring as one document
     standing        everything that stands in a home's state
     pages           the pages of `docs/` that are made from the code
 
-Used from outside: `api`, `backup`, `differences`, `officer_tokens`, `restore`, `ring_document`, `setup`, `standing`,
-`status`.
+Used from outside: `api`, `backup`, `checking`, `differences`, `formats`, `officer_tokens`, `restore`, `ring_document`,
+`setup`, `standing`, `status`.
 """

@@ -184,11 +184,12 @@ def error_of(answer: httpx.Response) -> GatewayError:
 def open_api(home_path: Path, officer: str | None = None) -> Iterator[Api]:
     """The control API of the gateway in `home_path`.
 
-    The officer's token is, in this order: signed with the home's own keys for `officer`; `$GATEWAY_TOKEN`; signed
-    for the registrar. Who can read the token key of a home can act as any of its officers: guard the folder.
+    The officer's token is, in this order: signed with the home's own keys for `officer`; `$GATEWAY_TOKEN`. Without
+    either nobody acts. Who can read the token key of a home can act as any of its officers: guard the folder.
 
     Raises:
-        GatewayError: `not-found` where no gateway lives there or the officer is unknown; `unavailable` where it
+        GatewayError: `invalid-input` where it is not said who acts; `not-found` where no gateway lives there or
+            the officer is unknown; `unavailable` where it
             cannot be reached; `conflict` where another command holds the home.
     """
     home = GatewayHome(home_path)
@@ -239,9 +240,16 @@ def _pinned(certificate: Path) -> ssl.SSLContext:
 
 def _token(home: GatewayHome, officer: str | None) -> str:
     given = os.environ.get("GATEWAY_TOKEN")
-    if given and officer is None:
+    if officer is not None:
+        return officer_token(home.root, officer, TOKEN_SECONDS)
+    if given:
         return given
-    return officer_token(home.root, officer or REGISTRAR, TOKEN_SECONDS)
+    # Who can read a home could act as anyone in it: whoever does says as whom.
+    raise GatewayError(
+        "invalid-input",
+        f"say who acts: `--as OFFICER` (`--as {REGISTRAR}` for the first acts on a new gateway), `$GATEWAY_OFFICER`, "
+        "or a session token in `$GATEWAY_TOKEN`",
+    )
 
 
 def _given(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -213,7 +213,7 @@ def _lay_ready(home: GatewayHome, source: Source, stamp: str, *, replace: bool, 
     for name in put:
         say(f"laying ready {name}")
         lay(folder / name, ready / name)
-    settings = load_settings(ready / "gateway.toml" if "gateway.toml" in put else home.settings_file)
+    settings = load_settings(ready / "gateway.toml" if "gateway.toml" in put else home.settings_file, base=home.root)
     keys = ready / "keys" if "keys" in put else home.keys(settings)
     ring = open_keys(keys, settings)
     if "state.db" in put or not (home.root / IDENTITY).exists():

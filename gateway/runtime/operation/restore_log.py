@@ -140,7 +140,7 @@ def take_up_log(home: GatewayHome, ready: Path, source: Source, settings: Settin
         adopt_log(ready / "ledger", new, ring.log_signer(new))
     base = ready / "gateway.toml" if (ready / "gateway.toml").exists() else home.settings_file
     replace_file(ready / "gateway.toml", with_origin(base.read_text("utf-8"), new).encode())
-    if load_settings(ready / "gateway.toml").ledger.origin != new:
+    if load_settings(ready / "gateway.toml", base=home.root).ledger.origin != new:
         raise GatewayError("conflict", f'`ledger.origin` cannot be set in `{base}`: write `origin = "{new}"` there')
 
 

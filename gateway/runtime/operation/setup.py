@@ -17,6 +17,7 @@ from gateway.ledger.durable import replace_file, sync_directory
 from gateway.ledger.log.notes import ED25519, VerifierKey
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.incarnation import IDENTITY, begin_life
+from gateway.runtime.modes import keep_private
 from gateway.runtime.operation.api import REGISTRAR
 from gateway.runtime.ring import passphrase
 from gateway.runtime.settings import Settings, commented_file, load_settings
@@ -77,6 +78,7 @@ def initialise(
         raise GatewayError("invalid-input", f"`{region}` is not a six-digit division code, such as 440000")
     if home.settings_file.exists():
         raise GatewayError("conflict", f"a gateway lives in `{home.root}` already")
+    keep_private()
     existed = home.root.exists()
     lock = home.lock()
     making = _Making(home)

@@ -6,8 +6,6 @@ import shutil
 import time
 from typing import Any
 
-import httpx
-
 from gateway.domain.errors import GatewayError
 from gateway.ledger.log.notes import COSIGNATURE, ED25519, VerifierKey
 from gateway.ledger.process.client import LedgerClient
@@ -15,6 +13,7 @@ from gateway.proxy.troubles import TROUBLES
 from gateway.runtime.exposure import findings
 from gateway.runtime.home import CLOSED, GatewayHome
 from gateway.runtime.operation.differences import list_differences
+from gateway.runtime.probe import ask
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
 from gateway.runtime.telemetry.metrics import STALE_SECONDS, read_snapshots
@@ -48,7 +47,7 @@ def examine(home: GatewayHome) -> dict[str, Any]:
             seen.add("data plane", "up", addresses["data_plane"])
         seen.add("control plane", "up", addresses["control"])
         _processes(addresses, seen)
-        _readiness(addresses, seen)
+        _readiness(home, seen)
         _interfaces(home, seen)
         _ledger(home, seen)
     _state(home, settings, seen)
@@ -121,12 +120,11 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _readiness(addresses: dict[str, Any], seen: _Seen) -> None:
+def _readiness(home: GatewayHome, seen: _Seen) -> None:
     try:
-        answer = httpx.get(f"{addresses['control']}/readyz", timeout=ASK_SECONDS, trust_env=False)
-        parts = answer.json().get("parts", {})
-    except (httpx.HTTPError, ValueError, AttributeError):
-        seen.fault("readiness", "unknown", "the control plane does not answer", "its log says why")
+        parts = ask(home.root).get("parts", {})
+    except (OSError, ValueError):
+        seen.fault("readiness", "unknown", "the control process does not answer", "its log says why")
         return
     failing = sorted(part for part, works in parts.items() if not works)
     for part in failing:
@@ -162,6 +160,13 @@ def _ledger(home: GatewayHome, seen: _Seen) -> None:
         seen.fault("ledger", "stands still", status.fault, "keep the folder as it is and restore it from a backup")
     else:
         seen.add("ledger", "up", f"{status.size} entries in the log, {status.backlog} on their way")
+    for each in status.set_aside:
+        where = f"leaf {each.leaf}" if each.count == 1 else f"leaves {each.leaf} to {each.leaf + each.count - 1}"
+        if each.is_unreadable:
+            advice = "restore the log's file from a mirror or a backup, then remove `index/`: it is rebuilt"
+        else:
+            advice = "nothing is lost: it stands in the log, in no answer; tell who maintains the gateway"
+        seen.fault("index", "set aside", f"{where}: {each.why}", advice)
     for witness, fault in status.witnesses.items():
         if fault:
             advice = "ask whoever keeps it; uses go on, and it is asked again by itself"

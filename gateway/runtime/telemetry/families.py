@@ -95,6 +95,7 @@ FAMILIES = _families(
     Family("gateway_connections", Kind.SUM, "Open connections, by side: caller, supplier.", ("side",)),
     Family("gateway_connections_total", Kind.COUNTER, "Connections accepted from callers."),
     Family("gateway_exchanges", Kind.SUM, "Calls being served."),
+    Family("gateway_queued_calls", Kind.SUM, "Calls that wait for a worker to begin them."),
     Family("gateway_held_bytes", Kind.SUM, "Octets held for callers and suppliers."),
     Family(
         "gateway_interface_trouble",
@@ -133,6 +134,7 @@ FAMILIES = _families(
     Family("gateway_log_entries", Kind.MAX, "Entries under the log's last checkpoint."),
     Family("gateway_witness_faults", Kind.MAX, "Witnesses that last gave no cosignature; `gateway status` says why."),
     Family("gateway_log_integration_lag_seconds", Kind.MAX, "Age of the oldest durable record not yet in the log."),
+    Family("gateway_ledger_set_aside", Kind.MAX, "Entries that the index could not take; they stand in the log."),
     Family("gateway_index_lag_seconds", Kind.MAX, "Age of the oldest record in the log that no question finds yet."),
     # Policies and state.
     Family(

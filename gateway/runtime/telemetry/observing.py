@@ -25,6 +25,7 @@ from gateway.domain.changes import Change
 from gateway.domain.state import SliceState
 from gateway.domain.uses import Outcome, Use
 from gateway.domain.verdicts import Call, Verdict
+from gateway.ledger.index.queries import SetAside
 from gateway.proxy.ports import Decide, Identify, Peer, RequestHead
 from gateway.runtime.telemetry.metrics import UNKNOWN, MetricSet
 from gateway.runtime.telemetry.spans import SpanSender
@@ -141,6 +142,7 @@ def take_plane(metrics: MetricSet, plane: Mapping[str, Any]) -> None:
     metrics.gauge("gateway_exchanges").set(plane["exchanges"])
     metrics.gauge("gateway_waiting_calls").set(plane["waiting"])
     metrics.gauge("gateway_circuits_open").set(plane["circuits_open"])
+    metrics.gauge("gateway_queued_calls").set(plane["queued"])
     metrics.gauge("gateway_held_bytes").set(plane["held_bytes"])
     troubles = metrics.gauge("gateway_interface_trouble")
     troubles.clear()
@@ -304,6 +306,9 @@ class LedgerStatus(Protocol):
     @property
     def witnesses(self) -> Mapping[str, str]: ...
 
+    @property
+    def set_aside(self) -> Sequence[SetAside]: ...
+
 
 class LedgerFigures:
     """How far log and index are behind, how many witnesses do not cosign, and how much room the journals have.
@@ -337,6 +342,7 @@ class LedgerFigures:
         gauge("gateway_witness_faults").set(sum(map(bool, status.witnesses.values())))
         gauge("gateway_log_integration_lag_seconds").set(lag)
         gauge("gateway_index_lag_seconds").set(self._index.age_seconds(status.indexed, status.size))
+        gauge("gateway_ledger_set_aside").set(sum(each.count for each in status.set_aside))
         disk = os.statvfs(self._folder)
         gauge("gateway_journal_free_bytes").set(disk.f_bavail * disk.f_frsize)
 

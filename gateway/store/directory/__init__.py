@@ -6,7 +6,9 @@
     validation   whether an entry is one, by article
     file         directory files, read whole or refused whole
     columns      the words of directory spreadsheets
-    spreadsheet  entries from CSV and XLSX
+    workbook     .xlsx read as a person sees it, and written as texts
+    sheets       which sheet holds what, and what in it is not known
+    spreadsheet  entries, departments and purposes from sheets
     importing    a directory file in one transaction
     exporting    the directory as a file that reads back to the same
     dcat         the directory as DCAT 3

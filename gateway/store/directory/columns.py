@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
-from gateway.domain.directory import SharingAttribute, SharingMode, UpdateCycle
+from gateway.domain.directory import Level, SharingAttribute, SharingMode, UpdateCycle
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "id": ("目录标识", "条目标识"),
     "category": ("信息资源分类", "分类", "主题分类", "数据目录分类"),
     "name": ("信息资源名称", "数据目录名称", "目录名称", "资源名称"),
     "code": ("信息资源代码", "数据目录代码", "目录代码", "资源代码"),
@@ -33,6 +34,38 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "retention_citation": ("记录保存依据",),
 }
 """Field -> the column names it goes by; an export writes the first."""
+
+SECRECY = ("涉密属性", "是否涉密", "涉密", "密级", "涉密等级", "涉密级别", "保密属性", "定密情况", "是否涉及国家秘密")
+"""Columns that say whether an entry is a secret: none may be (Decree 809 Art. 3). An export never writes them."""
+
+NOT_SECRET = frozenset({"", "否", "不涉密", "非涉密", "非密", "无", "公开", "不涉及", "no", "0", "false"})
+
+DEPARTMENT_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "id": ("部门标识", "机构标识"),
+    "name": ("部门名称", "机构名称", "单位名称"),
+    "region": ("行政区划代码", "区划代码"),
+    "level": ("部门层级", "行政层级", "层级"),
+    "parent": ("上级部门标识", "上级部门"),
+    "competent": ("数据主管部门", "是否数据主管部门"),
+    "code": ("统一社会信用代码", "部门代码", "机构代码"),
+}
+"""As `COLUMNS`, of a sheet of departments."""
+
+PURPOSE_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "id": ("用途标识", "使用目的标识"),
+    "name": ("用途名称", "使用目的名称"),
+    "basis": ("用途依据", "使用目的依据", "办事依据"),
+}
+"""As `COLUMNS`, of a sheet of purposes."""
+
+LEVELS: Mapping[str, Level] = {
+    **dict.fromkeys(("国家级", "国家", "中央"), Level.NATIONAL),
+    **dict.fromkeys(("省级", "省"), Level.PROVINCE),
+    **dict.fromkeys(("市级", "市", "地级", "地市级"), Level.CITY),
+    **dict.fromkeys(("县级", "县", "区县级", "区级"), Level.COUNTY),
+    **dict.fromkeys(("乡镇级", "乡级", "乡镇", "镇级", "街道级"), Level.TOWNSHIP),
+    **{level.value: level for level in Level},
+}
 
 ITEM_FIELDS = frozenset({"items", "item_id", "item_type", "item_sensitive"})
 """Fields that differ from row to row of one entry."""
@@ -114,8 +147,20 @@ TYPES: Mapping[str, str] = {
 }
 """The guide's data types, with and without their letters; any other word is kept as it stands."""
 
-FORMULA_STARTS = ("=", "+", "-", "@")
-"""What a spreadsheet program would take for a formula: an export writes such a cell behind an apostrophe."""
+FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")
+"""What a spreadsheet program would take for a formula, full-width signs too: an export writes such a cell behind an
+apostrophe, and one that begins with an apostrophe behind another."""
+
+
+def escaped(text: str) -> str:
+    """A cell that no spreadsheet program takes for a formula."""
+    return f"'{text}" if text.startswith((*FORMULA_STARTS, "'")) else text
+
+
+def unescaped(cell: str) -> str:
+    """The text that `escaped` gave, or the cell as it is."""
+    return cell[1:] if cell.startswith("'") and cell[1:].startswith((*FORMULA_STARTS, "'")) else cell
+
 
 YES = frozenset({"是", "1", "true", "yes", "y"})
 NO = frozenset({"否", "0", "false", "no", "n", ""})

@@ -2,14 +2,17 @@
 
 | entry | DCAT |
 |---|---|
-| name, abstract, code | dct:title, dct:description, dct:identifier |
-| supplier | dct:publisher |
-| category | dcat:theme |
+| name, abstract, code | dct:title, dct:description (the name where there is no abstract), dct:identifier |
+| supplier | dct:publisher, a foaf:Agent |
+| category | dcat:theme, a skos:Concept |
 | update cycle | dct:accrualPeriodicity (EU authority table of frequencies) |
 | sharing attribute | dct:accessRights (EU authority table) with the attribute as label |
 | release date, version | dct:issued, dcat:version |
-| items | csvw:tableSchema of a distribution |
+| format, items | dct:format and csvw:tableSchema of a distribution; its dcat:accessURL is the entry's here |
+| related codes | dct:relation to the entries that bear them |
 | interface | dcat:DataService with dcat:servesDataset; its address is the gateway's, never the supplier's |
+
+What DCAT-AP 2.1.1 makes mandatory is there for every entry, with the classes it asks for.
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,6 +29,7 @@ _CONTEXT: Mapping[str, Any] = {
     "foaf": "http://xmlns.com/foaf/0.1/",
     "csvw": "http://www.w3.org/ns/csvw#",
     "rdfs": "http://www.w3.org/2000/01/rdf-schema#",
+    "skos": "http://www.w3.org/2004/02/skos/core#",
     "xsd": "http://www.w3.org/2001/XMLSchema#",
     "dct:issued": {"@type": "xsd:date"},
 }
@@ -76,32 +80,45 @@ def export_dcat(
     """
     root = base.rstrip("/")
     publishers = {department.id: department for department in departments}
+    entries, served = tuple(datasets), tuple(interfaces)
+    by_code = {entry.code: entry.id for entry in entries}
+    competent = next((each for each in publishers.values() if each.competent), None)
     return {
         "@context": dict(_CONTEXT),
         "@id": f"{root}/v1/datasets",
         "@type": "dcat:Catalog",
         "dct:title": {"@language": "zh", "@value": title},
-        "dcat:dataset": [_dataset(entry, root, publishers.get(entry.supplier)) for entry in datasets],
-        "dcat:service": [_service(interface, root) for interface in interfaces],
+        "dct:description": {"@language": "zh", "@value": f"{title}：本级政务部门已发布的数据目录"},
+        "dct:publisher": _publisher(competent.id, root, competent) if competent else _gateway(root),
+        "dcat:dataset": [_dataset(entry, root, publishers.get(entry.supplier), by_code) for entry in entries],
+        "dcat:service": [_service(interface, root) for interface in served],
     }
 
 
-def _dataset(entry: Dataset, root: str, publisher: Department | None) -> dict[str, Any]:
+def _dataset(entry: Dataset, root: str, publisher: Department | None, by_code: Mapping[str, str]) -> dict[str, Any]:
+    iri = _iri(root, "datasets", entry.id)
     found: dict[str, Any] = {
-        "@id": _iri(root, "datasets", entry.id),
+        "@id": iri,
         "@type": "dcat:Dataset",
         "dct:title": entry.name,
+        "dct:description": entry.abstract.strip() or entry.name,
         "dct:identifier": entry.code,
         "dct:publisher": _publisher(entry.supplier, root, publisher),
-        "dct:accrualPeriodicity": {"@id": f"{_EU}/frequency/{_FREQUENCIES[entry.update_cycle]}"},
+        "dct:accrualPeriodicity": {
+            "@id": f"{_EU}/frequency/{_FREQUENCIES[entry.update_cycle]}",
+            "@type": "dct:Frequency",
+        },
         "dct:accessRights": {
             "@id": f"{_EU}/access-right/{_ACCESS_RIGHTS[entry.sharing_attribute]}",
+            "@type": "dct:RightsStatement",
             "rdfs:label": entry.sharing_attribute.value,
         },
         "dcat:version": str(entry.version),
         "dcat:distribution": {
+            "@id": f"{iri}#distribution",
             "@type": "dcat:Distribution",
-            "dct:format": entry.format,
+            "dcat:accessURL": {"@id": iri},
+            "dct:format": {"@type": "dct:MediaTypeOrExtent", "rdfs:label": entry.format},
             "csvw:tableSchema": {
                 "@type": "csvw:Schema",
                 "csvw:column": {
@@ -118,18 +135,22 @@ def _dataset(entry: Dataset, root: str, publisher: Department | None) -> dict[st
             },
         },
     }
-    optional = {
-        "dct:description": entry.abstract,
-        "dcat:theme": entry.category,
-        "dct:issued": entry.released_on.isoformat() if entry.released_on else "",
-        "dct:relation": list(entry.related_codes),
-    }
-    return {**found, **{name: value for name, value in optional.items() if value}}
+    if entry.category.strip():
+        theme = {"@type": "skos:Concept", "skos:prefLabel": {"@language": "zh", "@value": entry.category}}
+        found["dcat:theme"] = {"@id": _iri(root, "themes", entry.category), **theme}
+    if entry.released_on:
+        found["dct:issued"] = entry.released_on.isoformat()
+    related = [{"@id": _iri(root, "datasets", by_code[code])} for code in entry.related_codes if code in by_code]
+    return {**found, "dct:relation": related} if related else found
 
 
 def _publisher(id_: str, root: str, department: Department | None) -> dict[str, Any]:
-    found = {"@id": _iri(root, "departments", id_), "@type": "foaf:Organization"}
-    return {**found, "foaf:name": department.name} if department else found
+    name = department.name if department else id_
+    return {"@id": _iri(root, "departments", id_), "@type": ["foaf:Agent", "foaf:Organization"], "foaf:name": name}
+
+
+def _gateway(root: str) -> dict[str, Any]:
+    return {"@id": f"{root}/", "@type": ["foaf:Agent", "foaf:Organization"], "foaf:name": "sharing gateway"}
 
 
 def _service(interface: Interface, root: str) -> dict[str, Any]:

@@ -1,14 +1,28 @@
-"""The directory as a file that `read_directory` reads back to the same: JSON whole, CSV the entries."""
+"""The directory as a file that `read_directory` reads back to the same.
+
+JSON holds it whole, a workbook all but the interfaces, CSV the entries.
+"""
 
 import csv
 import io
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from gateway.domain.directory import DataItem, Dataset, Department, EntryState, SharingAttribute
-from gateway.store.directory.columns import ATTRIBUTES, COLUMNS, CYCLES, FORMULA_STARTS, MODES
+from gateway.domain.directory import DataItem, Dataset, Department, EntryState, Purpose, SharingAttribute
+from gateway.store.directory.columns import (
+    ATTRIBUTES,
+    COLUMNS,
+    CYCLES,
+    DEPARTMENT_COLUMNS,
+    LEVELS,
+    MODES,
+    PURPOSE_COLUMNS,
+    escaped,
+)
 from gateway.store.directory.file import DirectoryFile
+from gateway.store.directory.workbook import write_workbook
 
 _DIVIDER = "、"
 
@@ -22,7 +36,8 @@ def export_json(directory: DirectoryFile) -> bytes:
         ),
         interfaces=tuple(msgspec.structs.replace(interface, version=1) for interface in directory.interfaces),
     )
-    return msgspec.json.format(msgspec.json.encode(plain), indent=2) + b"\n"
+    listed = {name: getattr(plain, name) for name in ("departments", "purposes", "datasets", "interfaces")}
+    return msgspec.json.format(msgspec.json.encode(listed), indent=2) + b"\n"
 
 
 def export_csv(datasets: Iterable[Dataset], departments: Iterable[Department] = ()) -> str:
@@ -32,21 +47,65 @@ def export_csv(datasets: Iterable[Dataset], departments: Iterable[Department] = 
         datasets: entries.
         departments: for the providers' names; a provider without one stands by its id.
     """
-    providers = {department.id: department for department in departments}
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow([names[0] for names in COLUMNS.values()])
-    for entry in datasets:
-        cells = _entry_cells(entry, providers.get(entry.supplier))
-        for item in entry.items:
-            row = {**cells, **_item_cells(item)}
-            writer.writerow([_cell(row.get(field, "")) for field in COLUMNS])
-            cells = {"code": entry.code}
+    for row in _entry_rows(datasets, departments):
+        writer.writerow([escaped(cell) for cell in row])
     return "\ufeff" + out.getvalue()
 
 
+def export_xlsx(directory: DirectoryFile) -> bytes:
+    """Entries, departments and purposes as a workbook of texts, one sheet each; interfaces are not in it."""
+    return write_workbook(
+        (
+            ("目录", _escaped(_entry_rows(directory.datasets, directory.departments))),
+            ("部门", _escaped(_department_rows(directory.departments))),
+            ("用途", _escaped(_purpose_rows(directory.purposes))),
+        )
+    )
+
+
+def _escaped(rows: Iterable[list[str]]) -> Iterator[list[str]]:
+    return ([escaped(cell) for cell in row] for row in rows)
+
+
+def _entry_rows(datasets: Iterable[Dataset], departments: Iterable[Department]) -> Iterator[list[str]]:
+    providers = {department.id: department for department in departments}
+    named_twice = {name for name, count in Counter(each.name for each in providers.values()).items() if count > 1}
+    yield [names[0] for names in COLUMNS.values()]
+    for entry in datasets:
+        provider = providers.get(entry.supplier)
+        cells = _entry_cells(entry, None if provider and provider.name in named_twice else provider)
+        for item in entry.items:
+            row = {**cells, **_item_cells(item)}
+            yield [row.get(field, "") for field in COLUMNS]
+            # Repeated, so that rows that were sorted still find their entry.
+            cells = {"id": entry.id, "code": entry.code}
+
+
+def _department_rows(departments: Iterable[Department]) -> Iterator[list[str]]:
+    yield [names[0] for names in DEPARTMENT_COLUMNS.values()]
+    for each in departments:
+        cells = {
+            "id": each.id,
+            "name": each.name,
+            "region": each.region,
+            "level": _word(LEVELS, each.level),
+            "parent": each.parent or "",
+            "competent": "是" if each.competent else "否",
+            "code": each.code or "",
+        }
+        yield [cells[field] for field in DEPARTMENT_COLUMNS]
+
+
+def _purpose_rows(purposes: Iterable[Purpose]) -> Iterator[list[str]]:
+    yield [names[0] for names in PURPOSE_COLUMNS.values()]
+    for each in purposes:
+        yield [each.id, each.name, each.basis]
+
+
 def _entry_cells(entry: Dataset, provider: Department | None) -> dict[str, str]:
-    text = ("category", "name", "code", "abstract", "format", "conditions", "openness", "classification", "scope")
+    text = ("id", "category", "name", "code", "abstract", "format", "conditions", "openness", "classification", "scope")
     return {
         **{
             field: getattr(entry, field)
@@ -79,8 +138,3 @@ def _item_cells(item: DataItem) -> dict[str, str]:
 def _word(known: object, value: object) -> str:
     assert isinstance(known, dict)
     return str(next(word for word, meaning in known.items() if meaning is value))
-
-
-def _cell(text: str) -> str:
-    """A cell that no spreadsheet program takes for a formula."""
-    return f"'{text}" if text.startswith(FORMULA_STARTS) else text

@@ -4,13 +4,13 @@
 |---|---|
 | `.json` | `{"departments": […], "purposes": […], "datasets": […], "interfaces": […]}` in the domain's field names |
 | `.csv` | entries by the Chinese column names of the 2017 guide, one row a data item; UTF-8 or GB 18030 |
-| `.xlsx` | the same on the first sheet |
+| `.xlsx` | the same, and departments and purposes by theirs, on any of its sheets |
 
 Every fault is listed by row and field. A row is counted as a person sees it: in a sheet the column names are row 1,
 in JSON the first element of a list is row 1.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ import msgspec
 
 from gateway.domain.directory import Dataset, Department, Interface, Purpose
 from gateway.domain.errors import GatewayError
-from gateway.store.directory.columns import COLUMNS
+from gateway.domain.nesting import MAX_DEPTH, is_too_deep
 from gateway.store.directory.spreadsheet import read_sheet
 from gateway.store.directory.validation import (
     Fault,
@@ -42,23 +42,32 @@ _KINDS: dict[str, type[msgspec.Struct]] = {
 
 
 class DirectoryFile(msgspec.Struct, frozen=True):
-    """What a directory file holds, free of faults as far as the file alone can tell."""
+    """What a directory file holds, free of faults as far as the file alone can tell.
+
+    Args:
+        departments: by id.
+        purposes: by id.
+        datasets: entries.
+        interfaces: of suppliers.
+        skipped: what the file holds besides and is not read, in words.
+    """
 
     departments: tuple[Department, ...] = ()
     purposes: tuple[Purpose, ...] = ()
     datasets: tuple[Dataset, ...] = ()
     interfaces: tuple[Interface, ...] = ()
+    skipped: tuple[str, ...] = ()
 
 
 def read_directory(
-    path: Path, *, departments: Sequence[Department] = (), purposes: Sequence[Purpose] = ()
+    path: Path, *, departments: Sequence[Department] | None = None, purposes: Sequence[Purpose] | None = None
 ) -> DirectoryFile:
     """Read and check a directory file.
 
     Args:
         path: the file; its suffix says what it is.
-        departments: by whose name, code or id a sheet's providers are known; an id needs none.
-        purposes: by whose name or id a sheet's purposes are known; an id needs none.
+        departments: every department, by whose name, code or id a sheet's providers are known; None takes any id.
+        purposes: every purpose, by whose name or id a sheet's purposes are known; None takes any id.
 
     Raises:
         GatewayError: `invalid-input` with `faults`, each with `row` and `field`; nothing is to be imported then.
@@ -70,15 +79,11 @@ def read_directory(
     if kind == ".json":
         return read_json(path.read_bytes())
     if kind in {".csv", ".xlsx"}:
-        found, faults, names = read_sheet(path, departments, purposes)
-        entries = tuple(entry for _, entry in found)
-        lacks = _all_faults("datasets", entries, [row for row, _ in found], validate_dataset)
-        faults += [
-            {"row": fault["row"], "field": _column(str(fault["field"]), names), "fault": fault["fault"]}
-            for fault in lacks
-        ]
-        faults.sort(key=lambda fault: int(str(fault["row"] or 0)))
-        return _or_refuse(DirectoryFile(datasets=entries), faults)
+        found = read_sheet(path, departments, purposes)
+        content = DirectoryFile(
+            tuple(found.departments), tuple(found.purposes), tuple(found.datasets), skipped=tuple(found.notes)
+        )
+        return _or_refuse(content, found.faults)
     raise _refuse([{"field": "file", "fault": f"`{path.name}` is neither .json, .csv nor .xlsx"}])
 
 
@@ -88,6 +93,8 @@ def read_json(content: bytes) -> DirectoryFile:
     Raises:
         GatewayError: `invalid-input` with `faults`.
     """
+    if is_too_deep(content):
+        raise _refuse([{"field": "file", "fault": f"nests deeper than {MAX_DEPTH}"}])
     try:
         document = msgspec.json.decode(content)
     except (msgspec.DecodeError, RecursionError) as error:
@@ -102,20 +109,11 @@ def read_json(content: bytes) -> DirectoryFile:
         values, rows, wrong = _convert(name, document.get(name, []), kind)
         found[name] = values, rows
         faults += wrong
-    entries = {entry.id: entry for entry in found["datasets"][0]}
     faults += _all_faults("departments", *found["departments"], validate_department)
     faults += _all_faults("purposes", *found["purposes"], validate_purpose)
     faults += _all_faults("datasets", *found["datasets"], validate_dataset)
-    faults += _all_faults(
-        "interfaces", *found["interfaces"], lambda one: validate_interface(one, entries.get(one.dataset))
-    )
+    faults += _all_faults("interfaces", *found["interfaces"], validate_interface)
     return _or_refuse(DirectoryFile(**{name: tuple(values) for name, (values, _) in found.items()}), faults)
-
-
-def _column(field: str, names: Mapping[str, str]) -> str:
-    """What a sheet calls a field; an entry's id comes from its code."""
-    column = "code" if field == "id" else field
-    return names.get(column) or COLUMNS.get(column, (column,))[0]
 
 
 def _convert(name: str, value: Any, kind: type[S]) -> tuple[list[S], list[int], list[Fault]]:

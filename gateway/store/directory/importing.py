@@ -5,17 +5,19 @@ Importing the same file again changes nothing: an entry that says what its newes
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from enum import StrEnum
 
 import msgspec
 from sqlalchemy import bindparam, insert, select, update
 
 from gateway.domain.certificates import CertificateUse
 from gateway.domain.changes import ChangeKind
-from gateway.domain.directory import Dataset, Department, EntryState, Interface
+from gateway.domain.directory import Dataset, Department, EntryState, Interface, SharingAttribute
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import parse_upstream
 from gateway.store import schema
 from gateway.store.certificates import CertificateReadings
+from gateway.store.directory.columns import TYPES
 from gateway.store.directory.file import DirectoryFile
 from gateway.store.directory.validation import Fault, validate_interface
 from gateway.store.directory.writes import DirectoryTransaction, entry_columns, interface_columns
@@ -25,6 +27,9 @@ from gateway.store.scope import entry_withdraws
 
 _VERSIONS = select(schema.datasets.c.id, schema.datasets.c.version, schema.datasets.c.state, schema.datasets.c.body)
 _INTERFACES = select(schema.interfaces.c.supplier, schema.interfaces.c.id)
+_RELEASED_CODES = select(schema.datasets.c.id, schema.datasets.c.code).where(
+    schema.datasets.c.state == EntryState.RELEASED.value
+)
 _SUPERSEDE = (
     update(schema.datasets)
     .where(schema.datasets.c.id == bindparam("entry"), schema.datasets.c.version == bindparam("of"))
@@ -124,7 +129,11 @@ class DirectoryImports(HostReadings, CertificateReadings, DirectoryTransaction):
         for row, department in enumerate(found.departments, 1):
             if department.parent is not None and department.parent not in departments:
                 fault("departments", row, "parent", f"there is no department `{department.parent}`")
+        coded = self._codes(found.datasets)
         for row, entry in enumerate(found.datasets, 1):
+            others = sorted(coded[entry.code] - {entry.id})
+            if others:
+                fault("datasets", row, "code", f"`{entry.code}` is the code of entry `{others[0]}` too")
             if entry.supplier not in departments:
                 fault("datasets", row, "supplier", f"there is no department `{entry.supplier}`")
             for purpose in entry.purposes:
@@ -137,16 +146,31 @@ class DirectoryImports(HostReadings, CertificateReadings, DirectoryTransaction):
                 fault("interfaces", row, "supplier", f"there is no department `{one.supplier}`")
             if dataset is None:
                 fault("interfaces", row, "dataset", f"there is no dataset `{one.dataset}`")
-            elif one.dataset not in entries:
+            elif not self._is_stored(one):
                 faults += [{"list": "interfaces", "row": row, **wrong} for wrong in validate_interface(one, dataset)]
             for field, sentence in self._reach_faults(one):
                 fault("interfaces", row, field, sentence)
         return faults
 
+    def _codes(self, entries: Sequence[Dataset]) -> dict[str, set[str]]:
+        """Code -> ids of the entries that bear it: of the file, and of the released ones that the file leaves alone."""
+        coded: dict[str, set[str]] = {}
+        for entry in entries:
+            coded.setdefault(entry.code, set()).add(entry.id)
+        named = {entry.id for entry in entries}
+        for id_, code in self._among(_RELEASED_CODES, schema.datasets.c.code, coded):
+            if id_ not in named:
+                coded[code].add(id_)
+        return coded
+
+    def _is_stored(self, one: Interface) -> bool:
+        """Whether an interface stands just so: what a file leaves as it is, is not judged anew."""
+        stored = self.any_interface(one.supplier, one.id)
+        return stored is not None and stored == msgspec.structs.replace(one, version=stored.version)
+
     def _reach_faults(self, one: Interface) -> Iterator[tuple[str, str]]:
         """Why an interface may not reach its upstream, or not with the certificates it names."""
-        stored = self.any_interface(one.supplier, one.id)
-        if not one.active or (stored is not None and stored == msgspec.structs.replace(one, version=stored.version)):
+        if not one.active or self._is_stored(one):
             return
         # INVARIANT: HOST-OWNED.
         sentence = self.reach_fault(one)
@@ -230,7 +254,31 @@ def _says_the_same(stored: Dataset, wanted: Dataset, *, released: bool) -> bool:
     plain = msgspec.structs.replace(
         wanted, version=stored.version, state=stored.state, released_on=wanted.released_on or stored.released_on
     )
-    return plain == stored
+    return plain == stored or _normal(plain) == _normal(stored)
+
+
+def _normal(entry: Dataset) -> Dataset:
+    """An entry in the one form that a sheet can hold: what a sheet cannot tell apart makes no new version."""
+    texts = {
+        name: value.strip()
+        for name in entry.__struct_fields__
+        if isinstance(value := getattr(entry, name), str) and not isinstance(value, StrEnum)
+    }
+    return msgspec.structs.replace(
+        entry,
+        **texts,
+        items=tuple(
+            msgspec.structs.replace(
+                item,
+                title=item.title.strip() or item.name,
+                type=TYPES.get(item.type.strip(), item.type.strip()) or "string",
+            )
+            for item in entry.items
+        ),
+        sharing_modes=()
+        if entry.sharing_attribute is SharingAttribute.NON_SHAREABLE
+        else tuple(dict.fromkeys(entry.sharing_modes)),
+    )
 
 
 def _parents_first(departments: Iterable[Department]) -> list[Department]:

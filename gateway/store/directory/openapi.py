@@ -3,11 +3,12 @@
 What is derived is a proposal. An officer confirms it; only then is it registered. Nothing outside the document is
 read: a `$ref` to another file or host is a fault.
 
-Source: OpenAPI 3.0 and 3.1; JSON Pointer RFC 6901.
+Source: OpenAPI 3.0 and 3.1, Swagger 2.0; JSON Pointer RFC 6901.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,19 +18,26 @@ from gateway.domain.errors import GatewayError
 MAX_DEPTH = 12
 """How deep a schema is followed: real answers nest four levels; a `$ref` may lead in a circle."""
 
+MAX_STEPS = 20_000
+"""Schemas looked at in one document. Two references to oneself double the way at every level: a document of 1 KB would
+keep a processor busy for days. An answer of a thousand fields takes some 5,000."""
+
+MAX_FIELDS = 5000
+"""How many fields of an answer are looked at: a document of circles has no end."""
+
 _ROWS_BELOW = 3
 """How many levels below the answer's root rows are looked for."""
 
-_METHODS = ("get", "post", "put", "patch", "delete", "head")
-_ROW_NAMES = ("data", "datas", "rows", "records", "items", "list", "result", "results")
-_FORMATS = (
-    ("application/json", AnswerFormat.JSON),
-    ("application/x-ndjson", AnswerFormat.NDJSON),
-    ("application/jsonl", AnswerFormat.NDJSON),
-    ("text/csv", AnswerFormat.CSV),
-)
+_READING = ("get", "post", "head")
+_ROW_NAMES = ("data", "datas", "rows", "records", "items", "list", "content", "result", "results", "biz_data", "value")
 
 Schema = Mapping[str, Any]
+
+
+class _Rows(NamedTuple):
+    pointer: str
+    row: Schema
+    is_list: bool
 
 
 class DerivedInterface(msgspec.Struct, frozen=True):
@@ -57,6 +65,7 @@ def derive_interface(
     dataset: Dataset,
     id: str,  # noqa: A002 - the domain's name
     upstream: str | None = None,
+    methods: Sequence[str] = ("GET",),
 ) -> DerivedInterface:
     """Propose the interface that serves `dataset` by one path of an OpenAPI document.
 
@@ -66,6 +75,7 @@ def derive_interface(
         dataset: the entry whose items are looked for.
         id: the interface's id.
         upstream: base URL to use instead of the document's first server.
+        methods: the request methods to propose; a document's other ones are never proposed by themselves.
 
     Raises:
         GatewayError: `invalid-input`, saying what the document lacks.
@@ -74,22 +84,36 @@ def derive_interface(
     item = document.resolve(document.member(openapi, "paths")).get(path)
     if not isinstance(item, Mapping):
         raise _refuse("path", f"the document has no path `{path[:100]}`")
-    operations = {method: document.resolve(item[method]) for method in _METHODS if method in item}
-    if not operations:
-        raise _refuse("path", f"`{path[:100]}` has no operation")
-    operation = next(iter(operations.values()))
+    wanted = [method.lower() for method in methods]
+    lacking = [method.upper() for method in wanted if method not in item or method not in _READING]
+    if lacking or not wanted:
+        has = ", ".join(method.upper() for method in _READING if method in item) or "none"
+        raise _refuse("methods", f"`{path[:100]}` has no {', '.join(lacking)} that reads; it has {has}: name those")
+    operation = document.resolve(item[wanted[0]])
     notes: list[str] = []
     format_, schema = document.answer(operation)
-    rows, row, envelope = document.rows(schema, notes) if format_ is AnswerFormat.JSON else ("", schema, ())
-    fields = dict(document.fields(row)) if format_ is not AnswerFormat.OPAQUE else {}
-    places, unclaimed = _places(dataset.items, fields, is_csv=format_ is AnswerFormat.CSV)
+    is_json = format_ is AnswerFormat.JSON
+    rows = document.rows(schema, dataset.items, notes) if is_json else _Rows("", schema, is_list=True)
+    fields = list(document.fields(rows.row)) if format_ is not AnswerFormat.OPAQUE else []
+    places, unclaimed = _places(dataset.items, fields, notes, is_csv=format_ is AnswerFormat.CSV)
+    envelope = document.envelope(schema, rows.pointer, dataset.items, places) if is_json else ()
     base = upstream or _server(openapi)
     parameters = [document.resolve(each) for each in (*_list(item, "parameters"), *_list(operation, "parameters"))]
     query = tuple(dict.fromkeys(str(each.get("name")) for each in parameters if each.get("in") == "query"))
+    if query:
+        notes.append(
+            f"which of {', '.join(query)} names the person or company asked about? Set `subject_parameter`: without it "
+            "no question about a person finds these uses"
+        )
     if "{" in path:
         notes.append("the path is a template: callers append what stands after its fixed part")
     if format_ is AnswerFormat.OPAQUE:
         notes.append("the answer cannot be filtered: it leaves only under a grant of all items")
+    others = [
+        method.upper() for method in ("post", "put", "patch", "delete") if method in item and method not in wanted
+    ]
+    if others:
+        notes.append(f"not proposed: {', '.join(others)}; a grant to query is none to change anything")
     return DerivedInterface(
         interface=Interface(
             id=id,
@@ -97,10 +121,10 @@ def derive_interface(
             dataset=dataset.id,
             upstream=base.rstrip("/") + path.partition("{")[0].rstrip("/"),
             title=str(operation.get("summary", ""))[:200],
-            methods=tuple(method.upper() for method in operations),
+            methods=tuple(method.upper() for method in wanted),
             modes=dataset.sharing_modes or (SharingMode.QUERY,),
             format=format_,
-            rows=rows,
+            rows=rows.pointer,
             places=places,
             envelope=envelope,
             plain_http=base.startswith("http://"),
@@ -117,6 +141,12 @@ class _Document:
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
+        self._steps = 0
+
+    def _step(self) -> None:
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise _refuse("openapi", "its schemas are too many, or lead back to themselves in too many ways")
 
     def member(self, value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
         found = value.get(name)
@@ -127,6 +157,7 @@ class _Document:
     def resolve(self, value: Any) -> Schema:
         """A value with its reference followed; an empty schema for what is none."""
         for _ in range(MAX_DEPTH):
+            self._step()
             if not isinstance(value, Mapping):
                 return {}
             reference = value.get("$ref")
@@ -147,83 +178,150 @@ class _Document:
         return found
 
     def answer(self, operation: Schema) -> tuple[AnswerFormat, Schema]:
-        """The format and schema of the successful answer."""
+        """The format and schema of the successful answer; of Swagger 2.0 too, where it stands in the response."""
         responses = self.resolve(operation.get("responses"))
         code = next((code for code in ("200", "2XX", "201", "default") if code in responses), None)
-        content = self.resolve(self.resolve(responses.get(code)).get("content")) if code else {}
-        plain = {str(kind).partition(";")[0].strip().lower(): value for kind, value in content.items()}
-        for kind, format_ in _FORMATS:
-            if kind in plain:
-                return format_, self.resolve(self.resolve(plain[kind]).get("schema"))
+        response = self.resolve(responses.get(code)) if code else {}
+        if "schema" in response:
+            kinds = [str(kind) for kind in _list(operation, "produces") or _list(self._root, "produces")]
+            format_ = next((found for kind in kinds if (found := _format_of(kind)) is not None), AnswerFormat.JSON)
+            return format_, self.resolve(response.get("schema"))
+        for kind, value in self.resolve(response.get("content")).items():
+            format_of = _format_of(str(kind))
+            if format_of is not None:
+                return format_of, self.resolve(self.resolve(value).get("schema"))
         return AnswerFormat.OPAQUE, {}
 
-    def properties(self, schema: Schema, depth: int = 0) -> dict[str, Schema]:
-        """The properties of an object schema, with those of its `allOf`."""
-        found: dict[str, Schema] = {}
-        if depth > MAX_DEPTH:
-            return found
-        for part in _list(schema, "allOf"):
-            found.update(self.properties(self.resolve(part), depth + 1))
-        found.update({str(name): self.resolve(each) for name, each in self.resolve(schema.get("properties")).items()})
-        return found
-
-    def rows(self, schema: Schema, notes: list[str]) -> tuple[str, Schema, tuple[str, ...]]:
-        """Pointer to the rows, the schema of one row, and the other plain members of the root."""
-        found = self._array_below(schema, "", 0)
-        if found is None:
-            single = next(
-                (n for n in _ROW_NAMES if self.properties(self.properties(schema).get(n, {}))),
-                None,
-            )
-            notes.append("no list of rows was found; the answer is taken as a single row")
-            found = (f"/{single}", self.properties(schema)[single]) if single else ("", schema)
-        pointer, row = found
-        branch = pointer.split("/")[1] if pointer else None
-        envelope = tuple(
-            name
-            for name, each in self.properties(schema).items()
-            if branch is not None and name != branch and not self.properties(each) and "items" not in each
-        )
-        return pointer, row, envelope
-
-    def _array_below(self, schema: Schema, pointer: str, depth: int) -> tuple[str, Schema] | None:
-        if "items" in schema:
-            return pointer, self.resolve(schema["items"])
-        if depth >= _ROWS_BELOW:
-            return None
-        members = self.properties(schema)
-        for name in sorted(members, key=lambda name: _ROW_NAMES.index(name) if name in _ROW_NAMES else 99):
-            found = self._array_below(members[name], f"{pointer}/{_escape(name)}", depth + 1)
-            if found is not None and self.properties(found[1]):
-                return found
-        return None
-
-    def fields(self, row: Schema, pointer: str = "", depth: int = 0) -> Iterator[tuple[str, Schema]]:
-        """Pointer below a row to schema, of every field that is no object itself."""
+    def variants(self, schema: Schema, depth: int = 0) -> Iterator[Schema]:
+        """A schema, and those it is made of or may be; never the mere null that it may be instead."""
         if depth > MAX_DEPTH:
             return
-        for name, schema in self.properties(row).items():
-            place = f"{pointer}/{_escape(name)}"
-            if self.properties(schema):
-                yield from self.fields(schema, place, depth + 1)
-            else:
-                yield place, schema
+        yield schema
+        for name in ("allOf", "anyOf", "oneOf"):
+            for part in _list(schema, name):
+                found = self.resolve(part)
+                if found.get("type") != "null":
+                    yield from self.variants(found, depth + 1)
+
+    def properties(self, schema: Schema) -> dict[str, Schema]:
+        """The properties of an object schema, with those of what it is made of."""
+        found: dict[str, Schema] = {}
+        for part in self.variants(schema):
+            own = self.resolve(part.get("properties"))
+            found = {**{str(name): self.resolve(each) for name, each in own.items()}, **found}
+        return found
+
+    def element(self, schema: Schema) -> Schema | None:
+        """The schema of a list's elements; None for what is no list."""
+        for part in self.variants(schema):
+            if "items" in part:
+                return self.resolve(part["items"])
+        return None
+
+    def rows(self, schema: Schema, items: tuple[DataItem, ...], notes: list[str]) -> _Rows:
+        """Where the rows stand: the list or single record that holds most of the items, by itself or nearest below.
+
+        A list inside a record is a part of that record. Of places that hold equally many items, a list goes before a
+        record, the usual names for rows before others, and what stands higher before what stands lower.
+        """
+        best: tuple[tuple[int, ...], _Rows] | None = None
+        for depth, found in self._candidates(schema, "", 0):
+            name = found.pointer.rpartition("/")[2]
+            usual = -_ROW_NAMES.index(name) if name in _ROW_NAMES else -len(_ROW_NAMES)
+            worth = (self._held(found.row, items), found.is_list, usual, -depth)
+            if best is None or worth > best[0]:
+                best = worth, found
+        assert best is not None, "the root is a candidate"
+        if not best[1].is_list:
+            notes.append("no list of rows was found that holds the items; the answer is taken as a single row")
+        return best[1]
+
+    def _candidates(self, schema: Schema, pointer: str, depth: int) -> Iterator[tuple[int, _Rows]]:
+        element = self.element(schema)
+        if element is not None:
+            yield depth, _Rows(pointer, element, is_list=True)
+            return
+        yield depth, _Rows(pointer, schema, is_list=False)
+        if depth < _ROWS_BELOW:
+            for name, each in self.properties(schema).items():
+                if self.properties(each) or self.element(each) is not None:
+                    yield from self._candidates(each, f"{pointer}/{_escape(name)}", depth + 1)
+
+    def _held(self, row: Schema, items: tuple[DataItem, ...]) -> int:
+        """How many items stand in a row, in it or in records of it, not in lists within it."""
+        names = [(_name_of(place), schema) for place, schema in self.fields(row)]
+        return sum(any(_is_named(item, name, schema) for name, schema in names) for item in items)
+
+    def envelope(
+        self, schema: Schema, pointer: str, items: tuple[DataItem, ...], places: Mapping[str, str]
+    ) -> tuple[str, ...]:
+        """The plain members beside the rows, but for any that is an item, by its name or as it is called in rows."""
+        if not pointer:
+            return ()
+        called = {_name_of(place).casefold() for place in places.values()}
+        return tuple(
+            name
+            for name, each in self.properties(schema).items()
+            if name != pointer.split("/")[1].replace("~1", "/").replace("~0", "~")
+            and not self.properties(each)
+            and self.element(each) is None
+            and name.casefold() not in called
+            and not any(_is_named(item, name, each) for item in items)
+        )
+
+    def fields(self, row: Schema) -> Iterator[tuple[str, Schema]]:
+        """Pointer below a row to schema, of every field that is no object itself; the nearest first."""
+        waiting: deque[tuple[str, Schema, int]] = deque([("", row, 0)])
+        told = 0
+        while waiting and told < MAX_FIELDS:
+            pointer, schema, depth = waiting.popleft()
+            for name, each in self.properties(schema).items():
+                place = f"{pointer}/{_escape(name)}"
+                if self.properties(each) and self.element(each) is None:
+                    if depth < MAX_DEPTH:
+                        waiting.append((place, each, depth + 1))
+                else:
+                    told += 1
+                    yield place, each
+
+
+def _format_of(kind: str) -> AnswerFormat | None:
+    plain = kind.partition(";")[0].strip().lower()
+    if plain in {"application/json", "text/json", "*/*"} or plain.endswith("+json"):
+        return AnswerFormat.JSON
+    if plain in {"application/x-ndjson", "application/jsonl", "application/ndjson"}:
+        return AnswerFormat.NDJSON
+    return AnswerFormat.CSV if plain == "text/csv" else None
+
+
+def _name_of(place: str) -> str:
+    return place.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
+
+
+def _is_named(item: DataItem, name: str, schema: Schema) -> bool:
+    """Whether a field is an item: by its name, or by the item's title or name as its title or description."""
+    words = {str(schema.get("title", "")).strip(), str(schema.get("description", "")).strip()} - {""}
+    return name.casefold() == item.name.casefold() or bool({item.title, item.name} & words)
 
 
 def _places(
-    items: tuple[DataItem, ...], fields: Mapping[str, Schema], *, is_csv: bool
+    items: tuple[DataItem, ...], fields: Sequence[tuple[str, Schema]], notes: list[str], *, is_csv: bool
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Item to place, by the field's name, then by its title or description; and the fields that stay unclaimed."""
+    """Item to place, the nearest field of its name; ambiguity is told. And the fields that stay unclaimed."""
     places: dict[str, str] = {}
+    claimed: set[str] = set()
     for item in items:
-        for place, schema in fields.items():
-            name = place.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
-            words = {str(schema.get("title", "")).strip(), str(schema.get("description", "")).strip()}
-            if name.casefold() == item.name.casefold() or {item.title, item.name} & (words - {""}):
-                places[item.name] = name if is_csv else place
-                break
-    claimed = {f"/{_escape(place)}" if is_csv else place for place in places.values()}
-    return places, tuple(place for place in fields if place not in claimed)
+        by_name = [place for place, _ in fields if _name_of(place).casefold() == item.name.casefold()]
+        found = by_name or [place for place, schema in fields if _is_named(item, _name_of(place), schema)]
+        if not found:
+            continue
+        place = next((each for each in found if _name_of(each) == item.name), found[0])
+        if len(found) > 1:
+            others = ", ".join(each for each in found if each != place)
+            notes.append(f"`{item.name}` was taken from {place}; it may as well be {others}")
+        places[item.name] = _name_of(place) if is_csv else place
+        claimed.add(place)
+    return places, tuple(place for place, _ in fields if place not in claimed)
 
 
 def _list(value: Mapping[str, Any], name: str) -> list[Any]:
@@ -239,6 +337,10 @@ def _escape(name: str) -> str:
 def _server(openapi: Mapping[str, Any]) -> str:
     servers = openapi.get("servers")
     url = servers[0].get("url") if isinstance(servers, list) and servers and isinstance(servers[0], Mapping) else None
+    if url is None and isinstance(openapi.get("host"), str):
+        schemes = [each for each in _list(openapi, "schemes") if each in {"https", "http"}] or ["https"]
+        scheme = "https" if "https" in schemes else schemes[0]
+        url = f"{scheme}://{openapi['host']}{openapi.get('basePath') or ''}"
     if not isinstance(url, str) or not url.startswith(("https://", "http://")):
         raise _refuse("upstream", "the document names no server with a full URL; say where the interface is")
     return url

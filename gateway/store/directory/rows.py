@@ -45,6 +45,10 @@ class DirectoryRows(msgspec.Struct, frozen=True):
         """The entries alone: what a sheet holds."""
         return DirectoryRows(datasets=self.datasets)
 
+    def without_interfaces(self) -> "DirectoryRows":
+        """All but interfaces: what a workbook holds."""
+        return DirectoryRows(self.departments, self.purposes, self.datasets)
+
     def file(self) -> DirectoryFile:
         """What the rows hold, in the order of ids."""
         return DirectoryFile(

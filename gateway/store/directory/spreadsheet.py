@@ -1,54 +1,62 @@
-"""Entries from CSV and XLSX by the column names of `columns`: one row a data item, as the 2017 guide's sheets have it.
+"""Entries, departments and purposes from sheets, by the column names of `columns`.
 
-A row whose code is empty, or repeats the code above it, adds its data item to the entry above; where such a row
-repeats a field of the entry it must say the same. One cell may also name several items, divided by `、` or `;`.
+One row is a data item of an entry, a department or a purpose.
+
+A row whose identity (目录标识 where the sheet has it, else the code) is empty, or repeats that of the row above, adds
+its data item to the entry above; where such a row repeats a field of the entry it must say the same. One cell may also
+name several items, divided by `、` or `;`.
 """
 
-import csv
-import io
 import re
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.domain.directory import DataItem, Dataset, Department, Purpose, SharingAttribute, SharingMode, UpdateCycle
+from gateway.domain.directory import (
+    DataItem,
+    Dataset,
+    Department,
+    Level,
+    Purpose,
+    SharingAttribute,
+    SharingMode,
+    UpdateCycle,
+)
 from gateway.store.directory.columns import (
     ATTRIBUTES,
     COLUMNS,
     CYCLES,
-    FORMULA_STARTS,
+    DEPARTMENT_COLUMNS,
     ITEM_FIELDS,
+    LEVELS,
     MODES,
     NO,
+    NOT_SECRET,
+    PURPOSE_COLUMNS,
     TYPES,
     YES,
 )
-from gateway.store.directory.validation import Fault
+from gateway.store.directory.sheets import Cells, Table, read_tables
+from gateway.store.directory.validation import (
+    Fault,
+    is_slug,
+    split_words,
+    validate_dataset,
+    validate_department,
+    validate_purpose,
+)
 
 E = TypeVar("E")
 
-MAX_ROWS = 2_000_000
-"""The most rows of one sheet: a spreadsheet program holds 1,048,576."""
-
-MAX_CELL_CHARACTERS = 32_767
-"""The most characters of one cell, as spreadsheet programs have it."""
-
-MAX_UNPACKED_BYTES = 1 << 30
-"""The most bytes an XLSX may unpack to, so that a small file cannot fill the memory."""
-
-_HEADER_ROWS = 10
-"""Within how many rows the column names stand: titles and notes may stand above them."""
-
-_DIVIDERS = re.compile(r"[、，,；;|\n]+")
-_FIELDS = {name: field for field, names in COLUMNS.items() for name in names}
-_REQUIRED = ("name", "code", "supplier", "format", "items", "sharing_attribute", "update_cycle")
-
-Cells = dict[str, str]
-
+_REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "datasets": ("name", "code", "supplier", "format", "items", "sharing_attribute", "update_cycle"),
+    "departments": ("id", "name", "region", "level"),
+    "purposes": ("id", "name"),
+}
+_COLUMNS_OF = {"datasets": COLUMNS, "departments": DEPARTMENT_COLUMNS, "purposes": PURPOSE_COLUMNS}
 
 _TEXT_FIELDS = (
     "category",
@@ -66,6 +74,24 @@ _TEXT_FIELDS = (
 )
 
 
+class SheetContent(msgspec.Struct):
+    """What sheets hold.
+
+    Args:
+        departments: in the order of rows.
+        purposes: likewise.
+        datasets: likewise.
+        faults: everything that is wrong, by row and column, and by sheet where there are several.
+        notes: what was not read, in words.
+    """
+
+    departments: list[Department]
+    purposes: list[Purpose]
+    datasets: list[Dataset]
+    faults: list[Fault]
+    notes: list[str]
+
+
 class _Entry(msgspec.Struct):
     row: int
     cells: Cells
@@ -73,165 +99,200 @@ class _Entry(msgspec.Struct):
 
 
 def read_sheet(
-    path: Path, departments: Sequence[Department] = (), purposes: Sequence[Purpose] = ()
-) -> tuple[list[tuple[int, Dataset]], list[Fault], Mapping[str, str]]:
-    """The entries of a sheet with the row each begins at, what could not be read, and field to column name.
+    path: Path, departments: Sequence[Department] | None = None, purposes: Sequence[Purpose] | None = None
+) -> SheetContent:
+    """What the sheets of a file hold, and every fault of it.
 
     Args:
         path: a `.csv` or `.xlsx` file.
-        departments: by whose name, code or id a provider is known.
-        purposes: by whose name or id a purpose is known.
+        departments: every department there is, by whose name, code or id a provider is known; None: nobody knows, and
+            an id is taken for one.
+        purposes: every purpose there is, likewise.
     """
-    try:
-        rows = _xlsx_rows(path) if path.suffix.lower() == ".xlsx" else _csv_rows(path)
-        header, names, body = _header(rows)
-        if not header:
-            fault = (
-                f"no row among the first {_HEADER_ROWS} names the columns {COLUMNS['name'][1]} and {COLUMNS['code'][1]}"
-            )
-            return [], [{"row": 1, "field": "header", "fault": fault}], {}
-        lacking = [field for field in _REQUIRED if field not in names]
-        faults: list[Fault] = [
-            {"row": 1, "field": COLUMNS[field][0], "fault": "the sheet has no such column"} for field in lacking
+    tables, faults, notes = read_tables(path)
+    found = SheetContent([], [], [], faults, notes)
+    for table in tables:
+        found.notes += table.notes
+        columns = _COLUMNS_OF[table.kind]
+        table.faults += [
+            {"row": 1, "field": columns[field][0], "fault": "the sheet has no such column"}
+            for field in _REQUIRED[table.kind]
+            if field not in table.names
         ]
-        entries, wrong = _entries(header, body, names)
-    except (zipfile.BadZipFile, KeyError, ValueError, csv.Error):
-        return [], [{"row": None, "field": "file", "fault": "not a readable sheet"}], {}
-    faults += wrong
-    words = _Words(departments, purposes)
-    found: list[tuple[int, Dataset]] = []
-    for entry in entries:
-        dataset, wrong = _dataset(entry, names, words)
-        faults += wrong
-        found.append((entry.row, dataset))
-    return found, faults, names
+        if table.kind == "departments":
+            _departments(table, found)
+        elif table.kind == "purposes":
+            _purposes(table, found)
+    words = _Words(
+        None if departments is None else (*departments, *found.departments),
+        None if purposes is None else (*purposes, *found.purposes),
+    )
+    seen: dict[str, int] = {}
+    for table in tables:
+        if table.kind == "datasets":
+            _datasets(table, words, found, seen)
+    for table in tables:
+        table.faults.sort(key=lambda fault: int(str(fault["row"] or 0)))
+        where = {"sheet": table.sheet} if table.sheet and len(tables) > 1 else {}
+        found.faults += [{**fault, **where} for fault in table.faults]
+    return found
 
 
-def _csv_rows(path: Path) -> Iterator[Sequence[Any]]:
-    content = path.read_bytes()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("gb18030")
-    delimiter = max(",\t;", key=text[:4096].count)
-    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+def _departments(table: Table, found: SheetContent) -> None:
+    for row in table.rows:
+        reading = _Reading(row.number, row.cells, table)
+        department = Department(
+            id=reading.text("id"),
+            name=reading.text("name"),
+            region=reading.text("region"),
+            level=reading.one_of("level", LEVELS, reading.text("level"), Level.COUNTY),
+            parent=reading.text("parent") or None,
+            competent=reading.yes("competent"),
+            code=reading.text("code") or None,
+        )
+        reading.lacks(validate_department(department))
+        found.departments.append(department)
+        table.faults += reading.faults
 
 
-def _xlsx_rows(path: Path) -> Iterator[Sequence[Any]]:
-    # openpyxl takes half a second to import; only who reads such a file pays it.
-    import openpyxl  # noqa: PLC0415 - see above
-
-    with zipfile.ZipFile(path) as archive:
-        if sum(member.file_size for member in archive.infolist()) > MAX_UNPACKED_BYTES:
-            raise ValueError("unpacks to more than a sheet holds")
-    book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    try:
-        yield from book.worksheets[0].iter_rows(values_only=True)
-    finally:
-        book.close()
+def _purposes(table: Table, found: SheetContent) -> None:
+    for row in table.rows:
+        reading = _Reading(row.number, row.cells, table)
+        purpose = Purpose(reading.text("id"), reading.text("name"), reading.text("basis"))
+        reading.lacks(validate_purpose(purpose))
+        found.purposes.append(purpose)
+        table.faults += reading.faults
 
 
-def _header(
-    rows: Iterator[Sequence[Any]],
-) -> tuple[dict[int, str], dict[str, str], Iterable[tuple[int, Sequence[Any]]]]:
-    """Column index to field, field to column name, and the numbered rows below the column names."""
-    numbered = enumerate(rows, 1)
-    for number, row in numbered:
-        names = {index: _text(cell).replace(" ", "").rstrip("*：:") for index, cell in enumerate(row)}
-        header = {index: _FIELDS[name] for index, name in names.items() if name in _FIELDS}
-        if {"name", "code"} <= set(header.values()):
-            return header, {field: names[index] for index, field in header.items()}, numbered
-        if number >= _HEADER_ROWS:
-            break
-    return {}, {}, ()
+def _datasets(table: Table, words: "_Words", found: SheetContent, seen: dict[str, int]) -> None:
+    for entry in _entries(table):
+        reading = _Reading(entry.row, entry.cells, table)
+        dataset = _dataset(reading, entry, words)
+        if dataset.id in seen:
+            reading.fault("code", f"`{dataset.id}` stands in row {seen[dataset.id]} too")
+        seen.setdefault(dataset.id, entry.row)
+        told = {fault["field"] for fault in reading.faults}
+        reading.lacks([each for each in validate_dataset(dataset) if reading.column(str(each["field"])) not in told])
+        found.datasets.append(dataset)
+        table.faults += reading.faults
 
 
-def _text(cell: Any) -> str:
-    """A cell as a person reads it: spreadsheet programs turn codes into numbers and dates into dates."""
-    if cell is None:
-        return ""
-    if isinstance(cell, datetime):
-        return cell.date().isoformat()
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    text = str(cell).strip()
-    return text[1:] if text.startswith("'") and text[1:2] in FORMULA_STARTS else text
-
-
-def _entries(
-    header: Mapping[int, str], body: Iterable[tuple[int, Sequence[Any]]], names: Mapping[str, str]
-) -> tuple[list[_Entry], list[Fault]]:
+def _entries(table: Table) -> list[_Entry]:
+    """Rows gathered to entries."""
     entries: list[_Entry] = []
-    faults: list[Fault] = []
-    for number, row in body:
-        cells = {field: _text(row[index]) if index < len(row) else "" for index, field in header.items()}
-        if not any(cells.values()):
-            continue
-        if number > MAX_ROWS:
-            faults.append({"row": number, "field": "file", "fault": f"more than {MAX_ROWS} rows"})
-            break
-        faults += [
-            {"row": number, "field": names[field], "fault": f"longer than {MAX_CELL_CHARACTERS} characters"}
-            for field, cell in cells.items()
-            if len(cell) > MAX_CELL_CHARACTERS
-        ]
+    identity = "id" if "id" in table.names else "code"
+    for row in table.rows:
+        cells = dict.fromkeys(("code", "name"), "") | row.cells
         item = {field: cells.pop(field, "") for field in ITEM_FIELDS}
         above = entries[-1] if entries else None
-        if above is None or cells["code"] not in ("", above.cells["code"]):
-            entries.append(_Entry(number, cells, [(number, item)]))
+        key = cells[identity] or cells["code"]
+        if above is None or key not in ("", above.cells[identity] or above.cells["code"]):
+            entries.append(_Entry(row.number, cells, [(row.number, item)]))
             continue
-        if not cells["code"] and cells["name"] not in ("", above.cells["name"]):
-            faults.append({"row": number, "field": names["code"], "fault": "missing: information resource code"})
+        if not key and cells["name"] not in ("", above.cells["name"]):
+            fault = "missing: information resource code"
+            table.faults.append({"row": row.number, "field": table.names["code"], "fault": fault})
             continue
-        faults += [
-            {"row": number, "field": names[field], "fault": f"differs from row {above.row} of the same entry"}
+        table.faults += [
+            {
+                "row": row.number,
+                "field": table.names[field],
+                "fault": f"differs from row {above.row} of the same entry",
+            }
             for field, cell in cells.items()
             if cell and cell != above.cells[field]
         ]
-        above.items.append((number, item))
-    return entries, faults
+        above.items.append((row.number, item))
+    return entries
 
 
 class _Words:
     """What cells may call departments and purposes by."""
 
-    def __init__(self, departments: Sequence[Department], purposes: Sequence[Purpose]) -> None:
-        self._departments = {
-            word: department.id
-            for department in departments
-            for word in (department.name, department.code, department.id)
-            if word
-        }
-        self._purposes = {word: purpose.id for purpose in purposes for word in (purpose.name, purpose.id)}
+    def __init__(self, departments: Sequence[Department] | None, purposes: Sequence[Purpose] | None) -> None:
+        self._are_departments_known = departments is not None
+        self._are_purposes_known = purposes is not None
+        self._names = _by_word(departments or (), lambda each: (each.name, each.id))
+        self._codes = _by_word(departments or (), lambda each: (each.code, each.id))
+        self._purposes = _by_word(purposes or (), lambda each: (each.name, each.id))
 
-    def supplier(self, cells: Cells) -> str | None:
-        name, code = cells.get("supplier", ""), cells.get("supplier_code", "")
-        found = self._departments.get(code) or self._departments.get(name)
-        return found or (name if not name or _is_slug(name) else None)
+    def supplier(self, reading: "_Reading") -> str:
+        """The id of the provider that a row names, by name, by code, or by both if they agree."""
+        name, code = reading.text("supplier"), reading.text("supplier_code")
+        if not name and not code:
+            reading.fault("supplier", "missing (Decree 809 Art. 13)")
+            return "unknown"
+        ids = []
+        for field, word, known in (("supplier", name, self._names), ("supplier_code", code, self._codes)):
+            found = known.get(word, ())
+            if len(found) > 1:
+                reading.fault(field, f"`{word[:40]}` names several departments: {', '.join(found)}; write the id")
+            elif found:
+                ids.append(found[0])
+        if len(set(ids)) > 1:
+            both = f"`{name[:40]}` is `{ids[0]}`, and the code `{code[:40]}` is `{ids[1]}`"
+            reading.fault("supplier", f"name and code name two departments: {both}")
+        if ids:
+            return ids[0]
+        if not self._are_departments_known and is_slug(name):
+            return name
+        fault = f"no department imported so far is named `{(name or code)[:40]}`; import it first, or"
+        reading.fault("supplier", f"{fault} `gateway departments add`")
+        return "unknown"
 
-    def purpose(self, word: str) -> str | None:
-        return self._purposes.get(word) or (word if _is_slug(word) else None)
+    def purpose(self, reading: "_Reading", word: str) -> str:
+        """The id of a purpose."""
+        found = self._purposes.get(word, ())
+        if len(found) > 1:
+            reading.fault("purposes", f"`{word[:40]}` names several purposes: {', '.join(found)}; write the id")
+        if found:
+            return found[0]
+        if not self._are_purposes_known and is_slug(word):
+            return word
+        fault = f"no purpose imported so far is named `{word[:40]}`; import it first, or `gateway purposes add`"
+        reading.fault("purposes", fault)
+        return "unknown"
 
 
-def _is_slug(word: str) -> bool:
-    return re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", word) is not None
+def _by_word(things: Sequence[Any], words: Any) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for each in things:
+        for word in words(each):
+            if word:
+                found[word] = tuple(dict.fromkeys((*found.get(word, ()), each.id)))
+    return found
 
 
 class _Reading:
-    """One entry's cells being read, and the faults found in them."""
+    """One row's cells being read, and the faults found in them."""
 
-    def __init__(self, entry: _Entry, names: Mapping[str, str]) -> None:
-        self.row, self.cells, self.names = entry.row, entry.cells, names
+    def __init__(self, row: int, cells: Cells, table: Table) -> None:
+        self.row, self.cells, self.table = row, cells, table
         self.faults: list[Fault] = []
 
+    def column(self, field: str) -> str:
+        """What the sheet calls a field; an entry's id comes from its code where it has no column."""
+        name = "code" if field == "id" and "id" not in self.table.names else field
+        return self.table.names.get(name) or _COLUMNS_OF[self.table.kind].get(name, (name,))[0]
+
     def fault(self, field: str, sentence: str) -> None:
-        self.faults.append({"row": self.row, "field": self.names.get(field, COLUMNS[field][0]), "fault": sentence})
+        self.faults.append({"row": self.row, "field": self.column(field), "fault": sentence})
+
+    def lacks(self, faults: Sequence[Fault]) -> None:
+        for each in faults:
+            self.fault(str(each["field"]), str(each["fault"]))
 
     def text(self, field: str) -> str:
         return self.cells.get(field, "")
 
     def words(self, field: str) -> list[str]:
-        return _split(self.text(field))
+        return split_words(self.text(field))
+
+    def yes(self, field: str) -> bool:
+        word = self.text(field).lower()
+        if word not in YES | NO:
+            self.fault(field, "neither 是 nor 否")
+        return word in YES
 
     def one_of(self, field: str, known: Mapping[str, E], word: str, instead: E) -> E:
         if not word:
@@ -252,65 +313,61 @@ class _Reading:
 
     def day(self, field: str) -> date | None:
         word = self.text(field)
-        found = re.fullmatch(r"([0-9]{4})[-/.年]?([0-9]{1,2})[-/.月]?([0-9]{1,2})日?", word)
+        found = (
+            re.fullmatch(r"([0-9]{4})([-/.])([0-9]{1,2})\2([0-9]{1,2})(?:[ T]00:00(?::00)?)?", word)
+            or re.fullmatch(r"([0-9]{4})(年)([0-9]{1,2})月([0-9]{1,2})日", word)
+            or re.fullmatch(r"([0-9]{4})()([0-9]{2})([0-9]{2})", word)
+        )
         try:
-            day = date(*map(int, found.groups())) if found else None
+            day = date(int(found[1]), int(found[3]), int(found[4])) if found else None
         except ValueError:
             day = None
         if word and day is None:
-            self.fault(field, f"`{word[:40]}` is not a date")
+            self.fault(field, f"`{word[:40]}` is not a date: write it as 2026-01-05")
         return day
 
-    def named(self, field: str, word: str, identity: str | None) -> str:
-        """The id that `word` was found to name."""
-        if identity is None:
-            self.fault(field, f"nothing imported so far is named `{word[:40]}`; import {field} first")
-        return identity or "unknown"
 
-
-def _dataset(entry: _Entry, names: Mapping[str, str], words: _Words) -> tuple[Dataset, list[Fault]]:
+def _dataset(reading: _Reading, entry: _Entry, words: _Words) -> Dataset:
     """The entry; what could not be read stands in it as some valid value, so that its other faults are found too."""
-    reading = _Reading(entry, names)
     attribute = reading.one_of(
         "sharing_attribute", ATTRIBUTES, reading.text("sharing_attribute"), SharingAttribute.UNCONDITIONAL
     )
     modes = [reading.one_of("sharing_modes", MODES, word, SharingMode.QUERY) for word in reading.words("sharing_modes")]
+    if reading.text("secrecy").lower() not in NOT_SECRET:
+        reading.fault(
+            "secrecy", f"says `{reading.text('secrecy')[:40]}`: no secret is government data (Decree 809 Art. 3)"
+        )
     values: dict[str, Any] = {field: reading.text(field) for field in _TEXT_FIELDS}
     values.update(
-        id=values["code"].replace("/", "."),
-        supplier=reading.named("supplier", reading.text("supplier"), words.supplier(reading.cells)),
-        items=_items(entry, names, reading.faults),
+        id=reading.text("id") or values["code"].replace("/", "."),
+        supplier=words.supplier(reading),
+        items=_items(entry, reading),
         sharing_attribute=attribute,
         sharing_modes=() if attribute is SharingAttribute.NON_SHAREABLE else tuple(dict.fromkeys(modes)),
         update_cycle=reading.one_of("update_cycle", CYCLES, reading.text("update_cycle"), UpdateCycle.YEAR),
         grade=reading.number("grade", 1, required=True),
-        purposes=tuple(reading.named("purposes", word, words.purpose(word)) for word in reading.words("purposes")),
+        purposes=tuple(words.purpose(reading, word) for word in reading.words("purposes")),
         released_on=reading.day("released_on"),
         related_codes=tuple(reading.words("related_codes")),
         retention_years=reading.number("retention_years", 3, required=False),
     )
-    return Dataset(**values), reading.faults
+    return Dataset(**values)
 
 
-def _items(entry: _Entry, names: Mapping[str, str], faults: list[Fault]) -> tuple[DataItem, ...]:
+def _items(entry: _Entry, reading: _Reading) -> tuple[DataItem, ...]:
     items: list[DataItem] = []
     for row, cells in entry.items:
-        ids = _split(cells["item_id"])
-        titles = [cells["items"]] if len(ids) == 1 and cells["items"] else _split(cells["items"])
+        at = _Reading(row, cells, reading.table)
+        ids = split_words(cells["item_id"])
+        titles = [cells["items"]] if len(ids) == 1 and cells["items"] else split_words(cells["items"])
         if ids and len(ids) != len(titles):
-            faults.append(
-                {"row": row, "field": names["item_id"], "fault": f"{len(ids)} identifiers for {len(titles)} items"}
-            )
-            continue
-        sensitive = cells["item_sensitive"].lower()
-        if sensitive not in YES | NO:
-            faults.append({"row": row, "field": names["item_sensitive"], "fault": "neither 是 nor 否"})
-        type_ = TYPES.get(cells["item_type"], cells["item_type"] or "string")
-        items += [
-            DataItem(name, title, type_, sensitive in YES) for name, title in zip(ids or titles, titles, strict=True)
-        ]
+            at.fault("item_id", f"{len(ids)} identifiers for {len(titles)} items")
+        elif not ids and not titles and any(cells.values()):
+            at.fault("items", "missing: the data item's name")
+        else:
+            type_ = TYPES.get(cells["item_type"], cells["item_type"] or "string")
+            is_sensitive = at.yes("item_sensitive")
+            pairs = zip(ids or titles, titles, strict=True)
+            items += [DataItem(name, title, type_, is_sensitive) for name, title in pairs]
+        reading.faults += at.faults
     return tuple(items)
-
-
-def _split(cell: str) -> list[str]:
-    return [word.strip() for word in _DIVIDERS.split(cell) if word.strip()]

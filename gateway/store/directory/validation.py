@@ -20,7 +20,7 @@ Fault = dict[str, object]
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _DATASET_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}")
-_ITEM = re.compile(r"[^\s,\"\\/~\x00-\x1f]{1,64}")
+_ITEM = re.compile(r"[^\s,，、;；|\"\\/~\x00-\x1f\x7f]{1,64}")
 _POINTER = re.compile(r"(?:/(?:[^~/\x00-\x1f\x7f]|~[01])*)*")
 _COLUMN = re.compile(r"[^\x00-\x1f\x7f]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
@@ -34,6 +34,20 @@ _SECRETS: Mapping[str, str] = {
 
 MAX_GRADE = 4
 MIN_RETENTION_YEARS = 3
+
+
+_DIVIDERS = re.compile(r"[、，,；;|\r\n]+")
+_BAD_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+
+
+def is_slug(word: str) -> bool:
+    """Whether a word is an id of a department, purpose or interface."""
+    return _SLUG.fullmatch(word) is not None
+
+
+def split_words(cell: str) -> list[str]:
+    """The words of a cell that holds several."""
+    return [word.strip() for word in _DIVIDERS.split(cell) if word.strip()]
 
 
 def _fault(field: str, fault: str) -> Fault:
@@ -66,7 +80,21 @@ def validate_dataset(dataset: Dataset) -> list[Fault]:
     if dataset.retention_years < MIN_RETENTION_YEARS:
         fault = f"records of use are kept for at least three years, not {dataset.retention_years} (Decree 809 Art. 29)"
         faults.append(_fault("retention_years", fault))
+    faults += [
+        _fault(field, "holds a control character")
+        for field in dataset.__struct_fields__
+        if any(_BAD_TEXT.search(text) for text in _texts(getattr(dataset, field)))
+    ]
+    faults += [
+        _fault("related_codes", f"`{code[:40]}` is not one code: no blanks around it, no dividers")
+        for code in dataset.related_codes
+        if split_words(code) != [code]
+    ]
     return [*faults, *_item_faults(dataset), *_attribute_faults(dataset)]
+
+
+def _texts(value: object) -> list[str]:
+    return [each for each in (value if isinstance(value, tuple) else (value,)) if isinstance(each, str)]
 
 
 def _item_faults(dataset: Dataset) -> list[Fault]:
@@ -76,7 +104,11 @@ def _item_faults(dataset: Dataset) -> list[Fault]:
     seen: set[str] = set()
     for item in dataset.items:
         if not _ITEM.fullmatch(item.name):
-            faults.append(_fault("items", f"`{item.name}` is not an item's name: no blanks, commas, quotes or slashes"))
+            faults.append(
+                _fault("items", f"`{item.name}` is not an item's name: no blanks, dividers, quotes or slashes")
+            )
+        if _BAD_TEXT.search(item.title + item.type):
+            faults.append(_fault("items", f"item `{item.name}` has a control character in its title or type"))
         if item.name in seen:
             faults.append(_fault("items", f"item `{item.name}` stands twice"))
         seen.add(item.name)
@@ -125,24 +157,27 @@ def validate_purpose(purpose: Purpose) -> list[Fault]:
     return faults
 
 
-def validate_interface(interface: Interface, dataset: Dataset | None) -> list[Fault]:
-    """Every fault of an interface, against the entry of the dataset it serves where that is known."""
+def validate_interface(interface: Interface, dataset: Dataset | None = None) -> list[Fault]:
+    """Every fault of an interface taken by itself, and against the entry it serves where that is given."""
     faults = [] if _SLUG.fullmatch(interface.id) else [_not_a_slug(interface.id)]
     faults += _upstream_faults(interface)
     if not interface.methods or not interface.modes:
         faults.append(_fault("methods" if not interface.methods else "modes", "missing: at least one"))
     faults += _method_faults(interface)
     faults += _shape_faults(interface)
-    if dataset is not None:
-        unknown = sorted(set(interface.places) - dataset.item_names)
-        faults += [_fault("places", f"`{name}` is not an item of dataset `{dataset.id}`") for name in unknown]
-        faults += _envelope_faults(interface, dataset)
-        if dataset.supplier != interface.supplier:
-            faults.append(_fault("supplier", f"dataset `{dataset.id}` is supplied by `{dataset.supplier}`"))
-        if dataset.sharing_attribute is SharingAttribute.NON_SHAREABLE:
-            return faults
-        extra = sorted(mode.value for mode in set(interface.modes) - set(dataset.sharing_modes))
-        faults += [_fault("modes", f"`{mode}` is not a sharing mode of dataset `{dataset.id}`") for mode in extra]
+    return faults if dataset is None else [*faults, *_faults_against(interface, dataset)]
+
+
+def _faults_against(interface: Interface, dataset: Dataset) -> list[Fault]:
+    unknown = sorted(set(interface.places) - dataset.item_names)
+    faults = [_fault("places", f"`{name}` is not an item of dataset `{dataset.id}`") for name in unknown]
+    faults += _envelope_faults(interface, dataset)
+    if dataset.supplier != interface.supplier:
+        faults.append(_fault("supplier", f"dataset `{dataset.id}` is supplied by `{dataset.supplier}`"))
+    if dataset.sharing_attribute is SharingAttribute.NON_SHAREABLE:
+        return faults
+    extra = sorted(mode.value for mode in set(interface.modes) - set(dataset.sharing_modes))
+    faults += [_fault("modes", f"`{mode}` is not a sharing mode of dataset `{dataset.id}`") for mode in extra]
     return faults
 
 

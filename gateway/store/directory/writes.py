@@ -5,10 +5,11 @@ An entry is enforced from its release on (Decree 809 Art. 16, 17); submitting a 
 
 # ruff: noqa: A002 - `id` and `filter` are the domain's names for them
 
+from collections.abc import Collection
 from datetime import date
 
 import msgspec
-from sqlalchemy import insert, update
+from sqlalchemy import delete, insert, select, update
 
 from gateway.domain.changes import ChangeKind
 from gateway.domain.directory import Dataset, Department, EntryState, Interface, Purpose, System
@@ -36,6 +37,24 @@ class DirectoryTransaction(AccountWrites):
         )
         # Its children's slices hold it as an ancestor, so every slice is dropped.
         self.change(ChangeKind.DEPARTMENT, department.id, withdraws=department_withdraws(old, department))
+
+    def claim_keys(self, system: str, thumbprints: Collection[str]) -> None:
+        """Note that these keys and certificates are the system's, and no others any more.
+
+        Raises:
+            GatewayError: `conflict` if one is another system's: whoever held it could be either.
+        """
+        table = schema.system_keys
+        held = select(table.c.thumbprint).where(table.c.thumbprint.in_(thumbprints), table.c.system != system)
+        if self._connection.execute(held.limit(1)).first() is not None:
+            raise GatewayError("conflict", "a key or certificate is another system's: take one of its own")
+        own = set(self._connection.execute(select(table.c.thumbprint).where(table.c.system == system)).scalars())
+        gone, new = own.difference(thumbprints), set(thumbprints).difference(own)
+        if gone:
+            self._connection.execute(delete(table).where(table.c.system == system, table.c.thumbprint.in_(gone)))
+        if new:
+            # Two at once: the table's key lets one through, and the other is a `conflict` too.
+            self._connection.execute(insert(table), [{"thumbprint": each, "system": system} for each in sorted(new)])
 
     def put_system(self, system: System, *, if_match: str | None = None) -> None:
         """Store a system, new or changed; `active=False` revokes it.

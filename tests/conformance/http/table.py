@@ -230,6 +230,7 @@ KEPT = {"code": 0, "message": "ok", "data": [{"xm": "a", "hyzk": "10"}]}
 _UNREACHABLE = "502 supplier-unreachable"
 _LENGTH = f"Content-Length: {len(ROW)}\r\n"
 _NOT_FILTERABLE = "502 answer-not-filterable"
+_REFUSED = "502 supplier-refused"
 
 
 def answer(fields: str, body: bytes, line: str = "HTTP/1.1 200 OK") -> bytes:
@@ -253,7 +254,17 @@ ANSWERS: tuple[Case, ...] = (
     Case("interim answers first", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + json_answer(ROW), "200 filtered"),
     Case("100 Continue first", b"HTTP/1.1 100 Continue\r\n\r\n" + json_answer(ROW), "200 filtered"),
     Case("204", b"HTTP/1.1 204 No Content\r\n\r\n", "204"),
-    Case("304", b'HTTP/1.1 304 Not Modified\r\nETag: "x"\r\n\r\n', "304"),
+    Case("304 without a condition", b'HTTP/1.1 304 Not Modified\r\nETag: "x"\r\n\r\n', _REFUSED),
+    Case("401", answer('WWW-Authenticate: Basic realm="secret"\r\n' + _LENGTH, _BODY, "HTTP/1.1 401 No"), _REFUSED),
+    Case("407", answer("Proxy-Authenticate: Basic\r\n" + _LENGTH, _BODY, "HTTP/1.1 407 No"), _REFUSED),
+    Case("403", json_answer(ROW, status="403 Forbidden"), "403 filtered"),
+    Case("429", json_answer(ROW, status="429 Too Many"), "429 filtered"),
+    Case("503", json_answer(ROW, status="503 Away"), "503 filtered"),
+    Case("205", b"HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n", "205"),
+    Case("205 with content", answer(_LENGTH, _BODY, "HTTP/1.1 205 Reset Content"), _UNREACHABLE),
+    Case("a status that HTTP has not", json_answer(ROW, status="600 Six"), _UNREACHABLE),
+    Case("an SSH banner", b"SSH-2.0-OpenSSH_9.6\r\n", _UNREACHABLE),
+    Case("HTTP/2", b"\0\0\x12\x04\0\0\0\0\0" + bytes(18), _UNREACHABLE),
     Case("no reason phrase", answer(f"Content-Length: {len(_BODY)}\r\n", _BODY, "HTTP/1.1 200 "), "200 filtered"),
     Case("an error with JSON is filtered", json_answer(ROW, status="404 Not Found"), "404 filtered"),
     Case(
@@ -262,11 +273,12 @@ ANSWERS: tuple[Case, ...] = (
         "500 empty",
     ),
     Case(
-        "a redirect loses its place",
+        "a redirect",
         b"HTTP/1.1 302 Found\r\nLocation: http://x/secret\r\nContent-Length: 0\r\n\r\n",
-        "302 empty",
+        _REFUSED,
     ),
-    Case("no rows", json_answer('{"code":1,"message":"none"}'), "200"),
+    Case("no rows", json_answer('{"code":1,"message":"none","data":[]}'), "200"),
+    Case("rows nowhere (KNOWN-SHAPE)", json_answer('{"code":1,"message":"none"}'), _NOT_FILTERABLE),
     Case("both framing fields", answer("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", _CHUNKED), _UNREACHABLE),
     Case("Content-Length twice", answer("Content-Length: 5\r\nContent-Length: 5\r\n", b"hello"), _UNREACHABLE),
     Case("Content-Length as a list", answer("Content-Length: 5, 5\r\n", b"hello"), _UNREACHABLE),
@@ -351,7 +363,10 @@ async def see_answer(port: int, supplier: Supplier, case: Case) -> str:
         return f"the next call saw {again}"
     if b"secret" in content or b"secret" in b"".join(fields.values()):
         return "a value that is not granted"
-    if fields.get(b"content-type") == b"application/problem+json":
+    is_problem = fields.get(b"content-type") == b"application/problem+json"
+    if fields.get(b"sharing-origin") != (b"gateway" if is_problem else b"supplier"):
+        return "an answer of unknown origin"
+    if is_problem:
         return f"{status} {json.loads(content)['type'].removeprefix('/problems/')}"
     if content and json.loads(content) == KEPT:
         return f"{status} filtered"

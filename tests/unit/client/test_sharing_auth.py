@@ -354,6 +354,11 @@ def test_suppliers_own_error_is_no_problem_of_the_gateway() -> None:
         raise_for_problem(httpx.Response(404, content=b"<html>secret</html>"))
     assert raised.value.code == ""
     assert "secret" not in str(raised.value)
+    headers = {"content-type": "application/problem+json", "sharing-origin": "supplier"}
+    forged = httpx.Response(403, headers=headers, content=b'{"type":"/problems/suspended"}')
+    with pytest.raises(SharingProblem) as raised:
+        raise_for_problem(forged)
+    assert raised.value.code == ""
 
 
 def test_client_imports_no_room() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from gateway.client import new_private_key
+from gateway.client.keys import ClientKey
 from gateway.control.act.examples import DATASET, DEPARTMENT, DERIVATION, GRANT, INTERFACE, PURPOSE, SYSTEM
 from tests.support.control import World, done, refused
 
@@ -36,7 +38,8 @@ def test_directory_is_refused_whole_with_every_fault(world: World) -> None:
 def test_directory_import_is_idempotent(world: World) -> None:
     """What is released already becomes no new version."""
     document = {"purposes": [PURPOSE], "datasets": [DATASET], "interfaces": [INTERFACE]}
-    answer = done(world.post("registrar", "/v1/directory", document))
+    refused(world.post("registrar", "/v1/directory", document), "act-not-permitted")  # purposes are everybody's
+    answer = done(world.post("province", "/v1/directory", document))
     assert (answer["datasets"], answer["unchanged_datasets"]) == (0, 1)
     assert len(world.store.dataset_versions(DATASET["id"])) == 1
 
@@ -112,7 +115,8 @@ def test_systems_are_the_demand_departments_own(world: World) -> None:
     answer = world.post("civil", "/v1/systems/second/keys", {"key": private})
     assert "AAAA" not in answer.text
     refused(answer, "invalid-input")
-    key = SYSTEM["keys"][0]
+    refused(world.post("civil", "/v1/systems/second/keys", {"key": SYSTEM["keys"][0]}), "conflict")
+    key = ClientKey(new_private_key(), "own").registration()
     assert len(done(world.post("civil", "/v1/systems/second/keys", {"key": key}))["system"]["keys"]) == 1
     withdrawn = done(world.ask("civil", "DELETE", f"/v1/systems/second/keys/{key['kid']}"))
     assert withdrawn["barrier"]["sequence"] > 0
@@ -120,6 +124,27 @@ def test_systems_are_the_demand_departments_own(world: World) -> None:
     revoked = done(world.post("civil", "/v1/systems/second/revocation", {"reason": "replaced"}))
     assert revoked["system"]["active"] is False
     refused(world.post("civil", "/v1/systems/second/keys", {"key": key}), "conflict")
+
+
+def test_a_public_key_is_one_systems(world: World) -> None:
+    """Under whatever name, at registration or later, revoked or not: a key or certificate has one system at a time."""
+    key, certificate = ClientKey(new_private_key(), "one").registration(), "A" * 43
+    first = {**SYSTEM, "id": "first", "keys": [key], "certificates": [certificate]}
+    done(world.post("civil", "/v1/systems", first))
+    renamed = {**key, "kid": "another-name"}
+    for keys, certificates in (([key], []), ([renamed], []), ([], [certificate])):
+        body = {**SYSTEM, "id": "second", "keys": keys, "certificates": certificates}
+        refused(world.post("civil", "/v1/systems", body), "conflict")
+    done(world.post("civil", "/v1/systems", {**SYSTEM, "id": "second", "keys": []}))
+    refused(world.post("civil", "/v1/systems/second/keys", {"key": renamed}), "conflict")
+    refused(world.post("civil", "/v1/systems/second/keys", {"certificate": certificate}), "conflict")
+    done(world.post("civil", "/v1/systems/first/keys", {"key": renamed}))
+    done(world.ask("civil", "DELETE", "/v1/systems/first/keys/one"))
+    refused(world.post("civil", "/v1/systems/second/keys", {"key": key}), "conflict")
+    done(world.ask("civil", "DELETE", "/v1/systems/first/keys/another-name"))
+    done(world.post("civil", "/v1/systems/second/keys", {"key": key}))
+    done(world.post("civil", "/v1/systems/second/revocation", {"reason": "replaced"}))
+    refused(world.post("civil", "/v1/systems/first/keys", {"key": key}), "conflict")
 
 
 def test_nobody_gives_officers_more_than_the_own_region(world: World) -> None:
@@ -154,16 +179,16 @@ def test_if_match_keeps_officers_from_overwriting_each_other(
     world: World, shown: str, path: str, body: dict[str, Any], field: str
 ) -> None:
     """Of two changes of what was read at the same state, the second is refused; each answer bears the new tag."""
-    tag = {"If-Match": world.get("registrar", shown).headers["ETag"]}
+    tag = {"If-Match": world.get("province", shown).headers["ETag"]}
     if body == {"id": "civil-affairs"}:
         body = {**DEPARTMENT, **body}
-    first = world.post("registrar", path, {**body, field: "改名"}, headers=tag)
+    first = world.post("province", path, {**body, field: "改名"}, headers=tag)
     done(first)
-    refused(world.post("registrar", path, {**body, field: "又改名"}, headers=tag), "precondition-failed")
-    assert first.headers["ETag"] == world.get("registrar", shown).headers["ETag"] != tag["If-Match"]
-    done(world.post("registrar", path, {**body, field: "又改名"}, headers={"If-Match": first.headers["ETag"]}))
+    refused(world.post("province", path, {**body, field: "又改名"}, headers=tag), "precondition-failed")
+    assert first.headers["ETag"] == world.get("province", shown).headers["ETag"] != tag["If-Match"]
+    done(world.post("province", path, {**body, field: "又改名"}, headers={"If-Match": first.headers["ETag"]}))
     new = {**body, "id": "none-yet"}
-    refused(world.post("registrar", path, new, headers={"If-Match": "*"}), "precondition-failed")
+    refused(world.post("province", path, new, headers={"If-Match": "*"}), "precondition-failed")
 
 
 def test_release_and_withdrawal_stand_on_what_was_read(world: World) -> None:
@@ -206,7 +231,7 @@ def test_emergency_stop_of_a_system_is_its_departments_too(world: World) -> None
     refused(world.post("market-both", "/v1/orders", stop), NOT)
     own = done(world.post("civil", "/v1/orders", stop))["order"]
     assert own["report_due"]
-    refused(world.post("market-both", f"/v1/orders/{own['id']}/lift", {"reason": "new keys"}), NOT)
+    refused(world.post("market-both", f"/v1/orders/{own['id']}/lift", {"reason": "new keys"}), "not-found")
     done(world.post("civil", f"/v1/orders/{own['id']}/lift", {"reason": "new keys"}))
     wide = done(world.post("registrar", "/v1/orders", stop))["order"]
     refused(world.post("civil", f"/v1/orders/{wide['id']}/lift", {"reason": "new keys"}), NOT)
@@ -221,7 +246,7 @@ def test_orders_of_wider_reach(world: World) -> None:
     assert own["barrier"]["sequence"] > 0
     refused(world.post("market-both", "/v1/orders", {**body, "supplier": "public-security"}), "act-not-permitted")
     wide = done(world.post("registrar", "/v1/orders", body))["order"]
-    refused(world.post("police", f"/v1/orders/{wide['id']}/lift", {"reason": "rectified"}), "act-not-permitted")
+    refused(world.post("police", f"/v1/orders/{wide['id']}/lift", {"reason": "rectified"}), "not-found")
     done(world.post("police", f"/v1/orders/{own['order']['id']}/lift", {"reason": "rectified"}))
     refused(world.post("police", f"/v1/orders/{own['order']['id']}/lift", {"reason": "again"}), "conflict")
     assert [each["id"] for each in done(world.get("civil", "/v1/orders", in_force=True))["items"]] == [wide["id"]]

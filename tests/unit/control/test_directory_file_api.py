@@ -24,7 +24,7 @@ def renamed(rows: list[dict[str, Any]], **fields: str) -> list[dict[str, Any]]:
 
 
 def put(world: World, file: Any, tag: dict[str, str] | None = None, **params: str) -> httpx.Response:
-    return world.ask("registrar", "POST", FILE, file, headers=tag or {}, params=params)
+    return world.ask("province", "POST", FILE, file, headers=tag or {}, params=params)
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ def test_withdrawn_entry_stays_its_suppliers(world: World) -> None:
         released = world.store.dataset_versions(ENTRY)[0]
         tx.submit_dataset(type(released)(**{**_fields(released), "supplier": "market"}))
     assert world.store.entry_owner(ENTRY) == "public-security"
-    refused(world.get("market-both", "/v1/grants/g-2026-0001"), "act-not-permitted")
-    refused(world.post("market-both", "/v1/grants/g-2026-0001/suspension", SUSPENSION), "act-not-permitted")
+    refused(world.get("market-both", "/v1/grants/g-2026-0001"), "not-found")
+    refused(world.post("market-both", "/v1/grants/g-2026-0001/suspension", SUSPENSION), "not-found")
     done(world.get("police", "/v1/grants/g-2026-0001"))
 
 

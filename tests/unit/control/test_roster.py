@@ -3,8 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.control.barrier.barrier import NodeWatch
+from gateway.control.barrier.barrier import END_SECONDS, Barrier, BarrierReport, NodeWatch, SilentNode
 from gateway.control.barrier.roster import Roster
+from gateway.store import Node
 
 FRESHNESS = 2.0
 
@@ -127,4 +128,48 @@ def test_a_node_lives_while_its_beat_changes() -> None:
     assert watch.live({"b": 1000.0}, now=1.9) == {"b"}
     assert watch.live({"b": 1000.0}, now=2.1) == set()
     assert watch.live({"b": 3.0}, now=2.2) == {"b"}
-    assert watch.beat_since("b", 2.15)
+
+
+class Book:
+    """Nodes that beat at given moments, and what they have acknowledged."""
+
+    def __init__(self) -> None:
+        self.found: tuple[Node, ...] = ()
+
+    def nodes(self) -> tuple[Node, ...]:
+        return self.found
+
+
+def test_barrier_an_out_node_is_waited_for_until_its_kernel_has_ended_its_workers() -> None:
+    """A node that says nothing is out once its leases have run out and its workers have cut or are dead; the answer
+    says since when it is silent, and what at most was on its way. One that was silent long before is none of them."""
+    now, book = [100.0], Book()
+    book.found = (Node("a", 1.0, 6), Node("b", 1.0, 6), Node("c", 1.0, 6))
+    barrier = Barrier(
+        None,
+        node="a",
+        nodes=book,
+        freshness=FRESHNESS,
+        unsent_bytes=65536,
+        clock=lambda: now[0],
+        now=lambda: now[0] + 1_000_000_000,
+    )
+
+    def held(sequence: int) -> BarrierReport:
+        steps = barrier.steps(sequence)
+        while True:
+            try:
+                seconds, _ = next(steps)
+            except StopIteration as ended:
+                return ended.value
+            now[0] += seconds
+            if now[0] > 101:
+                book.found = (Node("a", 1.0, 6), Node("b", 1.0, sequence), Node("c", 1.0, 6))
+
+    report = held(7)
+    assert (report.confirmed, report.out) == (("b",), ("c",))
+    assert report.silent == (SilentNode("c", "2001-09-09T01:48:23.000Z", 65536),)
+    assert report.milliseconds >= 1000 * (FRESHNESS + END_SECONDS)
+    now[0] += 10
+    again = held(7)
+    assert (again.confirmed, again.out, again.milliseconds) == (("b",), (), 0)

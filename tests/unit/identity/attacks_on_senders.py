@@ -132,19 +132,19 @@ def replayed_assertion(house: House) -> object:
     return house.assertions.verify(assertion, None)
 
 
-@attack(ASSERTION, "another client's name, own key", "RFC 7523 §3", "does not verify")
+@attack(ASSERTION, "another client's name, own key", "RFC 7523 §3", "no client of that name")
 def other_client(house: House) -> object:
     thief = ClientKey(ec.generate_private_key(ec.SECP256R1()))
     return house.assertions.verify(asserted(house, key=thief).encode(), None)
 
 
-@attack(ASSERTION, "another client's name, own registered kid", "RFC 7523 §3", "one registered key")
+@attack(ASSERTION, "another client's name, own registered kid", "RFC 7523 §3", "no client of that name")
 def other_clients_kid(house: House) -> object:
     assertion = asserted(house, key=house.other_key, header={"kid": house.other_key.kid})
     return house.assertions.verify(assertion.encode(), None)
 
 
-@attack(ASSERTION, "HS256 with the registered public key as secret", "RFC 8725 §2.1", "algorithm is not the key's")
+@attack(ASSERTION, "HS256 with the registered public key as secret", "RFC 8725 §2.1", "algorithm is not accepted")
 def assertion_confusion(house: House) -> object:
     first, second, _ = asserted(house).split(".")
     message = f"{part({**json.loads(unpart(first)), 'alg': 'HS256'})}.{second}"
@@ -157,7 +157,7 @@ def token_as_assertion(house: House) -> object:
     return house.assertions.verify(house.token().encode(), None)
 
 
-@attack(ASSERTION, "of a revoked client", "ours", "client is not known")
+@attack(ASSERTION, "of a revoked client", "ours", "no client of that name")
 def revoked_client(house: House) -> object:
     house.revoke("marriage")
     return house.assertions.verify(asserted(house).encode(), None)

@@ -106,7 +106,7 @@ def test_legacy_key_is_registered_sealed_and_withdrawn(desk: Desk) -> None:
 def test_legacy_key_faults_are_told(desk: Desk) -> None:
     """Another department, an unknown purpose, contract or system, a short secret: refused without the secret."""
     body = {"purpose": "marriage-registration", "secret": SECRET}
-    refused(desk.ask("police", "PUT", FAULTY, body), "act-not-permitted")
+    refused(desk.ask("police", "PUT", FAULTY, body), "not-found")
     refused(desk.ask("civil", "PUT", FAULTY, {**body, "purpose": "other"}), "invalid-input")
     refused(desk.ask("civil", "PUT", FAULTY.replace("gjgxjhpt", "other"), body), "invalid-input")
     refused(desk.ask("civil", "PUT", FAULTY.replace(str(SYSTEM["id"]), "ghost"), body), "not-found")

@@ -46,7 +46,7 @@ def test_officer_is_added_and_gets_a_token(home: Path) -> None:
     """An added officer stands in the list, and a token signed at the shell is that officer's."""
     role = ("--department", "data-bureau", "--region", "442000", "--role", "auditor")
     assert "record " in run(officers, home, "add", "li-na", *role, "--name", "李娜").output
-    listed = json.loads(run(officers, home, "list", "--json").output)["officers"]
+    listed = json.loads(run(officers, home, "list", "--json", "--as", "registrar").output)["officers"]
     assert {officer["id"] for officer in listed} == {"auditor", "registrar", "operator", "li-na"}
     token = run(officers, home, "token", "li-na", "--seconds", "60").output.strip()
     settings = GatewayHome(home).settings()
@@ -93,7 +93,7 @@ def test_ring_is_bundled_privately(home: Path, tmp_path: Path) -> None:
 
 def test_password_is_read_and_not_shown(home: Path) -> None:
     """A password is set by its owner with the code that another was given, and changed by the one that holds."""
-    given = run(officers, home, "enrol", "registrar").output
+    given = run(officers, home, "enrol", "registrar", "--as", "registrar").output
     code = given.partition("good once: ")[2].split()[0]
     run(officers, home, "password", "registrar", "--code", answer=f"guess\n{PASSWORD}\n", ok=False)
     printed = run(officers, home, "password", "registrar", "--code", answer=f"{code}\n{PASSWORD}\n").output
@@ -108,7 +108,7 @@ def test_password_is_read_and_not_shown(home: Path) -> None:
 
 def test_legacy_key_of_an_unknown_system_is_refused(home: Path) -> None:
     """One clear sentence, and the secret is not in it."""
-    words = ("legacy", "add", "ghost", "gjgxjhpt", "caller-7", "--purpose", "p")
+    words = ("legacy", "add", "ghost", "gjgxjhpt", "caller-7", "--purpose", "p", "--as", "registrar")
     refused = run(keys, home, *words, answer=SECRET + "\n", ok=False).output
     assert "no system `ghost`" in refused
     assert SECRET not in refused

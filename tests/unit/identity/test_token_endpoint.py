@@ -8,12 +8,16 @@ from urllib.parse import urlencode
 
 import httpx
 import jwt
+import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from fastapi import Request
 
+from gateway.client.keys import ClientKey, PrivateKey
 from gateway.control.sign_in.oauth import CERTIFICATE_SCOPE, certificate_from_proxy, presented_certificate
 from gateway.domain.callers import Assurance
 from gateway.identity.assertions import ASSERTION_TYPE
+from gateway.identity.jwk import VerifyingKey
 from gateway.identity.security_log import FailureBudget
 from gateway.proxy.ports import Peer
 from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, House
@@ -245,3 +249,44 @@ def test_rotated_key_is_published_beside_the_new_one(house: House) -> None:
     published = get(house, "/.well-known/jwks.json").json()["keys"]
     assert {jwk["kid"] for jwk in published} == {old, house.ring.token_signer().kid}
     assert not any("d" in jwk for jwk in published)
+
+
+def _forged(house: House, client: str, private: PrivateKey, kid: str | None = None) -> dict[str, str]:
+    assertion = ClientKey(private, kid).assertion(client, ISSUER, int(house.now()))
+    return {**credentials(house), "client_id": client, "client_assertion": assertion}
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "EdDSA", "PS256"])
+def test_refusal_tells_no_known_client_from_an_unknown_one(
+    house: House, algorithm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unknown, revoked, known by another kind of key, by another name, by a forged signature: one answer, one check."""
+    made: dict[str, PrivateKey] = {
+        "ES256": ec.generate_private_key(ec.SECP256R1()),
+        "EdDSA": ed25519.Ed25519PrivateKey.generate(),
+        "PS256": rsa.generate_private_key(65537, 2048),
+    }
+    thief = made[algorithm]
+    house.systems["revoked"] = msgspec.structs.replace(house.systems["tax"], id="revoked", active=False)
+    house.systems["keyless"] = msgspec.structs.replace(house.systems["tax"], id="keyless", keys=())
+    checks: list[str] = []
+    verify = VerifyingKey.verify_signature
+
+    def counted(key: VerifyingKey, algorithm: str, signing_input: bytes, signature: bytes) -> None:
+        checks.append(algorithm)
+        verify(key, algorithm, signing_input, signature)
+
+    monkeypatch.setattr(VerifyingKey, "verify_signature", counted)
+    forms = [_forged(house, client, thief) for client in ("nobody", "revoked", "keyless", "marriage", "tax")]
+    forms += [_forged(house, client, thief, house.key.kid) for client in ("marriage", "tax", "nobody")]
+    seen = set()
+    for form in forms:
+        checks.clear()
+        answer = post(house, form)
+        assert checks == [algorithm], "one signature is checked, whoever is named"
+        seen.add((answer.status_code, answer.text, answer.headers["content-type"]))
+    assert len(seen) == 1
+    assert next(iter(seen))[0] == 401
+    assert {"nobody", "marriage"}.isdisjoint(next(iter(seen))[1].split())
+    reasons = " ".join(house.security.counters)
+    assert "the client is not known" in reasons, "the gateway's own log says why"

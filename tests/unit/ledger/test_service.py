@@ -79,7 +79,7 @@ def test_a_finished_use_is_found_shown_and_proven(tmp_path):
         assert (status.size, status.backlog, status.fault) == (600, 0, "")
         page = await client.find(RecordQuery(grant=use.verdict.grant), limit=5)
         assert all(row.grant == use.verdict.grant for row in page.rows)
-        assert sum(group.uses for group in await client.stats(RecordQuery(), "supplier")) == 300
+        assert sum(group.uses for group in (await client.stats(RecordQuery(), "supplier")).items) == 300
         assert len(await client.tile("tile/0/000")) == 8192
         bundle = await client.tile("tile/entries/000")
         assert (

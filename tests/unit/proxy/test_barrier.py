@@ -10,6 +10,7 @@ import uvloop
 
 from gateway.domain.directory import AnswerFormat
 from gateway.domain.verdicts import Verdict
+from gateway.proxy.exchange.standing import KEPT_WITHDRAWALS, Withdrawals
 from gateway.proxy.kernel import descriptor, unsent_bytes
 from tests.support.proxy_ports import (
     CallerSide,
@@ -177,7 +178,7 @@ def test_barrier_a_small_answer_in_the_buffers_can_still_be_cut() -> None:
                 caller = await CallerSide.connect(port, limit=1024)
                 caller.writer.transport.pause_reading()
                 caller.writer.write(request() * 200)
-                await until(lambda: any(c.transport.get_write_buffer_size() for c in plane._connections))
+                await until(lambda: any(c.leaving.unsent_bytes() for c in plane._connections))
                 assert plane.cut(is_grant_one) >= 1
                 caller.writer.transport.resume_reading()
                 with pytest.raises(ConnectionResetError):
@@ -206,10 +207,11 @@ def test_barrier_an_answer_that_only_the_kernel_still_holds_can_be_cut(fields: s
                     loop = asyncio.get_running_loop()
                     await loop.sock_connect(caller, ("127.0.0.1", port))
                     await loop.sock_sendall(caller, request(fields=fields))
-                    await until(lambda: [outcome.end for outcome in house.ledger.outcomes()] == ["complete"])
+                    await until(lambda: house.ledger.kinds() == ["opened"] and not plane.snapshot()["exchanges"])
                     await asyncio.sleep(0.05)
                     assert plane.cut(lambda use: use.verdict.grant == "g-2") == 0
                     assert plane.cut(is_grant_one) == 1
+                    assert [outcome.end for outcome in house.ledger.outcomes()] == ["cut"]
                     with pytest.raises(ConnectionResetError):
                         await _read_to_the_end(caller)
 
@@ -291,3 +293,59 @@ def test_stale_denies_within_a_stream() -> None:
                 assert house.ledger.outcomes()[0].end == "state-stale"
 
     uvloop.run(story())
+
+
+@pytest.mark.parametrize("where", ["deciding", "recording", "at the supplier"])
+@pytest.mark.parametrize("meant", [True, False], ids=["meant", "another's"])
+def test_barrier_what_was_looked_up_and_withdrawn_releases_nothing(where: str, meant: bool) -> None:
+    """BARRIER: a credential, a system or an interface is withdrawn while the call is decided, recorded or answered
+    slowly: the policies would permit it still, and nothing is released; another's call goes on."""
+    here, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: Any, writer: asyncio.StreamWriter, __: bytes) -> None:
+        if where == "at the supplier":
+            here.set()
+            await go_on.wait()
+        writer.write(json_answer('{"data":[{"xm":"secret"}]}'))
+
+    async def decide(_: object) -> Verdict:
+        here.set()
+        await go_on.wait()
+        return permit()
+
+    async def story() -> None:
+        async with Supplier(slow) as supplier:
+            house = House(interface_for(supplier.port))
+            house.ledger.hold = where == "recording"
+            if where == "deciding":
+                house.decide_later = decide
+            async with serving(house) as (plane, port):
+                caller = await CallerSide.connect(port)
+                caller.writer.write(request())
+                await until(lambda: here.is_set() or bool(house.ledger.events))
+                assert plane.cut(lambda _: meant, decided=False) == 0
+                go_on.set()
+                house.ledger.release()
+                status, _, content = await caller.answer()
+                assert (status, b"secret" in content) == ((503, False) if meant else (200, True))
+                assert supplier.connections == int(where == "at the supplier" or not meant)
+                house.decide_later = None
+                house.ledger.hold = False
+                assert (await caller.ask(request()))[0] == 200, "who comes again is looked up anew"
+
+    uvloop.run(story())
+
+
+def test_barrier_more_withdrawals_than_are_kept_reach_everybody() -> None:
+    """BARRIER: where it is no longer known what was withdrawn since a call began, it is ended."""
+    kept = Withdrawals()
+    use: Any = object()
+    kept.add(1, lambda _: False)
+    assert not kept.reach(use, 0)
+    kept.add(2, lambda _: True)
+    assert kept.reach(use, 1)
+    assert not kept.reach(use, 2)
+    for epoch in range(3, 3 + KEPT_WITHDRAWALS):
+        kept.add(epoch, lambda _: False)
+    assert kept.reach(use, 1)
+    assert not kept.reach(use, 3)

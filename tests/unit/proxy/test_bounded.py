@@ -221,7 +221,7 @@ def test_a_caller_that_does_not_read_is_cut_and_one_that_reads_slowly_is_not(for
                 (connection,) = plane._connections
                 await until(lambda: connection.is_writing_paused)
                 for _ in range(3):
-                    while connection._unsent_mark - connection._untaken_bytes() < 1000:
+                    while connection._unsent_mark - connection.leaving.missing_bytes() < 1000:
                         await caller.reader.read(1 << 16)
                         await asyncio.sleep(0.001)
                     connection.expired()
@@ -230,6 +230,27 @@ def test_a_caller_that_does_not_read_is_cut_and_one_that_reads_slowly_is_not(for
                 assert [outcome.end for outcome in house.ledger.outcomes()] == ["caller-slow"]
                 await until(lambda: nothing_is_held(plane))
                 assert plane.snapshot()["troubles"] == [("hukou", "person", "slow callers")]
+
+    uvloop.run(story())
+
+
+def test_a_call_whose_place_comes_in_the_last_moment_is_made() -> None:
+    """Where one call's time and another's wait end in one turn, the second has its place, and is not timed out."""
+
+    async def story() -> None:
+        async with Supplier(dripping(b"", b"")) as supplier:
+            house = House(interface_for(supplier.port, concurrency=1), limits=Limits(tick_seconds=0.02))
+            async with serving(house) as (plane, port):
+                first, second = [await CallerSide.connect(port) for _ in range(2)]
+                first.writer.write(request())
+                await until(lambda: len(supplier.requests) == 1)
+                second.writer.write(request())
+                await until(lambda: plane.snapshot()["waiting"] == 1)
+                supplier.answer = b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"data":[]}'
+                for connection in sorted(plane._connections, key=lambda c: c.exchange.state, reverse=True):  # type: ignore[union-attr]
+                    connection.set_due(plane.loop.time() + 0.03)
+                assert (await first.answer())[0] == 504
+                assert (await second.answer())[0] == 200
 
     uvloop.run(story())
 
@@ -261,6 +282,6 @@ def test_what_a_gone_caller_held_returns_at_once_though_nothing_was_read_of_it()
                 await until(lambda: len(plane.deaf) == 1 and bool(supplier.requests))
                 caller.writer.close()
                 await until(lambda: nothing_is_held(plane))
-                assert house.ledger.outcomes()[0].end == "caller-gone"
+                assert house.ledger.outcomes()[0].end == "aborted"
 
     uvloop.run(story())

@@ -3,8 +3,10 @@
 import ast
 import asyncio
 import contextlib
+import gzip
 import itertools
 import json
+import random
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from gateway.proxy.downstream import CallerConnection
 from gateway.proxy.exchange.exchange import Exchange
 from gateway.proxy.guards import ends_exchange, is_guarded
 from gateway.proxy.http.upstream import SupplierConnection
+from gateway.proxy.turns import Turns
 from tests.support.proxy_ports import (
     CallerSide,
     House,
@@ -44,10 +47,10 @@ TOLD_BY_TRANSPORTS = {"connection_lost", "data_received", "eof_received", "pause
 CALLBACKS = [
     *((owner, name) for owner in (CallerConnection, SupplierConnection) for name in sorted(TOLD_BY_TRANSPORTS)),
     *((owner, "_made") for owner in (CallerConnection, SupplierConnection)),
-    *((Exchange, name) for name in ("_admitted", "_awaited", "_connect_ended", "_recorded")),
-    (CallerConnection, "_close_once_sent"),
-    (DataPlane, "_tick"),
-    (DataPlane, "_turn"),
+    *((Exchange, name) for name in ("_admitted_at_last", "_awaited", "_connect_ended", "_recorded", "release_on")),
+    *((DataPlane, name) for name in ("_ask_arrivals", "_tick", "_turn")),
+    *((CallerConnection, name) for name in ("_close_once_arrived", "confirm")),
+    (Turns, "_next"),
 ]
 CALLBACKS.remove((SupplierConnection, "expired"))
 TRIED = [each for each in CALLBACKS if each != (DataPlane, "_tick")]
@@ -70,7 +73,17 @@ def scheduled() -> Iterator[tuple[Path, str]]:
 def test_every_callback_is_guarded_and_tried() -> None:
     """By construction: what is given to the loop, or is called by a transport, is guarded, and raises below."""
     names = {name.removeprefix("self.") for _, name in scheduled()}
-    assert names == {"_connect_ended", "_awaited", "_tick", "_recorded", "_admitted", "_close_once_sent"}
+    seen = {
+        "_connect_ended",
+        "_awaited",
+        "_tick",
+        "_recorded",
+        "_admitted_at_last",
+        "_next",
+        "_ask_arrivals",
+        "release_on",
+    }
+    assert names == {*seen, "_close_once_arrived"}
     tried = {(owner, name) for owner, name in CALLBACKS}
     for owner in OWNERS:
         for name in TOLD_BY_TRANSPORTS & set(vars(owner)) | {"_made"} & set(vars(owner)):
@@ -82,6 +95,12 @@ def test_every_callback_is_guarded_and_tried() -> None:
 LIMITS = Limits(tick_seconds=0.02, queue_seconds=5, circuit_failures=1000, write_high_bytes=4096)
 
 
+_HIDDEN = (random.Random(7).randbytes(10_000).hex().encode() for _ in range(80))
+_LINES = gzip.compress(b"".join(b'{"xm":"a","gmsfhm":"%b"}\n' % hidden for hidden in _HIDDEN), 1)
+ROWS = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(_LINES) + _LINES
+"""More rows than are reduced in one turn of the loop."""
+
+
 async def upload(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> bool | None:
     """A supplier that takes uploads slowly, streams long answers, hangs up in mid-answer, or answers."""
     if b"/hang" in head:
@@ -89,6 +108,9 @@ async def upload(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hea
     if b"/up" in head:
         await asyncio.sleep(0.3)
         await read_body(reader, head)
+    if b"/rows" in head:
+        writer.write(ROWS)
+        return None
     if b"/half" in head:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
         return False
@@ -127,6 +149,7 @@ async def use_everything(port: int, size: int) -> None:
         one(request(f"/hukou/person/down?size={size}", fields="Connection: close\r\n"), pause=0.05),
         one(request("/hukou/person/half")),
         one(request("/hukou/short/hang")),
+        one(request("/hukou/rows/rows")),
         one(request("/hukou/person/v1", "POST", body=b"x" * 10)[:-5], b"x" * 5, pause=0.02),
         one(request(), read=False, eof=True),
         one(request()[:20], read=False),
@@ -161,6 +184,7 @@ def test_a_callback_that_raises_ends_its_exchange_and_gives_everything_back(
             house = House(
                 interface_for(supplier.port, body_limit_bytes=16 << 20, **common),
                 interface_for(supplier.port, id="short", first_byte_timeout_seconds=0.05, **common),
+                interface_for(supplier.port, id="rows", format=AnswerFormat.NDJSON),
                 limits=LIMITS,
             )
             house.verdict = permit(all_items=True)

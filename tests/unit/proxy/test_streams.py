@@ -110,6 +110,18 @@ def test_csv_keeps_granted_columns() -> None:
     assert house.ledger.outcomes()[0].rows == 2
 
 
+def test_a_cell_may_be_as_long_as_a_row() -> None:
+    """Beyond the CSV reader's own bound of 131,072 characters, up to the bound of rows, whatever it is cut into."""
+    long = "x" * 200_000
+    text = f'证号,姓名,婚姻\r\nsecret,"{long}\n",10\r\n'.encode()
+    expected = f'姓名,婚姻\r\n"{long}\n",10\r\n'
+    for answer in (sized(text), chunked(*[text[start : start + 30_000] for start in range(0, len(text), 30_000)])):
+        assert ask(answer, format=AnswerFormat.CSV, places=CSV_PLACES)[2].decode() == expected
+    limits = {"limits": Limits(row_bytes=150_000)}
+    status, _, content, _ = ask(sized(text), limits, format=AnswerFormat.CSV, places=CSV_PLACES)
+    assert status == 502 or content == b"CUT"
+
+
 def test_csv_with_a_row_of_another_width_is_not_filterable() -> None:
     """A shifted row would put a value into a granted column."""
     text = "证号,姓名,婚姻\r\n李四,secret\r\n"

@@ -333,7 +333,7 @@ def test_a_caller_that_goes_frees_everything() -> None:
                     await until(lambda count=count: len(supplier.requests) == count)  # type: ignore[misc]
                     caller.close()
                     await until(lambda count=count: len(house.ledger.outcomes()) == count)  # type: ignore[misc]
-                assert {outcome.end for outcome in house.ledger.outcomes()} == {"caller-gone"}
+                assert {outcome.end for outcome in house.ledger.outcomes()} == {"aborted"}
                 assert plane.snapshot()["supplier_connections"] == 0
 
     uvloop.run(story())
@@ -344,7 +344,7 @@ def test_a_half_closed_caller_gets_its_answer() -> None:
 
     async def story() -> None:
         async with Supplier(GOOD) as supplier:
-            house = House(interface_for(supplier.port))
+            house = House(interface_for(supplier.port), limits=Limits(half_close=True))
             async with serving(house) as (_, port):
                 caller = await CallerSide.connect(port)
                 caller.writer.write(request())

@@ -45,7 +45,7 @@ def plane(*ended: tuple[str, str, str, str], shed: int = 0) -> dict[str, Any]:
     for _ in range(shed):
         counters.turned_away("system")
     gauges = {"connections": 3, "exchanges": 2, "supplier_connections": 1, "waiting": 0, "circuits_open": 0}
-    gauges |= {"held_bytes": 7, "troubles": [("police", "register", "slow")]}
+    gauges |= {"held_bytes": 7, "queued": 1, "troubles": [("police", "register", "slow")]}
     return {**counters.snapshot(), **gauges}
 
 

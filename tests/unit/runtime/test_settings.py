@@ -29,16 +29,67 @@ def test_the_commented_file_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_every_line_of_the_commented_file_is_valid_when_uncommented(tmp_path: Path) -> None:
-    """An administrator who removes a `# ` gets a working setting with its default."""
-    lines = []
-    for line in commented_file().splitlines():
-        bare = line.removeprefix("# ")
-        name, separator, value = bare.partition(" = ")
-        is_setting = line.startswith("# ") and separator and name.isidentifier() and "(unset)" not in value
-        lines.append(bare if is_setting else line)
-    text = "\n".join(lines)
+    """Take one `#` away, anywhere or everywhere: it is TOML, and what has a default works as it did."""
+    lines = commented_file().splitlines()
+    for at, line in enumerate(lines):
+        tomllib.loads("\n".join([*lines[:at], line.removeprefix("#").removeprefix(" "), *lines[at + 1 :]]))
+    text = "\n".join(
+        line.removeprefix("#").removeprefix(" ") if line.startswith("#") and "# unset" not in line else line
+        for line in lines
+    )
     assert len(tomllib.loads(text)["data_plane"]) > 5
     assert _load(tmp_path, text) == Settings()
+    unset = "\n".join(line.removeprefix("# ") if "# unset" in line else line for line in lines)
+    assert all("is empty" in fault for fault in _faults(tmp_path, unset).values())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\xef\xbb\xbfformat = 1\n", "byte order mark"),
+        ("format = 1\n".encode("utf-16"), "UTF-16"),
+        ("format = 1\n".encode("utf-16-le"), "UTF-16"),
+        ("format = 1\n# 数据共享\n".encode("gbk"), "GBK .* from line 2"),
+        (b"format = 1\n# \xff\xff\n", "is not UTF-8"),
+        (b"format = = 1\n", "is not TOML"),
+    ],
+)
+def test_file_in_another_encoding_is_told_as_that(tmp_path: Path, content: bytes, said: str) -> None:
+    """Notepad and older editors write these; the sentence says which, and what to do."""
+    (tmp_path / "gateway.toml").write_bytes(content)
+    with pytest.raises(GatewayError, match=said):
+        load_settings(tmp_path / "gateway.toml", {})
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("drain_seconds = inf", "finite"),
+        ("drain_seconds = nan", "finite"),
+        ("port = true", "true or false"),
+        ("host = true", "true or false"),
+        ('host = ""', "is empty"),
+        ('tls_certificate = ""', "is empty"),
+        ('client_certificates = ""', "is empty"),
+    ],
+)
+def test_what_would_be_taken_for_something_else_is_refused(tmp_path: Path, line: str, said: str) -> None:
+    """Each with the setting's name."""
+    name = f"data_plane.{line.partition(' ')[0]}"
+    assert said in _faults(tmp_path, f"[data_plane]\n{line}\n")[name]
+
+
+def test_unknown_and_wrong_settings_are_told_together(tmp_path: Path) -> None:
+    """One correction is enough."""
+    faults = _faults(tmp_path, "[data_plane]\nwokers = 3\nport = 70000\n", GATEWAY_LEDGER__ORIGN="x")
+    assert len(faults) == 3
+
+
+def test_relative_paths_are_of_the_home(tmp_path: Path) -> None:
+    """Not of wherever the command was typed."""
+    settings = _load(tmp_path, '[identity]\nkeys = "ring"\n', GATEWAY_POLICIES__ROOT="own/policies")
+    assert settings.identity.keys == tmp_path / "ring"
+    assert settings.policies.root == tmp_path / "own" / "policies"
 
 
 def test_environment_overrides_the_file(tmp_path: Path) -> None:
@@ -137,5 +188,6 @@ def test_every_limit_of_the_data_plane_that_has_a_setting_follows_it() -> None:
         "gathered_bytes": limits.collect_total_bytes,
         "circuit_failures": limits.circuit_failures,
         "circuit_seconds": limits.circuit_seconds,
+        "half_close": limits.half_close,
     }
     assert seen == {name: value for name, value in apart.items() if name not in {"port", "workers", "drain_seconds"}}

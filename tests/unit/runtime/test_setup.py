@@ -96,13 +96,14 @@ def test_init_waits_for_its_database_for_the_time_said(tmp_path: Path, monkeypat
         make(tmp_path / "home", wait_seconds=0.6, say=told.append)
     assert len(told) == 1
     assert not (tmp_path / "home").exists()
+    opened = Store.open
     answers = iter([GatewayError("unavailable", "does not answer"), None])
 
     def late(url: str) -> Store:
         error = next(answers)
         if error is not None:
             raise error
-        return Store.__dict__["open"].__func__(Store, f"sqlite:///{tmp_path / 'late.db'}")
+        return opened(f"sqlite:///{tmp_path / 'late.db'}")
 
     monkeypatch.setattr(setup.Store, "open", late)
     make(tmp_path / "home", wait_seconds=30)

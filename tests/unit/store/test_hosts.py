@@ -3,14 +3,19 @@
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import insert
 
 from gateway.domain.changes import ChangeKind
 from gateway.domain.directory import Department, Level
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Host, HostState, Networks, Upstream, may_reach, parse_prefix, parse_upstream
-from gateway.store import Store
+from gateway.store import Store, schema
+from gateway.store.database import Database
 from gateway.store.directory.file import DirectoryFile
+from gateway.store.directory.writes import interface_columns
+from gateway.store.migrate import MIGRATIONS
 from tests.support.state import fill, host, interface
 
 POLICE = Host("police", "police.example", 443, addresses=("10.0.0.5",), state=HostState.CONFIRMED)
@@ -233,26 +238,29 @@ def test_interface_over_what_is_not_its_departments_is_refused(
 
 def test_interfaces_of_before_inherit_their_host_where_it_is_one_departments(tmp_path: Path) -> None:
     """A migrated state serves what it served, but for hosts that several departments named."""
-    path = tmp_path / "state.db"
-    store = Store.open(f"sqlite:///{path}")
-    fill(store)
-    with store.transaction() as tx:
-        tx.put_department(Department("small", "小局", "442000", Level.CITY))
-        tx.put_interface(interface("a", upstream="http://10.0.0.5:8080/x", plain_http=True))
-        tx.put_interface(interface("b", upstream="https://Both.example"))
-        tx.put_interface(interface("c", supplier="small", upstream="https://both.example:443/"))
-        tx.put_interface(interface("d", upstream="https://167772165/"))
-        tx.put_interface(interface("e", upstream="https://gone.example/", active=False))
-    with store.database.writing() as connection:
-        connection.execute(text("DROP TABLE hosts"))
-        connection.execute(text("DROP TABLE certificates"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0004'"))
-    store.close()
-    store = Store.open(f"sqlite:///{path}")
+    url = f"sqlite:///{tmp_path / 'state.db'}"
+    database = Database(url)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    leading = (
+        interface(),
+        interface("a", upstream="http://10.0.0.5:8080/x", plain_http=True),
+        interface("b", upstream="https://Both.example"),
+        interface("c", supplier="small", upstream="https://both.example:443/"),
+        interface("d", upstream="https://167772165/"),
+        interface("e", upstream="https://gone.example/", active=False),
+    )
+    with database.writing() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0004")
+        for one in leading:
+            connection.execute(insert(schema.interfaces).values(**interface_columns(one)))
+    database.close()
+    store = Store.open(url)
     assert {(one.id, one.supplier, one.state, one.is_tls) for one in store.hosts()} == {
         ("10.0.0.5:8080", "public-security", HostState.INHERITED, False),
         ("household.example:443", "public-security", HostState.INHERITED, True),
     }
-    assert store.reach_fault(interface("a", upstream="http://10.0.0.5:8080/x")) is None
-    assert store.reach_fault(interface("b", upstream="https://both.example")) is not None
+    assert store.reach_fault(leading[1]) is None
+    assert store.reach_fault(leading[2]) is not None
     store.close()

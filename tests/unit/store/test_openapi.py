@@ -71,7 +71,8 @@ def test_usual_envelope_gives_rows_places_and_envelope() -> None:
     assert found.interface.places == {"name": "/xm", "id_number": "/ID_NUMBER", "address": "/home/full"}
     assert found.interface.envelope == ("code", "message")
     assert found.interface.upstream == "https://household.example/api/persons"
-    assert found.interface.methods == ("GET", "POST")
+    assert found.interface.methods == ("GET",)
+    assert any("not proposed: POST" in note for note in found.notes)
     assert found.interface.modes == (SharingMode.QUERY, SharingMode.VERIFY)
     assert found.interface.title == "查询人口"
     assert found.unplaced == ("photo",)
@@ -118,7 +119,7 @@ def test_other_formats(kind: str, format_: AnswerFormat, places: dict[str, str])
     [
         ({}, "no `paths`"),
         ({"paths": {}}, "no path"),
-        ({"paths": {"/persons/{id}/x": {}}}, "no operation"),
+        ({"paths": {"/persons/{id}/x": {}}}, "has no GET"),
         ({**document(ROWS), "servers": []}, "no server"),
         ({**document(ROWS), "servers": [{"url": "/relative"}]}, "no server"),
         (document({"$ref": "https://elsewhere.example/x.json"}), "out of the document"),
@@ -170,3 +171,108 @@ def test_any_document_is_derived_or_refused(schema: Any, responses: Any, paramet
             assert error.code == "invalid-input"  # noqa: PT017 - a refusal is one of two right answers
         else:
             assert set(found.interface.places) <= ENTRY.item_names
+
+
+def company(**changes: Any) -> dict[str, Any]:
+    """A single record that holds a list, as a company with its shareholders does."""
+    shareholders = {
+        "type": "array",
+        "items": {"type": "object", "properties": {"name": {"type": "string"}, "share": {"type": "integer"}}},
+    }
+    properties = {
+        "uscc": {"type": "string"},
+        "name": {"type": "string"},
+        "status": {"type": "string"},
+        "shareholders": shareholders,
+    }
+    return {"type": "object", "properties": {**properties, **changes}}
+
+
+COMPANY = dataset(items=(DataItem("uscc"), DataItem("name"), DataItem("status"), DataItem("shareholders")))
+NULL = {"type": "null"}
+
+
+def derived(schema: Any, **arguments: Any) -> DerivedInterface:
+    return derive_interface(document(schema), "/persons/{id}/x", dataset=COMPANY, id="c", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("schema", "rows", "name", "envelope"),
+    [
+        (company(), "", "/name", ()),
+        ({"type": "object", "properties": {"code": {}, "data": company()}}, "/data", "/name", ("code",)),
+        ({"type": "object", "properties": {"code": {}, "status": {}, "data": company()}}, "/data", "/name", ("code",)),
+        ({"type": "object", "properties": {"企业名称": {"title": "name"}, "data": company()}}, "/data", "/name", ()),
+        (
+            {
+                "type": "object",
+                "properties": {
+                    "content": {"type": "array", "items": company()},
+                    "pageable": {"type": "object", "properties": {"sort": {"type": "array", "items": {}}}},
+                    "totalElements": {"type": "integer"},
+                },
+            },
+            "/content",
+            "/name",
+            ("totalElements",),
+        ),
+        ({"properties": {"data": {"anyOf": [{"type": "array", "items": company()}, NULL]}}}, "/data", "/name", ()),
+        ({"properties": {"data": {"oneOf": [NULL, company()]}}}, "/data", "/name", ()),
+        (company(owner={"type": "object", "properties": {"name": {}}}), "", "/name", ()),
+    ],
+)
+def test_rows_are_where_the_items_are_and_the_nearest_field_wins(
+    schema: Any, rows: str, name: str, envelope: tuple[str, ...]
+) -> None:
+    """A list inside a record is no record list, and the envelope holds no item."""
+    found = derived(schema)
+    assert (found.interface.rows, found.interface.places["name"]) == (rows, name)
+    assert found.interface.places["shareholders"] == "/shareholders"
+    assert found.interface.envelope == envelope
+    assert found.interface.methods == ("GET",)
+
+
+def test_ambiguity_is_told_and_so_is_what_asks_for_a_person() -> None:
+    """Two fields of one name, and parameters of which one may name the subject."""
+    found = derived(company(owner={"type": "object", "properties": {"name": {}}}))
+    assert any("/owner/name" in note for note in found.notes)
+    assert any("subject_parameter" in note for note in found.notes)
+
+
+def test_only_what_reads_is_proposed_and_only_if_it_is_named() -> None:
+    """POST where the person says so; DELETE never."""
+    assert derived(company(), methods=("POST",)).interface.methods == ("POST",)
+    for methods in (("DELETE",), ("PATCH",), ()):
+        with pytest.raises(GatewayError, match="reads"):
+            derived(company(), methods=methods)
+
+
+def test_swagger_two_is_read() -> None:
+    """Schemas in the response, the server by host and base path, definitions by reference."""
+    swagger = {
+        "swagger": "2.0",
+        "host": "company.example",
+        "basePath": "/api",
+        "schemes": ["http", "https"],
+        "produces": ["application/hal+json"],
+        "paths": {
+            "/company": {
+                "get": {"responses": {"200": {"description": "", "schema": {"$ref": "#/definitions/Company"}}}},
+                "delete": {},
+            }
+        },
+        "definitions": {"Company": company()},
+    }
+    found = derive_interface(swagger, "/company", dataset=COMPANY, id="c")
+    assert found.interface.upstream == "https://company.example/api/company"
+    assert found.unplaced == ()
+    assert any("DELETE" in note for note in found.notes)
+
+
+def test_schema_that_leads_in_circles_ends() -> None:
+    """Whatever refers to itself is followed only so far."""
+    node = {"type": "object", "properties": {"name": {}, "next": {"$ref": "#/components/schemas/Person"}}}
+    looping = document({"$ref": "#/components/schemas/Person"})
+    looping["components"]["schemas"]["Person"] = node
+    found = derive_interface(looping, "/persons/{id}/x", dataset=COMPANY, id="c")
+    assert found.interface.places["name"] == "/name"

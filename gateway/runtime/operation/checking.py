@@ -1,0 +1,162 @@
+"""Everything that a start needs, looked at without starting: what is right, what is not, and what to do.
+
+Nothing is changed: no schema is moved on, no key made, no port kept. Suppliers' hosts are called as far as their port.
+"""
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from gateway.domain.errors import GatewayError
+from gateway.ledger.log.notes import ED25519, VerifierKey
+from gateway.ledger.verify.beside import verify_signed
+from gateway.runtime.exposure import findings
+from gateway.runtime.home import GatewayHome
+from gateway.runtime.incarnation import require_own_state
+from gateway.runtime.ring import open_ring
+from gateway.runtime.settings import Settings
+from gateway.runtime.tls import tls_fault
+from gateway.store import Store
+from gateway.store.values import MAX_PAGE
+
+CONNECT_SECONDS = 3.0
+AT_ONCE = 16
+"""Suppliers' hosts that are called at the same time."""
+
+
+class Looked(msgspec.Struct, frozen=True):
+    """One thing that was looked at.
+
+    Args:
+        part: what.
+        ok: whether it is as it must be.
+        detail: one sentence.
+        advice: what to do, where it is not.
+    """
+
+    part: str
+    ok: bool
+    detail: str
+    advice: str = ""
+
+
+def look(home: GatewayHome) -> list[Looked]:
+    """All of it, in the order of a start.
+
+    Raises:
+        GatewayError: `invalid-input` with every fault of the settings: nothing else can be looked at then.
+    """
+    settings = home.settings()
+    seen = [Looked("settings", True, f"`{home.settings_file}` can be taken")]
+    seen += _keys(home, settings)
+    seen += _tls(home, settings)
+    seen += _ports(home, settings)
+    seen += _state(home, settings)
+    return seen
+
+
+def _keys(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
+    try:
+        ring = open_ring(home, settings, frozenset({"token", "log", "witness", "pseudonym", "field"}))
+    except GatewayError as error:
+        yield Looked("keys", False, error.detail, "restore the key ring, or set GATEWAY_PASSPHRASE")
+        return
+    yield Looked("keys", True, f"{len(ring.list())} keys can be opened")
+    signer = home.ledger / "signer.db"
+    if signer.exists():
+        origin = home.origin(settings)
+        try:
+            held = verify_signed(signer, VerifierKey(origin, ED25519, ring.log_signer(origin).public_bytes))
+        except GatewayError as error:
+            yield Looked("log", False, error.detail, "bring the log of this home and key: docs/operate.md, Restore")
+        else:
+            yield Looked("log", True, f"{held.size} entries are signed as `{origin}`")
+
+
+def _tls(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
+    for name, listener in (("data plane", settings.data_plane), ("control plane", settings.control)):
+        fault = tls_fault(listener)
+        if fault:
+            yield Looked(f"TLS, {name}", False, fault, "put the right file there, or name another")
+        elif listener.tls_certificate is not None:
+            yield Looked(f"TLS, {name}", True, f"`{listener.tls_certificate}` can be used")
+    for each in findings(home, settings):
+        yield Looked(each.part, False, each.what, each.advice)
+
+
+def _ports(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
+    running = home.is_running()
+    for name, listener in (("data plane", settings.data_plane), ("control plane", settings.control)):
+        where = f"{listener.host}:{listener.port}"
+        if running:
+            yield Looked(f"port, {name}", True, f"this gateway runs, and has {where}")
+            continue
+        try:
+            family, _, _, _, address = socket.getaddrinfo(listener.host, listener.port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+        except OSError as error:
+            reason = (error.strerror or "refused").lower()
+            yield Looked(f"port, {name}", False, f"cannot listen on {where}: {reason}", "choose another, or free it")
+        else:
+            yield Looked(f"port, {name}", True, f"{where} is free")
+
+
+def _state(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
+    try:
+        if not home.is_running():
+            require_own_state(home, settings)
+        home.require_state(settings)
+        store = Store.open(home.state_url(settings), migrate_forward=False, read_only=True)
+    except GatewayError as error:
+        yield Looked(
+            "state", False, error.detail, "see docs/operate.md, Restore; an older schema is moved on at a start"
+        )
+        return
+    with store:
+        yield Looked("state", True, f"it can be read, and stands at change {store.sequence()}")
+        yield from _suppliers(store)
+
+
+def _suppliers(store: Store) -> Iterator[Looked]:
+    hosts: dict[tuple[str, int], list[str]] = {}
+    cursor: str | None = None
+    while True:
+        page = store.list_interfaces(cursor, MAX_PAGE)
+        for each in page.items:
+            parts = urlsplit(each.upstream)
+            if each.active and parts.hostname:
+                port = parts.port or (443 if parts.scheme == "https" else 80)
+                hosts.setdefault((parts.hostname, port), []).append(each.key)
+        cursor = page.cursor
+        if cursor is None:
+            break
+    if not hosts:
+        return
+    with ThreadPoolExecutor(min(AT_ONCE, len(hosts)), thread_name_prefix="check") as threads:
+        for (place, keys), fault in zip(sorted(hosts.items()), threads.map(_reach, sorted(hosts)), strict=True):
+            name = f"supplier {place[0]}:{place[1]}"
+            about = f"{len(keys)} interfaces, such as `{keys[0]}`"
+            if fault:
+                yield Looked(name, False, f"{fault}: {about}", "ask the supplier, or look at routes and names")
+            else:
+                yield Looked(name, True, f"answers: {about}")
+
+
+def _reach(place: tuple[str, int]) -> str:
+    """Why a host cannot be reached; "" where its port answers."""
+    try:
+        socket.create_connection(place, CONNECT_SECONDS).close()
+    except OSError as error:
+        return (error.strerror or str(error) or "it does not answer").lower()
+    return ""
+
+
+def told(seen: list[Looked]) -> dict[str, Any]:
+    """`ok`, and what was looked at."""
+    return {"ok": all(each.ok for each in seen), "looked": seen}

@@ -1,0 +1,215 @@
+"""What is sent to the control plane is bounded in depth and in what it costs, before and after sign-in."""
+
+import base64
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.client import new_private_key
+from gateway.client.keys import ClientKey
+from gateway.control.act.nodes import own_cursor
+from gateway.domain.errors import GatewayError
+from gateway.domain.nesting import MAX_DEPTH, is_too_deep
+from gateway.identity.dpop import canonical_uri
+from gateway.identity.strict import MAX_TOKEN_BYTES, Unreadable, parse_base64url, parse_jws, parse_object
+from gateway.ledger.index.queries import parse_cursor, parse_record_id
+from gateway.store.directory.file import read_json
+from gateway.store.directory.openapi import derive_interface
+from gateway.store.values import decode_cursor
+from tests.support.control import World
+from tests.support.state import dataset
+
+DEEP = [b"[" * 200_000, b'{"a":' * 200_000, b"[" * 100_000 + b"]" * 100_000, b'[{"a":' * 70 + b"1" + b"}]" * 70]
+
+
+def depth_of(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + max((depth_of(each) for each in value.values()), default=0)
+    if isinstance(value, list):
+        return 1 + max((depth_of(each) for each in value), default=0)
+    return 0
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.sampled_from(list('ab[]{}"\\')), max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(st.sampled_from(list('a"[\\{')), max_size=3), inner)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(_json, st.integers(0, 6), st.booleans())
+def test_depth_is_told_as_a_parser_would_find_it(value: Any, most: int, is_ascii: bool) -> None:
+    """For every JSON text: too deep exactly where some value stands within more containers than allowed."""
+    text = json.dumps(value, ensure_ascii=is_ascii).encode()
+    assert is_too_deep(text, most) is (depth_of(value) > most)
+
+
+ROUTES = [
+    ("POST", "/v1/grants"),
+    ("POST", "/v1/systems"),
+    ("POST", "/v1/directory"),
+    ("POST", "/v1/records/search"),
+    ("POST", "/v1/policies/compare"),
+    ("POST", "/sign-in"),
+    ("PUT", "/v1/departments/x"),
+]
+
+
+def test_deep_json_is_malformed_on_every_route(world: World) -> None:
+    """One clear 400, from an officer and from nobody; never a 500."""
+    headers = {"Content-Type": "application/json"}
+    for method, path in ROUTES:
+        for body in DEEP:
+            for officer in ("registrar", None):
+                answer = world.ask(officer, method, path, None, content=body, headers=headers)
+                assert answer.status_code in {400, 401, 404, 405}, (path, answer.text)
+                if answer.status_code == 400:
+                    assert answer.json()["type"] == "/problems/malformed-request"
+
+
+CURSORS = [
+    base64.urlsafe_b64encode(b"[" * 1500).decode(),
+    base64.urlsafe_b64encode(b"[" + b"9" * 400 + b"]").decode(),
+    base64.urlsafe_b64encode(b'["\\u0000"]').decode(),
+    base64.urlsafe_b64encode(b'["x", "y", "z"]').decode(),
+    base64.urlsafe_b64encode(f"{'9' * 300}.{'9' * 300}".encode()).decode(),
+    "é" * 10,
+    "=" * 2000,
+    "A" * 2047,
+    "deadbeef.AAAA",
+    ".",
+]
+
+
+LISTS = ("grants", "systems", "departments", "datasets", "interfaces", "orders", "officers", "purposes", "records")
+
+
+def test_cursor_that_no_list_gave_is_invalid(world: World) -> None:
+    """Deep, huge, with NUL, of another list, of another node: refused by every list, and never a 500."""
+    for name in LISTS:
+        for cursor in CURSORS:
+            answer = world.ask("registrar", "GET", f"/v1/{name}", None, params={"cursor": cursor})
+            assert answer.status_code in {200, 403, 422}, (name, cursor[:40], answer.text)
+            if answer.status_code == 422:
+                assert answer.json()["type"] == "/problems/invalid-input"
+
+
+ENTRY = dataset("e", supplier="s")
+
+
+def openapi(schemas: dict[str, Any], root: Any) -> dict[str, Any]:
+    content = {"application/json": {"schema": root}}
+    answer = {"200": {"description": "x", "content": content}}
+    return {
+        "openapi": "3.0.0",
+        "servers": [{"url": "https://s.example"}],
+        "paths": {"/p": {"get": {"responses": answer}}},
+        "components": {"schemas": schemas},
+    }
+
+
+def to(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+HOSTILE_SCHEMAS = {
+    "two ways to itself": openapi({"N": {"properties": {"a": to("N"), "b": to("N")}}}, to("N")),
+    "ten ways to itself": openapi({"N": {"properties": {f"p{n}": to("N") for n in range(10)}}}, to("N")),
+    "all of itself": openapi({"N": {"allOf": [to("N")] * 8}}, to("N")),
+    "chain of doublings": openapi(
+        {f"N{n}": {"allOf": [to(f"N{n + 1}")] * 4} for n in range(12)} | {"N12": {"properties": {"a": {}}}}, to("N0")
+    ),
+    "a hundred thousand fields": openapi({}, {"properties": {f"p{n}": {} for n in range(100_000)}}),
+}
+
+
+@pytest.mark.parametrize("document", HOSTILE_SCHEMAS.values(), ids=HOSTILE_SCHEMAS.keys())
+def test_openapi_document_that_multiplies_is_refused(document: dict[str, Any]) -> None:
+    """A document of a kilobyte whose schemas lead back to themselves takes a bounded number of steps."""
+    with pytest.raises(GatewayError) as refused:
+        derive_interface(document, "/p", dataset=ENTRY, id="i")
+    assert refused.value.code == "invalid-input"
+
+
+def refuses(parse: Callable[[Any], Any], given: Any) -> None:
+    try:
+        parse(given)
+    except (GatewayError, Unreadable):
+        return
+
+
+def token(payload: bytes) -> bytes:
+    key = ClientKey(_KEY)
+    head, _, rest = key.assertion("a", "b", 1).encode().partition(b".")
+    return head + b"." + base64.urlsafe_b64encode(payload).rstrip(b"=") + b"." + rest.rpartition(b".")[2]
+
+
+_KEY = new_private_key()
+
+PARSERS: dict[str, tuple[Callable[[Any], Any], Callable[[int], Any]]] = {
+    "depth: open": (is_too_deep, lambda n: b"[" * n),
+    "depth: pairs": (is_too_deep, lambda n: b"[]" * n),
+    "depth: strings": (is_too_deep, lambda n: b'["' + b'\\"' * n),
+    "depth: quotes": (is_too_deep, lambda n: b"[" * 99 + b'"' * n),
+    "depth: mixed": (is_too_deep, lambda n: b"[{]}" * n),
+    "body": (msgspec.json.decode, lambda n: b"[" + b"1," * n + b"1]"),
+    "directory file": (read_json, lambda n: b'{"departments":[' + b"{}," * (n // 64) + b"{}]}"),
+    "cursor": (lambda text: decode_cursor(text, (str,)), lambda n: "W" * n),
+    "records' cursor": (parse_cursor, lambda n: "MTIz" * n),
+    "node's cursor": (lambda text: own_cursor("", text), lambda n: "." * n),
+    "record id": (parse_record_id, lambda n: "1" * n),
+    "token": (lambda text: parse_jws(text, types=frozenset({"jwt"})), lambda n: token(b"[" * n)),
+    "token of dots": (lambda text: parse_jws(text, types=frozenset({"jwt"})), lambda n: b"." * n),
+    "claims": (lambda text: parse_object(text, most_brackets=10**9), lambda n: b'{"a":"' + b"\\u0041" * n + b'"}'),
+    "base64": (parse_base64url, lambda n: b"A" * n),
+    "proof's URI": (canonical_uri, lambda n: "https://h/" + "%41" * n),
+    "OpenAPI fields": (
+        lambda document: derive_interface(document, "/p", dataset=ENTRY, id="i"),
+        lambda n: openapi({}, {"properties": {f"p{k}": {"title": "x" * 9} for k in range(n // 8)}}),
+    ),
+}
+SMALL, TIMES = 2_000, 16
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("name", PARSERS)
+def test_cost_grows_with_the_input_and_no_faster(name: str) -> None:
+    """Sixteen times the input takes sixteen times the processor time, not 256: told by the best of several tries."""
+    parse, make = PARSERS[name]
+
+    def cost(given: Any) -> float:
+        best = float("inf")
+        for _ in range(5):
+            began = time.process_time()
+            for _ in range(3):
+                refuses(parse, given)
+            best = min(best, time.process_time() - began)
+        return max(best, 20e-6)
+
+    small, large = make(SMALL), make(SMALL * TIMES)
+    growths = []
+    for _ in range(5):
+        growths.append(cost(large) / cost(small))
+        if growths[-1] < TIMES * 5:
+            break
+    print(f"{name}: {TIMES} times the input, {min(growths):.1f} times the time")
+    assert min(growths) < TIMES * 5
+
+
+def test_whole_stack_stays_within_the_depth_it_states() -> None:
+    """The bound is far below what any parser or walker of ours gives up at."""
+    text = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
+    assert not is_too_deep(text)
+    assert is_too_deep(b"[" + text + b"]")
+    value = msgspec.json.decode(text)
+    msgspec.json.encode(value, order="deterministic")
+    assert MAX_TOKEN_BYTES == 8192
