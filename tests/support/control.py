@@ -54,13 +54,14 @@ DEPARTMENTS = (
     Department("public-security", "市公安局", CITY, Level.CITY),
     Department("civil-affairs", "市民政局", CITY, Level.CITY),
     Department("market", "市市场监督管理局", CITY, Level.CITY),
-    Department("elsewhere", "外市公安局", OTHER_CITY, Level.CITY),
+    Department("province-bureau", "省政务服务和数据管理局", "440000", Level.PROVINCE, competent=True),
+    Department("elsewhere", "外市政务服务和数据管理局", OTHER_CITY, Level.CITY, competent=True),
 )
 OFFICERS = (
     Officer("registrar", "data-bureau", CITY, (Role.COMPETENT,)),
-    Officer("province", "data-bureau", "440000", (Role.COMPETENT,)),
+    Officer("province", "province-bureau", "440000", (Role.COMPETENT,)),
     Officer("auditor", "data-bureau", CITY, (Role.AUDITOR,)),
-    Officer("operator", "data-bureau", "440000", (Role.OPERATOR,)),
+    Officer("operator", "province-bureau", "440000", (Role.OPERATOR,)),
     Officer("city-operator", "data-bureau", CITY, (Role.OPERATOR,)),
     Officer("police", "public-security", CITY, (Role.SUPPLIER,)),
     Officer("civil", "civil-affairs", CITY, (Role.DEMAND,)),

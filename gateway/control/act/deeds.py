@@ -351,7 +351,10 @@ def matter_now(state: State, matter: Matter) -> Matter:
         return matter if person is None else matter_of_person(person)
     now = matter_between(state, matter.supplier, matter.demand, matter.dataset)
     return msgspec.structs.replace(
-        now, region=now.region or matter.region, demand_region=now.demand_region or matter.demand_region
+        now,
+        region=now.region or matter.region,
+        demand_region=now.demand_region or matter.demand_region,
+        ordered_by=matter.ordered_by,
     )
 
 
