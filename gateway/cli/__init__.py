@@ -10,6 +10,7 @@ from gateway.cli.activation import policies
 from gateway.cli.certificates import certificates
 from gateway.cli.departments import departments, purposes
 from gateway.cli.directory import directory
+from gateway.cli.docs import docs
 from gateway.cli.grants import grants
 from gateway.cli.hosts import hosts
 from gateway.cli.interfaces import interfaces
@@ -55,6 +56,7 @@ for function in (
     operate.restore,
     operate.differences,
     operate.demo,
+    docs,
     verify,
 ):
     app.command()(function)

@@ -1,6 +1,7 @@
 """`gateway init | serve | status | check | backup | restore | demo`: make a gateway, run it, look at it, keep it."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,10 @@ from gateway.runtime.home import GatewayHome
 def init(
     directory: Annotated[Path | None, typer.Argument(help="The home to make; default: --home.")] = None,
     home: Home = DEFAULT_HOME,
-    region: Annotated[str, typer.Option(help="Division code of the competent department's region.")] = "000000",
+    region: Annotated[
+        str | None,
+        typer.Option(help="Division code of the competent department's region; asked for at a terminal, else 000000."),
+    ] = None,
     department: Annotated[str, typer.Option(help="Id of the competent department of data sharing.")] = "data-bureau",
     suite: Annotated[
         str, typer.Option(help="Ciphers of secrets and pseudonyms: international, or commercial (SM3, SM4).")
@@ -29,6 +33,9 @@ def init(
     """Make a home: settings, keys, state, and the competent department's first officer."""
     from gateway.runtime.operation.setup import initialise  # noqa: PLC0415 -- loads the store and the keys, which help does not need
 
+    if region is None:
+        question = "division code (GB/T 2260) of the competent department's region"
+        region = str(typer.prompt(question, default="000000")) if sys.stdin.isatty() and not as_json else "000000"
     working(f"making a gateway in {directory or home}", quiet=as_json)
     made = initialise(
         GatewayHome(directory or home),

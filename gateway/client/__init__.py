@@ -9,7 +9,7 @@
         private_key=open("key.pem").read(),
         purpose="marriage-registration",
     )
-    with httpx.Client(base_url="https://gateway.example", auth=auth) as client:
+    with httpx.Client(base_url="https://gateway.example", auth=auth, trust_env=False) as client:
         response = client.get("/public-security/household", params={"id": "..."})
         rows = raise_for_problem(response).json()["data"]
 

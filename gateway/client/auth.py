@@ -6,7 +6,7 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 
@@ -307,8 +307,12 @@ def _target(url: httpx.URL) -> str:
     return str(url.copy_with(query=None, fragment=None))
 
 
+_PLAIN = " !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
+"""What stands in a declared value as it is: all of ASCII but `%`, which begins an encoded octet."""
+
+
 def _field(value: str) -> bytes:
-    """A declared value as a header can bear it: one line of text, sent as UTF-8."""
+    """A declared value as every header can bear it: one line of text, percent-encoded where it is not ASCII."""
     if not value.isprintable():
         raise ValueError("a declared value is one line of text")
-    return value.encode("utf-8")
+    return quote(value, safe=_PLAIN).encode("ascii")

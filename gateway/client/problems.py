@@ -97,6 +97,8 @@ _CLASSES: Mapping[str, type[SharingProblem]] = {
     "headers-too-large": CallMalformed,
     "request-timeout": CallMalformed,
     "method-not-allowed": CallMalformed,
+    "method-unknown": CallMalformed,
+    "version-unsupported": CallMalformed,
     "credential-missing": CredentialRefused,
     "credential-invalid": CredentialRefused,
     "assurance-too-low": NotGranted,

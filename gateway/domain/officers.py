@@ -129,6 +129,7 @@ class Act(StrEnum):
     APPLY_RETENTION = "applyRetention"
     MANAGE_KEYS = "manageKeys"
     CONSULT_FIGURES = "consultFigures"
+    CONSULT_WATCHING = "consultWatching"
     KEEP_ACCOUNT = "keepAccount"
 
 

@@ -16,6 +16,10 @@ EVERY_DEPARTMENT = "*"
 """The department of a record that concerns all of them, such as of a key or the policies: all see it as their own."""
 
 
+WATCH_MARK = "~"
+"""What the department of a record begins with that tells what an auditor has read; the auditor's region follows."""
+
+
 class RecordKind(StrEnum):
     """What a ledger entry records."""
 

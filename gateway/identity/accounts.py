@@ -38,7 +38,7 @@ class Throttle:
     """Failures by name, and how long each name must wait. Thread-safe; the longest untouched name is forgotten first.
 
     Args:
-        now: the clock, Unix seconds.
+        now: the clock, monotonic seconds: a step of the wall clock neither locks anybody out nor lets anybody in.
         free: failures that cost no waiting.
     """
 

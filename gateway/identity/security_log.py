@@ -19,7 +19,7 @@ class SecurityLog:
     """Counts refusals by reason and logs some of them.
 
     Args:
-        now: the clock, Unix seconds.
+        now: the clock, monotonic seconds.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -53,7 +53,7 @@ class FailureBudget:
     Tokens that are remembered are not touched by it.
 
     Args:
-        now: the clock, Unix seconds.
+        now: the clock, monotonic seconds: a step of the wall clock neither spends a budget nor fills it.
         per_second: sustained rate, in checks of an ES256 signature.
         burst: how many at once.
         max_addresses: how many addresses are told apart; the longest known is forgotten first.

@@ -59,7 +59,8 @@ class DataPlane:
         digest_key: 32 bytes; keys the digests of requests and answers in records, see `digests`.
         sample_ratio: share of the calls without a `traceparent` whose new trace is marked as sampled.
         watches: who looks on as uses end.
-        clock: Unix nanoseconds.
+        clock: Unix nanoseconds: what time it is, for verdicts and records.
+        ticks: monotonic nanoseconds: how long something took, whatever anybody sets the clock to.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class DataPlane:
         sample_ratio: float = 0.0,
         watches: Sequence[Watch] = (),
         clock: Callable[[], int] = time.time_ns,
+        ticks: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.digest = keyed_digest(digest_key)
         self.sample_ratio = sample_ratio
@@ -93,6 +95,7 @@ class DataPlane:
         self.is_fresh = is_fresh
         self.limits = limits or Limits()
         self.clock = clock
+        self.ticks = ticks
         self.loop = asyncio.get_running_loop()
         self.wheel = Wheel(self.limits.tick_seconds, self.loop.time())
         self.blocks = BlockReader(self.limits)

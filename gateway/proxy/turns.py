@@ -2,7 +2,8 @@
 
 A loop that begins every call as its head arrives has no bound to one of its turns: with two thousand callers a turn
 takes a second, each call needs several turns, and a stop waits for one like everything else. So a turn begins calls for
-at most `TURN_SECONDS`; what comes besides waits, as bytes and a place in line. The next turn takes the newest first,
+`MOST_SECONDS`, and for less where turns take longer than `TURN_SECONDS` in all, since each call that has begun makes
+work for the next ones; what comes besides waits, as bytes and a place in line. The next turn takes the newest first,
 whose callers are still there. Who has waited too long is refused (`overloaded`) before anything costly is done for it:
 after `PATIENCE_SECONDS`, or `SHORT_PATIENCE_SECONDS` once some have waited all the time for as long as that, since such
 a line does not take up a burst but delays everyone (after CoDel and the adaptive LIFO of Facebook's queues).
@@ -20,9 +21,13 @@ from typing import Protocol
 
 from gateway.proxy.guards import ends_exchange
 
-TURN_SECONDS = 0.01
+TURN_SECONDS = 0.025
+MOST_SECONDS, LEAST_SECONDS = 0.01, 0.001
 PATIENCE_SECONDS = 0.25
 SHORT_PATIENCE_SECONDS = 0.05
+REFUSED = 48
+"""In any turn, where so many have waited too long; more for half the time that calls have to begin: refusing more
+quickly would leave less for serving, since who is refused soon calls again."""
 HELD_TURNS = 4
 """Turns after a change: the link closes what was cut in two, and says so in the next (`runtime.link`)."""
 
@@ -46,7 +51,7 @@ class Turns:
         clock: seconds, rising, read anew at each call (a loop's own time stands still within a turn).
     """
 
-    __slots__ = ("_began", "_clock", "_empty_at", "_failed", "_held", "_is_marked", "_loop", "_waiting")
+    __slots__ = ("_began", "_clock", "_empty_at", "_failed", "_held", "_is_marked", "_loop", "_slice", "_waiting")
 
     def __init__(
         self,
@@ -61,6 +66,7 @@ class Turns:
         self._is_marked = False
         self._held = 0
         self._began = 0.0
+        self._slice = MOST_SECONDS
         self._empty_at = clock()
 
     def __len__(self) -> int:
@@ -72,7 +78,7 @@ class Turns:
             self._mark()
             self._began = self._clock()
             return not self._held
-        return not self._waiting and not self._held and self._clock() - self._began < TURN_SECONDS
+        return not self._waiting and not self._held and self._clock() - self._began < self._slice
 
     def wait(self, caller: Waiting) -> None:
         """Begin the call of `caller` in a later turn, or refuse it."""
@@ -97,10 +103,14 @@ class Turns:
     def _next(self) -> None:
         """The loop begins a turn."""
         self._is_marked = False
+        now = self._clock()
+        is_long = now - self._began > TURN_SECONDS
+        self._slice = max(self._slice * 0.7, LEAST_SECONDS) if is_long else min(self._slice * 1.2, MOST_SECONDS)
+        self._began = now
         if self._held:
             self._held -= 1
         elif self._waiting:
-            self._take_turns()
+            self._take_turns(now)
         if not self._waiting:
             self._empty_at = self._clock()
         if self._waiting or self._held:
@@ -114,21 +124,21 @@ class Turns:
         while self._waiting:
             self._waiting.popitem()[0].shed_call()
 
-    def _take_turns(self) -> None:
-        waiting, clock = self._waiting, self._clock
-        began = now = self._began = clock()
+    def _take_turns(self, now: float) -> None:
+        waiting = self._waiting
         is_standing = now - self._empty_at > PATIENCE_SECONDS
         patience = SHORT_PATIENCE_SECONDS if is_standing else PATIENCE_SECONDS
         # The newest first. One at least: however late the loop is, somebody is served.
         while waiting:
             waiting.popitem()[0].begin_call()
-            now = clock()
-            if now - began > TURN_SECONDS:
+            if self._clock() - now > self._slice:
                 break
-        # And the oldest out, for as long again.
+        # And the oldest out, which costs little.
+        refused, began = 0, self._clock()
         while waiting:
             caller = next(iter(waiting))
-            if now - waiting[caller] <= patience or clock() - began > 2 * TURN_SECONDS:
+            if now - waiting[caller] <= patience or (refused >= REFUSED and self._clock() - began > self._slice / 2):
                 break
+            refused += 1
             del waiting[caller]
             caller.shed_call()

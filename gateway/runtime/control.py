@@ -144,7 +144,7 @@ def assemble(
     keeper.attach(engine)
     ring = open_ring(home, settings, frozenset({"token", "field", "pseudonym", "witness"}))
     tokens = TokenIssuer(ring, issuer, settings.identity.audience, time.time)
-    security = SecurityLog(time.time)
+    security = SecurityLog(time.monotonic)
     proxies = Proxies(settings.identity.trusted_proxies)
     address = address_behind(proxies)
     acts = ActJournal(
@@ -161,7 +161,7 @@ def assemble(
         open_session=store.open_session,
         known_as=bound_for_good(store),
         security=security,
-        accounts=LocalAccounts(store.officer, store.officer_secret, time.time),
+        accounts=LocalAccounts(store.officer, store.officer_secret, time.monotonic),
         provider=_provider(settings, issuer),
         cipher=ring.field_cipher,
         use_once=store.use_once,
@@ -177,7 +177,7 @@ def assemble(
         use_once=store.use_once,
         jwks=ring.jwks,
         security=security,
-        budget=FailureBudget(time.time),
+        budget=FailureBudget(time.monotonic),
         client_certificate=presented_certificate(proxies),
         address=address,
         further=(credentials_router(ring), *people_routers(sign_in)),
@@ -248,6 +248,7 @@ def assemble(
                 OwnListeners(home),
             )
         ),
+        unseal=lambda sealed, context: ring.field_cipher().unseal(sealed, context),
         seal=lambda secret, context: ring.field_cipher().seal(secret, context),
         pseudonyms=lambda identifier: tuple(pseudonymiser.every(identifier, ring.pseudonym_years())),
     )
@@ -334,7 +335,7 @@ async def _pin_inherited(services: ControlServices) -> None:
 
 def _metrics(home: GatewayHome, coarse: CoarseFigures) -> str:
     """The figures of all processes of this gateway, as Prometheus text."""
-    text, _ = render(read_snapshots(home.run / "metrics"), time.time(), cover=coarse.cover)
+    text, _ = render(read_snapshots(home.run / "metrics"), time.monotonic(), cover=coarse.cover)
     return text.decode()
 
 
@@ -434,7 +435,7 @@ class Control:
         due = Due(metrics, parts.store, parts.ring.list, certificates, time.time)
         barrier = parts.services.barrier
         assert isinstance(barrier, ObservedBarrier)
-        publisher = Publisher(metrics, self._home.run / "metrics", [lambda: barrier.fill(metrics)], time.time)
+        publisher = Publisher(metrics, self._home.run / "metrics", [lambda: barrier.fill(metrics)], time.monotonic)
         self._figures = [
             asyncio.create_task(due.run(), name="due"),
             asyncio.create_task(publisher.run(), name="metrics"),

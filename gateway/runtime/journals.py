@@ -42,7 +42,7 @@ class Journals:
         service = await asyncio.to_thread(self._open)
         metrics = MetricSet("ledger")
         figures = LedgerFigures(metrics, service.status, self._home.ledger)
-        publisher = Publisher(metrics, self._home.run / "metrics", [figures.fill], time.time)
+        publisher = Publisher(metrics, self._home.run / "metrics", [figures.fill], time.monotonic)
         self._publishing = asyncio.create_task(publisher.run(), name="metrics")
         return {}
 

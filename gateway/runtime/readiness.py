@@ -106,7 +106,7 @@ def readiness(home: GatewayHome, store: Store, hub: Hub | None, proof: StateProo
     heard = [
         snapshot
         for snapshot in read_snapshots(home.run / "metrics", "worker-*")
-        if time.time() - snapshot.published_unix <= HEARD_SECONDS and snapshot.process in connected
+        if snapshot.age_seconds(time.monotonic()) <= HEARD_SECONDS and snapshot.process in connected
     ]
     return {
         "state": state,

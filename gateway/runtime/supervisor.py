@@ -149,7 +149,7 @@ class Supervisor:
         )
         await self._add(*(self._worker(index, listener) for index, listener in enumerate(self._sockets[:workers])))
         self._publish()
-        publisher = Publisher(self._metrics, self._home.run / "metrics", [self._count], time.time)
+        publisher = Publisher(self._metrics, self._home.run / "metrics", [self._count], time.monotonic)
         self._tasks.append(asyncio.create_task(publisher.run(), name="metrics"))
         return addresses
 

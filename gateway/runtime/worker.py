@@ -176,7 +176,7 @@ class Worker:
             PartFigures(metrics, self._engine, self._journal, spans).fill,
             lambda: observed.fill(self._plane.lanes.followed),
         )
-        publisher = Publisher(metrics, home.run / "metrics", fill, time.time)
+        publisher = Publisher(metrics, home.run / "metrics", fill, time.monotonic)
         self._tasks.append(asyncio.create_task(publisher.run(), name="metrics"))
         self._tasks.append(asyncio.create_task(self._link.run(), name="link"))
         self._tasks.append(asyncio.create_task(keep_returning(lambda: self._plane.shares.held_bytes), name="memory"))
@@ -218,8 +218,8 @@ class Worker:
             proofs=ProofVerifier(time.time, self._nonces.nonces),
             use_once=use_once,
             origins=identity.origins,
-            security=SecurityLog(time.time),
-            budget=FailureBudget(time.time),
+            security=SecurityLog(time.monotonic),
+            budget=FailureBudget(time.monotonic),
             legacy=LegacyIdentifier(
                 self._store.legacy_key,
                 self._store.system,

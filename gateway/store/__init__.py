@@ -32,6 +32,7 @@ from gateway.store.belonging import Difference, KnownHome, KnownLog
 from gateway.store.store import Store, StoreTransaction
 from gateway.store.values import (
     Answer,
+    Concerned,
     DatasetFilter,
     Disposal,
     Drawn,
@@ -45,6 +46,7 @@ from gateway.store.values import (
 
 __all__ = [
     "Answer",
+    "Concerned",
     "DatasetFilter",
     "Difference",
     "Disposal",

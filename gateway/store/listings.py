@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     TextClause,
     and_,
+    false,
     or_,
     select,
     text,
@@ -27,12 +28,13 @@ from gateway.domain.directory import Dataset, Department, Interface, System
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, GrantState
 from gateway.domain.officers import Officer
-from gateway.domain.orders import Order
+from gateway.domain.orders import Order, Reach
 from gateway.store import schema
 from gateway.store.readings import Rows, S, decode, decode_all
 from gateway.store.transaction import DAY_SECONDS
 from gateway.store.values import (
     MAX_PAGE,
+    Concerned,
     DatasetFilter,
     GrantFilter,
     OrderFilter,
@@ -115,13 +117,20 @@ class Listings:
         return self._by_id(Department, statement, table, cursor, limit)
 
     def list_systems(
-        self, cursor: str | None = None, limit: int = 100, *, department: str | None = None
+        self,
+        cursor: str | None = None,
+        limit: int = 100,
+        *,
+        department: str | None = None,
+        concerned: Concerned | None = None,
     ) -> Page[System]:
-        """Systems by id, active and revoked."""
+        """Systems by id, active and revoked; of the departments that are concerned."""
         table = schema.systems
         statement = select(table.c.body, table.c.id)
         if department is not None:
             statement = statement.where(table.c.department == department)
+        if concerned is not None:
+            statement = statement.where(_among(table.c.department, concerned))
         return self._by_id(System, statement, table, cursor, limit)
 
     def list_officers(
@@ -144,6 +153,8 @@ class Listings:
         narrow = filter or OrderFilter()
         table = schema.orders
         statement = select(table.c.body, table.c.id)
+        if narrow.concerned is not None:
+            statement = statement.where(_order_concerns(narrow.concerned))
         if narrow.in_force is not None:
             statement = statement.where(table.c.in_force == int(narrow.in_force))
         if narrow.reach is not None:
@@ -225,6 +236,35 @@ class Listings:
             statement = statement.where(table.c.id > decode_cursor(cursor, (str,))[0])
         rows = self._rows(statement.order_by(table.c.id).limit(_bounded(limit) + 1), {})
         return _page(kind, rows, limit)
+
+
+def _among(column: ColumnElement[Any], concerned: Concerned) -> ColumnElement[bool]:
+    """Whether a department is one of those that are concerned."""
+    parts: list[ColumnElement[bool]] = []
+    if concerned.region is not None:
+        parts.append(column.in_(_departments_of(concerned.region)) if concerned.region else column.is_not(None))
+    if concerned.department is not None:
+        parts.append(column == concerned.department)
+    return or_(false(), *parts)
+
+
+def _order_concerns(concerned: Concerned) -> ColumnElement[bool]:
+    """Whether an order stops data of, or for, one of the departments that are concerned."""
+    order, grant, system, entry = schema.orders, schema.grants, schema.systems, schema.datasets
+
+    def of(reach: Reach, ids: Select[Any]) -> ColumnElement[bool]:
+        return and_(order.c.reach == reach.value, order.c.target.in_(ids))
+
+    return or_(
+        _among(order.c.supplier, concerned),
+        and_(order.c.reach.in_([Reach.DEPARTMENT.value, Reach.SUPPLIER.value]), _among(order.c.target, concerned)),
+        of(
+            Reach.GRANT,
+            select(grant.c.id).where(or_(_among(grant.c.department, concerned), _among(grant.c.supplier, concerned))),
+        ),
+        of(Reach.SYSTEM, select(system.c.id).where(_among(system.c.department, concerned))),
+        of(Reach.DATASET, select(entry.c.id).where(_among(entry.c.supplier, concerned))),
+    )
 
 
 def _grant_conditions(narrow: GrantFilter) -> list[Condition]:

@@ -89,12 +89,25 @@ class DatasetFilter(msgspec.Struct, frozen=True):
 
 
 class OrderFilter(msgspec.Struct, frozen=True):
-    """Which orders to list; a field left out does not narrow."""
+    """Which orders to list; a field left out does not narrow. `concerned`: whose data, or for whom, it stops."""
 
     in_force: bool | None = None
     reach: Reach | None = None
     target: str | None = None
     supplier: str | None = None
+    concerned: "Concerned | None" = None
+
+
+class Concerned(msgspec.Struct, frozen=True):
+    """Whom rows must concern, as supplier or as demand department: either narrows by itself, and both are joined.
+
+    Args:
+        region: departments of this prefix of the division code; "" is all.
+        department: this department.
+    """
+
+    region: str | None = None
+    department: str | None = None
 
 
 class LegacyKey(msgspec.Struct, frozen=True):

@@ -100,7 +100,7 @@ def the_log(teller: Teller) -> None:
     size = int(teller.tell("GET /log/checkpoint", None).text.splitlines()[1])
     newest = f"001.p/{size - BUNDLE}"
     teller.tell("GET /log/tile/{path}", None, path=f"0/{newest}", is_noise=True)
-    teller.tell("GET /log/tile/entries/{path}", "auditor", path=newest)
+    teller.tell("GET /log/tile/entries/{path}", "inspector", path=newest)
     plan = teller.tell("GET /v1/retention", "operator").json()["plan"]
     teller.tell("POST /v1/retention", "operator", {"plan": plan}, again=True)
     teller.tell("GET /log/minimum-index", None)

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import time
 from pathlib import Path
+from typing import Self
 
 SOURCE = Path(__file__).with_name("moved.c")
 DAY_SECONDS = 86_400
@@ -37,9 +38,16 @@ class MovedClock:
         number.write_bytes(struct.pack("<q", 0))
         for path in (library, number):
             path.chmod(0o644)
-        with number.open("r+b") as file:
-            self._mapped = mmap.mmap(file.fileno(), 8)
+        self._mapped = _mapped(number)
         self.environment = {"LD_PRELOAD": str(library), "MOVED_CLOCK": str(number)}
+
+    @classmethod
+    def own(cls) -> Self:
+        """The clock under which this process was started."""
+        clock = cls.__new__(cls)
+        clock.environment = {name: os.environ[name] for name in ("LD_PRELOAD", "MOVED_CLOCK")}
+        clock._mapped = _mapped(Path(clock.environment["MOVED_CLOCK"]))
+        return clock
 
     def set_ns(self, by_ns: int) -> None:
         """Move the clock so far from the machine's, from now on."""
@@ -62,3 +70,8 @@ class MovedClock:
     def run(self, *command: str | Path) -> int:
         """The exit status of a command that runs under it."""
         return subprocess.run(command, env={**os.environ, **self.environment}, check=False).returncode
+
+
+def _mapped(number: Path) -> mmap.mmap:
+    with number.open("r+b") as file:
+        return mmap.mmap(file.fileno(), 8)

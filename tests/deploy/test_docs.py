@@ -170,3 +170,14 @@ def test_place_that_a_contributor_is_sent_to_exists(page: Path) -> None:
     """Each path in backticks is a file or folder of the project; `<layer>` and `*` stand for any."""
     for named in re.findall(r"`((?:gateway|tests|policies|docs|deploy)/[^`\s]*)`", page.read_text("utf-8")):
         assert list(ROOT.glob(re.sub(r"<\w+>", "*", named).rstrip("/"))), f"{page.name}: {named}"
+
+
+def test_every_alert_has_its_row_in_the_runbook() -> None:
+    """Who is paged finds the alert's name in docs/operate.md, with what it means and what to do."""
+    rules = (ROOT / "deploy" / "prometheus" / "gateway.rules.yml").read_text("utf-8")
+    alerts = set(re.findall(r"alert: (\w+)", rules))
+    rows = [line for line in (DOCS / "operate.md").read_text("utf-8").splitlines() if line.startswith("| `Gateway")]
+    named = {name for row in rows for name in re.findall(r"`(Gateway\w+)`", row.split("|")[1])}
+    assert alerts - named == set()
+    assert named - alerts == set()
+    assert all(len(row.split("|")) == 5 for row in rows)

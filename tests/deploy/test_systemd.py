@@ -46,9 +46,14 @@ def test_units_are_closed(unit: str) -> None:
 
 
 def test_settings_in_the_unit_are_settings(tmp_path: Path) -> None:
-    """Every `GATEWAY_*` of the unit is a name that the gateway knows."""
-    environment = dict(value.split("=", 1) for name, value in options("gateway.service") if name == "Environment")
-    assert load_settings(tmp_path / "none.toml", environment).data_plane.tls_key == Path("%d/tls.key")
+    """Every `GATEWAY_*` of a unit is a name that the gateway knows; the backup reads the service's environment too."""
+    for unit, key in (("gateway.service", "%d/tls.key"), ("gateway-backup.service", "/etc/sharing-gateway/tls.key")):
+        given = options(unit)
+        environment = dict(value.split("=", 1) for name, value in given if name == "Environment")
+        environment["GATEWAY_DATA_PLANE__TLS_KEY"] = environment["GATEWAY_DATA_PLANE__TLS_KEY"].replace("%d", "/run/d")
+        read = load_settings(tmp_path / "none.toml", environment)
+        assert read.data_plane.tls_key == Path(key.replace("%d", "/run/d"))
+        assert ("EnvironmentFile", "-/etc/sharing-gateway/environment") in list(given)
 
 
 def test_stop_waits_longer_than_the_drain() -> None:

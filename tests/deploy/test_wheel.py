@@ -23,7 +23,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
-    for name in ("gateway", "policies"):
+    for name in ("gateway", "policies", "docs"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     target = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
@@ -63,6 +63,7 @@ def test_wheel_holds_every_file_of_the_package_and_the_policies(wheel: Path) -> 
         if path.is_file()
     }
     assert wanted - held == set()
+    assert [name for name in held if name.endswith(".data/data/share/doc/sharing-gateway/operate.md")]
     assert not [name for name in held if name.startswith(("tests/", "deploy/", "docs/", "keys/"))]
     assert [name for name in held if name.endswith("LICENSE")]
 

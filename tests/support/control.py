@@ -61,6 +61,7 @@ OFFICERS = (
     Officer("registrar", "data-bureau", CITY, (Role.COMPETENT,)),
     Officer("province", "province-bureau", "440000", (Role.COMPETENT,)),
     Officer("auditor", "data-bureau", CITY, (Role.AUDITOR,)),
+    Officer("inspector", "province-bureau", "440000", (Role.AUDITOR,)),
     Officer("operator", "province-bureau", "440000", (Role.OPERATOR,)),
     Officer("city-operator", "data-bureau", CITY, (Role.OPERATOR,)),
     Officer("police", "public-security", CITY, (Role.SUPPLIER,)),
@@ -127,7 +128,7 @@ class World:
         if ledger:
             origin = "control.example/log"
             signer = self.ring.log_signer(origin)
-            self._ledger = LedgerService(folder / "ledger", origin=origin, signer=signer, clock=clock)
+            self._ledger = LedgerService(folder / "ledger", origin=origin, signer=signer, clock=clock, ticks=clock)
             self._ledger.serve_questions(folder / "l.sock")
             self.ledger_key = self._ledger.status().verifier_key
             self._thread = threading.Thread(target=self._ledger.run, args=(self._stop,))
@@ -147,6 +148,7 @@ class World:
             policies_root=default_policies_root(),
             policies=PolicyDesk(self.store, keeper, self._examine, node="control.example/log"),
             trials=Trials(self._no_reach),
+            unseal=lambda sealed, context: self.ring.field_cipher().unseal(sealed, context),
             seal=lambda secret, context: self.ring.field_cipher().seal(secret, context),
             pseudonyms=lambda identifier: (f"pseudonym-of-{len(identifier)}-bytes",),
             **services,

@@ -6,13 +6,14 @@
     services       what the routes need, wired once
     scopes         whose grants, records and figures an officer may see
     bodies         request bodies to domain values, every fault at once
-    paging         lists by page
+    paging         the parameters of lists by page, and JSON as it goes out
+    pages          pages of what one may see, by cursors that tell nothing
     preconditions  `ETag` and `If-Match`
     problems       errors to RFC 9457 responses
     addresses      where a request comes from
     nodes          a request about another node's things goes on to that node
     examples       examples of the OpenAPI document
 
-Used from outside: `acting`, `addresses`, `bodies`, `deeds`, `examples`, `lanes`, `nodes`, `paging`, `preconditions`,
-`problems`, `scopes`, `services`.
+Used from outside: `acting`, `addresses`, `bodies`, `deeds`, `examples`, `lanes`, `nodes`, `pages`, `paging`,
+`preconditions`, `problems`, `scopes`, `services`.
 """

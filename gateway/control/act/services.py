@@ -21,6 +21,10 @@ from gateway.policy import Engine
 from gateway.store import Store
 
 
+def _no_unseal(_sealed: str, _context: str) -> bytes:
+    raise GatewayError("unavailable", "nothing is sealed here")
+
+
 def _no_seal(_secret: bytes, _context: str) -> str:
     raise GatewayError("unavailable", "no key ring seals secrets here")
 
@@ -51,6 +55,7 @@ class ControlServices:
         hosts: what suppliers' hosts are judged by.
         trials: tries interfaces before callers do; None where nothing can be tried.
         seal: seals a secret for storage, bound to a context.
+        unseal: what `seal` sealed in that context; raises `GatewayError`.
         pruning: held while records go, one plan at a time.
         pseudonyms: a data subject's identifier to the pseudonyms it may stand under in records (one a year kept).
     """
@@ -76,6 +81,7 @@ class ControlServices:
     hosts: HostChecks = field(default_factory=HostChecks)
     trials: Trials | None = None
     seal: Callable[[bytes, str], str] = _no_seal
+    unseal: Callable[[str, str], bytes] = _no_unseal
     pruning: asyncio.Lock = field(default_factory=asyncio.Lock)
     pseudonyms: Callable[[bytes], tuple[str, ...]] = lambda _identifier: ()
 

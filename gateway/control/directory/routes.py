@@ -22,7 +22,8 @@ from gateway.control.act.acting import (
 )
 from gateway.control.act.bodies import Body, EntryId, Slug, Statement, body_model, body_of, describes, model_of
 from gateway.control.act.examples import DATASET, DEPARTMENT, DERIVATION, INTERFACE, PURPOSE
-from gateway.control.act.paging import Cursor, Limit, json_response, page_response
+from gateway.control.act.pages import Pages
+from gateway.control.act.paging import json_response, page_response
 from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.act.services import ControlServices
 from gateway.control.directory.importing import import_directory
@@ -90,12 +91,12 @@ def list_departments(
     services: Services,
     officer: SignedIn,  # noqa: ARG001 - any officer reads the directory
     region: Annotated[str, Query(pattern=r"^[0-9]{0,6}$", description="prefix of the division code")] = "",
-    cursor: Cursor = None,
-    limit: Limit = 100,
+    *,
+    pages: Pages,
 ) -> Response:
     """Departments by id."""
-    page = services.store.list_departments(cursor, limit, region=region)
-    return page_response(page.items, page.cursor)
+    page = services.store.list_departments(pages.cursor, pages.limit, region=region)
+    return pages.response(page.items, page.cursor)
 
 
 @router.get("/departments/{id}", summary="A department")
@@ -164,13 +165,13 @@ def list_datasets(
     state: EntryState = EntryState.RELEASED,
     attribute: SharingAttribute | None = None,
     words: Annotated[str | None, Query(max_length=100, description="part of the name or code")] = None,
-    cursor: Cursor = None,
-    limit: Limit = 100,
+    *,
+    pages: Pages,
 ) -> Response:
     """Versions of entries in one state."""
     narrow = DatasetFilter(state=state, supplier=supplier, sharing_attribute=attribute, words=words)
-    page = services.store.list_datasets(narrow, cursor, limit)
-    return page_response(page.items, page.cursor)
+    page = services.store.list_datasets(narrow, pages.cursor, pages.limit)
+    return pages.response(page.items, page.cursor)
 
 
 @router.get("/datasets/{id}", summary="A directory entry, with its versions")
@@ -301,12 +302,12 @@ def list_interfaces(
     supplier: Supplier = None,
     dataset: Annotated[EntryId | None, Query()] = None,
     active: Annotated[bool | None, Query()] = True,
-    cursor: Cursor = None,
-    limit: Limit = 100,
+    *,
+    pages: Pages,
 ) -> Response:
     """Interfaces; where they lead is shown only to who may manage them."""
-    page = services.store.list_interfaces(cursor, limit, supplier=supplier, dataset=dataset, active=active)
-    return page_response([shown_interface(services, officer, each) for each in page.items], page.cursor)
+    page = services.store.list_interfaces(pages.cursor, pages.limit, supplier=supplier, dataset=dataset, active=active)
+    return pages.response([shown_interface(services, officer, each) for each in page.items], page.cursor)
 
 
 @router.get("/interfaces/{supplier}/{id}", summary="An interface")

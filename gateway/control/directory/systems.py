@@ -20,7 +20,8 @@ from gateway.control.act.acting import (
 )
 from gateway.control.act.bodies import Body, Region, Slug, Statement, body_model, body_of, describes, model_of
 from gateway.control.act.examples import SYSTEM
-from gateway.control.act.paging import Cursor, Limit, json_response, page_response
+from gateway.control.act.pages import Pages, concerned_of
+from gateway.control.act.paging import json_response
 from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import scope_of
@@ -60,18 +61,19 @@ def list_systems(
     services: Services,
     officer: SignedIn,
     department: Annotated[Slug | None, Query(description="demand department")] = None,
-    cursor: Cursor = None,
-    limit: Limit = 100,
+    *,
+    pages: Pages,
 ) -> Response:
     """Systems of the departments the officer may look at, active and revoked."""
     scope = scope_of(services, officer, Act.CONSULT_GRANTS, None, department)
-    page = services.store.list_systems(cursor, limit, department=scope.department)
-    shown = [
-        each
-        for each in page.items
-        if is_permitted(services, officer, Act.CONSULT_GRANTS, _matter_of_system(services.store, each))
-    ]
-    return page_response(shown, page.cursor)
+    concerned = concerned_of(services, officer, Act.CONSULT_GRANTS)
+    return pages.of_visible(
+        lambda cursor, limit: services.store.list_systems(
+            cursor, limit, department=scope.department, concerned=concerned
+        ),
+        lambda each: is_permitted(services, officer, Act.CONSULT_GRANTS, _matter_of_system(services.store, each)),
+        lambda each: (each.id,),
+    )
 
 
 @router.get("/systems/{id}", summary="A system")
@@ -221,16 +223,21 @@ def list_officers(
     services: Services,
     officer: SignedIn,
     department: Annotated[Slug | None, Query()] = None,
-    cursor: Cursor = None,
-    limit: Limit = 100,
+    *,
+    pages: Pages,
 ) -> Response:
     """Officers whom the asking officer may manage, or whose grants and records the asking officer may consult."""
-    page = services.store.list_officers(cursor, limit, department=department)
     acts = (Act.MANAGE_OFFICERS, Act.CONSULT_GRANTS)
-    shown = [
-        each for each in page.items if any(is_permitted(services, officer, act, matter_of_person(each)) for act in acts)
-    ]
-    return page_response(shown, page.cursor)
+    concerned = concerned_of(services, officer, *acts)
+    if concerned is None:
+        return pages.response([], None)
+    if concerned.region is None and department is None:
+        department = concerned.department
+    return pages.of_visible(
+        lambda cursor, limit: services.store.list_officers(cursor, limit, department=department),
+        lambda each: any(is_permitted(services, officer, act, matter_of_person(each)) for act in acts),
+        lambda each: (each.id,),
+    )
 
 
 @router.post("/officers", summary="Register or change an officer", openapi_extra=describes(OfficerBody))

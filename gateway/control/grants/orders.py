@@ -24,7 +24,8 @@ from gateway.control.act.acting import (
 from gateway.control.act.bodies import Body, EntryId, Identifier, Slug, Statement, describes, model_of
 from gateway.control.act.examples import LIFT, ORDER, REPORT
 from gateway.control.act.lanes import in_lane
-from gateway.control.act.paging import Cursor, Limit, json_response, page_response
+from gateway.control.act.pages import Pages, concerned_of
+from gateway.control.act.paging import json_response
 from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.act.problems import invalid
 from gateway.control.grants.bodies import LiftBody, ReportBody
@@ -68,18 +69,19 @@ def list_orders(
     reach: Reach | None = None,
     target: Annotated[EntryId | None, Query()] = None,
     supplier: Annotated[Slug | None, Query()] = None,
-    cursor: Cursor = None,
-    limit: Limit = 100,
+    *,
+    pages: Pages,
 ) -> Response:
-    """Orders by id. A page may hold fewer rows than asked for: those of others are left out."""
-    narrow = OrderFilter(in_force=in_force, reach=reach, target=target, supplier=supplier)
-    page = services.store.list_orders(narrow, cursor, limit)
-    shown = [
-        order
-        for order in page.items
-        if is_permitted(services, officer, Act.CONSULT_GRANTS, matter_of_reach(services.store, order))
-    ]
-    return page_response(shown, page.cursor)
+    """Orders by id, of those you may see."""
+    concerned = concerned_of(services, officer, Act.CONSULT_GRANTS)
+    if concerned is None:
+        return pages.response([], None)
+    narrow = OrderFilter(in_force=in_force, reach=reach, target=target, supplier=supplier, concerned=concerned)
+    return pages.of_visible(
+        lambda cursor, limit: services.store.list_orders(narrow, cursor, limit),
+        lambda order: is_permitted(services, officer, Act.CONSULT_GRANTS, matter_of_reach(services.store, order)),
+        lambda order: (order.id,),
+    )
 
 
 @router.get("/{id}", summary="An order")

@@ -23,7 +23,8 @@ from gateway.control.act.acting import (
 )
 from gateway.control.act.bodies import EntryId, Identifier, Slug, body_model, describes, parse, read_json
 from gateway.control.act.examples import GRANT
-from gateway.control.act.paging import Cursor, Limit, json_response, page_response, whole
+from gateway.control.act.pages import Pages
+from gateway.control.act.paging import json_response, whole
 from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import scope_of
@@ -82,8 +83,8 @@ def list_grants(
         int | None, Query(ge=0, le=3660, description="still valid, and not for longer than this many days")
     ] = None,
     disputed: Annotated[bool | None, Query()] = None,
-    cursor: Cursor = None,
-    limit: Limit = 100,
+    *,
+    pages: Pages,
 ) -> Response:
     """Newest versions by id, or by expiry where asked by expiry."""
     scope = scope_of(services, officer, Act.CONSULT_GRANTS, supplier, department)
@@ -96,8 +97,8 @@ def list_grants(
         disputed=disputed,
         **_moments(state or [], now, expires_within_days),
     )
-    page = services.store.list_grants(narrow, cursor, limit)
-    return page_response(page.items, page.cursor)
+    page = services.store.list_grants(narrow, pages.cursor, pages.limit)
+    return pages.response(page.items, page.cursor)
 
 
 @router.get("/lifecycle", summary="The table of a grant's states and acts")

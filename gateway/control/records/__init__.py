@@ -1,6 +1,7 @@
 """Records on the control plane: questions, exports, the log itself, retention (Decree 809 Art. 29).
 
     routes     find, show, prove; records that a demand department files
+    readings   whose a record of a reading is: watching is not told to the watched
     questions  from query parameters or a body to the ledger's question
     exports    records as a file with a signed manifest
     exporting  exports on their way

@@ -60,6 +60,7 @@ from gateway.control.act.scopes import Scope
 from gateway.control.act.services import ControlServices
 from gateway.control.records.exporting import Exporting, Finished, Progress, unless_left
 from gateway.control.records.questions import Asked, Question, RecordFilter, looked_past, narrowed, question_of
+from gateway.control.records.readings import reading_by
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
@@ -142,7 +143,9 @@ class _Export:
 
     def _record(self, key: str | None, said: Any, manifest: dict[str, Any]) -> Response:
         question = msgspec.to_builtins(
-            msgspec.structs.replace(self.query, subjects=None, within_suppliers=None, within_departments=None)
+            msgspec.structs.replace(
+                self.query, subjects=None, within_suppliers=None, within_departments=None, watching=()
+            )
         )
         question.pop("officer", None)
 
@@ -151,7 +154,7 @@ class _Export:
             _exporting(self.request).decided(self.name, deed.decided)
             deed.record(
                 RecordKind.EXPORT,
-                **{each: question[each] for each in ("department", "supplier", "dataset", "grant") if each in question},
+                **reading_by(deed.officer, self.query),
                 question=question,
                 of_subject=self.query.subjects is not None,
                 format=self.format.value,

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Path
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from gateway.control.act.acting import Services, SignedIn, require_permit
+from gateway.control.act.acting import Services, SignedIn, matter_of_gateway, require_permit
 from gateway.control.act.services import ControlServices
-from gateway.control.directory.importing import every
+from gateway.control.records.readings import reading_of
 from gateway.domain.errors import GatewayError
-from gateway.domain.officers import Act, Matter, Officer
+from gateway.domain.officers import Act, Officer
 from gateway.domain.uses import RecordKind
 from gateway.ledger.log.retention import minimum_index as first_leaf
 
@@ -80,14 +80,20 @@ async def _asked_tile(services: ControlServices, path: str) -> bytes:
 
 
 def _read_log(services: ControlServices, officer: Officer, path: str) -> None:
-    """Permit and record the reading of a bundle: it can hold records of every supplier this gateway serves."""
-    suppliers = {
-        each.supplier for each in every(lambda cursor: services.store.list_interfaces(cursor, 1000, active=None))
-    }
-    regions = {department.region for each in suppliers if (department := services.store.department(each))}
-    for region in regions or {"000000"}:
-        require_permit(services, officer, Act.READ_LOG, Matter(region=region))
+    """Permit and record the reading of a bundle, which is whole: only for who may read every record there is.
+
+    Whoever may read some reads them one by one, with proofs (`/v1/records/{id}/proof`).
+    """
+    matter = matter_of_gateway(services.store)
+    for act in (Act.READ_LOG, Act.CONSULT_RECORDS, Act.CONSULT_WATCHING):
+        require_permit(services, officer, act, matter)
     services.acts.append(
         RecordKind.CONSULTATION,
-        {"act": Act.READ_LOG.value, "officer": officer.id, "officer_department": officer.department, "bundle": path},
+        {
+            **reading_of(officer, {}),
+            "act": Act.READ_LOG.value,
+            "officer": officer.id,
+            "officer_department": officer.department,
+            "bundle": path,
+        },
     )

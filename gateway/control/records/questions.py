@@ -10,12 +10,12 @@ import msgspec
 from fastapi import Depends, Query
 from pydantic import AwareDatetime, BeforeValidator, Field
 
-from gateway.control.act.acting import matter_of_grant, require_permit
 from gateway.control.act.bodies import Body, EntryId, Identifier, Slug
 from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import Scope, scope_of
 from gateway.control.act.services import ControlServices
 from gateway.control.directory.importing import every
+from gateway.control.records.readings import watching_of
 from gateway.domain.calendar import CHINA, CHINA_OFFSET_SECONDS, china_day
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Officer
@@ -148,14 +148,13 @@ def narrowed(services: ControlServices, officer: Officer, act: Act, asked: Quest
         GatewayError: `act-not-permitted`; `invalid-input` where the officer has to say as what.
     """
     scope = scope_of(services, officer, act, asked.supplier, asked.department)
-    if asked.grant is not None:
-        grant = services.store.grant(asked.grant)
-        if grant is not None:
-            require_permit(services, officer, act, matter_of_grant(services.store, grant))
     asks_own = scope.region is None and asked.supplier is None and asked.department is None
     narrow = Scope() if asks_own else scope
     within = _within_own(scope) if asks_own else _within(services, scope)
-    return scope, asked.query(narrow, within, services.pseudonyms)
+    query = asked.query(narrow, within, services.pseudonyms)
+    # Readings of auditors are found where records are read; in figures, which more may see, they are not counted.
+    watching = () if act is Act.CONSULT_FIGURES or asks_own else watching_of(services, officer)
+    return scope, msgspec.structs.replace(query, watching=watching)
 
 
 def narrowed_figures(services: ControlServices, officer: Officer, asked: Question, by: str) -> RecordQuery:

@@ -28,13 +28,15 @@ from gateway.control.act.acting import (
 )
 from gateway.control.act.bodies import Body, Identifier, Statement, Text, describes, model_of
 from gateway.control.act.nodes import marked_cursor, own_cursor
+from gateway.control.act.pages import Pager
 from gateway.control.act.paging import Cursor, Limit, json_response
 from gateway.control.act.services import ControlServices
 from gateway.control.records.exports import ExportBody
 from gateway.control.records.questions import Asked, looked_past, narrowed, narrowed_figures, question_of
+from gateway.control.records.readings import reading_by, reading_of
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
-from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
+from gateway.domain.uses import EVERY_DEPARTMENT, WATCH_MARK, RecordKind
 from gateway.ledger.index.queries import Knows, RecordQuery, parse_cursor, parse_record_id
 from gateway.ledger.process.answers import ShownRecord
 
@@ -67,10 +69,11 @@ class FiledBody(Body):
 
 @router.get("", summary="Records you may read")
 async def find_records(
-    services: Services, officer: SignedIn, asked: Asked, cursor: Cursor = None, limit: Limit = 100
+    request: Request, services: Services, officer: SignedIn, asked: Asked, cursor: Cursor = None, limit: Limit = 100
 ) -> Response:
     """Records, newest first. The reading is recorded."""
-    cursor = own_cursor(services.mark, cursor)
+    pages = Pager(services, request, officer, own_cursor(services.mark, cursor), limit)
+    cursor = pages.cursor
     if cursor is not None:
         parse_cursor(cursor)
     scope, query = await run_in_threadpool(narrowed, services, officer, Act.CONSULT_RECORDS, asked)
@@ -78,7 +81,7 @@ async def find_records(
     page = await services.ledger.find(query, cursor, limit, allow_partial=asked.allow_partial)
     body: dict[str, Any] = {
         "items": page.rows,
-        "next": marked_cursor(services.mark, page.cursor),
+        "next": marked_cursor(services.mark, pages.sealed(page.cursor)),
         "log_size": page.log_size,
         "knows": _shown_knows(page.knows),
     }
@@ -92,6 +95,7 @@ async def find_records(
 
 @router.post("/search", summary="Records you may read, about one data subject", openapi_extra=describes(ExportBody))
 async def search_records(
+    request: Request,
     services: Services,
     officer: SignedIn,
     body: Annotated[ExportBody, Depends(model_of(ExportBody))],
@@ -99,7 +103,7 @@ async def search_records(
     limit: Limit = 100,
 ) -> Response:
     """The same with the question in the body: a data subject's identifier never stands in a URL (Art. 37)."""
-    return await find_records(services, officer, question_of(body, body.subject), cursor, limit)
+    return await find_records(request, services, officer, question_of(body, body.subject), cursor, limit)
 
 
 @router.post(
@@ -229,13 +233,13 @@ def _shown_knows(knows: Knows) -> dict[str, Any]:
 def _consulted(services: ControlServices, officer: Officer, act: Act, query: RecordQuery) -> str:
     """Record a reading before it is answered: who asked what; a data subject only as that one was asked for."""
     said = msgspec.to_builtins(
-        msgspec.structs.replace(query, subjects=None, within_suppliers=None, within_departments=None)
+        msgspec.structs.replace(query, subjects=None, within_suppliers=None, within_departments=None, watching=())
     )
     said.pop("officer", None)
     return services.acts.append(
         RecordKind.CONSULTATION,
         {
-            **{name: said[name] for name in ("department", "supplier", "dataset", "grant") if name in said},
+            **reading_by(officer, query),
             "act": act.value,
             "officer": officer.id,
             "officer_department": officer.department,
@@ -253,23 +257,26 @@ def _opened(services: ControlServices, officer: Officer, id: str, entries: tuple
     use = first.get("use")
     first = use if isinstance(use, dict) else first
     supplier, demand = _text(first.get("supplier")), _text(first.get("department"))
+    act = Act.CONSULT_RECORDS
     if supplier is None and demand is None:
         acting = services.store.department(_text(first.get("officer_department")) or "")
         # As the index has it: what concerns no department in particular is the actor's own.
         matter = matter_of_department(acting) if acting else Matter(region="000000")
+    elif demand is not None and demand.startswith(WATCH_MARK):
+        act, matter = Act.CONSULT_WATCHING, Matter(region=demand.removeprefix(WATCH_MARK))
     elif demand == EVERY_DEPARTMENT:
         # It concerns all departments: so the officer's own, as whatever the officer is there.
         matter = Matter(officer.department, officer.department, officer.region, None, officer.region)
     else:
         matter = matter_between(services.store, supplier, demand)
     # Whether there is such a record is not told to who may not read it.
-    if not is_permitted(services, officer, Act.CONSULT_RECORDS, matter):
+    if not is_permitted(services, officer, act, matter):
         raise GatewayError("not-found", f"there is no record `{id}`")
     concerned = {"supplier": supplier, "department": demand, "grant": _text(first.get("grant"))}
     return services.acts.append(
         RecordKind.CONSULTATION,
         {
-            **{name: value for name, value in concerned.items() if value},
+            **reading_of(officer, {name: value for name, value in concerned.items() if value}),
             "act": Act.CONSULT_RECORDS.value,
             "officer": officer.id,
             "officer_department": officer.department,

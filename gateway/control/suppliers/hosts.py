@@ -106,7 +106,9 @@ def claim_host(
     return perform(services, request, officer, key, body.model_dump(), work, prepare=prepare)
 
 
-@router.post("/{supplier}/{id}/proof", summary="Prove a claim", openapi_extra=describes(ProofBody, {}))
+@router.post(
+    "/{supplier}/{id}/proof", summary="Prove a claim", openapi_extra=describes(ProofBody, {"signature": "MEUCIQDkT3…"})
+)
 def prove_host(
     request: Request,
     services: Services,

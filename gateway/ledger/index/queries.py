@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from gateway.domain.errors import GatewayError
+from gateway.domain.uses import WATCH_MARK
 from gateway.ledger.index.rows import COLUMNS, USE, subject_key
 from gateway.ledger.journal.entries import china_day, started_unix
 from gateway.ledger.log.decimals import parse_decimal
@@ -40,6 +41,7 @@ class RecordQuery(msgspec.Struct, frozen=True, omit_defaults=True):
         officer: who acted.
         subjects: pseudonyms of one data subject, one for each year's key.
         within_suppliers: scope: only records of these suppliers' data …
+        watching: marks of auditors' readings that may be found besides; every other reading of an auditor is left out.
         within_departments: … or of these demand departments; both None is everything, both empty is nothing.
     """
 
@@ -63,6 +65,7 @@ class RecordQuery(msgspec.Struct, frozen=True, omit_defaults=True):
     subjects: tuple[str, ...] | None = None
     within_suppliers: tuple[str, ...] | None = None
     within_departments: tuple[str, ...] | None = None
+    watching: tuple[str, ...] = ()
 
 
 class RecordRow(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -205,12 +208,16 @@ def where(query: RecordQuery) -> tuple[str, list[Any]]:
     if query.within_suppliers is not None or query.within_departments is not None:
         parts: list[str] = []
         scope: list[Any] = []
-        for column, names in (("supplier", query.within_suppliers), ("department", query.within_departments)):
+        departments = (*(query.within_departments or ()), *query.watching)
+        for column, names in (("supplier", query.within_suppliers), ("department", departments)):
             if names:
                 parts.append(f"{column} IN ({', '.join('?' * len(names))})")
                 scope.extend(names)
         add(f"({' OR '.join(parts) or 'false'})", *scope)
-    return " AND ".join(conditions) or "true", values
+    unwatched = f"department IS NULL OR NOT starts_with(department, '{WATCH_MARK}')"
+    marks = f" OR department IN ({', '.join('?' * len(query.watching))})" if query.watching else ""
+    add(f"({unwatched}{marks})", *query.watching)
+    return " AND ".join(conditions), values
 
 
 def days_of(query: RecordQuery) -> tuple[date | None, date | None]:

@@ -8,6 +8,7 @@ RECORD-FIRST). After a write or sync that failed the journal is poisoned: every 
 file again, and only a new start, which rewrites the unconfirmed tail, heals it.
 """
 
+import logging
 import math
 import os
 import queue
@@ -32,6 +33,8 @@ from gateway.ledger.durable import (
 from gateway.ledger.journal import frames
 from gateway.ledger.journal.entries import Salts, UseEntries, new_run
 from gateway.ledger.journal.segments import Recovered, Watermark, recover
+
+log = logging.getLogger("gateway.ledger")
 
 SEGMENT_BYTES = 32 << 20
 LOW_WATER_BYTES = 1 << 30
@@ -276,4 +279,13 @@ class JournalWriter:
         """See how much disk is free, unless that was seen within `_DISK_LOOK_SECONDS`."""
         if now - self._looked > _DISK_LOOK_SECONDS:
             self._looked = now
-            self.low = free_bytes(self.directory) < self._low_water_bytes
+            free = free_bytes(self.directory)
+            low = free < self._low_water_bytes
+            if low and not self.low:
+                log.error(
+                    "journal `%s` refuses records: %d MiB are free on its disk, %d are set (`ledger.low_water_bytes`)",
+                    *(self.writer, free >> 20, self._low_water_bytes >> 20),
+                )
+            elif self.low and not low:
+                log.warning("journal `%s` takes records again: %d MiB are free on its disk", self.writer, free >> 20)
+            self.low = low

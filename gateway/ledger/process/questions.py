@@ -10,6 +10,7 @@ it next reports progress.
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.domain.errors import PROBLEMS, GatewayError
+
+log = logging.getLogger("gateway.ledger")
 
 T = TypeVar("T")
 
@@ -152,7 +155,9 @@ class QuestionServer:
             return _Answer(error=_Fault(error.code, error.detail))
         except msgspec.ValidationError as error:
             return _Answer(error=_Fault("invalid-input", str(error)))
-        except Exception:  # noqa: BLE001 — one bad question must not end the server; no exception text leaves
+        except Exception:
+            # One bad question must not end the server. Its cause stands in the log; no exception text leaves.
+            log.exception("a question could not be answered")
             return _Answer(error=_Fault("internal"))
 
 

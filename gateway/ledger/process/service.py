@@ -44,6 +44,8 @@ ROUND_SECONDS = 0.25
 FLUSH_SECONDS = 600.0
 ADOPT_SECONDS = 60.0
 PRUNE_WAIT_SECONDS = 30.0
+CLOCK_SLACK_SECONDS = 300.0
+"""What a clock may be put right by while the process runs, without a restart."""
 WRITER = "ledger"
 _ENDS = {RecordKind.USE_CLOSED.value, RecordKind.RECOVERED.value}
 
@@ -104,6 +106,7 @@ class LedgerService:
         signer: the log's Ed25519 key.
         witnesses: whom to ask for cosignatures.
         clock: Unix seconds.
+        ticks: monotonic seconds: no day has come for retention that has not also passed by them.
         exports: where the gateway keeps exports, if it does: retention removes them with their records.
         threads: DuckDB's threads.
         memory_bytes: DuckDB's memory.
@@ -122,6 +125,7 @@ class LedgerService:
         signer: Signer,
         witnesses: Sequence[WitnessTarget] = (),
         clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
         exports: Path | None = None,
         threads: int = 2,
         memory_bytes: int = MEMORY_BYTES,
@@ -131,6 +135,8 @@ class LedgerService:
         make_directory(directory)
         self.directory = directory
         self._clock = clock
+        self._ticks = ticks
+        self._began = clock(), ticks()
         self._exports = exports
         self._fault = ""
         self._tasks: queue.SimpleQueue[tuple[Callable[[], object], Future[object]]] = queue.SimpleQueue()
@@ -264,7 +270,10 @@ class LedgerService:
         Exports in the gateway's keeping that hold what is gone already, go: one can be named while a prune looks.
         """
         self._sweep_exports()
-        today = china_day(self.now_ns())
+        # A clock that is set forward brings no day nearer: a prune cannot be taken back.
+        began_unix, began_ticks = self._began
+        passed_unix = began_unix + self._ticks() - began_ticks + CLOCK_SLACK_SECONDS
+        today = china_day(int(min(self._clock(), passed_unix) * 1_000_000_000))
         return plan_retention(self.log.files, self.log.published().size, today, holds, self._closing)
 
     def apply_retention(self, plan: RetentionPlan, holds: Holds, by: str) -> Pruned:

@@ -5,6 +5,7 @@ round, not to the log. What went wrong stands in `CosigningState.faults`, which 
 alone stops the log: that a witness has cosigned what this log does not have (`WitnessClient`).
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ from gateway.ledger.log.tiled_log import TiledLog
 from gateway.ledger.witness.witness import Cosigned, WitnessClient
 
 PAUSE_SECONDS = 10.0
+log = logging.getLogger("gateway.ledger")
+
 ROUND_SECONDS = 30.0
 """How long a round waits for its witnesses: the time-outs of one exchange, and room for a second question."""
 _STOP_SECONDS = 0.2
@@ -104,7 +107,9 @@ class Cosigning:
             published = self._log.published()
             answers = self._ask_all(published)
             size = self._keep(published, answers)
-        except Exception as error:  # noqa: BLE001 — the next round may succeed, and says so as this one says why not
+        except Exception as error:
+            # The next round may succeed, and says so as this one says why not.
+            log.exception("the answers of a round of witnesses could not be kept")
             fault = f"the answers of this round could not be kept: {type(error).__name__}"
             self.state = CosigningState(self.state.size, {each.key.name: fault for each in self._witnesses})
         else:
@@ -141,7 +146,9 @@ class Cosigning:
             return witness.cosign(published, Hashes(published.size, self._log.files.tile))
         except GatewayError as error:
             return Cosigned(witness.key.name, fault=error.detail)
-        except Exception as error:  # noqa: BLE001 — whatever one witness does, the others are asked, and it is again
+        except Exception as error:
+            # Whatever one witness does, the others are asked, and it is again.
+            log.exception("asking witness `%s` failed", witness.key.name)
             return Cosigned(witness.key.name, fault=f"asking it failed: {type(error).__name__}")
 
     def _keep(self, published: Published, answers: Sequence[Cosigned]) -> int:

@@ -293,7 +293,10 @@ ACT_GROUPS: dict[str, tuple[str, ...]] = {
         ("keepDirectory", "act"),
     ),
     **dict.fromkeys(("activatePolicies", "applyRetention", "manageKeys"), ("runPlatform", "act")),
-    **dict.fromkeys(("issueGrant", "close", "dispose", "dispute", "settle", "fileRecords", "keepAccount"), ("act",)),
+    **dict.fromkeys(
+        ("issueGrant", "close", "dispose", "dispute", "settle", "fileRecords", "keepAccount", "consultWatching"),
+        ("act",),
+    ),
 }
 """Each act of an officer and the groups it is in, as the schema states them; a test compares the two."""
 

@@ -24,5 +24,5 @@
     refusals    problems as they leave
     digests     digests of requests and answers
 
-Used from outside: `digests`, `exchange`, `lanes`, `refusals`, `routes`, `slots`, `standing`, `states`.
+Used from outside: `digests`, `endings`, `exchange`, `lanes`, `refusals`, `routes`, `slots`, `standing`, `states`.
 """

@@ -30,7 +30,7 @@ _MEMORY = {
     "supplier": "this supplier's calls take their whole share of the memory",
     "system": "the system's calls take their whole share of the memory",
 }
-_SHED = GatewayError("overloaded", "the call has waited too long to be begun")
+SHED = GatewayError("overloaded", "the call has waited too long to be begun")
 _AT_SUPPLIER = frozenset({states.CONNECTING, states.FORWARDING, states.COLLECTING})
 
 
@@ -76,7 +76,7 @@ class Ending(Course):
         """There is more to do than the worker can: refuse before anything costly is done."""
         if self.state < states.STREAMING:
             self.plane.counters.turned_away("load")
-            self.refuse(_SHED)
+            self.refuse(SHED)
 
     def answer_failed(self, reason: str) -> None:
         """The supplier did not give a whole answer."""
@@ -177,7 +177,7 @@ class Ending(Course):
         if self.state is not states.FLUSHING:
             return False
         self.move(states.ON_FLUSHED)
-        self._ended_ns = self.plane.clock()
+        self._ended_ns = self.plane.ticks()
         self._leave()
         if self._is_told:
             self._forget()
@@ -215,8 +215,8 @@ class Ending(Course):
             return
         self._is_told = True
         use, record, release = self.use, self._record, self._release
-        ended_ns = self._ended_ns or self.plane.clock()
-        duration_ns = ended_ns - self._started_ns
+        ended_ns = self._ended_ns or self.plane.ticks()
+        duration_ns = ended_ns - self._began_ticks
         tally = self._tally
         if use is None or record is None or use.verdict.decision is not _PERMIT:
             is_denied = use is not None and use.verdict.decision is not _PERMIT
@@ -236,8 +236,11 @@ class Ending(Course):
         elif durable_ns:
             self.plane.counters.supplied.note(ended_ns - durable_ns)
         self.plane.ledger.closed(record, use, outcome)
+        # Who looks on is told moments: they count from the start, as the durations do, and never go back.
+        since = self._started_ns - self._began_ticks
+        moments = tuple(at and at + since for at in (self._opened_ns, durable_ns, answered_ns, ended_ns))
         for watch in self.plane.watches:
-            watch.used(record, use, outcome, self._opened_ns, durable_ns, answered_ns, ended_ns)
+            watch.used(record, use, outcome, *moments)
 
     def drop_upstream(self) -> None:
         """Let the supplier's connection go: its answer is not wanted any more."""

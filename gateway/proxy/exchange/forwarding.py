@@ -116,7 +116,7 @@ class Forwarding(Ending):
         """The supplier's head has arrived."""
         assert self._admission is not None
         self._admission.pool.answers()
-        self._answered_ns = self.plane.clock()
+        self._answered_ns = self.plane.ticks()
         if head.status >= 300:
             self._send_no_more()
         self._release = Release(self, self._plan, self._standing, head)
@@ -133,7 +133,7 @@ class Forwarding(Ending):
         admission = self._admission
         assert admission is not None
         self._upstream = None
-        self._answered_ns = self.plane.clock()
+        self._answered_ns = self.plane.ticks()
         self._send_no_more()
         admission.answered()
         release = self._release = Release(self, self._plan, self._standing, head)

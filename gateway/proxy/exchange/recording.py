@@ -108,7 +108,7 @@ class Recording(Forwarding):
     def _open(self, use: Use) -> None:
         """Write the use; go on once that is durable."""
         self.move(states.ON_ADMITTED)
-        self._opened_ns = self.plane.clock()
+        self._opened_ns = self.plane.ticks()
         try:
             self._record = self.plane.ledger.opened(use, self._recorded)
         except GatewayError as error:
@@ -124,7 +124,7 @@ class Recording(Forwarding):
             self._record = None
             self.refuse(GatewayError("records-unavailable"))
             return
-        self._durable_ns = durable_ns = self.plane.clock()
+        self._durable_ns = durable_ns = self.plane.ticks()
         self.plane.counters.recorded.note(durable_ns - self._opened_ns)
         if self._standing.holds(self._forward):
             self._forward()

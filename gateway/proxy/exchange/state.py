@@ -48,6 +48,7 @@ class Course:
         "_answer_bytes",
         "_answered_ns",
         "_began_epoch",
+        "_began_ticks",
         "_call",
         "_caller",
         "_durable_ns",
@@ -117,6 +118,7 @@ class Course:
         self.status = 0
         self.question: Question | None = None
         self._started_ns = plane.clock()
+        self._began_ticks = plane.ticks()
         self._began_epoch = plane.withdrawals.epoch
         self._opened_ns = self._durable_ns = self._answered_ns = self._ended_ns = 0
         self._subject: str | None = None

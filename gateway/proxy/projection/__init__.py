@@ -6,6 +6,7 @@
     streams   NDJSON and CSV: row by row in constant memory
     codings   content codings undone under a bound; character sets
     matching  verify mode: match or no match, never a value
+    meanings  what a text means to a person who compares it
 
 What passes of a JSON answer:
 

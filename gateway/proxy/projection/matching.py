@@ -3,29 +3,26 @@
 The caller POSTs `{"values": {"<item>": <value>, …}}` to the interface's path with `Sharing-Mode: verify`; the path and
 query go to the supplier by GET. Where the supplier is asked by POST, its request body stands beside: `{"values": …,
 "query": <any JSON>}`. The values go nowhere but into the comparison. The answer is
-`{"matches": {"<item>": true | false, …}}`: true where some row of the supplier's answer holds that value.
+`{"matches": {"<item>": true | false, …}}`, told of the one row of the supplier's answer that holds most of the values:
+so one person's name never matches beside another's number.
 
-Texts are compared in Unicode form C without surrounding white space, numbers by their value, a number and a text by
-the number's plain text. An object or an array in the caller's values is a fault; one in the supplier's answer, null and
+Texts are compared by what they mean to a person (`meanings`), numbers by their value, a number and a text by the
+number's plain text. An object or an array in the caller's values is a fault; one in the supplier's answer, null and
 a missing item match nothing.
 
 Source: Zhongshan Art. 22 ¶3 (data that may not be shared may still be verified and compared).
 """
 
-import unicodedata
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
 import msgspec
 from msgspec import Raw
 
 from gateway.domain.errors import GatewayError
+from gateway.proxy.projection.meanings import meant
 
 MAX_BODY_BYTES = 64 * 1024
 """Values to compare are one person's; more is a batch."""
-MAX_NORMALISED = 1024
-"""Longest text that is compared in its normal form, in characters; a longer one is compared as it stands, since the
-time that the normal form takes grows with the square of the combining marks in a row."""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -70,10 +67,7 @@ def comparable(raw: Raw) -> str | None:
     if text[:1] in {b"{", b"[", b"n", b""}:
         return None
     if text[:1] == b'"':
-        value: Any = msgspec.json.decode(text)
-        if len(value) > MAX_NORMALISED:
-            return str(value)
-        return unicodedata.normalize("NFC", value).strip()
+        return meant(str(msgspec.json.decode(text)))
     if text[:1] in {b"t", b"f"}:
         return text.decode()
     if len(text) > 64:
@@ -82,21 +76,23 @@ def comparable(raw: Raw) -> str | None:
         number = Decimal(text.decode()).normalize()
     except InvalidOperation:
         return text.decode()
-    return f"{number:f}" if abs(number.adjusted()) < 64 else str(number)
+    return meant(f"{number:f}") if abs(number.adjusted()) < 64 else str(number)
 
 
 def matches(question: Question, rows: list[dict[str, Raw]]) -> bytes:
-    """The answer: for each item whether some row holds its value.
+    """The answer: for each item whether the one row that holds most of the values holds its value.
 
     Args:
         question: what the caller asks.
         rows: for each row of the supplier's answer, its granted items by name.
     """
     wanted = {item: comparable(value) for item, value in question.values.items()}
-    found = dict.fromkeys(wanted, False)
+    best: set[str] = set()
     # By row and not by item: what is asked and what is answered do not multiply.
     for row in rows:
-        for item, raw in row.items():
-            if item in wanted and not found[item]:
-                found[item] = comparable(raw) == wanted[item]
-    return _encode({"matches": found})
+        held = {item for item, raw in row.items() if item in wanted and comparable(raw) == wanted[item]}
+        if len(held) > len(best):
+            best = held
+        if len(best) == len(wanted):
+            break
+    return _encode({"matches": {item: item in best for item in wanted}})

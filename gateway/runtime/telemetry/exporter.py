@@ -92,7 +92,7 @@ class Exporter:
         asyncio.get_running_loop().add_reader(self._socket, self._receive)
         self._thread = threading.Thread(target=self._send_on_and_on, args=(collector,), name="send", daemon=True)
         self._thread.start()
-        publisher = Publisher(self._metrics, self._home.run / "metrics", [self._fill], time.time)
+        publisher = Publisher(self._metrics, self._home.run / "metrics", [self._fill], time.monotonic)
         self._publishing = asyncio.create_task(publisher.run(), name="metrics")
         return {}
 

@@ -22,6 +22,7 @@ under `other`.
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import threading
 from bisect import bisect_left
@@ -169,16 +170,21 @@ class Snapshot(msgspec.Struct):
     Args:
         format: `SNAPSHOT_FORMAT` of who wrote it.
         process: the process's name.
-        published_unix: when.
+        published_monotonic: when, in monotonic seconds (older releases wrote Unix seconds, which lie ahead).
         numbers: counters and gauges by family.
         distributions: histograms by family.
     """
 
     format: int
     process: str
-    published_unix: float
+    published_monotonic: float = msgspec.field(name="published_unix")
     numbers: dict[str, dict[Labels, float]]
     distributions: dict[str, dict[Labels, Distribution]]
+
+    def age_seconds(self, now_monotonic: float) -> float:
+        """How old it is; endless for one from before the machine was started."""
+        age = now_monotonic - self.published_monotonic
+        return age if age >= 0 else math.inf
 
     def gauge(self, name: str) -> float:
         """What the process said of itself under `name`, 0 where it said nothing."""
@@ -216,14 +222,14 @@ class MetricSet:
         """Go on from the counts that an earlier process of this name published."""
         self._before = before
 
-    def snapshot(self, now_unix: float) -> Snapshot:
+    def snapshot(self, now_monotonic: float) -> Snapshot:
         """The figures now, those of the predecessor included in what is counted."""
-        taken = Snapshot(SNAPSHOT_FORMAT, self.process, now_unix, {}, {})
+        taken = Snapshot(SNAPSHOT_FORMAT, self.process, now_monotonic, {}, {})
         if self._before:
             _join(taken, self._before, gauges=False)
         numbers = {name: family.values for name, family in self._numbers.items()}
         distributions = {name: family.values for name, family in self._histograms.items()}
-        _join(taken, Snapshot(SNAPSHOT_FORMAT, self.process, now_unix, numbers, distributions), gauges=True)
+        _join(taken, Snapshot(SNAPSHOT_FORMAT, self.process, now_monotonic, numbers, distributions), gauges=True)
         return taken
 
 
@@ -234,7 +240,7 @@ class Publisher:
         metrics: what to publish.
         folder: `run/metrics` of the home; made if absent.
         fill: called on the loop before each snapshot: they take gauges and totals from the parts of the process.
-        now: the Unix time in seconds.
+        now: the time in monotonic seconds, which all processes of a machine have in common.
     """
 
     def __init__(
@@ -313,7 +319,7 @@ def read_snapshots(folder: Path, names: str = "*") -> list[Snapshot]:
 
 def render(
     snapshots: Iterable[Snapshot],
-    now_unix: float,
+    now_monotonic: float,
     accept: str = "",
     cover: Callable[[Snapshot], None] = lambda _joined: None,
 ) -> tuple[bytes, str]:
@@ -321,14 +327,14 @@ def render(
 
     Args:
         snapshots: what each process published.
-        now_unix: the time.
+        now_monotonic: the time, in monotonic seconds.
         accept: the header field.
         cover: takes from the joined figures what is not to be shown.
     """
-    joined = Snapshot(SNAPSHOT_FORMAT, "", now_unix, {}, {})
+    joined = Snapshot(SNAPSHOT_FORMAT, "", now_monotonic, {}, {})
     ages: dict[Labels, float] = {}
     for snapshot in snapshots:
-        age = max(0.0, now_unix - snapshot.published_unix)
+        age = snapshot.age_seconds(now_monotonic)
         ages[snapshot.process,] = age
         _join(joined, snapshot, gauges=age <= STALE_SECONDS)
     cover(joined)

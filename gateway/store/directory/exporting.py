@@ -112,7 +112,7 @@ def _entry_cells(entry: Dataset, provider: Department | None) -> dict[str, str]:
             for field in (*text, "non_shareable_reason", "legal_basis", "retention_citation")
         },
         "supplier": provider.name if provider else entry.supplier,
-        "supplier_code": (provider.code or "") if provider else "",
+        "supplier_code": provider.code or provider.id if provider else "",
         "sharing_attribute": _word(ATTRIBUTES, entry.sharing_attribute),
         "sharing_modes": ""
         if entry.sharing_attribute is SharingAttribute.NON_SHAREABLE

@@ -222,18 +222,17 @@ class _Words:
         if not name and not code:
             reading.fault("supplier", "missing (Decree 809 Art. 13)")
             return "unknown"
-        ids = []
-        for field, word, known in (("supplier", name, self._names), ("supplier_code", code, self._codes)):
-            found = known.get(word, ())
-            if len(found) > 1:
-                reading.fault(field, f"`{word[:40]}` names several departments: {', '.join(found)}; write the id")
-            elif found:
-                ids.append(found[0])
-        if len(set(ids)) > 1:
-            both = f"`{name[:40]}` is `{ids[0]}`, and the code `{code[:40]}` is `{ids[1]}`"
+        named, coded = self._names.get(name, ()), self._codes.get(code, ())
+        found = [each for each in named if each in coded] if named and coded else named or coded
+        if named and coded and not found:
+            both = f"`{name[:40]}` is `{named[0]}`, and the code `{code[:40]}` is `{coded[0]}`"
             reading.fault("supplier", f"name and code name two departments: {both}")
-        if ids:
-            return ids[0]
+            return named[0]
+        if len(found) > 1:
+            listed = ", ".join(found)
+            reading.fault("supplier", f"`{name[:40]}` names several departments: {listed}; write the code or the id")
+        if found:
+            return found[0]
         if not self._are_departments_known and is_slug(name):
             return name
         fault = f"no department imported so far is named `{(name or code)[:40]}`; import it first, or"

@@ -233,7 +233,7 @@ def test_what_no_record_can_have_is_named_by_its_field(
 
 
 def test_the_log_is_public_but_for_its_entries(recorded: World) -> None:
-    """Checkpoint and hash tiles need no credential; bundles need an auditor's right, and that reading is recorded."""
+    """Checkpoint and hash tiles need no credential; bundles are whole, so only for an auditor of all of it."""
     checkpoint = recorded.get(None, "/log/checkpoint")
     assert checkpoint.text.splitlines()[0] == "control.example/log"
     size = int(checkpoint.text.splitlines()[1])
@@ -244,10 +244,44 @@ def test_the_log_is_public_but_for_its_entries(recorded: World) -> None:
     refused(recorded.get(None, bundle), "credential-missing")
     refused(recorded.get("police", bundle), "act-not-permitted")
     refused(recorded.get("operator", bundle), "act-not-permitted")
-    assert recorded.get("auditor", bundle).content
+    for part in ("auditor", "registrar", "province"):
+        refused(recorded.get(part, bundle), "act-not-permitted")
+    assert recorded.get("inspector", bundle).content
     assert recorded.get(None, "/log/minimum-index").text == "0\n"
     for path in ("0/..%2f..%2fcheckpoint", "0/x00/000", "64/000", "entries/..%2f..%2f000", "0/000.p/256"):
-        refused(recorded.get("auditor", f"/log/tile/{path}"), "not-found")
+        refused(recorded.get("inspector", f"/log/tile/{path}"), "not-found")
+
+
+def test_watching_is_not_told_to_the_watched(recorded: World) -> None:
+    """What an auditor asked about a department, or opened, or exported, is found by auditors of the region alone."""
+    row = until_found(recorded, "auditor", kind="order")[0]["record"]
+    asked = {"department": "civil-affairs", "supplier": "public-security", "kind": "order"}
+    watching = [
+        recorded.get("auditor", "/v1/records", **asked).headers["Sharing-Record"],
+        recorded.get("auditor", f"/v1/records/{row}").headers["Sharing-Record"],
+        done(recorded.post("auditor", "/v1/records/export", {"format": "ndjson", **asked}))["record"],
+    ]
+    supervised = recorded.get("registrar", "/v1/records", **asked).headers["Sharing-Record"]
+    own = recorded.get("police", "/v1/records", kind="order").headers["Sharing-Record"]
+    until = time.monotonic() + 20
+    while recorded.get("police", f"/v1/records/{own}").is_error and time.monotonic() < until:
+        time.sleep(0.05)
+
+    def found(officer: str) -> set[str]:
+        return {row["record"] for row in done(recorded.get(officer, "/v1/records", limit=1000))["items"]}
+
+    for auditor in ("auditor", "inspector"):
+        assert {*watching, supervised, own} <= found(auditor)
+        done(recorded.get(auditor, f"/v1/records/{watching[0]}"))
+    for watched in ("police", "civil", "registrar", "province", "stranger"):
+        assert not found(watched) & set(watching)
+        for record in watching:
+            refused(recorded.get(watched, f"/v1/records/{record}"), "not-found")
+    for watched in ("police", "civil"):
+        assert supervised not in found(watched)
+        refused(recorded.get(watched, f"/v1/records/{supervised}"), "not-found")
+    assert own in found("police")
+    assert {own, supervised} <= found("registrar")
 
 
 @pytest.mark.parametrize(

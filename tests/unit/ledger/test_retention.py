@@ -59,6 +59,7 @@ def open_at(directory, clock):
         origin=ORIGIN,
         signer=TestSigner(),
         clock=clock,
+        ticks=clock,
         exports=directory / "exports",
         memory_bytes=256 << 20,
     )
@@ -536,4 +537,17 @@ def test_retention_over_the_socket(tmp_path):
     asyncio.run(story())
     stop.set()
     thread.join()
+    service.close()
+
+
+def test_a_clock_that_is_set_forward_lets_nothing_go(tmp_path):
+    """Twenty years on by the clock and a second by the machine's own count: nothing goes that could not before."""
+    clock = Clock(LATER)
+    service = LedgerService(
+        tmp_path / "ledger", origin=ORIGIN, signer=TestSigner(), clock=clock, memory_bytes=256 << 20
+    )
+    service.prepare()
+    fill(service, [LEAP])
+    clock.set(datetime(2044, 1, 1, tzinfo=CHINA))
+    assert service.plan_retention(RELEASED).entries == 0
     service.close()

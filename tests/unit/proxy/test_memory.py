@@ -31,7 +31,7 @@ def test_a_gibibyte_passes_in_constant_memory(direction: str) -> None:
             left = GIBIBYTE
             while left:
                 left -= len(await reader.read(1 << 18))
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+            writer.write(b'HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n{"data":[]}')
             return
         piece = rows if direction == "rows" else PIECE
         count = GIBIBYTE // len(piece)

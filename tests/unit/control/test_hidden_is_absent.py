@@ -1,0 +1,144 @@
+"""Every list and every id, role by region: what one may not see is left out before a page is cut, and is not there."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from gateway.control.act.examples import GRANT, SUSPENSION, SYSTEM
+from gateway.domain.officers import Officer, Role
+from tests.support.control import CITY, OTHER_CITY, World, done, refused
+
+PEOPLE = {
+    f"{role.value}-{region}-{department}": Officer(f"{role.value}-{region}-{department}", department, region, (role,))
+    for role in Role
+    for region, department in ((CITY, "market"), (OTHER_CITY, "elsewhere"), (CITY, "data-bureau"), ("440000", "market"))
+}
+EVERYBODYS = {"/v1/departments", "/v1/purposes", "/v1/datasets", "/v1/interfaces"}
+"""The directory is every officer's to read."""
+ELSEWHERE = {"/v1/hosts", "/v1/certificates", "/v1/policies/activations", "/v1/records", "/v1/retention", "/v1/account"}
+"""Lists without pages of hidden rows, or tested where they are made: records in `test_records_api`."""
+
+
+@pytest.fixture(scope="module")
+def one_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    made = World(tmp_path_factory.mktemp("hidden"))
+    made.furnish()
+    for number in range(4):
+        made.grant(id=f"g-{number}")
+        done(made.post("police", f"/v1/grants/g-{number}/suspension", SUSPENSION))
+    with made.store.transaction() as tx:
+        for each in PEOPLE.values():
+            tx.put_officer(each)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def world(one_world: World) -> World:
+    one_world.app.state.services = one_world.services
+    return one_world
+
+
+def rows(world: World, officer: str, path: str, limit: int) -> list[dict[str, Any]]:
+    """Every row of a list, page by page; no page but the last holds fewer rows than asked for."""
+    found: list[dict[str, Any]] = []
+    cursor = None
+    while True:
+        params = {"limit": limit} | ({"cursor": cursor} if cursor else {})
+        if path == "/v1/grants" and officer.startswith(("supplier", "demand")):
+            params["supplier" if officer.startswith("supplier") else "department"] = PEOPLE[officer].department
+        page = world.get(officer, path, **params)
+        if page.is_error:
+            refused(page, "act-not-permitted")
+            return []
+        found += page.json()["items"]
+        cursor = page.json()["next"]
+        if cursor is None:
+            return found
+        assert len(page.json()["items"]) == limit
+        assert not any(row["id"] in cursor for row in found)
+
+
+@pytest.mark.parametrize("officer", PEOPLE)
+@pytest.mark.parametrize("path", ["/v1/orders", "/v1/officers", "/v1/systems", "/v1/grants"])
+def test_a_list_holds_what_one_may_see_and_pages_do_not_tell_of_the_rest(world: World, path: str, officer: str) -> None:
+    """One row a page shows the same rows as one page of all; each of them can be shown by its id, and no other."""
+    one_by_one = rows(world, officer, path, 1)
+    assert one_by_one == rows(world, officer, path, 1000)
+    seen = {row["id"] for row in one_by_one}
+    everything = {
+        "/v1/orders": {each.id for each in world.store.list_orders(None, None, 1000).items},
+        "/v1/systems": {SYSTEM["id"]},
+        "/v1/grants": {f"g-{number}" for number in range(4)},
+        "/v1/officers": set(),
+    }[path]
+    person = PEOPLE[officer]
+    concerned = person.region in (CITY, "440000") and person.roles[0] in (Role.COMPETENT, Role.AUDITOR)
+    if path != "/v1/officers":
+        assert seen == (everything if concerned else set())
+    for name in everything:
+        answer = world.get(officer, f"{path}/{name}")
+        assert answer.is_success if name in seen else refused(answer, "not-found")
+
+
+def test_a_cursor_is_one_officers_for_one_list(world: World) -> None:
+    """It cannot be made, changed, lent to another officer, or used on another list."""
+    cursor = done(world.get("registrar", "/v1/orders", limit=1))["next"]
+    done(world.get("registrar", "/v1/orders", limit=1, cursor=cursor))
+    for officer, path, sent in (
+        ("province", "/v1/orders", cursor),
+        ("registrar", "/v1/officers", cursor),
+        ("registrar", "/v1/orders", cursor[:-2] + ("AA" if cursor[-2:] != "AA" else "BB")),
+        ("registrar", "/v1/orders", "WyJvLTIwMjYiXQ"),
+        ("registrar", "/v1/orders", ""),
+    ):
+        refused(world.get(officer, path, limit=1, cursor=sent), "invalid-input")
+
+
+def test_filters_are_no_oracle(world: World) -> None:
+    """A question about a grant that one may not see is answered as one about a grant that is not there."""
+    for question in ({"target": "g-0"}, {"supplier": "public-security"}, {"reach": "grant"}):
+        assert done(world.get("stranger", "/v1/orders", **question))["items"] == []
+
+
+def test_every_list_of_the_api_is_in_this_test(world: World) -> None:
+    """A list that is added is looked at here, or its rows are everybody's."""
+    lists = {
+        path
+        for path, operations in world.app.openapi()["paths"].items()
+        if any(each["name"] == "limit" for each in operations.get("get", {}).get("parameters", ()))
+    }
+    assert lists - EVERYBODYS - ELSEWHERE == {"/v1/orders", "/v1/officers", "/v1/systems", "/v1/grants"}
+
+
+SHOWN = re.compile(r"^/v1/(?:grants|orders|systems)/\{id\}|^/v1/officers/\{id\}")
+
+
+def test_every_route_of_one_thing_answers_strangers_as_if_it_were_not_there(world: World) -> None:
+    """Role by region, each route of one grant, order, system or officer: the same answer as for an id of nothing."""
+    order = world.store.list_orders(None, None, 1).items[0].id
+    known = {"grants": "g-0", "orders": order, "systems": SYSTEM["id"], "officers": "police"}
+    strangers = [name for name, each in PEOPLE.items() if each.region == OTHER_CITY and Role.OPERATOR not in each.roles]
+    asked = 0
+    for path, operations in world.app.openapi()["paths"].items():
+        if not SHOWN.match(path):
+            continue
+        kind = path.split("/")[2]
+        for method in operations:
+            for officer in strangers:
+                body = GRANT if path.endswith("/versions") else {"reason": "x", "contract": "x", "key": {}, "x": 1}
+                answers = [
+                    world.ask(
+                        officer,
+                        method.upper(),
+                        re.sub(r"\{\w+\}", "gjgxjhpt", path.replace("{id}", name)),
+                        None if method == "get" else body,
+                    )
+                    for name in (known[kind], "nothing")
+                ]
+                codes = {answer.json()["type"] for answer in answers}
+                assert len(codes) == 1, (method, path, officer, [answer.text for answer in answers])
+                asked += 1
+    assert asked > 40

@@ -1,0 +1,183 @@
+"""When calls begin: newest first, a little in each turn, the oldest refused, changes before calls."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import uvloop
+
+from gateway.proxy import turns
+from gateway.proxy.turns import HELD_TURNS, PATIENCE_SECONDS, REFUSED, SHORT_PATIENCE_SECONDS, TURN_SECONDS, Turns
+from tests.support.proxy_ports import CallerSide, House, Supplier, interface_for, json_answer, request, serving, until
+
+GOOD = json_answer('{"data":[{"xm":"a"}]}')
+
+
+class Clockwork:
+    """A loop whose turns a test makes, and the time that passes in them; each call takes `cost` of it."""
+
+    def __init__(self, cost: float = 0.0005) -> None:
+        self.now = 100.0
+        self.cost = cost
+        self.soon: list[Callable[[], Any]] = []
+        self.begun: list[int] = []
+        self.refused: list[int] = []
+        self.turns = Turns(self, lambda: None, lambda: self.now)  # type: ignore[arg-type]
+
+    def call_soon(self, callback: Callable[[], Any]) -> None:
+        self.soon.append(callback)
+
+    def arrive(self, *numbers: int) -> None:
+        """Heads arrive, each of another caller."""
+        for number in numbers:
+            caller = One(self, number)
+            if self.turns.may_begin():
+                caller.begin_call()
+            else:
+                self.turns.wait(caller)
+
+    def turn(self, seconds: float = 0.0) -> None:
+        """The loop goes on to its next turn, and so much time passes in what stands there besides."""
+        soon, self.soon = self.soon, []
+        for callback in soon:
+            callback()
+        self.now += seconds
+
+
+class One:
+    """A caller."""
+
+    def __init__(self, house: Clockwork, number: int) -> None:
+        self._house = house
+        self._number = number
+
+    def begin_call(self) -> None:
+        self._house.begun.append(self._number)
+        self._house.now += self._house.cost
+
+    def shed_call(self) -> None:
+        self._house.refused.append(self._number)
+
+
+def test_at_rest_every_call_begins_at_once_and_in_order() -> None:
+    """What keeps up knows no queue."""
+    house = Clockwork()
+    for start in range(0, 100, 10):
+        house.arrive(*range(start, start + 10))
+        house.turn(0.001)
+    assert house.begun == list(range(100))
+    assert not house.refused
+    assert not house.soon
+
+
+def test_a_burst_is_begun_in_some_turns_the_newest_first_and_nobody_is_refused() -> None:
+    """A line that empties within its patience refuses nobody."""
+    house = Clockwork()
+    house.arrive(*range(300))
+    assert len(house.begun) <= 21
+    first = len(house.begun)
+    while len(house.turns):
+        house.turn(0.002)
+    assert sorted(house.begun) == list(range(300))
+    assert house.begun[first] == 299
+    assert not house.refused
+
+
+@pytest.mark.parametrize("cost", [0.0002, 0.002, 0.05])
+def test_at_twice_what_can_be_done_who_is_served_is_served_soon_and_who_is_not_hears_soon(cost: float) -> None:
+    """No turn grows, no caller waits long for either answer, and as much is done as can be."""
+    house = Clockwork(cost)
+    number, longest, ends = 0, 0.0, 120.0
+    while house.now < ends:
+        began = house.now
+        due = int((house.now - 100.0) * 2 / cost)
+        house.arrive(*range(number, due))
+        number = due
+        house.turn(0.0001)
+        longest = max(longest, house.now - began)
+    assert longest <= TURN_SECONDS + 3 * cost
+    assert len(house.begun) >= 0.9 * (ends - 100) / cost
+    assert len(house.turns) <= max(2 * REFUSED, (SHORT_PATIENCE_SECONDS + 4 * TURN_SECONDS + 4 * cost) * 2 / cost)
+
+
+def test_a_line_that_stands_has_little_patience_and_one_at_least_is_served_in_each_turn() -> None:
+    """However late the loop is."""
+    house = Clockwork(cost=turns.MOST_SECONDS * 2)
+    house.arrive(*range(10))
+    house.turn(PATIENCE_SECONDS + 0.1)
+    assert (house.begun, house.refused) == ([0, 9], [])
+    house.turn()
+    assert house.begun == [0, 9, 8]
+    # Those who came first have waited too long.
+    assert house.refused == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_after_a_change_nothing_begins_until_it_can_have_been_acknowledged() -> None:
+    """Control messages before calls, also where a line stands; then calls go on by themselves."""
+    house = Clockwork()
+    house.turns.hold()
+    house.arrive(1)
+    for _ in range(HELD_TURNS):
+        house.turn()
+        house.arrive()
+        assert house.begun == []
+    house.turn()
+    assert house.begun == [1]
+    assert not house.soon
+
+
+def test_shed_calls_are_told_and_their_connections_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`overloaded` with `Retry-After` before who calls is asked; bodies and pipelined requests keep their order."""
+    monkeypatch.setattr(turns, "PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr(turns, "SHORT_PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr(turns, "MOST_SECONDS", 0.0)
+    monkeypatch.setattr(turns, "LEAST_SECONDS", 0.0)
+
+    async def story() -> None:
+        async with Supplier(GOOD) as supplier:
+            house = House(interface_for(supplier.port, methods=("GET", "POST")))
+            async with serving(house) as (plane, port):
+                callers = [await CallerSide.connect(port) for _ in range(20)]
+                plane.turns.hold()
+                for caller in callers:
+                    caller.writer.write(request())
+                answers = await asyncio.gather(*(caller.answer() for caller in callers))
+                served = sum(status == 200 for status, _, _ in answers)
+                # One in each turn, and some refused in each.
+                assert 1 <= served <= 4
+                shed = [(fields, content) for status, fields, content in answers if status == 503]
+                assert all(b"/problems/overloaded" in content for _, content in shed)
+                assert all(fields[b"retry-after"] == b"1" and b"connection" not in fields for fields, _ in shed)
+                assert (len(house.heads), plane.snapshot()["shed"]) == (served, {"load": 20 - served})
+                assert [(await caller.ask(request()))[0] for caller in callers] == [200] * 20
+                # One that pipelines has all its answers, in order.
+                plane.turns.hold()
+                callers[0].writer.write(request() + request("/nobody/here") + request(method="POST", body=b"{}"))
+                assert [(await callers[0].answer())[0] for _ in range(3)] == [200, 404, 200]
+
+    uvloop.run(story())
+
+
+def test_a_caller_that_leaves_the_line_is_forgotten_and_draining_tells_who_waits() -> None:
+    """Nothing is begun for who is gone; who still waits hears that it was not begun."""
+
+    async def story() -> None:
+        async with Supplier(GOOD) as supplier:
+            house = House(interface_for(supplier.port))
+            async with serving(house) as (plane, port):
+                gone, waits = [await CallerSide.connect(port) for _ in range(2)]
+                plane.turns._held = 1 << 30
+                plane.turns.may_begin()
+                for caller in (gone, waits):
+                    caller.writer.write(request())
+                await until(lambda: plane.snapshot()["queued"] == 2)
+                gone.close()
+                await until(lambda: plane.snapshot()["queued"] == 1)
+                draining = asyncio.create_task(plane.drain(5))
+                assert (await waits.answer())[0] == 503
+                assert await draining
+                assert house.heads == []
+                plane.turns._held = 0
+
+    uvloop.run(story())
