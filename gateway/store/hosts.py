@@ -56,6 +56,14 @@ class HostReadings(Readings):
             return str(error)
         return may_reach(self.host(upstream.host), interface.supplier, upstream)
 
+    @staticmethod
+    def upstream_host(interface: Interface) -> str:
+        """The id of the host that an interface leads to; empty where its base URL is none."""
+        try:
+            return parse_upstream(interface.upstream).host
+        except ValueError:
+            return ""
+
     def _a_host(self, statement: Any, **parameters: str) -> Host | None:
         rows = self._rows(statement, parameters)
         return _decode(rows[0][0]) if rows else None
@@ -120,7 +128,4 @@ class HostWrites(HostReadings, WriteBase):
 
 def leads_to(interface: Interface, host: str) -> bool:
     """Whether an interface's upstream is on the host of that id."""
-    try:
-        return parse_upstream(interface.upstream).host == host
-    except ValueError:
-        return False
+    return HostReadings.upstream_host(interface) == host

@@ -3,6 +3,7 @@
     setup           makes a gateway
     status          what runs, what is wrong and what to do
     checking        all that a start needs, without starting
+    unreachable     interfaces that cannot be called, for status
     backup          a backup of a home, running or not
     restore         puts one in place of what was lost
     restore_log     the log's part of that

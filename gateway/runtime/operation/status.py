@@ -13,6 +13,7 @@ from gateway.proxy.troubles import TROUBLES
 from gateway.runtime.exposure import findings
 from gateway.runtime.home import CLOSED, GatewayHome
 from gateway.runtime.operation.differences import list_differences
+from gateway.runtime.operation.unreachable import find_unreachable, named
 from gateway.runtime.probe import ask
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
@@ -52,6 +53,7 @@ def examine(home: GatewayHome) -> dict[str, Any]:
         _ledger(home, seen)
     _state(home, settings, seen)
     _differences(home, seen)
+    _hosts(home, settings, seen)
     for each in findings(home, settings):
         seen.fault(each.part, "exposed", each.what, each.advice)
     _disk(home, settings, seen)
@@ -194,6 +196,22 @@ def _differences(home: GatewayHome, seen: _Seen) -> None:
         seen.fault("restored", "held", what, f"see `gateway differences --home {home.root}`; lift each order")
     elif found:
         seen.add("restored", "looked at", f"{len(found)} acts on record are not in the state: `gateway differences`")
+
+
+def _hosts(home: GatewayHome, settings: Settings, seen: _Seen) -> None:
+    """Interfaces that are registered and not called, and hosts of before hosts were registered."""
+    try:
+        found = find_unreachable(home, settings)
+    except GatewayError:
+        return  # the state cannot be read, or is being migrated: said by others
+    if found.interfaces:
+        advice = "register what they lack (`gateway hosts`, `gateway certificates`), or withdraw them"
+        seen.fault("interfaces", "not called", named(found.interfaces), advice)
+    if found.inherited:
+        advice = (
+            "their departments claim and prove them (`gateway hosts claim`); they are called until somebody else does"
+        )
+        seen.notice("hosts", "inherited", named(found.inherited), advice)
 
 
 def _disk(home: GatewayHome, settings: Settings, seen: _Seen) -> None:

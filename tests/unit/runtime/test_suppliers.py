@@ -14,6 +14,10 @@ from gateway.domain.hosts import Host, HostState, Networks
 from gateway.identity.keyring import KeyRing
 from gateway.identity.supplier_certificates import read_certificates
 from gateway.runtime.adopting import adopt_certificates, pin_inherited
+from gateway.runtime.home import GatewayHome
+from gateway.runtime.operation.setup import initialise
+from gateway.runtime.operation.status import examine
+from gateway.runtime.operation.unreachable import find_unreachable
 from gateway.runtime.suppliers import Contexts, SupplierReach, _is_this_machine
 from gateway.store import Store
 from tests.support.certificates import Authority
@@ -171,3 +175,28 @@ def test_inherited_hosts_are_looked_up_once(state: State) -> None:
     names["household.example"] = ("192.0.2.10",)
     assert pin_inherited(state.store, checks) == 0
     assert state.reach().addresses == ("192.0.2.9",)
+
+
+def test_status_names_what_is_registered_and_not_called(tmp_path: Path) -> None:
+    """Hosts that are not there, addresses outside the networks, certificates that are gone; and inherited hosts."""
+    home = GatewayHome(tmp_path / "home")
+    initialise(home, region="442000", department="data-bureau")
+    settings = home.settings()
+    with Store.open(home.state_url(settings)) as store:
+        fill(store)
+        assert find_unreachable(home, settings) == ((), ())
+        with store.transaction() as tx:
+            tx.put_host(host(address="inside.example", addresses=("127.0.0.1",), state=HostState.INHERITED))
+            tx.put_interface(interface("gone", upstream="https://gone.example/"))
+            tx.put_interface(interface("inside", upstream="https://inside.example/"))
+            tx.put_interface(interface("bare", tls_ca="lost"))
+    found = find_unreachable(home, settings)
+    assert [each.partition(":")[0] for each in found.interfaces] == [
+        "public-security/bare",
+        "public-security/gone",
+        "public-security/inside",
+    ]
+    assert found.inherited == ("inside.example:443",)
+    seen = examine(home)
+    assert any(fault["part"] == "interfaces" and "gone.example" in fault["what"] for fault in seen["faults"])
+    assert any(notice["part"] == "hosts" for notice in seen["notices"])

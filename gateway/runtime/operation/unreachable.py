@@ -1,0 +1,61 @@
+"""Interfaces that are registered and cannot be called, and hosts that nobody has confirmed yet: for status."""
+
+from typing import NamedTuple
+
+from gateway.domain.hosts import HostState, Networks
+from gateway.runtime.home import GatewayHome
+from gateway.runtime.settings import Settings
+from gateway.store import Store
+
+NAMED = 5
+"""How many a line names; beyond that it counts them."""
+
+
+class Unreachable(NamedTuple):
+    """What keeps interfaces from being called.
+
+    Args:
+        interfaces: `supplier/id: why`, by key.
+        inherited: hosts of before hosts were registered.
+    """
+
+    interfaces: tuple[str, ...]
+    inherited: tuple[str, ...]
+
+
+def find_unreachable(home: GatewayHome, settings: Settings) -> Unreachable:
+    """What the state and the settings of now say of each active interface.
+
+    Raises:
+        GatewayError: the state cannot be read.
+    """
+    networks = Networks(settings.suppliers.networks)
+    with Store.open(home.state_url(settings), migrate_forward=False, read_only=True) as store:
+        hosts = {host.id: host for host in store.hosts(standing=True)}
+        lost = {
+            host.id for host in hosts.values() if all(networks.fault(address) is not None for address in host.addresses)
+        }
+        found = []
+        for interface in store.directory().interfaces:
+            why = store.reach_fault(interface)
+            if why is None and store.upstream_host(interface) in lost:
+                why = "its host has no address that may be called (`suppliers.networks`)"
+            if why is None:
+                why = next(
+                    (
+                        f"its department has no stored certificates `{name[:63]}`"
+                        for name in (interface.tls_ca, interface.tls_client)
+                        if name is not None and store.certificates(interface.supplier, name) is None
+                    ),
+                    None,
+                )
+            if why is not None:
+                found.append(f"{interface.key}: {why}")
+        inherited = tuple(host.id for host in hosts.values() if host.state is HostState.INHERITED)
+    return Unreachable(tuple(found), inherited)
+
+
+def named(things: tuple[str, ...]) -> str:
+    """The first of them, and how many more there are."""
+    more = f" and {len(things) - NAMED} more" if len(things) > NAMED else ""
+    return "; ".join(things[:NAMED]) + more
