@@ -1,25 +1,71 @@
-"""The `gateway` command: one sub-command a matter, all over the control API but what concerns files alone."""
+"""The `gateway` command: one sub-command a matter, all over the control API but what concerns files alone.
 
-from typing import Annotated
+Only the module of the sub-command that is asked for is loaded: a shell waits for no room that it does not use. `--help`
+and unknown words are answered from the table below, which a test holds to what the commands say of themselves.
+"""
+
+import importlib
+import sys
+from typing import Annotated, Any
 
 import typer
 
 from gateway import __version__
-from gateway.cli import operate
-from gateway.cli.activation import policies
-from gateway.cli.certificates import certificates
-from gateway.cli.departments import departments, purposes
-from gateway.cli.directory import directory
-from gateway.cli.docs import docs
-from gateway.cli.grants import grants
-from gateway.cli.hosts import hosts
-from gateway.cli.interfaces import interfaces
-from gateway.cli.keys import keys, officers
-from gateway.cli.orders import orders
-from gateway.cli.records import records
-from gateway.cli.retention import retention
-from gateway.cli.systems import systems
-from gateway.cli.verify import verify
+
+COMMANDS = {
+    "init": ("operate", "Make a home: settings, keys, state, and the competent department's first officer."),
+    "serve": ("operate", "Run the gateway until SIGTERM; SIGHUP reads certificates and keys again."),
+    "status": (
+        "operate",
+        "Tell in one screen what runs, what is wrong and what to do; exit status 1 if something is wrong.",
+    ),
+    "check": (
+        "operate",
+        "Look at all that a start needs, without starting: settings, keys, TLS, ports, state, suppliers' addresses.",
+    ),
+    "backup": (
+        "operate",
+        'Back up settings, keys, state and the log while the gateway runs; see docs/operate.md, "Back up".',
+    ),
+    "restore": (
+        "operate",
+        'Put a backup in place of what was lost, and say what is gone and what to do; see docs/operate.md, "Restore".',
+    ),
+    "differences": (
+        "operate",
+        "List acts on record that a restored state does not have, and the orders that hold what they withdrew.",
+    ),
+    "demo": (
+        "operate",
+        "Show the main job on embedded defaults: real HTTP, real policies, real records, nobody real.",
+    ),
+    "docs": ("docs", "Print a page of the documentation that came with this version."),
+    "verify": ("verify", "Verify a record's proof, an export or a whole log, offline."),
+    "directory": ("directory", "Import, list and export the directory."),
+    "departments": ("departments", "Register and list departments."),
+    "purposes": ("departments", "Register and list purposes of use."),
+    "hosts": (
+        "hosts",
+        "Register the hosts of suppliers' services: claim, prove, confirm; then interfaces may lead there.",
+    ),
+    "certificates": (
+        "certificates",
+        "Store what suppliers are called with: authorities that sign their certificates, client certificates.",
+    ),
+    "interfaces": ("interfaces", "Try suppliers' interfaces before callers do."),
+    "systems": ("systems", "Register demand departments' systems and their keys."),
+    "officers": ("keys", "Register officers, give them codes for a password, sign their tokens."),
+    "grants": ("grants", "Issue grants, look at them, and stop them: a stop is effective when the command returns."),
+    "orders": ("orders", "Stop a system, a department, a dataset or a supplier: effective when the command returns."),
+    "policies": (
+        "activation",
+        "The law as Cedar: check it, test it, read what governs a department, and see what a change takes away.",
+    ),
+    "records": ("records", "Find, export and prove records of use. Each reading is itself recorded."),
+    "retention": ("retention", "Let records go after their time, and not before (at least three calendar years)."),
+    "keys": ("keys", "List and rotate the gateway's keys; register keys of older contracts."),
+}
+"""Sub-command to the module in this room that has it, and the first line of its help."""
 
 
 def print_version(asked: bool) -> None:
@@ -29,56 +75,58 @@ def print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-app = typer.Typer(
-    name="gateway",
-    help="Share government data: only what was granted, for the purpose granted, as long as granted, on record.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-)
-
-
-@app.callback()
 def options(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=print_version)
     ] = False,
 ) -> None:
-    """Take what stands before a sub-command."""
+    """Share government data: only what was granted, for the purpose granted, as long as granted, on record."""
 
 
-for function in (
-    operate.init,
-    operate.serve,
-    operate.status,
-    operate.check,
-    operate.backup,
-    operate.restore,
-    operate.differences,
-    operate.demo,
-    docs,
-    verify,
-):
-    app.command()(function)
-for group in (
-    directory,
-    departments,
-    purposes,
-    hosts,
-    certificates,
-    interfaces,
-    systems,
-    officers,
-    grants,
-    orders,
-    policies,
-    records,
-    retention,
-    keys,
-):
-    app.add_typer(group)
+def _program() -> typer.Typer:
+    made = typer.Typer(name="gateway", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+    made.callback()(options)
+    return made
+
+
+def _add(program: typer.Typer, name: str) -> None:
+    found: Any = getattr(importlib.import_module(f"gateway.cli.{COMMANDS[name][0]}"), name)
+    if isinstance(found, typer.Typer):
+        program.add_typer(found)
+    else:
+        program.command()(found)
+
+
+def _whole() -> typer.Typer:
+    """Every sub-command, loaded."""
+    program = _program()
+    for name in COMMANDS:
+        _add(program, name)
+    return program
+
+
+def _words_alone() -> typer.Typer:
+    """Every sub-command by its name and first line: for the list of them, and to say which word is none."""
+    program = _program()
+    for name, (_, summary) in COMMANDS.items():
+        program.command(name, help=summary)(lambda: None)
+    return program
+
+
+def __getattr__(name: str) -> Any:
+    """`app`, the whole command line, made when it is asked for."""
+    if name == "app":
+        globals()["app"] = whole = _whole()
+        return whole
+    raise AttributeError(name)
 
 
 def main() -> None:
     """Run the command line."""
-    app()
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    if word in COMMANDS:
+        program = _program()
+        _add(program, word)
+        program()
+    else:
+        _words_alone()()

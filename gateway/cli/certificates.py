@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json, print_table
+from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, open_api, out, print_json, print_table
 from gateway.domain.errors import GatewayError
-from gateway.runtime.operation.api import open_api
 
 certificates = typer.Typer(
     name="certificates",

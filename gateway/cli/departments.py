@@ -5,8 +5,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.listing import every, tell_act
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, print_json, print_table
-from gateway.runtime.operation.api import open_api
+from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, open_api, print_json, print_table
 
 departments = typer.Typer(name="departments", help="Register and list departments.", no_args_is_help=True)
 purposes = typer.Typer(name="purposes", help="Register and list purposes of use.", no_args_is_help=True)

@@ -19,12 +19,12 @@ from gateway.cli.shell import (
     IfMatch,
     command,
     matching,
+    open_api,
     out,
     print_json,
     print_table,
 )
 from gateway.domain.errors import GatewayError
-from gateway.runtime.operation.api import open_api
 
 directory = typer.Typer(name="directory", help="Import, list and export the directory.", no_args_is_help=True)
 

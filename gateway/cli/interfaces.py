@@ -2,14 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli.listing import write_sample
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json, print_table
+from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, open_api, out, print_json, print_table
 from gateway.domain.errors import GatewayError
-from gateway.runtime.operation.api import Api, open_api
+
+if TYPE_CHECKING:
+    from gateway.runtime.operation.api import Api
 
 interfaces = typer.Typer(name="interfaces", help="Try suppliers' interfaces before callers do.", no_args_is_help=True)
 
@@ -62,7 +64,7 @@ def read_interface(file: Path) -> dict[str, Any]:
 
 
 def trial_of(
-    api: Api, interface: dict[str, Any], answer: Path | None, query: list[str] | None, path: str = ""
+    api: "Api", interface: dict[str, Any], answer: Path | None, query: list[str] | None, path: str = ""
 ) -> dict[str, Any]:
     """What a trial tells; see `tell`."""
     body: dict[str, Any] = {"interface": interface, "path": path}

@@ -5,17 +5,27 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json, print_table
+from gateway.cli.shell import (
+    DEFAULT_HOME,
+    AsJson,
+    AsOfficer,
+    Home,
+    command,
+    home_at,
+    open_api,
+    out,
+    print_json,
+    print_table,
+)
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Role
-from gateway.ledger.log.notes import ED25519, VerifierKey
-from gateway.runtime.home import GatewayHome
-from gateway.runtime.operation.api import open_api
-from gateway.runtime.ring import open_ring
+
+if TYPE_CHECKING:
+    from gateway.runtime.home import GatewayHome
 
 keys = typer.Typer(
     name="keys", help="List and rotate the gateway's keys; register keys of older contracts.", no_args_is_help=True
@@ -70,7 +80,7 @@ def list_keys(home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJ
     """List every key: purpose, name, algorithm, age and state; the log's origin and verifier key; never a secret."""
     with open_api(home, _operator(officer)) as api:
         found = api.get("/v1/keys")["keys"]
-    origin, verifier_key = _log_identity(GatewayHome(home))
+    origin, verifier_key = _log_identity(home_at(home))
     if as_json:
         print_json({"keys": found, "origin": origin, "verifier_key": verifier_key})
         return
@@ -83,8 +93,11 @@ def list_keys(home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJ
     out.print(f"verifier key, for auditors: {verifier_key or 'the key ring cannot be read from here'}", markup=False)
 
 
-def _log_identity(home: GatewayHome) -> tuple[str, str | None]:
+def _log_identity(home: "GatewayHome") -> tuple[str, str | None]:
     """The log's origin and verifier key; no key where the ring cannot be read."""
+    from gateway.ledger.log.notes import ED25519, VerifierKey  # noqa: PLC0415 -- loads the keys
+    from gateway.runtime.ring import open_ring  # noqa: PLC0415 -- the same
+
     settings = home.settings()
     origin = home.origin(settings)
     try:

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway.cli.shell import out, print_json
 from gateway.domain.errors import GatewayError
-from gateway.runtime.operation.api import Api
+
+if TYPE_CHECKING:
+    from gateway.runtime.operation.api import Api
 
 
-def every(api: Api, path: str, **params: Any) -> Iterator[dict[str, Any]]:
+def every(api: "Api", path: str, **params: Any) -> Iterator[dict[str, Any]]:
     """All rows of a list, page by page."""
     cursor: str | None = None
     while True:

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.shell import DEFAULT_HOME, AsJson, Home, command, err, out, print_json, print_table, working
-from gateway.runtime.home import GatewayHome
+from gateway.cli.shell import DEFAULT_HOME, AsJson, Home, command, err, home_at, out, print_json, print_table, working
 
 
 @command
@@ -38,7 +37,7 @@ def init(
         region = str(typer.prompt(question, default="000000")) if sys.stdin.isatty() and not as_json else "000000"
     working(f"making a gateway in {directory or home}", quiet=as_json)
     made = initialise(
-        GatewayHome(directory or home),
+        home_at(directory or home),
         region=region,
         department=department,
         suite=suite,
@@ -84,7 +83,7 @@ def serve(
     from gateway.runtime.supervisor import serve as run  # noqa: PLC0415 -- the same
     from gateway.runtime.telemetry.logs import configure_logs  # noqa: PLC0415 -- only a process that runs writes logs
 
-    place = GatewayHome(home)
+    place = home_at(home)
     place.require()
     configure_logs(place.settings().log.level, "supervisor")
 
@@ -105,7 +104,7 @@ def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     working(f"looking at {home}", quiet=as_json)
     from gateway.runtime.operation.status import examine  # noqa: PLC0415 -- loads the store and the keys
 
-    place = GatewayHome(home)
+    place = home_at(home)
     place.require()
     seen = examine(place)
     if as_json:
@@ -127,7 +126,7 @@ def check(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """Look at all that a start needs, without starting: settings, keys, TLS, ports, state, suppliers' addresses."""
     from gateway.runtime.operation.checking import look, told  # noqa: PLC0415 -- loads the store and the keys
 
-    place = GatewayHome(home)
+    place = home_at(home)
     place.require()
     working(f"checking {place.root}", quiet=as_json)
     seen = look(place)
@@ -152,7 +151,7 @@ def backup(
     """Back up settings, keys, state and the log while the gateway runs; see docs/operate.md, "Back up"."""
     from gateway.runtime.operation.backup import back_up  # noqa: PLC0415 -- loads the ledger, which help does not need
 
-    place = GatewayHome(home)
+    place = home_at(home)
     place.require()
     working(f"backing up {place.root} into {target}", quiet=as_json)
     done = back_up(place, target)
@@ -189,7 +188,7 @@ def restore(
             err.print(f"{sentence} …", markup=False)
 
     done = put_back(
-        GatewayHome(home), backup, at=at, missing=missing, replace=replace, ledger=ledger, origin=new_origin, say=say
+        home_at(home), backup, at=at, missing=missing, replace=replace, ledger=ledger, origin=new_origin, say=say
     )
     if as_json:
         print_json(done)
@@ -213,7 +212,7 @@ def differences(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """List acts on record that a restored state does not have, and the orders that hold what they withdrew."""
     from gateway.runtime.operation.differences import list_differences  # noqa: PLC0415 -- loads the store
 
-    found = list_differences(GatewayHome(home))
+    found = list_differences(home_at(home))
     if as_json:
         print_json({"differences": found})
         return

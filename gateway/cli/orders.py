@@ -13,11 +13,11 @@ from gateway.cli.shell import (
     IfMatch,
     command,
     matching,
+    open_api,
     out,
     print_json,
     print_table,
 )
-from gateway.runtime.operation.api import open_api
 
 orders = typer.Typer(
     name="orders",

@@ -4,20 +4,33 @@ import csv
 import json
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 from rich.progress import Progress
 
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, err, out, print_json, print_table
+from gateway.cli.shell import (
+    DEFAULT_HOME,
+    AsJson,
+    AsOfficer,
+    Home,
+    command,
+    err,
+    open_api,
+    out,
+    print_json,
+    print_table,
+)
 from gateway.domain.calendar import CHINA
 from gateway.domain.errors import GatewayError
 from gateway.ledger.index.figures import Figure, every_day
 from gateway.ledger.log.checkpoints import parse_checkpoint
 from gateway.ledger.log.notes import parse_note
 from gateway.ledger.log.proofs import parse_proof, verify_inclusion
-from gateway.runtime.operation.api import Api, open_api
+
+if TYPE_CHECKING:
+    from gateway.runtime.operation.api import Api
 
 records = typer.Typer(
     name="records", help="Find, export and prove records of use. Each reading is itself recorded.", no_args_is_help=True
@@ -364,7 +377,7 @@ def _plot(folder: Path, suffix: str, figures: dict[str, list[Figure]], about: st
     return files
 
 
-def _watched_export(api: Api, question: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
+def _watched_export(api: "Api", question: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     """Make an export and show how far it is; its summary and addresses."""
     made, _ = api.post_once("/v1/records/export", question, headers={"Prefer": "respond-async"})
     with Progress(console=err, transient=True, disable=quiet or not err.is_terminal) as bar:

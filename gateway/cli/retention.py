@@ -4,8 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json
-from gateway.runtime.operation.api import open_api
+from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, open_api, out, print_json
 
 retention = typer.Typer(
     name="retention",

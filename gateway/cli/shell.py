@@ -7,9 +7,10 @@ error, or with `--json` a problem document on standard output; never a traceback
 import functools
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import msgspec
 import typer
@@ -18,6 +19,10 @@ from rich.table import Table
 
 from gateway.domain.errors import GatewayError, problem_document
 from gateway.runtime.modes import keep_private
+
+if TYPE_CHECKING:
+    from gateway.runtime.home import GatewayHome
+    from gateway.runtime.operation.api import Api
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -96,6 +101,22 @@ def _fault_line(fault: Any) -> str:
         return str(fault)
     place = ", ".join(f"{key} {fault[key]}" for key in ("row", "field") if fault.get(key) is not None)
     return f"{place}: {fault.get('fault', '')}" if place else str(fault.get("fault", fault))
+
+
+@contextmanager
+def open_api(home: Path, officer: str | None = None) -> Iterator["Api"]:
+    """The control API, see `gateway.runtime.operation.api`; what it takes to speak to it is loaded here."""
+    from gateway.runtime.operation.api import open_api as opened  # noqa: PLC0415 -- help needs none of it
+
+    with opened(home, officer) as api:
+        yield api
+
+
+def home_at(root: Path) -> "GatewayHome":
+    """The home in that folder; its settings' models are loaded here."""
+    from gateway.runtime.home import GatewayHome  # noqa: PLC0415 -- help needs none of it
+
+    return GatewayHome(root)
 
 
 def working(what: str, *, quiet: bool = False) -> None:

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.listing import every, tell_act
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, print_json, print_table
+from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, open_api, print_json, print_table
 from gateway.domain.errors import GatewayError
-from gateway.runtime.operation.api import open_api
 
 systems = typer.Typer(name="systems", help="Register demand departments' systems and their keys.", no_args_is_help=True)
 
@@ -110,10 +109,10 @@ def revoke(
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Revoke a system: when this returns, nothing more leaves to it."""
+    """Revoke a system for good: when this returns, nothing more leaves to it. For one key: `systems key --withdraw`."""
     with open_api(home, officer) as api:
         answer = api.post(f"/v1/systems/{system_id}/revocation", {"reason": reason})
-    tell_act(answer, f"system `{system_id}` is revoked", as_json=as_json)
+    tell_act(answer, f"system `{system_id}` is revoked, for good", as_json=as_json)
 
 
 def read_key(path: Path) -> dict[str, Any]:

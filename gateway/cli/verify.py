@@ -2,16 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress
 
 from gateway.cli.shell import AsJson, command, err, out, print_json
 from gateway.domain.errors import GatewayError
-from gateway.ledger.log.proofs import PROOF_HEADER
-from gateway.ledger.log.spool import manifest_path
-from gateway.ledger.verify.record import Checked, parse_key, verify_export, verify_log, verify_record
+
+if TYPE_CHECKING:
+    from gateway.ledger.verify.report import Checked
 
 
 @command
@@ -29,6 +28,9 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Verify a record's proof, an export or a whole log, offline."""
+    from gateway.ledger.log.export_names import manifest_path  # noqa: PLC0415 -- loads the ledger, which help does not need
+    from gateway.ledger.verify.record import parse_key, verify_export, verify_record  # noqa: PLC0415 -- the same
+
     verifier_key = parse_key(key).text()
     if not target.exists():
         raise GatewayError("not-found", f"`{target}` is not there")
@@ -58,11 +60,17 @@ def verify(
 
 
 def _begins_as_proof(file: Path) -> bool:
+    from gateway.ledger.log.proofs import PROOF_HEADER  # noqa: PLC0415 -- as above
+
     with file.open("rb") as content:
         return content.read(len(PROOF_HEADER)) == PROOF_HEADER.encode()
 
 
-def _verify_log(directory: Path, verifier_key: str, *, quiet: bool) -> Checked:
+def _verify_log(directory: Path, verifier_key: str, *, quiet: bool) -> "Checked":
+    from rich.progress import Progress  # noqa: PLC0415 -- as above
+
+    from gateway.ledger.verify.log import verify_log  # noqa: PLC0415 -- as above
+
     with Progress(console=err, transient=True, disable=quiet or not err.is_terminal) as bar:
         task = bar.add_task("verifying", total=None)
         return verify_log(directory, verifier_key, progress=lambda done, of: bar.update(task, completed=done, total=of))

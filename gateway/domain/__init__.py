@@ -4,6 +4,7 @@
     nesting     how deep JSON nests, before a parser reads it
     directory   departments, systems, datasets, data items, interfaces, purposes
     conditions  what a grant asks of a use, each condition declared once
+    header_fields  fields by which services are told who calls
     hosts       whose a supplier's host is, and what of it an interface may reach
     certificates  what suppliers are called with
     grants      what a supplier approved, and its life from issue to disposal

@@ -233,6 +233,7 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         empty_when: JSON Pointer into a JSON answer -> texts: an answer without rows that holds one of them there says
             "nothing found"; any other without rows is refused.
         subject_parameter: the query parameter that holds the data subject's identifier, for the pseudonym only.
+        request_fields: header fields that pass to the supplier though they commonly say who calls (`X-User`, `Sec-*`).
         scope_parameters: query parameters that a grant may constrain (a region code, say).
         plain_http: allow `http:` to the supplier; False unless the entry says so.
         tls_ca: PEM file of the supplier's CA; None uses the system's.
@@ -261,6 +262,7 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     envelope: tuple[str, ...] = ("code", "message", "msg")
     empty_when: dict[str, tuple[str, ...]] = {}
     subject_parameter: str | None = None
+    request_fields: tuple[str, ...] = ()
     scope_parameters: tuple[str, ...] = ()
     plain_http: bool = False
     tls_ca: str | None = None

@@ -241,6 +241,20 @@ PROBLEMS: Mapping[str, Problem] = {
         "send the request without pauses",
         "请不间断地发送请求",
     ),
+    "method-unknown": Problem(
+        501,
+        "the method is not implemented",
+        "未实现该请求方法",
+        "use a method of the interface's entry",
+        "请使用接口登记所列的请求方法",
+    ),
+    "version-unsupported": Problem(
+        505,
+        "the HTTP version is not spoken here",
+        "不支持该 HTTP 版本",
+        "speak HTTP/1.1",
+        "请使用 HTTP/1.1",
+    ),
     "quota-exhausted": Problem(
         429,
         "the grant's quota for today is used up",

@@ -73,6 +73,7 @@ class CallerConnection(asyncio.Protocol):
         "leaving",
         "peer",
         "slot",
+        "takes_chunks",
         "transport",
     )
 
@@ -95,6 +96,7 @@ class CallerConnection(asyncio.Protocol):
         self.exchange: Exchange | None = None
         self.leaving: Leaving = cast("Leaving", None)
         self.peer = Peer("")
+        self.takes_chunks = True
         self.transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.due = _NEVER
         self.slot = -1
@@ -274,17 +276,15 @@ class CallerConnection(asyncio.Protocol):
         self._phase = _EXCHANGE
         self._buffer = buffer[end:]
         try:
-            method, raw_target = parse_request_line(buffer[:line_end])
-            block, trace, is_repeated = self._plane.blocks.read(buffer[line_end + 2 : end])
-            target = self._plane.targets.read(raw_target, block.host)
+            exchange = self._parse_head(buffer[:line_end], buffer[line_end + 2 : end])
         except GatewayError as error:
             self._refuse_head(error)
             return False
-        self._closes = block.is_last
-        if self._is_shed and not block.content_length and not self.is_writing_paused and method != b"HEAD":
+        block = exchange.block
+        if self._is_shed and not block.content_length and not self.is_writing_paused and exchange.method != b"HEAD":
             self._shed(chinese=block.chinese)
             return bool(self._buffer)
-        exchange = self.exchange = Exchange(self._plane, self, method, target, block, trace, is_repeated=is_repeated)
+        self.exchange = exchange
         if block.content_length != 0:
             self._body = body_reader(block.content_length)
             if self._buffer:
@@ -295,6 +295,18 @@ class CallerConnection(asyncio.Protocol):
         elif exchange.state is states.IDENTIFYING:
             exchange.begin()
         return True
+
+    def _parse_head(self, line: bytes, fields: bytes) -> Exchange:
+        plane = self._plane
+        method, raw_target, is_old = parse_request_line(line)
+        block, trace, is_repeated = plane.blocks.read(fields)
+        target = plane.targets.read(raw_target, block.host, is_tls=self.peer.is_tls)
+        if is_old and block.content_length is None:
+            # RFC 9112 §6.1: HTTP/1.0 has no chunks, so who speaks it may see another end.
+            raise GatewayError("malformed-request", "a request of HTTP/1.0 has a transfer coding")
+        self._closes = block.is_last or is_old
+        self.takes_chunks = not is_old
+        return Exchange(plane, self, method, target, block, trace, is_repeated=is_repeated)
 
     def _has_turn(self) -> bool:
         """Whether the call that has arrived may begin now; else it waits for its turn."""
@@ -407,7 +419,9 @@ class CallerConnection(asyncio.Protocol):
             self._advance()
 
     def send_continue(self) -> None:
-        """Ask for the body (RFC 9110 §10.1.1)."""
+        """Ask for the body (RFC 9110 §10.1.1); a caller of HTTP/1.0 would not understand."""
+        if not self.takes_chunks:
+            return
         self.leaving.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def send_answer(self, head: bytes, content: bytes) -> None:
@@ -489,6 +503,10 @@ class CallerConnection(asyncio.Protocol):
 
     def _linger(self) -> None:
         """Let the caller read its refusal before the rest of its request resets the connection (RFC 9112 §9.6)."""
+        if self.peer.is_tls:
+            # Its end is said within TLS, and what still comes is read and thrown away until the caller says so too.
+            self._close()
+            return
         self._phase = _LINGER
         self._buffer = b""
         self._resume(3)

@@ -23,8 +23,11 @@ from gateway.runtime.effect import faults_of
 
 RESERVED = frozenset(
     {"GATEWAY_HOME", "GATEWAY_OFFICER", "GATEWAY_TOKEN", "GATEWAY_PASSPHRASE", "GATEWAY_KEYS", "GATEWAY_LOG_KEY"}
+) | frozenset(
+    f"GATEWAY_{name}"
+    for name in ("URL", "TOKEN_URL", "CLIENT_ID", "KEY_FILE", "KEY_PASSWORD", "PURPOSE", "OPERATOR", "CA")
 )
-"""Names in the environment that are not settings: they say where, who and how to unlock."""
+"""Names in the environment that are not settings: they say where, who and how to unlock, or are a caller's."""
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 

@@ -9,8 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, IfMatch, command, matching, out, print_json
-from gateway.runtime.operation.api import open_api
+from gateway.cli.shell import (
+    DEFAULT_HOME,
+    AsJson,
+    AsOfficer,
+    Home,
+    IfMatch,
+    command,
+    matching,
+    open_api,
+    out,
+    print_json,
+)
 
 GrantId = Annotated[str, typer.Argument(help="The grant's id.")]
 Reason = Annotated[str, typer.Option(help="Why, in words; it stands in the act's record.")]

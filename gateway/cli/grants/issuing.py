@@ -4,15 +4,29 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from gateway.cli.listing import write_sample
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, IfMatch, command, err, matching, out, print_json
+from gateway.cli.shell import (
+    DEFAULT_HOME,
+    AsJson,
+    AsOfficer,
+    Home,
+    IfMatch,
+    command,
+    err,
+    matching,
+    open_api,
+    out,
+    print_json,
+)
 from gateway.domain.errors import GatewayError
-from gateway.runtime.operation.api import Api, open_api
+
+if TYPE_CHECKING:
+    from gateway.runtime.operation.api import Api
 
 BATCH = 500
 """Grants sent at once: a second or so for the server, so that progress moves."""
@@ -115,7 +129,7 @@ def _lines(file: Path, text: str) -> Iterator[Any]:
             raise GatewayError("invalid-input", f"`{file}` is neither JSON nor NDJSON", faults=[fault]) from error
 
 
-def _check(api: Api, batches: Sequence[list[dict[str, Any]]], progress: Progress) -> None:
+def _check(api: "Api", batches: Sequence[list[dict[str, Any]]], progress: Progress) -> None:
     """Have every grant checked; raises with all faults of the file, by row."""
     faults: list[dict[str, Any]] = []
     seen: dict[str, int] = {}

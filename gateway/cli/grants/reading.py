@@ -6,12 +6,19 @@ import typer
 from msgspec import to_builtins
 
 from gateway.cli.grants.acts import GrantId
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, out, print_json, print_table
+from gateway.cli.shell import (
+    DEFAULT_HOME,
+    AsJson,
+    AsOfficer,
+    Home,
+    command,
+    home_at,
+    open_api,
+    out,
+    print_json,
+    print_table,
+)
 from gateway.domain.lifecycle import LIFECYCLE
-from gateway.policy.law.layers import default_policies_root, load_layers
-from gateway.policy.live.powers import powers
-from gateway.runtime.home import GatewayHome
-from gateway.runtime.operation.api import open_api
 
 
 @command
@@ -146,10 +153,13 @@ def lifecycle(
 
     Who may is asked of the policies in force in the home; without a home, or with --layer, of the shipped ones.
     """
-    if layer is None and GatewayHome(home).settings_file.exists():
+    if layer is None and home_at(home).settings_file.exists():
         with open_api(home, officer) as api:
             rows = api.get("/v1/grants/lifecycle")["items"]
     else:
+        from gateway.policy.law.layers import default_policies_root, load_layers  # noqa: PLC0415 -- loads Cedar
+        from gateway.policy.live.powers import powers  # noqa: PLC0415 -- the same
+
         layers = load_layers(default_policies_root(), layer or ["national"])
         rows = [
             {**row, "who": to_builtins(powers(layers, step.acts, 0))}

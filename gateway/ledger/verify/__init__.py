@@ -7,5 +7,5 @@ It reads the log's formats and never writes one.
     log     a whole log, from the first leaf
     beside  what stands beside a log in a ledger's folder
 
-Used from outside: `beside`, `log`, `record`.
+Used from outside: `beside`, `log`, `record`, `report`.
 """

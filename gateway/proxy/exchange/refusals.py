@@ -20,6 +20,7 @@ REASONS: dict[int, bytes] = {
     202: b"Accepted",
     203: b"Non-Authoritative Information",
     204: b"No Content",
+    205: b"Reset Content",
     206: b"Partial Content",
     304: b"Not Modified",
     400: b"Bad Request",
@@ -36,10 +37,12 @@ REASONS: dict[int, bytes] = {
     422: b"Unprocessable Content",
     429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
+    501: b"Not Implemented",
     500: b"Internal Server Error",
     502: b"Bad Gateway",
     503: b"Service Unavailable",
     504: b"Gateway Timeout",
+    505: b"HTTP Version Not Supported",
 }
 
 

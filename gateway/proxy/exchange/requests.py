@@ -39,6 +39,10 @@ def body_limit_bytes(route: Route, mode: SharingMode) -> int:
     return min(limit, MAX_BODY_BYTES) if mode is SharingMode.VERIFY else limit
 
 
+def _methods(route: Route, mode: SharingMode) -> frozenset[bytes]:
+    return _VERIFYING if mode is SharingMode.VERIFY else route.methods(mode)
+
+
 def make_call(
     route: Route, caller: Caller, method: bytes, target: Target, block: Block, pseudonym: Pseudonym
 ) -> tuple[Call, str | None]:
@@ -50,8 +54,11 @@ def make_call(
     """
     interface = route.interface
     mode = route.mode(block.mode)
-    if method not in (_VERIFYING if mode is SharingMode.VERIFY else route.methods(mode)):
-        raise GatewayError("method-not-allowed", "the interface does not take this method")
+    if method not in _methods(route, mode):
+        listed = frozenset().union(*(_methods(route, each) for each in interface.modes))
+        allow = ", ".join(sorted(each.decode() for each in listed))
+        detail = "the interface does not take this method"
+        raise GatewayError("method-not-allowed", detail, headers=(("Allow", allow),))
     length = block.content_length
     if length and length > body_limit_bytes(route, mode):
         raise GatewayError("body-too-large", f"the interface takes at most {body_limit_bytes(route, mode)} bytes")
@@ -101,7 +108,8 @@ def parameters_for(
 def check_question(question: Question, route: Route) -> None:
     """Raise `method-not-allowed` where the interface is not asked in this way."""
     if question.method not in route.methods(SharingMode.VERIFY):
-        raise GatewayError("method-not-allowed", "the interface does not take the method this verification needs")
+        detail = "the interface does not take the method this verification needs"
+        raise GatewayError("method-not-allowed", detail, headers=(("Allow", "POST"),))
 
 
 def make_use(

@@ -42,6 +42,7 @@ class Route:
         "parameter_names",
         "place",
         "port",
+        "request_fields",
         "tally",
     )
 
@@ -66,6 +67,7 @@ class Route:
         if interface.subject_parameter:
             names.add(interface.subject_parameter)
         self.parameter_names = tuple(sorted(names))
+        self.request_fields = frozenset(name.lower().encode() for name in interface.request_fields)
 
     @property
     def authority(self) -> bytes:
@@ -164,9 +166,13 @@ class Plan:
         if block.conditions and self.passes_unfiltered and self.route.interface.format is AnswerFormat.OPAQUE:
             conditions = block.conditions
         via = block.via + b", " if block.via else b""
-        return b"%b%b%bVia: %b1.1 sharing-gateway\r\nSharing-Record: " % (
+        listed = b""
+        if block.withheld and self.route.request_fields:
+            listed = b"".join(field for name, field in block.withheld if name in self.route.request_fields)
+        return b"%b%b%b%bVia: %b1.1 sharing-gateway\r\nSharing-Record: " % (
             self.request_fields,
             block.forwarded,
+            listed,
             conditions,
             via,
         )

@@ -12,17 +12,19 @@ Source: RFC 9112 §2.2 (bare CR and LF), §3 (request line), §3.2 (Host), §5.1
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import httptools
 import msgspec
 
+from gateway.domain.directory import METHODS
 from gateway.domain.errors import GatewayError, prefers_chinese
 from gateway.proxy.http import hygiene
 from gateway.proxy.limits import Limits
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) ([!-~]+) HTTP/1\.1")
+_REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) ([!-~]+) HTTP/1\.([01])")
 _ANY_VERSION = re.compile(rb"[A-Z]{1,16} [!-~]+ HTTP/[0-9]\.[0-9]")
 _FIELD = re.compile(
     rb"(" + TOKEN + rb"):[ \t]*([\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?|)[ \t]*\r\n"
@@ -31,7 +33,7 @@ _BLOCK = re.compile(rb"(?:" + TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*")
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _BROKEN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
-_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")
 _TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _TRACE_LINE = re.compile(rb"(?<=\r\n)[Tt]raceparent: (00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})\r\n")
 _SINGLE = frozenset(
@@ -53,6 +55,9 @@ _SINGLE = frozenset(
     }
 )
 
+
+KNOWN_METHODS = frozenset(method.encode() for method in METHODS | {"OPTIONS"})
+"""Others are not implemented, CONNECT and TRACE among them."""
 
 Trace = tuple[str, str, str]
 """Trace id, span id and flags, as hex digits."""
@@ -77,6 +82,7 @@ class Block(msgspec.Struct, frozen=True):
         chinese: whether problems are worded in Chinese.
         forwarded: the fields that go on to the supplier, rendered (RFC 9112 §5), without those the gateway sets.
         conditions: the range and precondition fields, rendered: they go on only where the answer passes as it is.
+        withheld: (name, rendered) of fields that go on only where the interface's entry lists them.
         via: what `Via` already says, to be continued.
     """
 
@@ -95,6 +101,7 @@ class Block(msgspec.Struct, frozen=True):
     chinese: bool
     forwarded: bytes
     conditions: bytes
+    withheld: tuple[tuple[bytes, bytes], ...]
     via: bytes
 
 
@@ -103,22 +110,37 @@ def malformed(detail: str) -> GatewayError:
     return GatewayError("malformed-request", detail)
 
 
-def parse_request_line(line: bytes) -> tuple[bytes, bytes]:
-    """Method and target of a request line without its line end.
+class RequestLine(NamedTuple):
+    """A request line.
+
+    Args:
+        method: one of those that the gateway knows.
+        target: as sent.
+        is_old: whether it is of HTTP/1.0: such a caller takes no chunks and no interim answer, and its connection ends
+            with the answer.
+    """
+
+    method: bytes
+    target: bytes
+    is_old: bool
+
+
+def parse_request_line(line: bytes) -> RequestLine:
+    """A request line without its line end.
 
     Raises:
-        GatewayError: `malformed-request`; `method-not-allowed` for CONNECT and TRACE.
+        GatewayError: `malformed-request`; `method-unknown`; `version-unsupported`.
 
-    Source: RFC 9112 §3; stricter: exactly one space, a method in upper case, HTTP/1.1 only.
+    Source: RFC 9112 §3, RFC 9110 §9.1, §2.5; stricter: exactly one space, a method in upper case.
     """
     match = _REQUEST_LINE.fullmatch(line)
     if match is None:
         if _ANY_VERSION.fullmatch(line):
-            raise malformed("only HTTP/1.1 is spoken here")
+            raise GatewayError("version-unsupported", "HTTP/1.1 is spoken here, and HTTP/1.0")
         raise malformed("the request line is not `METHOD target HTTP/1.1` with single spaces")
-    if match[1] in {b"CONNECT", b"TRACE"}:
-        raise GatewayError("method-not-allowed")
-    return match[1], match[2]
+    if match[1] not in KNOWN_METHODS:
+        raise GatewayError("method-unknown")
+    return RequestLine(match[1], match[2], match[3] == b"0")
 
 
 class _Witness:
@@ -213,7 +235,8 @@ def parse_block(block: bytes, limits: Limits) -> Block:
     host = single.get(b"host")
     if host is None:
         raise malformed("the field `host` is missing")
-    if not _HOST.fullmatch(host):
+    named = _HOST.fullmatch(host)
+    if named is None or int(named[1] or 0) > 65535:
         raise malformed("the field `host` is not a host")
     length = _content_length(single)
     expect = single.get(b"expect")
@@ -221,7 +244,7 @@ def parse_block(block: bytes, limits: Limits) -> Block:
         raise malformed("the field `expect` asks for something other than `100-continue`")
     options = hygiene.connection_options(fields)
     _agree(block, fields, has_body=length != 0)
-    forwarded, conditions, via = hygiene.request_fields(fields, options)
+    passing = hygiene.request_fields(fields, options)
     return Block(
         fields=tuple(fields),
         host=host,
@@ -238,9 +261,10 @@ def parse_block(block: bytes, limits: Limits) -> Block:
         chinese=prefers_chinese(
             ",".join(value.decode("latin-1") for name, value in fields if name == b"accept-language")
         ),
-        forwarded=forwarded,
-        conditions=conditions,
-        via=via,
+        forwarded=passing.forwarded,
+        conditions=passing.conditions,
+        withheld=passing.withheld,
+        via=passing.via,
     )
 
 

@@ -3,14 +3,25 @@
 To a supplier goes what a caller sent, but: hop-by-hop fields and what `Connection` names (RFC 9110 §7.6.1), every
 credential, what the gateway itself sets or vouches for (`Sharing-*`, `Forwarded`, `X-Forwarded-*`, trace context),
 content codings (an answer that is filtered must be read), and fields by which frameworks override what was checked
-(`X-HTTP-Method-Override`, `X-Original-URL`). `_` is read as `-` first, since CGI-style servers do not tell them apart.
+(`X-HTTP-Method-Override`, `X-Original-URL`). Fields that say who calls (`domain.header_fields`) go on only where the
+interface's entry lists them.
+
+Only names of letters, digits and hyphens go on. A runtime that makes variables of them reads `Sharing.Department`,
+`Sharing_Department` and other spellings as one name with the gateway's own (CGI, WSGI, PHP, Rack); a spelling that
+needs any other octet is dropped, so that what is left has one reading.
 
 To a caller goes a short list of fields only: any other field of an answer could carry data past the filter.
 """
 
+import re
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from gateway.domain.errors import GatewayError
+from gateway.domain.header_fields import SAYING_WHO
+
+_PLAIN_NAME = re.compile(rb"[a-z0-9-]+")
+_SAYING_WHO = tuple(prefix.encode() for prefix in SAYING_WHO)
 
 _STOPPED = frozenset(
     {
@@ -51,12 +62,8 @@ _STOPPED = frozenset(
         b"cf-connecting-ip",
         # overrides of what was checked
         b"destination",
-        b"x-http-method",
-        b"x-http-method-override",
+        b"proxy",
         b"x-method-override",
-        b"x-original-host",
-        b"x-original-method",
-        b"x-original-url",
         b"x-rewrite-url",
         b"x-host",
     }
@@ -69,6 +76,8 @@ _STOPPED_PREFIXES = (
     b"x-bg-",
     b"x-client-cert",
     b"x-forwarded",
+    b"x-http-method",
+    b"x-original-",
     b"x-ssl-",
     b"x-tif-",
 )
@@ -109,22 +118,45 @@ def connection_options(fields: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes
     return options
 
 
-def request_fields(fields: Sequence[tuple[bytes, bytes]], options: frozenset[bytes]) -> tuple[bytes, bytes, bytes]:
-    """What goes on to the supplier, rendered: end-to-end fields, range and precondition fields, the value of `Via`."""
+class Passing(NamedTuple):
+    """What of a request's fields goes on to the supplier, rendered (RFC 9112 §5).
+
+    Args:
+        forwarded: end-to-end fields.
+        conditions: range and precondition fields.
+        withheld: (name, rendered) of fields that go on only where the entry lists them.
+        via: the value of `Via`.
+    """
+
+    forwarded: bytes
+    conditions: bytes
+    withheld: tuple[tuple[bytes, bytes], ...]
+    via: bytes
+
+
+def request_fields(fields: Sequence[tuple[bytes, bytes]], options: frozenset[bytes]) -> Passing:
+    """What goes on to the supplier; `options` are those of `Connection`."""
     forwarded: list[bytes] = []
     conditions: list[bytes] = []
+    withheld: list[tuple[bytes, bytes]] = []
     via: list[bytes] = []
     for name, value in fields:
-        plain = name.replace(b"_", b"-")
         if name == b"via":
             via.append(value)
-        elif plain in _STOPPED or name in options or plain.startswith(_STOPPED_PREFIXES):
+        elif (
+            name in _STOPPED
+            or name in options
+            or name.startswith(_STOPPED_PREFIXES)
+            or _PLAIN_NAME.fullmatch(name) is None
+        ):
             continue
-        elif plain in _CONDITIONS:
+        elif name in _CONDITIONS:
             conditions.append(b"%b: %b\r\n" % (name, value))
+        elif name.startswith(_SAYING_WHO):
+            withheld.append((name, b"%b: %b\r\n" % (name, value)))
         else:
             forwarded.append(b"%b: %b\r\n" % (name, value))
-    return b"".join(forwarded), b"".join(conditions), b", ".join(via)
+    return Passing(b"".join(forwarded), b"".join(conditions), tuple(withheld), b", ".join(via))
 
 
 def answer_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -16,7 +16,7 @@ from gateway.domain.errors import GatewayError
 _PATH = re.compile(rb"(?:/[A-Za-z0-9\-._~!$&'()*+,=:@%]+)+/?|/")
 _QUERY = re.compile(rb"[A-Za-z0-9\-._~!$&'()*+,;=:@/?%]*")
 _BROKEN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]+)(/[^#]*)")
+_ABSOLUTE = re.compile(rb"(?i:http(s?))://([^/?#@]+)(/[^#]*)")
 _BAD_ENCODED = re.compile(rb"%(?:2[fF]|5[cC]|2[eE]|[01][0-9A-Fa-f]|7[fF]|3[bB]|25)")
 _DOTS = re.compile(rb"/\.{1,2}(?:/|$)")
 _SLUG = re.compile(rb"/([a-z0-9][a-z0-9\-]{0,62})/([A-Za-z0-9][A-Za-z0-9\-._]{0,62})(/.*)?")
@@ -63,14 +63,14 @@ class TargetReader:
         self._most = most
         self._places: dict[bytes, Place] = {}
 
-    def read(self, target: bytes, host: bytes) -> Target:
-        """The target of a request, in origin form or in an absolute form that agrees with `Host`.
+    def read(self, target: bytes, host: bytes, *, is_tls: bool = False) -> Target:
+        """The target of a request, in origin form or in an absolute form that agrees with `Host` and the listener.
 
         Raises:
             GatewayError: `malformed-request`; `interface-unknown` where the path names no supplier and interface.
         """
         if target[:1] != b"/":
-            target = _origin_form(target, host)
+            target = _origin_form(target, host, is_tls=is_tls)
         path, _, query = target.partition(b"?")
         place = self._places.get(path)
         if place is None:
@@ -86,13 +86,15 @@ class TargetReader:
         return Target(path, query, *place)
 
 
-def _origin_form(target: bytes, host: bytes) -> bytes:
+def _origin_form(target: bytes, host: bytes, *, is_tls: bool) -> bytes:
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None:
         raise GatewayError("malformed-request", "the request target is not a path")
-    if absolute[1].lower() != host.lower():
+    if absolute[2].lower() != host.lower():
         raise GatewayError("malformed-request", "the request target disagrees with `host`")
-    return absolute[2]
+    if bool(absolute[1]) is not is_tls:
+        raise GatewayError("malformed-request", "the request target is of another scheme than this listener")
+    return absolute[3]
 
 
 def _parse_path(path: bytes) -> Place:

@@ -13,6 +13,7 @@ from gateway.domain.directory import (
     Purpose,
     SharingAttribute,
 )
+from gateway.domain.header_fields import says_who
 from gateway.domain.hosts import parse_name, parse_upstream
 
 Fault = dict[str, object]
@@ -198,6 +199,11 @@ def _method_faults(interface: Interface) -> list[Fault]:
         _fault("mode_methods", f"missing: at least one method of `{mode.value}`")
         for mode, methods in interface.mode_methods.items()
         if not methods
+    ]
+    faults += [
+        _fault("request_fields", f"`{name[:64]}` is no field that an entry may list: others pass, or never do")
+        for name in interface.request_fields
+        if not says_who(name)
     ]
     writing = sorted(set(interface.methods) & (METHODS - READING_METHODS))
     if writing:

@@ -136,7 +136,7 @@ def accept(head: bytes) -> tuple[bytes, bytes, list[tuple[bytes, bytes]], int | 
     if not end:
         return None
     try:
-        method, target = parse_request_line(line)
+        method, target, _ = parse_request_line(line)
         parsed = parse_block(block + b"\r\n", LIMITS)
     except GatewayError:
         return None

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.client import SharingAuth, TokenRefused
+from gateway.client import GatewayUnavailable, SharingAuth, TokenRefused
 from gateway.identity.certificates import certificate_thumbprint
 from gateway.runtime.demo.story import PURPOSE, SYSTEM
 from tests.support.certificates import Authority
@@ -35,8 +35,12 @@ class Site:
             context.load_cert_chain(certificate)
         return httpx.Client(base_url=self.gateway.data_plane, verify=context, auth=auth, trust_env=False, timeout=15)
 
-    def auth(self, key: str | None = None, *, dpop: bool = True) -> SharingAuth:
-        return SharingAuth(f"{self.gateway.control}/oauth/token", SYSTEM, key, purpose=PURPOSE, dpop=dpop)
+    def auth(self, key: str | None = None, *, dpop: bool = True, certificate: Path | None = None) -> SharingAuth:
+        context = ssl.create_default_context(cafile=self.authority)
+        if certificate is not None:
+            context.load_cert_chain(certificate)
+        endpoint = f"{self.gateway.control}/oauth/token"
+        return SharingAuth(endpoint, SYSTEM, key, purpose=PURPOSE, dpop=dpop, verify=context)
 
     def call(self, client: httpx.Client, **headers: str) -> httpx.Response:
         number = self.gateway.population.persons[0]["id_number"]
@@ -80,7 +84,7 @@ def token_of(answer: httpx.Response) -> str:
 
 def test_certificate_alone_gets_a_token_and_uses_it(site: Site) -> None:
     """No key, no proof: the registered certificate is the client's authentication, and what the token is bound to."""
-    with site.client(site.registered, site.auth()) as client:
+    with site.client(site.registered, site.auth(certificate=site.registered)) as client:
         answer = site.call(client)
     assert answer.status_code == 200, answer.text
     record = answer.headers["Sharing-Record"]
@@ -91,7 +95,7 @@ def test_certificate_alone_gets_a_token_and_uses_it(site: Site) -> None:
 
 def test_stolen_token_is_worth_nothing(site: Site) -> None:
     """The bound token without a certificate, with another's, or as DPoP is refused; with its own it still holds."""
-    with site.client(site.registered, site.auth()) as client:
+    with site.client(site.registered, site.auth(certificate=site.registered)) as client:
         token = token_of(site.call(client))
     bearer = {"Authorization": f"Bearer {token}", "Sharing-Purpose": PURPOSE}
     for certificate in (None, site.other):
@@ -108,12 +112,12 @@ def test_stolen_token_is_worth_nothing(site: Site) -> None:
 
 def test_key_and_certificate_together_bind_the_token(site: Site) -> None:
     """`private_key_jwt` over mutual TLS binds to the certificate, and to the DPoP key where one is shown."""
-    with site.client(site.registered, site.auth(site.gateway.key, dpop=False)) as client:
+    with site.client(site.registered, site.auth(site.gateway.key, dpop=False, certificate=site.registered)) as client:
         token = token_of(site.call(client))
     headers = {"Authorization": f"Bearer {token}", "Sharing-Purpose": PURPOSE}
     with site.client(None) as thief:
         assert site.call(thief, **headers).status_code == 401
-    with site.client(site.registered, site.auth(site.gateway.key)) as client:
+    with site.client(site.registered, site.auth(site.gateway.key, certificate=site.registered)) as client:
         answer = site.call(client)
         assert answer.status_code == 200
     with site.client(None) as thief:
@@ -124,14 +128,18 @@ def test_key_and_certificate_together_bind_the_token(site: Site) -> None:
 def test_other_certificates_get_no_token(site: Site) -> None:
     """No certificate, one registered with nobody, a field that names one, one of another authority: no token."""
     for certificate in (None, site.other):
-        with site.client(certificate, site.auth()) as client, pytest.raises(TokenRefused) as refused:
+        with (
+            site.client(certificate, site.auth(certificate=certificate)) as client,
+            pytest.raises(TokenRefused) as refused,
+        ):
             site.call(client)
         assert refused.value.status == 401
     form = {"grant_type": "client_credentials", "client_id": SYSTEM}
     with site.client(None) as client:
         field = {"Client-Cert": f":{site.thumbprint(site.registered)}:"}
         assert client.post(f"{site.gateway.control}/oauth/token", data=form, headers=field).status_code == 401
-    with site.client(site.foreign, site.auth()) as client, pytest.raises(httpx.TransportError):
+    auth = site.auth(certificate=site.foreign)
+    with site.client(site.foreign, auth) as client, pytest.raises(GatewayUnavailable):
         site.call(client)
 
 
@@ -150,7 +158,7 @@ def test_withdrawn_certificate_ends_its_tokens_at_once(site: Site) -> None:
     name = site.thumbprint(site.other)
     with site.gateway.officer() as api:
         api.post(f"/v1/systems/{SYSTEM}/keys", {"certificate": name})
-    with site.client(site.other, site.auth()) as client:
+    with site.client(site.other, site.auth(certificate=site.other)) as client:
         token = token_of(site.call(client))
     with site.gateway.officer() as api:
         api.delete(f"/v1/systems/{SYSTEM}/keys/{name}")

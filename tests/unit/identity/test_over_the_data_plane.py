@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from gateway.client import CredentialRefused, SharingAuth, raise_for_problem
 from gateway.domain.callers import Assurance
 from tests.support import proxy_ports
+from tests.support.bridge import Bridge
 from tests.support.proxy_ports import Supplier, interface_for, serving
 from tests.unit.identity.identity_kit import ISSUER
 from tests.unit.identity.legacy_kit import Legacy, guangdong, national, zhejiang
@@ -40,9 +42,9 @@ class Plane:
             connection.close()
 
     def new_client(self, **options: object) -> httpx.AsyncClient:
-        auth = SharingAuth(ISSUER + "/oauth/token", "marriage", self.house.key._key, purpose="p", **options)  # type: ignore[arg-type]
-        control = httpx.ASGITransport(self.house.app())
-        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", auth=auth, mounts={ISSUER: control})
+        chosen: dict[str, Any] = {"purpose": "p", "transport": Bridge(self.house.app()), **options}
+        auth = SharingAuth(ISSUER + "/oauth/token", "marriage", self.house.key._key, **chosen)
+        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", auth=auth)
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ from tests.support.proxy_ports import (
     permit,
     request,
     serving,
+    until,
 )
 
 CSV_PLACES = {"xm": "姓名", "hyzk": "婚姻", "gmsfhm": "证号"}
@@ -280,3 +281,29 @@ def test_byte_order_mark_is_no_part_of_a_column(size: int) -> None:
     left = b"".join(reducer.feed(answer[at : at + size]) for at in range(0, len(answer), size)) + reducer.finish()
     assert left.decode() == "\ufeffxm\r\n\ufeff张三\r\n"
     assert (reducer.rows, reducer.items) == (1, {"xm"})
+
+
+def test_a_caller_of_http_1_0_gets_its_answer_up_to_the_connections_end() -> None:
+    """As nginx's default front asks: no chunks, whole answers with their length, streams that end as they do."""
+
+    async def story() -> None:
+        async with Supplier(chunked(*[b'{"xm":"a"}\n'] * 5)) as supplier:
+            house = House(interface_for(supplier.port, format=AnswerFormat.NDJSON))
+            async with serving(house) as (_, port):
+                for fields in ("", "Connection: close\r\n", "Expect: 100-continue\r\n"):
+                    caller = await CallerSide.connect(port)
+                    caller.writer.write(request(fields=fields).replace(b"HTTP/1.1\r\n", b"HTTP/1.0\r\n", 1))
+                    head = await caller.reader.readuntil(b"\r\n\r\n")
+                    assert b"transfer-encoding" not in head.lower()
+                    assert b"Connection: close\r\n" in head
+                    assert await caller.reader.read() == b'{"xm":"a"}\n' * 5
+                    await until(lambda: [each.end for each in house.ledger.outcomes()][-1:] == ["complete"])
+
+    uvloop.run(story())
+
+
+def test_a_gzip_of_several_members_is_refused_whole() -> None:
+    """What stands behind the first is not left out in silence."""
+    two = gzip.compress(b'{"xm":"a"}\n') + gzip.compress(b'{"xm":"b"}\n')
+    status, _, content, _ = ask(sized(two, "Content-Encoding: gzip\r\n"), format=AnswerFormat.NDJSON)
+    assert status == 502 or content == b"CUT"

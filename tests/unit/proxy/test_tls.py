@@ -9,6 +9,7 @@ import pytest
 import uvloop
 
 from gateway.domain.errors import GatewayError
+from gateway.proxy import Limits
 from gateway.proxy.tls import ClientCertificates, caller_context, reload_certificate, supplier_context
 from tests.support.certificates import Authority
 from tests.support.proxy_ports import CallerSide, House, Supplier, interface_for, request, serving
@@ -106,6 +107,22 @@ def test_a_reload_drops_no_connection(files: Files, tmp_path: Path) -> None:
                     assert (await fresh.ask(request()))[0] == 200
                 assert serials[0] != serials[1]
                 assert (await standing.ask(request()))[0] == 200
+
+    uvloop.run(story())
+
+
+@pytest.mark.parametrize("asked", [b"GET / HTTP/3.0\r\n\r\n", request(method="POST", fields="Content-Length: 99\r\n")])
+def test_a_refusal_over_tls_ends_its_connection_at_once(files: Files, asked: bytes) -> None:
+    """Though more of the request may come: the end is said within TLS, and no time-out is awaited."""
+
+    async def story() -> None:
+        async with Supplier() as supplier:
+            house = House(interface_for(supplier.port), limits=Limits(linger_seconds=300))
+            async with serving(house, tls=caller_context(files.server)) as (_, port):
+                caller = await CallerSide.connect(port, **files.calling())
+                status, fields, _ = await caller.ask(asked)
+                assert (status, fields[b"connection"]) == (405 if b"POST" in asked else 505, b"close")
+                assert await caller.rest() == 0
 
     uvloop.run(story())
 

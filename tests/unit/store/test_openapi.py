@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.directory import AnswerFormat, DataItem, SharingMode
+from gateway.domain.directory import AnswerFormat, DataItem, Interface, SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.store.directory.openapi import DerivedInterface, derive_interface
 from gateway.store.directory.validation import validate_interface
@@ -276,3 +277,14 @@ def test_schema_that_leads_in_circles_ends() -> None:
     looping["components"]["schemas"]["Person"] = node
     found = derive_interface(looping, "/persons/{id}/x", dataset=COMPANY, id="c")
     assert found.interface.places["name"] == "/name"
+
+
+def test_an_entry_lists_only_fields_that_it_decides_about() -> None:
+    """A credential, a field of the gateway's own and one that passes anyway are no such fields."""
+    interface = Interface(
+        "i", "s", "d", "https://s.example", places={"xm": "/xm"}, request_fields=("X-User", "Sec-Fetch")
+    )
+    assert [fault for fault in validate_interface(interface) if fault.field == "request_fields"] == []
+    for name in ("Authorization", "Sharing-Department", "X-Forwarded-For", "Accept", "X_User", "X-User:", "", "x" * 99):
+        wrong = msgspec.structs.replace(interface, request_fields=(name,))
+        assert [fault["field"] for fault in validate_interface(wrong)] == ["request_fields"], name
