@@ -28,7 +28,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Verify a record's proof, an export or a whole log, offline."""
-    from gateway.ledger.log.spool import manifest_path  # noqa: PLC0415 -- loads the ledger, which help does not need
+    from gateway.ledger.log.export_names import manifest_path  # noqa: PLC0415 -- loads the ledger, which help does not need
     from gateway.ledger.verify.record import parse_key, verify_export, verify_record  # noqa: PLC0415 -- the same
 
     verifier_key = parse_key(key).text()

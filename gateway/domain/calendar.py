@@ -39,6 +39,15 @@ def china_day(unix_seconds: float) -> date:
     return datetime.fromtimestamp(unix_seconds, CHINA).date()
 
 
+def china_time(unix_ns: int) -> str:
+    """A moment as RFC 3339 in China Standard Time, to the microsecond."""
+    return (
+        datetime.fromtimestamp(unix_ns // 1_000_000_000, CHINA)
+        .replace(microsecond=unix_ns // 1000 % 1_000_000)
+        .isoformat()
+    )
+
+
 def first_moment(day: date) -> datetime:
     """When a day begins in China, which is when the day before it has ended: its 24:00."""
     return datetime.combine(day, time.min, CHINA)

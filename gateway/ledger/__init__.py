@@ -74,6 +74,7 @@ The rooms, and what stands beside them:
     verify   the offline verifier: it reads the formats and writes none
     process  the process that integrates and answers
     durable  files that stand when a call returns
+    names    names that files bear while they are written
 
 Invariants upheld here: RECORD-FIRST (`journal.uses`, `journal.writer`), APPEND-ONLY (`durable`, `log.files`,
 `log.retention`), NEVER-FORKED (`log.signing`, `log.tiled_log`, `witness.cosigning`, `process.service`), NO-VALUES

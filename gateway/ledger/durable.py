@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.domain.errors import GatewayError
+from gateway.ledger.names import WRITING
 
 _CHUNK_BYTES = 1 << 20
 _LOCK_PAUSE_SECONDS = 0.02
@@ -25,10 +26,6 @@ _MAX_UNSYNCED = 256
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-WRITING = ".tmp"
-"""Suffix of a file that is being written and will be renamed."""
 
 
 def sync_directory(directory: Path) -> None:

@@ -30,8 +30,8 @@ from gateway.domain.errors import GatewayError
 from gateway.ledger.index.queries import RecordQuery
 from gateway.ledger.journal.writer import JournalWriter
 from gateway.ledger.log.checkpoints import verify_checkpoint
+from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.log.proofs import Hashes
-from gateway.ledger.log.retention import minimum_index
 from gateway.ledger.verify.record import verify_log
 from tests.support.ledger import NOON_NS, City, ledger_with, open_ledger, record_uses
 

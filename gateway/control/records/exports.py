@@ -65,7 +65,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
 from gateway.ledger.index.exports import Manifest
-from gateway.ledger.log.spool import manifest_path
+from gateway.ledger.log.export_names import manifest_path
 from gateway.store import Store, StoreTransaction
 
 router = APIRouter(prefix="/v1/records/export", tags=["records"])

@@ -13,7 +13,7 @@ from gateway.control.records.readings import reading_of
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Officer
 from gateway.domain.uses import RecordKind
-from gateway.ledger.log.retention import minimum_index as first_leaf
+from gateway.ledger.log.minimum import minimum_index as first_leaf
 
 router = APIRouter(prefix="/log", tags=["the log"])
 

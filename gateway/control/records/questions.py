@@ -20,7 +20,8 @@ from gateway.domain.calendar import CHINA, CHINA_OFFSET_SECONDS, china_day
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Officer
 from gateway.domain.uses import EVERY_DEPARTMENT
-from gateway.ledger.index.queries import RecordQuery, check_second
+from gateway.ledger.index.queries import RecordQuery
+from gateway.ledger.log.record_ids import check_second
 
 _COARSE_GROUPS = {"day", "code", "kind"}
 _COARSE_FIELDS = {"from_", "until", "department", "supplier", "verdict", "code", "status", "kind"}

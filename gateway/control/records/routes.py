@@ -37,7 +37,8 @@ from gateway.control.records.readings import reading_by, reading_of
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import EVERY_DEPARTMENT, WATCH_MARK, RecordKind
-from gateway.ledger.index.queries import Knows, RecordQuery, parse_cursor, parse_record_id
+from gateway.ledger.index.queries import Knows, RecordQuery, parse_cursor
+from gateway.ledger.log.record_ids import parse_record_id
 from gateway.ledger.process.answers import ShownRecord
 
 router = APIRouter(prefix="/v1/records", tags=["records"])

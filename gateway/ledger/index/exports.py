@@ -13,24 +13,22 @@ import csv
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 import msgspec
 
-from gateway.domain.calendar import CHINA
+from gateway.domain.calendar import china_time
 from gateway.domain.errors import GatewayError
 from gateway.ledger.durable import sync_directory, unlink_all
 from gateway.ledger.index.index import Index
 from gateway.ledger.index.queries import RecordQuery
 from gateway.ledger.journal.entries import canonical
-from gateway.ledger.log.retention import minimum_index
-from gateway.ledger.log.spool import manifest_path, partial_path
+from gateway.ledger.log.export_names import MANIFEST_HEADER, manifest_path, partial_path
+from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.log.tiled_log import TiledLog
 from gateway.ledger.log.tiles import WIDTH
 
-MANIFEST_HEADER = "sharing-gateway/export/v1"
 FORMATS = ("ndjson", "csv", "parquet")
 COLUMNS = (
     "record", "kind", "time", "closed_at", "department", "system", "operator", "supplier", "dataset", "interface",
@@ -41,7 +39,7 @@ COLUMNS = (
 )  # fmt: skip
 """Columns of CSV and Parquet exports, as texts. `time` and `closed_at` are China Standard Time."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")
 Progress = Callable[[int, int], None]
 
 
@@ -240,15 +238,6 @@ def _text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return " ".join(str(each) for each in value)
     return str(value)
-
-
-def china_time(unix_ns: int) -> str:
-    """A moment as RFC 3339 in China Standard Time, to the microsecond."""
-    return (
-        datetime.fromtimestamp(unix_ns // 1_000_000_000, CHINA)
-        .replace(microsecond=unix_ns // 1000 % 1_000_000)
-        .isoformat()
-    )
 
 
 def _digest(path: Path) -> tuple[str, int]:

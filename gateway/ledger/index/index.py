@@ -26,22 +26,21 @@ import msgspec
 from gateway.domain.errors import GatewayError
 from gateway.ledger.durable import make_directory, replace_file, sync_directory, unlink_all
 from gateway.ledger.index.connection import connect, quoted
-from gateway.ledger.index.manifest import MANIFEST, IndexFile, Manifest, encode_manifest, parse_manifest
+from gateway.ledger.index.manifest import MANIFEST, IndexFile, Manifest, SetAside, encode_manifest, parse_manifest
 from gateway.ledger.index.queries import (
     MAX_PAGE,
     RecordPage,
     RecordQuery,
-    SetAside,
     days_of,
     encode_cursor,
     parse_cursor,
-    parse_record_id,
     row_of,
     where,
 )
 from gateway.ledger.index.rows import COLUMNS, SEPARATOR, Rows, subject_key
 from gateway.ledger.index.subject_filter import filter_path, may_hold, write_filter
-from gateway.ledger.journal.entries import china_day, started_unix
+from gateway.ledger.journal.entries import china_day
+from gateway.ledger.log.record_ids import parse_record_id, started_unix
 from gateway.ledger.verify.beside import digest
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,6 @@ from hashlib import sha256
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.index.queries import SetAside
 
 MANIFEST = "manifest.json"
 _SEAL_BYTES = 77
@@ -34,6 +33,22 @@ class IndexFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows: int
     sha256: str = ""
     subjects_sha256: str = ""
+
+
+class SetAside(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An entry that the index could not take: it stands in the log, is in no answer, and stops nothing.
+
+    Args:
+        leaf: its number in the log.
+        why: what is wrong with it.
+        count: so many leaves from `leaf` on.
+        is_unreadable: whether the log's own file could not be read, so that nobody knows what they are.
+    """
+
+    leaf: int
+    why: str
+    count: int = 1
+    is_unreadable: bool = False
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -73,5 +88,5 @@ def parse_manifest(content: bytes) -> tuple[Manifest, bool]:
             raise GatewayError("conflict", "the manifest of the index is not as it was written")
     try:
         return msgspec.json.decode(content, type=Manifest), seal is not None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise GatewayError("conflict", "this is not the manifest of an index") from error

@@ -9,13 +9,11 @@ import msgspec
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import WATCH_MARK
 from gateway.ledger.index.rows import COLUMNS, USE, subject_key
-from gateway.ledger.journal.entries import china_day, started_unix
+from gateway.ledger.journal.entries import china_day
 from gateway.ledger.log.decimals import parse_decimal
+from gateway.ledger.log.record_ids import check_second
 
 MAX_PAGE = 1000
-MAX_ID = 64
-LAST_SECOND = 253_402_214_400
-"""9999-12-31T00:00:00Z: later than that there is a moment that has no day in China."""
 
 
 class RecordQuery(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -107,22 +105,6 @@ class RecordRow(msgspec.Struct, frozen=True, omit_defaults=True):
     duration_us: int | None = None
     officer: str | None = None
     act: str | None = None
-
-
-class SetAside(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An entry that the index could not take: it stands in the log, is in no answer, and stops nothing.
-
-    Args:
-        leaf: its number in the log.
-        why: what is wrong with it.
-        count: so many leaves from `leaf` on.
-        is_unreadable: whether the log's own file could not be read, so that nobody knows what they are.
-    """
-
-    leaf: int
-    why: str
-    count: int = 1
-    is_unreadable: bool = False
 
 
 class Knows(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -234,12 +216,6 @@ def days_of(query: RecordQuery) -> tuple[date | None, date | None]:
     return first, last
 
 
-def check_second(field: str, unix: int) -> None:
-    """Raise `invalid-input`, naming `field`, unless `unix` lies between 1970 and the last day of 9999."""
-    if not 0 <= unix <= LAST_SECOND:
-        raise _invalid(field, "has to lie between 1970-01-01 and 9999-12-31")
-
-
 def row_of(values: tuple[Any, ...]) -> RecordRow:
     """A row of the index, in the order of `COLUMNS`, as the value readers get."""
     said = dict(zip(COLUMNS, values, strict=True))
@@ -253,22 +229,6 @@ def row_of(values: tuple[Any, ...]) -> RecordRow:
         released=tuple((said.pop("released") or "").split()),
         **said,
     )
-
-
-def parse_record_id(record: str) -> tuple[str, int]:
-    """The run and number of a record id.
-
-    Raises:
-        GatewayError: `invalid-input` if it is none: no writer is so called, or counts so far.
-    """
-    run, _, number = record.rpartition("-")
-    fault = _invalid("id", "is not a record id, which is a run, `-` and a number")
-    if not run.isascii() or not run.isalnum() or len(record) > MAX_ID or started_unix(run) > LAST_SECOND:
-        raise fault
-    try:
-        return run, parse_decimal(number)
-    except ValueError as error:
-        raise fault from error
 
 
 def encode_cursor(leaf: int, log_size: int) -> str:

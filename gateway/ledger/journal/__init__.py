@@ -5,10 +5,11 @@ specified byte by byte in `gateway.ledger`.
 
     entries   canonical entries: a record as the bytes that the log hashes
     frames    frames: length, chained checksum, payload
+    marks     a writer's segments by name, and up to where they are durable
     segments  a writer's segments: what is confirmed, repair of a torn tail, reading behind the writer
     writer    group commit by one thread
     uses      the data plane's side: a use is opened, and closed or refused
     acts      officers' side: an act's record is durable before the act stands
 
-Used from outside: `acts`, `entries`, `frames`, `segments`, `uses`, `writer`.
+Used from outside: `acts`, `entries`, `frames`, `marks`, `segments`, `uses`, `writer`.
 """

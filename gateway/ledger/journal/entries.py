@@ -10,7 +10,6 @@ subject's identifier do not reach this module; of the parameters a grant may con
 """
 
 import base64
-import binascii
 import hashlib
 import os
 import re
@@ -141,14 +140,6 @@ def new_run(unix_ns: int) -> str:
     seconds = (unix_ns // 1_000_000_000).to_bytes(5, "big")
     noise = base64.b32hexencode(os.urandom(5)).decode().lower()[:4]
     return base64.b32hexencode(seconds).decode().lower() + noise
-
-
-def started_unix(run: str) -> int:
-    """When the writer whose run this is began, Unix seconds; 0 where the name does not say."""
-    try:
-        return int.from_bytes(base64.b32hexdecode(run[:8].upper()), "big")
-    except binascii.Error:
-        return 0
 
 
 def text(value: str) -> str:

@@ -11,18 +11,15 @@ import mmap
 import os
 import zlib
 from pathlib import Path
-from struct import Struct
 
 import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.ledger.durable import replace_file, sync_directory, unlink_all
 from gateway.ledger.journal import frames
+from gateway.ledger.journal.marks import ALL_ONES, MARK, confirmed_sequence, corrupt, segment_paths
 
-_MARK = Struct(">QQ")
-_ALL_ONES = (1 << 64) - 1
 _READ_BYTES = 4 << 20
-_MARK_TRIES = 1000
 
 
 class Recovered(msgspec.Struct, frozen=True):
@@ -58,57 +55,21 @@ class Watermark:
         path = directory / "durable"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if os.fstat(fd).st_size != _MARK.size:
-                os.ftruncate(fd, _MARK.size)
-            self._map = mmap.mmap(fd, _MARK.size)
+            if os.fstat(fd).st_size != MARK.size:
+                os.ftruncate(fd, MARK.size)
+            self._map = mmap.mmap(fd, MARK.size)
         finally:
             os.close(fd)
 
     def store(self, sequence: int) -> None:
         """State that every frame up to `sequence` is durable."""
         # One copy of 16 bytes: a process that is killed leaves the old mark or the new one.
-        self._map[:] = _MARK.pack(sequence, sequence ^ _ALL_ONES)
+        self._map[:] = MARK.pack(sequence, sequence ^ ALL_ONES)
 
     def close(self) -> None:
         """Sync and let go."""
         self._map.flush()
         self._map.close()
-
-
-def confirmed_sequence(directory: Path) -> int:
-    """The sequence up to which frames are known to be durable; 0 where nothing was confirmed yet.
-
-    Raises:
-        GatewayError: `records-unavailable` if `durable` is damaged, or missing beside segments.
-    """
-    path = directory / "durable"
-    # It stands before the first segment: one that is seen without it was made since, or has lost it.
-    if not path.exists() and segment_paths(directory) and not path.exists():
-        raise corrupt(path, 0, "it is missing, and segments stand beside it")
-    try:
-        with path.open("rb") as file:
-            for _ in range(_MARK_TRIES):
-                file.seek(0)
-                content = file.read(_MARK.size + 1)
-                if not any(content) and len(content) in {0, _MARK.size}:
-                    return 0
-                if len(content) == _MARK.size:
-                    sequence, turned = _MARK.unpack(content)
-                    if sequence ^ _ALL_ONES == turned:
-                        return int(sequence)
-    except FileNotFoundError:
-        return 0
-    raise corrupt(path, 0, "it does not say which entry was confirmed last")
-
-
-def segment_paths(directory: Path) -> list[Path]:
-    """The segments in `directory`, oldest first; a file of any other name is none."""
-    return sorted(directory.glob("[0-9]" * frames.NAME_DIGITS + frames.SUFFIX))
-
-
-def corrupt(path: Path, offset: int, why: str) -> GatewayError:
-    """The error that says where a journal is corrupt."""
-    return GatewayError("records-unavailable", f"the journal `{path}` is corrupt at byte {offset}: {why}")
 
 
 def recover(directory: Path) -> Recovered:

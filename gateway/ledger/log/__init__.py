@@ -11,12 +11,17 @@ apart; `tiled_log` puts them in the order in which a crash at any point is harml
     decimals     numbers in text from outside
     bundles      entry bundles as they are served
     at_rest      entry bundles as they lie on disk
-    files        tiles and bundles below `tree/`
+    reading      tiles and bundles below `tree/`, read
+    files        the same, written
+    signed       what `signer.db` holds, read
     signing      `signer.db`: what was signed last, the one place of commit
     tiled_log    entries in, a signed checkpoint out
+    record_ids   what a record id and its moment can be
+    minimum      the first leaf whose entry is still there
+    export_names where an export's manifest stands
     retention    what may go, why, and that it goes whole
     spool        exports in the gateway's keeping, which go with their first record
 
-Used from outside: `at_rest`, `checkpoints`, `decimals`, `files`, `notes`, `proofs`, `retention`, `signing`, `spool`,
-`tiled_log`, `tiles`, `tree`.
+Used from outside: `at_rest`, `checkpoints`, `decimals`, `export_names`, `files`, `minimum`, `notes`, `proofs`,
+`reading`, `record_ids`, `retention`, `signed`, `signing`, `spool`, `tiled_log`, `tiles`, `tree`.
 """

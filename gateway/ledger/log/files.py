@@ -8,141 +8,30 @@ tile/entries/<N>.pack               bundles N to N+15, at rest; N is a multiple 
 tile/entries/<N>[.p/<W>]            a bundle as tlog-tiles serves it: read, never written
 """
 
-import re
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from gateway.domain.errors import GatewayError
 from gateway.ledger.durable import FileBatch, make_directory, replace_file, unlink_all
 from gateway.ledger.log import at_rest
 from gateway.ledger.log.at_rest import LOOSE_LEVEL, PACK, PACK_LEVEL
 from gateway.ledger.log.bundles import encode_bundle, parse_bundle
+from gateway.ledger.log.reading import LOOSE, PACKED, LogReader
 from gateway.ledger.log.tiles import HASH_BYTES, WIDTH, bundle_path, tile_path
-from gateway.ledger.log.tree import Edge, leaf_hash
-
-T = TypeVar("T")
-
-COSIGNED = "cosigned"
-LOOSE = ".sgb"
-PACKED = ".pack"
-MIRROR = "MIRROR"
-"""Stands in a mirror and in no log: what bears it is not signed from (INVARIANT: NEVER-FORKED)."""
-_KEPT_FILES = 4
 
 
-_is_width = re.compile(r"[1-9][0-9]{0,2}").fullmatch
-
-READ_ATTEMPTS = 5
-READ_PAUSE_SECONDS = 0.005
-
-
-def _while_it_grows(read: Callable[[], T]) -> T:
-    """`read`, again where a partial file went between looking and reading: a wider one stands by then."""
-    for _ in range(READ_ATTEMPTS - 1):
-        try:
-            return read()
-        except FileNotFoundError:
-            pass
-        except GatewayError as error:
-            if error.code != "not-found":
-                raise
-        time.sleep(READ_PAUSE_SECONDS)
-    try:
-        return read()
-    except FileNotFoundError as error:
-        raise GatewayError("not-found", "a part of the log is not there") from error
-
-
-class LogFiles:
+class LogFiles(LogReader):
     """Reads and writes the tiles of one log.
-
-    A partial tile or bundle is looked for under the width asked for, then under larger ones: a prefix of a wider
-    tile is the narrower tile. Any thread may read; one thread writes.
 
     Args:
         root: the folder that holds `checkpoint` and `tile/`.
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        super().__init__(root)
         self._known: set[Path] = set()
         self._touched: set[Path] = set()
         self._batch = FileBatch()
-        self._lock = threading.Lock()
-        self._kept: dict[Path, list[bytes]] = {}
-
-    def tile(self, level: int, n: int, width: int = WIDTH) -> bytes:
-        """The first `width` hashes of tile `n` at `level`.
-
-        Raises:
-            GatewayError: `not-found` if it is not there, `conflict` if it has another length than its name says.
-        """
-
-        def read() -> bytes:
-            path, found = self._find(tile_path(level, n), width, "")
-            content = path.read_bytes()
-            if len(content) != found * HASH_BYTES:
-                raise GatewayError("conflict", f"`{path}` has {len(content)} bytes, not {found * HASH_BYTES}")
-            return content[: width * HASH_BYTES]
-
-        return _while_it_grows(read)
-
-    def bundle(self, n: int, width: int = WIDTH) -> list[bytes]:
-        """The first `width` entries of bundle `n`.
-
-        Raises:
-            GatewayError: `not-found` if it is not there (pruned, or not yet), `conflict` if it is damaged.
-        """
-
-        def read() -> list[bytes]:
-            path, at, found = self._find_bundle(n, width)
-            entries = parse_bundle(self._stored(path)[at])
-            if len(entries) != found:
-                raise GatewayError("conflict", f"`{path}` holds {len(entries)} entries, not {found}")
-            return entries[:width]
-
-        return _while_it_grows(read)
-
-    def checked_bundle(self, n: int, width: int = WIDTH) -> list[bytes]:
-        """The first `width` entries of bundle `n`, each the one whose hash the log holds.
-
-        Raises:
-            GatewayError: as `bundle` and `tile` do; `conflict` if an entry is another than the log's.
-        """
-        entries = self.bundle(n, width)
-        if b"".join(map(leaf_hash, entries)) != self.tile(0, n, width):
-            raise GatewayError("conflict", f"bundle {n} holds an entry whose hash is not the log's")
-        return entries
-
-    def bundle_bytes(self, n: int, width: int = WIDTH) -> bytes:
-        """Bundle `n` as tlog-tiles serves it; raises as `bundle` does."""
-        return encode_bundle(self.bundle(n, width))
-
-    def entry(self, index: int, size: int) -> bytes:
-        """The entry of leaf `index` in a log of `size` leaves; raises as `checked_bundle` does."""
-        n = index // WIDTH
-        width, at = min(WIDTH, size - n * WIDTH), index % WIDTH
-        entry = self.bundle(n, width)[at]
-        if leaf_hash(entry) != self.tile(0, n, width)[at * HASH_BYTES : (at + 1) * HASH_BYTES]:
-            raise GatewayError("conflict", f"leaf {index} in bundle {n} is not the entry whose hash the log holds")
-        return entry
-
-    def edge(self, size: int) -> Edge:
-        """The right edge of the log at `size`, from its tiles.
-
-        Raises:
-            GatewayError: `not-found` or `conflict` if a tile it needs is missing or damaged.
-        """
-        partial = []
-        level = 0
-        while size >> (8 * level):
-            width = (size >> (8 * level)) % WIDTH
-            partial.append(self.tile(level, size >> (8 * (level + 1)), width) if width else b"")
-            level += 1
-        return Edge(size, partial)
 
     def put_tile(self, level: int, n: int, hashes: bytes) -> None:
         """Put a hash tile in place; its width is its length. Durability: after `sync`."""
@@ -216,13 +105,6 @@ class LogFiles:
             self._kept.clear()
         return freed
 
-    def checkpoint(self) -> bytes:
-        """The published checkpoint; empty if none is."""
-        try:
-            return (self.root / "checkpoint").read_bytes()
-        except FileNotFoundError:
-            return b""
-
     def publish(self, note: bytes) -> None:
         """Put `checkpoint` in place in one step. Durability: synced on return."""
         replace_file(self.root / "checkpoint", note)
@@ -264,43 +146,3 @@ class LogFiles:
             make_directory(directory)
             self._known.add(directory)
         self._touched.add(directory)
-
-    def _stored(self, path: Path) -> list[bytes]:
-        with self._lock:
-            bundles = self._kept.get(path)
-        if bundles is None:
-            content = path.read_bytes()
-            bundles = at_rest.decode(content, str(path)) if path.suffix in {LOOSE, PACKED} else [content]
-            with self._lock:
-                if len(self._kept) >= _KEPT_FILES:
-                    self._kept.pop(next(iter(self._kept)))
-                self._kept[path] = bundles
-        return bundles
-
-    def _find_bundle(self, n: int, width: int) -> tuple[Path, int, int]:
-        """File, place in it and width of the bundle that begins with the first `width` entries of bundle `n`."""
-        try:
-            path, found = self._find(bundle_path(n), width, LOOSE)
-        except GatewayError:
-            pack = self.root / f"{bundle_path(n - n % PACK)}{PACKED}"
-            if pack.exists():
-                return pack, n % PACK, WIDTH
-            # As tlog-tiles serves it: a log that was mirrored over HTTP, or that another program keeps.
-            path, found = self._find(bundle_path(n), width, "")
-        return path, 0, found
-
-    def _find(self, path: str, width: int, suffix: str) -> tuple[Path, int]:
-        whole = self.root / (path + suffix)
-        partials = self.root / f"{path}.p"
-        exact = whole if width == WIDTH else partials / f"{width}{suffix}"
-        if exact.exists():
-            return exact, width
-        if whole.exists():
-            return whole, WIDTH
-        if width < WIDTH and partials.is_dir():
-            names = (each.name.removesuffix(suffix) for each in partials.iterdir())
-            widths = (int(name) for name in names if _is_width(name))
-            wider = sorted(each for each in widths if each > width)
-            if wider:
-                return partials / f"{wider[0]}{suffix}", wider[0]
-        raise GatewayError("not-found", f"`{exact}` is not there")

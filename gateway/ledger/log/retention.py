@@ -30,7 +30,6 @@ INVARIANT: APPEND-ONLY: nothing here changes an entry, and nothing goes before i
 """
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from pathlib import Path
@@ -39,14 +38,13 @@ from typing import Any
 import msgspec
 
 from gateway.domain.calendar import has_ended
-from gateway.domain.errors import GatewayError
 from gateway.ledger.durable import replace_file, unlink_all
 from gateway.ledger.log.files import LogFiles
+from gateway.ledger.log.minimum import MINIMUM_INDEX, minimum_index
 from gateway.ledger.log.spool import sweep
 from gateway.ledger.log.tiles import WIDTH
 
 RULE = "Decree 809 Art. 29: three calendar years from the end of the use, or longer where a rule says so"
-MINIMUM_INDEX = "minimum-index"
 PRUNING = "pruning.json"
 
 
@@ -128,24 +126,8 @@ class Pruning(msgspec.Struct, frozen=True):
 
 
 _decode = msgspec.json.Decoder(_Entry).decode
-_is_leaf = re.compile(rb"(?:0|[1-9][0-9]{0,18})\n").fullmatch
 Closing = Callable[[str], bytes | None]
 """Record id -> the closing entry of that use; None while it is open."""
-
-
-def minimum_index(root: Path) -> int:
-    """The first leaf whose entry is still served; 0 for a log that was never pruned.
-
-    Raises:
-        GatewayError: `conflict` if the file holds something else.
-    """
-    try:
-        content = (root / MINIMUM_INDEX).read_bytes()
-    except FileNotFoundError:
-        return 0
-    if _is_leaf(content) is None:
-        raise GatewayError("conflict", f"`{root / MINIMUM_INDEX}` does not hold the number of a leaf")
-    return int(content)
 
 
 def plan_retention(files: LogFiles, size: int, today: date, holds: Holds, closing: Closing) -> RetentionPlan:

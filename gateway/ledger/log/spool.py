@@ -17,16 +17,6 @@ class _Span(msgspec.Struct):
     lowest_leaf: int | None = None
 
 
-def manifest_path(path: Path) -> Path:
-    """Where the manifest of an export stands."""
-    return path.with_name(f"{path.name}.manifest")
-
-
-def partial_path(path: Path, lowest_leaf: int) -> Path:
-    """Where an export, or what it is made from, is written before it has its name."""
-    return path.with_name(f".{path.name}.{lowest_leaf}.part")
-
-
 def sweep(spool: Path, end: int) -> None:
     """Remove the exports that hold a record below leaf `end`, those being written too. Durability: synced on return."""
     gone = [path for path in spool.glob(".*.part") if _lowest_of_partial(path) < end]

@@ -26,9 +26,11 @@ from gateway.ledger.durable import make_directory, take_lock
 from gateway.ledger.log.at_rest import PACK
 from gateway.ledger.log.bundles import encode_bundle, parse_entries
 from gateway.ledger.log.checkpoints import Checkpoint, Published, parse_published
-from gateway.ledger.log.files import MIRROR, LogFiles
+from gateway.ledger.log.files import LogFiles
 from gateway.ledger.log.notes import ED25519, Note, Signer, VerifierKey, check_name, sign_note
-from gateway.ledger.log.signing import Signed, SignedState
+from gateway.ledger.log.reading import MIRROR
+from gateway.ledger.log.signed import Signed
+from gateway.ledger.log.signing import SignedState
 from gateway.ledger.log.tiles import WIDTH, partial_width
 from gateway.ledger.log.tree import Edge, leaf_hash
 

@@ -9,8 +9,9 @@ from gateway.domain.errors import GatewayError
 from gateway.ledger.index.exports import Manifest, export_records
 from gateway.ledger.index.figures import FiguresAnswer, figures
 from gateway.ledger.index.queries import RecordPage, RecordQuery
+from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.log.proofs import Hashes, TlogProof
-from gateway.ledger.log.retention import Holds, RetentionPlan, minimum_index
+from gateway.ledger.log.retention import Holds, RetentionPlan
 from gateway.ledger.log.tiles import parse_tile_path
 from gateway.ledger.process.questions import Lane, Progress, QuestionServer
 from gateway.ledger.process.service import LedgerService, Pruned, Status

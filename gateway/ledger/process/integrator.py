@@ -10,9 +10,10 @@ from gateway.ledger.durable import unlink_all
 from gateway.ledger.index.index import FLUSH_ROWS, Index
 from gateway.ledger.journal import frames
 from gateway.ledger.journal.entries import china_day, retain_until
-from gateway.ledger.journal.segments import SegmentReader, confirmed_sequence, segment_paths
+from gateway.ledger.journal.marks import confirmed_sequence, segment_paths
+from gateway.ledger.journal.segments import SegmentReader
 from gateway.ledger.journal.writer import JournalWriter
-from gateway.ledger.log.retention import minimum_index
+from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.log.tiled_log import TiledLog
 from gateway.ledger.log.tiles import WIDTH
 

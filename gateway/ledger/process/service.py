@@ -15,10 +15,12 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.ledger.durable import make_directory
 from gateway.ledger.index.index import FLUSH_ROWS, MEMORY_BYTES, Index
-from gateway.ledger.index.queries import Knows, SetAside
+from gateway.ledger.index.manifest import SetAside
+from gateway.ledger.index.queries import Knows
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.journal.entries import china_day
 from gateway.ledger.log.checkpoints import Checkpoint
+from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.log.notes import Signer
 from gateway.ledger.log.retention import (
     Holds,
@@ -26,7 +28,6 @@ from gateway.ledger.log.retention import (
     RetentionPlan,
     begin_pruning,
     finish_pruning,
-    minimum_index,
     plan_retention,
     pruning_under_way,
 )

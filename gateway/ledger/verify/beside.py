@@ -14,10 +14,10 @@ from tempfile import TemporaryDirectory
 from gateway.domain.errors import GatewayError
 from gateway.ledger.index.manifest import MANIFEST, IndexFile, parse_manifest
 from gateway.ledger.journal import frames
-from gateway.ledger.journal.segments import confirmed_sequence, segment_paths
+from gateway.ledger.journal.marks import confirmed_sequence, segment_paths
 from gateway.ledger.log.checkpoints import Checkpoint, verify_checkpoint
 from gateway.ledger.log.notes import VerifierKey
-from gateway.ledger.log.signing import Signed, check_schema, read_signed
+from gateway.ledger.log.signed import Signed, check_schema, read_signed
 from gateway.ledger.verify.report import VerificationFailed
 
 _BLOCK_BYTES = 1 << 20

@@ -24,16 +24,16 @@ from typing import Any
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.durable import WRITING
 from gateway.ledger.log.at_rest import PACK
 from gateway.ledger.log.checkpoints import Checkpoint, verify_checkpoint
 from gateway.ledger.log.decimals import parse_decimal
-from gateway.ledger.log.files import COSIGNED, LOOSE, LogFiles
+from gateway.ledger.log.minimum import MINIMUM_INDEX, minimum_index
 from gateway.ledger.log.notes import VerifierKey, parse_verifier_key
 from gateway.ledger.log.proofs import Hashes
-from gateway.ledger.log.retention import MINIMUM_INDEX, minimum_index
+from gateway.ledger.log.reading import COSIGNED, LOOSE, LogReader
 from gateway.ledger.log.tiles import HASH_BYTES, WIDTH, bundle_path, full_tiles, partial_width, tile_path
 from gateway.ledger.log.tree import Edge, perfect_root
+from gateway.ledger.names import WRITING
 from gateway.ledger.verify.beside import verify_beside
 from gateway.ledger.verify.report import Checked, VerificationFailed
 
@@ -48,17 +48,22 @@ _PRUNE = b'"kind":"prune"'
 Progress = Callable[[int, int], None]
 
 
-class _Prune(msgspec.Struct):
+class _Prune(msgspec.Struct, frozen=True):
+    """A prune as it is on record: what was intended, or what became of the intent (of older ones, both at once)."""
+
     kind: str
+    id: Any = ""
     end: Any = 0
+    step: Any = "done"
+    intent: Any = ""
 
 
 class _Span(msgspec.Struct, frozen=True):
-    """What one span of bundles came to: entries hashed, bundles missing, and where prune records say a prune ended."""
+    """What one span of bundles came to: entries hashed, bundles missing, and the prune records in it."""
 
     hashed: int
     missing: tuple[int, ...]
-    ends: frozenset[int]
+    prunes: tuple[_Prune, ...]
 
 
 def verify_log(
@@ -91,7 +96,7 @@ def verify_log(
 def _verify(
     directory: Path, root: Path, key: VerifierKey, pruned_to: int, progress: Progress, processes: int | None
 ) -> Checked:
-    files = LogFiles(root)
+    files = LogReader(root)
     # A log at work goes on meanwhile: what is read first is not ahead of what is read after it.
     cosigned = _cosigned(root)
     content = files.checkpoint()
@@ -105,7 +110,8 @@ def _verify(
     hashed = sum(span.hashed for span in spans)
     pruned = _pruned(spans, root / MINIMUM_INDEX, pruned_to)
     _verify_levels(files, checkpoint)
-    _verify_partials(files, checkpoint.size)
+    _verify_partial_tiles(files, checkpoint.size)
+    _verify_partial_bundles(files, checkpoint.size)
     checked = [
         f"the checkpoint of {checkpoint.size} leaves is signed by the key of `{key.name}`",
         f"{hashed} entries hash to their leaves",
@@ -178,10 +184,10 @@ def _spans(root: Path, size: int, progress: Progress, processes: int | None) -> 
 
 
 def _verify_span(root: Path, first: int, end: int, size: int) -> _Span:
-    files = LogFiles(root)
+    files = LogReader(root)
     hashed = 0
     missing = []
-    ends: set[int] = set()
+    prunes: list[_Prune] = []
     above = {n: _above(files, 0, n, size) for n in range(first // WIDTH, (end - 1) // WIDTH + 1)}
     for n in range(first, end):
         width = min(WIDTH, size - n * WIDTH)
@@ -195,29 +201,36 @@ def _verify_span(root: Path, first: int, end: int, size: int) -> _Span:
                 missing.append(n)
                 continue
             raise VerificationFailed(f"leaves {n * WIDTH} to {n * WIDTH + width - 1}", error.detail) from error
-        hashes = b"".join([sha256(b"\x00" + entry).digest() for entry in entries])
-        if hashes != stated:
-            raise VerificationFailed(_first_difference(hashes, stated, n * WIDTH), "the entry is not what was logged")
+        _verify_entries(entries, stated, n * WIDTH)
         hashed += width
         if _PRUNE in b"".join(entries):
-            ends.update(_prune_end(entry) for entry in entries if _PRUNE in entry)
-    return _Span(hashed, tuple(missing), frozenset(ends))
+            prunes += [prune for entry in entries if _PRUNE in entry and (prune := _parse_prune(entry)) is not None]
+    return _Span(hashed, tuple(missing), tuple(prunes))
 
 
-def _prune_end(entry: bytes) -> int:
+def _verify_entries(entries: list[bytes], stated: bytes, first: int) -> None:
+    hashes = b"".join([sha256(b"\x00" + entry).digest() for entry in entries])
+    if hashes != stated:
+        raise VerificationFailed(_first_difference(hashes, stated, first), "the entry is not what was logged")
+
+
+def _parse_prune(entry: bytes) -> _Prune | None:
     try:
         prune = msgspec.json.decode(entry, type=_Prune)
     except msgspec.DecodeError:
-        return 0  # it says nothing that a prune record says
-    return prune.end if prune.kind == "prune" and isinstance(prune.end, int) else 0
+        return None  # it says nothing that a prune record says
+    return prune if prune.kind == "prune" and isinstance(prune.end, int) else None
 
 
 def _pruned(spans: list[_Span], path: Path, stated: int) -> int:
     """Leaves that were pruned; raises if a bundle is missing, or a minimum index `stated`, that no prune accounts for.
 
-    A prune that was cut off, or is under way, is on record before the index is raised, and that before bundles go.
+    A prune that was cut off, or is under way, is on record before the index is raised, and that before bundles go. One
+    that failed accounts for nothing.
     """
-    ends = {0}.union(*(span.ends for span in spans))
+    prunes = [prune for span in spans for prune in span.prunes]
+    failed = {str(prune.intent) for prune in prunes if prune.step == "failed"}
+    ends = {0} | {prune.end for prune in prunes if prune.step != "failed" and str(prune.id) not in failed}
     if stated not in ends:
         raise VerificationFailed(str(path), f"it says {stated}, and no prune record in the log ends there")
     missing = sorted(n for span in spans for n in span.missing)
@@ -230,7 +243,7 @@ def _pruned(spans: list[_Span], path: Path, stated: int) -> int:
     return len(missing) * WIDTH
 
 
-def _above(files: LogFiles, level: int, n: int, size: int) -> bytes:
+def _above(files: LogReader, level: int, n: int, size: int) -> bytes:
     """Tile `n` of the level above `level`, as far as full tiles stand below it."""
     width = min(WIDTH, (size >> (8 * (level + 1))) - n * WIDTH)
     return _tile(files, level + 1, n, width) if width else b""
@@ -243,7 +256,7 @@ def _verify_tile(level: int, n: int, hashes: bytes, above: bytes) -> None:
         raise VerificationFailed(f"tile {n} at level {level}", "it does not hash to the tile above it")
 
 
-def _verify_levels(files: LogFiles, checkpoint: Checkpoint) -> None:
+def _verify_levels(files: LogReader, checkpoint: Checkpoint) -> None:
     size = checkpoint.size
     partial = []
     level = 0
@@ -253,12 +266,16 @@ def _verify_levels(files: LogFiles, checkpoint: Checkpoint) -> None:
         for n in range(full_tiles(size, level) if level else 0):
             _verify_tile(level, n, _tile(files, level, n, WIDTH), _above(files, level, n // WIDTH, size))
         level += 1
-    if Edge(size, partial).root() != checkpoint.root:
-        raise VerificationFailed(f"the log at {size} leaves", "the tiles do not hash to the signed root")
+    _verify_root(Edge(size, partial), checkpoint)
 
 
-def _verify_partials(files: LogFiles, size: int) -> None:
-    """Every partial tile and bundle that older checkpoints need is the beginning of what stands now.
+def _verify_root(edge: Edge, checkpoint: Checkpoint) -> None:
+    if edge.root() != checkpoint.root:
+        raise VerificationFailed(f"the log at {checkpoint.size} leaves", "the tiles do not hash to the signed root")
+
+
+def _verify_partial_tiles(files: LogReader, size: int) -> None:
+    """Every partial tile that older checkpoints need is the beginning of what stands now.
 
     Those of a log that has gone on since the checkpoint was read are wider than it: of them the beginning is checked.
     """
@@ -275,6 +292,10 @@ def _verify_partials(files: LogFiles, size: int) -> None:
                 if content[: len(whole)] != whole[: len(content)] or len(content) != stated * HASH_BYTES:
                     raise VerificationFailed(str(path), "it is not the beginning of the tile it belongs to")
         level += 1
+
+
+def _verify_partial_bundles(files: LogReader, size: int) -> None:
+    """The same of the partial bundles."""
     n, width = full_tiles(size, 0), partial_width(size, 0)
     if width:
         entries = files.bundle(n, width)
@@ -303,14 +324,14 @@ def _width(path: Path, suffix: str) -> int:
         raise VerificationFailed(str(path), "its name is no width of a partial tile") from error
 
 
-def _verify_older(files: LogFiles, checkpoint: Checkpoint, older: Checkpoint) -> None:
+def _verify_older(files: LogReader, checkpoint: Checkpoint, older: Checkpoint) -> None:
     if older.size > checkpoint.size:
         raise GatewayError("conflict", f"it is ahead of the checkpoint of {checkpoint.size} leaves")
     if older.size and Hashes(checkpoint.size, files.tile).span(0, older.size) != older.root:
         raise GatewayError("conflict", "it is of another tree")
 
 
-def _tile(files: LogFiles, level: int, n: int, width: int) -> bytes:
+def _tile(files: LogReader, level: int, n: int, width: int) -> bytes:
     try:
         return files.tile(level, n, width)
     except GatewayError as error:

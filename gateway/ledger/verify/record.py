@@ -12,13 +12,13 @@ from typing import Any
 
 import msgspec
 
+from gateway.domain.calendar import china_time
 from gateway.domain.errors import GatewayError
-from gateway.ledger.index.exports import MANIFEST_HEADER, Manifest, china_time
-from gateway.ledger.index.queries import check_second, parse_record_id
 from gateway.ledger.log.checkpoints import verify_checkpoint
+from gateway.ledger.log.export_names import MANIFEST_HEADER, manifest_path
 from gateway.ledger.log.notes import VerifierKey, parse_note, parse_verifier_key, verify_note
 from gateway.ledger.log.proofs import parse_proof, verify_inclusion
-from gateway.ledger.log.spool import manifest_path
+from gateway.ledger.log.record_ids import check_second, parse_record_id
 from gateway.ledger.verify.log import verify_log
 from gateway.ledger.verify.report import Checked, ProvenRecord, VerificationFailed
 
@@ -32,6 +32,21 @@ _OTHER_HALF = {
 _is_kind = re.compile(r"[a-z]+(?:\.[a-z]+)?").fullmatch
 
 __all__ = ["Checked", "ProvenRecord", "VerificationFailed", "parse_key", "verify_export", "verify_log", "verify_record"]
+
+
+class _Manifest(msgspec.Struct):
+    """What is read of an export's manifest: its writer's own type stays with the writer."""
+
+    format: str
+    query: msgspec.Raw
+    records: int
+    bytes: int
+    sha256: str
+    origin: str
+    size: int
+    made_unix: int
+    partial_of: int | None = None
+    set_aside: int | None = None
 
 
 class _Entry(msgspec.Struct):
@@ -138,20 +153,20 @@ def verify_export(path: Path, verifier_key: str) -> Checked:
         (
             f"the manifest is signed by the key of `{key.name}`",
             f"the file is the one the manifest was signed for, byte for byte; it says {manifest.records} records",
-            f"it answers the question `{msgspec.json.encode(manifest.query).decode()}` at {manifest.size} leaves",
+            f"it answers the question `{bytes(manifest.query).decode()}` at {manifest.size} leaves",
         ),
         (*missing, "whether the log holds further records of that question: verify the log and ask again"),
     )
 
 
-def _parse_manifest(content: bytes, key: VerifierKey) -> Manifest:
+def _parse_manifest(content: bytes, key: VerifierKey) -> _Manifest:
     note = parse_note(content)
     verify_note(note, [key])
     header, _, said = note.text.partition("\n")
     if header != MANIFEST_HEADER:
         raise GatewayError("invalid-input", "this is not an export's manifest")
     try:
-        return msgspec.json.decode(said, type=Manifest)
+        return msgspec.json.decode(said, type=_Manifest)
     except msgspec.DecodeError as error:
         raise GatewayError("invalid-input", "the manifest is not readable") from error
 

@@ -14,11 +14,13 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
 from gateway.ledger.durable import replace_file, unlink_all
 from gateway.ledger.journal import frames
-from gateway.ledger.journal.segments import segment_paths
+from gateway.ledger.journal.marks import segment_paths
 from gateway.ledger.log.checkpoints import Checkpoint
-from gateway.ledger.log.files import COSIGNED, MIRROR, LogFiles
+from gateway.ledger.log.files import LogFiles
 from gateway.ledger.log.notes import Signer, check_name, sign_note
-from gateway.ledger.log.signing import Signed, SignedState
+from gateway.ledger.log.reading import COSIGNED, MIRROR
+from gateway.ledger.log.signed import Signed
+from gateway.ledger.log.signing import SignedState
 from gateway.ledger.log.tiles import HASH_BYTES, WIDTH
 from gateway.ledger.log.tree import leaf_hash
 from gateway.ledger.witness.mirror import checkpoint_of

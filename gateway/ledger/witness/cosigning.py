@@ -16,9 +16,9 @@ import msgspec
 from gateway.domain.errors import GatewayError
 from gateway.ledger.durable import replace_file
 from gateway.ledger.log.checkpoints import Published, parse_published
-from gateway.ledger.log.files import COSIGNED
 from gateway.ledger.log.notes import Note, parse_note
 from gateway.ledger.log.proofs import Hashes
+from gateway.ledger.log.reading import COSIGNED
 from gateway.ledger.log.tiled_log import TiledLog
 from gateway.ledger.witness.witness import Cosigned, WitnessClient
 

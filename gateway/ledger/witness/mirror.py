@@ -17,13 +17,16 @@ from pathlib import Path
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.durable import WRITING, make_directory, replace_file, sync_directory, unlink_all
+from gateway.ledger.durable import make_directory, replace_file, sync_directory, unlink_all
 from gateway.ledger.log import at_rest
 from gateway.ledger.log.checkpoints import Checkpoint, parse_checkpoint
-from gateway.ledger.log.files import LOOSE, MIRROR, PACKED, LogFiles
+from gateway.ledger.log.files import LogFiles
+from gateway.ledger.log.minimum import MINIMUM_INDEX, minimum_index
 from gateway.ledger.log.notes import parse_note
-from gateway.ledger.log.retention import MINIMUM_INDEX, PRUNING, minimum_index
+from gateway.ledger.log.reading import LOOSE, MIRROR, PACKED
+from gateway.ledger.log.retention import PRUNING
 from gateway.ledger.log.tiles import HASH_BYTES, WIDTH, parse_tile_path
+from gateway.ledger.names import WRITING
 
 NOTES = ("cosigned", "checkpoint")
 """Read in this order: the log cosigns what it has published, and publishes what stands in its tiles."""

@@ -97,6 +97,9 @@ class Ending(Course):
             (state is states.FORWARDING and not self.connection.is_body_paused) or self._awaits_question()
         ):
             self.refuse(GatewayError("request-timeout"))
+        elif state is states.COLLECTING and self._task is not None:
+            # A port is awaited, with the answer at hand: no fault of the supplier's.
+            self.refuse(GatewayError("state-stale"))
         elif state in _AT_SUPPLIER:
             assert self._admission is not None
             self._admission.failed("slow")
@@ -110,7 +113,7 @@ class Ending(Course):
 
     def _who_is_slow(self) -> str:
         """How an answer ends that has begun and whose time is over."""
-        if self.plane.now_seconds >= self._total_due:
+        if self.plane.now_seconds >= self._total_due or self._task is not None:
             return "timed-out"
         if self.connection.is_writing_paused:
             if self._admission is not None:

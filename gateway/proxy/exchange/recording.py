@@ -109,6 +109,8 @@ class Recording(Forwarding):
         """Write the use; go on once that is durable."""
         self.move(states.ON_ADMITTED)
         self._opened_ns = self.plane.ticks()
+        # INVARIANT: BOUNDED: a ledger that never answers holds nobody for longer than any other port.
+        self.set_deadline(self.plane.limits.port_timeout_seconds)
         try:
             self._record = self.plane.ledger.opened(use, self._recorded)
         except GatewayError as error:

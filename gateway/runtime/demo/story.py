@@ -15,7 +15,7 @@ import httpx
 import msgspec
 
 from gateway.client import SharingAuth
-from gateway.ledger.log.spool import manifest_path
+from gateway.ledger.log.export_names import manifest_path
 from gateway.ledger.verify.record import verify_export
 from gateway.runtime.demo.population import Population
 from gateway.runtime.demo.suppliers import SupplierServer

@@ -14,7 +14,8 @@ import msgspec
 from gateway.domain.errors import GatewayError
 from gateway.identity.keyring import KeyRing
 from gateway.ledger.durable import make_directory, replace_file, sync_directory
-from gateway.ledger.journal.segments import Watermark, confirmed_sequence, recover
+from gateway.ledger.journal.marks import confirmed_sequence
+from gateway.ledger.journal.segments import Watermark, recover
 from gateway.ledger.log.checkpoints import Checkpoint, verify_checkpoint
 from gateway.ledger.log.files import LogFiles
 from gateway.ledger.log.notes import VerifierKey

@@ -25,7 +25,7 @@ from gateway.domain.changes import Change
 from gateway.domain.state import SliceState
 from gateway.domain.uses import Outcome, Use
 from gateway.domain.verdicts import Call, Verdict
-from gateway.ledger.index.queries import SetAside
+from gateway.ledger.index.manifest import SetAside
 from gateway.proxy.ports import Decide, Identify, Peer, RequestHead
 from gateway.runtime.telemetry.metrics import UNKNOWN, MetricSet
 from gateway.runtime.telemetry.spans import SpanSender

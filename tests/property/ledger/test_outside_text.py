@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError
-from gateway.ledger.index.queries import RecordQuery, days_of, encode_cursor, parse_cursor, parse_record_id
+from gateway.ledger.index.queries import RecordQuery, days_of, encode_cursor, parse_cursor
 from gateway.ledger.log.checkpoints import parse_checkpoint
 from gateway.ledger.log.decimals import MAX_NUMBER, parse_decimal
 from gateway.ledger.log.notes import ED25519, VerifierKey, parse_note, parse_verifier_key, sign_note
 from gateway.ledger.log.proofs import parse_proof
+from gateway.ledger.log.record_ids import parse_record_id
 from gateway.ledger.log.tiles import parse_tile_path
 from gateway.ledger.verify.record import verify_record
 from gateway.ledger.witness.witness import Witness, parse_request

@@ -18,7 +18,8 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.nesting import MAX_DEPTH, is_too_deep
 from gateway.identity.dpop import canonical_uri
 from gateway.identity.strict import MAX_TOKEN_BYTES, Unreadable, parse_base64url, parse_jws, parse_object
-from gateway.ledger.index.queries import parse_cursor, parse_record_id
+from gateway.ledger.index.queries import parse_cursor
+from gateway.ledger.log.record_ids import parse_record_id
 from gateway.store.directory.file import read_json
 from gateway.store.directory.openapi import derive_interface
 from gateway.store.values import decode_cursor

@@ -10,7 +10,7 @@ import pytest
 from gateway.domain.uses import RecordKind
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.journal.frames import segment_name
-from gateway.ledger.journal.segments import confirmed_sequence
+from gateway.ledger.journal.marks import confirmed_sequence
 from gateway.ledger.verify import beside as verify_beside
 from gateway.ledger.verify import log as verify_log_module
 from gateway.ledger.verify.record import VerificationFailed, verify_log

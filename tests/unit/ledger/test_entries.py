@@ -15,7 +15,8 @@ from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Outcome, RecordKind, Use
 from gateway.domain.verdicts import Call, Decision, Verdict
-from gateway.ledger.journal.entries import Salts, UseEntries, act_entry, new_run, retain_until, started_unix
+from gateway.ledger.journal.entries import Salts, UseEntries, act_entry, new_run, retain_until
+from gateway.ledger.log.record_ids import started_unix
 from tests.support.ledger import NOON_NS, City
 
 WORDS = st.text(max_size=40)

@@ -16,7 +16,8 @@ from gateway.domain.uses import RecordKind
 from gateway.ledger.journal import frames
 from gateway.ledger.journal import writer as journals
 from gateway.ledger.journal.acts import ActJournal, acts_low_water_bytes
-from gateway.ledger.journal.segments import SegmentReader, Watermark, confirmed_sequence, recover, segment_paths
+from gateway.ledger.journal.marks import confirmed_sequence, segment_paths
+from gateway.ledger.journal.segments import SegmentReader, Watermark, recover
 from gateway.ledger.journal.uses import UseJournal
 from gateway.ledger.journal.writer import JournalWriter, journal_directory
 from tests.support.ledger import City, record_uses

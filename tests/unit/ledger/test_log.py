@@ -14,9 +14,10 @@ from gateway.domain.errors import GatewayError
 from gateway.ledger.index.exports import FORMATS, export_records
 from gateway.ledger.index.queries import RecordQuery
 from gateway.ledger.log.checkpoints import verify_checkpoint
+from gateway.ledger.log.export_names import manifest_path
 from gateway.ledger.log.files import LogFiles
-from gateway.ledger.log.signing import Signed, SignedState
-from gateway.ledger.log.spool import manifest_path
+from gateway.ledger.log.signed import Signed
+from gateway.ledger.log.signing import SignedState
 from gateway.ledger.log.tiled_log import TiledLog
 from gateway.ledger.log.tree import EMPTY_ROOT, leaf_hash
 from gateway.ledger.process.answers import Answers

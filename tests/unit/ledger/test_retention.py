@@ -24,9 +24,10 @@ from gateway.ledger.journal.entries import Salts, UseEntries, act_entry, china_d
 from gateway.ledger.journal.writer import JournalWriter
 from gateway.ledger.log import at_rest
 from gateway.ledger.log.checkpoints import parse_checkpoint
+from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.log.notes import parse_note
 from gateway.ledger.log.proofs import Hashes, verify_consistency
-from gateway.ledger.log.retention import Holds, Pruning, begin_pruning, minimum_index
+from gateway.ledger.log.retention import Holds, Pruning, begin_pruning
 from gateway.ledger.process.service import LedgerService
 from gateway.ledger.verify.record import VerificationFailed, verify_export, verify_log, verify_record
 from gateway.ledger.witness.mirror import mirror_log

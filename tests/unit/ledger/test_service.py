@@ -15,7 +15,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
 from gateway.ledger.index.queries import RecordQuery
 from gateway.ledger.journal.acts import ActJournal
-from gateway.ledger.log.spool import manifest_path
+from gateway.ledger.log.export_names import manifest_path
 from gateway.ledger.process.client import LedgerClient
 from gateway.ledger.verify.record import VerificationFailed, verify_export, verify_log, verify_record
 from tests.support.ledger import City, open_ledger, record_uses

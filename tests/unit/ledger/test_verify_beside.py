@@ -16,7 +16,7 @@ from gateway.ledger.index.index import Index
 from gateway.ledger.index.manifest import parse_manifest
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.journal.frames import parse_opening
-from gateway.ledger.log.retention import minimum_index
+from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.verify.record import VerificationFailed, verify_log
 from tests.support.ledger import open_ledger
 

@@ -1,0 +1,15 @@
+"""Where an export's manifest stands, and how it begins: what a writer and a verifier of exports agree on."""
+
+from pathlib import Path
+
+MANIFEST_HEADER = "sharing-gateway/export/v1"
+
+
+def manifest_path(path: Path) -> Path:
+    """Where the manifest of an export stands."""
+    return path.with_name(f"{path.name}.manifest")
+
+
+def partial_path(path: Path, lowest_leaf: int) -> Path:
+    """Where an export, or what it is made from, is written before it has its name."""
+    return path.with_name(f".{path.name}.{lowest_leaf}.part")

@@ -1,0 +1,24 @@
+"""`minimum-index`: the first leaf whose entry is still there."""
+
+import re
+from pathlib import Path
+
+from gateway.domain.errors import GatewayError
+
+MINIMUM_INDEX = "minimum-index"
+_is_leaf = re.compile(rb"(?:0|[1-9][0-9]{0,18})\n").fullmatch
+
+
+def minimum_index(root: Path) -> int:
+    """The first leaf whose entry is still served; 0 for a log that was never pruned.
+
+    Raises:
+        GatewayError: `conflict` if the file holds something else.
+    """
+    try:
+        content = (root / MINIMUM_INDEX).read_bytes()
+    except FileNotFoundError:
+        return 0
+    if _is_leaf(content) is None:
+        raise GatewayError("conflict", f"`{root / MINIMUM_INDEX}` does not hold the number of a leaf")
+    return int(content)

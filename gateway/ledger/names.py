@@ -1,0 +1,3 @@
+"""Names that files bear while they are written."""
+
+WRITING = ".tmp"
