@@ -36,6 +36,7 @@ from gateway.ledger.log.notes import sign_note
 from gateway.ledger.witness.witness import request_body
 from gateway.policy import default_policies_root
 from gateway.policy.law.layers import read_set
+from tests.answers.matters import Matters, matters_of
 from tests.answers.teller import Teller
 from tests.answers.world import WITNESSED, WITNESSED_KEY, Clock, FullWorld, quick_ledger, record_long_ago
 from tests.support.control import ISSUER
@@ -64,6 +65,7 @@ class Told(NamedTuple):
 
     answers: dict[str, dict[str, Any]]
     document: dict[str, Any]
+    matters: Matters
 
 
 def walk() -> Told:
@@ -90,9 +92,10 @@ def walk() -> Told:
                 operation,
             ):
                 chapter(teller)
+            matters = matters_of(teller)
         finally:
             world.close()
-    return Told(dict(sorted(teller.kept.items())), world.app.openapi())
+    return Told(dict(sorted(teller.kept.items())), world.app.openapi(), matters)
 
 
 def the_log(teller: Teller) -> None:

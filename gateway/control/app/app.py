@@ -147,7 +147,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     schemas.update(shown)
     schemas["Problem"] = _PROBLEM
     document["components"]["securitySchemes"] = {
-        "officer": {"type": "http", "scheme": "bearer", "description": "an officer's session token"}
+        "officer": {"type": "http", "scheme": "bearer", "description": "an officer's session token"},
+        "scrape": {"type": "http", "scheme": "bearer", "description": "the gateway's scrape credential"},
     }
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -160,6 +161,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
                     content.setdefault("example", EXAMPLES[model])
             if path.startswith(("/v1/", "/log/tile/entries")) and path not in _OPEN:
                 operation["security"] = [{"officer": []}]
+            if path == "/metrics":
+                operation["security"] = [{"scrape": []}]
     app.openapi_schema = document
     return document
 

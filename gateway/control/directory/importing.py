@@ -159,9 +159,11 @@ def _permit(deed: Deed, found: DirectoryFile, *, release: bool) -> None:
     """Have each act the import asks for decided; one that changes nothing takes the right to keep a directory."""
 
     def asked(tx: StoreTransaction) -> list[Choice]:
-        # What changes nothing takes the right to keep the directory where the officer's own department lies.
-        nothing = Act.MANAGE_DEPARTMENTS, Matter(region=_home_region(tx, deed.officer))
-        return list(_acts(tx, deed.officer, found, release=release)) or [nothing]
+        # What changes nothing takes the right to change it.
+        regions = {department.region for department in found.departments}
+        matters = [Matter(region=region) for region in sorted(regions)] or [matter_of_gateway(tx)]
+        unchanged = [(Act.MANAGE_DEPARTMENTS, matter) for matter in matters]
+        return list(_acts(tx, deed.officer, found, release=release)) or unchanged
 
     deed.permit_each(asked)
 

@@ -172,3 +172,63 @@ def test_only_dates_move_with_the_day() -> None:
         "text": "minutes of 2028-02-28, item 3",
         "csv": "a,2028-03-01,b",
     }
+
+
+OPEN = {
+    f"GET /v1/{path}"
+    for path in (
+        "departments",
+        "departments/{id}",
+        "purposes",
+        "purposes/{id}",
+        "datasets",
+        "datasets/{id}",
+    )
+}
+"""The directory is every officer's to read: nothing is decided."""
+
+AS_ONESELF = {
+    "GET /v1/account",
+    "POST /v1/directory",  # whether one may import anything is asked before the file is read; then for what it names
+    "GET /v1/policies",
+    "GET /v1/policies/activations",
+    "GET /v1/grants",
+    "GET /v1/orders",
+    "GET /v1/systems",
+    "GET /v1/officers",
+    "GET /v1/figures",
+    "GET /v1/figures/overdue",
+    "GET /v1/records",
+    "GET /v1/records/stats",
+    "GET /v1/records/export",
+    "POST /v1/records/export",
+    "POST /v1/records/search",
+    "POST /v1/account/sign-out",
+    "POST /v1/account/password",
+    "DELETE /v1/account/sessions/{id}",
+    "DELETE /v1/account/recovery",
+}
+"""Questions that name nobody are narrowed to who asks, and an account is its owner's."""
+
+UNMADE = {f"GET /v1/records/export/{{name}}{part}" for part in ("", "/manifest", "/progress")} | {
+    "POST /v1/datasets/{id}/withdrawal",
+    "GET /v1/certificates",
+}
+"""Nothing is decided: an export of another officer, an entry withdrawn by then, certificates of which none are left."""
+
+
+def test_every_act_says_whose_matter_it_is_from_the_thing_and_not_from_the_asker(told: Told) -> None:
+    """Region and department in each route's matter are the same whoever asks, and there is one for every route."""
+    wrong = []
+    for operation, asked in told.matters.items():
+        first = next(iter(asked.values()))
+        if operation in OPEN | AS_ONESELF | UNMADE:
+            continue
+        if (
+            first is None
+            or any(each != first for each in asked.values())
+            or not {"region", "demand_region"} & first[1].keys()
+        ):
+            wrong.append((operation, asked))
+    assert wrong == []
+    assert len(told.matters) > 60
