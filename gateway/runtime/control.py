@@ -249,7 +249,7 @@ def assemble(
                 store,
                 Contexts(store.certificates, ring.field_cipher),
                 Networks(settings.suppliers.networks),
-                OwnListeners(home),
+                OwnListeners(home, settings),
             )
         ),
         unseal=lambda sealed, context: ring.field_cipher().unseal(sealed, context),
@@ -264,7 +264,7 @@ def host_checks(home: GatewayHome, settings: Settings, store: Store, ring: KeyRi
     contexts = Contexts(store.certificates, ring.field_cipher)
     return HostChecks(
         networks=Networks(settings.suppliers.networks),
-        is_own=OwnListeners(home),
+        is_own=OwnListeners(home, settings),
         context=lambda host: contexts.context(host.supplier, host.authority, None),
     )
 

@@ -19,6 +19,7 @@ from gateway.identity.symmetric import FieldCipher
 from gateway.proxy.ports import Reach
 from gateway.proxy.tls import supplier_context
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.settings import Settings
 from gateway.store import Store
 
 MAX_CONTEXTS = 1024
@@ -26,22 +27,23 @@ MAX_CONTEXTS = 1024
 
 
 class OwnListeners:
-    """Whether an address and port is one that this gateway itself listens on.
+    """Whether an address and port is one that this gateway itself listens on, or will when it is started.
 
     Args:
-        home: whose addresses file names them.
+        home: whose addresses file names them while it runs.
+        settings: that say them else.
     """
 
-    def __init__(self, home: GatewayHome) -> None:
+    def __init__(self, home: GatewayHome, settings: Settings) -> None:
         self._home = home
+        self._settings = settings
 
     def __call__(self, address: str, port: int) -> bool:
         """True for a listener of this gateway, by whichever of the machine's addresses."""
         found = self._home.addresses() or {}
-        for url in (found.get("data_plane"), found.get("control")):
-            if isinstance(url, str) and _port_of(url) == port and _is_this_machine(address):
-                return True
-        return False
+        ports = {_port_of(str(found.get(name, ""))) for name in ("data_plane", "control")}
+        ports |= {self._settings.data_plane.port, self._settings.control.port}
+        return port in ports and _is_this_machine(address)
 
 
 def _port_of(url: str) -> int:

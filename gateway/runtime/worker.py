@@ -128,7 +128,7 @@ class Worker:
             self._store,
             Contexts(self._store.certificates, ring.field_cipher),
             Networks(settings.suppliers.networks),
-            OwnListeners(home),
+            OwnListeners(home, settings),
         )
         self._resolver = Resolver(self._store.interface, self._pool, prepare)
         self._journal = UseJournal(

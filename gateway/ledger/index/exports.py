@@ -39,7 +39,7 @@ COLUMNS = (
 )  # fmt: skip
 """Columns of CSV and Parquet exports, as texts. `time` and `closed_at` are China Standard Time."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")
 Progress = Callable[[int, int], None]
 
 

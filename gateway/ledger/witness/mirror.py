@@ -40,6 +40,7 @@ _PRUNE = b'"kind":"prune"'
 class _Prune(msgspec.Struct):
     kind: str
     end: int = 0
+    step: str = ""
 
 
 def mirror_log(tree: Path, mirror: Path) -> int:
@@ -159,7 +160,7 @@ def _ends_at(entry: bytes, end: int) -> bool:
         prune = msgspec.json.decode(entry, type=_Prune)
     except msgspec.DecodeError:
         return False
-    return prune.kind == "prune" and prune.end == end
+    return prune.kind == "prune" and prune.end == end and prune.step != "failed"
 
 
 def _compare(tree: Path, mirror: Path, at: Path, beside: Path) -> None:

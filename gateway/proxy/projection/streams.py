@@ -44,13 +44,14 @@ class RowReducer(Protocol):
 class _Lines:
     """Whole lines out of pieces."""
 
-    __slots__ = ("_most", "_rest", "_started", "held_bytes")
+    __slots__ = ("_most", "_rest", "_started", "held_bytes", "mark")
 
     def __init__(self, row_bytes: int) -> None:
         self._rest: list[bytes] = []
         self._most = row_bytes
         self._started = False
         self.held_bytes = 0
+        self.mark = ""
 
     def take(self, data: bytes, end: int) -> bytes:
         """Octets up to the last row's end so far, which is at `end` of `data`; empty where that is 0."""
@@ -82,7 +83,9 @@ class _Lines:
     def _without_mark(self, data: bytes) -> bytes:
         if not self._started and data:
             self._started = True
-            return data.removeprefix(b"\xef\xbb\xbf")
+            if data.startswith(b"\xef\xbb\xbf"):
+                self.mark = "\ufeff"
+                return data[3:]
         return data
 
 
@@ -202,6 +205,9 @@ class CsvReducer:
         except csv.Error:
             raise not_filterable("the answer is not well-formed CSV") from None
         out = io.StringIO(newline="")
+        # A byte order mark is no part of the first column's name; spreadsheet programs need it, so it goes on.
+        out.write(self._lines.mark)
+        self._lines.mark = ""
         writer = csv.writer(out)
         for row in rows:
             if not row:

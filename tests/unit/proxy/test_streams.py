@@ -11,6 +11,7 @@ import uvloop
 
 from gateway.domain.directory import AnswerFormat
 from gateway.proxy import Limits
+from gateway.proxy.projection.streams import CsvReducer
 from tests.support.proxy_ports import (
     CallerSide,
     House,
@@ -270,6 +271,16 @@ def test_a_slow_reader_slows_its_supplier_and_nobody_else() -> None:
                 assert (await other.ask(request()))[2] == b"ok"
 
     uvloop.run(story())
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_byte_order_mark_is_no_part_of_a_column(size: int) -> None:
+    """The first column is found behind it, and it goes on, once, however the answer is cut."""
+    answer = "\ufeffxm,gmsfhm\r\n\ufeff张三,SECRET\r\n".encode()
+    reducer = CsvReducer({"xm": "xm", "gmsfhm": "gmsfhm"}, ("xm",), {}, 1 << 16)
+    left = b"".join(reducer.feed(answer[at : at + size]) for at in range(0, len(answer), size)) + reducer.finish()
+    assert left.decode() == "\ufeffxm\r\n\ufeff张三\r\n"
+    assert (reducer.rows, reducer.items) == (1, {"xm"})
 
 
 def test_a_caller_of_http_1_0_gets_its_answer_up_to_the_connections_end() -> None:

@@ -18,7 +18,7 @@ from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.setup import initialise
 from gateway.runtime.operation.status import examine
 from gateway.runtime.operation.unreachable import find_unreachable
-from gateway.runtime.suppliers import Contexts, SupplierReach, _is_this_machine
+from gateway.runtime.suppliers import Contexts, OwnListeners, SupplierReach, _is_this_machine
 from gateway.store import Store
 from tests.support.certificates import Authority
 from tests.support.state import fill, host, interface
@@ -104,6 +104,17 @@ def test_own_addresses_of_this_machine_are_told_from_others() -> None:
     """By whether they can be bound, whichever interface they are of."""
     assert _is_this_machine("127.0.0.1")
     assert not _is_this_machine("192.0.2.7")
+
+
+def test_own_listeners_are_known_before_they_listen(tmp_path: Path) -> None:
+    """A claim made on a stopped home is judged by the ports of its settings."""
+    home = GatewayHome(tmp_path / "home")
+    home.make()
+    is_own = OwnListeners(home, home.settings())
+    assert is_own("127.0.0.1", 8080)
+    assert is_own("127.0.0.3", 8081)
+    assert not is_own("127.0.0.1", 8443)
+    assert not is_own("192.0.2.7", 8080)
 
 
 def test_stored_certificates_make_a_context_that_presents_them(state: State, tmp_path: Path) -> None:
