@@ -259,6 +259,21 @@ def _acknowledged_elsewhere() -> list[Patch]:
 
 
 @a_break
+def _waits_for_both() -> list[Patch]:
+    """a worker that came back is waited for on its old connection too."""
+
+    def join(self: Roster, *args: Any, **options: Any) -> Any:
+        held = {key: session.leased_until for key, session in self._sessions.items() if session.connected}
+        made = true(self, *args, **options)
+        for key, leased_until in held.items():
+            self._sessions[key].leased_until = leased_until
+        return made
+
+    true = Roster.join
+    return [(Roster, "join", join)]
+
+
+@a_break
 def _same_timeline() -> list[Patch]:
     """a failover is not noticed where the feed has grown past what was read."""
 
