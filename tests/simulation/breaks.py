@@ -176,7 +176,7 @@ def _asked_at_the_end() -> list[Patch]:
         true(self, self._clock() if asked_at >= 0 else asked_at, position, changes)
 
     def slow(self: Any) -> float:
-        return self.world.random.choice([0.001, 0.5])  # type: ignore[no-any-return]
+        return 1.2 if self.world.random.random() < 0.02 else 0.001
 
     true = Hub.confirm
     return [(Hub, "confirm", confirm), (house.Node, "latency", slow)]
