@@ -82,10 +82,12 @@ def import_(
 
 @directory.command("schema")
 @command
-def schema() -> None:
+def schema(as_json: AsJson = False) -> None:
     """Print the JSON schema of a directory file."""
     from gateway.runtime.operation.formats import directory_schema  # noqa: PLC0415 -- loads what no other command needs
 
+    # A schema is JSON, asked for so or not.
+    _ = as_json
     print_json(directory_schema())
 
 
@@ -93,11 +95,12 @@ def schema() -> None:
 @command
 def sample(
     file: Annotated[Path, typer.Argument(help="Where to write it; .json, .xlsx or .csv says as what.")],
+    as_json: AsJson = False,
 ) -> None:
     """Write a directory file that `import` takes as it is: to look at, and to put your own in its place."""
     from gateway.runtime.operation.formats import directory_sample  # noqa: PLC0415 -- likewise
 
-    write_sample(file, directory_sample(file.suffix))
+    write_sample(file, directory_sample(file.suffix), as_json=as_json)
 
 
 @directory.command("list")

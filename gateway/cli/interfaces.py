@@ -45,11 +45,14 @@ def try_(
 
 @interfaces.command("sample")
 @command
-def sample(file: Annotated[Path, typer.Argument(help="Where to write it, as JSON.")]) -> None:
+def sample(
+    file: Annotated[Path, typer.Argument(help="Where to write it, as JSON.")],
+    as_json: AsJson = False,
+) -> None:
     """Write an interface's entry to look at, and to put your own in its place."""
     from gateway.runtime.operation.formats import interface_sample  # noqa: PLC0415 -- loads what no other command needs
 
-    write_sample(file, interface_sample())
+    write_sample(file, interface_sample(), as_json=as_json)
 
 
 def read_interface(file: Path) -> dict[str, Any]:

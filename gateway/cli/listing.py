@@ -30,11 +30,14 @@ def tell_act(answer: dict[str, Any], words: str, *, as_json: bool) -> None:
         out.print(f"{words}; record {answer['record']}", markup=False)
 
 
-def write_sample(file: Path, content: bytes) -> None:
+def write_sample(file: Path, content: bytes, *, as_json: bool) -> None:
     """Write a sample where nothing stands yet."""
     try:
         with file.open("xb") as opened:
             opened.write(content)
     except FileExistsError as error:
         raise GatewayError("conflict", f"`{file}` exists already") from error
+    if as_json:
+        print_json({"wrote": str(file)})
+        return
     out.print(f"wrote {file}", markup=False)

@@ -38,6 +38,10 @@ def issue(
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The date set for rectification.")
     ] = None,
     supplier: Annotated[str | None, typer.Option(help="Only this supplier's data.")] = None,
+    subordinates: Annotated[
+        bool | None,
+        typer.Option("--subordinates/--not-subordinates", help="Stop the departments below it too (default)."),
+    ] = None,
     consultation: Annotated[str | None, typer.Option(help="Record of consultation (Art. 27 ¶3).")] = None,
     filing: Annotated[str | None, typer.Option(help="Filing reference (Art. 27 ¶3).")] = None,
     report_due: Annotated[
@@ -52,6 +56,7 @@ def issue(
     optional = {
         "rectify_by": rectify_by.date().isoformat() if rectify_by else None,
         "supplier": supplier,
+        "subordinates": subordinates,
         "consultation": consultation,
         "filing": filing,
         "report_due": report_due.replace(tzinfo=UTC).isoformat() if report_due else None,

@@ -443,7 +443,7 @@ def _check_proof(path: Path, record_id: str) -> None:
 
 
 def _time(unix_us: int) -> str:
-    return datetime.fromtimestamp(unix_us / 1_000_000, UTC).astimezone(CHINA).strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(unix_us / 1_000_000, UTC).astimezone(CHINA).strftime("%Y-%m-%d %H:%M:%S+08:00")
 
 
 def _said(value: Any) -> str:

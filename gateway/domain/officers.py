@@ -144,6 +144,7 @@ class Matter(msgspec.Struct, frozen=True, omit_defaults=True):
         demand_region: the demand department's region, if one is concerned.
         person: the officer concerned, if the act is about an account.
         roles: that officer's roles, as they are or are to be.
+        ordered_by: the department whose officer ordered the stop, if the act is to lift one.
     """
 
     supplier: str | None = None
@@ -153,3 +154,4 @@ class Matter(msgspec.Struct, frozen=True, omit_defaults=True):
     demand_region: str | None = None
     person: str | None = None
     roles: tuple[Role, ...] = ()
+    ordered_by: str | None = None

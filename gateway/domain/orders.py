@@ -46,6 +46,7 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         lifted_at: when.
         lift_reason: why.
         supplier: limits an order on a department or system to one supplier's data; None is all suppliers.
+        subordinates: whether an order on a department stops the departments below it too.
         reported_by: who reported the emergency, once it was reported (Art. 35).
         reported_at: when.
         report: the report's reference.
@@ -69,6 +70,16 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     reported_by: str | None = None
     reported_at: datetime | None = None
     report: str = ""
+    subordinates: bool = False
+
+    @property
+    def stops_the_pair(self) -> bool:
+        """Whether it is given on one grant and stops every road by which that department obtains that data.
+
+        INVARIANT: STOP-REACHES — what is suspended is the authority to use the data and not one paper; a termination
+        ends the grant that it names.
+        """
+        return self.reach is Reach.GRANT and self.kind is not OrderKind.TERMINATION
 
     @property
     def is_in_force(self) -> bool:

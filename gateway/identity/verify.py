@@ -203,10 +203,10 @@ class TokenVerifier:
         subject = jws.payload.get("sub")
         if not is_text(subject):
             raise Unreadable("the token names no subject")
+        claims = self._claims(jws, self._own, officer_audience(self._own.name), str(subject))
         session = jws.payload.get("sid")
         if not is_text(session):
             raise Unreadable("the token names no session")
-        claims = self._claims(jws, self._own, officer_audience(self._own.name), str(subject))
         return msgspec.structs.replace(claims, session=str(session))
 
     def _issuer(self, jws: Jws) -> TrustedIssuer:

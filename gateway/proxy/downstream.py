@@ -533,7 +533,7 @@ class CallerConnection(asyncio.Protocol):
         return self.leaving.last_missing_bytes if self._phase is _CLOSED else self.leaving.missing_bytes()
 
     def gone(self) -> None:
-        """The caller has closed its side while nothing was read of it: there is nobody to answer."""
+        """The caller has gone while nothing was read of it: there is nobody to answer."""
         self.reset("aborted")
 
     def is_leaving_under(self, matches: Callable[[Use], bool]) -> bool:

@@ -354,7 +354,8 @@ class DataPlane:
             raw = connection.transport.get_extra_info("socket")
             if raw is not None and raw.fileno() >= 0:
                 connections[raw.fileno()] = connection
-                poll.register(raw.fileno(), select.POLLRDHUP)
+                # One that may close its side and still wait has gone only where its connection is broken.
+                poll.register(raw.fileno(), 0 if self.limits.half_close else select.POLLRDHUP)
         for number, _ in poll.poll(0):
             connections[number].gone()
 

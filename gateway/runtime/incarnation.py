@@ -93,6 +93,8 @@ def require_own_state(home: GatewayHome, settings: Settings) -> None:
         raise GatewayError("unavailable", "a restore of this home was cut off: run the same `gateway restore` again")
     if home.is_shared(settings):
         return
+    if read_identity(home) is not None:
+        home.require_state(settings)
     held, known = read_identity(home), _incarnations(Path(home.state_url(settings).removeprefix("sqlite:///")))
     if known is None or (held is None and not known):
         return

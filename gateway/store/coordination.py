@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime
 
 from sqlalchemy import Connection, delete, insert, select, text, update
 
+from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Session
 from gateway.store import schema
 from gateway.store.database import Database
@@ -84,6 +85,12 @@ DRAWN_DAYS = 400
 
 KEPT_SESSION_SECONDS = 86_400
 """How long a session is remembered after its time: a token that names it is refused with or without it."""
+
+
+def timeline_of(connection: Connection) -> str:
+    """Which history of the state PostgreSQL's server writes: promoting a standby begins another one."""
+    # The first eight digits of a segment's name are its timeline.
+    return str(connection.execute(text("SELECT pg_walfile_name(pg_current_wal_lsn())")).scalar_one())[:8]
 
 
 class Coordination:
@@ -220,9 +227,20 @@ class Coordination:
         with self._database.brief() as connection:
             connection.execute(_ANNOUNCE, {"id": node, "address": address})
 
-    def acknowledge(self, node: str, sequence: int) -> None:
-        """Say that the node has let go of everything that changes up to `sequence` touch; never goes back."""
+    def acknowledge(self, node: str, sequence: int, timeline: str = "") -> None:
+        """Say that the node has let go of everything that changes up to `sequence` touch; never goes back.
+
+        Args:
+            node: its name.
+            sequence: of a change.
+            timeline: the history in which it was read (`Store.timeline`); empty where there is but one.
+
+        Raises:
+            GatewayError: `conflict` where the server's is another by now: there the number may name another change.
+        """
         with self._database.brief() as connection:
+            if timeline and timeline_of(connection) != timeline:
+                raise GatewayError("conflict", "another server is the primary: its feed is read anew first")
             connection.execute(_ACKNOWLEDGE, {"id": node, "sequence": sequence})
 
     def nodes(self) -> tuple[Node, ...]:

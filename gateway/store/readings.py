@@ -55,7 +55,8 @@ def _slice_statement(gather: str) -> TextClause:
                 AND o.reach = 'grant' AND o.target = g.id AND o.in_force = 1
             UNION ALL SELECT o.body FROM systems s CROSS JOIN orders o
                 WHERE s.department = :department AND o.reach = 'system' AND o.target = s.id AND o.in_force = 1
-            UNION ALL SELECT body FROM orders WHERE reach = 'department' AND target = :department AND in_force = 1
+            UNION ALL SELECT o.body FROM up CROSS JOIN orders o
+                WHERE o.reach = 'department' AND o.target = up.id AND o.in_force = 1
             UNION ALL SELECT body FROM orders WHERE reach = 'dataset' AND target = :dataset AND in_force = 1
             UNION ALL SELECT o.body FROM entry CROSS JOIN orders o
                 WHERE o.reach = 'supplier' AND o.target = entry.supplier AND o.in_force = 1
@@ -123,6 +124,17 @@ _PROVIDER_SUBJECT = select(schema.provider_subjects.c.subject).where(
     schema.provider_subjects.c.issuer == bindparam("issuer"), schema.provider_subjects.c.officer == bindparam("officer")
 )
 _PURPOSES = select(schema.purposes.c.body).order_by(schema.purposes.c.id)
+_BELOW = text(
+    f"""
+    WITH RECURSIVE below (id, depth) AS (
+        SELECT id, 0 FROM departments WHERE id = :id
+        UNION
+        SELECT d.id, below.depth + 1 FROM below JOIN departments d ON d.parent = below.id
+            WHERE below.depth < {MAX_DEPTH}
+    )
+    SELECT DISTINCT id FROM below ORDER BY id
+    """  # noqa: S608 - the part set in is a constant of this module
+)
 _ORDER = select(schema.orders.c.body).where(schema.orders.c.id == bindparam("id"))
 _GRANT = select(schema.grants.c.body).where(schema.grants.c.id == bindparam("id"))
 _GRANT_VERSIONS = (
@@ -231,6 +243,10 @@ class Readings:
     def purposes(self) -> tuple[Purpose, ...]:
         """Every purpose, by id."""
         return decode_all(Purpose, self._rows(_PURPOSES, {}))
+
+    def departments_below(self, id: str) -> tuple[str, ...]:
+        """Ids of the departments below one in the tree, itself left out."""
+        return tuple(row[0] for row in self._rows(_BELOW, {"id": id}) if row[0] != id)
 
     def officer(self, id: str) -> Officer | None:
         """The officer of that id, active or dismissed."""

@@ -20,7 +20,7 @@ from gateway.store.applications import Applications
 from gateway.store.belonging import Belonging, BelongingTransaction
 from gateway.store.bulk import BulkWrites, Progress, batches, chunks, rows_of
 from gateway.store.certificates import CertificateReadings, CertificateWrites
-from gateway.store.coordination import Coordination
+from gateway.store.coordination import Coordination, timeline_of
 from gateway.store.database import BULKY_PAUSE_SECONDS, Database
 from gateway.store.directory.effects import ReleaseEffects, effects_of
 from gateway.store.directory.file import DirectoryFile
@@ -244,8 +244,7 @@ class Store(
 
         def read(connection: Connection) -> str:
             try:
-                # The first eight digits of a segment's name are PostgreSQL's timeline; promoting a standby begins one.
-                return str(connection.execute(text("SELECT pg_walfile_name(pg_current_wal_lsn())")).scalar_one())[:8]
+                return timeline_of(connection)
             except (ProgrammingError, NotSupportedError):
                 return ""
 

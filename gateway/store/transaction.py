@@ -239,7 +239,7 @@ class Transaction(WriteBase):
         if self.order(order.id) is not None:
             raise GatewayError("conflict", f"there already is an order `{order.id}`")
         self._connection.execute(insert(schema.orders).values(id=order.id, **_order_columns(order)))
-        return self._order_changed(order, withdraws=True)
+        return self._order_changed(order, withdraws=True)[0]
 
     def lift_order(self, id: str, by: str, at: datetime, reason: str, *, if_match: str | None = None) -> Order:
         """Lift an order: take its `forbid` away and nothing else.
@@ -275,19 +275,15 @@ class Transaction(WriteBase):
         self._put(schema.orders, {"id": id}, _order_columns(new))
         return new
 
-    def _order_changed(self, order: Order, *, withdraws: bool) -> Change:
-        """One change that reaches as far as the order does."""
+    def _order_changed(self, order: Order, *, withdraws: bool) -> list[Change]:
+        """Changes that reach as far as the order does: one, or one more for each department below that it stops."""
         department = dataset = system = grant = None
         supplier = order.supplier
         if order.reach is Reach.GRANT:
             held = self.grant(order.target)
             if held is not None:
-                department, dataset, supplier, grant = (
-                    held.department,
-                    held.dataset,
-                    self._supplier_of(held.id),
-                    held.id,
-                )
+                department, dataset, supplier = held.department, held.dataset, self._supplier_of(held.id)
+                grant = None if order.stops_the_pair else held.id
         elif order.reach is Reach.SYSTEM:
             found = self.system(order.target)
             department, system = (found.department, found.id) if found else (None, None)
@@ -299,16 +295,20 @@ class Transaction(WriteBase):
             supplier = order.target if self.department(order.target) else None
         if not (department or dataset or system or supplier):
             raise GatewayError("not-found", f"there is no {order.reach.value} `{order.target}`")
-        return self.change(
-            ChangeKind.ORDER,
-            order.id,
-            department=department,
-            dataset=dataset,
-            system=system,
-            supplier=supplier,
-            grant=grant,
-            withdraws=withdraws,
-        )
+        below = self.departments_below(order.target) if order.reach is Reach.DEPARTMENT and order.subordinates else ()
+        return [
+            self.change(
+                ChangeKind.ORDER,
+                order.id,
+                department=each,
+                dataset=dataset,
+                system=system,
+                supplier=supplier,
+                grant=grant,
+                withdraws=withdraws,
+            )
+            for each in (department, *below)
+        ]
 
     def open_disposal(self, disposal: Disposal) -> None:
         """Open the duty to dispose of what was drawn under a grant that is closed (Decree 809 Art. 27 ¶1)."""

@@ -37,6 +37,8 @@ INVARIANTS = {
     "ONE-MEANING",
     "HOST-OWNED",
     "ASKED-AT-COMMIT",
+    "POWER-FROM-OFFICE",
+    "STOP-REACHES",
 }
 
 

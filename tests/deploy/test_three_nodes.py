@@ -77,9 +77,9 @@ class Nodes:
     def call(self, number: int, issuing: int = 0) -> int:
         """The status of a call through one node, with a token of `issuing`, by default of itself."""
         endpoint = f"http://127.0.0.1:{self.base + 1}/oauth/token"
-        auth = SharingAuth(endpoint, SYSTEM, self.key, purpose=PURPOSE)
         base_url = f"http://127.0.0.1:{self.base + 10 * (number - 1)}"
         front = Front(self.base + 1, self.base + 10 * ((issuing or number) - 1) + 1)
+        auth = SharingAuth(endpoint, SYSTEM, self.key, purpose=PURPOSE, transport=front)
         with httpx.Client(base_url=base_url, auth=auth, transport=front, timeout=15) as client:
             return client.get(PERSONS, params={"id_number": "x"}).status_code
 

@@ -39,11 +39,15 @@ def test_where_an_access_leads_is_where_the_entities_lead() -> None:
         ('principal.department.level == "county"', "Department", "level"),
         ("resource.dataset.supplier.competent", "Department", "competent"),
         ("context has grant && context.grant.dataset.purposes.isEmpty()", "Dataset", "purposes"),
-        ("context has grant && context.grant.returnFlow", "Grant", "returnFlow"),
+        ("context has grant && context.grant.dataset.sensitive.isEmpty()", "Dataset", "sensitive"),
         ('(if context.mode == "query" then resource else resource).dataset.items.isEmpty()', "Dataset", "items"),
         ('Department::"police" has level && Department::"police".level == "x"', "Department", "level"),
         ("resource.dataset.supplier has competent", "Department", "competent"),
-        ('context.purpose == "x" || (context has grant && context.grant has returnFlow)', "Grant", "returnFlow"),
+        (
+            'context.purpose == "x" || (context has grant && context.grant.dataset has sensitive)',
+            "Dataset",
+            "sensitive",
+        ),
     ],
 )
 def test_what_a_policy_looks_at_is_told(tmp_path: Path, condition: str, kind: str, name: str) -> None:

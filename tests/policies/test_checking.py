@@ -51,7 +51,7 @@ def test_a_policy_that_nothing_satisfies_is_found_and_a_rare_one_is_not(tmp_path
 
 def test_vain_repeated_and_wrongly_cited_policies_are_found(tmp_path: Path) -> None:
     """A permit that is always overruled; a policy that says what another says; an article that is in no table."""
-    closed = 'when { resource.dataset.attribute == "non-shareable" };'
+    closed = 'unless { ["unconditional", "conditional"].contains(resource.dataset.attribute) };'
     cited = '@id("cited") @title("x") @article("Decree 809 Art. 99")\n'
     rules = (
         note("vain") + f'permit (principal is System, action in Action::"obtain", resource) {closed}',

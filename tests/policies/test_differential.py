@@ -160,9 +160,10 @@ class World:
                 policies |= building.build_grant(held, self.datasets[held.dataset].supplier)
             except GatewayError:
                 assert held.return_flow
+        by_id = {held.id: held for held in self.grants}
         for stop in self.orders:
             if stop.is_in_force:
-                policies |= building.build_order(stop)
+                policies |= building.build_order(stop, by_id.get(stop.target))
         return cedarpy.PolicySet.from_json_str(est_document(policies)), list(entities.values())
 
 

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from gateway.domain.directory import Department, Level
 from gateway.domain.officers import Act, Matter, Officer, Role
 from gateway.domain.state import SliceState
 from gateway.policy import Engine
@@ -29,7 +30,9 @@ KEEP = {
 }
 
 RIGHTS: dict[Role, set[Act]] = {
-    Role.SUPPLIER: CONSULT | STOP | {Act.ISSUE_GRANT, Act.DISPUTE, Act.SUBMIT_ENTRY, Act.MANAGE_INTERFACES},
+    Role.SUPPLIER: CONSULT
+    | (STOP - {Act.LIFT})
+    | {Act.ISSUE_GRANT, Act.DISPUTE, Act.SUBMIT_ENTRY, Act.MANAGE_INTERFACES},
     Role.DEMAND: CONSULT | {Act.CLOSE, Act.DISPOSE, Act.DISPUTE, Act.FILE_RECORDS, Act.MANAGE_SYSTEMS},
     Role.COMPETENT: CONSULT
     | STOP
@@ -44,7 +47,8 @@ HOME = {Role.SUPPLIER: "police", Role.DEMAND: "civil-affairs"}
 
 def may(role: Role, act: Act, matter: Matter = OWN_SUPPLY, *, department: str = "", region: str = "440000") -> bool:
     officer = Officer("o", department or HOME.get(role, "data-bureau"), region, (role,))
-    return ENGINE.authorize(officer, act, matter, NOW).is_permit
+    home = Department(officer.department, "", region, Level.CITY, competent=role is Role.COMPETENT)
+    return ENGINE.authorize(officer, act, matter, NOW, home).is_permit
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -112,3 +116,23 @@ def test_a_permit_names_the_right_and_its_article() -> None:
     verdict = ENGINE.authorize(officer, Act.SUSPEND, OWN_SUPPLY, NOW)
     assert verdict.policies == ("national-art27-supplier-stops",)
     assert verdict.legal_basis == "Decree 809 Art. 27 ¶2"
+
+
+@pytest.mark.parametrize("act", list(Act))
+def test_the_role_competent_gives_nothing_to_a_person_of_an_ordinary_department(act: Act) -> None:
+    """POWER-FROM-OFFICE: whatever the act; also where the department is not known, or another's facts are handed in."""
+    officer = Officer("o", "tax", "440000", (Role.COMPETENT,))
+    ordinary = Department("tax", "", "440000", Level.PROVINCE)
+    another = Department("data-bureau", "", "440000", Level.PROVINCE, competent=True)
+    matter = msgspec.structs.replace(OWN_SUPPLY, ordered_by="tax")
+    for home in (None, ordinary, another):
+        assert not ENGINE.authorize(officer, act, matter, NOW, home).is_permit
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_power_from_office_no_competence_is_wider_than_the_departments_region(role: Role) -> None:
+    """POWER-FROM-OFFICE: the region that an officer's entry states counts within that of the department alone."""
+    officer = Officer("o", HOME.get(role, "data-bureau"), "000000", (role,))
+    home = Department(officer.department, "", "442000", Level.CITY, competent=True)
+    for act in set(Act) - {Act.KEEP_ACCOUNT}:
+        assert not ENGINE.authorize(officer, act, OWN_SUPPLY, NOW, home).is_permit

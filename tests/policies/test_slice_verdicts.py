@@ -194,9 +194,27 @@ def test_an_order_beside_the_call_or_lifted_forbids_nothing(the_order: Any) -> N
     assert verdict(state(orders=(the_order,))).is_permit
 
 
-def test_an_order_on_one_grant_leaves_another_grant_standing() -> None:
-    found = verdict(state(grants=(grant("g1"), grant("g2")), orders=(order(target="g1"),)))
-    assert found.grant == "g2"
+def test_a_termination_of_one_grant_leaves_another_grant_standing() -> None:
+    ended = order(target="g1", kind=OrderKind.TERMINATION)
+    assert verdict(state(grants=(grant("g1"), grant("g2")), orders=(ended,))).grant == "g2"
+
+
+@pytest.mark.parametrize("kind", [OrderKind.SUSPENSION, OrderKind.EMERGENCY])
+@pytest.mark.parametrize("mode", list(SharingMode))
+def test_stop_reaches_every_road_to_the_data_of_the_suspended_grant(kind: OrderKind, mode: SharingMode) -> None:
+    """STOP-REACHES: other grants, and what a region's layer permits without one, in every mode; no other department."""
+    every = tuple(SharingMode)
+    held = (grant("g1", modes=every), grant("g2", modes=every), grant("g3", department="tax", modes=every))
+    open_entry = dataset(sharing_attribute=SharingAttribute.UNCONDITIONAL)
+    for layers, grants in ((NATIONAL, held), (ZHONGSHAN, held[:1]), (ZHONGSHAN, held)):
+        free = state(grants=grants, dataset=open_entry)
+        assert verdict(free, call(mode=mode), layers).is_permit
+        stopped = state(grants=grants, dataset=open_entry, orders=(order(target="g1", kind=kind),))
+        found = verdict(stopped, call(mode=mode), layers)
+        assert found.code == "suspended"
+        assert "order:o1" in found.policies
+    others = state(grants=held[2:], department=department("tax"), dataset=open_entry)
+    assert verdict(others, call(department="tax", mode=mode)).is_permit
 
 
 def test_forbid_wins_no_grant_overrides_non_shareable() -> None:
@@ -297,8 +315,10 @@ def test_unknown_department_or_dataset_gives_nothing() -> None:
 
 def test_a_return_flow_grant_with_an_added_condition_permits_nothing() -> None:
     """Decree 809 Art. 24: no additional restrictive conditions."""
-    assert verdict(state(grants=(grant(return_flow=True),))).is_permit
-    assert not verdict(state(grants=(grant(return_flow=True, quota=Quota(calls_a_day=1)),))).is_permit
+    province = department("police", region="440000")
+    assert verdict(state(supplier=province, grants=(grant(return_flow=True),))).is_permit
+    limited = grant(return_flow=True, quota=Quota(calls_a_day=1))
+    assert not verdict(state(supplier=province, grants=(limited,))).is_permit
 
 
 def test_a_quota_makes_the_verdict_metered() -> None:
@@ -340,13 +360,15 @@ MANY = tuple(grant(f"g{number}") for number in range(3 * AT_ONCE))
 
 
 @pytest.mark.parametrize("number", range(len(MANY)))
-def test_an_order_on_one_of_many_grants_stops_that_grant_alone(number: int) -> None:
-    stop = order("o1", Reach.GRANT, f"g{number}")
+def test_a_termination_of_one_of_many_grants_stops_that_grant_alone(number: int) -> None:
+    stop = order("o1", Reach.GRANT, f"g{number}", kind=OrderKind.TERMINATION)
     spared = verdict(state(grants=MANY, orders=(stop,)))
     assert spared.grant == ("g1" if number == 0 else "g0")
     only = tuple(grant(one.id, purposes=one.purposes if one.id == f"g{number}" else ("census",)) for one in MANY)
     assert verdict(state(grants=only)).grant == f"g{number}"
-    assert verdict(state(grants=only, orders=(stop,))).code == "suspended"
+    assert verdict(state(grants=only, orders=(stop,))).code == "terminated"
+    suspended = order("o1", Reach.GRANT, f"g{number}")
+    assert verdict(state(grants=MANY, orders=(suspended,))).code == "suspended"
 
 
 @pytest.mark.parametrize("reach", [Reach.DATASET, Reach.DEPARTMENT, Reach.SYSTEM, Reach.SUPPLIER])

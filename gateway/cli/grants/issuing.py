@@ -33,11 +33,14 @@ BATCH = 500
 
 
 @command
-def sample(file: Annotated[Path, typer.Argument(help="Where to write it, as JSON.")]) -> None:
+def sample(
+    file: Annotated[Path, typer.Argument(help="Where to write it, as JSON.")],
+    as_json: AsJson = False,
+) -> None:
     """Write a grant to look at, and to put your own in its place."""
     from gateway.runtime.operation.formats import grant_sample  # noqa: PLC0415 -- loads what no other command needs
 
-    write_sample(file, grant_sample())
+    write_sample(file, grant_sample(), as_json=as_json)
 
 
 @command

@@ -274,7 +274,8 @@ def require_permit(services: ControlServices, officer: Officer, act: Act, matter
     Raises:
         GatewayError: `act-not-permitted`.
     """
-    verdict = services.engine.authorize(officer, act, matter, int(services.now()))
+    home = services.store.department(officer.department)
+    verdict = services.engine.authorize(officer, act, matter, int(services.now()), home)
     if not verdict.is_permit:
         log.info("officer `%s` was refused `%s`", officer.id, act.value)
         articles = verdict.explanation.articles if verdict.explanation else ()
@@ -298,7 +299,8 @@ def require_any(services: ControlServices, officer: Officer, acts: Sequence[Act]
 
 def is_permitted(services: ControlServices, officer: Officer, act: Act, matter: Matter) -> bool:
     """Whether the policies permit the act: for narrowing what is shown."""
-    return services.engine.authorize(officer, act, matter, int(services.now())).is_permit
+    home = services.store.department(officer.department)
+    return services.engine.authorize(officer, act, matter, int(services.now()), home).is_permit
 
 
 def matter_between(
@@ -349,7 +351,10 @@ def matter_now(state: State, matter: Matter) -> Matter:
         return matter if person is None else matter_of_person(person)
     now = matter_between(state, matter.supplier, matter.demand, matter.dataset)
     return msgspec.structs.replace(
-        now, region=now.region or matter.region, demand_region=now.demand_region or matter.demand_region
+        now,
+        region=now.region or matter.region,
+        demand_region=now.demand_region or matter.demand_region,
+        ordered_by=matter.ordered_by,
     )
 
 

@@ -7,11 +7,13 @@ acknowledges what all of this node's workers have applied.
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, wait
 from typing import Protocol
 
 from gateway.control.barrier.hub import Hub
 from gateway.control.barrier.lease_clock import lease_clock
+from gateway.control.barrier.settling import Settled
 from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.errors import GatewayError
 from gateway.store import Node
@@ -43,7 +45,7 @@ class NodeBook(Protocol):
     """What many nodes need of the state besides."""
 
     def beat(self, node: str, now_unix: float) -> None: ...
-    def acknowledge(self, node: str, sequence: int) -> None: ...
+    def acknowledge(self, node: str, sequence: int, timeline: str) -> None: ...
     def nodes(self) -> tuple[Node, ...]: ...
 
 
@@ -82,7 +84,7 @@ class Feed:
         self._clock = clock
         self._wake = threading.Event()
         self._reading = threading.Lock()
-        self._moved = threading.Condition()
+        self._moved = threading.Event()
         self._stopping = False
         self._position = 0
         self._timeline = ""
@@ -108,8 +110,7 @@ class Feed:
         """Stop reading; the hub's leases run out."""
         self._stopping = True
         self._wake.set()
-        with self._moved:
-            self._moved.notify_all()
+        self._moved.set()
         for thread in self._threads:
             thread.join(5)
 
@@ -137,22 +138,31 @@ class Feed:
             self.wake()
 
     def _read_on(self) -> None:
+        for pause in self.readings():
+            if pause:
+                self._wake.wait(pause)
+                self._wake.clear()
+
+    def readings(self) -> Generator[float, None, None]:
+        """Read on and on; what it yields is how long to wait at most, or until woken: 0 between two questions.
+
+        What the reading thread does, without the waiting, so that a simulation can let time pass at each of them.
+        """
         while not self._stopping:
             more = False
             try:
                 # A reading and what it says to the hub are one step: what `tell` says never comes between.
                 with self._reading:
-                    more = self._read()
+                    more = yield from self._read()
                 self.failures = 0
             except Exception as error:  # noqa: BLE001 - whatever the state's failure: leases run out, and we try again
                 self.failures += 1
                 if self.failures in {1, 10, 100}:
                     log.error("the change feed cannot be read (%s)", type(error).__name__)
             if not more:
-                self._wake.wait(INTERVAL_SECONDS)
-                self._wake.clear()
+                yield INTERVAL_SECONDS
 
-    def _read(self) -> bool:
+    def _read(self) -> Generator[float, None, bool]:
         """Read once; whether there is more to read at once."""
         asked_at = self._clock()
         if asked_at - self._beaten_at < BEAT_SECONDS:
@@ -163,7 +173,9 @@ class Feed:
             self._last_beat = max(self._now(), self._last_beat + 0.001)
             self._book.beat(self._node, self._last_beat)
             self._beaten_at = asked_at
+        yield 0
         changes = self._store.changes_after(self._position, limit=PAGE)
+        yield 0
         # After the changes: were they another server's, so is this.
         timeline = self._store.timeline()
         if timeline != self._timeline:
@@ -177,6 +189,7 @@ class Feed:
         if _of_policies(changes):
             self._on_policies()
         if len(changes) == PAGE or not changes:
+            yield 0
             end = self._store.sequence()
             if end < self._position or end - position > JUMP:
                 self._on_policies()
@@ -194,31 +207,45 @@ class Feed:
     def _advance(self, asked_at: float, position: int, changes: list[Change]) -> None:
         self._hub.confirm(asked_at, position, changes)
         if position != self._position:
-            with self._moved:
-                self._position = position
-                self._moved.notify_all()
+            self._position = position
+            self._moved.set()
 
     def _acknowledge_on(self) -> None:
-        """Acknowledge for this node what all of its workers have applied, or can no longer act against."""
+        for awaited in self.acknowledgements():
+            if isinstance(awaited, Future):
+                wait((awaited,))
+            else:
+                self._moved.wait(awaited)
+                self._moved.clear()
+
+    def acknowledgements(self) -> "Generator[float | Future[Settled], None, None]":
+        """Acknowledge for this node what all of its workers have applied, or can no longer act against.
+
+        Yields what to wait for: a future, or for so long at most or until the feed has moved.
+        """
         assert self._book is not None
         assert self._node is not None
-        done = -1
+        done = ("", -1)
         while not self._stopping:
-            with self._moved:
-                if self._position == done:
-                    self._moved.wait(INTERVAL_SECONDS)
-                target = self._position
-            if target == done:
+            # In this order: of a position and the history that it counts in, the history may be the older one.
+            timeline = self._timeline
+            target = self._position
+            if (timeline, target) == done:
+                yield INTERVAL_SECONDS
                 continue
             try:
-                self._hub.settle(target).result()
-                self._book.acknowledge(self._node, target)
-                done = target
+                settled = self._hub.settle(target)
+                yield settled
+                settled.result()
+                # INVARIANT: BARRIER: after a failover that lost commits the same number names another change: what was
+                # applied of the old history is never said of the new one.
+                self._book.acknowledge(self._node, target, timeline)
+                done = (timeline, target)
             except Exception as error:  # noqa: BLE001 - the state is away: others wait for us or for our lease
                 if isinstance(error, GatewayError) and error.code == "barrier-incomplete":
                     return
                 log.error("changes cannot be acknowledged (%s)", type(error).__name__)
-                self._wake.wait(INTERVAL_SECONDS)
+                yield INTERVAL_SECONDS
 
 
 def _of_policies(changes: Sequence[Change]) -> bool:

@@ -58,6 +58,7 @@ class Hub:
             nothing settles until they have run out.
         kill: whether workers that are out are killed; only a test of the lease itself says False.
         roll: tells of every process that may hold a caller's socket; None where no supervisor stands above.
+        loop: where it runs, on a thread of its own; a simulation brings one that needs none.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Hub:
         kill: bool = True,
         roll: RollReader | None = None,
         clock: Callable[[], float] = lease_clock,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.path = path
         self.freshness = freshness
@@ -93,7 +95,7 @@ class Hub:
         self._reset_since: set[int] = set()
         self._next_key = 0
         self._ticking = False
-        self._loop = asyncio.SelectorEventLoop()
+        self._loop = loop or asyncio.SelectorEventLoop()
         self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
         self._server: asyncio.Server | None = None
         self._stopped = False

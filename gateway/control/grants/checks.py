@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from gateway.domain.conditions import faults_of
-from gateway.domain.directory import Dataset, SharingAttribute, SharingMode
+from gateway.domain.directory import Dataset, SharingAttribute
 from gateway.domain.grants import Grant, GrantState
 from gateway.store import Store, StoreTransaction
 
@@ -105,9 +105,11 @@ def _entry_faults(grant: Grant, entry: Dataset) -> Iterator[Fault]:
     for item in sorted(set(grant.items) - entry.item_names):
         yield _fault("items", f"dataset `{entry.id}` has no item `{item}`")
     if entry.sharing_attribute is SharingAttribute.NON_SHAREABLE:
-        if set(grant.modes) != {SharingMode.VERIFY}:
-            yield _fault("dataset", f"`{entry.id}` is not shareable: no grant overrides that (Decree 809 Art. 14)")
+        # Nor one to verify alone: what a layer lets departments verify, it lets them verify without a grant.
+        yield _fault("dataset", f"`{entry.id}` is not shareable: no grant overrides that (Decree 809 Art. 14)")
         return
+    if grant.return_flow and set(grant.items) != entry.item_names:
+        yield _fault("items", "data returned to a lower level is returned whole (Decree 809 Art. 24)")
     for mode in sorted(set(grant.modes) - set(entry.sharing_modes)):
         yield _fault("modes", f"`{mode.value}` is not a sharing mode of `{entry.id}` (Decree 809 Art. 13)")
     if entry.sharing_attribute is SharingAttribute.CONDITIONAL and entry.purposes:

@@ -295,28 +295,14 @@ def suspensions_of(services: ControlServices, grant: str) -> list[Order]:
     return [order for order in orders if order.kind is not OrderKind.TERMINATION]
 
 
-def matter_of_order(tx: StoreTransaction, order: Order, of: Matter) -> Matter:
-    """What lifting an order is about: the power of whoever ordered it, not of whomever it concerns.
-
-    So a supplier lifts what a supplier ordered, and the competent department what it ordered or what lies in its
-    region; a supplier does not lift what the competent department ordered (Art. 27 ¶2).
-    """
-    ordering = tx.officer(order.ordered_by)
-    if ordering is None or ordering.department == of.supplier:
-        return of
-    return msgspec.structs.replace(of, supplier=ordering.department)
-
-
 def lift_choices(tx: StoreTransaction, order: Order, of: Matter) -> list[Choice]:
     """The acts that each give the right to lift an order; `of` is what the order is about.
 
-    Its own emergency a demand department lifts as it ordered it (Art. 35); every other order is lifted with the power
-    of whoever ordered it.
+    Whose officer ordered it is a fact of the matter, and what follows from it is the policies' (Art. 27 ¶2).
     """
     ordering = tx.officer(order.ordered_by)
-    if order.kind is OrderKind.EMERGENCY and ordering is not None and ordering.department == of.demand:
-        return [(Act.LIFT, of), (Act.CLOSE, of)]
-    return [(Act.LIFT, matter_of_order(tx, order, of))]
+    whose = None if ordering is None else ordering.department
+    return [(Act.LIFT, msgspec.structs.replace(of, ordered_by=whose))]
 
 
 Work = Callable[[Deed, Grant, Matter], Answer]
@@ -359,7 +345,8 @@ def _about_lift(deed: Deed, id_: str, named: str | None) -> tuple[Grant, Matter]
         found.append(matter_of_grant(tx, grant))
         standing = suspensions_of(deed.services, id_)
         meant = [order for order in standing if named is None or order.id == named]
-        return [each for order in meant for each in lift_choices(tx, order, found[0])] or [(Act.LIFT, found[0])]
+        suppliers = (Act.LIFT, msgspec.structs.replace(found[0], ordered_by=found[0].supplier))
+        return [each for order in meant for each in lift_choices(tx, order, found[0])] or [suppliers]
 
     seen = lambda _tx, _grant: (Act.CONSULT_GRANTS, found[0])  # noqa: E731
     return deed.about(lambda tx: tx.grant(id_), choices, seen, f"there is no grant `{id_}`"), found[0]

@@ -43,13 +43,18 @@ OrderPath = Annotated[Identifier, Path(description="the order's id")]
 
 
 class OrderBody(Body):
-    """A stop of wider reach. `supplier` limits an order on a department or system to one supplier's data."""
+    """A stop of wider reach.
+
+    `supplier` limits an order on a department or system to one supplier's data; an order on a department stops the
+    departments below it too, unless `subordinates` is false.
+    """
 
     kind: OrderKind
     reach: Reach
     target: EntryId
     reason: Statement
     supplier: Slug | None = None
+    subordinates: bool | None = None
     rectify_by: date | None = None
     consultation: Statement | None = None
     filing: Statement | None = None
@@ -113,6 +118,7 @@ async def put_order(
             if body.kind is OrderKind.EMERGENCY
             else None,
             supplier=body.supplier,
+            subordinates=body.reach is Reach.DEPARTMENT and body.subordinates is not False,
         )
         faults = _faults(body, deed.today)
         if faults:
@@ -226,6 +232,8 @@ def _faults(body: OrderBody, today: date) -> list[dict[str, Any]]:
         faults.append({"field": "reach", "fault": "a grant has acts of its own under `/v1/grants/{id}`"})
     if body.supplier is not None and body.reach not in {Reach.SYSTEM, Reach.DEPARTMENT}:
         faults.append({"field": "supplier", "fault": "limits only an order on a department or a system"})
+    if body.subordinates is not None and body.reach is not Reach.DEPARTMENT:
+        faults.append({"field": "subordinates", "fault": "is about orders on a department alone"})
     if body.kind is OrderKind.SUSPENSION:
         need("rectify_by", "a suspension sets a date (Decree 809 Art. 27 ¶2)")
         if body.rectify_by is not None and body.rectify_by < today:

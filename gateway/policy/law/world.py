@@ -6,7 +6,7 @@ from typing import Any
 import cedarpy
 import msgspec
 
-from gateway.domain.directory import SharingMode
+from gateway.domain.directory import Department, Level, SharingMode
 from gateway.domain.officers import Matter, Officer
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call
@@ -144,9 +144,25 @@ def drawn_context(drawn: dict[str, frozenset[str]]) -> str:
     return _json({period: [_reference("Dataset", name) for name in sorted(of)] for period, of in periods.items()})
 
 
-def act_request(officer: Officer, act: str, matter: Matter, now_unix: int) -> tuple[Entity, str]:
-    """The Cedar request of an officer's act, and its entities as JSON."""
-    regions = [officer.region, *(code for code in (matter.region, matter.demand_region) if code is not None)]
+def act_request(
+    officer: Officer, act: str, matter: Matter, now_unix: int, home: Department | None = None
+) -> tuple[Entity, str]:
+    """The Cedar request of an officer's act, and its entities as JSON.
+
+    Args:
+        officer: who acts.
+        act: the act's name.
+        matter: what it is about.
+        now_unix: when.
+        home: the officer's department as the state has it; one that it does not know is no competent one.
+    """
+    if home is None or home.id != officer.department:
+        home = Department(officer.department, "", officer.region, Level.TOWNSHIP)
+    regions = [
+        officer.region,
+        home.region,
+        *(code for code in (matter.region, matter.demand_region) if code is not None),
+    ]
     about: dict[str, Any] = {
         name: _reference(kind, value)
         for name, kind, value in (
@@ -155,6 +171,7 @@ def act_request(officer: Officer, act: str, matter: Matter, now_unix: int) -> tu
             ("region", "Region", matter.region),
             ("demandRegion", "Region", matter.demand_region),
             ("dataset", "Dataset", matter.dataset),
+            ("orderedBy", "Department", matter.ordered_by),
             ("person", "Officer", matter.person),
         )
         if value is not None
@@ -169,6 +186,7 @@ def act_request(officer: Officer, act: str, matter: Matter, now_unix: int) -> tu
     }
     entities = [
         _entity("Officer", officer.id, person),
+        _told(FACTS, "Department", home.id, home),
         _entity("Matter", "matter", about),
         *region_entities(regions),
         *ACT_ENTITIES,

@@ -2,19 +2,24 @@
 
 import cedarpy
 
+from gateway.domain.directory import Department
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.verdicts import Decision, Explanation, Verdict
 from gateway.policy.law.layers import Layers
 from gateway.policy.law.world import act_request
 
 
-def decide_act(layers: Layers, officer: Officer, act: Act, matter: Matter, now_unix: int) -> Verdict:
+def decide_act(
+    layers: Layers, officer: Officer, act: Act, matter: Matter, now_unix: int, home: Department | None = None
+) -> Verdict:
     """The verdict on `officer` doing `act` about `matter`; it holds for the instant it is made at.
 
-    A denial's code is `act-not-permitted`. Its explanation cites the articles of the forbids that determined it.
+    `home` is the officer's department as the state has it: a power follows from what that department is, and a role's
+    name alone gives nothing (INVARIANT: POWER-FROM-OFFICE). A denial's code is `act-not-permitted`. Its explanation
+    cites the articles of the forbids that determined it.
     """
     try:
-        request, entities = act_request(officer, act.value, matter, now_unix)
+        request, entities = act_request(officer, act.value, matter, now_unix, home)
         result = cedarpy.is_authorized(request, layers.act_set, entities)
     except ValueError:
         # An identifier that is no text (a lone surrogate, say) is nobody's; UnicodeEncodeError is a ValueError.

@@ -102,18 +102,28 @@ def build_grant(grant: Grant, supplier: str) -> dict[str, Est]:
     return {name: policy}
 
 
-def build_order(order: Order) -> dict[str, Est]:
+def build_order(order: Order, grant: Grant | None = None) -> dict[str, Est]:
     """The forbid an order in force is: above every grant, at the order's reach.
+
+    Args:
+        order: in force.
+        grant: the grant that an order on a grant names. A suspension of it stops that department's use of that data
+            altogether: under other grants, and where a layer permits without one.
 
     Source: Decree 809 Art. 27 ¶2, ¶3, 35.
     """
     everyone: Est = {"op": "All"}
     principal, resource, when = everyone, everyone, []
     match order.reach:
+        case Reach.GRANT if grant is not None and order.stops_the_pair:
+            when.append(equal(attribute({"Var": "principal"}, "department"), entity("Department", grant.department)))
+            resource = _in_dataset(grant.dataset)
         case Reach.GRANT:
             when += _under(order.target)
         case Reach.SYSTEM:
             principal = {"op": "==", "entity": {"type": "System", "id": order.target}}
+        case Reach.DEPARTMENT if order.subordinates:
+            principal = {"op": "in", "entity": {"type": "Department", "id": order.target}}
         case Reach.DEPARTMENT:
             when.append(equal(attribute({"Var": "principal"}, "department"), entity("Department", order.target)))
         case Reach.DATASET:

@@ -14,6 +14,7 @@ import cedarpy
 import msgspec
 
 from gateway.domain.changes import Change, ChangeKind
+from gateway.domain.directory import Department
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call, Verdict
@@ -179,9 +180,14 @@ class Engine:
         part = Slice(self._layers, self._read(call.department, call.dataset))
         return self._convergence.preview(part, call, now_unix) if part.periods else part.evaluate(call, now_unix)
 
-    def authorize(self, officer: Officer, act: Act, matter: Matter, now_unix: int) -> Verdict:
-        """Whether `officer` may do `act` about `matter`: a permit, or a denial with `act-not-permitted`."""
-        return decide_act(self._layers, officer, act, matter, now_unix)
+    def authorize(
+        self, officer: Officer, act: Act, matter: Matter, now_unix: int, home: Department | None = None
+    ) -> Verdict:
+        """Whether `officer`, of the department `home`, may do `act` about `matter`.
+
+        A permit, or a denial with `act-not-permitted`.
+        """
+        return decide_act(self._layers, officer, act, matter, now_unix, home)
 
     def policies_for(self, department: str, dataset: str) -> str:
         """The exact Cedar that governs the uses of `dataset` by `department`: static layers, then built policies."""

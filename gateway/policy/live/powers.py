@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from gateway.domain.directory import Department, Level
 from gateway.domain.officers import Act, Matter, Officer, Role
 from gateway.policy.law.layers import Layers
 from gateway.policy.live.acts import decide_act
@@ -15,8 +16,8 @@ _OWN, _OTHER, _THIRD = "own", "other", "third"
 _HERE, _FAR = "440000", "990000"
 
 _PROBES: tuple[tuple[str, Role, Matter], ...] = (
-    ("supply department", Role.SUPPLIER, Matter(_OWN, _OTHER, _FAR, None, _FAR)),
-    ("demand department", Role.DEMAND, Matter(_OTHER, _OWN, _FAR, None, _FAR)),
+    ("supply department", Role.SUPPLIER, Matter(_OWN, _OTHER, _FAR, None, _FAR, ordered_by=_OWN)),
+    ("demand department", Role.DEMAND, Matter(_OTHER, _OWN, _FAR, None, _FAR, ordered_by=_OWN)),
     ("competent department of the supplier's region", Role.COMPETENT, Matter(_OTHER, _THIRD, _HERE, None, _FAR)),
     ("competent department of the demand's region", Role.COMPETENT, Matter(_OTHER, _THIRD, _FAR, None, _HERE)),
     ("auditor of the region", Role.AUDITOR, Matter(_OTHER, _THIRD, _HERE, None, _HERE)),
@@ -42,7 +43,8 @@ def powers(layers: Layers, acts: Iterable[Act], now_unix: int) -> tuple[Power, .
     wanted = tuple(acts)
     for who, role, matter in _PROBES:
         officer = Officer("probe", _OWN, _HERE, (role,))
-        verdicts = (decide_act(layers, officer, act, matter, now_unix) for act in wanted)
+        home = Department(_OWN, "", _HERE, Level.PROVINCE, competent=role is Role.COMPETENT)
+        verdicts = (decide_act(layers, officer, act, matter, now_unix, home) for act in wanted)
         permits = sorted({name for verdict in verdicts if verdict.is_permit for name in verdict.policies})
         if permits:
             found.append(Power(who, tuple(permits)))

@@ -119,9 +119,9 @@ def denial(
 def _code(dataset: Dataset, wide: Sequence[str], nearest: Any, notes: "_Notes", now_unix: int) -> str:
     if dataset.sharing_attribute is SharingAttribute.NON_SHAREABLE:
         return "non-shareable"
-    for stop in _STOPS:
-        if stop in wide:
-            return stop
+    if any(stop in wide for stop in _STOPS):
+        own = notes.codes(nearest[4].forbids) if nearest is not None else []
+        return next(stop for stop in _STOPS if stop in wide or stop in own)
     if nearest is None:
         return "not-granted"
     _, _, grant, failed, answer = nearest

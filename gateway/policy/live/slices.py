@@ -342,9 +342,10 @@ def build_policies(state: SliceState) -> tuple[dict[str, Est], frozenset[str]]:
                 built |= building.build_grant(grant, state.dataset.supplier)
             except GatewayError:
                 unbuilt.add(grant.id)
+    granted = {grant.id: grant for grant in state.grants}
     for order in state.orders:
         if order.is_in_force:
-            built |= building.build_order(order)
+            built |= building.build_order(order, granted.get(order.target))
     return built, frozenset(unbuilt) if unbuilt else NONE
 
 
@@ -364,7 +365,7 @@ def _parsed(
         return None, (parse_policies(built),)
     own: dict[str, list[str]] = {grant.id: [building.grant_policy_id(grant)] for grant in grants}
     for order in orders:
-        if order.reach is Reach.GRANT and order.target in own:
+        if order.reach is Reach.GRANT and not order.stops_the_pair and order.target in own:
             own[order.target].append(building.order_policy_id(order))
     apart = frozenset().union(*own.values())
     shared, sets = parse_policies({name: est for name, est in built.items() if name not in apart}), []

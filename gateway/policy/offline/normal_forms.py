@@ -178,6 +178,7 @@ class Shape:
             ordered_at=_APPROVAL.at,
             lifted_at=None if one.is_in_force else _APPROVAL.at,
             supplier=None if one.supplier is None else self._name("Department", one.supplier),
+            subordinates=one.subordinates,
         )
 
 

@@ -151,6 +151,7 @@ PLAIN: Mapping[str, Any] = {
         "items": ["name"],
     },
     "officer": {"id": "officer", "department": "police", "region": "442000", "roles": ["supplier"]},
+    "office": {"name": "", "level": "city", "competent": False},
     "matter": {
         "supplier": "police",
         "demand": "civil-affairs",
@@ -233,7 +234,8 @@ def _decide(layers: Layers, facts: Mapping[str, Any]) -> Verdict:
     if "act" in facts:
         now = unix_seconds(msgspec.convert(facts["now"], datetime))
         officer = msgspec.convert(facts["officer"], Officer)
-        return decide_act(layers, officer, Act(facts["act"]), msgspec.convert(facts["matter"], Matter), now)
+        home = msgspec.convert({"id": officer.department, "region": officer.region, **facts["office"]}, Department)
+        return decide_act(layers, officer, Act(facts["act"]), msgspec.convert(facts["matter"], Matter), now, home)
     state, call, now = case_call(facts)
     drawn = {period: frozenset(names) | {call.dataset} for period, names in facts.get("drawn", {}).items()}
     return Slice(layers, state).evaluate(call, now, drawn)

@@ -42,7 +42,7 @@ def test_sample_of_a_directory_is_imported_as_it_is(tmp_path: Path, world: World
     assert file.read_bytes() == directory_sample(suffix)
     body: Any = json.loads(file.read_bytes()) if suffix == ".json" else None
     body = body or {"file": file.name, "content_base64": base64.b64encode(file.read_bytes()).decode()}
-    answer = done(world.post("registrar", "/v1/directory", body))
+    answer = done(world.post("province", "/v1/directory", body))
     assert (answer["unchanged_datasets"], answer["skipped"]) == (1, [])
     done(world.post("police", "/v1/interfaces", json.loads(interface_sample())))
 

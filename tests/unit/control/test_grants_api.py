@@ -88,7 +88,7 @@ def test_return_flow_takes_no_added_condition(world: World) -> None:
         "assurance": "mtls",
     }
     document = refused(world.post("police", "/v1/grants", bad), "invalid-input")
-    assert faults_of(document) == {"hours", "quota", "assurance"}
+    assert faults_of(document) == {"items", "hours", "quota", "assurance"}
 
 
 def test_non_shareable_data_is_not_granted(world: World) -> None:

@@ -20,6 +20,7 @@ RETENTION = "/v1/retention"
 ONCE = {"Idempotency-Key": "same-key-0001"}
 QUESTIONS = {
     "/v1/interfaces/derivation",
+    "/v1/interfaces/trial",
     "/v1/policies/compare",
     "/v1/policies/explain",
     "/v1/records/search",

@@ -270,17 +270,26 @@ def test_a_refused_caller_that_never_reads_is_let_go() -> None:
     uvloop.run(story())
 
 
-def test_what_a_gone_caller_held_returns_at_once_though_nothing_was_read_of_it() -> None:
-    """A caller whose further octets are not read goes as soon as any other."""
+@pytest.mark.parametrize("half_close", [False, True])
+def test_what_a_gone_caller_held_returns_at_once_though_nothing_was_read_of_it(*, half_close: bool) -> None:
+    """A caller whose further octets are not read goes as soon as any other; where it may half close, by a reset."""
 
     async def story() -> None:
         async with Supplier(dripping(b"", b"")) as supplier:
-            house = House(interface_for(supplier.port, concurrency=1), limits=Limits(tick_seconds=0.02))
+            house = House(
+                interface_for(supplier.port, concurrency=1), limits=Limits(tick_seconds=0.02, half_close=half_close)
+            )
             async with serving(house) as (plane, port):
                 caller = await CallerSide.connect(port)
                 caller.writer.write(request() + request() * 2000)
                 await until(lambda: len(plane.deaf) == 1 and bool(supplier.requests))
-                caller.writer.close()
+                if half_close:
+                    caller.writer.write_eof()
+                    await asyncio.sleep(0.1)
+                    assert plane.snapshot()["exchanges"] == 1
+                    caller.close()
+                else:
+                    caller.writer.close()
                 await until(lambda: nothing_is_held(plane))
                 assert house.ledger.outcomes()[0].end == "aborted"
 

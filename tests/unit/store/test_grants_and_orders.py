@@ -212,7 +212,7 @@ def test_wider_limits_do_not_withdraw() -> None:
 
 
 REACHES = [
-    (Reach.GRANT, "grant-1", {"department": "civil-affairs", "dataset": "household", "grant": "grant-1"}),
+    (Reach.GRANT, "grant-1", {"department": "civil-affairs", "dataset": "household"}),
     (Reach.SYSTEM, "marriage-desk", {"department": "civil-affairs", "system": "marriage-desk"}),
     (Reach.DEPARTMENT, "civil-affairs", {"department": "civil-affairs"}),
     (Reach.DATASET, "household", {"dataset": "household"}),

@@ -1,0 +1,374 @@
+"""Deliberate breaks of the protocol, each of which the simulation has to find: a check that cannot fail checks nothing.
+
+python -m tests.simulation breaks        finds each, and prints how many histories that took
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from gateway.control.barrier import barrier, feed, hub, settling
+from gateway.control.barrier.barrier import Barrier, NodeWatch
+from gateway.control.barrier.feed import Feed
+from gateway.control.barrier.hub import Hub
+from gateway.control.barrier.pulse import Pulse
+from gateway.control.barrier.roster import Roster
+from gateway.control.barrier.wire import Applied, Changes, Lease
+from gateway.runtime import link
+from gateway.runtime.link import Link
+from gateway.runtime.resolver import Resolver
+from gateway.runtime.watch_dog import Watched
+from tests.simulation import house
+from tests.simulation.history import Broken, run
+from tests.simulation.house import SimulatedHub, SimulatedKernelEnd, Worker
+from tests.simulation.loop import Machine
+from tests.simulation.state import View
+
+Patch = tuple[Any, str, Any]
+BREAKS: dict[str, Callable[[], list[Patch]]] = {}
+
+
+def a_break(what: Callable[[], list[Patch]]) -> Callable[[], list[Patch]]:
+    BREAKS[(what.__doc__ or "").strip().rstrip(".")] = what
+    return what
+
+
+@contextmanager
+def broken(name: str) -> Iterator[None]:
+    """The house with one break."""
+    with ExitStack() as stack:
+        for where, attribute, value in BREAKS[name]():
+            stack.enter_context(patch.object(where, attribute, value))
+        yield
+
+
+# Whoever would end a worker by another road, where a break is about one of three.
+_NO_KERNEL_END: Patch = (SimulatedKernelEnd, "_set", lambda *_: True)
+_NO_WATCH_DOG: Patch = (Watched, "fault", lambda *_: None)
+
+
+@a_break
+def _stranger() -> list[Patch]:
+    """a stop knows only workers that came back to a new control process, and nobody else ends one that stands still."""
+    return [(settling, "_look_at_stranger", lambda *_: None), _NO_KERNEL_END, _NO_WATCH_DOG]
+
+
+@a_break
+def _acknowledge_first() -> list[Patch]:
+    """a worker acknowledges a change before it cuts."""
+
+    def cut(self: Worker, matches: Any) -> None:
+        self.loop.call_later(0.02, true_cut, self, matches)
+
+    return [(Worker, "_cut", cut)]
+
+
+@a_break
+def _same_turn() -> list[Patch]:
+    """a worker acknowledges in the turn in which it cuts, before its sockets are closed."""
+    return [(link, "TURNS", 0)]
+
+
+@a_break
+def _from_arrival() -> list[Patch]:
+    """a lease counts from its arrival, not from the question."""
+
+    def take(self: Link, lease: Lease) -> None:
+        self._asked[lease.number] = self._clock()
+        true(self, lease)
+
+    true = Link._take
+    return [(Link, "_take", take)]
+
+
+@a_break
+def _skips_one() -> list[Patch]:
+    """the hub leaves out the first of several changes."""
+
+    def since(self: Hub, sequence: int) -> Any:
+        found = true(self, sequence)
+        if isinstance(found, Changes):
+            return Changes(found.after, (found.changes[-1],))
+        return found
+
+    true = Hub.since
+    return [(Hub, "since", since), (SimulatedHub, "since", since)]
+
+
+@a_break
+def _gap() -> list[Patch]:
+    """the feed reads on one further than it has told."""
+
+    def changes_after(self: View, sequence: int, limit: int = 1000) -> Any:
+        found = true(self, sequence, limit)
+        return [*found[:-1], feed.Change(found[-1].sequence, found[-1].kind, "another")] if found else found
+
+    true = View.changes_after
+    return [(View, "changes_after", changes_after), (Feed, "tell", lambda *_: None)]
+
+
+@a_break
+def _outstanding() -> list[Patch]:
+    """nobody is waited for."""
+    return [(Roster, "outstanding", lambda *_: []), (Roster, "out", lambda *_: [])]
+
+
+@a_break
+def _no_end() -> list[Patch]:
+    """a worker that does not cut is not ended by anybody."""
+
+    def look(*args: Any, **options: Any) -> Any:
+        found = true(*args, **options)
+        if found.end:
+            found.end, found.is_settled = {}, True
+        return found
+
+    true = hub.look
+    return [(hub, "look", look), _NO_KERNEL_END, _NO_WATCH_DOG]
+
+
+@a_break
+def _ended_is_done() -> list[Patch]:
+    """a worker that is told to end counts as ended though it stands still and nobody ends it."""
+    return [(SimulatedHub, "_end", lambda self, pid, _: self.process_ended(pid)), _NO_KERNEL_END, _NO_WATCH_DOG]
+
+
+@a_break
+def _not_quiet() -> list[Patch]:
+    """a new control process does not wait for its predecessor's leases."""
+    return [
+        (Roster, "quiet_at", property(lambda _: 0.0)),
+        (settling, "_look_at_stranger", lambda *_: None),
+    ]
+
+
+@a_break
+def _leaves() -> list[Patch]:
+    """a worker whose connection breaks is forgotten with its lease."""
+
+    def leave(self: Roster, key: int) -> None:
+        self._sessions[key].leased_until = 0.0
+        true(self, key)
+
+    true = Roster.leave
+    return [(Roster, "leave", leave), (settling, "_look_at_stranger", lambda *_: None)]
+
+
+@a_break
+def _from_now() -> list[Patch]:
+    """a lease lasts for the freshness limit from now, however old the reading is."""
+
+    def lease(self: Roster, key: int, now: float) -> int:
+        true(self, key, now)
+        self._sessions[key].leased_until = now + self.freshness
+        return int(self.freshness * 1000)
+
+    true = Roster.lease
+    return [(Roster, "lease", lease)]
+
+
+@a_break
+def _asked_at_the_end() -> list[Patch]:
+    """a reading counts from its end."""
+
+    def confirm(self: Hub, asked_at: float, position: int, changes: Any) -> None:
+        true(self, self._clock() if asked_at >= 0 else asked_at, position, changes)
+
+    def slow(self: Any) -> float:
+        return self.world.random.choice([0.001, 0.5])  # type: ignore[no-any-return]
+
+    true = Hub.confirm
+    return [(Hub, "confirm", confirm), (house.Node, "latency", slow)]
+
+
+@a_break
+def _clock_of_another() -> list[Patch]:
+    """a node's beat is read as its clock."""
+
+    def live(self: NodeWatch, beats: Any, now: float) -> set[str]:
+        return {name for name, beat in beats.items() if abs(now - beat) <= self._freshness}
+
+    return [(NodeWatch, "live", live)]
+
+
+@a_break
+def _unseen_is_dead() -> list[Patch]:
+    """a node that was never looked at counts as dead."""
+
+    def live(self: NodeWatch, beats: Any, now: float) -> set[str]:
+        new = set(beats) - set(self._seen)
+        return true(self, beats, now) - new
+
+    true = NodeWatch.live
+    return [(NodeWatch, "live", live)]
+
+
+@a_break
+def _alone() -> list[Patch]:
+    """a stop does not wait for other nodes."""
+
+    def elsewhere(*_: Any) -> Any:
+        return [], []
+        yield
+
+    return [(Barrier, "_elsewhere", elsewhere)]
+
+
+@a_break
+def _too_short() -> list[Patch]:
+    """other nodes are out before their leases are."""
+    return [(barrier, "END_SECONDS", -1.0)]
+
+
+@a_break
+def _one_less() -> list[Patch]:
+    """another node's acknowledgement of the change before counts."""
+
+    def nodes(self: View) -> Any:
+        return tuple(type(n)(n.id, n.beat_unix, n.acknowledged + 1) for n in true(self))
+
+    true = View.nodes
+    return [(View, "nodes", nodes)]
+
+
+@a_break
+def _acknowledges_unsettled() -> list[Patch]:
+    """a node acknowledges what it has read, not what its workers have applied."""
+
+    def settle(self: Hub, sequence: int, since: float | None = None) -> Any:
+        future = true(self, sequence, since)
+        if since is None:
+            future = type(future)()
+            future.set_result(settling.Settled((), ()))
+        return future
+
+    true = Hub.settle
+    return [(Hub, "settle", settle)]
+
+
+@a_break
+def _acknowledged_elsewhere() -> list[Patch]:
+    """what was applied of a history that a failover ended is acknowledged in the next one."""
+
+    def acknowledge(self: View, node: str, sequence: int, _timeline: str) -> None:
+        true(self, node, sequence, self.timeline())
+
+    true = View.acknowledge
+    return [(View, "acknowledge", acknowledge)]
+
+
+@a_break
+def _same_timeline() -> list[Patch]:
+    """a failover is not noticed where the feed has grown past what was read."""
+
+    def rewound(self: View) -> str:
+        true(self)
+        return "timeline"
+
+    true = View.timeline
+    return [(View, "timeline", rewound)]
+
+
+@a_break
+def _keeps_applied() -> list[Patch]:
+    """after a failover that lost commits what workers had applied counts on."""
+
+    def rewind(self: Roster, position: int, now: float) -> None:
+        self.position = position
+
+    return [(Roster, "rewind", rewind), (Hub, "resumes_after", lambda _self, hello, _pid: hello.after)]
+
+
+@a_break
+def _overtaken() -> list[Patch]:
+    """what was read before a change is used after it."""
+
+    def drop(self: Resolver, change: Any) -> None:
+        supplier, _, interface = change.subject.partition("/")
+        self._known.pop((supplier, interface), None)
+
+    return [(Resolver, "drop", drop)]
+
+
+@a_break
+def _stale_goes_on() -> list[Patch]:
+    """a worker whose lease has run out goes on releasing until it is told."""
+    return [(Link, "is_fresh", lambda self: self._fresh_until > 0), _NO_KERNEL_END, _NO_WATCH_DOG]
+
+
+@a_break
+def _stays_dry() -> list[Patch]:
+    """a worker that was dry once counts as dry for good."""
+
+    def leased(self: Pulse, until: float) -> None:
+        self._numbers[1] = until
+
+    return [(Pulse, "leased", leased), _NO_KERNEL_END, _NO_WATCH_DOG]
+
+
+@a_break
+def _dry_at_once() -> list[Patch]:
+    """a worker calls itself dry though it has cut nothing."""
+    return [
+        (Worker, "_cut", lambda self, matches: None if matches(_ANY) else true_cut(self, matches)),
+        _NO_WATCH_DOG,
+    ]
+
+
+_ANY: Any = type("Any", (), {"call": type("C", (), dict.fromkeys(("system", "department", "dataset")))})
+_ANY.verdict = type("V", (), {"grant": None})
+_ANY.supplier = None
+true_cut = Worker._cut
+
+
+@a_break
+def _orphans() -> list[Patch]:
+    """children outlive their supervisor, and the next one does not know them."""
+    return [(house, "DIES_WITH_SUPERVISOR", False), _NO_KERNEL_END]
+
+
+@a_break
+def _clock_sleeps() -> list[Patch]:
+    """the clock of leases stands while the machine sleeps."""
+
+    def clock(self: Machine) -> float:
+        now = true_clock(self)
+        slept = getattr(self, "slept", 0.0)
+        if self.is_asleep and not hasattr(self, "since"):
+            self.since = now  # type: ignore[attr-defined]
+        if not self.is_asleep and hasattr(self, "since"):
+            self.slept = slept = slept + now - self.since
+            del self.since
+        return now - slept
+
+    true_clock = Machine.clock
+    return [(Machine, "clock", clock), _NO_KERNEL_END]
+
+
+@a_break
+def _lease_with_lag() -> list[Patch]:
+    """a worker that does not apply changes has its lease renewed for ever."""
+    return [(Hub, "heard", _heard_lagging)]
+
+
+def _heard_lagging(self: Hub, key: int, message: Any) -> Any:
+    self._roster.acknowledge_within = 1e9
+    if isinstance(message, Applied):
+        return None
+    if hasattr(message, "applied"):
+        message = type(message)(message.number, 0)
+    return _true_heard(self, key, message)
+
+
+_true_heard = Hub.heard
+
+
+def first_found(most: int) -> tuple[int, str]:
+    """How many histories it takes to find what is broken now, 0 where none of `most` does; and what was seen."""
+    for seed in range(most):
+        try:
+            run(seed)
+        except Broken as error:
+            return seed + 1, str(error).splitlines()[0].partition(": ")[2]
+    return 0, ""

@@ -1,0 +1,294 @@
+"""A history: three nodes, suspensions, faults in pairs, all from one seed; and what must be true in each.
+
+    python -m tests.simulation SEED        tells the story of one
+
+BARRIER         no piece leaves a kernel under a grant after a call that suspended it has returned
+STALE-DENIES    no worker writes a piece under a grant longer than the freshness limit after its suspension's commit
+nothing waits   once faults have ended every suspension returns and every node serves again
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from gateway.control.barrier.barrier import END_SECONDS
+from tests.simulation.house import FRESHNESS, Node
+from tests.simulation.loop import World
+from tests.simulation.state import State
+
+FAULTS_END = 7.0
+ENDS = 17.0
+ACTS = 5
+CLOCKS_DIFFER = 3e-4
+
+
+class Broken(Exception):  # noqa: N818 - what it says is that a promise was
+    """A promise was broken."""
+
+
+class History:
+    """One history.
+
+    Args:
+        seed: of it.
+        faults: how many befall it.
+        only: leave all faults out but these, by number: for shrinking.
+    """
+
+    def __init__(self, seed: int, *, faults: int = 4, only: frozenset[int] | None = None) -> None:
+        self.seed = seed
+        self.world = World(seed)
+        self.state = State(self.world)
+        self.grants = tuple(f"g{number}" for number in range(ACTS + 3))
+        self.commits: dict[str, float] = {}
+        self.stopped: dict[str, float] = {}
+        self.lost: set[str] = set()
+        self.pending: dict[str, int] = {}
+        self.pieces = 0
+        self._slept: dict[str, float] = {}
+        self.faults = faults
+        self.nodes = [Node(self, name) for name in "abc"]
+        random = self.world.random
+        for number in range(ACTS):
+            self._suspend_later(self.grants[number], random.uniform(1.5, FAULTS_END))
+        for number in range(faults):
+            moment, fault = random.uniform(1.0, FAULTS_END - 0.5), random.choice(FAULTS)
+            fault(self, moment, hit=only is None or number in only)
+        for number, node in enumerate(self.nodes):
+            self._suspend_later(self.grants[ACTS + number], ENDS - 6.0, node)
+
+    def run(self) -> "History":
+        """Let it happen; raises `Broken`."""
+        self.world.run(ENDS)
+        late = [grant for grant, sequence in self.pending.items() if sequence >= 0]
+        if late:
+            self._broken(f"nothing waits for ever: the suspension of {late} has not returned")
+        for node in self.nodes:
+            if not any(worker.link.is_fresh() for worker in node.living()):
+                self._broken(f"nothing waits for ever: no worker of {node.name} serves")
+        return self
+
+    # What happens.
+
+    def _suspend_later(self, grant: str, moment: float, node: Node | None = None) -> None:
+        self.pending[grant] = 0
+
+        def ask() -> None:
+            if grant not in self.pending:
+                return
+            asked = node or self.world.random.choice(self.nodes)
+            control = asked.control
+            if control is not None and control.is_up and not control.process.is_dead:
+                self.world.tell(f"{asked.name} is asked to suspend {grant}")
+                sequence = self.pending[grant]
+                control.suspend(grant, sequence, lambda at, done: self._ended(asked, grant, at, is_done=done))
+            # Who gets no answer asks again, perhaps another node, for the same act.
+            self.world.after(4.0, ask)
+
+        self.world.at(moment, ask)
+
+    def _ended(self, node: Node, grant: str, sequence: int, *, is_done: bool) -> None:
+        if is_done and grant in self.pending:
+            del self.pending[grant]
+            self.stopped[grant] = self.world.now
+            self.world.tell(f"{node.name} answers that {grant} is suspended (change {sequence})")
+
+    def committed(self, grant: str, sequence: int) -> None:
+        self.pending[grant] = sequence
+        self.commits[grant] = self.world.now
+        self.world.tell(f"change {sequence} is committed: {grant} is suspended")
+
+    def fail_over(self, lag: float) -> None:
+        for grant in self.state.fail_over(lag):
+            # What the new primary lacks never was: an officer's act is lost, as the docs say of such a standby.
+            self.lost.add(grant)
+            self.pending.pop(grant, None)
+        self.world.tell(f"another server is the primary; it lacks the last {lag:.2f} s: {sorted(self.lost)}")
+
+    # What is checked.
+
+    def released(self, worker: Any, grant: str) -> None:
+        """A worker writes a piece."""
+        limit = FRESHNESS * (1 + CLOCKS_DIFFER) + 0.002
+        if grant in self.commits and grant not in self.lost and self.world.now > self.commits[grant] + limit:
+            self._broken(f"STALE-DENIES: {worker.process.name} writes under {grant}")
+
+    def delivered(self, worker: Any, grant: str) -> None:
+        """A piece leaves a worker's kernel."""
+        self.pieces += 1
+        if grant in self.stopped and grant not in self.lost and self.world.now > self.stopped[grant]:
+            if self._slept.get(worker.node.name, -1.0) >= self.commits[grant] - FRESHNESS - END_SECONDS:
+                # A machine that stood still as a whole sends what it held, in the instant in which it goes on.
+                return
+            self._broken(f"BARRIER: a piece under {grant} leaves {worker.process.name}")
+
+    def slept(self, node: Node, until: float) -> None:
+        self._slept[node.name] = until
+
+    def _broken(self, what: str) -> None:
+        self.world.tell(what)
+        raise Broken(what)
+
+
+Fault = Callable[..., None]
+FAULTS: list[Fault] = []
+
+
+def fault(what: Callable[[History, Any], Callable[[], None]]) -> Fault:
+    """A fault: `what` draws its particulars and returns what happens. It draws also when it is left out."""
+
+    def befall(history: History, moment: float, *, hit: bool) -> None:
+        happens = what(history, history.world.random)
+        if hit:
+            history.world.at(moment, happens)
+
+    FAULTS.append(befall)
+    return befall
+
+
+def _part(history: History, random: Any) -> Callable[[], Any]:
+    """Some process of some node, as it is when it is asked for."""
+    node, part = random.choice(history.nodes), random.choice(["worker-0", "worker-1", "control", "supervisor"])
+
+    def process() -> Any:
+        if part == "supervisor":
+            return node.supervisor
+        if part == "control":
+            return node.control.process
+        return node.workers[part].process
+
+    return process
+
+
+@fault
+def stands_still(history: History, random: Any) -> Callable[[], None]:
+    """SIGSTOP, or a loop that hangs; it goes on later, or not by itself."""
+    part, seconds = _part(history, random), random.choice([0.3, 1.0, 2.5, 5.0])
+
+    def happens() -> None:
+        process = part()
+        process.stand_still()
+        history.world.after(seconds, process.go_on)
+
+    return happens
+
+
+@fault
+def stands_still_while_control_is_replaced(history: History, random: Any) -> Callable[[], None]:
+    """Two at once: a worker stands still and the control process above it is killed."""
+    node, part, seconds = random.choice(history.nodes), random.choice(["worker-0", "worker-1"]), random.uniform(1, 6)
+    pause = random.uniform(0.0, 0.5)
+
+    def happens() -> None:
+        process = node.workers[part].process
+        process.stand_still()
+        history.world.after(seconds, process.go_on)
+        history.world.after(pause, lambda: node.control.process.kill("killed"))
+
+    return happens
+
+
+@fault
+def is_killed(history: History, random: Any) -> Callable[[], None]:
+    """SIGKILL."""
+    part = _part(history, random)
+    return lambda: part().kill("killed")
+
+
+@fault
+def is_slow(history: History, random: Any) -> Callable[[], None]:
+    """Everything it does takes long."""
+    part, seconds, slowness = _part(history, random), random.uniform(0.5, 3.0), random.choice([20, 200])
+
+    def happens() -> None:
+        process = part()
+        process.slowness = slowness
+        history.world.tell(f"{process.name} is slow")
+        history.world.after(seconds, lambda: setattr(process, "slowness", 1.0))
+
+    return happens
+
+
+@fault
+def is_cut_off(history: History, random: Any) -> Callable[[], None]:
+    """A worker's connection breaks, and no other comes about for a while."""
+    node, part, seconds = random.choice(history.nodes), random.choice(["worker-0", "worker-1"]), random.uniform(0, 4)
+
+    def happens() -> None:
+        worker = node.workers[part]
+        history.world.tell(f"{worker.process.name} is cut off")
+        worker.is_cut_off = True
+        worker.tear()
+        history.world.after(seconds, lambda: setattr(worker, "is_cut_off", False))
+
+    return happens
+
+
+@fault
+def is_partitioned(history: History, random: Any) -> Callable[[], None]:
+    """A node does not reach the state."""
+    node, seconds = random.choice(history.nodes), random.uniform(0.2, 5.0)
+
+    def happens() -> None:
+        history.world.tell(f"{node.name} does not reach the state")
+        history.state.cut_off.add(node.name)
+        history.world.after(seconds, lambda: history.state.cut_off.discard(node.name))
+
+    return happens
+
+
+@fault
+def fails_over(history: History, random: Any) -> Callable[[], None]:
+    """The state is away for a while, and another server comes: with all that was committed, or without the last."""
+    seconds, lag = random.choice([0.0, 0.3, 2.5]), random.choice([0.0, 0.0, 0.3, 1.0])
+
+    def happens() -> None:
+        history.state.is_down = True
+        history.world.tell("the state is away")
+
+        def is_back() -> None:
+            history.fail_over(lag)
+            history.state.is_down = False
+
+        history.world.after(seconds, is_back)
+
+    return happens
+
+
+@fault
+def machine_sleeps(history: History, random: Any) -> Callable[[], None]:
+    """A whole machine stands still, its kernel too."""
+    node, seconds = random.choice(history.nodes), random.choice([0.5, 3.0, 6.0])
+
+    def happens() -> None:
+        if not node.machine.is_asleep:
+            history.slept(node, history.world.now + seconds)
+            node.sleep(seconds)
+
+    return happens
+
+
+def run(seed: int, **options: Any) -> History:
+    """One history; raises `Broken` with its story."""
+    history = History(seed, **options)
+    try:
+        return history.run()
+    except Broken as broken:
+        lines = "\n".join(history.world.story)
+        raise Broken(f"seed {seed}: {broken}\n{lines}") from None
+
+
+def shrunk(seed: int) -> str:
+    """The story of a history that broke a promise, with as few of its faults as it needs."""
+    try:
+        faults = run(seed).faults
+    except Broken as broken:
+        story, faults = str(broken), History(seed).faults
+    else:
+        return ""
+    only = frozenset(range(faults))
+    for number in range(faults):
+        try:
+            run(seed, only=only - {number})
+        except Broken as broken:
+            story, only = str(broken), only - {number}
+    return story

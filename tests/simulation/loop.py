@@ -1,0 +1,284 @@
+"""Processes on a virtual clock: each has an event loop of its own whose turns a seeded scheduler orders.
+
+Why not `simloop` (0.2.2) or `simloom` (0.5.0): both ask for Python 3.12, and we run on 3.11; and both know one loop for
+the whole world, while the faults that matter here are of processes: one that stands still while its kernel goes on
+delivering, one that is killed with its sockets, one whose timer the kernel keeps.
+"""
+
+import asyncio
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+
+class World:
+    """Virtual time, and what happens at which moment.
+
+    Args:
+        seed: of everything that is left to chance.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.now = 0.0
+        self.story: list[str] = []
+        self.events = 0
+        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._number = 0
+
+    def at(self, moment: float, what: Callable[[], None]) -> None:
+        """Let something happen."""
+        self._number += 1
+        heapq.heappush(self._heap, (max(moment, self.now), self._number, what))
+
+    def after(self, seconds: float, what: Callable[[], None]) -> None:
+        self.at(self.now + seconds, what)
+
+    def tell(self, what: str) -> None:
+        """Put a line into the story."""
+        self.story.append(f"{self.now:8.4f} {what}")
+
+    def run(self, until: float) -> None:
+        while self._heap and self._heap[0][0] <= until:
+            self.now, _, what = heapq.heappop(self._heap)
+            self.events += 1
+            what()
+        self.now = until
+
+
+class Machine:
+    """What processes of one node share: clocks, and whether the machine sleeps.
+
+    Args:
+        world: of it.
+        name: of the node.
+    """
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+        self.is_asleep = False
+        self._offset = world.random.uniform(100, 10_000)
+        self._rate = 1.0 + world.random.uniform(-1e-4, 1e-4)
+        self._woken: list[Callable[[], None]] = []
+
+    def clock(self) -> float:
+        """The clock of leases: it drifts, never goes back, and goes on while the machine sleeps."""
+        return self._offset + self.world.now * self._rate
+
+    def moment(self, clock: float) -> float:
+        """When its clock says so."""
+        return (clock - self._offset) / self._rate
+
+    def when_awake(self, what: Callable[[], None]) -> None:
+        """Now, or once the machine wakes."""
+        if self.is_asleep:
+            self._woken.append(what)
+        else:
+            what()
+
+    def wake(self) -> None:
+        self.is_asleep = False
+        woken, self._woken = self._woken, []
+        for what in woken:
+            what()
+
+
+class Process:
+    """One process: it runs, stands still or is dead. What it would do while it stands still it does afterwards.
+
+    Args:
+        machine: where it runs.
+        name: `a/worker-0`.
+        pid: its process id.
+    """
+
+    def __init__(self, machine: Machine, name: str, pid: int) -> None:
+        self.machine = machine
+        self.world = machine.world
+        self.name = name
+        self.pid = pid
+        self.is_still = False
+        self.is_dead = False
+        self.slowness = 1.0
+        self.on_death: list[Callable[[], None]] = []
+        self._kept: list[Callable[[], None]] = []
+
+    def soon(self, what: Callable[[], None], seconds: float = 0.0) -> None:
+        """Let it do something after `seconds`, and after as long as it takes to get its turn."""
+        pause = self.world.random.expovariate(2000.0) * self.slowness
+        self.world.after(seconds + pause, lambda: self._do(what))
+
+    def _do(self, what: Callable[[], None]) -> None:
+        if self.is_dead:
+            return
+        if self.is_still or self.machine.is_asleep:
+            self._kept.append(what)
+            if self.machine.is_asleep and len(self._kept) == 1:
+                self.machine.when_awake(self._take_up)
+            return
+        what()
+
+    def stand_still(self) -> None:
+        if not self.is_dead:
+            self.is_still = True
+            self.world.tell(f"{self.name} stands still")
+
+    def go_on(self) -> None:
+        """SIGCONT."""
+        if self.is_dead:
+            return
+        if self.machine.is_asleep:
+            self.machine.when_awake(self.go_on)
+            return
+        if self.is_still:
+            self.world.tell(f"{self.name} goes on")
+        self.is_still = False
+        self._take_up()
+
+    def _take_up(self) -> None:
+        """Do what was kept, once nothing keeps it from it."""
+        if self.is_dead or self.is_still:
+            return
+        kept, self._kept = self._kept, []
+        for what in kept:
+            self.soon(what)
+
+    def kill(self, why: str) -> None:
+        """SIGKILL: at once, whatever it does, unless the machine sleeps."""
+        if self.is_dead:
+            return
+        if self.machine.is_asleep:
+            self.machine.when_awake(lambda: self.kill(why))
+            return
+        self.is_dead = True
+        self.world.tell(f"{self.name} is dead: {why}")
+        self._kept.clear()
+        for what in self.on_death:
+            what()
+
+
+class Loop(asyncio.AbstractEventLoop):
+    """The event loop of one process: as asyncio's, but that the world gives it its turns."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._ready: deque[asyncio.Handle] = deque()
+        self._has_turn = False
+        self.connect: Callable[[Any], Any] | None = None
+        self.faults: list[dict[str, Any]] = []
+
+    # What asyncio asks of a loop.
+
+    def time(self) -> float:
+        return self._process.machine.clock()
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return self._process.is_dead
+
+    def create_future(self) -> "asyncio.Future[Any]":
+        return asyncio.Future(loop=self)
+
+    def create_task(self, coroutine: Any, *, name: str | None = None, context: Context | None = None) -> Any:
+        return asyncio.Task(coroutine, loop=self, name=name, context=context)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.faults.append(context)
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """A cancelled timer is passed over when its time comes."""
+
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        self._ask_for_turn()
+        return handle
+
+    call_soon_threadsafe = call_soon
+
+    def call_later(
+        self, delay: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+        handle = asyncio.TimerHandle(when, callback, args, self, context)
+
+        def due() -> None:
+            if not handle.cancelled():
+                self._ready.append(handle)
+                self._ask_for_turn()
+
+        # A rounding beneath the clock's resolution must not wake it too early.
+        moment = self._process.machine.moment(when) + 1e-9
+        self._process.world.at(moment, due)
+        return handle
+
+    async def create_unix_connection(self, factory: Any, path: str) -> Any:  # type: ignore[override]
+        assert self.connect is not None
+        return await self.connect(factory)
+
+    def run_in_executor(self, executor: Any, function: Any, *args: Any) -> "asyncio.Future[Any]":
+        future = self.create_future()
+        executor(function, args, future)
+        return future
+
+    # Turns.
+
+    def _ask_for_turn(self) -> None:
+        if not self._has_turn:
+            self._has_turn = True
+            self._process.soon(self._turn)
+
+    def _turn(self) -> None:
+        """One turn: what was ready when it began."""
+        self._has_turn = False
+        asyncio._set_running_loop(self)
+        try:
+            for _ in range(len(self._ready)):
+                handle = self._ready.popleft()
+                if not handle.cancelled() and not self._process.is_dead:
+                    handle._run()
+        finally:
+            asyncio._set_running_loop(None)
+        if self._ready:
+            self._ask_for_turn()
+
+
+def step_through(process: Process, steps: Any, latency: Callable[[], float], woken: Callable[[], bool]) -> None:
+    """Run a generator as a thread of the process: it yields how long to wait, or a future.
+
+    Args:
+        process: whose thread.
+        steps: the generator; 0 is another question to the state, which takes `latency`.
+        latency: of a question, seconds.
+        woken: whether a longer wait has ended early.
+    """
+
+    def step() -> None:
+        try:
+            awaited = next(steps)
+        except StopIteration:
+            return
+        if isinstance(awaited, float | int) and awaited <= 0:
+            process.soon(step, latency())
+        else:
+            _wait(awaited, process.world.now)
+
+    def _wait(awaited: Any, since: float) -> None:
+        over = awaited.done() if hasattr(awaited, "done") else process.world.now >= since + awaited or woken()
+        if over:
+            process.soon(step, latency())
+        else:
+            process.soon(lambda: _wait(awaited, since), 0.01)
+
+    process.soon(step, latency())
