@@ -5,6 +5,7 @@ from unittest.mock import patch
 
 import msgspec
 
+from gateway.domain.directory import Department
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.verdicts import Verdict
 from gateway.policy.live.engine import Engine
@@ -23,10 +24,12 @@ def matters_of(teller: Teller) -> Matters:
     asked: list[tuple[Act, Matter]] = []
     authorize = Engine.authorize
 
-    def deny(engine: Engine, officer: Officer, act: Act, matter: Matter, now_unix: int) -> Verdict:
+    def deny(
+        engine: Engine, officer: Officer, act: Act, matter: Matter, now_unix: int, home: Department | None = None
+    ) -> Verdict:
         asked.append((act, matter))
         # Nobody without a role may anything, whatever is in force.
-        return authorize(engine, msgspec.structs.replace(officer, roles=()), act, matter, now_unix)
+        return authorize(engine, msgspec.structs.replace(officer, roles=()), act, matter, now_unix, home)
 
     with patch.object(Engine, "authorize", deny):
         for operation, (path, body, sent) in teller.asked.items():
