@@ -2,15 +2,17 @@
 
 Their keys come from the one URL that settings name, over TLS; never from where a token points (`jku`, `x5u`, `jwk`).
 They are asked for every five minutes, and out of turn when a token names a key that is not at hand, but not more
-often than every ten seconds, however many such tokens come. An asking ends after five seconds, however slowly the
-answer drips, and reads no more than 256 KiB, uncompressed. Keys that could not be asked for within an hour no longer
-verify: what was withdrawn there meanwhile is not known here.
+often than every ten seconds, however many such tokens come. An asking ends after five seconds, however
+slowly the answer drips, and reads no more than 256 KiB, uncompressed. Keys that could not be asked for within an hour
+no longer verify: what was withdrawn there meanwhile is not known here.
 
 An issuer vouches for the clients that settings list and for no others, so that it cannot name another's system.
 """
 
 import asyncio
 import logging
+import re
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +30,11 @@ MAX_AGE_SECONDS = 3600.0
 TIMEOUT_SECONDS = 5.0
 MAX_SET_BYTES = 256 * 1024
 MAX_KEYS = 64
+MAX_REFUSAL_BYTES = 4096
+OUT_OF_TURN = 1
+"""Askings out of turn within ten seconds: they have a budget of their own, so that the first token after a rotation is
+met at once, also just after the keys were asked for in turn; a flood of unknown names asks no more."""
+_ERROR = re.compile(r"[a-z_]{1,40}", re.ASCII)
 
 _LOG = logging.getLogger("gateway.security")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -38,11 +45,13 @@ class AnswerRefused(Unreadable):
 
     Args:
         status: which.
+        error: the `error` it named (RFC 6749 §5.2), if it did: a word of a few, and no secret.
     """
 
-    def __init__(self, status: int) -> None:
-        super().__init__(f"it answered {status}")
+    def __init__(self, status: int, error: str = "") -> None:
+        super().__init__(f"it answered {status}{f' `{error}`' if error else ''}")
         self.status = status
+        self.error = error
 
 
 class ExternalIssuer:
@@ -88,13 +97,24 @@ class ExternalIssuer:
         self._allow_rs256 = allow_rs256
         self._keys: dict[str, VerifyingKey] = {}
         self._learnt_at = float("-inf")
-        self._tried_at = float("-inf")
+        self._out_of_turn: deque[float] = deque(maxlen=OUT_OF_TURN)
         self._asking: asyncio.Task[None] | None = None
 
     @property
     def may_refresh(self) -> bool:
-        """Whether asking is under way, or the last asking is long enough ago."""
-        return self._asking is not None or self._now() - self._tried_at >= MIN_REFRESH_SECONDS
+        """Whether asking is under way, or fewer than a few were asked for out of turn lately."""
+        few = len(self._out_of_turn) < OUT_OF_TURN
+        return self._asking is not None or few or self._now() - self._out_of_turn[0] >= MIN_REFRESH_SECONDS
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago its keys were learnt."""
+        return self._now() - self._learnt_at
+
+    def only_key(self) -> VerifyingKey | None:
+        """Its key, where it has one alone: a token need not name it then."""
+        keys = self.keys()
+        return next(iter(keys.values())) if len(keys) == 1 else None
 
     def keys(self) -> Mapping[str, VerifyingKey]:
         """Its keys, unless they are too old to be trusted."""
@@ -111,12 +131,17 @@ class ExternalIssuer:
         except KeyError as error:
             raise Unreadable("the issuer does not vouch for this client") from error
 
-    async def refresh(self) -> None:
-        """Ask for the keys anew; all who ask meanwhile share one request. What fails is logged and changes nothing."""
+    async def refresh(self, *, in_turn: bool = False) -> None:
+        """Ask for the keys anew; all who ask meanwhile share one request. What fails is logged and changes nothing.
+
+        Args:
+            in_turn: whether it is time to; what is asked out of turn has a budget of its own.
+        """
         if self._asking is None:
-            if not self.may_refresh:
-                return
-            self._tried_at = self._now()
+            if not in_turn:
+                if not self.may_refresh:
+                    return
+                self._out_of_turn.append(self._now())
             self._asking = asyncio.create_task(self._ask())
             self._asking.add_done_callback(self._asked)
         await asyncio.shield(self._asking)
@@ -127,7 +152,7 @@ class ExternalIssuer:
     async def keep_fresh(self) -> None:
         """Ask every five minutes, until cancelled."""
         while True:
-            await self.refresh()
+            await self.refresh(in_turn=True)
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def _ask(self) -> None:
@@ -163,6 +188,20 @@ class ExternalIssuer:
         return {kid: key for kid, key in keys.items() if kid not in twice}
 
 
+async def _error_of(answer: httpx.Response) -> str:
+    """The `error` member of a refusal of an OAuth endpoint, or ""."""
+    begun = bytearray()
+    async for chunk in answer.aiter_bytes():
+        begun += chunk
+        if len(begun) > MAX_REFUSAL_BYTES:
+            return ""
+    try:
+        error = parse_object(bytes(begun)).get("error")
+    except Unreadable:
+        return ""
+    return error if isinstance(error, str) and _ERROR.fullmatch(error) else ""
+
+
 async def fetch_document(client: httpx.AsyncClient, method: str, url: str, most_bytes: int, **options: Any) -> bytes:
     """The body of a 200 answer, at most `most_bytes` of it; the caller bounds the time.
 
@@ -177,7 +216,7 @@ async def fetch_document(client: httpx.AsyncClient, method: str, url: str, most_
     body = bytearray()
     async with client.stream(method, url, headers=headers, **options) as answer:
         if answer.status_code != 200:
-            raise AnswerRefused(answer.status_code)
+            raise AnswerRefused(answer.status_code, await _error_of(answer))
         if answer.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
             raise Unreadable("it answered compressed")
         async for chunk in answer.aiter_bytes():

@@ -12,23 +12,32 @@ Source: OpenID Connect Core 1.0 §3.1; RFC 7636 (S256 only); RFC 9207 (`iss` in 
 import asyncio
 import hmac
 import json
+import logging
+import math
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 import httpx
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.issuers import TIMEOUT_SECONDS, AnswerRefused, ExternalIssuer, fetch_document
-from gateway.identity.strict import Unreadable, is_text, parse_jws, parse_object
+from gateway.identity.assertions import ASSERTION_TYPE
+from gateway.identity.issuers import REFRESH_SECONDS, TIMEOUT_SECONDS, AnswerRefused, ExternalIssuer, fetch_document
+from gateway.identity.strict import Jws, Unreadable, is_text, parse_jws, parse_object
 from gateway.identity.verify import SKEW_SECONDS, check_audience, check_times
 
 MAX_DOCUMENT_BYTES = 256 * 1024
 SIGN_IN_SECONDS = 600
+MAX_ID_TOKEN_BYTES = 64 * 1024
+METADATA_SECONDS = 3600.0
+_CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client"})
 MAX_SUBJECT_CHARACTERS = 255
 """OpenID Connect Core §2."""
 _ID_TOKEN_TYPES = frozenset({"", "jwt"})
+_LOGOUT_TOKEN_TYPES = frozenset({"", "jwt", "logout+jwt"})
+_LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
+_LOG = logging.getLogger("gateway.security")
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -37,10 +46,12 @@ class Provider(msgspec.Struct, frozen=True):
     Args:
         issuer: its issuer identifier; its metadata stand under it.
         client_id: the gateway's client there.
-        client_secret: that client's secret (`client_secret_basic`).
+        client_secret: that client's secret (`client_secret_basic`); "" where `assertion` is given.
         redirect_uri: the control plane's callback URL as registered there.
         officer_claim: the ID token's claim that is an officer's id.
         allow_rs256: whether its ID tokens may be signed by RS256, the provider's default nearly everywhere.
+        assertion: a new signed assertion for an audience (`private_key_jwt`, RFC 7523), in place of the secret.
+        scopes: asked for besides `openid`.
     """
 
     issuer: str
@@ -49,6 +60,8 @@ class Provider(msgspec.Struct, frozen=True):
     redirect_uri: str
     officer_claim: str = "preferred_username"
     allow_rs256: bool = True
+    assertion: Callable[[str], str] | None = None
+    scopes: tuple[str, ...] = ("profile",)
 
     def __repr__(self) -> str:
         """Never shows the secret (INVARIANT: NO-VALUES)."""
@@ -103,6 +116,7 @@ class OpenIdSignIn:
         self._now = now
         self._client = client or httpx.AsyncClient(timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False)
         self._metadata: dict[str, Any] | None = None
+        self._discovered_at = float("-inf")
         self._keys: ExternalIssuer | None = None
 
     async def begin(self, return_to: str) -> tuple[str, Pending]:
@@ -125,7 +139,7 @@ class OpenIdSignIn:
             self._provider.client_id,
             "code",
             redirect_uri=self._provider.redirect_uri,
-            scope="openid profile",
+            scope=" ".join(("openid", *self._provider.scopes)),
             state=pending.state,
             nonce=pending.nonce,
             code_challenge=create_s256_code_challenge(pending.verifier),
@@ -158,32 +172,81 @@ class OpenIdSignIn:
             "redirect_uri": self._provider.redirect_uri,
             "code_verifier": pending.verifier,
         }
-        secret = httpx.BasicAuth(self._provider.client_id, self._provider.client_secret)
+        endpoint = str(metadata["token_endpoint"])
         try:
-            answer = await self._json("POST", str(metadata["token_endpoint"]), data=form, auth=secret)
+            answer = await self._json("POST", endpoint, **self._as_client(form, endpoint))
             return await self._officer(answer, pending)
         except AnswerRefused as error:
+            if error.status == 401 or error.error in _CLIENT_ERRORS:
+                _LOG.error(
+                    "the OpenID provider does not take this gateway's client (%s): look at `officers.client_id` and "
+                    "`officers.%s`, and at how the client is registered there",
+                    error,
+                    "client_key_file" if self._provider.assertion else "client_secret_file",
+                )
+                raise GatewayError("unavailable", "the OpenID provider does not know this gateway") from error
+            _LOG.warning("the OpenID provider does not take a code: %s", error)
             raise GatewayError("credential-invalid", "the provider does not take the code: begin again") from error
         except Unreadable as error:
+            _LOG.warning("an ID token of the OpenID provider is refused: %s", error)
             raise GatewayError("credential-invalid", f"the provider's ID token is refused: {error}") from error
+
+    async def signed_out(self, logout_token: str) -> tuple[str, str, int]:
+        """Whom a logout token of the provider signs out: issuer and `sub`; and until when it must not come again.
+
+        Raises:
+            GatewayError: `credential-invalid` where it is none; `unavailable` where the provider cannot be asked.
+
+        Source: OpenID Connect Back-Channel Logout 1.0 §2.6.
+        """
+        await self._discover()
+        try:
+            jws = parse_jws(logout_token.encode("utf-8"), types=_LOGOUT_TOKEN_TYPES, most_bytes=MAX_ID_TOKEN_BYTES)
+            payload = whole_seconds(jws.payload)
+            if payload.get("iss") != self._provider.issuer:
+                raise Unreadable("its issuer is another")  # noqa: TRY301 -- as every step here
+            check_audience(payload.get("aud"), self._provider.client_id)
+            until = check_times(payload, self._now())
+            await self._verify_signature(jws)
+            events, subject = payload.get("events"), payload.get("sub")
+            if not isinstance(events, dict) or _LOGOUT_EVENT not in events or "nonce" in payload:
+                raise Unreadable("it is no logout token")  # noqa: TRY301
+            if not is_text(subject):
+                raise Unreadable("it names no subject")  # noqa: TRY301
+        except Unreadable as error:
+            _LOG.warning("a logout token of the OpenID provider is refused: %s", error)
+            raise GatewayError("credential-invalid", f"the logout token is refused: {error}") from error
+        return self._provider.issuer, str(subject), until + SKEW_SECONDS
+
+    def _as_client(self, form: dict[str, str], endpoint: str) -> dict[str, Any]:
+        """A request of this gateway's client: `private_key_jwt` where there is a key, else its secret in Basic.
+
+        The two halves of Basic are form-encoded first (RFC 6749 §2.3.1): a secret may hold `+`, `%`, `&` or `:`.
+        """
+        if self._provider.assertion is not None:
+            proof = {"client_assertion_type": ASSERTION_TYPE, "client_assertion": self._provider.assertion(endpoint)}
+            return {"data": {**form, "client_id": self._provider.client_id, **proof}}
+        halves = (quote_plus(self._provider.client_id), quote_plus(self._provider.client_secret))
+        return {"data": form, "auth": httpx.BasicAuth(*halves)}
+
+    async def check(self) -> None:
+        """Ask for the metadata, and log what is wrong with the settings or the provider; never raises."""
+        try:
+            await self._discover()
+            await self._issuer_keys().refresh(in_turn=True)
+        except GatewayError as error:
+            _LOG.error("officers cannot sign in by `officers.provider`: %s", error.detail)
 
     async def _officer(self, answer: dict[str, Any], pending: Pending) -> Person:
         token = answer.get("id_token")
         if not isinstance(token, str):
             raise Unreadable("there is none")
-        jws = parse_jws(token.encode("utf-8"), types=_ID_TOKEN_TYPES)
+        jws = parse_jws(token.encode("utf-8"), types=_ID_TOKEN_TYPES, most_bytes=MAX_ID_TOKEN_BYTES)
         if jws.payload.get("iss") != self._provider.issuer:
             raise Unreadable("its issuer is another")
         check_audience(jws.payload.get("aud"), self._provider.client_id)
-        check_times(jws.payload, self._now())
-        keys = self._issuer_keys()
-        key = keys.key(jws.key_id or "")
-        if key is None:
-            await keys.refresh()
-            key = keys.key(jws.key_id or "")
-        if key is None:
-            raise Unreadable("its key is not known")
-        key.verify_signature(jws.algorithm, jws.signing_input, jws.signature)
+        check_times(whole_seconds(jws.payload), self._now())
+        await self._verify_signature(jws)
         self._check_claims(jws.header, jws.payload, answer.get("access_token"), pending)
         officer = jws.payload.get(self._provider.officer_claim)
         if not is_text(officer):
@@ -192,6 +255,29 @@ class OpenIdSignIn:
         if not is_text(subject) or len(str(subject)) > MAX_SUBJECT_CHARACTERS:
             raise Unreadable("it names no subject")
         return Person(self._provider.issuer, str(subject), str(officer))
+
+    async def _verify_signature(self, jws: Jws) -> None:
+        """By the key it names, or the only one there is; asked for anew where that is unknown, old, or does not fit.
+
+        A key that the provider has withdrawn is not known here for longer than five minutes, and one that it has put
+        under a name of before is met at once.
+        """
+        keys = self._issuer_keys()
+        if keys.age_seconds >= REFRESH_SECONDS:
+            await keys.refresh(in_turn=True)
+        for is_last in (False, True):
+            key = keys.only_key() if jws.key_id is None else keys.key(jws.key_id)
+            if key is not None:
+                try:
+                    key.verify_signature(jws.algorithm, jws.signing_input, jws.signature)
+                except Unreadable:
+                    if is_last:
+                        raise
+                else:
+                    return
+            if not is_last:
+                await keys.refresh()
+        raise Unreadable("its key is not known")
 
     def _check_claims(self, header: dict[str, Any], payload: dict[str, Any], access: Any, pending: Pending) -> None:
         """The rules of OpenID Connect Core §3.1.3.7 beyond a token's: `nonce`, `azp`, `at_hash`; by Authlib."""
@@ -220,14 +306,16 @@ class OpenIdSignIn:
         return self._keys
 
     async def _discover(self) -> dict[str, Any]:
-        """The provider's metadata, asked for once; its issuer must be the one settings name (Discovery §4.3)."""
-        if self._metadata is None:
+        """The provider's metadata, asked for hourly; its issuer must be the one settings name (Discovery §4.3)."""
+        if self._metadata is None or self._now() - self._discovered_at >= METADATA_SECONDS:
             url = self._provider.issuer.rstrip("/") + "/.well-known/openid-configuration"
             found = await self._json("GET", url)
             places = [found.get(name) for name in ("authorization_endpoint", "token_endpoint", "jwks_uri")]
-            if found.get("issuer") != self._provider.issuer or not all(_is_safe(place) for place in places):
+            if found.get("issuer") != self._provider.issuer or not all(is_safe_url(place) for place in places):
                 raise GatewayError("unavailable", "the OpenID provider's metadata are not its own, or not over https")
-            self._metadata = found
+            if self._metadata is not None and found["jwks_uri"] != self._metadata["jwks_uri"]:
+                self._keys = None
+            self._metadata, self._discovered_at = found, self._now()
         return self._metadata
 
     async def _json(self, method: str, url: str, **options: Any) -> dict[str, Any]:
@@ -236,7 +324,7 @@ class OpenIdSignIn:
                 body = await fetch_document(self._client, method, url, MAX_DOCUMENT_BYTES, **options)
             return parse_object(body, most_brackets=1024)
         except AnswerRefused as error:
-            if error.status == 400 and method == "POST":
+            if error.status in {400, 401} and method == "POST":
                 raise  # RFC 6749 §5.2: what was sent is at fault, not the provider
             raise GatewayError("unavailable", f"the OpenID provider answered {error.status}") from error
         except Unreadable as error:
@@ -245,7 +333,17 @@ class OpenIdSignIn:
             raise GatewayError("unavailable", "the OpenID provider cannot be reached") from error
 
 
-def _is_safe(url: object) -> bool:
+def whole_seconds(payload: dict[str, Any]) -> dict[str, Any]:
+    """A payload whose times are whole: a NumericDate may have a fraction (RFC 7519 §2), and some providers send one."""
+    times = ("exp", "iat", "nbf", "auth_time")
+    floats = {name: payload[name] for name in times if type(payload.get(name)) is float}
+    if not all(math.isfinite(value) for value in floats.values()):
+        raise Unreadable("a time is missing or malformed")
+    return {**payload, **{name: int(value) for name, value in floats.items()}}
+
+
+def is_safe_url(url: object) -> bool:
+    """Whether a provider may be asked there: https, or http on this machine."""
     parts = urlsplit(url) if isinstance(url, str) else None
     return parts is not None and (
         parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1"))

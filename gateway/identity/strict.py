@@ -64,18 +64,21 @@ class Jws(msgspec.Struct, frozen=True):
         return self.header.get("kid")
 
 
-def parse_jws(token: bytes, *, types: frozenset[str], allow_jwk: bool = False) -> Jws:
+def parse_jws(
+    token: bytes, *, types: frozenset[str], allow_jwk: bool = False, most_bytes: int = MAX_TOKEN_BYTES
+) -> Jws:
     """Read a compact JWS whose `typ` is one of `types` (lower case, without `application/`).
 
     Args:
-        token: three base64url parts, at most 8192 bytes.
+        token: three base64url parts.
+        most_bytes: of the token.
         types: accepted `typ` values; explicit typing (RFC 8725 §3.11). "" among them lets a header without `typ` pass.
         allow_jwk: whether the header may carry `jwk`, as a DPoP proof must.
 
     Raises:
         Unreadable: for anything that is not one such token.
     """
-    if len(token) > MAX_TOKEN_BYTES:
+    if len(token) > most_bytes:
         raise Unreadable("the token is too large")
     parts = token.split(b".")
     if len(parts) != 3:

@@ -17,6 +17,10 @@ TROUBLES = {
     "slow": ("the supplier answers too slowly", "tell the supplier; its calls end by themselves and free their places"),
     "fails": ("the supplier gives no connection or no whole answer", "tell the supplier; it is tried again by itself"),
     "floods": ("the supplier's answers are larger than may be held", "tell the supplier, or raise `answer_bytes`"),
+    "misfits": (
+        "the supplier's answers do not fit the interface's entry, and are refused",
+        "the supplier's department sees what is wrong by `gateway interfaces try`, and corrects entry or answer",
+    ),
     "busy": (
         "all places at the supplier are taken: calls wait or are turned away",
         "tell the supplier, or raise `concurrency` in the interface's entry if it takes more",

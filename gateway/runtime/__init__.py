@@ -34,6 +34,7 @@ itself when its supervisor is gone, and the kernel ends it in that instant.
     drawn             what departments have lately drawn, kept in the state
     link              a worker's side of the control socket
     control           the control plane, wired
+    provider          the OpenID provider that officers sign in at
     control_listener  its socket
     probe             whether it lives and can serve, over a socket of the home
     readiness         whether uses can be served

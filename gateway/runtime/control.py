@@ -27,7 +27,7 @@ from gateway.control.policies.desk import PolicyDesk
 from gateway.control.sign_in.credentials import credentials_router
 from gateway.control.sign_in.enrolment import people_routers
 from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices, presented_certificate
-from gateway.control.sign_in.sign_in import OfficerSignIn, SignInServices, bound_for_good, recorder, teller
+from gateway.control.sign_in.sign_in import OfficerSignIn, SignInServices, bound_for_good, ender, recorder, teller
 from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks
@@ -36,7 +36,7 @@ from gateway.identity.assertions import AssertionVerifier
 from gateway.identity.dpop import ProofVerifier
 from gateway.identity.keyring import KeyRing
 from gateway.identity.nonces import NonceKeeper
-from gateway.identity.oidc import OpenIdSignIn, Provider
+from gateway.identity.oidc import OpenIdSignIn
 from gateway.identity.replay import SharedReplay
 from gateway.identity.security_log import FailureBudget, SecurityLog
 from gateway.identity.symmetric import Pseudonymiser
@@ -58,6 +58,7 @@ from gateway.runtime.home import GatewayHome
 from gateway.runtime.incarnation import begin_life, is_put_back
 from gateway.runtime.policies import initial_policies, policies_root
 from gateway.runtime.probe import probe_socket
+from gateway.runtime.provider import provider_of
 from gateway.runtime.readiness import StateProof, answer_probes, readiness
 from gateway.runtime.reconciling import reconcile, settle
 from gateway.runtime.ring import nonce_keeper, open_ring
@@ -75,7 +76,6 @@ from gateway.store.feed import Listener
 
 log = logging.getLogger("gateway.control")
 
-PROVIDER_ANSWER_PATH = "/sign-in/provider/answer"
 FORGET_SECONDS = 60.0
 """How often one-time values whose time is over are forgotten."""
 SETTLE_SECONDS = 5.0
@@ -97,6 +97,7 @@ class Parts:
         proof: proves that the state takes writes.
         feed: reads the change feed for the hub; None in a command on a stopped home.
         hub: what workers hang on; None likewise.
+        provider: the OpenID provider that officers sign in at; None where settings name none.
     """
 
     services: ControlServices
@@ -107,6 +108,7 @@ class Parts:
     proof: StateProof
     feed: Feed | None
     hub: Hub | None
+    provider: OpenIdSignIn | None = None
 
     def close(self) -> None:
         """Stop in reverse order; the acts' journal is synced."""
@@ -155,6 +157,7 @@ def assemble(
     )
     nonces = nonce_keeper(home, settings, store, ring, SharedReplay(home.run / "replay"))
     nonces.refresh()
+    provider = provider_of(settings, issuer)
     sign_in = SignInServices(
         issuer=tokens,
         officer=store.officer,
@@ -162,9 +165,10 @@ def assemble(
         known_as=bound_for_good(store),
         security=security,
         accounts=LocalAccounts(store.officer, store.officer_secret, time.monotonic),
-        provider=_provider(settings, issuer),
+        provider=provider,
         cipher=ring.field_cipher,
         use_once=store.use_once,
+        end_as=ender(store, acts),
         tell=teller(store),
         signed_in=recorder(acts),
         address=address,
@@ -252,22 +256,7 @@ def assemble(
         seal=lambda secret, context: ring.field_cipher().seal(secret, context),
         pseudonyms=lambda identifier: tuple(pseudonymiser.every(identifier, ring.pseudonym_years())),
     )
-    return Parts(services, store, acts, ring, nonces, proof, feed, hub)
-
-
-def _provider(settings: Settings, issuer: str) -> OpenIdSignIn | None:
-    """The OpenID provider that officers sign in at, or None where the settings name none."""
-    officers = settings.officers
-    if officers.provider is None:
-        return None
-    if officers.client_secret_file is None:
-        raise GatewayError("invalid-input", "`officers.provider` needs `officers.client_secret_file`")
-    secret = officers.client_secret_file.read_text("utf-8").strip()
-    callback = issuer.rstrip("/") + PROVIDER_ANSWER_PATH
-    provider = Provider(
-        officers.provider, officers.client_id, secret, callback, officers.officer_claim, officers.allow_rs256
-    )
-    return OpenIdSignIn(provider, time.time)
+    return Parts(services, store, acts, ring, nonces, proof, feed, hub, provider)
 
 
 def host_checks(home: GatewayHome, settings: Settings, store: Store, ring: KeyRing) -> HostChecks:
@@ -438,6 +427,7 @@ class Control:
         publisher = Publisher(metrics, self._home.run / "metrics", [lambda: barrier.fill(metrics)], time.monotonic)
         self._figures = [
             asyncio.create_task(due.run(), name="due"),
+            *([asyncio.create_task(parts.provider.check(), name="provider")] if parts.provider else []),
             asyncio.create_task(publisher.run(), name="metrics"),
             asyncio.create_task(_forget_expired(parts.store), name="forget"),
             asyncio.create_task(_settle(parts.store, self._home, self._home.origin(self._settings)), name="settle"),

@@ -255,6 +255,10 @@ class OfficersSettings(Section):
     provider: str | None = Field(None, description="issuer of an OpenID Connect provider; needs the extra `oidc`")
     client_id: str = Field("", description="the gateway's client there")
     client_secret_file: Path | None = Field(None, description="file with that client's secret")
+    client_key_file: Path | None = Field(
+        None, description="PEM file with that client's private key, in place of a secret (`private_key_jwt`)"
+    )
+    scopes: tuple[str, ...] = Field(("profile",), description="scopes asked for besides `openid`")
     officer_claim: str = Field("preferred_username", description="claim of the ID token that is an officer's id")
     allow_rs256: bool = Field(True, description="whether ID tokens may be signed by RS256")
 

@@ -43,6 +43,13 @@ class ExampleProvider:
         self._nonce = asked["nonce"][0]
         return {"code": CODE, "state": asked["state"][0]}
 
+    def logout_token(self) -> str:
+        """What it sends when the officer has signed out there."""
+        now = int(self._clock())
+        event = {"http://schemas.openid.net/event/backchannel-logout": {}}
+        claims = {"iss": URL, "sub": "u-1", "aud": CLIENT, "iat": now, "exp": now + 120, "jti": "l-1", "events": event}
+        return jwt.encode(claims, self._secret, "ES256", headers={"kid": "identity-1", "typ": "logout+jwt"})
+
     def _serve(self, request: httpx.Request) -> httpx.Response:
         place = str(request.url).removeprefix(URL)
         if place == "/.well-known/openid-configuration":

@@ -231,6 +231,11 @@ def credentials(teller: Teller) -> None:
     refused = world.ask(None, "GET", "/sign-in/provider/answer", params={"error": "access_denied"})
     teller.tell("GET /sign-in/provider/answer", None, options={"params": back})
     teller.refused("GET /sign-in/provider/answer", refused)
+    logout = {"data": {"logout_token": world.provider.logout_token()}}
+    teller.tell("POST /sign-in/provider/logout", None, options=logout)
+    teller.refused(
+        "POST /sign-in/provider/logout", world.ask(None, "POST", "/sign-in/provider/logout", data={"logout_token": "x"})
+    )
     form = {
         "grant_type": "client_credentials",
         "client_assertion_type": ASSERTION_TYPE,

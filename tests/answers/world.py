@@ -14,7 +14,7 @@ from gateway.control.app.app import create_app
 from gateway.control.sign_in.credentials import credentials_router
 from gateway.control.sign_in.enrolment import people_routers
 from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices
-from gateway.control.sign_in.sign_in import SignInServices, bound_for_good, recorder, teller
+from gateway.control.sign_in.sign_in import SignInServices, bound_for_good, ender, recorder, teller
 from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import SharingMode
@@ -179,6 +179,7 @@ class FullWorld(World):
             provider=self.provider.sign_in(),
             cipher=self.ring.field_cipher,
             use_once=self.store.use_once,
+            end_as=ender(self.store, self.acts),
             tell=teller(self.store),
             signed_in=recorder(self.acts),
         )

@@ -3,6 +3,7 @@
     POST /sign-in                   officer and password -> session token
     GET  /sign-in/provider          to the OpenID provider, and back by
     GET  /sign-in/provider/answer   its answer -> session token, in a cookie where a page asked
+    POST /sign-in/provider/logout   the provider says that somebody has signed out there, or was disabled
 
 Each sign-in is on record before its token leaves, as a `consultation`: the kind of what officers do that changes
 nothing. It is no `key`: those tell what became of keys and stored secrets, and are to be looked through without every
@@ -14,9 +15,11 @@ The cookie is for the console's own pages, which send the token on; the control 
 site can make a browser act for an officer.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Protocol
+from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
@@ -170,6 +173,7 @@ class SignInServices:
         provider: the OpenID provider; None leaves it out.
         cipher: seals what a browser keeps for us meanwhile.
         use_once: durable, shared by all processes; may block.
+        end_as: ends every session of whoever a person (issuer, `sub`) at the provider is; may block.
         tell: what the owner of an account has not been told yet of what others did about it; may block.
         signed_in: told of every sign-in, officer and method, before its token leaves, to record it; may block. What it
             raises ends the sign-in without a token.
@@ -186,6 +190,7 @@ class SignInServices:
     provider: OpenIdSignIn | None
     cipher: Callable[[], FieldCipher]
     use_once: Callable[[str, str, int], bool]
+    end_as: Callable[[str, str], None]
     tell: Callable[[str], tuple[AccountEvent, ...]]
     signed_in: Callable[[Officer, str], None]
     lifetime_seconds: int = OFFICER_TOKEN_SECONDS
@@ -229,6 +234,7 @@ def sign_in_router(services: SignInServices) -> APIRouter:
         _add_password(router, services, services.accounts)
     if services.provider is not None:
         _add_provider(router, services, services.provider)
+        _add_logout(router, services, services.provider)
     return router
 
 
@@ -282,6 +288,22 @@ def _add_provider(router: APIRouter, services: SignInServices, provider: OpenIdS
         return answer
 
 
+def _add_logout(router: APIRouter, services: SignInServices, provider: OpenIdSignIn) -> None:
+    @router.post("/provider/logout", summary="The OpenID provider's back-channel logout")
+    async def logout(request: Request) -> Response:
+        """A form with `logout_token` (OpenID Connect Back-Channel Logout 1.0): the person's sessions end here too."""
+        form = dict(parse_qsl((await request.body()).decode("ascii", "replace"), max_num_fields=16))
+        try:
+            issuer, subject, until = await provider.signed_out(form.get("logout_token", ""))
+        except GatewayError as refusal:
+            services.security.note(f"logout: {refusal.code}", services.address(request))
+            raise
+        digest = hashlib.sha256(form["logout_token"].encode()).hexdigest()
+        if await run_in_threadpool(services.use_once, "logout", digest, until):
+            await run_in_threadpool(services.end_as, issuer, subject)
+        return JSONResponse({"signed_out": subject}, headers=_NOT_STORED)
+
+
 async def _pending(services: SignInServices, sealed: str, code: str) -> Pending:
     """The sign-in that this browser began; it can be finished once."""
     if not sealed or not code:
@@ -324,6 +346,24 @@ def bound_for_good(store: Store) -> Callable[[str, str, str], None]:
             ) from error
 
     return bind
+
+
+def ender(store: Store, acts: ActJournal) -> Callable[[str, str], None]:
+    """`SignInServices.end_as` over `store`, on record."""
+
+    def end(issuer: str, subject: str) -> None:
+        officer = store.provider_officer(issuer, subject)
+        person = store.officer(officer) if officer is not None else None
+        if person is None:
+            return
+        with store.transaction() as tx:
+            ended = tx.end_sessions("sign-out at the provider", officer=person.id)
+            if ended:
+                said = {"act": "signOut", "method": "provider", "officer": person.id, "sessions": ended}
+                department = {"officer_department": person.department, "department": person.department}
+                acts.append(RecordKind.CONSULTATION, {**said, **department})
+
+    return end
 
 
 def teller(store: Store) -> Callable[[str], tuple[AccountEvent, ...]]:

@@ -46,6 +46,9 @@ class Ending(Course):
         if self.state >= states.STREAMING:
             self._cut_off(states.ON_TIMED_OUT if error.code == "supplier-timeout" else states.ON_CUT, end or error.code)
             return
+        if error.code == "answer-not-filterable" and self._admission is not None:
+            # Whoever keeps the entry is told, by its words alone (INVARIANT: KNOWN-SHAPE).
+            self._admission.trouble("misfits")
         self.move(states.ON_REFUSED)
         self.gathered()
         self.drop_upstream()

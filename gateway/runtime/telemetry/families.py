@@ -101,7 +101,7 @@ FAMILIES = _families(
         "gateway_interface_trouble",
         Kind.MAX,
         "1 for each trouble of an interface in the last minute: slow (its answers), fails, floods (answers larger "
-        "than may be held), busy (all places taken), slow callers.",
+        "than may be held), misfits (answers that its entry does not fit), busy (all places taken), slow callers.",
         ("supplier", "interface", "trouble"),
     ),
     Family(

@@ -98,6 +98,7 @@ async def rounds(calls: int, *, profile: bool) -> None:
         fields="Server: nginx\r\nDate: Sun, 22 Nov 2026 01:00:00 GMT\r\n",
     )
     caller.data_received(asked)
+    plane.turns._next()
     route = plane.route_of(house.interfaces["hukou/person"])
     supplier = SupplierConnection(plane.pool_of(route), plane.limits)
     supplier.connection_made(StandIn())  # type: ignore[arg-type]
@@ -109,6 +110,9 @@ async def rounds(calls: int, *, profile: bool) -> None:
         caller.data_received(asked)
         ledger.done(None)
         supplier.data_received(answered)
+        # What the loop would do in its next turn, here once for each call.
+        plane._ask_arrivals()
+        plane.turns._next()
 
     if profile:
         profiler = cProfile.Profile()

@@ -161,7 +161,7 @@ class Endless:
         self.under_way = 0
         self.begun = asyncio.Event()
 
-    async def export(self, *_: Any) -> Any:
+    async def export(self, *_: Any, **__: Any) -> Any:
         self.under_way += 1
         self.begun.set()
         try:

@@ -14,7 +14,7 @@ import httpx
 import jwt
 import pytest
 
-from gateway.client.auth import ASSERTION_TYPE
+from gateway.client.core import ASSERTION_TYPE
 from gateway.client.keys import ClientKey
 from gateway.domain.errors import GatewayError
 from gateway.runtime.demo.story import PURPOSE, SYSTEM

@@ -1,6 +1,7 @@
 """Officers come by a session token through a local account or an OpenID provider, and by nothing else."""
 
 import asyncio
+import base64
 import json
 import secrets
 import threading
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote_plus, urlsplit
 
 import argon2
 import httpx
@@ -63,9 +64,27 @@ class Idp:
             "jwks_uri": IDP + "/keys",
         }
         self.algorithm = "RS256"
+        self.kid: str | None = "idp-1"
+        self.padding = 0
+        self.secret = "client secret"
         self.nonce = ""
         self.challenge = ""
         self.exchanges = 0
+
+    def knows_client(self, request: httpx.Request, form: dict[str, list[str]]) -> bool:
+        """By RFC 6749 §2.3.1, each half of Basic form-decoded, or by an assertion."""
+        if "client_assertion" in form:
+            assertion = jwt.decode(form["client_assertion"][0], options={"verify_signature": False})
+            return (assertion["iss"], assertion["aud"]) == ("sharing-gateway", IDP + "/token")
+        halves = base64.b64decode(request.headers["authorization"].removeprefix("Basic ")).decode().split(":")
+        return [unquote_plus(half) for half in halves] == ["sharing-gateway", self.secret]
+
+    def logout_token(self, **changed: Any) -> str:
+        at = int(self.now())
+        event = {"http://schemas.openid.net/event/backchannel-logout": {}}
+        claims = {"iss": IDP, "aud": "sharing-gateway", "iat": at, "exp": at + 120, "jti": "l-1", "sub": "u-1"}
+        claims = {name: value for name, value in {**claims, "events": event, **changed}.items() if value is not None}
+        return jwt.encode(claims, self.key._key, self.algorithm, headers={"kid": "idp-1", "typ": "logout+jwt"})
 
     def authorize(self, url: str) -> dict[str, str]:
         asked = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
@@ -82,7 +101,8 @@ class Idp:
             return httpx.Response(200, json={"keys": [jwk]})
         self.exchanges += 1
         form = parse_qs(request.content.decode())
-        assert request.headers["authorization"].startswith("Basic ")
+        if not self.knows_client(request, form):
+            return httpx.Response(401, json={"error": "invalid_client"})
         from authlib.oauth2.rfc7636 import create_s256_code_challenge  # noqa: PLC0415 -- what it is compared with
 
         if create_s256_code_challenge(form["code_verifier"][0]) != self.challenge:
@@ -99,7 +119,9 @@ class Idp:
             **self.claims,
         }
         claims = {name: value for name, value in claims.items() if value is not None}
-        token = jwt.encode(claims, self.key._key, self.algorithm, headers={"kid": "idp-1"})
+        claims["padding"] = "x" * self.padding
+        headers = {"kid": self.kid} if self.kid else None
+        token = jwt.encode(claims, self.key._key, self.algorithm, headers=headers)
         return httpx.Response(200, json={"id_token": token, "access_token": "at", "token_type": "Bearer"})
 
 
@@ -114,11 +136,20 @@ class Office:
         self.told: list[tuple[str, str]] = []
         self.accounts = LocalAccounts(house.officers.get, self.hashes.get, house.now, pool=HashingPool(FAST))
         self.persons: dict[str, str] = {}
+        self.ended: list[tuple[str, str]] = []
+        self.client_secret = "client secret"
+        self.assertion: Callable[[str], str] | None = None
 
     def app(self) -> FastAPI:
         house = self.house
         provider = OpenIdSignIn(
-            Provider(IDP, "sharing-gateway", "client secret", ISSUER + "/sign-in/provider/answer"),
+            Provider(
+                IDP,
+                "sharing-gateway",
+                self.client_secret,
+                ISSUER + "/sign-in/provider/answer",
+                assertion=self.assertion,
+            ),
             house.now,
             client=httpx.AsyncClient(transport=httpx.MockTransport(self.idp.serve)),
         )
@@ -128,6 +159,7 @@ class Office:
             open_session=house.open_session,
             known_as=self.known_as,
             tell=lambda _officer: (),
+            end_as=lambda issuer, subject: self.ended.append((issuer, subject)),
             security=house.security,
             accounts=self.accounts,
             provider=provider,
@@ -468,6 +500,81 @@ def test_answer_that_does_not_fit_is_refused(office: Office, answer: dict[str, s
     response, cookies = office.through_provider(**answer)
     assert response.status_code == 401
     assert "__Host-sharing-session" not in cookies
+
+
+@pytest.mark.parametrize("secret", ["plain", "a+b", "50%", "a&b=c", "a:b", "a b", "pässwörd/?#"])
+def test_client_secret_is_form_encoded(office: Office, secret: str) -> None:
+    """RFC 6749 §2.3.1: whatever a secret holds, the provider reads the same."""
+    office.client_secret = office.idp.secret = secret
+    assert office.through_provider()[0].status_code == 303
+
+
+def test_client_proves_itself_by_key(office: Office) -> None:
+    """`private_key_jwt`: an assertion for the token endpoint, and no secret."""
+    key = ClientKey(rsa.generate_private_key(65537, 2048), "gateway")
+    office.client_secret, office.idp.secret = "", "there is none"
+    office.assertion = lambda audience: key.assertion("sharing-gateway", audience, int(office.house.now()))
+    assert office.through_provider()[0].status_code == 303
+
+
+def test_cause_stands_in_the_log_and_the_secret_does_not(office: Office, caplog: pytest.LogCaptureFixture) -> None:
+    """A client that the provider does not know: which setting, what the provider said; the person is told no more."""
+    office.client_secret = "not the right one"
+    answer = office.through_provider()[0]
+    assert answer.json()["type"] == "/problems/unavailable"
+    assert "officers.client_secret_file" in caplog.text
+    assert "invalid_client" in caplog.text
+    assert "not the right one" not in caplog.text + answer.text
+
+
+def test_what_providers_send_is_read(office: Office) -> None:
+    """Times with a fraction, a token without `kid` where there is one key, and a large one."""
+    at = office.house.now()
+    office.idp.claims = {"iat": int(at) + 0.25, "exp": int(at) + 300.5}
+    office.idp.kid, office.idp.padding = None, 40_000
+    assert office.through_provider()[0].status_code == 303
+    office.idp.claims["exp"] = float("inf")
+    assert office.through_provider()[0].status_code == 401
+
+
+def test_rotation_at_the_provider_is_met_at_once_and_withdrawal_within_minutes(office: Office) -> None:
+    """Another key under another or the same `kid` signs in on its first token; the old one ends."""
+    assert office.through_provider()[0].status_code == 303
+    old = office.idp.key
+    office.idp.key = ClientKey(rsa.generate_private_key(65537, 2048), "idp-1")
+    assert office.through_provider()[0].status_code == 303
+    office.house.now.at += 11
+    office.idp.key, office.idp.kid = ClientKey(rsa.generate_private_key(65537, 2048), "idp-2"), "idp-2"
+    assert office.through_provider()[0].status_code == 303
+    shown, office.idp.key = office.idp.key, old
+    registration = shown.registration()
+    old.registration = lambda: registration  # type: ignore[method-assign] - published is the new one alone
+    office.house.now.at += 301
+    assert office.through_provider()[0].status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({}, 200),
+        ({"nonce": "n"}, 401),
+        ({"events": {}}, 401),
+        ({"events": None}, 401),
+        ({"sub": None}, 401),
+        ({"aud": "another"}, 401),
+        ({"iss": "https://attacker.test"}, 401),
+        ({"exp": 1000, "iat": 900}, 401),
+    ],
+)
+def test_logout_at_the_provider_ends_sessions_here(office: Office, changed: dict[str, Any], status: int) -> None:
+    """OpenID Connect Back-Channel Logout: a logout token ends them once; an ID token or a forged one ends nothing."""
+
+    async def story(client: httpx.AsyncClient) -> list[int]:
+        form = {"logout_token": office.idp.logout_token(**changed)}
+        return [(await client.post("/sign-in/provider/logout", data=form)).status_code for _ in range(2)]
+
+    assert office.browse(story) == [status, status]
+    assert office.ended == ([(IDP, "u-1")] if status == 200 else [])
 
 
 def test_answer_in_another_browser_is_refused(office: Office) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.client.auth import _field
+from gateway.client.core import _field
 from gateway.domain.errors import GatewayError
 from gateway.proxy.http.heads import Block, parse_block
 from gateway.proxy.limits import Limits

@@ -88,7 +88,7 @@ def test_a_burst_is_begun_in_some_turns_the_newest_first_and_nobody_is_refused()
 def test_at_twice_what_can_be_done_who_is_served_is_served_soon_and_who_is_not_hears_soon(cost: float) -> None:
     """No turn grows, no caller waits long for either answer, and as much is done as can be."""
     house = Clockwork(cost)
-    number, longest, ends = 0, 0.0, 120.0
+    number, longest, ends = 0, 0.0, 106.0
     while house.now < ends:
         began = house.now
         due = int((house.now - 100.0) * 2 / cost)
