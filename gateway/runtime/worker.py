@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import cryptography.hazmat.backends.openssl.backend  # noqa: F401 - else the first call loads it, on the loop
 import msgspec
 
 from gateway.control.barrier.pulse import Pulse

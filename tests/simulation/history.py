@@ -237,6 +237,19 @@ def is_partitioned(history: History, random: Any) -> Callable[[], None]:
 
 
 @fault
+def messages_are_late(history: History, random: Any) -> Callable[[], None]:
+    """What a node's processes say to each other arrives late, in order."""
+    node, seconds, lateness = random.choice(history.nodes), random.uniform(0.5, 3.0), random.choice([0.5, 2.5])
+
+    def happens() -> None:
+        history.world.tell(f"messages within {node.name} are late by up to {lateness} s")
+        node.machine.lateness = lateness
+        history.world.after(seconds, lambda: setattr(node.machine, "lateness", 0.0))
+
+    return happens
+
+
+@fault
 def fails_over(history: History, random: Any) -> Callable[[], None]:
     """The state is away for a while, and another server comes: with all that was committed, or without the last."""
     seconds, lag = random.choice([0.0, 0.3, 2.5]), random.choice([0.0, 0.0, 0.3, 1.0])

@@ -82,7 +82,8 @@ class Wire(asyncio.Transport):
 
     def _to_peer(self, what: Callable[[], None]) -> None:
         world = self.process.world
-        self._arrives = max(self._arrives, world.now + world.random.expovariate(1000.0))
+        late = world.random.uniform(0.0, self.process.machine.lateness) if self.process.machine.lateness else 0.0
+        self._arrives = max(self._arrives, world.now + late + world.random.expovariate(1000.0))
         peer = self.peer
 
         def arrive() -> None:

@@ -61,6 +61,7 @@ class Machine:
         self.world = world
         self.name = name
         self.is_asleep = False
+        self.lateness = 0.0
         self._offset = world.random.uniform(100, 10_000)
         self._rate = 1.0 + world.random.uniform(-1e-4, 1e-4)
         self._woken: list[Callable[[], None]] = []

@@ -262,14 +262,17 @@ class Publisher:
         """Publish until cancelled. A disk that refuses costs figures, never the process."""
         try:
             while True:
-                # In a thread: on some file systems a rename waits for the disk.
+                # In threads: a worker with many callers has many descriptors to count, and on some file systems a
+                # rename waits for the disk.
+                await asyncio.to_thread(observe_memory, self._metrics)
                 await asyncio.to_thread(self._write, self._take())
                 await asyncio.sleep(PUBLISH_SECONDS)
         finally:
             self.publish()
 
     def publish(self) -> None:
-        """Publish once, now."""
+        """Publish once, now; at a process's start and end, when nobody is kept waiting."""
+        observe_memory(self._metrics)
         self._write(self._take())
 
     def _take(self) -> bytes:
@@ -293,16 +296,21 @@ class Publisher:
 
 
 def observe_process(metrics: MetricSet) -> None:
-    """Memory, processor time, descriptors and tasks of this process, from /proc where there is one."""
+    """Processor time and tasks of this process."""
     label = (metrics.process,)
     times = os.times()
     metrics.counter("gateway_process_cpu_seconds_total").total(times.user + times.system, label)
+    with contextlib.suppress(RuntimeError):
+        metrics.gauge("gateway_process_tasks").set(len(asyncio.all_tasks()), label)
+
+
+def observe_memory(metrics: MetricSet) -> None:
+    """Memory and descriptors of this process, from /proc where there is one; blocks."""
+    label = (metrics.process,)
     with contextlib.suppress(OSError):
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
         metrics.gauge("gateway_process_resident_memory_bytes").set(pages * os.sysconf("SC_PAGE_SIZE"), label)
         metrics.gauge("gateway_process_open_descriptors").set(sum(1 for _ in Path("/proc/self/fd").iterdir()), label)
-    with contextlib.suppress(RuntimeError):
-        metrics.gauge("gateway_process_tasks").set(len(asyncio.all_tasks()), label)
 
 
 def clear_snapshots(folder: Path) -> None:
