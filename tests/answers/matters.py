@@ -5,7 +5,6 @@ from unittest.mock import patch
 
 import msgspec
 
-from gateway.domain.directory import Department
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.verdicts import Verdict
 from gateway.policy.live.engine import Engine
@@ -24,12 +23,10 @@ def matters_of(teller: Teller) -> Matters:
     asked: list[tuple[Act, Matter]] = []
     authorize = Engine.authorize
 
-    def deny(
-        engine: Engine, officer: Officer, act: Act, matter: Matter, now_unix: int, home: Department | None = None
-    ) -> Verdict:
+    def deny(engine: Engine, officer: Officer, act: Act, matter: Matter, *more: Any, **options: Any) -> Verdict:
         asked.append((act, matter))
         # Nobody without a role may anything, whatever is in force.
-        return authorize(engine, msgspec.structs.replace(officer, roles=()), act, matter, now_unix, home)
+        return authorize(engine, msgspec.structs.replace(officer, roles=()), act, matter, *more, **options)
 
     with patch.object(Engine, "authorize", deny):
         for operation, (path, body, sent) in teller.asked.items():
