@@ -99,7 +99,7 @@ def fail(error: GatewayError, *, as_json: bool, advise: bool = True) -> NoReturn
 def _fault_line(fault: Any) -> str:
     if not isinstance(fault, dict):
         return str(fault)
-    place = ", ".join(f"{key} {fault[key]}" for key in ("row", "field") if fault.get(key) is not None)
+    place = ", ".join(f"{key} {fault[key]}" for key in ("sheet", "list", "row", "field") if fault.get(key) is not None)
     return f"{place}: {fault.get('fault', '')}" if place else str(fault.get("fault", fault))
 
 

@@ -51,7 +51,8 @@ An entry is canonical JSON (`journal.entries`). All have `v`, `kind`, `id`, `tim
     use.closed    bytes, digest?, duration_us, end, items (released), rows, status; `id` is that of its opening
     use.refused   as use.opened, with code, articles and near (grants that came near, and what failed) in `use`
     recovered     `id` is that of its opening: the use was open when its writer died
-    prune         first, end (leaves), rule, plan (digest), officer
+    prune         first, end (leaves), officer, and step: begun (rule, plan: digest), in the log before anything goes;
+                  done (intent: the id of the begun one, freed_bytes) or failed (intent, code, reason) after it
     others        an act's own fields (`journal.acts`); effect, storage, destruction, order, grant, directory, policy,
                   key, export, consultation (a reading, or an officer's sign-in: act `signIn`, method)
 

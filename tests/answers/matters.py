@@ -23,10 +23,10 @@ def matters_of(teller: Teller) -> Matters:
     asked: list[tuple[Act, Matter]] = []
     authorize = Engine.authorize
 
-    def deny(engine: Engine, officer: Officer, act: Act, matter: Matter, now_unix: int) -> Verdict:
+    def deny(engine: Engine, officer: Officer, act: Act, matter: Matter, *more: Any, **options: Any) -> Verdict:
         asked.append((act, matter))
         # Nobody without a role may anything, whatever is in force.
-        return authorize(engine, msgspec.structs.replace(officer, roles=()), act, matter, now_unix)
+        return authorize(engine, msgspec.structs.replace(officer, roles=()), act, matter, *more, **options)
 
     with patch.object(Engine, "authorize", deny):
         for operation, (path, body, sent) in teller.asked.items():

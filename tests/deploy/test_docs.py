@@ -34,6 +34,7 @@ INVARIANTS = {
     "APPEND-ONLY",
     "NO-VALUES",
     "NEVER-FORKED",
+    "ONE-ANSWER",
     "ONE-MEANING",
     "HOST-OWNED",
     "ASKED-AT-COMMIT",

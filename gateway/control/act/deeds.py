@@ -88,7 +88,7 @@ class Deed:
             matter: about what; or how to find that out, which gives nothing else.
         """
         about = matter if isinstance(matter, Matter) else matter(self._tx)
-        self._decided.append((act, about, require_permit(self.services, self.officer, act, about)))
+        self._decided.append((act, about, require_permit(self.services, self.officer, act, about, self._tx)))
 
     def permit_all(self, act: Act, matters: Callable[[StoreTransaction], Sequence[Matter]]) -> None:
         """As `permit`, about each of several matters."""
@@ -104,7 +104,7 @@ class Deed:
         """As `permit`, of several acts that each give the right; they are asked in order."""
         asked = choices(self._tx)
         for act, matter in asked[:-1]:
-            if is_permitted(self.services, self.officer, act, matter):
+            if is_permitted(self.services, self.officer, act, matter, self._tx):
                 self.permit(act, matter)
                 return
         self.permit(*asked[-1])
@@ -133,7 +133,7 @@ class Deed:
         try:
             self.permit_one(lambda tx: choices(tx, thing))
         except GatewayError as refusal:
-            if seen is not None and not is_permitted(self.services, self.officer, *seen(self._tx, thing)):
+            if seen is not None and not is_permitted(self.services, self.officer, *seen(self._tx, thing), self._tx):
                 raise GatewayError("not-found", absent) from refusal
             raise
         return thing
@@ -268,13 +268,15 @@ def shown_to(
     return thing
 
 
-def require_permit(services: ControlServices, officer: Officer, act: Act, matter: Matter) -> Verdict:
-    """The policies' permit.
+def require_permit(
+    services: ControlServices, officer: Officer, act: Act, matter: Matter, state: State | None = None
+) -> Verdict:
+    """The policies' permit; the officer's department is as `state` has it, by default the state as it stands.
 
     Raises:
         GatewayError: `act-not-permitted`.
     """
-    home = services.store.department(officer.department)
+    home = (state or services.store).department(officer.department)
     verdict = services.engine.authorize(officer, act, matter, int(services.now()), home)
     if not verdict.is_permit:
         log.info("officer `%s` was refused `%s`", officer.id, act.value)
@@ -297,9 +299,11 @@ def require_any(services: ControlServices, officer: Officer, acts: Sequence[Act]
     require_permit(services, officer, acts[-1], matter)
 
 
-def is_permitted(services: ControlServices, officer: Officer, act: Act, matter: Matter) -> bool:
-    """Whether the policies permit the act: for narrowing what is shown."""
-    home = services.store.department(officer.department)
+def is_permitted(
+    services: ControlServices, officer: Officer, act: Act, matter: Matter, state: State | None = None
+) -> bool:
+    """Whether the policies permit the act: for narrowing what is shown; `state` as in `require_permit`."""
+    home = (state or services.store).department(officer.department)
     return services.engine.authorize(officer, act, matter, int(services.now()), home).is_permit
 
 

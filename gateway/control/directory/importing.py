@@ -13,9 +13,11 @@ import msgspec
 from gateway.control.act.acting import Choice, Deed, matter_of_gateway
 from gateway.control.act.problems import invalid
 from gateway.control.act.services import ControlServices
+from gateway.domain.directory import Department, Level
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
+from gateway.policy.law.world import region_chain
 from gateway.store import Page, Store, StoreTransaction
 from gateway.store.directory.file import DirectoryFile, read_directory, read_json
 from gateway.store.directory.validation import (
@@ -182,10 +184,8 @@ def _acts(
 
     regions: set[str] = set()
     for department in found.departments:
-        known = state.department(department.id)
-        if known != department:
-            regions |= {department.region} if known is None else {department.region, known.region}
-    for region in regions:
+        regions |= _regions_of_change(state.department(department.id), department)
+    for region in sorted(regions):
         yield Act.MANAGE_DEPARTMENTS, Matter(region=region)
     if set(found.purposes) - set(state.purposes()):
         # All departments use one list of purposes.
@@ -201,6 +201,37 @@ def _acts(
             yield Act.SUBMIT_ENTRY, of(owner)
     for supplier in {each.supplier for each in found.interfaces}:
         yield Act.MANAGE_INTERFACES, of(supplier)
+
+
+def _regions_of_change(known: Department | None, new: Department) -> set[str]:
+    """The regions whose registrars must permit a change of a department; none where nothing changes.
+
+    Level and competence, and where a department stands, come from the level above: nobody declares the own bureau
+    competent, or of a higher level than its region is (Decree 809 Art. 8).
+    """
+    if known == new:
+        return set()
+    regions = {new.region} if known is None else {new.region, known.region}
+    standing = None if known is None else (known.level, known.competent, known.region, known.parent)
+    if standing != (new.level, new.competent, new.region, new.parent):
+        raised = new.competent or (known is not None and known.competent)
+        if known is not None or raised or _RANKS[new.level] < _RANKS[_level_of(new.region)]:
+            regions = {_above(region) for region in regions}
+    return regions
+
+
+_RANKS = {level: rank for rank, level in enumerate(Level)}
+
+
+def _level_of(region: str) -> Level:
+    """The level that a division code is of."""
+    return (Level.COUNTY, Level.CITY, Level.PROVINCE, Level.NATIONAL)[min(3, (6 - len(region.rstrip("0"))) // 2)]
+
+
+def _above(region: str) -> str:
+    """The region that a region lies in; of the nation, itself."""
+    chain = region_chain(region)
+    return chain[1] if len(chain) > 1 else chain[0]
 
 
 def _home_region(state: Store | StoreTransaction, officer: Officer) -> str | None:

@@ -4,6 +4,7 @@
     manifest        which files make up the index, and up to which leaf
     index           Parquet by day and a tail in memory, asked through DuckDB
     connection      a DuckDB of its own, bounded
+    retired         files that were merged into others, until nobody reads them
     subject_filter  on which days one person's uses can lie
     queries         questions as values, and the SQL they become
     figures         how much was used, by whom, and what was refused

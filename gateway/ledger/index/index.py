@@ -37,6 +37,7 @@ from gateway.ledger.index.queries import (
     row_of,
     where,
 )
+from gateway.ledger.index.retired import Retired
 from gateway.ledger.index.rows import COLUMNS, SEPARATOR, Rows, subject_key
 from gateway.ledger.index.subject_filter import filter_path, may_hold, write_filter
 from gateway.ledger.journal.entries import china_day
@@ -81,7 +82,7 @@ class Index:
         self._set_aside = {each.leaf: each for each in self._manifest.set_aside}
         self._rows = Rows()
         self._lock = threading.Lock()
-        self._retired: list[Path] = []
+        self._retired = Retired()
         self._merger = ThreadPoolExecutor(1, thread_name_prefix="ledger-merge")
         self._merging: Future[None] | None = None
         self._grown = {file.day for file in self._manifest.files}
@@ -214,8 +215,7 @@ class Index:
         with self._lock:
             self._commit(msgspec.structs.replace(self._manifest, files=tuple(kept), set_aside=self.set_aside))
         # Files that were merged into others hold the same rows: they go too.
-        self._unlink([*gone, *self._retired])
-        self._retired = []
+        self._unlink([*gone, *self._retired.all()])
 
     def find(self, query: RecordQuery, cursor: str | None, limit: int) -> RecordPage:
         """A page of records, newest first; what a later page holds does not change while records arrive."""
@@ -358,10 +358,12 @@ class Index:
                 files, size = self._manifest.files, self.size
                 connection.execute("BEGIN")
                 connection.execute("SELECT count(*) FROM tail").fetchone()
+                generation = self._retired.begin()
             try:
                 yield connection, files, size
             finally:
                 connection.execute("ROLLBACK")
+                self._unlink(self._retired.end(generation))
 
     def _source(self, files: Iterable[IndexFile], query: RecordQuery) -> str:
         first, last = days_of(query)
@@ -419,9 +421,8 @@ class Index:
         with self._lock:
             kept = tuple(file for file in self._manifest.files if file not in small)
             self._commit(msgspec.structs.replace(self._manifest, files=(*kept, merged)))
-        # Questions that began before may still read the old files; those merged earlier can go now.
-        self._unlink(self._retired)
-        self._retired = [self._path(file) for file in small]
+            free = self._retired.retire([self._path(file) for file in small])
+        self._unlink(free)
 
     @staticmethod
     def _unlink(paths: Iterable[Path]) -> None:

@@ -25,10 +25,10 @@ from gateway.domain.errors import GatewayError
 from gateway.ledger.durable import make_directory, take_lock
 from gateway.ledger.log.at_rest import PACK
 from gateway.ledger.log.bundles import encode_bundle, parse_entries
-from gateway.ledger.log.checkpoints import Checkpoint, Published, parse_published
+from gateway.ledger.log.checkpoints import Checkpoint, Published, parse_published, verify_checkpoint
 from gateway.ledger.log.files import LogFiles
 from gateway.ledger.log.notes import ED25519, Note, Signer, VerifierKey, check_name, sign_note
-from gateway.ledger.log.reading import MIRROR
+from gateway.ledger.log.reading import COSIGNED, MIRROR
 from gateway.ledger.log.signed import Signed
 from gateway.ledger.log.signing import SignedState
 from gateway.ledger.log.tiles import WIDTH, partial_width
@@ -71,7 +71,9 @@ class TiledLog:
             self._refuse_restored(known)
             self._edge, self._tail = self._redo()
             self._refuse_other(known)
-            if not self.note:
+            if not self.note or not self._is_signed_by_own_key():
+                # A key that was replaced vouches for nothing more: the same size and root, under the new one.
+                (self.files.root / COSIGNED).unlink(missing_ok=True)
                 self.commit((), {})
         except BaseException:
             os.close(self._lock)
@@ -139,6 +141,13 @@ class TiledLog:
         self.files.close()
         self.state.close()
         os.close(self._lock)
+
+    def _is_signed_by_own_key(self) -> bool:
+        try:
+            verify_checkpoint(self.note, self.key)
+        except GatewayError:
+            return False
+        return True
 
     def _refuse_mirror(self) -> None:
         """Refuse a copy that was put where the log belongs (INVARIANT: NEVER-FORKED)."""

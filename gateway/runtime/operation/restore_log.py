@@ -16,10 +16,11 @@ from gateway.identity.keyring import KeyRing
 from gateway.ledger.durable import make_directory, replace_file, sync_directory
 from gateway.ledger.journal.marks import confirmed_sequence
 from gateway.ledger.journal.segments import Watermark, recover
-from gateway.ledger.log.checkpoints import Checkpoint, verify_checkpoint
+from gateway.ledger.log.checkpoints import Checkpoint
 from gateway.ledger.log.files import LogFiles
 from gateway.ledger.log.notes import VerifierKey
 from gateway.ledger.log.tiled_log import TiledLog
+from gateway.ledger.verify.beside import verify_signed
 from gateway.ledger.verify.log import verify_log
 from gateway.ledger.witness.adopting import adopt_log, journal_entries
 from gateway.ledger.witness.mirror import checkpoint_of
@@ -80,12 +81,13 @@ def has_whole_log(ledger: Path, key: VerifierKey, ring: KeyRing, source: Source,
     if not (ledger / "signer.db").exists():
         return False
     try:
+        # Before it is opened: what another key has signed is not signed anew by an older one.
+        verify_signed(ledger / "signer.db", key)
         log = TiledLog(ledger, key.name, ring.log_signer(key.name), source.known(key.name))
     except (GatewayError, sqlite3.Error) as error:
         say(f"the log in {ledger} cannot go on: {error.detail if isinstance(error, GatewayError) else 'it is damaged'}")
         return False
     try:
-        verify_checkpoint(log.note, key)
         for writer, sequence in log.cursors.items():
             if confirmed_sequence(ledger / "journal" / writer) < sequence:
                 say(f"the journal of {writer} is not there")

@@ -262,3 +262,28 @@ def test_orders_of_wider_reach(world: World) -> None:
     faults = refused(world.post("registrar", "/v1/orders", lacking), "invalid-input")
     assert {field for _, field in places_of(faults)} == {"supplier", "consultation", "filing"}
     assert json.dumps(done(world.get("registrar", f"/v1/orders/{wide['id']}")))
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"competent": True},
+        {"level": "national"},
+        {"level": "province"},
+        {"region": "440000"},
+        {"parent": "data-bureau"},
+    ],
+)
+def test_level_and_competence_come_from_the_level_above(world: World, declared: dict[str, Any]) -> None:
+    """Art. 8: no bureau declares one of its own region competent, higher or elsewhere; the one above may."""
+    market = {"id": "market", "name": "市市场监督管理局", "region": "442000", "level": "city", **declared}
+    for own in ("registrar", "stranger", "market-both"):
+        refused(world.post(own, "/v1/departments", market), NOT)
+        refused(world.post(own, "/v1/directory", {"departments": [market]}), NOT)
+    higher = declared.get("region") == "440000"
+    answer = world.post("province", "/v1/departments", market)
+    assert answer.status_code == (403 if higher else 201), answer.text
+    new = {**market, "id": "new-bureau"}
+    if "parent" not in declared:
+        refused(world.post("registrar", "/v1/departments", new), NOT)
+    done(world.post("registrar", "/v1/departments", {**new, "level": "city", "region": "442000", "competent": False}))

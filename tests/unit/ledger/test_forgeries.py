@@ -11,6 +11,8 @@ from contextlib import suppress
 
 import pytest
 
+from gateway.cli.records import _check_proof as check_proof
+from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
 from gateway.ledger.index import exports
 from gateway.ledger.index.queries import RecordQuery
@@ -289,6 +291,24 @@ def test_each_step_of_a_proof_is_the_only_one_that_sees_a_forgery(monkeypatch, s
         verify_record(forge(), KEY)
     monkeypatch.setattr(record_verifier, name, without)
     assert verify_record(forge(), KEY).entries == 1
+
+
+def test_a_proof_that_does_not_hold_is_not_written(tmp_path):
+    """`gateway records prove` looks at what was answered before it leaves a file that fails at the auditor's."""
+    sound, file = proof_of(entries_of(300), 5), tmp_path / "a.tlog-proof"
+    file.write_bytes(sound)
+    check_proof(file, "r-5")
+    for content, record in (
+        (sound, "r-6"),
+        (proof_of(entries_of(300), 5, said=entry(5, grant="G-2")), "r-5"),
+        (sound[:-60], "r-5"),
+        (b"<html>", "r-5"),
+        (b"", "r-5"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(GatewayError, match="is not kept"):
+            check_proof(file, record)
+        assert not file.exists()
 
 
 def test_a_sound_proof_of_another_record_is_not_the_one_asked_for():

@@ -177,6 +177,35 @@ def test_small_files_of_a_day_are_merged(tmp_path):
     service.close()
 
 
+def test_files_that_were_merged_away_go_at_once_but_for_who_reads_them(tmp_path):
+    """No copy lies about until the next merge; a question that began before goes on with the files it began with."""
+    service = ledger_with(tmp_path / "ledger", [])
+
+    def flush(number):
+        entries = list(City(number).entries(20))
+        service.log.commit(entries, {})
+        service.index.add(entries)
+        service.index.flush()
+        service.index.settle()
+
+    def standing():
+        return len(list((tmp_path / "ledger" / "index").glob("date=*/*.parquet")))
+
+    for number in range(7):
+        flush(number)
+    with service.index._snapshot() as (connection, files, _):
+        flush(7)
+        assert standing() == 9
+        source = service.index._source(files, RecordQuery())
+        assert connection.execute(f"SELECT count(*) FROM ({source})").fetchone() == (140,)
+    assert standing() == 1
+    for number in range(8, 15):
+        flush(number)
+    assert standing() == 1
+    assert len(everything(service.index)) == 300
+    service.close()
+
+
 def test_figures(service):
     """Figures add up whatever they are grouped by."""
     rows = everything(service.index)

@@ -134,3 +134,14 @@ def test_log_that_is_less_than_the_state_knows_is_refused(tmp_path):
             TiledLog(tmp_path / folder, ORIGIN, SIGNER, known)
     assert not (tmp_path / "none" / "signer.db").exists()
     TiledLog(tmp_path / "none", ORIGIN, SIGNER, Checkpoint(ORIGIN, 0, known.root)).close()
+
+
+def test_log_whose_key_was_replaced_is_signed_anew_at_its_next_start(tmp_path):
+    """A stolen key vouches for nothing more: the same size and root, under the new key, before any new entry."""
+    tree = log_of(tmp_path / "log", ENTRIES)
+    before = checkpoint_of(tree)
+    TiledLog(tmp_path / "log", ORIGIN, TestSigner(bytes([1]) * 32)).close()
+    key = TiledLog(tmp_path / "log", ORIGIN, TestSigner(bytes([1]) * 32))
+    key.close()
+    assert checkpoint_of(tree) == before
+    assert verify_log(tmp_path / "log", key.key.text()).size == 8

@@ -99,6 +99,13 @@ def prunes(service):
     return [entry for entry in entries if entry["kind"] == "prune"]
 
 
+def ask_to_show(service, record):
+    """As the socket asks."""
+    from gateway.ledger.process.answers import Answers  # noqa: PLC0415 - here alone
+
+    return Answers(service).show({"record": record}, lambda _done, _of: None)
+
+
 LEAP = datetime(2024, 2, 29, 12, tzinfo=CHINA)
 LATER = datetime(2024, 6, 1, 12, tzinfo=CHINA)
 
@@ -289,8 +296,10 @@ def test_what_goes_goes_everywhere_and_the_log_still_proves(tmp_path):
     rows = service.index.find(RecordQuery(), None, 1000).rows
     assert min(row.leaf for row in rows) >= 4864
     assert gone_record not in {row.record for row in rows}
-    with pytest.raises(GatewayError):
-        service.index.locate(gone_record)
+    with pytest.raises(GatewayError, match="record-pruned"):
+        ask_to_show(service, gone_record)
+    with pytest.raises(GatewayError, match="not-found"):
+        ask_to_show(service, f"{kept_record.partition('-')[0]}-999999")
     assert sorted(path.name for path in (tmp_path / "exports").iterdir()) == ["late.ndjson", "late.ndjson.manifest"]
     verify_export(tmp_path / "exports" / "late.ndjson", key)
 
