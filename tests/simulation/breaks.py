@@ -20,7 +20,7 @@ from gateway.runtime.link import Link
 from gateway.runtime.resolver import Resolver
 from gateway.runtime.watch_dog import Watched
 from tests.simulation import house
-from tests.simulation.history import Broken, run
+from tests.simulation.history import FAULTS_END, Broken, run
 from tests.simulation.house import SimulatedHub, SimulatedKernelEnd, Worker
 from tests.simulation.loop import Machine
 from tests.simulation.state import View
@@ -176,7 +176,7 @@ def _asked_at_the_end() -> list[Patch]:
         true(self, self._clock() if asked_at >= 0 else asked_at, position, changes)
 
     def slow(self: Any) -> float:
-        return 1.2 if self.world.random.random() < 0.02 else 0.001
+        return 1.2 if self.world.random.random() < 0.3 and self.world.now < FAULTS_END else 0.001
 
     true = Hub.confirm
     return [(Hub, "confirm", confirm), (house.Node, "latency", slow)]
