@@ -176,7 +176,7 @@ def _asked_at_the_end() -> list[Patch]:
         true(self, self._clock() if asked_at >= 0 else asked_at, position, changes)
 
     def slow(self: Any) -> float:
-        return self.world.random.choice([0.001, 0.5])  # type: ignore[no-any-return]
+        return 1.2 if self.world.random.random() < 0.02 else 0.001
 
     true = Hub.confirm
     return [(Hub, "confirm", confirm), (house.Node, "latency", slow)]
@@ -256,6 +256,21 @@ def _acknowledged_elsewhere() -> list[Patch]:
 
     true = View.acknowledge
     return [(View, "acknowledge", acknowledge)]
+
+
+@a_break
+def _waits_for_both() -> list[Patch]:
+    """a worker that came back is waited for on its old connection too."""
+
+    def join(self: Roster, *args: Any, **options: Any) -> Any:
+        held = {key: session.leased_until for key, session in self._sessions.items() if session.connected}
+        made = true(self, *args, **options)
+        for key, leased_until in held.items():
+            self._sessions[key].leased_until = leased_until
+        return made
+
+    true = Roster.join
+    return [(Roster, "join", join)]
 
 
 @a_break

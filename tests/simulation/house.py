@@ -30,6 +30,8 @@ from tests.simulation.state import State, View
 FRESHNESS = 2.0
 KERNEL_PIECES = 4
 """What the kernel holds for one caller at most."""
+PACES = (1, 1, 15)
+"""Some callers read so slowly that what a kernel holds for them lasts longer than a lease."""
 DIES_WITH_SUPERVISOR = True
 
 
@@ -131,6 +133,7 @@ class Stream:
     def __init__(self, worker: "Worker", grant: str) -> None:
         self.worker, self.grant = worker, grant
         self.held = 0
+        self.pace = worker.process.world.random.choice(PACES)
         self.is_open = True
         self.use: Any = SimpleNamespace(
             call=SimpleNamespace(system="s", department="d", dataset="t"),
@@ -174,7 +177,8 @@ class Stream:
         if self.held and not machine.is_asleep:
             self.held -= 1
             self.worker.node.history.delivered(self.worker, self.grant)
-        machine.world.after(machine.world.random.uniform(0.04, 0.12), lambda: machine.when_awake(self._deliver))
+        pause = machine.world.random.uniform(0.04, 0.12) * self.pace
+        machine.world.after(pause, lambda: machine.when_awake(self._deliver))
 
 
 class Worker:

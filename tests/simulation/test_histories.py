@@ -16,7 +16,8 @@ QUICK = 12
 CHUNK = int(os.environ.get("GATEWAY_HISTORIES", "3000")) // 12
 BY_HAND = next(iter(BREAKS))
 KEPT_SEEDS = {
-    148: "a node acknowledged, on the new primary, what it had applied of commits that the failover lost",
+    252: "a stop waited for a connection whose worker had come back on another one, for ever",
+    794: "a node acknowledged, on the new primary, what it had applied of commits that the failover lost",
 }
 """Seeds that once broke a promise, and what was wrong."""
 

@@ -21,6 +21,7 @@ class Session(msgspec.Struct):
         connected: False once the connection is gone.
         dead: whether its process is known to have ended.
         lagging_since: since when it is behind the position, None while it is not.
+        is_superseded: whether its process has connected anew, before the end of this connection was seen.
     """
 
     worker: str
@@ -30,6 +31,7 @@ class Session(msgspec.Struct):
     connected: bool = True
     dead: bool = False
     lagging_since: float | None = None
+    is_superseded: bool = False
 
 
 class Roster:
@@ -85,9 +87,12 @@ class Roster:
         """
         session = Session(worker, pid, applied, leased_until)
         for earlier, left in list(self._sessions.items()):
-            if pid and left.pid == pid and not left.connected:
+            if pid and left.pid == pid and not left.dead:
+                # What is to be waited for is the process, and it speaks on one connection at a time.
                 session.leased_until = max(session.leased_until, left.leased_until)
-                del self._sessions[earlier]
+                left.leased_until, left.is_superseded = 0.0, True
+                if not left.connected:
+                    del self._sessions[earlier]
         self._sessions[key] = session
         if applied < self.position:
             session.lagging_since = now
@@ -119,6 +124,8 @@ class Roster:
         `freshness`, and `leased_until` bounds it from above.
         """
         session = self._sessions[key]
+        if session.is_superseded:
+            return 0
         if session.lagging_since is not None and now - session.lagging_since > self.acknowledge_within:
             return 0
         # INVARIANT: STALE-DENIES: what this process has not confirmed itself it cannot grant on.

@@ -130,6 +130,25 @@ def test_a_node_lives_while_its_beat_changes() -> None:
     assert watch.live({"b": 3.0}, now=2.2) == {"b"}
 
 
+def test_a_process_that_has_connected_anew_is_waited_for_once() -> None:
+    """The end of the old connection may be seen after the beginning of the new one, and questions on it later still:
+    the process is done when it says so on the new one."""
+    books = roster()
+    books.join(1, "w", 100, 10, now=0.0)
+    books.confirm(0.0, 10, now=0.0)
+    books.lease(1, now=0.0)
+    books.join(2, "w", 100, 10, now=0.1)
+    assert books.lease(1, now=0.2) == 0
+    books.confirm(0.2, 11, now=0.2)
+    assert books.outstanding(11, since=0.2, now=0.3) == [2]
+    books.leave(1)
+    books.applied(2, 11, now=0.4)
+    assert books.outstanding(11, since=0.2, now=0.4) == []
+    assert books.out(11) == []
+    books.forget_ended(0.5)
+    assert [key for key, _ in books] == [2]
+
+
 class Book:
     """Nodes that beat at given moments, and what they have acknowledged."""
 

@@ -157,8 +157,8 @@ def test_named_networks_allow_what_lies_in_them_and_nothing_else() -> None:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    found = Store.open(f"sqlite:///{tmp_path / 'state.db'}")
+def store(state_url: str) -> Store:
+    found = Store.open(state_url)
     fill(found)
     with found.transaction() as tx:
         tx.put_department(Department("small", "小局", "442000", Level.CITY))
