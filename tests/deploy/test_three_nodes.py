@@ -22,6 +22,7 @@ from gateway.runtime.demo.population import Population
 from gateway.runtime.demo.stage import _bearer_token, furnish
 from gateway.runtime.demo.story import PURPOSE, SYSTEM
 from gateway.runtime.demo.suppliers import register_servers
+from gateway.runtime.demo.world import REGION
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.api import open_api
 from tests.policies.layering import note
@@ -158,6 +159,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     program.chmod(0o755)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "GATEWAY": str(program), "GATEWAY_BASE_PORT": str(base)}
     environment["GATEWAY_SUPPLIERS__NETWORKS"] = "127.0.0.0/8"
+    environment["GATEWAY_REGION"] = REGION
     with running_postgres() as postgres:
         # Who runs the tests under `nohup` ignores SIGHUP, and a shell cannot trap what was ignored when it began.
         command = [

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
+from gateway.client.keys import ClientKey, new_private_key
 from gateway.control.act.examples import GRANT, SYSTEM
 from gateway.domain.changes import ChangeKind
 from gateway.domain.errors import GatewayError
@@ -34,7 +35,7 @@ def with_city(rule: str) -> dict[str, Any]:
     return {**body, "layers": ["national", "city"]}
 
 
-NEW = {**SYSTEM, "id": "another-system"}
+NEW = {**SYSTEM, "id": "another-system", "keys": [ClientKey(new_private_key(), "another").registration()]}
 NO_WEDDINGS = (
     'forbid (principal, action in Action::"use", resource) when { context.purpose == "marriage-registration" };'
 )

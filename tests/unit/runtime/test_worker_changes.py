@@ -16,7 +16,7 @@ class Told:
         self._order = order
 
     def __getattr__(self, act: str) -> Any:
-        return lambda *_: self._order.append(f"{self._name}.{act}")
+        return lambda *_, **__: self._order.append(f"{self._name}.{act}")
 
 
 @pytest.mark.parametrize("withdraws", [True, False])
