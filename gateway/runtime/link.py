@@ -80,6 +80,7 @@ class Link:
         self._kernel_end = kernel_end
         self._clock = clock
         self._applied: int | None = None
+        self._history = ""
         self._said = 0
         self._fresh_until = 0.0
         self._asked: dict[int, float] = {}
@@ -131,7 +132,7 @@ class Link:
     async def _keep_asking(self, connection: "_Connection") -> None:
         self._asked.clear()
         self._said = 0
-        connection.send(Hello(FORMAT, self._worker, self._applied))
+        connection.send(Hello(FORMAT, self._worker, self._applied, self._history))
         next_counters = self._clock()
         while not connection.lost.is_set():
             if self._applied is not None:
@@ -158,7 +159,7 @@ class Link:
             return
         if isinstance(message, Reset):
             self._on_reset(message.sequence)
-            self._applied = message.sequence
+            self._applied, self._history = message.sequence, message.history
             self._acknowledge(connection, message.sequence, TURNS)
             return
         if self._applied is None or message.after != self._applied:

@@ -297,8 +297,9 @@ class SimulatedHub(Hub):
         self._control = control
         self._kill = True
 
-    def begin(self, position: int) -> None:
+    def begin(self, position: int, history: str) -> None:
         self._roster.position = position
+        self._history = history
         for worker in self._control.node.living():
             self.called(worker)
 
@@ -363,7 +364,7 @@ class Control:
         except GatewayError:
             self.process.kill("it cannot read the state")
             return
-        self.hub.begin(feed._position)
+        self.hub.begin(feed._position, feed._timeline)
         self.is_up = True
         step_through(self.process, feed.readings(), self.node.latency, self._is_woken)
         step_through(self.process, feed.acknowledgements(), self.node.latency, self._has_moved)

@@ -99,7 +99,7 @@ class Feed:
         self._position = self._store.sequence()
         if self._book is not None:
             self._last_beat = max((n.beat_unix for n in self._book.nodes() if n.id == self._node), default=0.0)
-        self._hub.start(self._position)
+        self._hub.start(self._position, self._timeline)
         self._threads = [threading.Thread(target=self._read_on, name="feed", daemon=True)]
         if self._node is not None:
             self._threads.append(threading.Thread(target=self._acknowledge_on, name="feed-acks", daemon=True))
@@ -182,6 +182,7 @@ class Feed:
             # INVARIANT: BARRIER: a failover may have lost commits, and the same numbers then name other changes: every
             # worker starts anew, also where the feed has meanwhile grown past what was read.
             self._on_policies()
+            self._hub.enter(timeline)
             self._advance(-1.0, 0, [])
             self._timeline = timeline
             return True

@@ -92,6 +92,7 @@ class Hub:
         self._counters: dict[str, bytes] = {}
         self._waiting: list[_Waiting] = []
         self._rewound = False
+        self._history = ""
         self._reset_since: set[int] = set()
         self._next_key = 0
         self._ticking = False
@@ -102,13 +103,14 @@ class Hub:
 
     # From other threads.
 
-    def start(self, position: int) -> None:
-        """Listen; `position` is where the feed stands now.
+    def start(self, position: int, history: str = "") -> None:
+        """Listen; `position` is where the feed stands now, in which history of the state.
 
         Raises:
             GatewayError: `unavailable` if the socket cannot be made, or the roll is not whole.
         """
         self._roster.position = position
+        self._history = history
         if self._roll is not None:
             self._roll.read_whole(self._started)
             self._loop.add_reader(self._roll.fileno(), self._read_roll)
@@ -135,6 +137,19 @@ class Hub:
         """The feed was read: begun at `asked_at` (of this hub's clock), up to `position`, which gave `changes`."""
         with contextlib.suppress(RuntimeError):  # the loop is closed: the hub has stopped, and grants nothing
             self._loop.call_soon_threadsafe(self._confirm, asked_at, position, tuple(changes))
+
+    def enter(self, history: str) -> None:
+        """The state goes on in another history: the same numbers name other changes. Said before it is confirmed."""
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._enter, history)
+
+    def _enter(self, history: str) -> None:
+        self._history = history
+
+    @property
+    def history(self) -> str:
+        """In which history of the state its changes count."""
+        return self._history
 
     def settle(self, sequence: int, since: float | None = None) -> "Future[Settled]":
         """Done when no worker can release one more byte under the state before `sequence`.
@@ -319,7 +334,9 @@ class Hub:
 
     def resumes_after(self, hello: Hello, pid: int) -> int | None:
         """The change after which a worker goes on, or None where it has to start anew."""
-        if hello.after is None or hello.after > self.position:
+        # INVARIANT: BARRIER: what was applied in a history that a failover ended says nothing of this one, whichever
+        # control process the worker heard it from.
+        if hello.after is None or hello.after > self.position or hello.history != self._history:
             return None
         return None if self._rewound and pid not in self._reset_since else hello.after
 
@@ -376,7 +393,7 @@ class Hub:
         if sequence == position:
             return None
         if not self._kept or sequence + 1 < self._kept[0].sequence:
-            return Reset(position)
+            return Reset(position, self._history)
         skip = sequence + 1 - self._kept[0].sequence
         some = tuple(self._kept[i] for i in range(skip, min(skip + CHANGES_A_FRAME, len(self._kept))))
         return Changes(sequence, some)

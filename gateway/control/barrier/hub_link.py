@@ -22,6 +22,8 @@ class Host(Protocol):
 
     @property
     def position(self) -> int: ...
+    @property
+    def history(self) -> str: ...
 
     def joined(self, link: "HubLink", hello: Hello, pid: int) -> int: ...
     def resumes_after(self, hello: Hello, pid: int) -> int | None: ...
@@ -80,7 +82,7 @@ class HubLink(asyncio.Protocol):
             self._key = self._hub.joined(self, message, pid)
             if after is None:
                 self._sent = self._hub.position
-                self._send(Reset(self._sent))
+                self._send(Reset(self._sent, self._hub.history))
                 self._hub.was_reset(pid)
             else:
                 self._sent = after

@@ -11,7 +11,7 @@ import msgspec
 from gateway.domain.changes import Change
 from gateway.domain.errors import GatewayError
 
-FORMAT = 1
+FORMAT = 2
 """The version of these messages."""
 
 MAX_FRAME_BYTES = 1 << 20
@@ -28,11 +28,13 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
         format: of these messages.
         worker: its name.
         after: the last change it has applied; None where it holds nothing and needs none.
+        history: of the state in which that change counts, as the last `Reset` said.
     """
 
     format: int
     worker: str
     after: int | None
+    history: str = ""
 
 
 class Ask(msgspec.Struct, frozen=True, tag="ask"):
@@ -70,6 +72,7 @@ class Reset(msgspec.Struct, frozen=True, tag="reset"):
     """Drop and cut everything; count from `sequence`: what is missing can no longer be told one by one."""
 
     sequence: int
+    history: str = ""
 
 
 class Lease(msgspec.Struct, frozen=True, tag="lease"):

@@ -16,7 +16,7 @@ class Listening:
         self.position = 0
         self.readings = 0
 
-    def start(self, position: int) -> None:
+    def start(self, position: int, _history: str = "") -> None:
         self.position = position
 
     def confirm(self, _asked_at: float, position: int, _changes: Sequence[Change]) -> None:

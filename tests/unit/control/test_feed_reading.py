@@ -24,8 +24,11 @@ class ListeningHub:
     def __init__(self) -> None:
         self.told: list[tuple[float, int, list[int]]] = []
 
-    def start(self, position: int) -> None:
+    def start(self, position: int, _history: str = "") -> None:
         self.told.append((0.0, position, []))
+
+    def enter(self, _history: str) -> None:
+        """Another history is told before what counts in it."""
 
     def confirm(self, asked_at: float, position: int, changes: Sequence[Change]) -> None:
         self.told.append((asked_at, position, [change.sequence for change in changes]))
