@@ -20,7 +20,7 @@ from gateway.runtime.link import Link
 from gateway.runtime.resolver import Resolver
 from gateway.runtime.watch_dog import Watched
 from tests.simulation import house
-from tests.simulation.history import FAULTS_END, Broken, run
+from tests.simulation.history import ACTS, FAULTS_END, Broken, History, run
 from tests.simulation.house import SimulatedHub, SimulatedKernelEnd, Worker
 from tests.simulation.loop import Machine
 from tests.simulation.state import View
@@ -281,8 +281,15 @@ def _same_timeline() -> list[Patch]:
         true(self)
         return "timeline"
 
-    true = View.timeline
-    return [(View, "timeline", rewound)]
+    def fail_over(self: History, lag: float) -> None:
+        true_fail_over(self, max(lag, 1.0))
+        for grant in self.grants[ACTS:]:
+            if grant not in self.commits:
+                # Other nodes were quicker: the feed grows past what this one has read.
+                self.committed(grant, self.state.commit(grant).sequence)
+
+    true, true_fail_over = View.timeline, History.fail_over
+    return [(View, "timeline", rewound), (History, "fail_over", fail_over)]
 
 
 @a_break
@@ -303,7 +310,10 @@ def _overtaken() -> list[Patch]:
         supplier, _, interface = change.subject.partition("/")
         self._known.pop((supplier, interface), None)
 
-    return [(Resolver, "drop", drop)]
+    def slow(self: Any) -> float:
+        return 0.4 if self.world.random.random() < 0.3 else 0.001
+
+    return [(Resolver, "drop", drop), (house.Node, "latency", slow)]
 
 
 @a_break
