@@ -32,7 +32,10 @@ from tests.support.proxy_ports import House
 
 LONGER = 8
 MOST = 24.0
-TRIES = 6
+TRIES = 12
+PAGES_SECONDS = 0.003
+"""What the kernel may take to hand out the pages of the long input, however little is done with it: what grows with the
+square takes seconds."""
 
 WIDE = Limits(head_bytes=1 << 30, fields=1 << 30, collect_bytes=1 << 30)
 PLACES = {"xm": "/xm", "more": "/deep/er/still", "hidden": "/gmsfhm"}
@@ -120,7 +123,7 @@ def asking(rows: int, items: int) -> Callable[[], object]:
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 ROW = b'{"xm":"a","gmsfhm":"%s","deep":{"er":{"still":[1,2]}}}'
 TABLE: dict[str, tuple[int, Callable[[int], Callable[[], object]]]] = {
-    "empty lines before a request": (100_000, lambda n: calling(b"\r\n" * n, 1 << 30)),
+    "empty lines before a request": (40_000, lambda n: calling(b"\r\n" * n, 1 << 30)),
     "empty lines, octet by octet": (800, lambda n: calling(b"\r\n" * n, 1)),
     "a request line, octet by octet": (900, lambda n: calling(b"GET /" + b"a" * n, 1)),
     "a head, octet by octet": (6000, lambda n: calling(b"GET /a HTTP/1.1\r\nX: " + b"a" * n, 1)),
@@ -222,6 +225,6 @@ def test_cost_grows_no_faster_than_length(name: str) -> None:
     for _ in range(TRIES):
         least_short = min(least_short, *(cost(short) for _ in range(3)))
         least_long = min(least_long, cost(long))
-        if least_long <= MOST * least_short:
+        if least_long <= MOST * least_short + PAGES_SECONDS:
             return
     raise AssertionError(f"{name}: {least_short * 1e3:.2f} ms became {least_long * 1e3:.2f} ms")
