@@ -58,7 +58,10 @@ class History:
 
     def run(self) -> "History":
         """Let it happen; raises `Broken`."""
-        self.world.run(ENDS)
+        try:
+            self.world.run(ENDS)
+        finally:
+            self.world.put_away()
         late = [grant for grant, sequence in self.pending.items() if sequence >= 0]
         if late:
             self._broken(f"nothing waits for ever: the suspension of {late} has not returned")

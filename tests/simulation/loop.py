@@ -7,9 +7,10 @@ delivering, one that is killed with its sockets, one whose timer the kernel keep
 
 import asyncio
 import heapq
+import inspect
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
@@ -28,6 +29,18 @@ class World:
         self.events = 0
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._number = 0
+        self._begun: list[Coroutine[Any, Any, Any]] = []
+
+    def begin(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Note what some process is about to do, so that it can be put away if it never comes to it."""
+        self._begun.append(coroutine)
+
+    def put_away(self) -> None:
+        """End what never came to its first step: Python warns of it later, in whichever test collects it."""
+        for coroutine in self._begun:
+            if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                coroutine.close()
+        self._begun.clear()
 
     def at(self, moment: float, what: Callable[[], None]) -> None:
         """Let something happen."""
@@ -190,6 +203,7 @@ class Loop(asyncio.AbstractEventLoop):
         return asyncio.Future(loop=self)
 
     def create_task(self, coroutine: Any, *, name: str | None = None, context: Context | None = None) -> Any:
+        self._process.world.begin(coroutine)
         return asyncio.Task(coroutine, loop=self, name=name, context=context)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:

@@ -176,7 +176,7 @@ TAKES_AWAY: dict[str, dict[str, Act]] = {
         "a department's region": lambda s: s.post(
             "province",
             "/v1/departments",
-            {"id": f"demand-{s.number}", "name": "部门", "region": "440000", "level": "province"},
+            {"id": f"demand-{s.number}", "name": "部门", "region": "441300", "level": "city"},
         )
     },
     "POST /v1/directory": {
