@@ -153,7 +153,8 @@ def _told(tx: StoreTransaction, act: ToldAct, order: Order) -> dict[str, Any]:
 def _orders_for(tx: StoreTransaction, act: ToldAct) -> Iterable[Order]:
     """Put and yield the orders that hold what `act` withdrew, as far as this state has it at all."""
     made: set[tuple[Reach, str, str | None]] = set()
-    for number, (reach, target, supplier) in enumerate(each for scope in act.withdraws for each in _reaches(tx, scope)):
+    scopes = [scope for scope in act.withdraws if not _is_of_a_grant_too(scope, act.withdraws)]
+    for number, (reach, target, supplier) in enumerate(each for scope in scopes for each in _reaches(tx, scope)):
         if (reach, target, supplier) in made:
             continue
         made.add((reach, target, supplier))
@@ -179,6 +180,17 @@ def _orders_for(tx: StoreTransaction, act: ToldAct) -> Iterable[Order]:
                 raise
             continue
         yield order
+
+
+def _is_of_a_grant_too(scope: dict[str, str], scopes: Iterable[dict[str, str]]) -> bool:
+    """Whether a scope is one department's use of one dataset, of which another scope names the grant.
+
+    A suspension held on that grant stops every road of that department to that data, and nobody else's.
+    """
+    if "grant" in scope or not {"department", "dataset"} <= scope.keys():
+        return False
+    pair = (scope["department"], scope["dataset"])
+    return any("grant" in other and (other.get("department"), other.get("dataset")) == pair for other in scopes)
 
 
 def _reaches(tx: StoreTransaction, scope: dict[str, str]) -> list[tuple[Reach, str, str | None]]:

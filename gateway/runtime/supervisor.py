@@ -22,6 +22,7 @@ from gateway.domain.errors import GatewayError
 from gateway.proxy.kernel import cease_to_listen
 from gateway.runtime.child import Child, Handed, Plan
 from gateway.runtime.exposure import findings
+from gateway.runtime.holders import holders_of
 from gateway.runtime.home import CLOSED, GatewayHome, HomeLock
 from gateway.runtime.incarnation import require_own_state
 from gateway.runtime.settings import Settings
@@ -252,9 +253,10 @@ def _refuse_second(home: GatewayHome) -> None:
         return
     except PermissionError:
         pass  # it is there, and another user's
+    names = ", ".join(map(str, holders_of(home.run / "lock"))) or f"process {pid}"
     raise GatewayError(
         "conflict",
-        f"another gateway runs in `{home.root}` (process {pid}, control plane {running['control']}): stop it first, "
+        f"another gateway runs in `{home.root}` ({names}; control plane {running['control']}): stop it first, "
         "or use another home",
     )
 

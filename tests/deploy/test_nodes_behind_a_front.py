@@ -171,7 +171,12 @@ def made_home(root: Path, environment: dict[str, str], first: GatewayHome | None
     """A node's home: keys of the first, a log key of its own."""
     command = [sys.executable, "-m", "gateway"]
     where = {**os.environ, **environment, "PYTHONPATH": str(ROOT)}
-    subprocess.run([*command, "init", str(root), "--json"], env=where, check=True, capture_output=True)
+    subprocess.run(
+        [*command, "init", str(root), "--region", "440000", "--department", "data-bureau", "--json"],
+        env=where,
+        check=True,
+        capture_output=True,
+    )
     if first is not None:
         subprocess.run(["/bin/sh", "-c", f"rm -rf {root}/keys && cp -a {first.root}/keys {root}/keys"], check=True)
         rotate = [*command, "keys", "rotate", "log", "--reason", "own", "--home", str(root), "--json"]

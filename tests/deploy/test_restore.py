@@ -251,7 +251,7 @@ def lost_parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Runni
         yield gateway, backups, folder / "whole"
 
 
-KEPT = {"gateway.toml", "keys", "state.db", "identity.json", "ledger/index", "run"}
+KEPT = {"gateway.toml", "keys", "state.db", "identity.json", "ledger/index", "ledger/tree/checkpoint", "run"}
 """What the log does not need to go on under its own name."""
 
 

@@ -47,7 +47,8 @@ def stopped(*pids: int) -> Iterator[None]:
 
 def status(gateway: RunningGateway) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gateway", "status", "--home", str(gateway.home.root)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    settings = {**os.environ, "GATEWAY_SUPPLIERS__NETWORKS": "127.0.0.0/8"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=settings)
 
 
 @pytest.mark.deep

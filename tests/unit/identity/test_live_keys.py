@@ -208,9 +208,11 @@ def _legacy_key_lives_and_ends(gateway: RunningGateway) -> None:
 
 
 def _officer_signs_in(gateway: RunningGateway) -> None:
-    with gateway.officer() as api:
-        api.post("/v1/officers/registrar/password", {"password": PASSWORD})
+    with gateway.officer("competent-lin") as api:
+        code = api.post("/v1/officers/registrar/enrolment")["code"]
     with httpx.Client(base_url=gateway.control, trust_env=False, timeout=15) as client:
+        enrolled = {"officer": "registrar", "code": code, "password": PASSWORD}
+        assert client.post("/sign-in/enrolment", json=enrolled).is_success
         session = client.post("/sign-in", json={"officer": "registrar", "password": PASSWORD}).json()
         headers = {"Authorization": f"Bearer {session['access_token']}"}
         found = client.get("/v1/records", params={"kind": "key", "limit": 10}, headers=headers)
