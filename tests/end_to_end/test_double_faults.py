@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -47,6 +48,8 @@ class House:
         if part == "database":
             held.lock(fault, self.gateway.home.root / "state.db")
             return
+        # What the rows before left dead is being replaced: the fault befalls the process that takes its place.
+        assert wait_for(lambda: _lives(self.pid(part)), 60)
         held.strike(fault, self.pid(part), lambda: self._cut(part))
 
     def _cut(self, part: str) -> Callable[[], None]:
@@ -162,3 +165,10 @@ def test_barrier_holds_under_every_two_faults(house: House, one: str, other: str
     house.restore()
     ask(house, "/lift", {"reason": "the next two"}, f"lift-{os.urandom(6).hex()}")
     assert after == [0] * len(callers)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -4,10 +4,11 @@ Each row prints the number of token requests and the longest wait; what is asser
 """
 
 import asyncio
+import gc
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -15,7 +16,20 @@ import pytest
 
 from gateway.client import GatewayUnavailable, SharingAuth, new_private_key
 
-pytestmark = pytest.mark.deep
+pytestmark = [
+    pytest.mark.deep,
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+"""A thousand sockets of clients that are cut off are let go of by the collector, which says so."""
+
+
+@pytest.fixture(autouse=True)
+def _collected() -> Iterator[None]:
+    """What is said of sockets is said here and not in the next test."""
+    yield
+    gc.collect()
+
+
 GATEWAY, CONTROL, KEY = "https://data.example", "https://control.example/oauth/token", new_private_key()
 THREADS, TASKS = 200, 1000
 SLOW_SECONDS = 2.0
