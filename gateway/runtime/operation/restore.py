@@ -153,7 +153,7 @@ def restore(
                     f"`{home.root}` is not empty ({', '.join(standing)}): say `--missing` to put back only what is "
                     "not there, or `--replace` to put everything of the backup in its place (what is there is kept)",
                 )
-            stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+            stamp = _free_stamp(home)
             replaced = f"replaced-{stamp}"
             source = Source(folder, mirror, manifest, ledger, origin)
             plan = _lay_ready(home, source, stamp, replace=replace, say=say)
@@ -166,6 +166,16 @@ def restore(
         os.umask(before)
         if lock is not None:
             lock.release()
+
+
+def _free_stamp(home: GatewayHome) -> str:
+    """The time now, with a number where another restore of the same second has kept something under it."""
+    time = stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    number = 1
+    while (home.root / f"replaced-{stamp}").exists():
+        number += 1
+        stamp = f"{time}-{number}"
+    return stamp
 
 
 def _backup_at(backup: Path, at: str | None) -> tuple[Path, Path]:
