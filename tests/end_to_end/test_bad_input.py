@@ -143,6 +143,7 @@ def test_state_that_is_gone_is_never_made_anew_in_silence(made: Path, tmp_path: 
     (home / "state.db").unlink()
     for arguments in (("serve",), ("grants", "list")):
         said = _sentences(_gateway(*arguments, "--home", home, GATEWAY_DATA_PLANE__PORT="0", GATEWAY_CONTROL__PORT="0"))
+        assert len(said) == 1
         assert "restore it from a backup" in said[0]
     assert not (home / "state.db").exists()
 
