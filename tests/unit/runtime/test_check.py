@@ -70,7 +70,7 @@ def test_second_serve_says_at_once_that_the_first_runs(home: GatewayHome) -> Non
     lock = home.lock()
     home.publish({"pid": os.getpid(), "data_plane": "http://x", "control": "http://y", "children": {}})
     with pytest.raises(
-        GatewayError, match=rf"another gateway runs in .* \(process {os.getpid()}, control plane http://y"
+        GatewayError, match=rf"another gateway runs in .* \(process {os.getpid()}; control plane http://y"
     ):
         serve(home)
     lock.release()
