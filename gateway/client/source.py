@@ -24,6 +24,7 @@ from typing import Any
 import httpx
 
 from gateway.client.core import MAX_ATTEMPTS, AskAgain, Token, TokenState, pause
+from gateway.client.observing import Told
 from gateway.client.problems import GatewayUnavailable, SharingProblem, TokenTimeout
 
 log = logging.getLogger("gateway.client")
@@ -57,7 +58,7 @@ class TokenSource:
     ) -> None:
         self._make_state = make_state
         self._make_client = make_client
-        self._observe = observe
+        self.observe = observe
         self.counts: Counter[str] = Counter()
         self._begin()
 
@@ -73,7 +74,7 @@ class TokenSource:
         _sources.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"make_state": self._make_state, "make_client": self._make_client, "observe": self._observe}
+        return {"make_state": self._make_state, "make_client": self._make_client, "observe": self.observe}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["make_state"], state["make_client"], state["observe"])  # type: ignore[misc]
@@ -140,8 +141,8 @@ class TokenSource:
     def note(self, event: str, label: str = "") -> None:
         """Count what happened."""
         self.counts[f"{event} {label}".strip()] += 1
-        if self._observe is not None:
-            self._observe(event, label)
+        if self.observe is not None:
+            self.observe(event, label)
 
     def _held(self) -> Token | None:
         """The usable token; where it is due, a fetch is begun beside, and nobody waits for it."""
@@ -171,7 +172,8 @@ class TokenSource:
 
     def _run(self, outcome: "Future[Token]") -> None:
         try:
-            token = self._ask()
+            with Told(self.observe, "token"):
+                token = self._ask()
         except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait are told
             problem = error if isinstance(error, SharingProblem) else _unforeseen(error)
             with self._lock:

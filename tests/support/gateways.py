@@ -135,10 +135,12 @@ def running_gateway(folder: Path, **environment: str) -> Iterator[RunningGateway
 
 
 @contextlib.contextmanager
-def served_home(home: GatewayHome, made: Mapping[str, Any], **environment: str) -> Iterator[RunningGateway]:
+def served_home(
+    home: GatewayHome, made: Mapping[str, Any], *, furnished: bool = True, **environment: str
+) -> Iterator[RunningGateway]:
     """As `running_gateway`, in a home that somebody else has made; `made` says what `initialise` would."""
     population = Population()
-    suppliers = register_servers(population)
+    suppliers = register_servers(population) if furnished else {}
     gateway = RunningGateway(home, made, population, suppliers, new_private_key(), environment)
     with contextlib.ExitStack() as stack:
         for supplier in suppliers.values():
@@ -146,7 +148,8 @@ def served_home(home: GatewayHome, made: Mapping[str, Any], **environment: str) 
             stack.callback(supplier.stop)
         gateway.start()
         stack.callback(gateway.stop)
-        furnish(home, {id_: server.url for id_, server in suppliers.items()}, gateway.key)
+        if furnished:
+            furnish(home, {id_: server.url for id_, server in suppliers.items()}, gateway.key)
         yield gateway
 
 
