@@ -23,6 +23,7 @@ from typing import Any
 
 import httpx
 
+from gateway.client import loops
 from gateway.client.core import MAX_ATTEMPTS, AskAgain, Token, TokenState, pause
 from gateway.client.observing import Told
 from gateway.client.problems import GatewayUnavailable, SharingProblem, TokenTimeout
@@ -111,15 +112,12 @@ class TokenSource:
             return held
         fetch = self._fetched()
         try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            import anyio.to_thread  # noqa: PLC0415 - trio's caller has it, since httpx needs it there
-
-            return await anyio.to_thread.run_sync(self.token, seconds, abandon_on_cancel=True)
-        try:
+            if not loops.is_asyncio():
+                await loops.wait_on_trio(fetch, seconds)
+                return fetch.result(0)
             async with asyncio.timeout(seconds):
                 return await asyncio.wrap_future(fetch)
-        except TimeoutError:
+        except TimeoutError:  # of a future too, which has been one of the same name since Python 3.11
             raise TokenTimeout(f"no token came within {seconds:.1f} s") from None
         except SharingProblem as problem:
             raise problem.again() from None
