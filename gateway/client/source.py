@@ -9,7 +9,6 @@ leaves, a cancelled task, a loop that ends, take nothing from the others; thread
 Its outcome is everybody's, failures too, and is remembered a while, so that a crowd does not ask the same again.
 """
 
-import asyncio
 import logging
 import os
 import threading
@@ -112,12 +111,8 @@ class TokenSource:
             return held
         fetch = self._fetched()
         try:
-            if not loops.is_asyncio():
-                await loops.wait_on_trio(fetch, seconds)
-                return fetch.result(0)
-            async with asyncio.timeout(seconds):
-                return await asyncio.wrap_future(fetch)
-        except TimeoutError:  # of a future too, which has been one of the same name since Python 3.11
+            return await loops.outcome(fetch, seconds)
+        except TimeoutError:
             raise TokenTimeout(f"no token came within {seconds:.1f} s") from None
         except SharingProblem as problem:
             raise problem.again() from None
