@@ -342,7 +342,7 @@ class CallerSide:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         for plane in self.planes:
             for connection in tuple(plane._connections):
-                if connection.leaving:
+                if connection.leaving.waiting:
                     connection.confirm()
 
     async def ask(self, data: bytes, *, is_head: bool = False) -> tuple[int, dict[bytes, bytes], bytes]:
