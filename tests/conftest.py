@@ -2,10 +2,12 @@
 
 Half of what the tests waited for was `fsync`. No test cuts the machine's power: they kill processes, and what a loss of
 power would leave is worked out from recorded calls (`support/power.py`), so a disk in memory shows the same. `TMPDIR`
-names another place.
+names another place. Modules are compiled once, even where the environment says never: the tests start hundreds of
+processes.
 """
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -26,6 +28,9 @@ def _has_room(folder: Path) -> bool:
 
 if "TMPDIR" not in os.environ and _has_room(MEMORY):
     os.environ["TMPDIR"], tempfile.tempdir = str(MEMORY), None
+
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 settings.register_profile("gateway", derandomize=True, deadline=None)
 settings.load_profile("gateway")

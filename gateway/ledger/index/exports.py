@@ -224,7 +224,12 @@ def _write_csv(file: TextIO, records: _Records, *, guard: bool) -> None:
 def flat(leaf: int, last: int | None, entries: list[dict[str, Any]]) -> dict[str, str]:
     """One record as a row of texts."""
     first, final = entries[0], entries[-1]
-    said: dict[str, Any] = {**first.get("use", {}), **{key: value for key, value in first.items() if key != "use"}}
+    # A use's entry says who and what under `use`; an act's may have a field of that name with anything in it.
+    use = first.get("use")
+    said: dict[str, Any] = {**first}
+    if isinstance(use, dict):
+        del said["use"]
+        said = {**use, **said}
     if final is not first:
         said["released"] = final.get("items", ())
         said["closed_at"] = china_time(final["time"])
