@@ -6,7 +6,7 @@ Everything can come from the environment: `GATEWAY_URL` (the data plane), `GATEW
 
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,7 @@ from gateway.client.problems import SharingProblem, raise_for_problem, raise_for
 from gateway.client.quiet import keep_quiet_about
 from gateway.client.sending import AsyncSharingTransport, MadeAnew, SharingTransport
 
-Content = bytes | str | Iterable[bytes] | Callable[[], "bytes | Iterable[bytes]"]
+Content = bytes | str | Iterable[bytes] | AsyncIterable[bytes] | Callable[[], "bytes | Iterable[bytes]"]
 Items = str | Sequence[str]
 
 
@@ -164,6 +164,7 @@ class SharingClient(_Calls):
             transport=SharingTransport(inner, made.auth),
             timeout=made.timeout,
             headers={"Accept-Encoding": "identity"},
+            trust_env=False,  # no token goes through a proxy that the environment names
         )
 
     def call(self, interface: str, *, method: str | None = None, **words: Any) -> httpx.Response:
@@ -249,6 +250,7 @@ class AsyncSharingClient(_Calls):
             transport=AsyncSharingTransport(inner, made.auth),
             timeout=made.timeout,
             headers={"Accept-Encoding": "identity"},
+            trust_env=False,  # no token goes through a proxy that the environment names
         )
 
     async def call(self, interface: str, *, method: str | None = None, **words: Any) -> httpx.Response:
