@@ -124,16 +124,16 @@ class Index:
         with self._lock:
             self._insert("openings", self._rows.open_lines())
 
-    def add(self, entries: Sequence[bytes]) -> None:
+    def add(self, entries: Sequence[bytes], *, is_kept: bool = False) -> None:
         """Take in the entries from leaf `size` on; they can be asked for on return.
 
-        One that cannot be taken is set aside with its leaf, whatever is wrong with it: the rest goes on. b"" is the
-        place of one that retention took.
+        One that cannot be taken is set aside with its leaf, whatever is wrong with it: the rest goes on. Of what a prune
+        kept, b"" is the place of an entry that went.
         """
         leaf = self.size
         for entry in entries:
             try:
-                if entry:
+                if entry or not is_kept:
                     self._rows.add(leaf, entry)
             except Exception as error:  # noqa: BLE001 - whatever an entry holds, it stops no other
                 self._put_aside(SetAside(leaf, f"it is no entry the index knows ({type(error).__name__})"))

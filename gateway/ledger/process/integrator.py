@@ -65,7 +65,7 @@ class Integrator:
         for n, kept in self._log.files.kept_bundles(minimum // WIDTH):
             if n * WIDTH >= self._index.size:
                 self._index.begin_at(n * WIDTH)
-                self._index.add(kept)
+                self._index.add(kept, is_kept=True)
         self._index.begin_at(minimum)
         while self._index.size < size:
             entries: list[bytes] = []
