@@ -127,8 +127,8 @@ class Index:
     def add(self, entries: Sequence[bytes], *, is_kept: bool = False) -> None:
         """Take in the entries from leaf `size` on; they can be asked for on return.
 
-        One that cannot be taken is set aside with its leaf, whatever is wrong with it: the rest goes on. Of what a prune
-        kept, b"" is the place of an entry that went.
+        One that cannot be taken is set aside with its leaf, whatever is wrong with it: the rest goes on. Of what a
+        prune kept, b"" is the place of an entry that went.
         """
         leaf = self.size
         for entry in entries:
