@@ -363,7 +363,7 @@ def test_one_grant_does_not_hold_the_log(tmp_path):
     clock = Clock(LATER)
     service = open_at(tmp_path, clock)
     service.prepare()
-    leaves = mixed(service, [LEAP, LATER], per_moment=2300)
+    leaves = mixed(service, [LEAP, LATER], per_moment=2250)
     key, tree, mirror = service.log.key.text(), tmp_path / "ledger" / "tree", tmp_path / "mirror"
     contents = {leaf: service.log.files.entry(leaf, service.log.size) for leaf in leaves}
     mirror_log(tree, mirror)
