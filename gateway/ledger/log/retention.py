@@ -172,7 +172,8 @@ def plan_retention(
         GatewayError: `conflict` if an entry that has to stay is damaged.
     """
     first = minimum_index(files.root)
-    end, why = first // WIDTH, "every full bundle was looked through"
+    end = first // WIDTH
+    why = f"the {size - size // WIDTH * WIDTH} newest entries fill no bundle of {WIDTH} yet, and only whole bundles go"
     sieve = _Sieve(today, holds)
     for n, kept in files.kept_bundles(end):
         sieve.take(n * WIDTH, kept)
