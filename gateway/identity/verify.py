@@ -34,7 +34,7 @@ MAX_AUDIENCES = 16
 
 
 class KeyUnknown(Exception):  # noqa: N818  (a state, answered by asking the issuer for its keys)
-    """A token of a trusted external issuer names a key that is not at hand.
+    """A token of a trusted external issuer names a key that is not at hand, or is not by the one of that name.
 
     Args:
         issuer: which issuer to ask.
@@ -230,7 +230,13 @@ class TokenVerifier:
             if issuer.may_refresh:
                 raise KeyUnknown(issuer)
             raise Unreadable("the token's key is not known")
-        key.verify_signature(jws.algorithm, jws.signing_input, jws.signature)
+        try:
+            key.verify_signature(jws.algorithm, jws.signing_input, jws.signature)
+        except Unreadable:
+            # The issuer may have put another key under that name: it is asked, as often as for unknown names.
+            if issuer.may_refresh:
+                raise KeyUnknown(issuer) from None
+            raise
         return Claims(issuer.name, subject, str(token_id), expires, kid)
 
 
