@@ -207,7 +207,8 @@ class TokenVerifier:
         session = jws.payload.get("sid")
         if not is_text(session):
             raise Unreadable("the token names no session")
-        return msgspec.structs.replace(claims, session=str(session))
+        certificate, proof_key = _confirmation(jws.payload)
+        return msgspec.structs.replace(claims, session=str(session), certificate=certificate, proof_key=proof_key)
 
     def _issuer(self, jws: Jws) -> TrustedIssuer:
         name = jws.payload.get("iss")
