@@ -263,7 +263,7 @@ def command_lines(teller: Teller) -> None:
     session = jwt.decode(world.token("civil"), options={"verify_signature": False})["sid"]
     ends = int(world.clock()) + 3600
     with world.store.transaction() as tx:
-        tx.note_provider_session(sealed_with(world.sign_in, session, person, ends))
+        tx.note_provider_session(sealed_with(world.signing_in, session, person, ends))
     teller.tell("POST /v1/account/renewal", "civil")
     teller.refused("POST /v1/account/renewal", world.post("auditor", "/v1/account/renewal", None))
 

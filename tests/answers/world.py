@@ -171,7 +171,7 @@ class FullWorld(World):
 
     def _oauth(self) -> OAuthServices:
         security = SecurityLog(self.clock)
-        sign_in = self.sign_in = SignInServices(
+        sign_in = self.signing_in = SignInServices(
             issuer=self.issuer,
             officer=self.store.officer,
             open_session=self.store.open_session,
