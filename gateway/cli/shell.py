@@ -7,6 +7,8 @@ error, or with `--json` a problem document on standard output; never a traceback
 import functools
 import inspect
 import json
+import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -173,6 +175,16 @@ def read_secret(what: str, *, twice: bool = False) -> str:
         return sys.stdin.readline().rstrip("\r\n")
     answer: str = typer.prompt(what, hide_input=True, confirmation_prompt=twice, err=True)
     return answer
+
+
+def said_again(home: Path, officer: str | None) -> str:
+    """The options of who acts where, for a command that is told as the next: so that it works as it is printed."""
+    url = _url.get()
+    if url is not None:
+        return "" if os.environ.get("GATEWAY_CONTROL_URL") == url else f" --url {shlex.quote(url)}"
+    acting = f" --as {officer}" if officer and os.environ.get("GATEWAY_OFFICER") != officer else ""
+    is_known = home == DEFAULT_HOME or os.environ.get("GATEWAY_HOME") == str(home)
+    return acting + ("" if is_known else f" --home {shlex.quote(str(home))}")
 
 
 def working(what: str, *, quiet: bool = False) -> None:

@@ -6,7 +6,7 @@ Everything can come from the environment: `GATEWAY_URL` (the data plane), `GATEW
 
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -18,11 +18,12 @@ from gateway.client.answers import Progress, RowReader, Saving
 from gateway.client.auth import DEADLINE_SECONDS, SharingAuth, Verify
 from gateway.client.core import Declared
 from gateway.client.keys import Key
-from gateway.client.problems import AnswerCut, raise_for_problem, raise_for_problem_async
+from gateway.client.observing import Told, name_of
+from gateway.client.problems import SharingProblem, raise_for_problem, raise_for_problem_async
 from gateway.client.quiet import keep_quiet_about
 from gateway.client.sending import AsyncSharingTransport, MadeAnew, SharingTransport
 
-Content = bytes | str | Iterable[bytes] | Callable[[], "bytes | Iterable[bytes]"]
+Content = bytes | str | Iterable[bytes] | AsyncIterable[bytes] | Callable[[], "bytes | Iterable[bytes]"]
 Items = str | Sequence[str]
 
 
@@ -91,6 +92,10 @@ class _Calls:
     """What both clients do alike: requests from a call's words."""
 
     _http: Any
+    auth: SharingAuth
+
+    def _told(self, request: httpx.Request) -> Told:
+        return Told(self.auth.source.observe, name_of(request), request, self.auth.source.note)
 
     def _request(
         self,
@@ -159,6 +164,7 @@ class SharingClient(_Calls):
             transport=SharingTransport(inner, made.auth),
             timeout=made.timeout,
             headers={"Accept-Encoding": "identity"},
+            trust_env=False,  # no token goes through a proxy that the environment names
         )
 
     def call(self, interface: str, *, method: str | None = None, **words: Any) -> httpx.Response:
@@ -174,13 +180,16 @@ class SharingClient(_Calls):
             SharingProblem: of the class that says what to do.
         """
         request = self._request(interface, method, **_sorted_words(words))
-        return raise_for_problem(self._http.send(request))
+        with self._told(request) as told:
+            told.answer = raise_for_problem(self._http.send(request))
+        return told.answer
 
     def stream(
         self, interface: str, *, method: str | None = None, **words: Any
     ) -> AbstractContextManager[httpx.Response]:
         """As `call`, the answer unread: `with sharing.stream(…) as answer`."""
-        return _Streamed(self._http, self._request(interface, method, **_sorted_words(words)))
+        request = self._request(interface, method, **_sorted_words(words))
+        return _Streamed(self._http, request, self._told)
 
     def rows(self, interface: str, **words: Any) -> Iterator[dict[str, Any]]:
         """The rows of a JSON, NDJSON or CSV answer, one by one; a cut answer ends in `AnswerCut` and not in silence."""
@@ -196,21 +205,27 @@ class SharingClient(_Calls):
         """Save an answer as a file, whole or not at all; returns its SHA-256.
 
         Where it is cut, it is gone on with from where it broke off if the supplier has ranges, else begun anew.
+
+        Args:
+            interface: as in `call`, and so are `words`.
+            path: where the file will be.
+            progress: told of (octets so far, octets in all or None) as it grows.
+            resumes: how often it is gone on with.
+            words: the call's.
         """
-        saving = Saving(Path(path), progress)
+        own = words.get("headers")
+        saving = Saving(Path(path), progress, resumes)
         while True:
             try:
-                headers = {**(words.get("headers") or {}), **saving.range_fields()}
-                with self.stream(interface, **{**words, "headers": headers}) as answer:
+                words["headers"] = saving.fields(own)
+                with self.stream(interface, **words) as answer:
                     saving.begin(answer)
                     for chunk in answer.iter_bytes():
                         saving.take(chunk)
-            except (httpx.TransportError, AnswerCut):
-                if not resumes:
-                    raise
-                resumes -= 1
-            else:
                 return saving.finish()
+            except (httpx.TransportError, SharingProblem) as error:
+                if saving.is_over(error):
+                    raise
 
     def close(self) -> None:
         """Close every connection."""
@@ -235,18 +250,22 @@ class AsyncSharingClient(_Calls):
             transport=AsyncSharingTransport(inner, made.auth),
             timeout=made.timeout,
             headers={"Accept-Encoding": "identity"},
+            trust_env=False,  # no token goes through a proxy that the environment names
         )
 
     async def call(self, interface: str, *, method: str | None = None, **words: Any) -> httpx.Response:
         """As `SharingClient.call`."""
         request = self._request(interface, method, **_sorted_words(words))
-        return await raise_for_problem_async(await self._http.send(request))
+        with self._told(request) as told:
+            told.answer = await raise_for_problem_async(await self._http.send(request))
+        return told.answer
 
     def stream(
         self, interface: str, *, method: str | None = None, **words: Any
     ) -> AbstractAsyncContextManager[httpx.Response]:
         """As `SharingClient.stream`: `async with sharing.stream(…) as answer`."""
-        return _StreamedAsync(self._http, self._request(interface, method, **_sorted_words(words)))
+        request = self._request(interface, method, **_sorted_words(words))
+        return _StreamedAsync(self._http, request, self._told)
 
     async def rows(self, interface: str, **words: Any) -> AsyncIterator[dict[str, Any]]:
         """As `SharingClient.rows`: `async for row in sharing.rows(…)`."""
@@ -257,6 +276,24 @@ class AsyncSharingClient(_Calls):
                     yield row
             for row in reader.end():
                 yield row
+
+    async def download(
+        self, interface: str, path: "str | Path", *, progress: "Progress | None" = None, resumes: int = 3, **words: Any
+    ) -> str:
+        """As `SharingClient.download`; what comes is written as it comes, by the loop."""
+        own = words.get("headers")
+        saving = Saving(Path(path), progress, resumes)
+        while True:
+            try:
+                words["headers"] = saving.fields(own)
+                async with self.stream(interface, **words) as answer:
+                    saving.begin(answer)
+                    async for chunk in answer.aiter_bytes():
+                        saving.take(chunk)
+                return saving.finish()
+            except (httpx.TransportError, SharingProblem) as error:
+                if saving.is_over(error):
+                    raise
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -270,41 +307,55 @@ class AsyncSharingClient(_Calls):
 
 
 class _Streamed(AbstractContextManager[httpx.Response]):
-    def __init__(self, http: httpx.Client, request: httpx.Request) -> None:
+    def __init__(self, http: httpx.Client, request: httpx.Request, told: Callable[[httpx.Request], Told]) -> None:
         self._http = http
         self._request = request
+        self._tell = told
 
     def __enter__(self) -> httpx.Response:
-        self._answer = self._http.send(self._request, stream=True)
+        self._told = self._tell(self._request)
         try:
-            return raise_for_problem(self._answer)
-        except BaseException:
-            self._answer.close()
+            with self._told.sending():
+                answer = self._told.answer = self._http.send(self._request, stream=True)
+                return raise_for_problem(answer)
+        except BaseException as error:
+            if self._told.answer is not None:
+                self._told.answer.close()
+            self._told.end(error)
             raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._answer.close()
+        assert self._told.answer is not None
+        self._told.answer.close()
+        self._told.end(error)
 
 
 class _StreamedAsync(AbstractAsyncContextManager[httpx.Response]):
-    def __init__(self, http: httpx.AsyncClient, request: httpx.Request) -> None:
+    def __init__(self, http: httpx.AsyncClient, request: httpx.Request, told: Callable[[httpx.Request], Told]) -> None:
         self._http = http
         self._request = request
+        self._tell = told
 
     async def __aenter__(self) -> httpx.Response:
-        self._answer = await self._http.send(self._request, stream=True)
+        self._told = self._tell(self._request)
         try:
-            return await raise_for_problem_async(self._answer)
-        except BaseException:
-            await self._answer.aclose()
+            with self._told.sending():
+                answer = self._told.answer = await self._http.send(self._request, stream=True)
+                return await raise_for_problem_async(answer)
+        except BaseException as error:
+            if self._told.answer is not None:
+                await self._told.answer.aclose()
+            self._told.end(error)
             raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._answer.aclose()
+        assert self._told.answer is not None
+        await self._told.answer.aclose()
+        self._told.end(error)
 
 
 _WORDS = frozenset(

@@ -9,7 +9,6 @@ leaves, a cancelled task, a loop that ends, take nothing from the others; thread
 Its outcome is everybody's, failures too, and is remembered a while, so that a crowd does not ask the same again.
 """
 
-import asyncio
 import logging
 import os
 import threading
@@ -23,7 +22,9 @@ from typing import Any
 
 import httpx
 
+from gateway.client import loops
 from gateway.client.core import MAX_ATTEMPTS, AskAgain, Token, TokenState, pause
+from gateway.client.observing import Told
 from gateway.client.problems import GatewayUnavailable, SharingProblem, TokenTimeout
 
 log = logging.getLogger("gateway.client")
@@ -57,7 +58,7 @@ class TokenSource:
     ) -> None:
         self._make_state = make_state
         self._make_client = make_client
-        self._observe = observe
+        self.observe = observe
         self.counts: Counter[str] = Counter()
         self._begin()
 
@@ -73,7 +74,7 @@ class TokenSource:
         _sources.add(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"make_state": self._make_state, "make_client": self._make_client, "observe": self._observe}
+        return {"make_state": self._make_state, "make_client": self._make_client, "observe": self.observe}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["make_state"], state["make_client"], state["observe"])  # type: ignore[misc]
@@ -110,14 +111,7 @@ class TokenSource:
             return held
         fetch = self._fetched()
         try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            import anyio.to_thread  # noqa: PLC0415 - trio's caller has it, since httpx needs it there
-
-            return await anyio.to_thread.run_sync(self.token, seconds, abandon_on_cancel=True)
-        try:
-            async with asyncio.timeout(seconds):
-                return await asyncio.wrap_future(fetch)
+            return await loops.outcome(fetch, seconds)
         except TimeoutError:
             raise TokenTimeout(f"no token came within {seconds:.1f} s") from None
         except SharingProblem as problem:
@@ -140,8 +134,8 @@ class TokenSource:
     def note(self, event: str, label: str = "") -> None:
         """Count what happened."""
         self.counts[f"{event} {label}".strip()] += 1
-        if self._observe is not None:
-            self._observe(event, label)
+        if self.observe is not None:
+            self.observe(event, label)
 
     def _held(self) -> Token | None:
         """The usable token; where it is due, a fetch is begun beside, and nobody waits for it."""
@@ -171,7 +165,8 @@ class TokenSource:
 
     def _run(self, outcome: "Future[Token]") -> None:
         try:
-            token = self._ask()
+            with Told(self.observe, "token"):
+                token = self._ask()
         except BaseException as error:  # noqa: BLE001 - whatever it is, those who wait are told
             problem = error if isinstance(error, SharingProblem) else _unforeseen(error)
             with self._lock:

@@ -150,6 +150,20 @@ PROBLEMS: Mapping[str, Problem] = {
         "use a purpose of your grant, or ask the supplier's consent for another (Decree 809 Art. 25 ¶1)",
         "请使用授权所载目的；需用于其他目的的，应取得提供部门同意（第809号令第二十五条第一款）",
     ),
+    "declaration-missing": Problem(
+        403,
+        "a use without a grant does not say what it must",
+        "未经授权的直接使用缺少必要声明",
+        "name scenario and operator; to verify, one person by the interface's own parameter, and nothing else",
+        "请声明使用场景和经办人；核验须以接口规定的参数指明一名当事人，且不得附带其他查询条件",
+    ),
+    "guess-refused": Problem(
+        403,
+        "a value that could be guessed is not verified without a grant",
+        "未经授权不得核验可被穷举的值",
+        "apply for a grant (Decree 809 Art. 20): numbers of a few digits, yes or no are not verified without one",
+        "请依据第809号令第二十条申请授权；位数较少的数值、是否类的值不予直接核验",
+    ),
     "items-not-granted": Problem(
         403,
         "an item asked for is not granted",
@@ -177,6 +191,13 @@ PROBLEMS: Mapping[str, Problem] = {
         "授权已过期",
         "apply for renewal (Decree 809 Art. 20)",
         "请申请续期（第809号令第二十条）",
+    ),
+    "grant-closed": Problem(
+        403,
+        "the grant is closed",
+        "授权已关闭",
+        "apply anew if the purpose arises again (Decree 809 Art. 20); what was drawn is to be destroyed (Art. 27 ¶1)",
+        "目的再次产生的，请重新申请（第809号令第二十条）；已获取的数据应予销毁（第二十七条第一款）",
     ),
     "suspended": Problem(
         403,
@@ -379,6 +400,13 @@ PROBLEMS: Mapping[str, Problem] = {
     "not-found": Problem(404, "no such thing", "对象不存在", "check the identifier", "请核对标识"),
     "method-not-allowed": Problem(
         405, "the method is not allowed here", "不支持该方法", "see `/openapi.json`", "请查阅 `/openapi.json`"
+    ),
+    "verification-failed": Problem(
+        409,
+        "what was to be verified is not what was signed",
+        "待核验内容与签名时不一致",
+        "rely on none of it: keep the file as evidence, get it anew from the gateway, and report it if that fails too",
+        "请勿采信：保留该文件作为证据，向网关重新获取；仍不一致的，应予报告",
     ),
     "conflict": Problem(
         409,

@@ -32,8 +32,12 @@ class Call(msgspec.Struct, frozen=True, gc=False):
         mode: the sharing mode, which is the Cedar action.
         purpose: the declared purpose.
         items: the items asked for, sorted; None where the caller named none and so asks for what one grant gives.
-        parameters: (name, value) of the query parameters that the interface lets grants constrain, sorted by name;
-            a parameter that stands twice in the query is refused before this.
+        parameters: (name, value) of the parameters that the interface lets grants constrain, sorted by name, from
+            query, path or body; a parameter that stands twice is refused before this.
+        declared: what the request names besides: `scenario`, `operator`, `subject` (the person asked about), and
+            `other` where it holds parameters, a path or a body that the interface's entry does not tell of.
+        guessable: in verify mode, the items compared with a value of which there are few (`matching.guessable`).
+        unread: `body` or `path`, where such a parameter may stand there and the gateway does not read it.
     """
 
     system: str
@@ -45,6 +49,9 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     purpose: str
     items: tuple[str, ...] | None
     parameters: tuple[tuple[str, str], ...] = ()
+    unread: tuple[str, ...] = ()
+    declared: tuple[str, ...] = ()
+    guessable: tuple[str, ...] = ()
 
     @property
     def room_bytes(self) -> int:
@@ -103,13 +110,17 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
         items: names of the items that may leave, sorted, or in verify mode may be compared; of a denial, none.
         all_items: whether `items` is every item of the dataset, so that what cannot be filtered may pass.
         masks: (item, mask) pairs to apply before an item leaves.
+        bounds: (parameter, values) that the grant constrains: rows of the answer that bear others do not leave.
         legal_basis: of the grant.
         approver: who approved the grant on the supplier's side.
         retention_years: how long the record of this use is kept at least; three or more (Decree 809 Art. 29).
-        metered: whether the grant has a quota that this call draws on.
+        metered: whether there is a quota that this call draws on.
+        meter: the name it is counted under: the grant's id, or of a permit without one what stands in its place.
         explanation: of a denial.
         calls_a_day: the grant's quota of calls a day, if it has one.
         rows_a_day: the grant's quota of rows a day, if it has one.
+        guesses_a_day: of a permit to verify without a grant, how many wrong answers a day one system may get about one
+            person; None is unlimited.
         exhausted: of a permit with a quota, why the call is denied where that is used up.
         otherwise: of a permit with a quota, the permit where that is used up: under the next narrowest grant that
             covers the call, or without one; None where there is no other.
@@ -125,6 +136,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     items: tuple[str, ...] = ()
     all_items: bool = False
     masks: tuple[tuple[str, str], ...] = ()
+    bounds: tuple[tuple[str, tuple[str, ...]], ...] = ()
     legal_basis: str = ""
     approver: str = ""
     retention_years: int = 3
@@ -132,6 +144,8 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     explanation: Explanation | None = None
     calls_a_day: int | None = None
     rows_a_day: int | None = None
+    meter: str = ""
+    guesses_a_day: int | None = None
     exhausted: Explanation | None = None
     otherwise: "Verdict | None" = None
 

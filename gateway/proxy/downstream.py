@@ -177,7 +177,7 @@ class CallerConnection(asyncio.Protocol):
         if self._phase is _CLOSED:
             return False
         self.leaving.confirm()
-        if can_wait and (self.leaving or self.leaving.unsent_bytes()):
+        if can_wait and (self.leaving.waiting or self.leaving.unsent_bytes()):
             self._close()
             return True
         if not self.leaving.unsent_bytes():
@@ -203,7 +203,7 @@ class CallerConnection(asyncio.Protocol):
                 self.transport.abort()
             return
         self._buffer = self._buffer + data if self._buffer else data
-        if self.leaving:
+        if self.leaving.waiting:
             self.leaving.confirm()
         self._advance()
         if self._buffer or self._held_bytes or self._body is not None:
@@ -239,7 +239,7 @@ class CallerConnection(asyncio.Protocol):
                 if self._phase is _EXCHANGE:
                     if not self._read_body():
                         break
-                elif self.leaving and self.leaving.is_full:
+                elif self.leaving.waiting and self.leaving.is_full:
                     self._pause(1)
                     break
                 elif not self._read_head():
@@ -271,8 +271,10 @@ class CallerConnection(asyncio.Protocol):
                 self._searched, self._line_end = len(buffer), line_end
             return False
         self._searched = 0
-        if not self._has_turn():
+        if not (self._may_begin or self._plane.turns.may_begin()):
+            self._await_turn()
             return False
+        self._may_begin = False
         self._phase = _EXCHANGE
         self._buffer = buffer[end:]
         try:
@@ -308,15 +310,11 @@ class CallerConnection(asyncio.Protocol):
         self.takes_chunks = not is_old
         return Exchange(plane, self, method, target, block, trace, is_repeated=is_repeated)
 
-    def _has_turn(self) -> bool:
-        """Whether the call that has arrived may begin now; else it waits for its turn."""
-        if self._may_begin or self._plane.turns.may_begin():
-            self._may_begin = False
-            return True
+    def _await_turn(self) -> None:
+        """The call that has arrived begins in a later turn."""
         self._plane.turns.wait(self)
         if len(self._buffer) > self._plane.limits.read_high_bytes:
             self._pause(1)
-        return False
 
     def _shed(self, *, chinese: bool) -> None:
         """Refuse a call that has waited too long in the cheapest way: nothing of it has begun."""
@@ -476,7 +474,7 @@ class CallerConnection(asyncio.Protocol):
     def confirm(self) -> None:
         """Ask what has arrived, and go on with what waits for that."""
         self.leaving.confirm()
-        if self.leaving:
+        if self.leaving.waiting:
             return
         if self._phase < _EXCHANGE and self._buffer:
             self._resume(1)
@@ -549,7 +547,7 @@ class CallerConnection(asyncio.Protocol):
         if self._phase >= _LEAVING:
             return
         self.leaving.confirm()
-        if not self.leaving and not self.leaving.unsent_bytes():
+        if not self.leaving.waiting and not self.leaving.unsent_bytes():
             self._close_now()
             return
         self._phase = _LEAVING
@@ -566,7 +564,7 @@ class CallerConnection(asyncio.Protocol):
         if self._phase is not _LEAVING:
             return
         self.leaving.confirm()
-        if not self.leaving and not self.leaving.unsent_bytes():
+        if not self.leaving.waiting and not self.leaving.unsent_bytes():
             self._close_now()
         elif self.leaving.is_cut:
             self.transport.abort()

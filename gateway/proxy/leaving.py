@@ -43,9 +43,12 @@ class Leaving:
     Args:
         transport: the connection's.
         is_tls: whether it is TLS.
+
+    Attributes:
+        waiting: the answers that have left and of which it is not known whether they arrived: to which octet each goes.
     """
 
-    __slots__ = ("_acknowledged", "_before", "_fd", "_has_eof", "_is_tls", "_transport", "_waiting", "_written")
+    __slots__ = ("_acknowledged", "_before", "_fd", "_has_eof", "_is_tls", "_transport", "_written", "waiting")
 
     def __init__(self, transport: asyncio.Transport, *, is_tls: bool) -> None:
         self._transport = transport
@@ -54,15 +57,12 @@ class Leaving:
         self._before = acknowledged_bytes(self._fd)
         self._written = self._acknowledged = 0
         self._has_eof = False
-        self._waiting: deque[tuple[int, Leaver]] = deque()
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
+        self.waiting: deque[tuple[int, Leaver]] = deque()
 
     @property
     def is_full(self) -> bool:
         """Whether the next request must wait until something has arrived."""
-        return len(self._waiting) >= MAX_LEAVING
+        return len(self.waiting) >= MAX_LEAVING
 
     def write(self, data: bytes) -> None:
         """Write to the caller."""
@@ -82,7 +82,7 @@ class Leaving:
 
     def add(self, exchange: Leaver) -> None:
         """An answer has left: all of it was written just now."""
-        self._waiting.append((self._written, exchange))
+        self.waiting.append((self._written, exchange))
 
     def missing_bytes(self) -> int:
         """Of all that was written, what has not been acknowledged; not to be asked once the transport is gone."""
@@ -104,13 +104,13 @@ class Leaving:
 
     def confirm(self) -> None:
         """Tell those whose answers have arrived."""
-        if self._waiting:
+        if self.waiting:
             self.missing_bytes()
             self._tell_arrived()
 
     def _tell_arrived(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self._acknowledged:
-            self._waiting.popleft()[1].delivered()
+        while self.waiting and self.waiting[0][0] <= self._acknowledged:
+            self.waiting.popleft()[1].delivered()
 
     def lost(self) -> None:
         """The connection has ended, and its transport is about to close: learn what can still be learned."""
@@ -128,12 +128,12 @@ class Leaving:
 
     def give_up(self, end: str) -> None:
         """Nothing more will arrive: tell the others how their answers ended."""
-        while self._waiting:
-            through, exchange = self._waiting.popleft()
+        while self.waiting:
+            through, exchange = self.waiting.popleft()
             exchange.undelivered(through - self._acknowledged, end)
 
     def is_under(self, matches: Callable[[Use], bool]) -> bool:
         """Whether octets of an answer under a use that `matches` may still wait here or in the kernel."""
-        if not self._waiting or not self.unsent_bytes():
+        if not self.waiting or not self.unsent_bytes():
             return False
-        return any(exchange.use is not None and matches(exchange.use) for _, exchange in self._waiting)
+        return any(exchange.use is not None and matches(exchange.use) for _, exchange in self.waiting)

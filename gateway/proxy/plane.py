@@ -271,7 +271,7 @@ class DataPlane:
         asked, self._just_left = self._just_left, {}
         for connection in asked:
             connection.confirm()
-            if connection.leaving:
+            if connection.leaving.waiting:
                 self._on_their_way.add(connection)
 
     def route_of(self, interface: Interface) -> Route:
@@ -374,7 +374,7 @@ class DataPlane:
             self._look_for_gone()
         for connection in tuple(self._on_their_way):
             connection.confirm()
-            if not connection.leaving:
+            if not connection.leaving.waiting:
                 self._on_their_way.discard(connection)
         for pool in self._pools.values():
             pool.sweep(now)

@@ -13,6 +13,9 @@ supplier, so that a supplier that hangs does not stop a system's calls to the re
 
 from gateway.proxy.limits import Limits
 
+MOST_IDLE = 1024
+"""Parties remembered, of each kind, before those that hold nothing are forgotten."""
+
 
 class Share:
     """What is held for one party.
@@ -69,19 +72,14 @@ class Shares:
 
     def enter(self, system: str, supplier: str) -> str:
         """Count one more call; the limit that forbids it, or "" where it is counted."""
-        there = self._suppliers.get(supplier)
-        if there is None:
-            there = self._suppliers[supplier] = Share()
-        elif there.calls >= self._supplier_calls:
+        there = self._suppliers.get(supplier) or self._begin(supplier, self._suppliers)
+        if there.calls >= self._supplier_calls:
             return "supplier"
-        here = self._systems.get(system)
-        if here is None:
-            here = self._systems[system] = Share()
+        here = self._systems.get(system) or self._begin(system, self._systems)
         at = here.at.get(supplier, 0)
         most = self._limits.system_concurrency
         # INVARIANT: BOUNDED: a system's calls that hang at one supplier leave it a share at each other one.
         if here.calls >= most and (at >= self._share_calls or here.calls >= 2 * most):
-            self._forget(supplier, there, self._suppliers)
             return "system"
         here.at[supplier] = at + 1
         here.calls += 1
@@ -93,18 +91,21 @@ class Shares:
         here, there = self._systems[system], self._suppliers[supplier]
         here.calls -= 1
         there.calls -= 1
-        at = here.at[supplier] - 1
-        if at:
-            here.at[supplier] = at
-        else:
-            del here.at[supplier]
-        self._forget(system, here, self._systems)
-        self._forget(supplier, there, self._suppliers)
+        here.at[supplier] -= 1
 
     @staticmethod
-    def _forget(name: str, share: Share, among: dict[str, Share]) -> None:
-        if not share.calls and not share.held_bytes:
-            among.pop(name, None)
+    def _begin(name: str, among: dict[str, Share]) -> Share:
+        # Who holds nothing is forgotten all at once, and seldom: a busy system comes and goes with every call.
+        if len(among) >= MOST_IDLE:
+            for idle in [each for each, share in among.items() if not share.calls and not share.held_bytes]:
+                del among[idle]
+        share = among[name] = Share()
+        return share
+
+    def are_held(self) -> bool:
+        """Whether anybody holds a call or an octet."""
+        parties = (*self._suppliers.values(), *self._systems.values())
+        return self.held_bytes > 0 or any(party.calls or party.held_bytes for party in parties)
 
     # Octets.
 

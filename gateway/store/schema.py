@@ -43,7 +43,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest migration: a database at another revision is migrated, or refused if it is newer."""
 
 metadata = MetaData()
@@ -352,6 +352,7 @@ nodes = Table(
     Column("beat_ms", BigInteger, nullable=False),
     Column("acknowledged", BigInteger, nullable=False),
     Column("address", String(255), nullable=False, server_default=""),
+    Column("listeners", Text, nullable=False, server_default=""),
 )
 
 drawn = Table(

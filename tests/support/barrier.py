@@ -135,3 +135,16 @@ def read_to_end(caller: socket.socket) -> int:
             total += len(data)
     caller.close()
     return total
+
+
+def read_within(caller: socket.socket, seconds: float) -> bytes:
+    """What is still to be read until the connection ends, or until the time is over, if it does not."""
+    found, deadline = b"", time.monotonic() + seconds
+    with contextlib.suppress(ConnectionError, TimeoutError):
+        while (left := deadline - time.monotonic()) > 0:
+            caller.settimeout(left)
+            if not (data := caller.recv(65536)):
+                break
+            found += data
+    caller.close()
+    return found

@@ -120,6 +120,16 @@ class RunningGateway:
             httpx.get(f"{self.control}/metrics", headers=headers, trust_env=False, timeout=15).raise_for_status().text
         )
 
+    @property
+    def process(self) -> "subprocess.Popen[bytes] | None":
+        """The supervisor, once it was started."""
+        return self._process
+
+    def pids(self) -> list[int]:
+        """Every process, the supervisor first."""
+        found = self.home.addresses() or self.addresses
+        return [found["pid"], *(pid for pid in found["children"].values() if pid)]
+
     def pid(self, name: str) -> int:
         """The process id of a child."""
         return int((self.home.addresses() or self.addresses)["children"][name])
@@ -135,10 +145,12 @@ def running_gateway(folder: Path, **environment: str) -> Iterator[RunningGateway
 
 
 @contextlib.contextmanager
-def served_home(home: GatewayHome, made: Mapping[str, Any], **environment: str) -> Iterator[RunningGateway]:
+def served_home(
+    home: GatewayHome, made: Mapping[str, Any], *, furnished: bool = True, **environment: str
+) -> Iterator[RunningGateway]:
     """As `running_gateway`, in a home that somebody else has made; `made` says what `initialise` would."""
     population = Population()
-    suppliers = register_servers(population)
+    suppliers = register_servers(population) if furnished else {}
     gateway = RunningGateway(home, made, population, suppliers, new_private_key(), environment)
     with contextlib.ExitStack() as stack:
         for supplier in suppliers.values():
@@ -146,7 +158,8 @@ def served_home(home: GatewayHome, made: Mapping[str, Any], **environment: str) 
             stack.callback(supplier.stop)
         gateway.start()
         stack.callback(gateway.stop)
-        furnish(home, {id_: server.url for id_, server in suppliers.items()}, gateway.key)
+        if furnished:
+            furnish(home, {id_: server.url for id_, server in suppliers.items()}, gateway.key)
         yield gateway
 
 

@@ -2,8 +2,10 @@
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,37 +21,67 @@ CHUNK = b"x" * 16384
 
 
 class EndlessSupplier:
-    """An HTTP service on loopback whose every answer is a stream without an end, but what it is told to show."""
+    """A service on loopback whose every answer is a stream without an end, but what it is told to show.
 
-    def __init__(self) -> None:
+    Where the path says `/slow`, the answer comes once it `may_answer`, and ends.
+
+    Args:
+        chunk: what is sent again and again.
+        content_type: what that is.
+        context: for TLS.
+    """
+
+    def __init__(
+        self,
+        chunk: bytes = CHUNK,
+        content_type: str = "application/octet-stream",
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         self.shown: dict[str, str] = {}
+        self.is_asked_slowly, self.may_answer = threading.Event(), threading.Event()
+        self._chunk, self._type, self._context = chunk, content_type.encode(), context
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f"http{'s' if context else ''}://127.0.0.1:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = self._listener.accept()
-                threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            if self._context is not None:
+                with self._context.wrap_socket(connection, server_side=True) as secured:
+                    self._answer(secured)
+            else:
+                self._answer(connection)
 
     def _answer(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            asked = b""
-            while b"\r\n\r\n" not in asked:
-                asked += connection.recv(65536)
-            shown = self.shown.get(asked.split(b" ", 2)[1].decode())
-            if shown is not None:
-                head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(shown)}\r\nConnection: close\r\n\r\n"
-                connection.sendall(head.encode() + shown.encode())
+        asked = b""
+        while b"\r\n\r\n" not in asked:
+            if not (data := connection.recv(65536)):
                 return
-            head = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-            connection.sendall(head)
-            while True:
-                connection.sendall(f"{len(CHUNK):x}\r\n".encode() + CHUNK + b"\r\n")
-                time.sleep(0.002)
+            asked += data
+        path = asked.split(b" ", 2)[1].decode()
+        whole = self.shown[path].encode() if path in self.shown else None
+        if whole is None and path.startswith("/slow"):
+            self.is_asked_slowly.set()
+            self.may_answer.wait(60)
+            whole = self._chunk
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: " + self._type + b"\r\n"
+        if whole is not None:
+            connection.sendall(head + b"Content-Length: %d\r\nConnection: close\r\n\r\n" % len(whole) + whole)
+            return
+        connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n")
+        while True:
+            connection.sendall(f"{len(self._chunk):x}\r\n".encode() + self._chunk + b"\r\n")
+            time.sleep(0.002)
 
     def close(self) -> None:
+        self.may_answer.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -113,21 +145,36 @@ def furnish_endless(gateway: RunningGateway, supplier: EndlessSupplier) -> None:
 
 
 class SlowCaller:
-    """Calls the endless interface and reads no further than told, so that every kernel on the way is full."""
+    """Calls an interface and reads no further than told, so that every kernel on the way is full.
 
-    def __init__(self, gateway: RunningGateway, token: str | None = None) -> None:
+    Args:
+        gateway: whom it calls.
+        token: a bearer token; by default one is fetched for the demand system.
+        path: what it asks for, by default the endless interface.
+        fields: header fields in place of token and purpose.
+        waits: whether for the answer's first octets.
+    """
+
+    def __init__(
+        self,
+        gateway: RunningGateway,
+        token: str | None = None,
+        *,
+        path: str = f"/{SUPPLIER}/endless",
+        fields: Mapping[str, str] | None = None,
+        waits: bool = True,
+    ) -> None:
         address = urlsplit(gateway.data_plane)
-        token = token or _bearer_token(f"{gateway.control}/oauth/token", gateway.key)
+        if fields is None:
+            token = token or _bearer_token(f"{gateway.control}/oauth/token", gateway.key)
+            fields = {"Authorization": f"Bearer {token}", "Sharing-Purpose": PURPOSE}
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
         self.socket.settimeout(20)
         self.socket.connect((address.hostname, address.port))
-        head = (
-            f"GET /{SUPPLIER}/endless HTTP/1.1\r\nHost: {address.netloc}\r\nAuthorization: Bearer {token}\r\n"
-            f"Sharing-Purpose: {PURPOSE}\r\n\r\n"
-        )
-        self.socket.sendall(head.encode())
-        self.status = int(self.socket.recv(64).split()[1])
+        told = "".join(f"{name}: {value}\r\n" for name, value in {"Host": address.netloc, **fields}.items())
+        self.socket.sendall(f"GET {path} HTTP/1.1\r\n{told}\r\n".encode())
+        self.status = int(self.socket.recv(64).split()[1]) if waits else 0
 
     def close(self) -> None:
         self.socket.close()

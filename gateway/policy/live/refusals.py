@@ -29,12 +29,17 @@ _STOPPED: Mapping[str, tuple[str, str, str]] = {
     # What stands above a grant's own conditions: article, sentence, the same in Chinese.
     "terminated": ("Decree 809 Art. 27 ¶2", "the grant is terminated", "该授权已被终止"),
     "suspended": ("Decree 809 Art. 27 ¶2", "the grant is suspended", "该授权已被暂停"),
+    "closed": ("Decree 809 Art. 27 ¶1", "the grant was closed: its use has ended", "该授权已关闭，使用已经结束"),
 }
 
 _TOLD = {**_STOPPED, **{row.name: (row.article, row.sentence, row.sentence_zh) for row in UPHELD}}
 """In the order in which the first failed one is told."""
 
-_CODE_OF_CONDITION = {**{name: name for name in _STOPPED}, **{row.name: row.code for row in UPHELD}}
+_CODE_OF_CONDITION = {
+    **{name: name for name in _STOPPED},
+    "closed": "grant-closed",
+    **{row.name: row.code for row in UPHELD},
+}
 
 _CONDITION_OF_CODE = {code: condition for condition, code in _CODE_OF_CONDITION.items() if code != "not-granted"}
 
@@ -88,9 +93,13 @@ def denial(
         failed |= notes.conditions(answer.forbids)
         near.append((len(failed), min((_ORDER[name] for name in failed), default=0), grant, failed, answer))
     near.sort(key=lambda miss: (*miss[:2], -miss[2].valid_until.timestamp(), miss[2].id))
-    wide = notes.codes(alone.forbids)
     nearest = near[0] if near else None
-    policies = {*alone.forbids, *(nearest[4].forbids if nearest else ())}
+    # What is asked of uses without a grant is no reason where nothing permits one.
+    forbids = alone.forbids
+    if not is_open:
+        forbids = tuple(name for name in forbids if name not in layers.without_grant)
+    wide = notes.codes(forbids)
+    policies = {*forbids, *(nearest[4].forbids if nearest else ())}
     code = wide[0] if is_open and wide else _code(dataset, wide, nearest, notes, now_unix)
     misses = tuple(
         _near_miss(grant, dataset, call, sorted(failed, key=_ORDER.__getitem__))
@@ -143,7 +152,7 @@ def failed_conditions(grant: Grant, dataset: Dataset, call: Call, now_unix: int)
     if grant.state in (GrantState.TERMINATED, GrantState.SUSPENDED):
         failed.add(grant.state.value)
     if grant.state in (GrantState.CLOSED, GrantState.DISPOSED):
-        failed.add("time")
+        failed.add("closed")
     return failed
 
 

@@ -32,7 +32,7 @@ from gateway.policy.law.world import caller_entities, parse_entities, slice_enti
 from gateway.policy.live.slices import Slice, asked_items, is_void
 from gateway.policy.offline.aspects_read import GRANT, Looks, loosened
 from gateway.policy.offline.normal_forms import Shape, literals_of
-from gateway.policy.offline.sample_calls import KindsOf, Named
+from gateway.policy.offline.sample_calls import REQUEST_FACTS, KindsOf, Named
 
 MAX_LISTED = 10_000
 """Differences listed; all are counted."""
@@ -215,6 +215,7 @@ class _Comparing:
             systems=systems,
             instants=tuple(sorted(old.time.instants | new.time.instants)),
             minutes=tuple(sorted(old.time.minutes | new.time.minutes)),
+            request_facts=self._differing.request_facts,
         )
         self._known: dict[tuple[bytes, tuple[str, ...]], _Outcome] = {}
 
@@ -284,6 +285,9 @@ class _Differing:
             {name: est for name, est in mine.items() if theirs.get(name) != est}
             for mine, theirs in (rules, reversed(rules))
         ]
+        said = msgspec.json.encode(alone).decode()
+        self.request_facts = frozenset(name for name in REQUEST_FACTS if f'"attr":"{name}"' in said)
+        """What of a request, besides what every call has, they look at."""
         self._by_grant = GRANT in Looks.of(est for policies in alone for est in policies.values()).aspects
         self._sets = [_parsed(policies) for policies in alone if policies]
         self.only_take = all(
@@ -391,7 +395,7 @@ def _states(standing: Standing, named: frozenset[str], *, without: bool) -> Iter
 def _one_of_each_kind(
     departments: Iterable[Department], named: frozenset[str]
 ) -> list[tuple[Department, tuple[Department, ...]]]:
-    """One department of each region, level and competence, and below each that is named; with what it lies in."""
+    """One department of each region, level, competence and matters, and below each that is named; and its chain."""
     known = {one.id: one for one in departments}
     found: dict[tuple[Any, ...], tuple[Department, tuple[Department, ...]]] = {}
     for one in known.values():
@@ -399,7 +403,8 @@ def _one_of_each_kind(
         while (above := known.get(chain[-1].parent or "")) is not None and above not in chain:
             chain.append(above)
         below = tuple(each.id for each in chain if each.id in named)
-        found.setdefault((one.region, one.level, one.competent, below), (one, tuple(chain[1:]) if below else ()))
+        kind = (one.region, one.level, one.competent, one.matters, below)
+        found.setdefault(kind, (one, tuple(chain[1:]) if below else ()))
     return list(found.values())
 
 

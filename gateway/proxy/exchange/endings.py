@@ -15,7 +15,6 @@ from gateway.domain.uses import Outcome
 from gateway.domain.verdicts import Decision, Explanation
 from gateway.proxy.exchange import states
 from gateway.proxy.exchange.refusals import refusal, status_line
-from gateway.proxy.exchange.standing import Standing
 from gateway.proxy.exchange.state import Course
 from gateway.proxy.exchange.states import Event, State
 from gateway.proxy.guards import ends_exchange
@@ -24,6 +23,7 @@ from gateway.proxy.http.upstream import SupplierConnection
 T = TypeVar("T")
 
 _PERMIT = Decision.PERMIT
+_NONE: Any = None
 _VERIFY = SharingMode.VERIFY
 _MEMORY = {
     "memory": "no more can be held in memory",
@@ -97,7 +97,7 @@ class Ending(Course):
         if state >= states.STREAMING:
             self._cut_off(states.ON_TIMED_OUT, self._who_is_slow())
         elif not self.body.is_whole and (
-            (state is states.FORWARDING and not self.connection.is_body_paused) or self._awaits_question()
+            (state is states.FORWARDING and not self.connection.is_body_paused) or self._awaits_body()
         ):
             self.refuse(GatewayError("request-timeout"))
         elif state is states.COLLECTING and self._task is not None:
@@ -128,9 +128,11 @@ class Ending(Course):
             return "supplier-slow"
         return "timed-out"
 
-    def _awaits_question(self) -> bool:
+    def _awaits_body(self) -> bool:
         """Whether the body is awaited before anything is decided."""
-        return self.state is states.DECIDING and self._call.mode is _VERIFY and self.question is None
+        return self.state is states.DECIDING and (
+            self._is_reading or (self._call.mode is _VERIFY and self.question is None)
+        )
 
     # With a cut.
 
@@ -213,7 +215,7 @@ class Ending(Course):
     def _forget(self) -> None:
         # Both point back here: let go, so that no exchange waits for the garbage collector.
         self._release = None
-        self._standing = cast("Standing", None)
+        self._standing = _NONE
 
     def _tell(self, end: str, missing_bytes: int = 0) -> None:
         """Say how the call ended, once: to the ledger where a use was opened, and to the counters."""
@@ -242,11 +244,13 @@ class Ending(Course):
         elif durable_ns:
             self.plane.counters.supplied.note(ended_ns - durable_ns)
         self.plane.ledger.closed(record, use, outcome)
-        # Who looks on is told moments: they count from the start, as the durations do, and never go back.
-        since = self._started_ns - self._began_ticks
-        moments = tuple(at and at + since for at in (self._opened_ns, durable_ns, answered_ns, ended_ns))
-        for watch in self.plane.watches:
-            watch.used(record, use, outcome, *moments)
+        watches = self.plane.watches
+        if watches:
+            # Who looks on is told moments: they count from the start, as the durations do, and never go back.
+            since = self._started_ns - self._began_ticks
+            moments = tuple(at and at + since for at in (self._opened_ns, durable_ns, answered_ns, ended_ns))
+            for watch in watches:
+                watch.used(record, use, outcome, *moments)
 
     def drop_upstream(self) -> None:
         """Let the supplier's connection go: its answer is not wanted any more."""

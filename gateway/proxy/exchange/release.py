@@ -22,6 +22,7 @@ from gateway.domain.directory import AnswerFormat
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Outcome
 from gateway.proxy.exchange import states
+from gateway.proxy.exchange.closing import Closing, closing_of
 from gateway.proxy.exchange.refusals import status_line
 from gateway.proxy.http import hygiene
 from gateway.proxy.http.answers import PLAIN_TYPES
@@ -65,6 +66,7 @@ class Release:
     """
 
     __slots__ = (
+        "_closing",
         "_exchange",
         "_gathered_bytes",
         "_head",
@@ -105,6 +107,7 @@ class Release:
         self._how = _WHOLE
         self._reader: Reader | None = None
         self._reducer: RowReducer | None = None
+        self._closing: Closing | None = None
         self._pending: deque[bytes] = deque()
         self._pending_bytes = 0
         self._gathered_bytes = 0
@@ -198,7 +201,11 @@ class Release:
             raise GatewayError("answer-not-filterable")
         kind_of_reducer = NdjsonReducer if form is _NDJSON else CsvReducer
         self._reducer = kind_of_reducer(
-            plan.route.interface.places, plan.verdict.items, plan.masks, exchange.plane.limits.row_bytes
+            plan.route.interface.places,
+            plan.verdict.items,
+            plan.masks,
+            exchange.plane.limits.row_bytes,
+            plan.bounds,
         )
         return _ROWS
 
@@ -356,10 +363,17 @@ class Release:
         INVARIANT: KNOWN-SHAPE: a 404, a 204 and an answer without rows say that there is nobody; an empty 200 does not.
         """
         rows = [] if self.status in {204, 404} else self._plan.values(content)
+        verdict = self._plan.verdict
+        if verdict.grant is None and len(rows) > 1:
+            # Whether anybody is so, in a whole register, is no question about the person who was named.
+            raise GatewayError("answer-not-filterable", "the supplier's answer is about more than one person")
         self.status = 200
         self.rows = len(rows)
         self.items = tuple(sorted(question.values))
-        return matching.matches(question, rows)
+        found = matching.matches(question, rows)
+        if verdict.guesses_a_day is not None and all(found.values()):
+            self._exchange.guessed_right()
+        return matching.told(found)
 
     def _send_whole(self, fields: bytes, content: bytes) -> None:
         exchange, plan = self._exchange, self._plan
@@ -407,11 +421,17 @@ class Release:
         self.pump()
 
     def _framing(self, length: int | None) -> bytes:
-        """How the caller knows where the content ends: by its length, by chunks, or in HTTP/1.0 by the connection's."""
+        """How the caller knows where the content ends: by its length, by chunks, or in HTTP/1.0 by the connection's.
+
+        Where it has no length, whoever asked for it is told at the end what the whole was (`closing`).
+        """
         if length is not None:
             return b"Content-Length: %d\r\n" % length
-        self._is_chunked = self._exchange.connection.takes_chunks
-        return b"Transfer-Encoding: chunked\r\n" if self._is_chunked else b""
+        is_chunked = self._is_chunked = self._exchange.connection.takes_chunks
+        counts_rows = self._reducer is not None
+        self._closing = closing_of(self._exchange.block.closing, counts_rows=counts_rows, is_chunked=is_chunked)
+        framing = b"Transfer-Encoding: chunked\r\n" if is_chunked else b""
+        return framing + self._closing.fields if self._closing is not None else framing
 
     def pump(self) -> None:
         """Release what has come; stops where something must be waited for, and is called again."""
@@ -507,7 +527,10 @@ class Release:
         if exchange.state is not states.STREAMING:
             return
         exchange.move(states.ON_RELEASED)
-        exchange.connection.end_answer(b"0\r\n\r\n" if self._is_chunked else b"")
+        if self._closing is not None:
+            exchange.connection.end_answer(self._closing.end(self.rows))
+        else:
+            exchange.connection.end_answer(b"0\r\n\r\n" if self._is_chunked else b"")
 
     def _emit_rows(self, out: bytes, before: int) -> None:
         reducer, exchange = self._reducer, self._exchange
@@ -551,6 +574,8 @@ class Release:
         if exchange.state is not states.STREAMING:
             return
         self.digest.update(data)
+        if self._closing is not None:
+            self._closing.take(data)
         self.sent_bytes += len(data)
         exchange.connection.send_piece(data, is_chunk=self._is_chunked)
 

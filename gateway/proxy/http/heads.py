@@ -44,6 +44,7 @@ _SINGLE = frozenset(
         b"dpop",
         b"expect",
         b"host",
+        b"sharing-closing",
         b"sharing-items",
         b"sharing-mode",
         b"sharing-operator",
@@ -84,6 +85,7 @@ class Block(msgspec.Struct, frozen=True):
         conditions: the range and precondition fields, rendered: they go on only where the answer passes as it is.
         withheld: (name, rendered) of fields that go on only where the interface's entry lists them.
         via: what `Via` already says, to be continued.
+        closing: how the end of a streamed answer is told (`exchange.closing`): "line", "trailers", or "".
     """
 
     fields: Sequence[tuple[bytes, bytes]]
@@ -103,6 +105,7 @@ class Block(msgspec.Struct, frozen=True):
     conditions: bytes
     withheld: tuple[tuple[bytes, bytes], ...]
     via: bytes
+    closing: str = ""
 
 
 def malformed(detail: str) -> GatewayError:
@@ -265,6 +268,7 @@ def parse_block(block: bytes, limits: Limits) -> Block:
         conditions=passing.conditions,
         withheld=passing.withheld,
         via=passing.via,
+        closing=_closing(single, fields),
     )
 
 
@@ -283,6 +287,17 @@ def _content_length(single: dict[bytes, bytes]) -> int | None:
     if not _LENGTH.fullmatch(length):
         raise malformed("the field `content-length` is not one number")
     return int(length)
+
+
+def _closing(single: dict[bytes, bytes], fields: list[tuple[bytes, bytes]]) -> str:
+    """What was asked of the end of a streamed answer: by `Sharing-Closing`, else by `TE` (RFC 9110 §10.1.4)."""
+    asked = single.get(b"sharing-closing")
+    if asked is not None:
+        if asked.lower() != b"line":
+            raise malformed("the field `sharing-closing` asks for something other than `line`")
+        return "line"
+    codings = b",".join(value for name, value in fields if name == b"te").lower().split(b",")
+    return "trailers" if any(coding.strip(b" \t") == b"trailers" for coding in codings) else ""
 
 
 def _text(single: dict[bytes, bytes], name: bytes) -> str:

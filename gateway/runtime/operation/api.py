@@ -236,7 +236,10 @@ def open_api(
 
             app, lifespan = local_app(home, settings, url)
             transport = httpx.ASGITransport(app=app)
-        client = httpx.AsyncClient(base_url=url, auth=auth, transport=transport, verify=verify, timeout=TIMEOUT_SECONDS)
+        # An officer's token goes to the control plane itself, whatever proxy the environment names.
+        client = httpx.AsyncClient(
+            base_url=url, auth=auth, transport=transport, verify=verify, timeout=TIMEOUT_SECONDS, trust_env=False
+        )
         with Api(client, runner, lifespan) as api:
             _renew(api, auth)
             yield api
@@ -262,7 +265,7 @@ def _open_elsewhere(url: str, officer: str | None) -> Iterator[Api]:
         if session is None:
             raise needs_sign_in(url)
         auth = auth_of(session, url)
-    client = httpx.AsyncClient(base_url=url, auth=auth, verify=trust(), timeout=TIMEOUT_SECONDS)
+    client = httpx.AsyncClient(base_url=url, auth=auth, verify=trust(), timeout=TIMEOUT_SECONDS, trust_env=False)
     with Api(client, asyncio.Runner()) as api:
         _renew(api, auth)
         yield api

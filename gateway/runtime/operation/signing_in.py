@@ -69,7 +69,9 @@ def find_door(home_path: Path, url: str | None) -> Door:
         if not addresses:
             raise GatewayError("unavailable", f"no gateway runs in `{home.root}`: start it, or give `--url`")
         place, verify = str(addresses["control"]).rstrip("/"), own_trust(home.settings())
-    client = httpx.Client(base_url=place, verify=verify, timeout=TIMEOUT_SECONDS, follow_redirects=False)
+    client = httpx.Client(
+        base_url=place, verify=verify, timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False
+    )
     try:
         ways = _asked(client, "GET", WAYS_PATH)
         issuer = str(ways.get("issuer", "")).rstrip("/")

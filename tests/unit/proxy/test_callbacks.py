@@ -199,7 +199,7 @@ def test_a_callback_that_raises_ends_its_exchange_and_gives_everything_back(
                 await until(lambda: plane.snapshot()["exchanges"] == plane.snapshot()["connections"] == 0)
                 assert plane.counters.failures > 0
                 assert all(slots.in_use == 0 and not slots.waiting for slots in plane._slots.values())
-                assert plane.shares._systems == {}
+                assert not plane.shares.are_held()
                 assert plane.shares.held_bytes == 0
                 idle = sum(len(pool._idle) for pool in plane._pools.values())
                 assert plane.snapshot()["supplier_connections"] == idle
@@ -233,7 +233,7 @@ def test_a_port_that_fails_in_the_middle_of_an_end_gives_everything_back() -> No
                     caller.writer.write(request())
                     await until(lambda count=count: plane.counters.failures >= count)  # type: ignore[misc]
                     await until(lambda: plane.snapshot()["exchanges"] == 0)
-                    assert plane.shares._systems == {}
+                    assert not plane.shares.are_held()
                     assert [slots.in_use for slots in plane._slots.values()] == [0]
 
     uvloop.run(story())

@@ -98,7 +98,7 @@ def test_a_caller_that_ends_its_side_while_an_answer_is_owed_has_gone(state: sta
                 other.close()
                 await until(lambda: plane.snapshot()["exchanges"] == 0)
             assert [slots.in_use for slots in plane._slots.values()] == [0]
-            assert plane.shares._systems == {}
+            assert not plane.shares.are_held()
             assert plane.snapshot()["supplier_connections"] == 0
             assert {outcome.end for outcome in house.ledger.outcomes()} == {"aborted"}
 
@@ -202,7 +202,7 @@ def test_pipelined_answers_are_told_one_by_one_and_bounded() -> None:
             caller.writer.write(request("/hukou/person") * count)
             for _ in range(count):
                 assert (await caller.answer())[0] == 200
-                assert all(len(each.leaving._waiting) <= MAX_LEAVING for each in plane._connections)
+                assert all(len(each.leaving.waiting) <= MAX_LEAVING for each in plane._connections)
             await until(lambda: len(house.ledger.outcomes()) == count)
             assert {outcome.end for outcome in house.ledger.outcomes()} == {"complete"}
 

@@ -131,7 +131,7 @@ async def call(form: AnswerFormat, ways: dict[str, str]) -> None:
             await until(lambda: plane.snapshot()["exchanges"] == 0)
             await asyncio.sleep(0.01)
             assert all(slots.in_use == 0 for slots in plane._slots.values())
-            assert plane.shares._systems == {} == plane.shares._suppliers
+            assert not plane.shares.are_held()
             assert (plane.shares.held_bytes, plane.gathered_bytes) == (0, 0)
             assert plane.snapshot()["supplier_connections"] == sum(len(pool._idle) for pool in plane._pools.values())
             if status == 200:

@@ -9,7 +9,7 @@ import uvloop
 
 from gateway.domain.directory import AnswerFormat
 from gateway.proxy import Limits
-from gateway.proxy.shares import Shares
+from gateway.proxy.shares import MOST_IDLE, Shares
 from tests.support.proxy_ports import CallerSide, House, Supplier, interface_for, permit, request, serving, until
 
 MOST = 800
@@ -53,7 +53,19 @@ def test_nobody_takes_more_than_a_share_and_everything_comes_back(seed: int) -> 
         shares.hold(system, supplier, -held)
         shares.leave(system, supplier)
     shares.hold_unknown(-unknown)
-    assert (shares.held_bytes, shares._suppliers, shares._systems) == (0, {}, {})
+    assert not shares.are_held()
+    assert not any(sum(system.at.values()) for system in shares._systems.values())
+
+
+def test_who_holds_nothing_is_forgotten_and_who_holds_something_is_not() -> None:
+    """However many come and go; a call that hangs keeps its count."""
+    shares = Shares(LIMITS)
+    assert not shares.enter("hangs", "slow")
+    for number in range(3 * MOST_IDLE):
+        assert not shares.enter(f"s{number}", f"p{number}")
+        shares.leave(f"s{number}", f"p{number}")
+        assert max(len(shares._systems), len(shares._suppliers)) <= MOST_IDLE
+    assert shares._systems["hangs"].calls == shares._suppliers["slow"].calls == 1
 
 
 def test_who_comes_late_has_its_share_though_others_took_all_that_was_free() -> None:
