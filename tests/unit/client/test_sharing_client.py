@@ -354,7 +354,7 @@ def test_call_without_a_connection_is_made_again(loop: str) -> None:
     ("words", "times"), [({}, 2), ({"json": {}}, 1), ({"content": iter([b"1"]), "method": "GET"}, 1)]
 )
 def test_broken_connection_is_met_again_only_where_that_is_safe(words: dict[str, Any], times: int) -> None:
-    """An idle connection that closes under a GET is nobody's error; a POST or a body that was read would be made twice."""
+    """A GET goes on where an idle connection closes under it; a POST, or a body that was read, might be made twice."""
 
     def broken(_: httpx.Request) -> httpx.Response:
         raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
