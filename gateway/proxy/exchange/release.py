@@ -363,10 +363,17 @@ class Release:
         INVARIANT: KNOWN-SHAPE: a 404, a 204 and an answer without rows say that there is nobody; an empty 200 does not.
         """
         rows = [] if self.status in {204, 404} else self._plan.values(content)
+        verdict = self._plan.verdict
+        if verdict.grant is None and len(rows) > 1:
+            # Whether anybody is so, in a whole register, is no question about the person who was named.
+            raise GatewayError("answer-not-filterable", "the supplier's answer is about more than one person")
         self.status = 200
         self.rows = len(rows)
         self.items = tuple(sorted(question.values))
-        return matching.matches(question, rows)
+        found = matching.matches(question, rows)
+        if verdict.guesses_a_day is not None and all(found.values()):
+            self._exchange.guessed_right()
+        return matching.told(found)
 
     def _send_whole(self, fields: bytes, content: bytes) -> None:
         exchange, plan = self._exchange, self._plan

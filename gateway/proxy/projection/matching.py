@@ -79,8 +79,34 @@ def comparable(raw: Raw) -> str | None:
     return meant(f"{number:f}") if abs(number.adjusted()) < 64 else str(number)
 
 
-def matches(question: Question, rows: list[dict[str, Raw]]) -> bytes:
-    """The answer: for each item whether the one row that holds most of the values holds its value.
+MAX_GUESSABLE_DIGITS = 7
+
+
+def guessable(question: Question) -> tuple[str, ...]:
+    """The items, sorted, that are compared with a value of which there are few, so that all could be tried.
+
+    A plain number of at most `MAX_GUESSABLE_DIGITS` digits, however it is written, yes or no, and a single character.
+    """
+    return tuple(sorted(item for item, value in question.values.items() if _is_guessable(comparable(value) or "")))
+
+
+def _is_guessable(text: str) -> bool:
+    if len(text) <= 1 or text in {"true", "false"}:
+        return True
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return False
+    return not number.is_finite() or len(number.normalize().as_tuple().digits) <= MAX_GUESSABLE_DIGITS
+
+
+def told(found: dict[str, bool]) -> bytes:
+    """What leaves of it."""
+    return _encode({"matches": found})
+
+
+def matches(question: Question, rows: list[dict[str, Raw]]) -> dict[str, bool]:
+    """For each item whether the one row that holds most of the values holds its value.
 
     Args:
         question: what the caller asks.
@@ -95,4 +121,4 @@ def matches(question: Question, rows: list[dict[str, Raw]]) -> bytes:
             best = held
         if len(best) == len(wanted):
             break
-    return _encode({"matches": {item: item in best for item in wanted}})
+    return {item: item in best for item in wanted}
