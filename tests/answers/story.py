@@ -145,7 +145,7 @@ def the_directory(teller: Teller) -> None:
     teller.tell("GET /v1/datasets/{id}", "civil", id=REGISTER)
     teller.tell("POST /v1/interfaces/derivation", "police", DERIVATION)
     teller.tell("POST /v1/interfaces/trial", "police", TRIAL)
-    teller.tell("POST /v1/interfaces", "police", INTERFACE)
+    teller.tell("POST /v1/interfaces", "police", {**INTERFACE, "trial": {"answer": TRIAL["answer"]}})
     teller.tell("GET /v1/interfaces", "police")
     teller.tell("GET /v1/interfaces/{supplier}/{id}", "civil", supplier="public-security", id="household")
     residence = {**INTERFACE, "id": "residence", "dataset": OTHER["id"]}

@@ -113,7 +113,7 @@ class Knows(msgspec.Struct, frozen=True, omit_defaults=True):
     Args:
         until: leaves below this one are known …
         owed: … of these: all that was durable two seconds before, or when the process began.
-        begins: the first leaf whose record is still there; those below were pruned by retention.
+        begins: retention has looked through what lies below this leaf, and only what has to stay is there.
         first_year: the first year (China Standard Time) of which the index holds records.
         set_aside: entries that the index could not take: they stand in the log, and in no answer.
     """

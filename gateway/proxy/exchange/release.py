@@ -398,17 +398,23 @@ class Release:
 
         INVARIANT: KNOWN-SHAPE: a 404, a 204 and an answer without rows say that there is nobody; an empty 200 does not.
         """
-        compared, count = matching.Matching(question), 0
+        compared, count, verdict = matching.Matching(question), 0, self._plan.verdict
         if self.status not in {204, 404}:
             for rows in self._plan.values(content):
                 compared.compare(rows)
                 count += len(rows)
+                if verdict.grant is None and count > 1:
+                    # Whether anybody is so, in a whole register, is no question about the person who was named.
+                    raise GatewayError("answer-not-filterable", "the supplier's answer is about more than one person")
                 if len(content) > TURN_BYTES:
                     yield
         self.status = 200
         self.rows = count
         self.items = tuple(sorted(question.values))
-        return compared.answer()
+        found = compared.found()
+        if verdict.guesses_a_day is not None and all(found.values()):
+            self._exchange.guessed_right()
+        return matching.told(found)
 
     def _send_whole(self, fields: bytes, content: bytes) -> None:
         exchange, plan = self._exchange, self._plan

@@ -80,6 +80,32 @@ def comparable(raw: Raw) -> str | None:
     return meant(f"{number:f}") if abs(number.adjusted()) < 64 else str(number)
 
 
+MAX_GUESSABLE_DIGITS = 7
+
+
+def guessable(question: Question) -> tuple[str, ...]:
+    """The items, sorted, that are compared with a value of which there are few, so that all could be tried.
+
+    A plain number of at most `MAX_GUESSABLE_DIGITS` digits, however it is written, yes or no, and a single character.
+    """
+    return tuple(sorted(item for item, value in question.values.items() if _is_guessable(comparable(value) or "")))
+
+
+def _is_guessable(text: str) -> bool:
+    if len(text) <= 1 or text in {"true", "false"}:
+        return True
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        return False
+    return not number.is_finite() or len(number.normalize().as_tuple().digits) <= MAX_GUESSABLE_DIGITS
+
+
+def told(found: dict[str, bool]) -> bytes:
+    """What leaves of it."""
+    return _encode({"matches": found})
+
+
 class Matching:
     """A question held against the rows of an answer, some at a time.
 
@@ -108,6 +134,6 @@ class Matching:
             if len(held) > len(self._best):
                 self._best = held
 
-    def answer(self) -> bytes:
+    def found(self) -> dict[str, bool]:
         """For each item whether the one row that holds most of the values holds its value."""
-        return _encode({"matches": {item: item in self._best for item in self._wanted}})
+        return {item: item in self._best for item in self._wanted}

@@ -190,7 +190,8 @@ def test_an_entry_is_examined_and_its_interface_confirmed(gateway: Commands, tmp
     proposed = ("--path", "/persons", "--dataset", DATASET["id"], "--id", "persons", "--out", tmp_path / "i.json")
     assert "marital_status" in gateway("directory", "derive", document, *proposed).stdout
     assert gateway.world.store.any_interface("public-security", "persons") is None
-    gateway("directory", "register", tmp_path / "i.json", officer="police")
+    assert "--untried" in gateway("directory", "register", tmp_path / "i.json", officer="police", fails=True).stderr
+    gateway("directory", "register", tmp_path / "i.json", "--untried", officer="police")
     assert gateway.world.store.any_interface("public-security", "persons") is not None
     gateway("directory", "withdraw", DATASET["id"], "--reason", "the matter was abolished")
     assert gateway.world.store.dataset(DATASET["id"]) is None

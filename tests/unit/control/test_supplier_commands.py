@@ -108,7 +108,9 @@ def test_interface_is_tried_and_not_registered_where_it_cannot_work(gateway: Com
     gateway("directory", "register", entry, "--answer", answer, fails=True)
     assert "tried" not in gateway("directory", "list", "interfaces")
     entry.write_text(json.dumps({**INTERFACE, "id": "tried", "rows": "/data/records"}))
-    gateway("directory", "register", entry, "--answer", answer)
+    told = gateway("directory", "register", entry, "--answer", answer)
+    assert "1 rows" in told
+    assert "is registered" in told
     assert "tried" in gateway("directory", "list", "interfaces")
 
 

@@ -70,7 +70,7 @@ def asked(values: dict[str, object], *rows: dict[str, object]) -> dict[str, bool
     matching = Matching(Question(raw(values)))
     for each in rows:
         matching.compare([raw(each)])
-    found: dict[str, bool] = json.loads(matching.answer())["matches"]
+    found: dict[str, bool] = matching.found()
     return found
 
 
