@@ -7,7 +7,19 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, err, fail, out, print_json, print_table
+from gateway.cli.shell import (
+    DEFAULT_HOME,
+    AsJson,
+    AsOfficer,
+    Home,
+    command,
+    err,
+    fail,
+    open_api,
+    out,
+    print_json,
+    print_table,
+)
 from gateway.domain.errors import GatewayError
 from gateway.policy.law.layers import default_policies_root, load_layers, read_set
 from gateway.policy.offline.checking import Checked, check
@@ -93,8 +105,6 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Print the exact Cedar that governs what DEPARTMENT may do with DATASET."""
-    from gateway.runtime.operation.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
-
     with open_api(home, officer) as api:
         text = api.text("/v1/policies/show", department=department, dataset=dataset)
     if as_json:
@@ -123,8 +133,6 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say why a call would be permitted or denied now, and what to do about it."""
-    from gateway.runtime.operation.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
-
     supplier, slash, name = interface.partition("/")
     if not slash:
         raise GatewayError("invalid-input", f"`{interface}` is no interface: write `supplier/id`")
