@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from gateway.control.barrier.lease_clock import lease_clock
 from gateway.domain.errors import GatewayError
 from gateway.identity.keyring import KeyRing
 from gateway.identity.nonces import NonceKeeper
@@ -50,16 +51,20 @@ def open_ring(
     return KeyRing.open(file or home.keys(settings), passphrase=secret, only=only, signers=signers)
 
 
-def nonce_keeper(
-    home: GatewayHome, settings: Settings, store: Store, ring: KeyRing, replay: SharedReplay
-) -> NonceKeeper:
+def proof_memory(home: GatewayHome) -> SharedReplay:
+    """What a node that is alone remembers of used proofs, by the clock that their nonces end by."""
+    return SharedReplay(home.run / "replay", lease_clock)
+
+
+def nonce_keeper(home: GatewayHome, settings: Settings, store: Store, ring: KeyRing) -> NonceKeeper:
     """What keeps DPoP nonces: of all nodes that share the state; of this boot alone where a node is alone.
 
-    A node that is alone remembers used proofs in `replay`, which a reboot loses: what was proven before bears a nonce
-    that is none afterwards.
+    A node that is alone remembers used proofs in `proof_memory`, which a reboot loses: what was proven before bears a
+    nonce that is none afterwards.
     """
-    place = "" if home.is_shared(settings) else replay.epoch
-    return NonceKeeper(store, ring.field_cipher, time.time, place)
+    if home.is_shared(settings):
+        return NonceKeeper(store, ring.field_cipher, time.time)
+    return NonceKeeper(store, ring.field_cipher, time.time, proof_memory(home).epoch, lease_clock)
 
 
 def outside_signers(settings: Settings) -> dict[str, Signer]:
