@@ -14,7 +14,13 @@ help:  ## List the targets
 $(READY): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "make: needs Python 3.11 or newer: set PYTHON=python3.x"; exit 1; }
 	@echo "setting up $(VENV) from requirements.lock (once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@{ $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock 2>&1 || \
+		echo "make: pip failed"; } | while read -r line; do case "$$line" in \
+		Collecting*) n=$$((n + 1)); printf '\r  %s packages found' "$$n";; \
+		Installing*) printf '\n  installing them\n';; \
+		ERROR*) printf '\n%s\n' "$$line";; \
+		"make: pip failed") exit 1;; \
+	esac; done
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -22,10 +28,10 @@ demo: $(READY)  ## Run the main job on embedded defaults (ONCE=1: tell the story
 	@$(BIN)/gateway demo $(if $(ONCE),--once)
 
 test: $(READY)  ## Set up and run the test suite
-	@$(BIN)/python -m pytest -m "not deep" -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m "not deep" -n 3
 
 test-deep: $(READY)  ## Long crash, fuzz and soak runs
-	@$(BIN)/python -m pytest -m deep --timeout 1200 --durations 12 -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m deep --timeout 1200 --durations 12 -n 3
 
 test-clocks: $(READY)  ## The tests two years on, on a 29 February, and across New Year
 	@$(BIN)/python -m tests.clocks

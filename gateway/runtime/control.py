@@ -23,10 +23,12 @@ from gateway.control.barrier.feed import Feed
 from gateway.control.barrier.hub import Hub
 from gateway.control.barrier.roll import RollReader
 from gateway.control.policies.desk import PolicyDesk
+from gateway.control.sign_in.by_provider import bound_for_good, ender, noter
 from gateway.control.sign_in.credentials import credentials_router
 from gateway.control.sign_in.enrolment import people_routers
 from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices, presented_certificate
-from gateway.control.sign_in.sign_in import OfficerSignIn, SignInServices, bound_for_good, ender, recorder, teller
+from gateway.control.sign_in.possession import Possession
+from gateway.control.sign_in.sign_in import OfficerSignIn, SecondFactor, SignInServices, recorder, teller
 from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks
@@ -59,7 +61,7 @@ from gateway.runtime.probe import probe_socket
 from gateway.runtime.provider import provider_of
 from gateway.runtime.readiness import StateProof, answer_probes, readiness
 from gateway.runtime.reconciling import reconcile, settle
-from gateway.runtime.ring import nonce_keeper, open_ring
+from gateway.runtime.ring import nonce_keeper, open_ring, proofs_once
 from gateway.runtime.scraping import ScrapeCredential
 from gateway.runtime.settings import Settings
 from gateway.runtime.suppliers import Contexts, SupplierReach
@@ -160,6 +162,7 @@ def assemble(
     )
     nonces = nonce_keeper(home, settings, store, ring)
     nonces.refresh()
+    possession = Possession(ProofVerifier(time.time, nonces.nonces), proofs_once(home, settings), issuer)
     provider = provider_of(settings, issuer)
     sign_in = SignInServices(
         issuer=tokens,
@@ -172,8 +175,11 @@ def assemble(
         cipher=ring.field_cipher,
         use_once=store.use_once,
         end_as=ender(store, acts),
+        note_provider=noter(store),
         tell=teller(store),
         signed_in=recorder(acts),
+        possession=possession,
+        second_factor=SecondFactor(store.authenticator, ring.field_cipher, store.use_once, time.time),
         address=address,
     )
     oauth = OAuthServices(
@@ -230,7 +236,7 @@ def assemble(
         engine=engine,
         acts=acts,
         ledger=ledger,
-        sign_in=OfficerSignIn(verifier, store, security, time.time, address=address),
+        sign_in=OfficerSignIn(verifier, store, security, time.time, possession, address=address),
         barrier=barrier,
         now=time.time,
         tree=home.ledger / "tree",

@@ -17,7 +17,6 @@ from typing import Any
 import cryptography.hazmat.backends.openssl.backend  # noqa: F401 - else the first call loads it, on the loop
 import msgspec
 
-from gateway.control.barrier.lease_clock import lease_clock
 from gateway.control.barrier.pulse import Pulse
 from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.hosts import Networks
@@ -26,8 +25,7 @@ from gateway.identity.dpop import ProofVerifier
 from gateway.identity.issuers import ExternalIssuer
 from gateway.identity.keyring import KeyRing
 from gateway.identity.legacy import LegacyIdentifier
-from gateway.identity.nonces import HOLDS_SECONDS
-from gateway.identity.replay import ClusterReplay, SharedReplay
+from gateway.identity.replay import ClusterReplay
 from gateway.identity.security_log import FailureBudget, SecurityLog
 from gateway.identity.symmetric import Pseudonymiser
 from gateway.identity.verify import OwnIssuer, TokenVerifier
@@ -47,7 +45,7 @@ from gateway.runtime.listeners import OwnListeners
 from gateway.runtime.memory import keep_returning
 from gateway.runtime.policies import initial_policies
 from gateway.runtime.resolver import Resolver, is_decided, is_touched
-from gateway.runtime.ring import nonce_keeper, open_ring, proof_memory
+from gateway.runtime.ring import nonce_keeper, open_ring, proofs_once, signature_memory
 from gateway.runtime.settings import DataPlaneSettings, Settings
 from gateway.runtime.suppliers import Contexts, SupplierReach
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher
@@ -163,7 +161,7 @@ class Worker:
             reach=self._resolver.reach,
             decide=observed.decide(Decider(self._engine, self._pool, time.time)),
             ledger=self._journal,
-            meter=QuotaMeter(self._store.lease_quota, self._pool, time.time),
+            meter=QuotaMeter(self._store.lease_quota, self._pool, time.time, self._store.return_quota),
             pseudonym=Pseudonymiser(ring, time.time),
             is_fresh=self._link.is_fresh,
             limits=limits_of(settings.data_plane),
@@ -197,17 +195,13 @@ class Worker:
     def _make_identifier(self, ring: KeyRing) -> Identifier:
         identity = self._settings.identity
         # Signatures bear a time and no nonce: they are told by the clock that callers have, too.
-        signed = SharedReplay(self._home.run / "replay-signed", outlives=True)
+        signed = signature_memory(self._home)
+        use_proof: UseOnce = proofs_once(self._home, self._settings)
         use_signature: UseOnce = signed.use_once
-        use_proof: UseOnce
         if self._home.is_shared(self._settings):
             # A thread of its own: calls do not wait behind what else is slow.
             marking = ThreadPoolExecutor(1, "used-once")
             use_proof = use_signature = ClusterReplay(signed, self._store.use_once_each, marking).use_once
-        else:
-            proofs = proof_memory(self._home)
-            use_proof = lambda of, value, _: proofs.use_once(of, value, int(lease_clock() + HOLDS_SECONDS) + 1)  # noqa: E731
-
         externals = [
             ExternalIssuer(
                 issuer.name,
