@@ -26,7 +26,7 @@ from gateway.cli.shell import (
     read_secret,
 )
 from gateway.domain.errors import GatewayError
-from gateway.domain.officers import Role
+from gateway.domain.officers import AUDITOR, OPERATOR, Role
 
 if TYPE_CHECKING:
     from gateway.runtime.home import GatewayHome
@@ -309,7 +309,7 @@ def _set_elsewhere(url: str, name: str, code: str, password: str) -> dict[str, A
     from gateway.runtime.operation.signing_in import by_code, find_door  # noqa: PLC0415 -- the same
 
     with find_door(DEFAULT_HOME, url) as door:
-        session = by_code(door, name, code, password)
+        session = by_code(door, name, code, password).session
     SessionFolder().keep(session)
     return {"officer": session.officer, "url": session.url, "expires_unix": session.expires_unix}
 
@@ -354,8 +354,6 @@ def token(
 
 def _appointer(*, of_auditor: bool) -> str | None:
     """Who acts for auditors where nobody is named: the auditor that `gateway init` made."""
-    from gateway.runtime.operation.setup import AUDITOR  # noqa: PLC0415 -- loads the store and the keys
-
     return AUDITOR if of_auditor else None
 
 
@@ -369,8 +367,6 @@ def _say_code(name: str, answer: dict[str, Any], *, as_json: bool) -> None:
 
 def _operator() -> str:
     """Who acts where nobody is named: the operator that `gateway init` made, since keys are its task."""
-    from gateway.runtime.operation.setup import OPERATOR  # noqa: PLC0415 -- loads the store and the keys
-
     return OPERATOR
 
 

@@ -19,6 +19,7 @@ from gateway.cli.shell import (
     out,
     print_json,
     print_table,
+    working,
 )
 from gateway.domain.errors import GatewayError
 from gateway.policy.law.layers import default_policies_root, load_layers, read_set
@@ -48,6 +49,7 @@ LayerNames = Annotated[
 def check_(root: Root = None, layer: LayerNames = None, as_json: AsJson = False) -> None:
     """Check policies: schema, articles, decision tables, and policies that can never matter."""
     folder = root or default_policies_root()
+    working(f"checking the policies in {folder}", quiet=as_json)
     results = [check(folder, names) for names in layer_sets(folder, layer)]
     faults = [
         {"field": finding.subject, "fault": f"{finding.what} ({finding.kind})"}

@@ -151,6 +151,7 @@ def open_api(home: Path, officer: str | None = None, *, otherwise: str | None = 
         officer: who acts, as `--as` says.
         otherwise: who acts at a home where nobody is named or signed in.
     """
+    working(f"asking the gateway {f'at {_url.get()}' if _url.get() else f'in {home}'}")
     from gateway.runtime.operation.api import open_api as opened  # noqa: PLC0415 -- help needs none of it
 
     with opened(home, officer, url=_url.get(), otherwise=otherwise) as api:

@@ -15,6 +15,13 @@ class Role(StrEnum):
     OPERATOR = "operator"
 
 
+OPERATOR = "operator"
+"""An officer that `gateway init` makes: it rotates keys and applies retention."""
+
+AUDITOR = "auditor"
+"""Another: it reads what the others do, and appoints the other auditors, which nobody whom they watch may."""
+
+
 class Officer(msgspec.Struct, frozen=True, omit_defaults=True):
     """A person who signs in to the control plane.
 
