@@ -140,7 +140,7 @@ def assemble(
         roll: tells the hub of every worker process, also of those that never spoke to it.
     """
     home.require_state(settings)
-    store = Store.open(home.state_url(settings))
+    store = Store.open(home.state_url(settings), memory=home.state_memory)
     keeper = PolicyKeeper(store, initial_policies(settings))
     engine = Engine(keeper.now.layers, store.slice_state, drawn=StateDrawnBook(store))
     keeper.attach(engine)

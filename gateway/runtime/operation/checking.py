@@ -112,7 +112,7 @@ def _state(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
         if not home.is_running():
             require_own_state(home, settings)
         home.require_state(settings)
-        store = Store.open(home.state_url(settings), migrate_forward=False, read_only=True)
+        store = Store.open(home.state_url(settings), memory=home.state_memory, migrate_forward=False, read_only=True)
     except GatewayError as error:
         yield Looked(
             "state", False, error.detail, "see docs/operate.md, Restore; an older schema is moved on at a start"
