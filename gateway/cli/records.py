@@ -3,6 +3,7 @@
 import csv
 import json
 from datetime import UTC, date, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -249,8 +250,9 @@ def export(
     if as_json:
         print_json({"file": str(file), "manifest": str(manifest), **made["summary"], "record": made["record"]})
     else:
-        out.print(f"wrote {made['summary']['records']} records to {file}, its manifest to {manifest}", markup=False)
         summary = made["summary"]
+        out.print(f"wrote {summary['records']} records to {file}, its manifest to {manifest}", markup=False)
+        out.print(f"verifier key of the log: {summary['verifier_key']}", markup=False)
         if summary.get("partial_of") is not None:
             summary = {**summary, "partial": True, "knows": {"until": summary["size"], "owed": summary["partial_of"]}}
         _tell_what_is_missing({**summary, "not_looked_into": made.get("not_looked_into", {})})
@@ -260,7 +262,7 @@ def export(
 @command
 def stats(
     by: Annotated[
-        str, typer.Option(help="day, department, supplier, dataset, interface, grant, purpose, code, …")
+        str, typer.Option(help="day, department, supplier, dataset, interface, grant, purpose, reason, …")
     ] = "day",
     *,
     from_: From = None,
@@ -321,7 +323,9 @@ def report(
     supplier: Supplier = None,
     dataset: Dataset = None,
     grant: Grant = None,
-    plots: Annotated[str, typer.Option(help="svg, png, or none.")] = "svg",
+    plots: Annotated[
+        str | None, typer.Option(help="svg, png, or none; default: svg where the extra `plots` is installed.")
+    ] = None,
     allow_partial: AllowPartial = False,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
@@ -331,7 +335,7 @@ def report(
 
     Days without calls are among the days.
     """
-    if plots not in {"svg", "png", "none"}:
+    if plots not in {None, "svg", "png", "none"}:
         raise GatewayError("invalid-input", f"plots are svg, png or none; not `{plots}`")
     question = _question(
         from_=from_, until=until, department=department, supplier=supplier, dataset=dataset, grant=grant
@@ -349,9 +353,11 @@ def report(
     figures["day"] = every_day(figures["day"], *_days_asked(from_, until))
     folder.mkdir(parents=True, exist_ok=True)
     files = [_write_table(folder / f"by-{by}.csv", by, found) for by, found in figures.items()]
-    if plots != "none":
+    if plots is None and find_spec("matplotlib") is None:
+        err.print("no plots: they need matplotlib, the extra `plots`", markup=False)
+    elif plots != "none":
         about = ", ".join(f"{name} {value}" for name, value in question.items()) or "all records"
-        files += _plot(folder, plots, figures, about)
+        files += _plot(folder, plots or "svg", figures, about)
     if as_json:
         print_json({"files": [str(file) for file in files], "figures": figures})
         return

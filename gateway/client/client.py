@@ -164,6 +164,7 @@ class SharingClient(_Calls):
             transport=SharingTransport(inner, made.auth),
             timeout=made.timeout,
             headers={"Accept-Encoding": "identity"},
+            trust_env=False,  # no token goes through a proxy that the environment names
         )
 
     def call(self, interface: str, *, method: str | None = None, **words: Any) -> httpx.Response:
@@ -249,6 +250,7 @@ class AsyncSharingClient(_Calls):
             transport=AsyncSharingTransport(inner, made.auth),
             timeout=made.timeout,
             headers={"Accept-Encoding": "identity"},
+            trust_env=False,  # no token goes through a proxy that the environment names
         )
 
     async def call(self, interface: str, *, method: str | None = None, **words: Any) -> httpx.Response:

@@ -234,7 +234,10 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
             "nothing found"; any other without rows is refused.
         subject_parameter: the query parameter that holds the data subject's identifier, for the pseudonym only.
         request_fields: header fields that pass to the supplier though they commonly say who calls (`X-User`, `Sec-*`).
-        scope_parameters: query parameters that a grant may constrain (a region code, say).
+        scope_parameters: parameters that a grant may constrain (a region code, say), wherever a caller puts them.
+        scope_items: such a parameter -> the item that holds the same in each row, where it has another name.
+        paths: paths below the interface's own, as the supplier reads them (`/regions/{region}`): what stands at a
+            `{name}` is that parameter. Another path may hold anything, so no grant that constrains one takes it.
         plain_http: allow `http:` to the supplier; False unless the entry says so.
         tls_ca: PEM file of the supplier's CA; None uses the system's.
         tls_name: the name the supplier's certificate must bear, if not the URL's host.
@@ -264,6 +267,8 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     subject_parameter: str | None = None
     request_fields: tuple[str, ...] = ()
     scope_parameters: tuple[str, ...] = ()
+    scope_items: dict[str, str] = {}
+    paths: tuple[str, ...] = ()
     plain_http: bool = False
     tls_ca: str | None = None
     tls_name: str | None = None

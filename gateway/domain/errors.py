@@ -178,6 +178,13 @@ PROBLEMS: Mapping[str, Problem] = {
         "apply for renewal (Decree 809 Art. 20)",
         "请申请续期（第809号令第二十条）",
     ),
+    "grant-closed": Problem(
+        403,
+        "the grant is closed",
+        "授权已关闭",
+        "apply anew if the purpose arises again (Decree 809 Art. 20); what was drawn is to be destroyed (Art. 27 ¶1)",
+        "目的再次产生的，请重新申请（第809号令第二十条）；已获取的数据应予销毁（第二十七条第一款）",
+    ),
     "suspended": Problem(
         403,
         "sharing is suspended",
@@ -379,6 +386,13 @@ PROBLEMS: Mapping[str, Problem] = {
     "not-found": Problem(404, "no such thing", "对象不存在", "check the identifier", "请核对标识"),
     "method-not-allowed": Problem(
         405, "the method is not allowed here", "不支持该方法", "see `/openapi.json`", "请查阅 `/openapi.json`"
+    ),
+    "verification-failed": Problem(
+        409,
+        "what was to be verified is not what was signed",
+        "待核验内容与签名时不一致",
+        "rely on none of it: keep the file as evidence, get it anew from the gateway, and report it if that fails too",
+        "请勿采信：保留该文件作为证据，向网关重新获取；仍不一致的，应予报告",
     ),
     "conflict": Problem(
         409,

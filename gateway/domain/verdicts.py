@@ -32,8 +32,9 @@ class Call(msgspec.Struct, frozen=True, gc=False):
         mode: the sharing mode, which is the Cedar action.
         purpose: the declared purpose.
         items: the items asked for, sorted; None where the caller named none and so asks for what one grant gives.
-        parameters: (name, value) of the query parameters that the interface lets grants constrain, sorted by name;
-            a parameter that stands twice in the query is refused before this.
+        parameters: (name, value) of the parameters that the interface lets grants constrain, sorted by name, from
+            query, path or body; a parameter that stands twice is refused before this.
+        unread: `body` or `path`, where such a parameter may stand there and the gateway does not read it.
     """
 
     system: str
@@ -45,6 +46,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     purpose: str
     items: tuple[str, ...] | None
     parameters: tuple[tuple[str, str], ...] = ()
+    unread: tuple[str, ...] = ()
 
     @property
     def room_bytes(self) -> int:
@@ -103,6 +105,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
         items: names of the items that may leave, sorted, or in verify mode may be compared; of a denial, none.
         all_items: whether `items` is every item of the dataset, so that what cannot be filtered may pass.
         masks: (item, mask) pairs to apply before an item leaves.
+        bounds: (parameter, values) that the grant constrains: rows of the answer that bear others do not leave.
         legal_basis: of the grant.
         approver: who approved the grant on the supplier's side.
         retention_years: how long the record of this use is kept at least; three or more (Decree 809 Art. 29).
@@ -125,6 +128,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     items: tuple[str, ...] = ()
     all_items: bool = False
     masks: tuple[tuple[str, str], ...] = ()
+    bounds: tuple[tuple[str, tuple[str, ...]], ...] = ()
     legal_basis: str = ""
     approver: str = ""
     retention_years: int = 3

@@ -18,6 +18,7 @@ _FORMS = re.compile(
       (?P<token>   \b eyJ [\w-]+ \. [\w-]+ \. [\w-]+ )
     | (?P<sealed>  (?<!\S) v1\.[\w-]+\.[\w=-]{40,} (?!\S) )
     | (?P<run>     (?<![0-9a-z]) [0-9a-v]{12} (?= -\d ) )
+    | (?P<verifier> (?<= \+ ) [0-9a-f]{8} \+ [A-Za-z0-9+/]{44} )
     | (?P<order>   (?<= o-\d{8}- ) [0-9a-f]{12} )
     | (?P<hex>     (?<![0-9A-Za-z]) (?: [0-9a-f]{64} | [0-9a-f]{32} ) (?![0-9A-Za-z]) )
     | (?P<base64>  (?<!\S) (?: [A-Za-z0-9+/]{4} ){10,} (?: [A-Za-z0-9+/]{2}== | [A-Za-z0-9+/]{3}= )? (?!\S) )
@@ -82,6 +83,8 @@ def _made(form: str, found: str, seed: str) -> str:
         return f"{found[:8]}{number:04d}"
     if form in {"order", "hex", "kid"}:
         return _noise(seed, len(found)).hex()[: len(found)]
+    if form == "verifier":
+        return f"{_noise(seed, 4).hex()}+{base64.b64encode(_noise(seed, 33)).decode()}"
     if form == "base64":
         return base64.b64encode(_noise(seed, len(base64.b64decode(found)))).decode()
     letters = base64.urlsafe_b64encode(_noise(seed, len(found))).decode()[: len(found)]

@@ -360,6 +360,9 @@ def records(teller: Teller) -> None:
     teller.world.until_exported(watched["progress"])
     teller.tell("GET /v1/records/export/{name}/progress", "auditor", name=watched["export"])
     teller.tell("GET /v1/records/export/{name}", "auditor", name=made["export"])
+    for form in ("csv", "parquet"):
+        other = teller.world.post("auditor", "/v1/records/export", {**question, "format": form}).json()
+        teller.tell("GET /v1/records/export/{name}", "auditor", name=other["export"])
     teller.tell("GET /v1/records/export/{name}/manifest", "auditor", name=made["export"])
 
 

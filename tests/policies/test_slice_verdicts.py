@@ -72,7 +72,7 @@ def test_what_the_grant_does_not_cover_is_denied_with_its_code(the_call: Any, co
         ({"valid_until": NOON}, "grant-expired"),
         ({"state": GrantState.SUSPENDED}, "suspended"),
         ({"state": GrantState.TERMINATED}, "terminated"),
-        ({"state": GrantState.CLOSED}, "grant-expired"),
+        ({"state": GrantState.CLOSED}, "grant-closed"),
         ({"systems": ("other-desk",)}, "not-granted"),
         ({"interfaces": ("other",)}, "not-granted"),
         ({"hours": Hours(0, 60)}, "not-granted"),

@@ -186,9 +186,19 @@ def ledger_with(directory: Path, entries: Sequence[bytes], *, commit: int = 1000
 
 
 async def record_uses(
-    directory: Path, uses: Sequence[Use], city: City, *, writer: str = "worker-1", close: bool = True, **options: Any
+    directory: Path,
+    uses: Sequence[Use],
+    city: City,
+    *,
+    refused: Sequence[Use] = (),
+    writer: str = "worker-1",
+    close: bool = True,
+    **options: Any,
 ) -> list[str]:
-    """Open and close `uses` through one worker's journal, 64 at once; returns the record ids in order of opening."""
+    """Open and close `uses`, 64 at once, and write those `refused`, through one worker's journal.
+
+    Returns the record ids of `uses` in order of opening.
+    """
     loop = asyncio.get_running_loop()
     journal = UseJournal(
         directory,
@@ -212,6 +222,8 @@ async def record_uses(
 
     try:
         await asyncio.gather(*(one(use) for use in uses))
+        for use in refused:
+            journal.refused(use)
     finally:
         journal.close()
     return records

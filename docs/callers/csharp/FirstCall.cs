@@ -13,7 +13,8 @@ key.ImportFromPem(File.ReadAllText(args[2]));
 var point = key.ExportParameters(false).Q;
 // RFC 7638: the members in this order, and nothing else.
 var jwk = $"{{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":\"{Encode(point.X!)}\",\"y\":\"{Encode(point.Y!)}\"}}";
-using var http = new HttpClient();
+// No token goes through a proxy that the environment or the system names.
+using var http = new HttpClient(new HttpClientHandler { UseProxy = false });
 
 using var granted = await WithNonce(nonce =>
 {

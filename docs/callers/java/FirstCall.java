@@ -31,6 +31,7 @@ import java.util.stream.Collectors;
 public class FirstCall {
     private static final HttpClient HTTP = HttpClient.newBuilder()
             .version(HttpClient.Version.HTTP_1_1) // over plain HTTP it would ask for HTTP/2, which takes no body
+            .proxy(HttpClient.Builder.NO_PROXY) // no token goes through a proxy that the system names
             .build();
     private static ECPrivateKey key;
     private static String jwk;

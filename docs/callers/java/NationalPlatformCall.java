@@ -24,7 +24,7 @@ public class NationalPlatformCall {
         mac.init(new SecretKeySpec(secret, "HmacSHA256"));
         byte[] digest = mac.doFinal((service + caller + time).getBytes(StandardCharsets.UTF_8));
 
-        HttpResponse<String> answer = HttpClient.newHttpClient().send(
+        HttpResponse<String> answer = HttpClient.newBuilder().proxy(HttpClient.Builder.NO_PROXY).build().send(
                 HttpRequest.newBuilder(URI.create(url))
                         .header("gjgxjhpt_rid", caller)
                         .header("gjgxjhpt_sid", service)

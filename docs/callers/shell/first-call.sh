@@ -61,7 +61,8 @@ ask() { # METHOD TARGET TOKEN [CURL OPTION…]
             [ -z "$token" ] || printf 'header = "Authorization: DPoP %s"\nheader = "Sharing-Purpose: %s"\n' "$token" "$purpose"
             [ -n "$token" ] || printf 'data-urlencode = "client_assertion=%s"\n' "$(assertion)"
         } >"$work/request"
-        status=$(curl --silent --show-error --config "$work/request" --dump-header "$work/head" --output "$work/body" \
+        # Nor through a proxy that the environment names.
+        status=$(curl --silent --show-error --noproxy '*' --config "$work/request" --dump-header "$work/head" --output "$work/body" \
             --write-out '%{http_code}' --request "$method" "$@" "$target")
         [ "$status" -lt 300 ] && return
         [ -z "$nonce" ] && grep -qi 'use_dpop_nonce' "$work/head" "$work/body" || break

@@ -1,10 +1,15 @@
 """Lists by page: `limit` and `cursor` come in, `items` and `next` go out."""
 
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from fastapi import Query
 from fastapi.responses import Response
+
+from gateway.store import Page
+
+T = TypeVar("T")
 
 Cursor = Annotated[str | None, Query(max_length=2048, description="`next` of the page before")]
 Limit = Annotated[int, Query(ge=1, le=1000, description="rows a page")]
@@ -32,3 +37,14 @@ def whole(value: Any) -> Any:
 def page_response(items: Any, cursor: str | None) -> Response:
     """One page: `items`, and `next` where another page follows."""
     return json_response({"items": items, "next": cursor})
+
+
+def every(listing: Callable[[str | None], Page[T]]) -> Iterator[T]:
+    """All rows of a listing, page by page."""
+    cursor: str | None = None
+    while True:
+        page = listing(cursor)
+        yield from page.items
+        cursor = page.cursor
+        if cursor is None:
+            return

@@ -5,12 +5,16 @@ to the officer's region if the policies permit that, else to the officer's depar
 department; where both are open the officer has to say which.
 """
 
+from difflib import get_close_matches
+
 import msgspec
 
 from gateway.control.act.acting import is_permitted, matter_between, require_permit
+from gateway.control.act.paging import every
 from gateway.control.act.services import ControlServices
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
+from gateway.store import Store
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -36,6 +40,7 @@ def scope_of(
         GatewayError: `act-not-permitted`; `invalid-input` where the officer has to say as what.
     """
     store = services.store
+    require_departments(store, supplier=supplier, department=department)
     named = supplier is not None or department is not None
     if named and is_permitted(services, officer, act, matter_between(store, supplier, department)):
         return Scope(supplier=supplier, department=department)
@@ -57,6 +62,27 @@ def scope_of(
         return Scope(supplier=supplier, department=officer.department)
     require_permit(services, officer, act, matter_between(store, supplier, department))
     raise AssertionError("unreachable: the policies denied a moment ago")
+
+
+def require_departments(store: Store, **named: str | None) -> None:
+    """Raise `invalid-input` where a question names a department that is none, with the ids that are nearest to it.
+
+    An empty answer would say that there is nothing of that department. Every officer may read who the departments are.
+
+    Args:
+        store: the state.
+        named: field of the question -> the department's id, or None.
+    """
+    faults = []
+    for field, name in named.items():
+        if name is None or store.department(name) is not None:
+            continue
+        known = [each.id for each in every(lambda cursor: store.list_departments(cursor, 1000))]
+        near = ", ".join(f"`{each}`" for each in get_close_matches(name, known, 3, 0.5))
+        hint = f"; nearest: {near}" if near else ""
+        faults.append({"field": field, "fault": f"there is no department `{name}`{hint}"})
+    if faults:
+        raise GatewayError("invalid-input", faults[0]["fault"], faults=faults)
 
 
 def region_prefix(code: str) -> str:

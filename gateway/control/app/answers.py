@@ -13,6 +13,7 @@ problem only what the table of problems does not say is kept.
 """
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from http import HTTPStatus
 from importlib.resources import files
@@ -20,7 +21,7 @@ from typing import Any
 
 from gateway.domain.errors import PROBLEMS, GatewayError, problem_document
 
-BINARY = "application/octet-stream"
+BINARY = {"application/octet-stream", "application/vnd.apache.parquet"}
 
 
 @cache
@@ -56,6 +57,28 @@ def responses_of(method: str, path: str, problem_schema: dict[str, Any]) -> dict
     return {str(status): found[status] for status in sorted(found)}
 
 
+def may_refuse(method: str, operation: Mapping[str, Any]) -> set[str]:
+    """The statuses of problems that an operation may give by what it takes, whether or not an example met them.
+
+    Args:
+        method: in any case.
+        operation: of the document, with its parameters, body and security.
+    """
+    named = {each["name"] for each in operation.get("parameters", ()) if each["in"] in {"query", "header"}}
+    within = any(each["in"] == "path" for each in operation.get("parameters", ()))
+    body, acts = "requestBody" in operation, method.upper() != "GET"
+    of_whom = "security" in operation
+    return {
+        "5XX",
+        *(("400", "408", "413") if body or acts else ()),
+        *(("422",) if body or named or within else ()),
+        *(("401", "403") if of_whom else ("401", "429") if body else ()),
+        *(("404",) if within or body or (of_whom and named) else ()),
+        *(("409",) if of_whom and acts else ()),
+        *(("412",) if "If-Match" in named else ()),
+    }
+
+
 def problem_of(code: str, members: dict[str, Any]) -> dict[str, Any]:
     """The problem document of a code, in English."""
     further = {name: value for name, value in members.items() if name != "detail"}
@@ -69,11 +92,11 @@ def _response(found: dict[int, Any], status: int) -> dict[str, Any]:
 
 def _schema(answer: dict[str, Any]) -> dict[str, Any]:
     """What can be said of a body of that type; a binary one has no schema (OpenAPI 3.1, "Binary data")."""
-    if answer["type"] == BINARY or not isinstance(answer["body"], str):
+    if answer["type"] in BINARY or not isinstance(answer["body"], str):
         return {}
     return {"type": "string"}
 
 
 def _example(answer: dict[str, Any]) -> dict[str, Any]:
     example = {"value": answer["body"]}
-    return {"summary": "how it begins, in base64", **example} if answer["type"] == BINARY else example
+    return {"summary": "how it begins, in base64", **example} if answer["type"] in BINARY else example

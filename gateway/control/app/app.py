@@ -15,7 +15,7 @@ from gateway.control.act.nodes import NodeDoor
 from gateway.control.act.problems import install_problems
 from gateway.control.act.services import ControlServices
 from gateway.control.app import health as routes_health
-from gateway.control.app.answers import responses_of
+from gateway.control.app.answers import may_refuse, responses_of
 from gateway.control.directory import (
     file as routes_directory_file,
 )
@@ -154,7 +154,6 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         for method, operation in operations.items():
             operation["responses"].pop("422", None)
             operation["responses"] = responses_of(method, path, _PROBLEM_SCHEMA) or operation["responses"]
-            operation["responses"]["default"] = _PROBLEM_RESPONSE
             for content in operation.get("requestBody", {}).get("content", {}).values():
                 model = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
                 if model in EXAMPLES:
@@ -163,6 +162,8 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
                 operation["security"] = [{"officer": []}]
             if path == "/metrics":
                 operation["security"] = [{"scrape": []}]
+            for status in may_refuse(method, operation):
+                operation["responses"].setdefault(status, _PROBLEM_RESPONSE)
     app.openapi_schema = document
     return document
 

@@ -5,5 +5,5 @@
     importing  a directory file in one transaction, or refused whole
     systems    who calls, and who acts
 
-Used from outside: `file`, `importing`, `routes`, `systems`.
+Used from outside: `file`, `routes`, `systems`.
 """

@@ -6,11 +6,12 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from gateway.control.act.acting import Choice, Deed, matter_of_gateway
+from gateway.control.act.paging import every
 from gateway.control.act.problems import invalid
 from gateway.control.act.services import ControlServices
 from gateway.domain.directory import Department, Level
@@ -18,7 +19,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
 from gateway.policy.law.world import region_chain
-from gateway.store import Page, Store, StoreTransaction
+from gateway.store import Store, StoreTransaction
 from gateway.store.directory.file import DirectoryFile, read_directory, read_json
 from gateway.store.directory.validation import (
     validate_dataset,
@@ -27,21 +28,8 @@ from gateway.store.directory.validation import (
     validate_purpose,
 )
 
-T = TypeVar("T", bound=msgspec.Struct)
-
 NAMED = 300
 """How many ids a record or an answer names; beyond that it counts them."""
-
-
-def every(listing: Callable[[str | None], Page[T]]) -> Iterator[T]:
-    """All rows of a listing, page by page."""
-    cursor: str | None = None
-    while True:
-        page = listing(cursor)
-        yield from page.items
-        cursor = page.cursor
-        if cursor is None:
-            return
 
 
 def read_upload(store: Store, raw: bytes, spool: Path) -> DirectoryFile:

@@ -25,6 +25,7 @@ from gateway.control.act.examples import DATASET, DEPARTMENT, DERIVATION, INTERF
 from gateway.control.act.pages import Pages
 from gateway.control.act.paging import json_response, page_response
 from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
+from gateway.control.act.scopes import require_departments
 from gateway.control.act.services import ControlServices
 from gateway.control.directory.importing import import_directory
 from gateway.domain.directory import Dataset, Department, EntryState, Interface, Purpose, SharingAttribute
@@ -169,6 +170,7 @@ def list_datasets(
     pages: Pages,
 ) -> Response:
     """Versions of entries in one state."""
+    require_departments(services.store, supplier=supplier)
     narrow = DatasetFilter(state=state, supplier=supplier, sharing_attribute=attribute, words=words)
     page = services.store.list_datasets(narrow, pages.cursor, pages.limit)
     return pages.response(page.items, page.cursor)
@@ -306,6 +308,7 @@ def list_interfaces(
     pages: Pages,
 ) -> Response:
     """Interfaces; where they lead is shown only to who may manage them."""
+    require_departments(services.store, supplier=supplier)
     page = services.store.list_interfaces(pages.cursor, pages.limit, supplier=supplier, dataset=dataset, active=active)
     return pages.response([shown_interface(services, officer, each) for each in page.items], page.cursor)
 

@@ -24,7 +24,7 @@ from gateway.control.act.pages import Pages, concerned_of
 from gateway.control.act.paging import json_response
 from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.act.problems import invalid
-from gateway.control.act.scopes import scope_of
+from gateway.control.act.scopes import require_departments, scope_of
 from gateway.domain.directory import Department, System
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
@@ -227,6 +227,7 @@ def list_officers(
     pages: Pages,
 ) -> Response:
     """Officers whom the asking officer may manage, or whose grants and records the asking officer may consult."""
+    require_departments(services.store, department=department)
     acts = (Act.MANAGE_OFFICERS, Act.CONSULT_GRANTS)
     concerned = concerned_of(services, officer, *acts)
     if concerned is None:

@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from gateway.domain.conditions import faults_of
-from gateway.domain.directory import Dataset, SharingAttribute
+from gateway.domain.directory import AnswerFormat, Dataset, SharingAttribute
 from gateway.domain.grants import Grant, GrantState
 from gateway.store import Store, StoreTransaction
 
@@ -95,7 +95,9 @@ class GrantChecks:
         for id_ in grant.interfaces:
             if id_ not in known:
                 yield _fault("interfaces", f"dataset `{entry.id}` has no interface `{id_}`")
-        open_parameters = {name for each in interfaces for name in each.scope_parameters}
+        # Of an opaque answer nobody sees whether it keeps to what the grant allows.
+        readable = (each for each in interfaces if each.format is not AnswerFormat.OPAQUE)
+        open_parameters = {name for each in readable for name in each.scope_parameters}
         for name in grant.parameters:
             if name not in open_parameters:
                 yield _fault("parameters", f"no interface of `{entry.id}` lets a grant constrain `{name}`")

@@ -9,10 +9,9 @@ from fastapi.responses import Response
 
 from gateway.control.act.acting import Services, SignedIn, china_day
 from gateway.control.act.bodies import Slug
-from gateway.control.act.paging import json_response
+from gateway.control.act.paging import every, json_response
 from gateway.control.act.scopes import Scope, scope_of
 from gateway.control.act.services import ControlServices
-from gateway.control.directory.importing import every
 from gateway.domain.officers import Act
 from gateway.store.figures import Figures
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
 
 from gateway.control.act.acting import (
     Answer,
@@ -36,12 +37,14 @@ from gateway.control.grants.bodies import (
     TerminationBody,
 )
 from gateway.control.grants.routes import GrantPath
+from gateway.domain.calendar import china_day
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, GrantState
 from gateway.domain.lifecycle import Step, require_step, step
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.orders import Order, OrderKind, Reach
 from gateway.domain.uses import RecordKind
+from gateway.ledger.index.queries import RecordQuery
 from gateway.store import Disposal, OrderFilter, StoreTransaction
 
 router = APIRouter(prefix="/v1/grants/{id}", tags=["a grant's life"])
@@ -223,7 +226,7 @@ def close(
 
 
 @router.post("/disposal", summary="Record the destruction", openapi_extra=describes(DisposalBody, DISPOSAL))
-def dispose(
+async def dispose(
     request: Request,
     services: Services,
     officer: SignedIn,
@@ -233,11 +236,17 @@ def dispose(
     key: IdempotencyKey = None,
 ) -> Response:
     """File the destruction record that fulfils the duty to dispose."""
+    drawn = await _last_drawn(services, id)
 
     def work(deed: Deed, grant: Grant, matter: Matter) -> Answer:
         row = require_step("dispose", grant)
         if body.destroyed_on > deed.today:
             raise invalid([{"field": "destroyed_on", "fault": "lies in the future"}])
+        if isinstance(drawn, GatewayError):
+            raise drawn
+        if drawn is not None and body.destroyed_on < drawn:
+            fault = f"lies before {drawn}, when data was drawn under the grant: that was not destroyed"
+            raise invalid([{"field": "destroyed_on", "fault": fault}])
         new = deed.tx.set_grant_state(grant.id, grant.version, GrantState.DISPOSED)
         record = _record(
             deed,
@@ -252,7 +261,8 @@ def dispose(
         )
         return _answer(new, disposal=deed.tx.record_disposal(grant.id, record, body.destroyed_on))
 
-    return _act(request, services, officer, id, if_match, key, body.model_dump(mode="json"), Act.DISPOSE, work)
+    said = body.model_dump(mode="json")
+    return await run_in_threadpool(_act, request, services, officer, id, if_match, key, said, Act.DISPOSE, work)
 
 
 @router.post("/dispute", summary="Open a dispute", openapi_extra=describes(DisputeBody, DISPUTE))
@@ -303,6 +313,15 @@ def lift_choices(tx: StoreTransaction, order: Order, of: Matter) -> list[Choice]
     ordering = tx.officer(order.ordered_by)
     whose = None if ordering is None else ordering.department
     return [(Act.LIFT, msgspec.structs.replace(of, ordered_by=whose))]
+
+
+async def _last_drawn(services: ControlServices, grant: str) -> date | GatewayError | None:
+    """The last day on which a use under the grant began; None where none is on record, or why that is not known."""
+    try:
+        found = await services.ledger.find(RecordQuery(grant=grant, kinds=("use",)), None, 1)
+    except GatewayError as error:
+        return error
+    return china_day(found.rows[0].time_unix_us // 1_000_000) if found.rows else None
 
 
 Work = Callable[[Deed, Grant, Matter], Answer]

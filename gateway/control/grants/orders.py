@@ -28,6 +28,7 @@ from gateway.control.act.pages import Pages, concerned_of
 from gateway.control.act.paging import json_response
 from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.act.problems import invalid
+from gateway.control.act.scopes import require_departments
 from gateway.control.grants.bodies import LiftBody, ReportBody
 from gateway.control.grants.life import REPORT_HOURS, lift_choices, new_order_id
 from gateway.domain.errors import GatewayError
@@ -73,6 +74,7 @@ def list_orders(
     pages: Pages,
 ) -> Response:
     """Orders by id, of those you may see."""
+    require_departments(services.store, supplier=supplier)
     concerned = concerned_of(services, officer, Act.CONSULT_GRANTS)
     if concerned is None:
         return pages.response([], None)

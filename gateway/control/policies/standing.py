@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from gateway.control.directory.importing import every
+from gateway.control.act.paging import every
 from gateway.domain.directory import Department
 from gateway.domain.grants import GrantState
 from gateway.domain.state import SliceState

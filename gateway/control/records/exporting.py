@@ -99,16 +99,30 @@ class Exporting:
         Raises:
             GatewayError: `rate-limited` if too many are under way, or too many of the officer's.
         """
-        if len(self._kept) >= MAX_KEPT:
-            finished = next((each for each, export in self._kept.items() if export.task.done()), None)
-            if finished is None:
-                raise GatewayError("rate-limited", f"{MAX_KEPT} exports are under way: wait for one to end")
-            if not (gone := self._kept.pop(finished).task).cancelled():
-                gone.exception()
+        if not self._has_room():
+            raise GatewayError("rate-limited", f"{MAX_KEPT} exports are under way: wait for one to end")
         self._take(officer)
         export = self._kept[name] = ExportUnderWay(make)
         export.task.add_done_callback(lambda _: self._give_back(officer))
         return export
+
+    def made(self, name: str, finished: Finished) -> None:
+        """Note an export that was waited for: its progress is told as that of one that was watched."""
+
+        async def at_once(_progress: Progress) -> Finished:
+            return finished
+
+        if self._has_room():
+            self._kept[name] = ExportUnderWay(at_once)
+
+    def _has_room(self) -> bool:
+        """Whether one more can be kept, once the oldest that is finished is forgotten where there are too many."""
+        if len(self._kept) < MAX_KEPT:
+            return True
+        finished = next((each for each, export in self._kept.items() if export.task.done()), None)
+        if finished is not None and not (gone := self._kept.pop(finished).task).cancelled():
+            gone.exception()
+        return finished is not None
 
     def give_up(self, name: str) -> None:
         """End the export `name` and forget it."""

@@ -114,7 +114,11 @@ class _Export:
     async def make(self, key: str | None, said: Any) -> Response:
         """Make it while the request is waited for, in one of the officer's places."""
         with _exporting(self.request).place_of(self.officer.id):
-            return await self._made(key, said, unless_left(self.request, self._written()))
+            answer = await self._made(key, said, unless_left(self.request, self._written()))
+        told: dict[str, Any] = msgspec.json.decode(answer.body)
+        if told.get("export") == self.name:
+            _exporting(self.request).made(self.name, told)
+        return answer
 
     async def make_watched(self, progress: Progress) -> Response:
         """Make it whether or not who began it is still there."""

@@ -11,10 +11,10 @@ from fastapi import Depends, Query
 from pydantic import AwareDatetime, BeforeValidator, Field
 
 from gateway.control.act.bodies import Body, EntryId, Identifier, Slug
+from gateway.control.act.paging import every
 from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import Scope, scope_of
 from gateway.control.act.services import ControlServices
-from gateway.control.directory.importing import every
 from gateway.control.records.readings import watching_of
 from gateway.domain.calendar import CHINA, CHINA_OFFSET_SECONDS, china_day
 from gateway.domain.errors import GatewayError
@@ -23,7 +23,7 @@ from gateway.domain.uses import EVERY_DEPARTMENT
 from gateway.ledger.index.queries import RecordQuery
 from gateway.ledger.log.record_ids import check_second
 
-_COARSE_GROUPS = {"day", "code", "kind"}
+_COARSE_GROUPS = {"day", "code", "reason", "kind"}
 _COARSE_FIELDS = {"from_", "until", "department", "supplier", "verdict", "code", "status", "kind"}
 _is_moment = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII).fullmatch
 

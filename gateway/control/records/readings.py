@@ -5,8 +5,8 @@ department's in its own records; an auditor's in those of the auditors of its re
 """
 
 from gateway.control.act.acting import is_permitted
+from gateway.control.act.paging import every
 from gateway.control.act.services import ControlServices
-from gateway.control.directory.importing import every
 from gateway.domain.officers import Act, Matter, Officer, Role
 from gateway.domain.uses import WATCH_MARK
 from gateway.ledger.index.queries import RecordQuery

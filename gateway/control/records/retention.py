@@ -27,9 +27,8 @@ from gateway.control.act.acting import (
     require_permit,
 )
 from gateway.control.act.bodies import Body, describes, model_of
-from gateway.control.act.paging import json_response
+from gateway.control.act.paging import every, json_response
 from gateway.control.act.services import ControlServices
-from gateway.control.directory.importing import every
 from gateway.domain.calendar import has_ended, years_after
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Officer

@@ -141,7 +141,7 @@ def file_record(
 
 
 class Grouping(StrEnum):
-    """What figures over records are grouped by; a day is one of China Standard Time."""
+    """What figures over records are grouped by; a day is one of China Standard Time, a reason is a refusal's code."""
 
     DAY = "day"
     DEPARTMENT = "department"
@@ -152,6 +152,7 @@ class Grouping(StrEnum):
     GRANT = "grant"
     PURPOSE = "purpose"
     CODE = "code"
+    REASON = "reason"
     ENDING = "ending"
     KIND = "kind"
 
@@ -160,7 +161,8 @@ class Grouping(StrEnum):
 async def record_stats(services: Services, officer: SignedIn, asked: Asked, by: Grouping = Grouping.DAY) -> Response:
     """Uses, refusals, rows, bytes and durations by group (Art. 38); the reading is recorded.
 
-    Who may not read records gets them by `day`, `code` and `kind`, of whole days (China Standard Time) that are over.
+    Who may not read records gets them by `day`, `reason` (or `code`) and `kind`, of whole days (China Standard Time)
+    that are over.
     """
     query = await run_in_threadpool(narrowed_figures, services, officer, asked, by.value)
     record = await run_in_threadpool(_consulted, services, officer, Act.CONSULT_FIGURES, query)

@@ -21,6 +21,7 @@ from gateway.control.act.acting import (
 from gateway.control.act.bodies import Body, Slug, Statement, describes, model_of
 from gateway.control.act.examples import CERTIFICATES
 from gateway.control.act.paging import page_response
+from gateway.control.act.scopes import require_departments
 from gateway.domain.certificates import CertificateUse, StoredCertificates
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act
@@ -61,6 +62,7 @@ def list_certificates(
     supplier: Annotated[Slug | None, Query(description="supply department")] = None,
 ) -> Response:
     """Names, subjects, fingerprints and when they end; private keys never leave."""
+    require_departments(services.store, supplier=supplier)
     shown = [
         shown_certificates(each)
         for each in services.store.all_certificates(supplier)

@@ -26,6 +26,7 @@ from gateway.control.act.bodies import Body, Slug, Statement, Text, describes, m
 from gateway.control.act.examples import HOST
 from gateway.control.act.paging import page_response
 from gateway.control.act.problems import invalid
+from gateway.control.act.scopes import require_departments
 from gateway.control.act.services import ControlServices
 from gateway.control.suppliers.checks import new_nonce
 from gateway.domain.errors import GatewayError
@@ -72,6 +73,7 @@ def list_hosts(
     supplier: Annotated[Slug | None, Query(description="supply department")] = None,
 ) -> Response:
     """Claims on their way, and hosts that stand."""
+    require_departments(services.store, supplier=supplier)
     shown = [
         host
         for host in services.store.hosts()

@@ -4,7 +4,8 @@ NDJSON keeps the entries as they stand in the log, so that each can be hashed an
 tables for people and tools. The manifest is a signed note beside the file (`<file>.manifest`):
 
     sharing-gateway/export/v1
-    {"bytes":…,"format":…,"lowest_leaf":…,"made_unix":…,"origin":…,"query":{…},"records":…,"sha256":…,"size":…,"v":1}
+    {"bytes":…,"format":…,"lowest_leaf":…,"made_unix":…,"origin":…,"query":{…},"records":…,"sha256":…,"size":…,"v":1,
+     "verifier_key":…}
 
 Its first line is no origin a log may have, so it cannot be taken for a checkpoint.
 """
@@ -23,6 +24,7 @@ from gateway.domain.errors import GatewayError
 from gateway.ledger.durable import sync_directory, unlink_all
 from gateway.ledger.index.index import Index
 from gateway.ledger.index.queries import RecordQuery
+from gateway.ledger.index.rows import nearest_grant
 from gateway.ledger.journal.entries import canonical
 from gateway.ledger.log.export_names import MANIFEST_HEADER, manifest_path, partial_path
 from gateway.ledger.log.minimum import minimum_index
@@ -59,6 +61,7 @@ class Manifest(msgspec.Struct, frozen=True):
         v: format number.
         partial_of: it is a part: so many leaves should have been looked into, and `size` were; None of a whole one.
         set_aside: entries that the index could not take, so that none of them is in any export; None for none.
+        verifier_key: the log's, for whoever holds the one that came by another way against it.
     """
 
     format: str
@@ -73,6 +76,7 @@ class Manifest(msgspec.Struct, frozen=True):
     v: int = 1
     partial_of: int | None = None
     set_aside: int | None = None
+    verifier_key: str = ""
 
     def said(self) -> dict[str, Any]:
         """Its fields; those that say that something is missing stand there only where it is."""
@@ -134,6 +138,7 @@ def export_records(
             lowest,
             partial_of=owed if size < owed else None,
             set_aside=set_aside or None,
+            verifier_key=log.key.text(),
         )
         _write_synced(manifest_path(path), log.sign(manifest.text()).encode().encode())
         partial.rename(path)
@@ -219,7 +224,12 @@ def _write_csv(file: TextIO, records: _Records, *, guard: bool) -> None:
 def flat(leaf: int, last: int | None, entries: list[dict[str, Any]]) -> dict[str, str]:
     """One record as a row of texts."""
     first, final = entries[0], entries[-1]
-    said: dict[str, Any] = {**first.get("use", {}), **{key: value for key, value in first.items() if key != "use"}}
+    # A use's entry says who and what under `use`; an act's may have a field of that name with anything in it.
+    use = first.get("use")
+    said: dict[str, Any] = {**first}
+    if isinstance(use, dict):
+        del said["use"]
+        said = {**use, **said}
     if final is not first:
         said["released"] = final.get("items", ())
         said["closed_at"] = china_time(final["time"])
@@ -227,6 +237,7 @@ def flat(leaf: int, last: int | None, entries: list[dict[str, Any]]) -> dict[str
         said["retain_until"] = final["retain_until"]
         said |= {key: final[key] for key in ("status", "rows", "bytes", "duration_us", "digest") if key in final}
     kind = "use" if first["kind"] == "use.opened" else first["kind"]
+    said["grant"] = said.get("grant") or nearest_grant(said.get("near"))
     said |= {"record": first["id"], "kind": kind, "time": china_time(first["time"]), "leaf": leaf, "last": last}
     spare = {key: value for key, value in said.items() if key not in COLUMNS and key not in {"id", "salt", "v"}}
     if spare:

@@ -23,6 +23,7 @@ GROUPS = {
     "grant": "grant_id",
     "purpose": "purpose",
     "code": "code",
+    "reason": "code",
     "ending": "ending",
     "kind": "kind",
 }

@@ -26,7 +26,7 @@ import msgspec
 from gateway.domain.errors import GatewayError
 from gateway.ledger.durable import make_directory, replace_file, sync_directory, unlink_all
 from gateway.ledger.index.connection import connect, quoted
-from gateway.ledger.index.manifest import MANIFEST, IndexFile, Manifest, SetAside, encode_manifest, parse_manifest
+from gateway.ledger.index.manifest import MANIFEST, ROWS, IndexFile, Manifest, SetAside, encode_manifest, parse_manifest
 from gateway.ledger.index.queries import (
     MAX_PAGE,
     RecordPage,
@@ -167,7 +167,7 @@ class Index:
         with self._lock:
             self._commit(
                 Manifest(
-                    1,
+                    ROWS,
                     self.size,
                     tuple(sorted(leaf for leaf, _, _ in self._rows.open.values())),
                     (*self._manifest.files, *written),
@@ -434,11 +434,12 @@ class Index:
 
     def _read_manifest(self) -> Manifest:
         try:
-            return parse_manifest((self.directory / MANIFEST).read_bytes())[0]
+            manifest = parse_manifest((self.directory / MANIFEST).read_bytes())[0]
         except FileNotFoundError:
             return Manifest()
         except GatewayError as error:
             raise GatewayError("conflict", f"{error.detail}: remove `index/`, it is rebuilt from the log") from error
+        return manifest if manifest.v == ROWS else Manifest()
 
     def _discard_left_over(self) -> None:
         named = {self._path(file) for file in self._manifest.files}

@@ -13,6 +13,8 @@ import msgspec
 from gateway.domain.errors import GatewayError
 
 MANIFEST = "manifest.json"
+ROWS = 2
+"""Since 2 a refused attempt stands under the grant that it came nearest."""
 _SEAL_BYTES = 77
 _sealed = re.compile(rb',"sha256":"([0-9a-f]{64})"\}').fullmatch
 
@@ -55,14 +57,14 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What counts of an index.
 
     Args:
-        v: format number, 1.
+        v: which rows the files hold, `ROWS`: an index of other rows is made anew from the log.
         size: leaves that the files reach to.
         open: first leaves of the uses that were open then.
         files: all others in the folder are left over from a crash.
         set_aside: leaves below `size` that are in no file, for the index could not take them.
     """
 
-    v: int = 1
+    v: int = ROWS
     size: int = 0
     open: tuple[int, ...] = ()
     files: tuple[IndexFile, ...] = ()

@@ -28,7 +28,7 @@ class RecordQuery(msgspec.Struct, frozen=True, omit_defaults=True):
         supplier: the supply department.
         dataset: the dataset.
         interface: the interface's key, `supplier/id`.
-        grant: the grant.
+        grant: the grant; of a refused attempt, the one of the caller's that came nearest.
         purpose: the declared purpose.
         mode: the sharing mode.
         verdict: `permit` or `deny`.

@@ -180,6 +180,13 @@ class Rows:
         )
 
 
+def nearest_grant(near: object) -> str | None:
+    """The grant that a refused attempt came nearest; the list of them may have been shortened to a count."""
+    first = near[0] if isinstance(near, list) and near else None
+    named = first.get("grant") if isinstance(first, dict) else None
+    return named if isinstance(named, str) else None
+
+
 def _constant_cells(said: dict[str, Any]) -> str:
     fields = (
         said.get("department"),
@@ -191,7 +198,7 @@ def _constant_cells(said: dict[str, Any]) -> str:
         said.get("purpose"),
         said.get("scenario"),
         said.get("operator"),
-        said.get("grant"),
+        said.get("grant") or nearest_grant(said.get("near")),
         said.get("code"),
         " ".join(said["policies"]) if isinstance(said.get("policies"), list) else None,
         said.get("assurance"),

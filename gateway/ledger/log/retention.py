@@ -141,7 +141,8 @@ def plan_retention(files: LogFiles, size: int, today: date, holds: Holds, closin
         closing: finds closings that lie beyond what is looked through.
     """
     first = minimum_index(files.root)
-    end, why, latest = first // WIDTH, "every full bundle is past its time", None
+    end, latest = first // WIDTH, None
+    why = f"the {size - size // WIDTH * WIDTH} newest entries fill no bundle of {WIDTH} yet, and only whole bundles go"
     openings: dict[str, int] = {}
     grants: dict[str, str | None] = {}
     while (end + 1) * WIDTH <= size:

@@ -52,7 +52,7 @@ class VerificationFailed(GatewayError):  # noqa: N818 — says what happened, li
     """
 
     def __init__(self, where: str, what: str) -> None:
-        super().__init__("conflict", f"{where}: {what}")
+        super().__init__("verification-failed", f"{where}: {what}")
         self.where = where
         self.what = what
 

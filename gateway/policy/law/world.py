@@ -125,6 +125,7 @@ def use_request(call: Call, now_unix: int, items: Iterable[str], grant: str | No
         "minuteOfDay": minute_of_day(now_unix),
         # A parameter that stands twice is no parameter at all: which one the supplier reads is not known.
         "parameters": [{"name": name, "value": value} for name, value in call.parameters if names.count(name) == 1],
+        "unread": list(call.unread),
     }
     if grant is not None:
         context["grant"] = {"__entity": _uid("Grant", grant)}
@@ -268,6 +269,7 @@ FACTS: Facts = {
         "state": lambda one: one.state.value,
         "combination": lambda one: [_reference("Dataset", name) for name in one.combination],
         "returnFlow": lambda one: one.return_flow,
+        "constrained": lambda one: bool(one.parameters),
     },
 }
 """What can be told of each entity, as the schema states it."""

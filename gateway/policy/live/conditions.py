@@ -129,7 +129,9 @@ def _assurance_cedar(grant: Grant, _supplier: str) -> list[Est]:
 def _parameters_fail(grant: Grant, _dataset: Dataset, call: Call, _now_unix: int) -> bool:
     given = [name for name, _ in call.parameters]
     sent = {name: value for name, value in call.parameters if given.count(name) == 1}
-    return any(sent.get(name) not in values for name, values in grant.parameters.items())
+    return bool(grant.parameters and call.unread) or any(
+        sent.get(name) not in values for name, values in grant.parameters.items()
+    )
 
 
 def _hours_closed(grant: Grant, now_unix: int) -> bool:
@@ -215,8 +217,8 @@ UPHELD: tuple[Upheld, ...] = (
     Upheld(
         "parameters",
         "Decree 809 Art. 15",
-        "it asks for the parameters {parameters}",
-        "请求须带参数：{parameters}",
+        "it asks for {parameters}, once, and for no body or path that the interface's entry does not describe",
+        "请求须恰带一次参数：{parameters}，且不得带有接口目录未说明的请求体或路径",
         _parameters_fail,
         _parameters_cedar,
         lambda grant, _dataset, _call: {

@@ -29,12 +29,17 @@ _STOPPED: Mapping[str, tuple[str, str, str]] = {
     # What stands above a grant's own conditions: article, sentence, the same in Chinese.
     "terminated": ("Decree 809 Art. 27 ¶2", "the grant is terminated", "该授权已被终止"),
     "suspended": ("Decree 809 Art. 27 ¶2", "the grant is suspended", "该授权已被暂停"),
+    "closed": ("Decree 809 Art. 27 ¶1", "the grant was closed: its use has ended", "该授权已关闭，使用已经结束"),
 }
 
 _TOLD = {**_STOPPED, **{row.name: (row.article, row.sentence, row.sentence_zh) for row in UPHELD}}
 """In the order in which the first failed one is told."""
 
-_CODE_OF_CONDITION = {**{name: name for name in _STOPPED}, **{row.name: row.code for row in UPHELD}}
+_CODE_OF_CONDITION = {
+    **{name: name for name in _STOPPED},
+    "closed": "grant-closed",
+    **{row.name: row.code for row in UPHELD},
+}
 
 _CONDITION_OF_CODE = {code: condition for condition, code in _CODE_OF_CONDITION.items() if code != "not-granted"}
 
@@ -143,7 +148,7 @@ def failed_conditions(grant: Grant, dataset: Dataset, call: Call, now_unix: int)
     if grant.state in (GrantState.TERMINATED, GrantState.SUSPENDED):
         failed.add(grant.state.value)
     if grant.state in (GrantState.CLOSED, GrantState.DISPOSED):
-        failed.add("time")
+        failed.add("closed")
     return failed
 
 

@@ -294,6 +294,7 @@ class Slice:
             # INVARIANT: GRANTED-ITEMS-ONLY — what cannot be filtered cannot be masked either.
             all_items=obtains and not masks and self.item_names == frozenset(items),
             masks=masks,
+            bounds=() if grant is None else tuple(sorted(grant.parameters.items())),
             legal_basis="; ".join(articles) if grant is None else grant.legal_basis,
             approver="" if grant is None else grant.supply_approval.person,
             retention_years=dataset.retention_years,

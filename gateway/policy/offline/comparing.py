@@ -32,7 +32,7 @@ from gateway.policy.law.world import caller_entities, parse_entities, slice_enti
 from gateway.policy.live.slices import Slice, asked_items, is_void
 from gateway.policy.offline.aspects_read import GRANT, Looks, loosened
 from gateway.policy.offline.normal_forms import Shape, literals_of
-from gateway.policy.offline.sample_calls import KindsOf, Named
+from gateway.policy.offline.sample_calls import REQUEST_FACTS, KindsOf, Named
 
 MAX_LISTED = 10_000
 """Differences listed; all are counted."""
@@ -215,6 +215,7 @@ class _Comparing:
             systems=systems,
             instants=tuple(sorted(old.time.instants | new.time.instants)),
             minutes=tuple(sorted(old.time.minutes | new.time.minutes)),
+            request_facts=self._differing.request_facts,
         )
         self._known: dict[tuple[bytes, tuple[str, ...]], _Outcome] = {}
 
@@ -284,6 +285,9 @@ class _Differing:
             {name: est for name, est in mine.items() if theirs.get(name) != est}
             for mine, theirs in (rules, reversed(rules))
         ]
+        said = msgspec.json.encode(alone).decode()
+        self.request_facts = frozenset(name for name in REQUEST_FACTS if f'"attr":"{name}"' in said)
+        """What of a request, besides what every call has, they look at."""
         self._by_grant = GRANT in Looks.of(est for policies in alone for est in policies.values()).aspects
         self._sets = [_parsed(policies) for policies in alone if policies]
         self.only_take = all(

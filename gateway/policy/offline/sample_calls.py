@@ -7,7 +7,7 @@ within bounds; what was left out for being too much is told.
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, TypeVar
 
@@ -40,6 +40,9 @@ MAX_REQUESTS = 200_000
 """Requests that Cedar is asked for all grants of one state together, for each call is asked under each of them; where
 there are many grants, fewer calls are put under each. A few seconds' work."""
 
+REQUEST_FACTS: Mapping[str, tuple[tuple[str, ...], ...]] = {"unread": ((), ("body", "path"))}
+"""What else of a request policies may look at, by field of `Call`: the plain form first."""
+
 Parameters = tuple[tuple[str, str], ...]
 """(name, value) pairs, as a call has them."""
 
@@ -54,12 +57,14 @@ class Named(msgspec.Struct, frozen=True):
         systems: ids of systems they name.
         instants: seconds at which they turn.
         minutes: minutes of the day at which they turn.
+        request_facts: names among `REQUEST_FACTS` at which policies look that differ.
     """
 
     looks: Looks
     systems: frozenset[str]
     instants: tuple[int, ...]
     minutes: tuple[int, ...]
+    request_facts: frozenset[str] = frozenset()
 
 
 class Kinds(msgspec.Struct, frozen=True):
@@ -128,6 +133,13 @@ class KindsOf:
             if not is_whole:
                 left_out.add(PARAMETERS)
         others = len(Assurance) * len(purposes) * sum(map(len, modes))
+        told = [
+            dict(zip(REQUEST_FACTS, chosen, strict=True))
+            for chosen in product(
+                *(forms if name in self._named.request_facts else forms[:1] for name, forms in REQUEST_FACTS.items())
+            )
+        ]
+        others *= len(told)
         _bound(forms, parameters, others, self._most, left_out)
         calls = [
             (
@@ -141,6 +153,7 @@ class KindsOf:
                     purpose,
                     items,
                     given,
+                    **facts,
                 ),
                 moment,
             )
@@ -149,6 +162,7 @@ class KindsOf:
             for mode in allowed
             for purpose in purposes
             for items, system, given in product(forms[ITEMS], forms[SYSTEM], sent)
+            for facts in told
             for moment in forms[TIME]
         ]
         return Kinds(calls, frozenset(left_out))

@@ -97,7 +97,7 @@ class Ending(Course):
         if state >= states.STREAMING:
             self._cut_off(states.ON_TIMED_OUT, self._who_is_slow())
         elif not self.body.is_whole and (
-            (state is states.FORWARDING and not self.connection.is_body_paused) or self._awaits_question()
+            (state is states.FORWARDING and not self.connection.is_body_paused) or self._awaits_body()
         ):
             self.refuse(GatewayError("request-timeout"))
         elif state is states.COLLECTING and self._task is not None:
@@ -128,9 +128,11 @@ class Ending(Course):
             return "supplier-slow"
         return "timed-out"
 
-    def _awaits_question(self) -> bool:
+    def _awaits_body(self) -> bool:
         """Whether the body is awaited before anything is decided."""
-        return self.state is states.DECIDING and self._call.mode is _VERIFY and self.question is None
+        return self.state is states.DECIDING and (
+            self._is_reading or (self._call.mode is _VERIFY and self.question is None)
+        )
 
     # With a cut.
 

@@ -24,9 +24,17 @@ from gateway.domain.directory import Interface, SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.verdicts import Decision, Verdict
 from gateway.proxy.exchange import states
+from gateway.proxy.exchange.constrained import is_readable, of_body, of_json
 from gateway.proxy.exchange.lanes import Lane
 from gateway.proxy.exchange.recording import Recording
-from gateway.proxy.exchange.requests import BOUND_ELSEWHERE, body_limit_bytes, check_question, make_call, parameters_for
+from gateway.proxy.exchange.requests import (
+    BOUND_ELSEWHERE,
+    body_limit_bytes,
+    check_question,
+    make_call,
+    parameters_for,
+    with_body,
+)
 from gateway.proxy.exchange.routes import Route
 from gateway.proxy.exchange.standing import Standing
 from gateway.proxy.http.bodies import NO_BODY
@@ -110,6 +118,9 @@ class Exchange(Recording):
             return
         if self._call.mode is _VERIFY:
             self._read_question()
+        elif body is not NO_BODY and route.scope_names and is_readable(self.block):
+            self._is_reading = True
+            self._read_parameters()
         else:
             self._decide()
 
@@ -118,19 +129,41 @@ class Exchange(Recording):
     def _read_question(self) -> None:
         """Verify mode: what is compared, and which items are asked for, stands in the body, so it is read first."""
         body = self.body
-        if not body.is_whole:
-            self.set_deadline(self.plane.limits.body_progress_seconds)
-            if self.block.expects_continue:
-                self.connection.send_continue()
+        if not self._has_body():
             return
         try:
             question = self.question = parse_question(b"".join(body.pieces))
             check_question(question, self._route)
+            if self._call.unread:
+                asks = bytes(question.query)
+                self._call = with_body(self._call, of_json(self._route, asks) if asks else ())
         except GatewayError as error:
             self.refuse(error)
             return
         self._call = msgspec.structs.replace(self._call, items=tuple(sorted(question.values)))
         self._decide()
+
+    def _read_parameters(self) -> None:
+        """A parameter that grants constrain may stand in the body, so it is read first."""
+        if not self._has_body():
+            return
+        self._is_reading = False
+        try:
+            found = of_body(self._route, self.block, b"".join(self.body.pieces))
+            self._call = with_body(self._call, found)
+        except GatewayError as error:
+            self.refuse(error)
+            return
+        self._decide()
+
+    def _has_body(self) -> bool:
+        """Whether the body is whole; asks for it where it is not."""
+        if self.body.is_whole:
+            return True
+        self.set_deadline(self.plane.limits.body_progress_seconds)
+        if self.block.expects_continue:
+            self.connection.send_continue()
+        return False
 
     def _decide(self) -> None:
         self._standing = Standing(self, self._call)
@@ -178,7 +211,10 @@ class Exchange(Recording):
     def request_ended(self) -> None:
         """The request's body is whole."""
         self.body.end()
-        if self.state is states.DECIDING and self._call.mode is _VERIFY and self.question is None:
-            self._read_question()
+        if self._awaits_body():
+            if self._is_reading:
+                self._read_parameters()
+            else:
+                self._read_question()
         elif self.state is states.FORWARDING:
             self.set_deadline(self._route.interface.first_byte_timeout_seconds)

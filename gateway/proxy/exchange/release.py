@@ -201,7 +201,11 @@ class Release:
             raise GatewayError("answer-not-filterable")
         kind_of_reducer = NdjsonReducer if form is _NDJSON else CsvReducer
         self._reducer = kind_of_reducer(
-            plan.route.interface.places, plan.verdict.items, plan.masks, exchange.plane.limits.row_bytes
+            plan.route.interface.places,
+            plan.verdict.items,
+            plan.masks,
+            exchange.plane.limits.row_bytes,
+            plan.bounds,
         )
         return _ROWS
 

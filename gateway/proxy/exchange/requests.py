@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from random import getrandbits, random
 
+import msgspec
+
 from gateway.domain.callers import Caller
 from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
-from gateway.domain.grants import MAX_VALUE_BYTES
 from gateway.domain.uses import Use
 from gateway.domain.verdicts import Call, Decision, Explanation, Verdict
+from gateway.proxy.exchange.constrained import Parameters, constrained_of, joined
 from gateway.proxy.exchange.routes import Plan, Route
-from gateway.proxy.http.heads import Block, Trace, malformed
+from gateway.proxy.http.heads import Block, Trace
 from gateway.proxy.http.targets import Target, parameters_of
 from gateway.proxy.ports import Pseudonym
 from gateway.proxy.projection.matching import MAX_BODY_BYTES, Question
@@ -62,7 +64,8 @@ def make_call(
     length = block.content_length
     if length and length > body_limit_bytes(route, mode):
         raise GatewayError("body-too-large", f"the interface takes at most {body_limit_bytes(route, mode)} bytes")
-    parameters, subject = parameters_for(route, target, pseudonym)
+    query, subject = parameters_for(route, target, pseudonym)
+    parameters, unread = constrained_of(route, block, query, target.rest)
     purpose = block.purpose or caller.purpose
     if not purpose:
         raise GatewayError("purpose-missing")
@@ -76,6 +79,7 @@ def make_call(
         purpose,
         block.items,
         parameters,
+        unread,
     )
     return call, subject
 
@@ -98,11 +102,19 @@ def parameters_for(
             if name == interface.subject_parameter:
                 subject = pseudonym(value.encode("utf-8"))
         parameters = tuple(pair for pair in parameters if pair[0] in interface.scope_parameters)
-    for name, value in parameters:
-        # Verdicts are kept under them, and no grant allows a longer one.
-        if len(value.encode()) > MAX_VALUE_BYTES:
-            raise malformed(f"the query parameter `{name}` is longer than {MAX_VALUE_BYTES} bytes")
     return parameters, subject
+
+
+def with_body(call: Call, found: Parameters | None) -> Call:
+    """The call with the constrained parameters that stand in its body; None is a body that could not be read.
+
+    Raises:
+        GatewayError: `malformed-request`.
+    """
+    if found is None:
+        return call
+    unread = tuple(place for place in call.unread if place != "body")
+    return msgspec.structs.replace(call, parameters=joined(call.parameters, found), unread=unread)
 
 
 def check_question(question: Question, route: Route) -> None:

@@ -40,9 +40,13 @@ class Route:
         "key",
         "modes",
         "parameter_names",
+        "paths",
         "place",
         "port",
         "request_fields",
+        "scope_fields",
+        "scope_names",
+        "scope_words",
         "tally",
     )
 
@@ -67,6 +71,11 @@ class Route:
         if interface.subject_parameter:
             names.add(interface.subject_parameter)
         self.parameter_names = tuple(sorted(names))
+        self.scope_names = tuple(sorted(interface.scope_parameters))
+        self.scope_words = {name.casefold(): name for name in self.scope_names}
+        plain = (name.lower().replace("-", "").replace("_", "").encode() for name in self.scope_names)
+        self.scope_fields = frozenset(plain)
+        self.paths = tuple(tuple(path.split("/")) for path in interface.paths)
         self.request_fields = frozenset(name.lower().encode() for name in interface.request_fields)
 
     @property
@@ -106,6 +115,7 @@ class Plan:
 
     __slots__ = (
         "answer_fields",
+        "bounds",
         "call",
         "document_head",
         "is_document",
@@ -125,13 +135,21 @@ class Plan:
         interface = route.interface
         # INVARIANT: GRANTED-ITEMS-ONLY.
         # What cannot be filtered leaves only under a grant of all items, and never where an item is masked.
-        self.passes_unfiltered = verdict.all_items and not verdict.masks
+        # Nor under one that is limited by parameters: whether rows keep to it cannot be seen.
+        self.passes_unfiltered = verdict.all_items and not verdict.masks and not verdict.bounds
         self.masks = {item: parse_mask(mask, pseudonym) for item, mask in verdict.masks}
+        self.bounds = {interface.scope_items.get(name, name): frozenset(values) for name, values in verdict.bounds}
         self.projector: DocumentProjector | None = None
         self.is_document = interface.format is AnswerFormat.JSON
         if self.is_document:
             self.projector = DocumentProjector(
-                interface.rows, interface.places, interface.envelope, verdict.items, self.masks, interface.empty_when
+                interface.rows,
+                interface.places,
+                interface.envelope,
+                verdict.items,
+                self.masks,
+                interface.empty_when,
+                self.bounds,
             )
         told = {
             "Sharing-System": call.system,

@@ -56,6 +56,7 @@ class Course:
         "_fields",
         "_gather_due",
         "_is_overrun",
+        "_is_reading",
         "_is_refused",
         "_is_told",
         "_may_be_known",
@@ -127,7 +128,7 @@ class Course:
         self._admission: Admission | None = None
         self._upstream: SupplierConnection | None = None
         self._task: asyncio.Future[Any] | None = None
-        self._is_overrun = self._is_refused = self._is_told = False
+        self._is_overrun = self._is_refused = self._is_told = self._is_reading = False
         self._tally = plane.counters.nowhere
         self._total_due = self._gather_due = _NEVER
         self._owed_bytes = self._answer_bytes = self._request_bytes = 0

@@ -169,3 +169,28 @@ def parameters_of(query: bytes, names: tuple[str, ...]) -> tuple[tuple[str, str]
         except UnicodeDecodeError:
             raise GatewayError("malformed-request", f"the query parameter `{exact}` is not UTF-8") from None
     return tuple(sorted(found.items()))
+
+
+def path_parameters(
+    rest: bytes, templates: tuple[tuple[str, ...], ...], names: tuple[str, ...]
+) -> tuple[tuple[tuple[str, str], ...], bool]:
+    """The (name, value) pairs of the parameters in `names` that a path below an interface holds, sorted.
+
+    And whether the path is known: the interface's own, or one of `templates` (`/regions/{region}`, split at slashes).
+    """
+    if rest in {b"", b"/"}:
+        return (), True
+    segments = rest.removesuffix(b"/").split(b"/")
+    for template in templates:
+        if len(template) != len(segments):
+            continue
+        found: dict[str, str] = {}
+        for word, segment in zip(template, segments, strict=True):
+            text = unquote_to_bytes(segment).decode("utf-8")
+            if word[:1] == "{":
+                found[word[1:-1]] = text
+            elif word != text:
+                break
+        else:
+            return tuple(sorted((name, value) for name, value in found.items() if name in names)), True
+    return (), False

@@ -10,7 +10,7 @@ words that the entry declares (`empty_when`). Where that place is missing, or ro
 where the entry places any item, granted or not, the entry does not know the answer, and it is refused.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -65,12 +65,13 @@ class DocumentProjector:
         granted: names of the items that may leave.
         masks: item -> mask.
         empty_when: JSON Pointer -> texts; an answer without rows that holds one of them there says that there are none.
+        bounds: item -> texts: a row that bears another value there is not the grant's.
 
     Raises:
         GatewayError: `answer-not-filterable` where the entry itself is faulty.
     """
 
-    __slots__ = ("_empty_when", "_envelope", "_every", "_fast", "_masks", "_rows", "_tree")
+    __slots__ = ("_bounds", "_empty_when", "_envelope", "_every", "_fast", "_masks", "_rows", "_tree")
 
     def __init__(
         self,
@@ -80,7 +81,9 @@ class DocumentProjector:
         granted: tuple[str, ...],
         masks: Mapping[str, Mask],
         empty_when: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+        bounds: Mapping[str, frozenset[str]] = MappingProxyType({}),
     ) -> None:
+        self._bounds = [(parse_pointer(places[item]), texts) for item, texts in bounds.items() if item in places]
         self._empty_when = [(parse_pointer(pointer), frozenset(texts)) for pointer, texts in empty_when.items()]
         self._every = place_tree(places, places)
         self._rows = parse_pointer(rows)
@@ -88,7 +91,8 @@ class DocumentProjector:
         self._envelope = frozenset(name for name in envelope if name != top)
         self._masks = masks
         self._tree = place_tree(places, granted)
-        self._fast = _Typed(self._rows, self._envelope, self._tree) if self._is_plain(self._tree) else None
+        is_plain = not self._bounds and self._is_plain(self._tree)
+        self._fast = _Typed(self._rows, self._envelope, self._tree) if is_plain else None
 
     def _is_plain(self, node: Place) -> bool:
         """Whether the types can say it: members only, no overlap, no mask, an item at the end of every place."""
@@ -153,7 +157,8 @@ class DocumentProjector:
             rows = _ARRAY.decode(raw) if _kind(raw) == b"[" else [raw]
             for row in rows:
                 self._require_known(row)
-            return [self._gather(row, self._tree, {}) for row in rows]
+            # What is not the grant's matches nothing, as what is not there.
+            return [self._gather(row, self._tree, {}) for row in rows if self._is_within(row)]
         except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
             raise not_filterable("the answer is not strict JSON, or nested too deep") from None
 
@@ -234,7 +239,18 @@ class DocumentProjector:
             return kept, 1
         return _empty(raw), 0
 
+    def _is_within(self, row: Raw) -> bool:
+        """Whether every value at a bounded place of the row is one of those that the grant allows."""
+        return all(
+            _kind(value) not in _NESTED and _text_of(value) in texts
+            for tokens, texts in self._bounds
+            for value in _values_at(row, tokens)
+        )
+
     def _filter_row(self, raw: Raw, seen: set[str]) -> Raw | None:
+        # INVARIANT: GRANTED-ITEMS-ONLY — a grant for one region gives rows of that region, whatever was asked for.
+        if not self._is_within(raw):
+            raise not_filterable("a row of the answer is outside what the grant allows")
         found: set[str] = set()
         kept = self._filter(raw, self._tree, found, 0)
         if not found and kept is not None:
@@ -318,6 +334,29 @@ def _kind(raw: Raw) -> bytes:
 def _text_of(raw: Raw) -> str:
     """A scalar as a text: a string's own, anything else as it is written."""
     return str(_ANY.decode(raw)) if _kind(raw) == b'"' else bytes(raw).strip(_SPACE).decode()
+
+
+def _values_at(raw: Raw, tokens: tuple[str, ...]) -> Iterator[Raw]:
+    """What stands at a place, in every element of an array on the way; null stands for nothing."""
+    kind = _kind(raw)
+    if not tokens:
+        if kind == b"[":
+            for element in _ARRAY.decode(raw):
+                yield from _values_at(element, tokens)
+        elif kind != b"n":
+            yield raw
+    elif kind == b"{":
+        inner = _OBJECT.decode(raw).get(tokens[0])
+        if inner is not None:
+            yield from _values_at(inner, tokens[1:])
+    elif kind == b"[":
+        elements = _ARRAY.decode(raw)
+        if tokens[0].isdigit():
+            for element in elements[int(tokens[0]) : int(tokens[0]) + 1]:
+                yield from _values_at(element, tokens[1:])
+        else:
+            for element in elements:
+                yield from _values_at(element, tokens)
 
 
 def _leads_to_an_item(raw: Raw, node: Place, arrays: int) -> bool:

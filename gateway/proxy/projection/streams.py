@@ -11,6 +11,7 @@ in the columns that were granted.
 import csv
 import io
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from gateway.proxy.projection.document import DocumentProjector, not_filterable
@@ -95,9 +96,14 @@ class NdjsonReducer:
     __slots__ = ("_lines", "_projector", "content_type", "items", "rows")
 
     def __init__(
-        self, places: Mapping[str, str], granted: tuple[str, ...], masks: Mapping[str, Mask], row_bytes: int
+        self,
+        places: Mapping[str, str],
+        granted: tuple[str, ...],
+        masks: Mapping[str, Mask],
+        row_bytes: int,
+        bounds: Mapping[str, frozenset[str]] = MappingProxyType({}),
     ) -> None:
-        self._projector = DocumentProjector("", places, (), granted, masks)
+        self._projector = DocumentProjector("", places, (), granted, masks, bounds=bounds)
         self._lines = _Lines(row_bytes)
         self.rows = 0
         self.items: set[str] = set()
@@ -137,6 +143,8 @@ class CsvReducer:
     """CSV with a header row; places are column names."""
 
     __slots__ = (
+        "_bounded",
+        "_bounds",
         "_columns",
         "_is_quoted",
         "_lines",
@@ -150,12 +158,19 @@ class CsvReducer:
     )
 
     def __init__(
-        self, places: Mapping[str, str], granted: tuple[str, ...], masks: Mapping[str, Mask], row_bytes: int
+        self,
+        places: Mapping[str, str],
+        granted: tuple[str, ...],
+        masks: Mapping[str, Mask],
+        row_bytes: int,
+        bounds: Mapping[str, frozenset[str]] = MappingProxyType({}),
     ) -> None:
         # INVARIANT: GRANTED-ITEMS-ONLY: a column that an item outside the grant also names does not leave.
         denied = {places[item] for item in places.keys() - set(granted)}
         self._wanted = {places[item]: item for item in granted if item in places and places[item] not in denied}
         self._masks = masks
+        self._bounds = {places[item]: texts for item, texts in bounds.items() if item in places}
+        self._bounded: list[tuple[int, frozenset[str]]] = []
         self._lines = _Lines(row_bytes)
         # The reader's own bound on a cell is the process's, and less than a row may have: rows alone are bounded here.
         if csv.field_size_limit() < row_bytes:
@@ -218,6 +233,9 @@ class CsvReducer:
             self._lines.check(sum(map(len, row)))
             if len(row) != self._width:
                 raise not_filterable("a row of the answer has another number of fields than its header")
+            # INVARIANT: GRANTED-ITEMS-ONLY — a grant for one region gives rows of that region, whatever was asked for.
+            if any(row[index] and row[index] not in texts for index, texts in self._bounded):
+                raise not_filterable("a row of the answer is outside what the grant allows")
             writer.writerow(self._fields(row))
             self.rows += 1
         if self.rows:
@@ -228,6 +246,7 @@ class CsvReducer:
         self._width = len(row)
         names = [name.strip() for name in row]
         self._columns = [index for index, name in enumerate(names) if name in self._wanted]
+        self._bounded = [(index, self._bounds[name]) for index, name in enumerate(names) if name in self._bounds]
         columns = [names[index] for index in self._columns]
         if not columns or len(set(columns)) != len(columns):
             raise not_filterable("the answer's header does not name the granted items once each")

@@ -218,7 +218,10 @@ def open_api(home_path: Path, officer: str | None = None) -> Iterator[Api]:
             transport = httpx.ASGITransport(app=app)
         elif settings.control.tls_certificate:
             transport = httpx.AsyncHTTPTransport(verify=_pinned(settings.control.tls_certificate))
-        client = httpx.AsyncClient(base_url=url, headers=headers, transport=transport, timeout=TIMEOUT_SECONDS)
+        # An officer's token goes to the control plane itself, whatever proxy the environment names.
+        client = httpx.AsyncClient(
+            base_url=url, headers=headers, transport=transport, timeout=TIMEOUT_SECONDS, trust_env=False
+        )
         with Api(client, runner, lifespan) as api:
             yield api
     finally:

@@ -81,11 +81,14 @@ class Exporter:
             GatewayError: `unavailable` where the extra `otel` is not installed.
         """
         try:
+            import requests  # noqa: PLC0415 -- comes with the extra
             from opentelemetry.exporter.otlp.proto.http import trace_exporter  # noqa: PLC0415 -- an extra
         except ImportError as error:
             advice = "pip install 'sharing-gateway[otel]', or unset it"
             raise GatewayError("unavailable", f"`traces.endpoint` needs the extra `otel`: {advice}") from error
-        collector = trace_exporter.OTLPSpanExporter(endpoint=self._settings.traces.endpoint)
+        session = requests.Session()
+        session.trust_env = False  # the collector's credentials go through no proxy that the environment names
+        collector = trace_exporter.OTLPSpanExporter(endpoint=self._settings.traces.endpoint, session=session)
         path = self._home.run / SOCKET
         path.unlink(missing_ok=True)
         self._socket.bind(str(path))

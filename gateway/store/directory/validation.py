@@ -23,6 +23,7 @@ _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _DATASET_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}")
 _ITEM = re.compile(r"[^\s,，、;；|\"\\/~\x00-\x1f\x7f]{1,64}")
 _POINTER = re.compile(r"(?:/(?:[^~/\x00-\x1f\x7f]|~[01])*)*")
+_TEMPLATE = re.compile(r"(?:/(?:\{[^{}/]+\}|[^{}/?#%\s]+))+")
 _COLUMN = re.compile(r"[^\x00-\x1f\x7f]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 _REGION = re.compile(r"[0-9]{6}")
@@ -166,11 +167,12 @@ def validate_interface(interface: Interface, dataset: Dataset | None = None) -> 
         faults.append(_fault("methods" if not interface.methods else "modes", "missing: at least one"))
     faults += _method_faults(interface)
     faults += _shape_faults(interface)
+    faults += _scope_faults(interface)
     return faults if dataset is None else [*faults, *_faults_against(interface, dataset)]
 
 
 def _faults_against(interface: Interface, dataset: Dataset) -> list[Fault]:
-    unknown = sorted(set(interface.places) - dataset.item_names)
+    unknown = sorted({*interface.places, *interface.scope_items.values()} - dataset.item_names)
     faults = [_fault("places", f"`{name}` is not an item of dataset `{dataset.id}`") for name in unknown]
     faults += _envelope_faults(interface, dataset)
     if dataset.supplier != interface.supplier:
@@ -210,6 +212,19 @@ def _method_faults(interface: Interface) -> list[Fault]:
         fault = f"{', '.join(writing)} would change what the supplier holds: list it in `mode_methods` for its mode"
         faults.append(_fault("methods", fault))
     return faults
+
+
+def _scope_faults(interface: Interface) -> list[Fault]:
+    """What of the places of constrained parameters could never be read."""
+    faults = [
+        _fault("scope_items", f"`{name[:64]}` is none of `scope_parameters`")
+        for name in sorted(interface.scope_items.keys() - set(interface.scope_parameters))
+    ]
+    return faults + [
+        _fault("paths", f"`{path[:100]}` is no path below the interface's own, such as `/regions/{{region}}`")
+        for path in interface.paths
+        if _TEMPLATE.fullmatch(path) is None
+    ]
 
 
 def _shape_faults(interface: Interface) -> list[Fault]:

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.runtime.demo.story import PURPOSE, SYSTEM
 from tests.support.gateways import RunningGateway, running_gateway
+from tests.support.loopback import Eavesdropper
 
 pytestmark = pytest.mark.deep
 
@@ -32,16 +33,26 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway
 
 
 def run(command: list[str], *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """The command, without the environment's proxies."""
-    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
-    return subprocess.run(
-        [*command, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-        env={**environment, "GOFLAGS": "-mod=mod", "GO111MODULE": "off"},
-    )
+    """The command, where the environment names a proxy: it uses none. Go leaves loopback out by itself."""
+    proxy = Eavesdropper()
+    try:
+        return subprocess.run(
+            [*command, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+            env={**os.environ, **proxy.environment, "GOFLAGS": "-mod=mod", "GO111MODULE": "off"},
+        )
+    finally:
+        proxy.close()
+        assert proxy.heard == 0, f"`{command[0]}` asked the environment's proxy"
+
+
+def test_first_call_that_cannot_be_tried_here_names_no_proxy() -> None:
+    """Go takes no proxy for loopback, and .NET is not here: what each sets stands in the file."""
+    assert "Proxy: nil" in (CALLERS / "go" / "first_call.go").read_text("utf-8")
+    assert "UseProxy = false" in (CALLERS / "csharp" / "FirstCall.cs").read_text("utf-8")
 
 
 @pytest.mark.parametrize("program", FIRST_CALLS)

@@ -129,7 +129,7 @@ def test_stand_ins_are_one_for_one_and_of_the_same_form() -> None:
 def test_the_examples_are_taken_on_the_day_they_are_read(make_world: Callable[..., World], day: str) -> None:
     """A reader who sends its bodies on any day is not told that their dates are past."""
     at = datetime.fromisoformat(f"{day}T23:30:00+08:00").timestamp()
-    world = make_world(now=lambda: at, clock=lambda: at)
+    world = make_world(ledger=True, now=lambda: at, clock=lambda: at)
     document = world.app.openapi()
 
     def example(path: str, method: str = "post") -> Any:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,13 @@ class Commands:
 def gateway(world: World, monkeypatch: pytest.MonkeyPatch) -> Commands:
     @contextmanager
     def open_here(_home: Path, officer: str | None = None) -> Iterator[Api]:
-        headers = {"Authorization": f"Bearer {world.token(officer or 'registrar')}"}
-        transport = httpx.ASGITransport(app=world.app, raise_app_exceptions=False)
+        headers = {"Authorization": f"Bearer {commands.world.token(officer or 'registrar')}"}
+        transport = httpx.ASGITransport(app=commands.world.app, raise_app_exceptions=False)
         client = httpx.AsyncClient(base_url=ISSUER, headers=headers, transport=transport)
         with Api(client, asyncio.Runner()) as api:
             yield api
 
+    commands = Commands(world)
     # By name: in `gateway.cli` the groups of commands stand under their modules' names.
     for name in (
         "grants.acts",
@@ -61,7 +62,7 @@ def gateway(world: World, monkeypatch: pytest.MonkeyPatch) -> Commands:
         "retention",
     ):
         monkeypatch.setattr(sys.modules[f"gateway.cli.{name}"], "open_api", open_here)
-    return Commands(world)
+    return commands
 
 
 def written(path: Path, value: Any) -> Path:
@@ -69,8 +70,9 @@ def written(path: Path, value: Any) -> Path:
     return path
 
 
-def test_grants_life_by_commands(gateway: Commands, tmp_path: Path) -> None:
+def test_grants_life_by_commands(gateway: Commands, make_world: Callable[..., World], tmp_path: Path) -> None:
     """Issue, show, suspend, lift, close, dispose: each one sentence or one JSON document."""
+    gateway.world = make_world(ledger=True)
     issued = gateway.json("grants", "issue", written(tmp_path / "g.json", {**GRANT, "id": "life"}))
     assert issued["grant"]["state"] == "issued"
     stopped = gateway("grants", "suspend", "life", "--violation", "found", "--rectify-by", "2099-01-01")
@@ -253,3 +255,17 @@ def test_lifecycle_is_printed(gateway: Commands) -> None:
     assert "Decree 809 Art. 27 ¶2" in result.stdout
     regional = CliRunner().invoke(app, ["grants", "lifecycle", "--layer", "national", "--layer", "zhongshan", "--json"])
     assert {"supply department"} <= {power["who"] for power in json.loads(regional.stdout)[0]["who"]}
+
+
+def test_a_report_needs_no_extra(
+    gateway: Commands, make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where matplotlib is not installed there are tables and a sentence about the plots; asked for, they fail."""
+    gateway.world = make_world(ledger=True)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    told = gateway("records", "report", tmp_path / "june", officer="auditor")
+    assert "no plots" in told.stderr
+    assert {file.suffix for file in (tmp_path / "june").iterdir()} == {".csv"}
+    asked = gateway("records", "report", tmp_path / "july", "--plots", "svg", officer="auditor", fails=True)
+    assert "install the extra `plots`" in asked.stderr

@@ -249,8 +249,9 @@ def test_termination_without_violation_needs_consultation_and_filing(world: Worl
     assert done(world.post("police", path, TERMINATION))["order"]["filing"] == TERMINATION["filing"]
 
 
-def test_closure_opens_a_duty_and_disposal_fulfils_it(world: World) -> None:
+def test_closure_opens_a_duty_and_disposal_fulfils_it(make_world: Callable[..., World]) -> None:
     """Art. 27 ¶1: the demand department closes, then files the destruction record."""
+    world = make_world(ledger=True)
     world.grant()
     path = "/v1/grants/g-2026-0001"
     refused(world.post("civil", f"{path}/disposal", DISPOSAL), "conflict")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.control.act.examples import GRANT, INTERFACE, SUSPENSION, SYSTEM
+from gateway.control.act.examples import CERTIFICATES, GRANT, INTERFACE, SUSPENSION, SYSTEM
 from gateway.control.act.scopes import Scope
 from gateway.control.records.questions import RecordFilter, looked_past, question_of
 from gateway.domain.calendar import CHINA
@@ -155,6 +155,16 @@ def test_a_direct_export_streams_with_a_link_to_its_manifest(recorded: World) ->
     assert answer.headers["content-type"].startswith("text/csv")
     manifest = answer.headers["link"].partition(">")[0].removeprefix("<")
     assert "sharing-gateway/export/v1" in recorded.get("civil", manifest).text
+
+
+def test_an_act_that_says_a_use_of_its_own_is_exported_as_rows(ledgered: World) -> None:
+    """What certificates are for is said under `use` too, and a row of it is a row like others."""
+    done(ledgered.post("police", "/v1/certificates", CERTIFICATES))
+    until_found(ledgered, kind="directory")
+    answer = ledgered.get("auditor", "/v1/records/export", format="csv", kind="directory")
+    assert answer.status_code == 200, answer.text
+    assert CERTIFICATES["name"] in answer.text
+    assert '""use"":""authority""' in answer.text
 
 
 def test_figures_over_records_are_narrowed_like_records(recorded: World) -> None:

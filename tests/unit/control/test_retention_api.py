@@ -22,8 +22,9 @@ def test_records_of_a_disputed_grant_stay_until_it_is_settled(world: World) -> N
     assert holds_of(world.services).disputed == frozenset()
 
 
-def test_records_of_a_grant_stay_until_three_years_after_its_disposal(world: World) -> None:
+def test_records_of_a_grant_stay_until_three_years_after_its_disposal(make_world: Callable[..., World]) -> None:
     """Art. 27 ¶1, 29: while it stands, until the data is destroyed, and for three calendar years from then."""
+    world = make_world(ledger=True)
     world.grant()
     assert holds_of(world.services).released == frozenset()
     done(world.post("civil", f"{GRANT}/closure", CLOSURE))
