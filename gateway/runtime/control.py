@@ -240,7 +240,7 @@ def assemble(
         hub=hub,
         metrics=lambda: _metrics(home, coarse),
         may_scrape=scraping.is_held,
-        readiness=lambda: readiness(home, store, hub, proof),
+        readiness=lambda: readiness(home, hub, proof),
         witness=_witness(home, settings, ring),
         roads=roads,
         hosts=host_checks(home, settings, store, ring),

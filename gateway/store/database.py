@@ -27,7 +27,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from gateway.domain.errors import GatewayError
 from gateway.store.deadlines import Deadlines, shut
-from gateway.store.servers import Servers
+from gateway.store.servers import Servers, refusal_of
 from gateway.store.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -382,6 +382,9 @@ class Database:
         origin = error.orig if isinstance(error, DBAPIError) else None
         if isinstance(origin, sqlite3.Error):
             return _sqlite_sentence(origin)
+        refusal = refusal_of(origin)
+        if refusal:
+            return refusal
         if isinstance(error, DBAPIError) and (error.connection_invalidated or _is_unreachable(origin)):
             return "does not answer; try again"
         return "failed to do what was asked"

@@ -133,6 +133,20 @@ def _older(host: Host, history: History, known: History) -> str:
     )
 
 
+def _refusal(sentence: str) -> Exception:
+    """What is raised of a server that must not be used, in words that go on to whoever asked."""
+    import psycopg  # noqa: PLC0415 - as everywhere here
+
+    error = psycopg.OperationalError(sentence)
+    error.refusal = sentence  # type: ignore[attr-defined]
+    return error
+
+
+def refusal_of(error: BaseException | None) -> str:
+    """Why a server must not be used, where that is why an error was raised; else ""."""
+    return str(getattr(error, "refusal", ""))
+
+
 class HistoryFile:
     """The newest history that any process of a node has seen; kept across restarts.
 
@@ -227,14 +241,15 @@ class Servers:
         import psycopg  # noqa: PLC0415 - a state in SQLite needs no PostgreSQL driver
 
         self._watch()
-        said = []
-        # A server that was refused is told before one that is merely away.
+        faults = []
         for host in sorted(self.hosts, key=lambda each: each != self._primary):
             try:
                 return self._connected(host)
             except psycopg.Error as error:
-                said.append(f"{host}: {str(error).strip()}")
-        raise psycopg.OperationalError("; ".join(said))
+                faults.append(error)
+        refused = [refusal_of(error) for error in faults if refusal_of(error)]
+        # A server that must not be used is told before one that is merely away.
+        raise _refusal("; ".join(refused)) if refused else faults[0]
 
     def _dial(self, host: Host, **more: Any) -> Any:
         import psycopg  # noqa: PLC0415 - as above
@@ -282,14 +297,14 @@ class Servers:
 
         known, history = self._memory.known(), told.history
         if not told.takes_writes:
-            raise psycopg.OperationalError("it takes no writes, being a standby or set so")
+            raise psycopg.OperationalError(f"{host} takes no writes, being a standby or set so")
         if self._own is not None and history.system != self._own:
-            raise psycopg.OperationalError(
-                "another database cluster answers there; start the gateway anew if it was put back from a backup"
+            raise _refusal(
+                f"is another one: {host} is of another cluster; start the gateway anew if it was put back from a backup"
             )
         if known is not None and history.system == known.system and history.timeline < known.timeline:
             # INVARIANT: ONE-TIMELINE.
-            raise psycopg.OperationalError(_older(host, history, known))
+            raise _refusal(_older(host, history, known))
         if known is None or history != known:
             if known is not None and history.system == known.system:
                 log.warning("%s is the primary now: timeline %d follows %d", host, history.timeline, known.timeline)
