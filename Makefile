@@ -22,10 +22,10 @@ demo: $(READY)  ## Run the main job on embedded defaults (ONCE=1: tell the story
 	@$(BIN)/gateway demo $(if $(ONCE),--once)
 
 test: $(READY)  ## Set up and run the test suite
-	@$(BIN)/python -m pytest -m "not deep" -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m "not deep" -n 3
 
 test-deep: $(READY)  ## Long crash, fuzz and soak runs
-	@$(BIN)/python -m pytest -m deep --timeout 1200 --durations 12 -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -m deep --timeout 1200 --durations 12 -n 3
 
 test-clocks: $(READY)  ## The tests two years on, on a 29 February, and across New Year
 	@$(BIN)/python -m tests.clocks

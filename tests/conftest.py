@@ -2,14 +2,19 @@
 
 Half of what the tests waited for was `fsync`. No test cuts the machine's power: they kill processes, and what a loss of
 power would leave is worked out from recorded calls (`support/power.py`), so a disk in memory shows the same. `TMPDIR`
-names another place.
+names another place. Modules are compiled once, even where the environment says never: the tests start hundreds of
+processes.
 """
 
 import os
+import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import settings
+from xdist.scheduler.loadfile import LoadFileScheduling
 
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 6 << 30
@@ -27,5 +32,33 @@ def _has_room(folder: Path) -> bool:
 if "TMPDIR" not in os.environ and _has_room(MEMORY):
     os.environ["TMPDIR"], tempfile.tempdir = str(MEMORY), None
 
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 settings.register_profile("gateway", derandomize=True, deadline=None)
 settings.load_profile("gateway")
+
+
+STARTS_PROCESSES = ("tests/end_to_end/", "tests/deploy/", "tests/conformance/")
+IN_PROCESS = ("tests/unit/", "tests/durability/", "tests/simulation/")
+SHARE_NOTHING = ("tests/simulation/", "tests/durability/test_crashes.py")
+
+
+class Spread(LoadFileScheduling):
+    """A file's tests stay with one worker, for they share what it has started; those that share nothing go singly."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith(SHARE_NOTHING) else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Spread:
+    """Whatever `--dist` says; in the order of `pytest_collection_modifyitems`."""
+    config.option.loadscopereorder = False
+    return Spread(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first, and in random order otherwise, so that no worker is left alone with one."""
+    items.sort(key=lambda item: (not item.nodeid.startswith(STARTS_PROCESSES), not item.nodeid.startswith(IN_PROCESS)))

@@ -7,7 +7,18 @@ from urllib.parse import quote
 
 import typer
 
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, open_api, out, print_json, print_table
+from gateway.cli.shell import (
+    DEFAULT_HOME,
+    AsJson,
+    AsOfficer,
+    Home,
+    command,
+    open_api,
+    out,
+    print_json,
+    print_table,
+    said_again,
+)
 from gateway.domain.errors import GatewayError
 
 hosts = typer.Typer(
@@ -64,7 +75,7 @@ def claim(
     out.print(f"  {host['nonce']}", markup=False)
     out.print("or sign that text with the key of its certificate:", markup=False)
     out.print(f"  printf %s {host['nonce']} | openssl dgst -sha256 -sign server.key -out proof.sig", markup=False)
-    out.print(f"then: gateway hosts prove {supplier} {name}", markup=False)
+    out.print(f"then: gateway hosts prove {supplier} {name}{said_again(home, officer)}", markup=False)
 
 
 @hosts.command("prove")

@@ -1,6 +1,7 @@
 """`gateway init | serve | status | check | backup | restore | demo`: make a gateway, run it, look at it, keep it."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.shell import DEFAULT_HOME, AsJson, Home, command, err, home_at, out, print_json, print_table, working
+from gateway.domain.errors import GatewayError
+
+SAMPLE_REGION = "440000"
+"""Of the sample's departments (`gateway.runtime.demo.world`)."""
 
 
 @command
@@ -27,30 +32,46 @@ def init(
         Path | None, typer.Option(help="Take the keys that all nodes of one state share; the log gets its own.")
     ] = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a database that does not answer yet.")] = 60.0,
+    sample: Annotated[
+        bool,
+        typer.Option("--sample", help="With the demo's directory, grants and officers in it, to try; nobody real."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a home: settings, keys, state, and the competent department's first officer."""
     from gateway.runtime.operation.setup import initialise  # noqa: PLC0415 -- loads the store and the keys, which help does not need
 
-    if region is None:
+    if sample and region not in {None, SAMPLE_REGION}:
+        raise GatewayError("invalid-input", f"the sample's departments are of region {SAMPLE_REGION}")
+    if sample:
+        region = SAMPLE_REGION
+    elif region is None:
         question = "division code (GB/T 2260) of the competent department's region"
         region = str(typer.prompt(question, default="000000")) if sys.stdin.isatty() and not as_json else "000000"
-    working(f"making a gateway in {directory or home}", quiet=as_json)
-    made = initialise(
-        home_at(directory or home),
-        region=region,
-        department=department,
-        suite=suite,
-        token_algorithm=tokens,
-        shared_keys=shared_keys,
-        wait_seconds=wait,
-        say=lambda sentence: err.print(sentence, markup=False),
-    )
+    place = home_at(directory or home)
+
+    def make() -> dict[str, Any]:
+        return initialise(
+            place,
+            region=region,
+            department=department,
+            suite=suite,
+            token_algorithm=tokens,
+            shared_keys=shared_keys,
+            wait_seconds=wait,
+            say=lambda sentence: err.print(sentence, markup=False),
+        )
+
+    working(f"making a gateway in {place.root}", quiet=as_json)
+    if sample:
+        from gateway.runtime.demo.sample import make_sample  # noqa: PLC0415 -- loads the client and the suppliers
+
+        made = make_sample(place, make, lambda sentence: working(sentence, quiet=as_json))
+    else:
+        made = make()
     if as_json:
         print_json(made)
         return
-    at = f"--home {made['home']}"
-    acting = f"--as {made['officer']} {at}"
     out.print(f"made a gateway in {made['home']}", markup=False)
     out.print(f"  log: {made['origin']}", markup=False)
     out.print(f"  verifier key, for auditors: {made['verifier_key']}", markup=False)
@@ -62,12 +83,23 @@ def init(
     if suite == "commercial" or tokens == "SM2":
         out.print("  SM algorithms are chosen: a choice of algorithms, and no certification", markup=False)
     out.print("what to do next:", markup=False)
-    out.print(f"  gateway serve {at}", markup=False)
-    out.print(f"  gateway directory import DIRECTORY.json {acting}", markup=False)
-    out.print(
-        f"  gateway systems add SYSTEM --department DEPARTMENT --key PUBLIC.jwk {acting}",
-        markup=False,
-    )
+    for step in _next_steps(made, sample=sample):
+        out.print(f"  {step}", markup=False)
+
+
+def _next_steps(made: dict[str, Any], *, sample: bool) -> list[str]:
+    """Commands that work as they are printed, one after the other; the first goes on in a terminal of its own."""
+    at = f"--home {shlex.quote(made['home'])}"
+    if sample:
+        return [f"gateway serve {at}", f"gateway demo {at}"]
+    acting = f"--as {made['officer']} {at}"
+    return [
+        f"gateway serve {at}",
+        "gateway directory sample directory.json",
+        f"gateway directory import directory.json {acting}",
+        f"gateway officers add police-chen --department public-security --region 442000 --role supplier {acting}",
+        "gateway docs first-day",
+    ]
 
 
 @command
@@ -231,12 +263,23 @@ def _told(difference: Any) -> str:
 @command
 def demo(
     once: Annotated[bool, typer.Option("--once", help="Tell the story and end.")] = False,
-    home: Annotated[Path | None, typer.Option(help="Where to live; default: a folder that goes at the end.")] = None,
+    home: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where to live; default: a folder that goes at the end. Of a home that `init --sample` "
+            "made and whose gateway runs, the departments are played, and a first call is made."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the main job on embedded defaults: real HTTP, real policies, real records, nobody real."""
-    from gateway.runtime.demo.stage import perform  # noqa: PLC0415 -- loads the client and the suppliers
+    from gateway.runtime.demo.sample import is_sample, play  # noqa: PLC0415 -- loads the client and the suppliers
+    from gateway.runtime.demo.stage import perform  # noqa: PLC0415 -- the same
 
+    if home is not None and is_sample(home_at(home)):
+        if not play(home_at(home), once=once, as_json=as_json):
+            raise typer.Exit(1)
+        return
     working("making a gateway and four departments to show", quiet=as_json)
     if not perform(once=once, home=home, as_json=as_json):
         raise typer.Exit(1)

@@ -6,6 +6,8 @@ error, or with `--json` a problem document on standard output; never a traceback
 
 import functools
 import json
+import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -117,6 +119,13 @@ def home_at(root: Path) -> "GatewayHome":
     from gateway.runtime.home import GatewayHome  # noqa: PLC0415 -- help needs none of it
 
     return GatewayHome(root)
+
+
+def said_again(home: Path, officer: str | None) -> str:
+    """The options of who acts where, for a command that is told as the next: so that it works as it is printed."""
+    acting = f" --as {officer}" if officer and os.environ.get("GATEWAY_OFFICER") != officer else ""
+    is_known = home == DEFAULT_HOME or os.environ.get("GATEWAY_HOME") == str(home)
+    return acting + ("" if is_known else f" --home {shlex.quote(str(home))}")
 
 
 def working(what: str, *, quiet: bool = False) -> None:

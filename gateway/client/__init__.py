@@ -14,6 +14,7 @@ what is not used is not loaded.
     flow       one call, from its first attempt to its answer: steps without I/O
     core       what a caller knows and decides, without I/O
     source     where a token comes from: one fetch for everybody who waits
+    loops      waiting on asyncio's loop or trio's
     sending    transports below a client
     answers    rows and files of an answer
     keys       a system's key, wherever it is kept

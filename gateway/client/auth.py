@@ -1,6 +1,5 @@
 """`httpx` authentication: tokens, proof of possession, declaration of the use, and repeating what is safe."""
 
-import asyncio
 import functools
 import ssl
 import time
@@ -9,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from gateway.client import loops
 from gateway.client.core import Declared, RetryBudget, TokenState, origin_of
 from gateway.client.flow import Flow, GetNonce, GetToken, Read, Send, Wait, call_flow, patience_of
 from gateway.client.keys import ClientKey, Key
@@ -129,9 +129,9 @@ class SharingAuth(httpx.Auth):
             elif isinstance(step, Read):
                 await step.response.aread()
             elif isinstance(step, Wait):
-                await sleep(step.seconds)
+                await loops.sleep(step.seconds)
             elif isinstance(step, GetNonce):
-                await in_thread(self.source.refresh_nonce)
+                await loops.in_thread(self.source.refresh_nonce)
 
     def flow(self, request: httpx.Request) -> Flow:
         """The steps of one call, for whoever drives it."""
@@ -143,34 +143,6 @@ class SharingAuth(httpx.Auth):
         if self._origin is None:
             self._origin = origin
         return origin == self._origin
-
-
-async def sleep(seconds: float) -> None:
-    """Wait on the loop that runs, asyncio's or trio's."""
-    if _on_asyncio():
-        await asyncio.sleep(seconds)
-        return
-    import anyio  # noqa: PLC0415 - only trio's caller needs it
-
-    await anyio.sleep(seconds)
-
-
-async def in_thread(work: Callable[[], None]) -> None:
-    """Do what blocks beside the loop that runs."""
-    if _on_asyncio():
-        await asyncio.to_thread(work)
-        return
-    import anyio.to_thread  # noqa: PLC0415 - only trio's caller needs it
-
-    await anyio.to_thread.run_sync(work)
-
-
-def _on_asyncio() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _state(

@@ -6,7 +6,7 @@ Everything can come from the environment: `GATEWAY_URL` (the data plane), `GATEW
 
 import os
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,7 @@ from gateway.client.problems import SharingProblem, raise_for_problem, raise_for
 from gateway.client.quiet import keep_quiet_about
 from gateway.client.sending import AsyncSharingTransport, MadeAnew, SharingTransport
 
-Content = bytes | str | Iterable[bytes] | Callable[[], "bytes | Iterable[bytes]"]
+Content = bytes | str | Iterable[bytes] | AsyncIterable[bytes] | Callable[[], "bytes | Iterable[bytes]"]
 Items = str | Sequence[str]
 
 

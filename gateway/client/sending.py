@@ -16,7 +16,8 @@ from typing import Any, cast
 
 import httpx
 
-from gateway.client.auth import SharingAuth, in_thread, sleep
+from gateway.client import loops
+from gateway.client.auth import SharingAuth
 from gateway.client.flow import GetNonce, GetToken, Read, Send, Wait
 from gateway.client.problems import AnswerCut
 
@@ -119,9 +120,9 @@ class AsyncSharingTransport(httpx.AsyncBaseTransport):
             elif isinstance(step, Send):
                 answer = sent = await self._sent(step.request)
             elif isinstance(step, Wait):
-                await sleep(step.seconds)
+                await loops.sleep(step.seconds)
             elif isinstance(step, GetNonce):
-                await in_thread(self._auth.source.refresh_nonce)
+                await loops.in_thread(self._auth.source.refresh_nonce)
             else:
                 assert isinstance(step, Read)  # `_sent` has read it
 

@@ -9,7 +9,6 @@ leaves, a cancelled task, a loop that ends, take nothing from the others; thread
 Its outcome is everybody's, failures too, and is remembered a while, so that a crowd does not ask the same again.
 """
 
-import asyncio
 import logging
 import os
 import threading
@@ -23,6 +22,7 @@ from typing import Any
 
 import httpx
 
+from gateway.client import loops
 from gateway.client.core import MAX_ATTEMPTS, AskAgain, Token, TokenState, pause
 from gateway.client.observing import Told
 from gateway.client.problems import GatewayUnavailable, SharingProblem, TokenTimeout
@@ -111,14 +111,7 @@ class TokenSource:
             return held
         fetch = self._fetched()
         try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            import anyio.to_thread  # noqa: PLC0415 - trio's caller has it, since httpx needs it there
-
-            return await anyio.to_thread.run_sync(self.token, seconds, abandon_on_cancel=True)
-        try:
-            async with asyncio.timeout(seconds):
-                return await asyncio.wrap_future(fetch)
+            return await loops.outcome(fetch, seconds)
         except TimeoutError:
             raise TokenTimeout(f"no token came within {seconds:.1f} s") from None
         except SharingProblem as problem:

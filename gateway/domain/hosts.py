@@ -8,6 +8,8 @@ it knows (a nonce at `PROOF_PATH`, or a signature by the key of its certificate)
 department confirms. Its network addresses are looked up once, when it is claimed, and nothing else is ever called: a
 change of address is a claim again.
 
+A claim stands for `CLAIM_SECONDS`: a nonce that is shown later, or a proof that is confirmed later, may be another's.
+
 INVARIANT: HOST-OWNED: an interface reaches a host only where `may_reach` says that its department may.
 """
 
@@ -22,6 +24,10 @@ import msgspec
 
 PROOF_PATH = "/.well-known/sharing-gateway"
 """Where a service shows the nonce of its claim, followed by `/` and the claim's department."""
+
+SKEW_SECONDS = 3600
+CLAIM_SECONDS = 14 * 86_400
+"""How long a claim may be on its way, until it is confirmed."""
 
 _URL = re.compile(r"(?P<scheme>https?)://(?P<authority>[^/?#\\]*)(?P<path>/[^?#\\]*)?", re.IGNORECASE)
 _AUTHORITY = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[^:\[\]]+))(?::(?P<port>[0-9]{1,5}))?")
@@ -65,6 +71,7 @@ class Host(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         proof: `nonce` or `certificate`, once it is proved.
         claimed_by: the officer who claimed it.
         confirmed_by: the officer who confirmed it.
+        claimed_unix: when it was claimed, Unix seconds; 0 where an earlier version took the claim.
     """
 
     supplier: str
@@ -80,6 +87,11 @@ class Host(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     proof: str = ""
     claimed_by: str = ""
     confirmed_by: str = ""
+    claimed_unix: int = 0
+
+    def has_lapsed(self, now_unix: float) -> bool:
+        """Whether its claim is too old to be proved or confirmed; one from the future was made by a wrong clock."""
+        return not -CLAIM_SECONDS < self.claimed_unix - now_unix <= SKEW_SECONDS
 
     @property
     def id(self) -> str:

@@ -1,18 +1,22 @@
 """TLS on both sides: contexts for callers' listeners and for suppliers.
 
-A listener's certificate is read again into the same context (`reload_certificate`): connections that stand keep theirs,
-new handshakes get the new one. TLS 1.2 and 1.3; for 1.2 only suites with forward secrecy and authenticated encryption.
-Session tickets are off: a resumed session would not show the client certificate that identity asks for, and each
-ticket key would be state to rotate.
+A listener's certificate is read again (`read_pair`, off the loop) and put into the same context (`load_pair`):
+connections that stand keep theirs, new handshakes get the new one. TLS 1.2 and 1.3; for 1.2 only suites with forward
+secrecy and authenticated encryption. Session tickets are off: a resumed session would not show the client certificate
+that identity asks for, and each ticket key would be state to rotate.
 
 TLS is the loop's own: uvloop's holds nothing of a connection that is closed. MagicStack/uvloop issue 565 reports a
 leak; tests/bench/data_plane/tls_connections.py measures one byte a connection over 100,000, with uvloop 0.23 as with
 asyncio's.
 """
 
+import contextlib
+import os
 import ssl
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from gateway.domain.errors import GatewayError
 
@@ -51,7 +55,7 @@ def caller_context(
     context.set_alpn_protocols(["http/1.1"])
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 0
-    reload_certificate(context, certificate, key)
+    load_pair(context, read_pair(certificate, key))
     if client_certificates is not ClientCertificates.OFF:
         if client_ca is None:
             raise GatewayError("unavailable", "client certificates need the authorities that sign them")
@@ -64,19 +68,50 @@ def caller_context(
     return context
 
 
-def reload_certificate(context: ssl.SSLContext, certificate: Path, key: Path | None = None) -> None:
-    """Read a listener's certificate again; connections that stand are not touched.
+class Pair(NamedTuple):
+    """A certificate chain and its key as they were read: PEM."""
+
+    chain: bytes
+    key: bytes | None
+
+
+def read_pair(certificate: Path, key: Path | None = None) -> Pair:
+    """Read a listener's certificate and key, and try that they fit; blocks.
 
     Raises:
-        GatewayError: `unavailable` where it cannot be read or does not fit its key; the old one stays.
+        GatewayError: `unavailable` where they cannot be read or do not.
     """
     try:
-        # A pair that does not fit would leave the context without a key: it is tried on another one first.
-        # With a password at hand, OpenSSL asks nobody at a terminal for that of an encrypted key.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
-        context.load_cert_chain(certificate, key, password="")
+        pair = Pair(certificate.read_bytes(), None if key is None else key.read_bytes())
+        # A pair that does not fit would leave a context without a key: it is tried on another one first.
+        load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), pair)
     except (OSError, ssl.SSLError):
         raise GatewayError("unavailable", f"the certificate in `{certificate}` cannot be read with its key") from None
+    return pair
+
+
+def load_pair(context: ssl.SSLContext, pair: Pair) -> None:
+    """Have a context present a pair in new handshakes; connections that stand are not touched.
+
+    OpenSSL takes certificates from files alone: these are memory, so that nothing is waited for on a loop.
+
+    Raises:
+        OSError, ssl.SSLError: they do not fit.
+    """
+    with contextlib.ExitStack() as stack:
+        chain = stack.enter_context(_in_memory(pair.chain))
+        key = stack.enter_context(_in_memory(pair.key)) if pair.key is not None else None
+        # With a password at hand, OpenSSL asks nobody at a terminal for that of an encrypted key.
+        context.load_cert_chain(chain, key, password="")
+
+
+@contextlib.contextmanager
+def _in_memory(content: bytes) -> Iterator[str]:
+    """The path of a file that has no place on a disk."""
+    with os.fdopen(os.memfd_create("pem", os.MFD_CLOEXEC), "wb") as file:
+        file.write(content)
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"
 
 
 def supplier_context(authorities: str | None = None) -> ssl.SSLContext:

@@ -32,6 +32,7 @@ itself when its supervisor is gone, and the kernel ends it in that instant.
     adopting          hosts and certificates of earlier versions, taken in at a start
     resolver          path to interface, and what a change touches
     drawn             what departments have lately drawn, kept in the state
+    listeners         on what the nodes listen
     link              a worker's side of the control socket
     control           the control plane, wired
     provider          the OpenID provider that officers sign in at

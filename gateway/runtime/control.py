@@ -4,7 +4,6 @@ import asyncio
 import logging
 import shutil
 import socket
-import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -49,13 +48,13 @@ from gateway.ledger.witness.witness import Witness
 from gateway.policy import Engine
 from gateway.policy.offline.activating import PolicyKeeper
 from gateway.proxy.limits import Limits
-from gateway.proxy.tls import reload_certificate
 from gateway.runtime.adopting import adopt_certificates, pin_inherited
 from gateway.runtime.control_listener import control_server, nodes_trust, own_address
 from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.examining import Examiner
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.incarnation import begin_life, is_put_back
+from gateway.runtime.listeners import OwnListeners
 from gateway.runtime.policies import initial_policies, policies_root
 from gateway.runtime.probe import probe_socket
 from gateway.runtime.provider import provider_of
@@ -64,12 +63,12 @@ from gateway.runtime.reconciling import reconcile, settle
 from gateway.runtime.ring import nonce_keeper, open_ring
 from gateway.runtime.scraping import ScrapeCredential
 from gateway.runtime.settings import Settings
-from gateway.runtime.suppliers import Contexts, OwnListeners, SupplierReach
+from gateway.runtime.suppliers import Contexts, SupplierReach
 from gateway.runtime.telemetry.coarse import CoarseFigures
 from gateway.runtime.telemetry.due import Due
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher, read_snapshots, render
 from gateway.runtime.telemetry.observing import ObservedBarrier
-from gateway.runtime.tls import listener_context, tls_fault
+from gateway.runtime.tls import Reloading, listener_context
 from gateway.runtime.trying import Trials
 from gateway.store import Store
 from gateway.store.feed import Listener
@@ -80,6 +79,9 @@ FORGET_SECONDS = 60.0
 """How often one-time values whose time is over are forgotten."""
 SETTLE_SECONDS = 5.0
 """How often the log's newest checkpoint is kept in the state: as many seconds of records are read at a start."""
+LISTENERS_SECONDS = 0.5
+"""How often this node's listeners are told, until all of them listen."""
+
 GATHER_SECONDS = 1.0
 """How often the workers' counts for a candidate in the shadow are kept; they send them as often."""
 
@@ -249,7 +251,7 @@ def assemble(
                 store,
                 Contexts(store.certificates, ring.field_cipher),
                 Networks(settings.suppliers.networks),
-                OwnListeners(home, settings),
+                OwnListeners(home, settings, store.nodes),
             )
         ),
         unseal=lambda sealed, context: ring.field_cipher().unseal(sealed, context),
@@ -264,7 +266,7 @@ def host_checks(home: GatewayHome, settings: Settings, store: Store, ring: KeyRi
     contexts = Contexts(store.certificates, ring.field_cipher)
     return HostChecks(
         networks=Networks(settings.suppliers.networks),
-        is_own=OwnListeners(home, settings),
+        is_own=OwnListeners(home, settings, store.nodes),
         context=lambda host: contexts.context(host.supplier, host.authority, None),
     )
 
@@ -358,7 +360,8 @@ class Control:
         self._listener = socket.socket(fileno=listen_fd)
         self._parts: Parts | None = None
         self._server: uvicorn.Server | None = None
-        self._tls: ssl.SSLContext | None = None
+        self._reloading = Reloading(None, self._settings.control)
+        self._telling: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._figures: list[asyncio.Task[None]] = []
         self._heard: Listener | None = None
@@ -390,10 +393,12 @@ class Control:
             self._heard = self._parts.store.listen(lambda _changes: feed.wake())
             address = own_address(self._settings.control, self._listener)
             await asyncio.to_thread(self._parts.store.announce, self._home.origin(self._settings), address)
+            self._telling = asyncio.create_task(self._tell_listeners(self._parts.store), name="listeners")
         self._publish_figures(self._parts)
-        self._tls = listener_context(self._settings.control)
+        tls = listener_context(self._settings.control)
+        self._reloading = Reloading(tls, self._settings.control)
         share_threads()
-        self._server = control_server(create_app(self._parts.services), self._tls)
+        self._server = control_server(create_app(self._parts.services), tls)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="uvicorn")
         while not self._server.started:
             if self._task.done():
@@ -401,6 +406,19 @@ class Control:
             await asyncio.sleep(0.01)
         self._probe = await answer_probes(probe_socket(self._home.root), self._parts.services.readiness)
         return {}
+
+    async def _tell_listeners(self, store: Store) -> None:
+        """Tell the other nodes on what this one listens: at once by its settings, and when all of it does."""
+        own, node = OwnListeners(self._home, self._settings), self._home.origin(self._settings)
+        is_whole = False
+        while not is_whole:
+            is_whole = await asyncio.to_thread(self._home.addresses) is not None
+            try:
+                await asyncio.to_thread(lambda: store.tell_listeners(node, own.told()))
+            except GatewayError as error:
+                log.warning("the other nodes are not told of this one's listeners yet: %s", error.code)
+                is_whole = False
+            await asyncio.sleep(LISTENERS_SECONDS)
 
     def _reconcile(self, parts: Parts) -> None:
         home, store = self._home, parts.store
@@ -424,7 +442,13 @@ class Control:
         due = Due(metrics, parts.store, parts.ring.list, certificates, time.time)
         barrier = parts.services.barrier
         assert isinstance(barrier, ObservedBarrier)
-        publisher = Publisher(metrics, self._home.run / "metrics", [lambda: barrier.fill(metrics)], time.monotonic)
+        state = parts.store.database
+
+        def state_trouble() -> None:
+            metrics.gauge("gateway_state_trouble").set(int(bool(state.trouble)))
+
+        filling = [lambda: barrier.fill(metrics), state_trouble]
+        publisher = Publisher(metrics, self._home.run / "metrics", filling, time.monotonic)
         self._figures = [
             asyncio.create_task(due.run(), name="due"),
             *([asyncio.create_task(parts.provider.check(), name="provider")] if parts.provider else []),
@@ -444,7 +468,7 @@ class Control:
         if self._server is not None and self._task is not None:
             self._server.should_exit = True
             await self._task
-        for task in self._figures:
+        for task in (*self._figures, *([self._telling] if self._telling else [])):
             task.cancel()
         if self._heard is not None:
             await asyncio.to_thread(self._heard.close)
@@ -453,12 +477,7 @@ class Control:
 
     def reload(self) -> None:
         """Read the listener's certificate again; the key ring notices rotated keys by itself."""
-        own = self._settings.control
-        if self._tls is not None and own.tls_certificate is not None:
-            try:
-                reload_certificate(self._tls, own.tls_certificate, own.tls_key)
-            except GatewayError as error:
-                log.error("%s; the old one stays", tls_fault(own) or error.detail)
+        self._reloading()
 
 
 def local_app(home: GatewayHome, settings: Settings, issuer: str) -> tuple[FastAPI, AbstractAsyncContextManager[None]]:

@@ -77,6 +77,9 @@ class Resolver:
         try:
             return _Prepared(found, self._prepare(found))
         except GatewayError as error:
+            # What the state could not say just now is asked again at the next call, and not remembered.
+            if error.code != "supplier-unreachable":
+                raise
             return _Prepared(found, error)
 
     async def _look_up(self, key: Key) -> Interface:

@@ -4,8 +4,6 @@ Everything here blocks. What an interface names is looked up in the state: its h
 HOST-OWNED), and its department's stored certificates; never in a file that somebody named over the API.
 """
 
-import os
-import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -17,51 +15,11 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Host, Networks, may_reach, parse_upstream
 from gateway.identity.symmetric import FieldCipher
 from gateway.proxy.ports import Reach
-from gateway.proxy.tls import supplier_context
-from gateway.runtime.home import GatewayHome
-from gateway.runtime.settings import Settings
+from gateway.proxy.tls import Pair, load_pair, supplier_context
 from gateway.store import Store
 
 MAX_CONTEXTS = 1024
 """TLS contexts kept: one for each pair of authority and client certificate in use."""
-
-
-class OwnListeners:
-    """Whether an address and port is one that this gateway itself listens on, or will when it is started.
-
-    Args:
-        home: whose addresses file names them while it runs.
-        settings: that say them else.
-    """
-
-    def __init__(self, home: GatewayHome, settings: Settings) -> None:
-        self._home = home
-        self._settings = settings
-
-    def __call__(self, address: str, port: int) -> bool:
-        """True for a listener of this gateway, by whichever of the machine's addresses."""
-        found = self._home.addresses() or {}
-        ports = {_port_of(str(found.get(name, ""))) for name in ("data_plane", "control")}
-        ports |= {self._settings.data_plane.port, self._settings.control.port}
-        return port in ports and _is_this_machine(address)
-
-
-def _port_of(url: str) -> int:
-    try:
-        return parse_upstream(url).port
-    except ValueError:
-        return 0
-
-
-def _is_this_machine(address: str) -> bool:
-    """Whether an address is one of this machine's: only such a one can be bound."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError:
-            return False
-    return True
 
 
 class Contexts:
@@ -113,18 +71,12 @@ class Contexts:
         context = supplier_context(signed_by.chain if signed_by else None)
         if presented is not None:
             key = self._cipher().unseal(presented.sealed_key, presented.key_context)
-            # OpenSSL takes a certificate's key from a file alone; this one has no name and no place on a disk.
-            descriptor = os.memfd_create("supplier", os.MFD_CLOEXEC)
             try:
-                with os.fdopen(os.dup(descriptor), "wb") as file:
-                    file.write(presented.chain.encode() + b"\n" + key)
-                context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+                load_pair(context, Pair(presented.chain.encode(), key))
             except (OSError, ssl.SSLError):
                 raise GatewayError(
                     "supplier-unreachable", "the interface's client certificate cannot be used"
                 ) from None
-            finally:
-                os.close(descriptor)
         return context
 
 

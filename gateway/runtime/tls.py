@@ -1,11 +1,55 @@
-"""The TLS of both listeners, as the settings have it."""
+"""The TLS of both listeners, as the settings have it, and its certificates when they are read again."""
 
+import asyncio
+import logging
 import ssl
 
 from gateway.domain.errors import GatewayError
-from gateway.proxy.tls import ClientCertificates, caller_context
+from gateway.proxy.tls import ClientCertificates, caller_context, load_pair, read_pair
 from gateway.runtime.settings import ControlSettings, DataPlaneSettings
 from gateway.runtime.tls_faults import certificate_fault, key_fault
+
+log = logging.getLogger(__name__)
+
+
+class Reloading:
+    """A listener's certificate, read again each time that this is called; belongs to one event loop.
+
+    The files are read on a thread, one reading after the other, and what was read last is presented: a disk that does
+    not answer holds up no call.
+
+    Args:
+        context: the listener's; None where it speaks no TLS.
+        settings: that name the files.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None, settings: DataPlaneSettings | ControlSettings) -> None:
+        self._context = context
+        self._settings = settings
+        self._is_asked = False
+        self._reading: asyncio.Task[None] | None = None
+
+    def __call__(self) -> None:
+        """Connections that stand are not touched; where the files do not fit, the old certificate stays."""
+        if self._context is None or self._settings.tls_certificate is None:
+            return
+        self._is_asked = True
+        if self._reading is None:
+            self._reading = asyncio.get_running_loop().create_task(self._read(self._context), name="certificate")
+
+    async def _read(self, context: ssl.SSLContext) -> None:
+        own = self._settings
+        assert own.tls_certificate is not None
+        try:
+            while self._is_asked:
+                self._is_asked = False
+                try:
+                    load_pair(context, await asyncio.to_thread(read_pair, own.tls_certificate, own.tls_key))
+                except (GatewayError, OSError) as error:
+                    detail = await asyncio.to_thread(tls_fault, own) or str(error)
+                    log.error("%s; the old one stays", detail)
+        finally:
+            self._reading = None
 
 
 def listener_context(settings: DataPlaneSettings | ControlSettings) -> ssl.SSLContext | None:

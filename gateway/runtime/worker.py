@@ -9,7 +9,6 @@ import contextlib
 import logging
 import os
 import socket
-import ssl
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,6 @@ import msgspec
 
 from gateway.control.barrier.pulse import Pulse
 from gateway.domain.changes import Change, ChangeKind
-from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks
 from gateway.identity.caller import Identifier
 from gateway.identity.dpop import ProofVerifier
@@ -38,18 +36,18 @@ from gateway.proxy.kernel import cease_to_listen
 from gateway.proxy.limits import Limits
 from gateway.proxy.plane import DataPlane
 from gateway.proxy.ports import Watch
-from gateway.proxy.tls import reload_certificate
 from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.heartbeat import Heartbeat
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.kernel_end import KernelEnd
 from gateway.runtime.link import Link
+from gateway.runtime.listeners import OwnListeners
 from gateway.runtime.memory import keep_returning
 from gateway.runtime.policies import initial_policies
 from gateway.runtime.resolver import Resolver, is_decided, is_touched
 from gateway.runtime.ring import nonce_keeper, open_ring
 from gateway.runtime.settings import DataPlaneSettings, Settings
-from gateway.runtime.suppliers import Contexts, OwnListeners, SupplierReach
+from gateway.runtime.suppliers import Contexts, SupplierReach
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher
 from gateway.runtime.telemetry.observing import (
     JournalFigures,
@@ -61,7 +59,7 @@ from gateway.runtime.telemetry.observing import (
 )
 from gateway.runtime.telemetry.spans import SOCKET as SPANS_SOCKET
 from gateway.runtime.telemetry.spans import SpanSender
-from gateway.runtime.tls import listener_context, tls_fault
+from gateway.runtime.tls import Reloading, listener_context
 from gateway.store import Store
 
 log = logging.getLogger("gateway.worker")
@@ -105,7 +103,7 @@ class Worker:
         self._heartbeat: Heartbeat | None = None
         self._pool = ThreadPoolExecutor(2, "slow")
         self._tasks: list[asyncio.Task[None]] = []
-        self._tls: ssl.SSLContext | None = None
+        self._reloading = Reloading(None, settings.data_plane)
 
     async def start(self) -> dict[str, Any]:
         """Wire the parts, wait for a lease, and open the door."""
@@ -129,7 +127,7 @@ class Worker:
             self._store,
             Contexts(self._store.certificates, ring.field_cipher),
             Networks(settings.suppliers.networks),
-            OwnListeners(home, settings),
+            OwnListeners(home, settings, self._store.nodes),
         )
         self._resolver = Resolver(self._store.interface, self._pool, prepare)
         self._journal = UseJournal(
@@ -181,13 +179,14 @@ class Worker:
         self._tasks.append(asyncio.create_task(publisher.run(), name="metrics"))
         self._tasks.append(asyncio.create_task(self._link.run(), name="link"))
         self._tasks.append(asyncio.create_task(keep_returning(lambda: self._plane.shares.held_bytes), name="memory"))
-        self._tls = listener_context(settings.data_plane)
+        tls = listener_context(settings.data_plane)
+        self._reloading = Reloading(tls, settings.data_plane)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._link.wait_fresh(), FRESH_SECONDS)
         if self._pulse is not None and self._stack_fd is not None:
             self._heartbeat = Heartbeat(self._pulse, self._stack_fd)
             self._heartbeat.start()
-        await self._plane.serve(sock=self._listener, tls=self._tls)
+        await self._plane.serve(sock=self._listener, tls=tls)
         # At once, so that /readyz knows of this worker before the supervisor says that the gateway is ready.
         publisher.publish()
         return {}
@@ -250,12 +249,7 @@ class Worker:
 
     def reload(self) -> None:
         """Read the listener's certificate again; connections that stand are not touched."""
-        plane = self._settings.data_plane
-        if self._tls is not None and plane.tls_certificate is not None:
-            try:
-                reload_certificate(self._tls, plane.tls_certificate, plane.tls_key)
-            except GatewayError as error:
-                log.error("%s; the old one stays", tls_fault(plane) or error.detail)
+        self._reloading()
 
     def _apply(self, change: Change) -> None:
         # INVARIANT: BARRIER: everything kept is dropped before anything is cut, and both before the acknowledgement.

@@ -59,6 +59,12 @@ _ANNOUNCE = text(
     ON CONFLICT (id) DO UPDATE SET address = excluded.address
     """
 )
+_TELL_LISTENERS = text(
+    """
+    INSERT INTO nodes (id, beat_ms, acknowledged, listeners) VALUES (:id, 0, 0, :listeners)
+    ON CONFLICT (id) DO UPDATE SET listeners = excluded.listeners
+    """
+)
 _ACKNOWLEDGE = text(
     """
     INSERT INTO nodes (id, beat_ms, acknowledged) VALUES (:id, 0, :sequence)
@@ -228,6 +234,11 @@ class Coordination:
         with self._database.brief() as connection:
             connection.execute(_ANNOUNCE, {"id": node, "address": address})
 
+    def tell_listeners(self, node: str, listeners: str) -> None:
+        """Say on what the node listens, as the nodes write it."""
+        with self._database.brief() as connection:
+            connection.execute(_TELL_LISTENERS, {"id": node, "listeners": listeners})
+
     def acknowledge(self, node: str, sequence: int, timeline: str = "") -> None:
         """Say that the node has let go of everything that changes up to `sequence` touch; never goes back.
 
@@ -247,7 +258,7 @@ class Coordination:
     def nodes(self) -> tuple[Node, ...]:
         """Every node that has been heard of and not been forgotten."""
         rows = self._database.read(lambda c: c.execute(select(schema.nodes).order_by(schema.nodes.c.id)).all())
-        return tuple(Node(row.id, row.beat_ms / 1000, row.acknowledged, row.address) for row in rows)
+        return tuple(Node(row.id, row.beat_ms / 1000, row.acknowledged, row.address, row.listeners) for row in rows)
 
     def acknowledged(self) -> dict[str, int]:
         """Node to the change up to which it has let go."""

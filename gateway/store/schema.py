@@ -41,7 +41,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest migration: a database at another revision is migrated, or refused if it is newer."""
 
 metadata = MetaData()
@@ -330,6 +330,7 @@ nodes = Table(
     Column("beat_ms", BigInteger, nullable=False),
     Column("acknowledged", BigInteger, nullable=False),
     Column("address", String(255), nullable=False, server_default=""),
+    Column("listeners", Text, nullable=False, server_default=""),
 )
 
 drawn = Table(

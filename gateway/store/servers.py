@@ -309,6 +309,8 @@ class Servers:
             if known is not None and history.system == known.system:
                 log.warning("%s is the primary now: timeline %d follows %d", host, history.timeline, known.timeline)
             self._memory.learn(history)
+        if self._own is None and not told.is_synchronous and len(self.hosts) > 1:
+            log.warning("commits on %s wait for no standby: a failover may lose the last stops", host)
         self._own = history.system
         self.is_synchronous = told.is_synchronous
         self._primary = host

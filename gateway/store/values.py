@@ -139,12 +139,21 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A node: when it was last heard (Unix seconds), up to which change it has let go, and where others reach it."""
+    """A node of a shared state.
+
+    Args:
+        id: its name.
+        beat_unix: when it was last heard, Unix seconds.
+        acknowledged: up to which change it has let go.
+        address: where the others reach its control plane; "" where they cannot.
+        listeners: on what it listens, as nodes write it (`runtime.listeners`).
+    """
 
     id: str
     beat_unix: float
     acknowledged: int
     address: str = ""
+    listeners: str = ""
 
 
 class Drawn(msgspec.Struct, frozen=True):

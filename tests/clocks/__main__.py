@@ -63,7 +63,7 @@ def main(names: list[str]) -> int:
                 f"{name}: the clock stands at {datetime.fromtimestamp(run.begins, UTC):%Y-%m-%d %H:%M:%S} UTC",
                 flush=True,
             )
-            options = ("-q", "-m", "not deep", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider")
+            options = ("-q", "-m", "not deep", "-n", "3", "-p", "no:cacheprovider")
             status = clock.run(sys.executable, "-m", "pytest", *options, *run.tests)
         if status:
             print(f"{name}: failed")

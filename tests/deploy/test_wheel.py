@@ -1,52 +1,28 @@
 """The wheel carries all that the gateway needs: policies, migrations, texts; and it runs outside the repository."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
-import sys
-import sysconfig
-import venv
 import zipfile
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.installed import ROOT, bare_environment, build_wheel, install_alone
+
 PROGRAM_SUFFIXES = {".py", ".cedar", ".cedarschema", ".yaml", ".json", ".html", ".css", ".js", ".svg", ".md", ".typed"}
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of the working tree's sources, built from a copy so that nothing is left behind in the repository."""
-    source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source / name)
-    for name in ("gateway", "policies", "docs"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    target = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(target)]
-    subprocess.run(command, cwd=source, check=True, capture_output=True, timeout=120)
-    return next(target.glob("*.whl"))
+    """The wheel of the working tree's sources."""
+    return build_wheel(tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh environment with the wheel in it; its dependencies are those of this one, by a path file.
-
-    A path file and not a second installation: no index is asked, and the wheel's own files are still the only
-    `gateway` that can be imported, since the editable one here is an import hook that the file does not carry over.
-    """
-    folder = tmp_path_factory.mktemp("venv")
-    venv.create(folder, with_pip=False)
-    python = folder / "bin" / "python"
-    purelib = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
-    dependencies = purelib / "dependencies.pth"
-    dependencies.write_text(sysconfig.get_path("purelib") + "\n", "utf-8")
-    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", "--quiet"]
-    subprocess.run([*command, "--disable-pip-version-check", str(wheel)], check=True, timeout=120)
-    return folder
+def bin_(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of a fresh environment with the wheel in it."""
+    return install_alone(wheel, tmp_path_factory.mktemp("venv"))
 
 
 def test_wheel_holds_every_file_of_the_package_and_the_policies(wheel: Path) -> None:
@@ -69,20 +45,19 @@ def test_wheel_holds_every_file_of_the_package_and_the_policies(wheel: Path) -> 
 
 
 @pytest.mark.deep
-def test_wheel_makes_and_runs_a_gateway_outside_the_repository(installed: Path, tmp_path: Path) -> None:
+def test_wheel_makes_and_runs_a_gateway_outside_the_repository(bin_: Path, tmp_path: Path) -> None:
     """`gateway init`, `policies check` and `serve` from the wheel alone, in an empty folder."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "PYTHON"))}
-    environment |= {"GATEWAY_DATA_PLANE__PORT": "0", "GATEWAY_CONTROL__PORT": "0"}
+    environment = bare_environment(bin_, tmp_path, GATEWAY_DATA_PLANE__PORT="0", GATEWAY_CONTROL__PORT="0")
 
     def gateway(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(installed / "bin" / "gateway"), *arguments]
+        command = [str(bin_ / "gateway"), *arguments]
         return subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
         )
 
-    python = [str(installed / "bin" / "python"), "-c", "import gateway; print(gateway.__file__)"]
+    python = [str(bin_ / "python"), "-c", "import gateway; print(gateway.__file__)"]
     where = subprocess.run(python, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
-    assert where.startswith(str(installed)), where
+    assert where.startswith(str(bin_.parent)), where
 
     made = gateway("init", "home", "--json")
     assert made.returncode == 0, made.stderr
@@ -92,7 +67,7 @@ def test_wheel_makes_and_runs_a_gateway_outside_the_repository(installed: Path, 
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
     server = subprocess.Popen(
-        [str(installed / "bin" / "gateway"), "serve", "--home", "home", "--json"],
+        [str(bin_ / "gateway"), "serve", "--home", "home", "--json"],
         cwd=tmp_path,
         env=environment,
         stdout=subprocess.PIPE,

@@ -12,6 +12,8 @@ from gateway.domain.errors import GatewayError
 from gateway.runtime.demo.stage import register_hosts
 from gateway.runtime.demo.world import directory_document
 from tests.support.gateways import RunningGateway, running_gateway, wait_for
+from tests.support.nodes import two_nodes
+from tests.support.postgres import running_postgres
 
 PERSONS, COMPANIES = "/public-security/persons", "/market-regulation/companies"
 
@@ -102,3 +104,20 @@ def test_withdrawn_host_is_not_called_from_the_return_on(gateway: RunningGateway
         assert police.calls == reached
         register_hosts(gateway.home, {"public-security": police.url})
         assert wait_for(lambda: client.get(PERSONS, params={"id_number": number}).status_code == 200)
+
+
+@pytest.mark.deep
+def test_no_supplier_is_claimed_where_another_node_listens(tmp_path: Path) -> None:
+    """Each node tells the others on what it listens: calls cannot be sent round through the gateway itself."""
+    with running_postgres() as postgres, two_nodes(tmp_path, postgres) as nodes, nodes.one.officer() as api:
+        for url in (nodes.other.data_plane, nodes.other.control):
+            claim = {"supplier": "public-security", "address": url.partition("://")[2], "tls": False}
+
+            def is_refused(claim: dict[str, Any] = claim) -> bool:
+                try:
+                    api.post("/v1/hosts", claim)
+                except GatewayError as error:
+                    return "is this gateway itself" in str(error.members)
+                return False
+
+            assert wait_for(is_refused), url

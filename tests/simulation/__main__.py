@@ -5,12 +5,13 @@ python -m tests.simulation FIRST LAST      how many a second, and which broke a 
 python -m tests.simulation breaks [MOST]   each deliberate break, and how many histories it took to find it
 """
 
+import json
 import logging
 import sys
 import time
 import warnings
 
-from tests.simulation.breaks import BREAKS, broken, first_found
+from tests.simulation.breaks import BREAKS, KEPT, broken, first_found
 from tests.simulation.history import Broken, run, shrunk
 
 MOST = 2000
@@ -22,12 +23,15 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["breaks"]:
         most = int(arguments[1]) if len(arguments) > 1 else MOST
         print("| break | histories needed | what was seen |\n|---|---|---|")
-        missed = 0
+        missed, kept = 0, {}
         for name in BREAKS:
             with broken(name):
                 number, said = first_found(most)
             missed += not number
+            kept[name] = number
             print(f"| {name} | {number or f'not within {most}'} | {said} |", flush=True)
+        if not missed:
+            KEPT.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n", "utf-8")
         return 1 if missed else 0
     seeds = [int(each) for each in arguments]
     if len(seeds) == 1:

@@ -1,10 +1,11 @@
 """Deliberate breaks of the protocol, each of which the simulation has to find: a check that cannot fail checks nothing.
 
-python -m tests.simulation breaks        finds each, and prints how many histories that took
+python -m tests.simulation breaks        finds each, prints how many histories that took, and keeps their numbers
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -24,6 +25,9 @@ from tests.simulation.history import ACTS, FAULTS_END, Broken, History, run
 from tests.simulation.house import SimulatedHub, SimulatedKernelEnd, Worker
 from tests.simulation.loop import Machine
 from tests.simulation.state import View
+
+KEPT = Path(__file__).with_name("found_by.json")
+"""Break -> the number of the history that finds it first; where it finds it no more, the others are tried."""
 
 Patch = tuple[Any, str, Any]
 BREAKS: dict[str, Callable[[], list[Patch]]] = {}
@@ -389,11 +393,16 @@ def _heard_lagging(self: Hub, key: int, message: Any) -> Any:
 _true_heard = Hub.heard
 
 
-def first_found(most: int) -> tuple[int, str]:
-    """How many histories it takes to find what is broken now, 0 where none of `most` does; and what was seen."""
-    for seed in range(most):
+def first_found(most: int, kept: int | None = None) -> tuple[int, str]:
+    """The number, from 1, of a history that finds what is broken now, 0 where none of `most` does; and what was seen.
+
+    Args:
+        most: how many are tried, in order.
+        kept: a number to try first: finding the first again takes as long as it took.
+    """
+    for number in (*([kept] if kept else []), *range(1, most + 1)):
         try:
-            run(seed)
+            run(number - 1)
         except Broken as error:
-            return seed + 1, str(error).splitlines()[0].partition(": ")[2]
+            return number, str(error).splitlines()[0].partition(": ")[2]
     return 0, ""

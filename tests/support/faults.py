@@ -36,6 +36,19 @@ class Held:
             with contextlib.suppress(OSError):
                 self._healings.pop()()
 
+    def strike_all(self, fault: Fault, pids: list[int], cut: Callable[[], Callable[[], None]]) -> None:
+        """Let a fault befall every process of a node; `cut` cuts it off as a whole."""
+        if fault is Fault.CUT_OFF:
+            self._healings.append(cut())
+            return
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                self.strike(fault, pid, cut)
+
+    def until_healed(self, heal: Callable[[], None]) -> None:
+        """Have something done when everything is healed."""
+        self._healings.append(heal)
+
     def strike(self, fault: Fault, pid: int, cut: Callable[[], Callable[[], None]]) -> None:
         """Let a fault befall a process; `cut` cuts it off and returns what heals that."""
         if fault is Fault.STILL:
@@ -44,17 +57,18 @@ class Held:
         elif fault is Fault.KILLED:
             os.kill(pid, signal.SIGKILL)
         elif fault is Fault.HUNG:
-            self._while_it_lasts(lambda ended: _hang(pid, ended))
+            self.while_it_lasts(lambda ended: _hang(pid, ended))
         elif fault is Fault.SLOW:
-            self._while_it_lasts(lambda ended: _slow_down(pid, ended))
+            self.while_it_lasts(lambda ended: _slow_down(pid, ended))
         else:
             self._healings.append(cut())
 
     def lock(self, fault: Fault, database: Path) -> None:
         """Let a fault befall a SQLite state: another process holds it, for good or most of the time."""
-        self._while_it_lasts(lambda ended: _hold(database, fault, ended))
+        self.while_it_lasts(lambda ended: _hold(database, fault, ended))
 
-    def _while_it_lasts(self, what: Callable[[threading.Event], None]) -> None:
+    def while_it_lasts(self, what: Callable[[threading.Event], None]) -> None:
+        """Have `what` go on in a thread until its event is set."""
         ended = threading.Event()
         thread = threading.Thread(target=what, args=(ended,))
         thread.start()
@@ -100,10 +114,17 @@ def _hold(database: Path, fault: Fault, ended: threading.Event) -> None:
             ended.wait(0.05)
 
 
-def cut_connections(pids: list[int], path: Path) -> Callable[[], None]:
-    """Tear what the processes have connected to a Unix socket, and let nobody connect to it; returns what heals it."""
-    away = path.with_suffix(".away")
-    path.rename(away)
+def cut_connections(pids: list[int], path: Path, door: Path | None = None) -> Callable[[], None]:
+    """Tear what the processes have connected to a Unix socket, and let nobody connect to it; returns what heals it.
+
+    Args:
+        pids: the processes.
+        path: the socket as its server has bound it.
+        door: what leads these processes there, if not `path` itself.
+    """
+    door = door or path
+    away = door.with_name(f"{door.name}.away")
+    door.rename(away)
     for pid in pids:
         for descriptor in _descriptors(pid):
             with contextlib.suppress(OSError), _taken(pid, descriptor) as found:
@@ -111,8 +132,8 @@ def cut_connections(pids: list[int], path: Path) -> Callable[[], None]:
                     found.shutdown(socket.SHUT_RDWR)
 
     def heal() -> None:
-        if not path.exists():
-            away.rename(path)
+        if not door.exists():
+            away.rename(door)
 
     return heal
 

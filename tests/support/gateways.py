@@ -120,6 +120,16 @@ class RunningGateway:
             httpx.get(f"{self.control}/metrics", headers=headers, trust_env=False, timeout=15).raise_for_status().text
         )
 
+    @property
+    def process(self) -> "subprocess.Popen[bytes] | None":
+        """The supervisor, once it was started."""
+        return self._process
+
+    def pids(self) -> list[int]:
+        """Every process, the supervisor first."""
+        found = self.home.addresses() or self.addresses
+        return [found["pid"], *(pid for pid in found["children"].values() if pid)]
+
     def pid(self, name: str) -> int:
         """The process id of a child."""
         return int((self.home.addresses() or self.addresses)["children"][name])

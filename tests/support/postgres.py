@@ -164,6 +164,17 @@ class Postgres:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
 
+    def pids(self) -> list[int]:
+        """Every process of the server, the first one first."""
+        assert self._process is not None
+        first = self._process.pid
+        return [first, *map(int, Path(f"/proc/{first}/task/{first}/children").read_text("ascii").split())]
+
+    @property
+    def door(self) -> Path:
+        """The socket by which everybody connects."""
+        return self.home / ".s.PGSQL.5432"
+
     def remove(self) -> None:
         """End the server and delete everything it made."""
         self.stop(signal.SIGQUIT)
@@ -186,10 +197,18 @@ class Postgres:
         with self.connect("postgres") as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
-    def url(self, database: str, *others: "Postgres") -> str:
-        """The state's URL for a database; with `others`, for whichever of the servers takes writes."""
-        servers = (self, *others)
-        hosts = ",".join(str(server.home if server.host is None else server.host.address) for server in servers)
+    def url(self, database: str, *others: "Postgres", by: Path | None = None) -> str:
+        """The state's URL for a database; with `others`, for whichever of the servers takes writes.
+
+        Args:
+            database: its name.
+            others: further servers.
+            by: a link to the folder of this server's socket.
+        """
+        first, *rest = (
+            str(server.home if server.host is None else server.host.address) for server in (self, *others)
+        )
+        hosts = ",".join((str(by) if by is not None else first, *rest))
         writes = "&target_session_attrs=read-write" if others else ""
         return f"postgresql+psycopg://gateway@/{database}?host={hosts}{writes}"
 

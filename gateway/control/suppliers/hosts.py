@@ -30,7 +30,7 @@ from gateway.control.act.scopes import require_departments
 from gateway.control.act.services import ControlServices
 from gateway.control.suppliers.checks import new_nonce
 from gateway.domain.errors import GatewayError
-from gateway.domain.hosts import Host, HostState, parse_host, parse_name, parse_prefix
+from gateway.domain.hosts import CLAIM_SECONDS, Host, HostState, parse_host, parse_name, parse_prefix
 from gateway.domain.officers import Act, Officer
 from gateway.domain.uses import RecordKind
 from gateway.store import Store, StoreTransaction
@@ -101,7 +101,10 @@ def claim_host(
 
     def work(deed: Deed) -> Answer:
         deed.permit(Act.MANAGE_INTERFACES, deed.between(body.supplier, None))
-        made = deed.tx.put_host(msgspec.structs.replace(host, addresses=tuple(looked_up), nonce=new_nonce()))
+        claimed = msgspec.structs.replace(
+            host, addresses=tuple(looked_up), nonce=new_nonce(), claimed_unix=int(services.now())
+        )
+        made = deed.tx.put_host(claimed)
         deed.record(RecordKind.DIRECTORY, step="host claimed", **_told(made))
         return Answer({"host": made, "proof_path": made.proof_path}, 201)
 
@@ -120,10 +123,29 @@ def prove_host(
     body: Annotated[ProofBody, Depends(model_of(ProofBody))],
     key: IdempotencyKey = None,
 ) -> Response:
-    """Ask every address of the host for the nonce, or check the signature by the key of its certificate."""
+    """Ask every address of the host for the nonce, or check the signature by the key of its certificate.
+
+    What fails is on record too: who asked, of which addresses, and why it was not believed.
+    """
     require_permit(services, officer, Act.MANAGE_INTERFACES, matter_between(services.store, supplier, None))
     claim = _a_claim(services.store, supplier, id)
     proof: list[str] = []
+
+    def note_failure(failure: GatewayError) -> None:
+        def note(deed: Deed) -> Answer:
+            deed.permit(Act.MANAGE_INTERFACES, deed.between(supplier, None))
+            deed.record(RecordKind.DIRECTORY, step="host not proved", reason=failure.detail, **_told(claim))
+            return Answer({})
+
+        perform(services, request, officer, None, {}, note)
+
+    def prepare() -> None:
+        try:
+            _require_recent(claim, services)
+            proof.append(services.hosts.prove(claim, body.signature))
+        except GatewayError as error:
+            note_failure(error)
+            raise
 
     def work(deed: Deed) -> Answer:
         deed.permit(Act.MANAGE_INTERFACES, deed.between(supplier, None))
@@ -140,7 +162,7 @@ def prove_host(
         key,
         body.model_dump(),
         work,
-        prepare=lambda: proof.append(services.hosts.prove(claim, body.signature)),
+        prepare=prepare,
     )
 
 
@@ -160,6 +182,7 @@ def confirm_host(
         claim = _a_claim(deed.tx, supplier, id)
         if claim.state is not HostState.PROVED:
             raise GatewayError("conflict", f"the claim on host `{id}` is not proved yet")
+        _require_recent(claim, services)
         if claim.claimed_by == officer.id:
             raise GatewayError("conflict", "a host is confirmed by another person than claimed it")
         host = msgspec.structs.replace(claim, state=HostState.CONFIRMED, confirmed_by=officer.id, nonce="")
@@ -250,6 +273,15 @@ def _a_claim(state: Store | StoreTransaction, supplier: str, id_: str) -> Host:
     if claim is None:
         raise GatewayError("not-found", f"`{supplier}` has no claim on host `{id_}` that is on its way")
     return claim
+
+
+def _require_recent(claim: Host, services: ControlServices) -> None:
+    """Raises `host-not-proved` where a claim is too old, or its time is not known."""
+    if claim.has_lapsed(services.now()):
+        days = CLAIM_SECONDS // 86_400
+        raise GatewayError(
+            "host-not-proved", f"host `{claim.id}` was claimed more than {days} days ago: claim it again"
+        )
 
 
 def _may_manage(services: ControlServices, officer: Officer, supplier: str) -> bool:

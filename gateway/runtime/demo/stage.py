@@ -42,12 +42,12 @@ def perform(*, once: bool, home: Path | None, as_json: bool) -> bool:
     """
     place = home or Path(tempfile.mkdtemp(prefix="gateway-demo-"))
     steps: list[Step] = []
-    signal.signal(signal.SIGTERM, _end_by_signal)
+    signal.signal(signal.SIGTERM, end_by_signal)
     try:
         with _stage(place, fixed_ports=not once) as (world, token):
-            steps = _narrate(world, as_json=as_json)
+            steps = narrate(tell(world), as_json=as_json)
             if not once:
-                _keep_running(place, world, token)
+                keep_running(place, world, token)
     except KeyboardInterrupt:
         sys.stdout.write("stopped\n")
     finally:
@@ -56,9 +56,10 @@ def perform(*, once: bool, home: Path | None, as_json: bool) -> bool:
     return bool(steps) and all(step.went_as_told for step in steps)
 
 
-def _narrate(world: World, *, as_json: bool) -> list[Step]:
+def narrate(story: Iterator[Step], *, as_json: bool) -> list[Step]:
+    """Print each step as it happens, and how many went as told; returns them."""
     steps: list[Step] = []
-    for number, step in enumerate(_to_its_end(tell(world)), 1):
+    for number, step in enumerate(_to_its_end(story), 1):
         steps.append(step)
         if not as_json:
             sys.stdout.write(f"{number:>3}. {step.words}\n     {step.answer}\n")
@@ -94,7 +95,7 @@ def _stage(place: Path, *, fixed_ports: bool) -> Iterator[tuple[World, Callable[
         for supplier in suppliers.values():
             supplier.start()
             stack.callback(supplier.stop)
-        addresses = stack.enter_context(_gateway(home, fixed_ports=fixed_ports))
+        addresses = stack.enter_context(running_gateway(home, fixed_ports=fixed_ports))
         furnished = furnish(home, {id_: server.url for id_, server in suppliers.items()}, key)
 
         world = World(
@@ -106,13 +107,13 @@ def _stage(place: Path, *, fixed_ports: bool) -> Iterator[tuple[World, Callable[
             officer=lambda id_: open_api(place, id_ or REGISTRAR),
             verifier_key=made["verifier_key"],
             short_grant_ends_unix=furnished.timestamp() + SHORT_SECONDS,
-            wait_for=_wait_for,
+            wait_for=wait_for,
         )
-        yield world, lambda: _bearer_token(f"{addresses['control']}/oauth/token", key)
+        yield world, lambda: bearer_token(f"{addresses['control']}/oauth/token", key)
 
 
 @contextlib.contextmanager
-def _gateway(home: GatewayHome, *, fixed_ports: bool) -> Iterator[dict[str, Any]]:
+def running_gateway(home: GatewayHome, *, fixed_ports: bool) -> Iterator[dict[str, Any]]:
     """`gateway serve` in a process of its own; yields its addresses."""
     ports = {
         "GATEWAY_DATA_PLANE__PORT": "8080" if fixed_ports and _is_free(8080) else "0",
@@ -128,7 +129,7 @@ def _gateway(home: GatewayHome, *, fixed_ports: bool) -> Iterator[dict[str, Any]
     )
     output.close()
     try:
-        addresses = _wait_for(lambda: process.poll() is not None or home.addresses(), START_SECONDS)
+        addresses = wait_for(lambda: process.poll() is not None or home.addresses(), START_SECONDS)
         if not isinstance(addresses, dict):
             log = (home.root / "gateway.log").read_text("utf-8", "replace").splitlines()
             said = [line.removeprefix("gateway: ") for line in log if line.startswith("gateway: ")]
@@ -195,7 +196,8 @@ def register_hosts(home: GatewayHome, upstreams: dict[str, str], show: Show = sh
             competent.post(f"{path}/confirmation")
 
 
-def _keep_running(place: Path, world: World, token: Callable[[], str]) -> None:
+def keep_running(place: Path, world: World, token: Callable[[], str]) -> None:
+    """Print a call to try, and keep the token in its file fresh until a signal."""
     wife = world.population.marriages[0]["wife"]["id_number"]
     token_file = place / "token"
     lines = [
@@ -212,15 +214,15 @@ def _keep_running(place: Path, world: World, token: Callable[[], str]) -> None:
         "Stop with Ctrl-C.",
         "",
     ]
-    _write_private(token_file, token())
+    write_private(token_file, token())
     sys.stdout.write("\n".join(lines))
     sys.stdout.flush()
     while True:
         time.sleep(TOKEN_REFRESH_SECONDS)
-        _write_private(token_file, token())
+        write_private(token_file, token())
 
 
-def _write_private(file: Path, text: str) -> None:
+def write_private(file: Path, text: str) -> None:
     """Replace the file's content in one step; only its owner may read it."""
     partial = file.with_suffix(".partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -229,12 +231,12 @@ def _write_private(file: Path, text: str) -> None:
     partial.replace(file)
 
 
-def _end_by_signal(_number: int, _frame: object) -> NoReturn:
+def end_by_signal(_number: int, _frame: object) -> NoReturn:
     """SIGTERM unwinds the stage as Ctrl-C does, so that nothing is left running."""
     raise KeyboardInterrupt
 
 
-def _bearer_token(endpoint: str, key: str, system: str = SYSTEM) -> str:
+def bearer_token(endpoint: str, key: str, system: str = SYSTEM) -> str:
     """A token that is not bound to a key, as a hand-written `curl` can use it (data of grades 1 and 2)."""
     form = {
         "grant_type": "client_credentials",
@@ -246,7 +248,8 @@ def _bearer_token(endpoint: str, key: str, system: str = SYSTEM) -> str:
     return str(answer.json()["access_token"])
 
 
-def _wait_for(ask: Callable[[], Any], seconds: float) -> Any:
+def wait_for(ask: Callable[[], Any], seconds: float) -> Any:
+    """What `ask` answers once that is something, or once the time is over."""
     deadline = time.monotonic() + seconds
     while not (answer := ask()) and time.monotonic() < deadline:
         time.sleep(0.2)

@@ -6,7 +6,7 @@ was granted is the gateway's work. They count the calls that reach them, and kee
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -20,19 +20,20 @@ PAGE_ROWS = 20
 
 
 class SupplierServer:
-    """One supply department's HTTP service on a loopback port of the system's choice.
+    """One supply department's HTTP service on loopback.
 
     Args:
         routes: path -> search over the query's parameters.
+        port: 0 is one of the system's choice.
 
     `calls` counts the calls that reached it, `shown` is what it shows to prove that it knows of a claim.
     """
 
-    def __init__(self, routes: dict[str, Search]) -> None:
+    def __init__(self, routes: dict[str, Search], port: int = 0) -> None:
         self.calls = 0
         self.traceparent = ""
         self.shown: dict[str, str] = {}
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler(routes))
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler(routes))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="supplier", daemon=True)
 
@@ -41,6 +42,11 @@ class SupplierServer:
         """The service's base URL."""
         host, port = self._server.server_address[:2]
         return f"http://{host!s}:{port}"
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self._server.server_address[1])
 
     def start(self) -> None:
         """Serve in a thread."""
@@ -103,8 +109,13 @@ def show(url: str, path: str, nonce: str) -> None:
     RUNNING[url].shown[path] = nonce
 
 
-def register_servers(population: Population) -> dict[str, SupplierServer]:
-    """The household, marriage and enterprise registers, by supplier id; not yet started."""
+def register_servers(population: Population, ports: Mapping[str, int] | None = None) -> dict[str, SupplierServer]:
+    """The household, marriage and enterprise registers, by supplier id; not yet started.
+
+    Args:
+        population: whom they know.
+        ports: where each listens; default: where the system chooses.
+    """
 
     def persons(wanted: dict[str, str]) -> list[Row]:
         return _matching(population.persons, wanted, ("id_number", "region"))
@@ -118,11 +129,12 @@ def register_servers(population: Population) -> dict[str, SupplierServer]:
     def companies(wanted: dict[str, str]) -> list[Row]:
         return _matching(population.companies, wanted, ("uscc", "region"))
 
-    return {
-        "public-security": SupplierServer({"/api/persons": persons}),
-        "civil-affairs": SupplierServer({"/api/marriages": marriages}),
-        "market-regulation": SupplierServer({"/api/companies": companies}),
+    routes: dict[str, dict[str, Search]] = {
+        "public-security": {"/api/persons": persons},
+        "civil-affairs": {"/api/marriages": marriages},
+        "market-regulation": {"/api/companies": companies},
     }
+    return {id_: SupplierServer(searches, (ports or {}).get(id_, 0)) for id_, searches in routes.items()}
 
 
 def _matching(rows: list[Row], wanted: dict[str, str], keys: tuple[str, ...]) -> list[Row]:

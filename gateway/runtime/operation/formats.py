@@ -1,13 +1,15 @@
 """Formats of what people hand in, from the very types they become: a JSON schema, and samples that are taken as is."""
 
 import json
+from datetime import datetime
 from typing import Any, get_type_hints
 
 import msgspec
 
 from gateway.client.keys import new_private_key, public_jwk_of_pem
 from gateway.control.act.bodies import field_words
-from gateway.control.act.examples import DATASET, DEPARTMENT, GRANT, INTERFACE, PURPOSE
+from gateway.control.act.examples import DATASET, DEPARTMENT, GRANT, INTERFACE, PURPOSE, standing_on
+from gateway.domain.calendar import CHINA
 from gateway.domain.directory import Dataset, Department, Interface, Purpose
 from gateway.domain.errors import GatewayError
 from gateway.store.directory.exporting import export_csv, export_xlsx
@@ -82,8 +84,8 @@ def interface_sample() -> bytes:
 
 
 def grant_sample() -> bytes:
-    """A grant of the sample's dataset."""
-    return _text(GRANT)
+    """A grant of the sample's dataset that stands today."""
+    return _text(standing_on(datetime.now(CHINA).date(), GRANT))
 
 
 def public_jwk_of(pem: bytes) -> dict[str, Any]:

@@ -11,11 +11,16 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+import trio
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
 from gateway.client import (
     CallMalformed,
+    ClientKey,
     CredentialRefused,
     GatewayUnavailable,
     NotGranted,
@@ -124,6 +129,36 @@ def test_call_is_bound_and_declared(plane: Plane) -> None:
 def test_without_dpop_the_token_is_bearer(plane: Plane) -> None:
     """`dpop=False` gets a plain token."""
     assert get(plane, auth_of(plane, dpop=False)).json() == {"data": ["bearer"]}
+
+
+class Card:
+    """A signer whose key another program keeps, as an HSM or a KMS does: here `openssl`, asked for each signature.
+
+    Args:
+        folder: where the key is.
+        key: the key that a test registered.
+    """
+
+    algorithm = "ES256"
+
+    def __init__(self, folder: Path, key: ec.EllipticCurvePrivateKey) -> None:
+        self._file = folder / "card.pem"
+        self._file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        self.public = ClientKey(key).public
+
+    def sign(self, message: bytes) -> bytes:
+        command = ["openssl", "dgst", "-sha256", "-sign", str(self._file)]
+        r, s = decode_dss_signature(subprocess.run(command, input=message, capture_output=True, check=True).stdout)
+        return r.to_bytes(32) + s.to_bytes(32)
+
+
+def test_key_may_stay_where_it_is_kept(plane: Plane, tmp_path: Path) -> None:
+    """Assertions and proofs signed elsewhere are taken by the real token endpoint and identifier."""
+    card = Card(tmp_path, plane.house.key._key)
+    auth = SharingAuth(
+        f"{ISSUER}/oauth/token", "marriage", card, purpose="p", clock=plane.house.now, transport=Bridge(plane)
+    )
+    assert get(plane, auth).json() == {"data": ["dpop"]}
 
 
 def test_token_is_kept_and_renewed_in_time(plane: Plane) -> None:
@@ -310,7 +345,7 @@ def test_threads_share_one_token(served: Served) -> None:
 
 
 def test_one_auth_serves_sync_and_async(served: Served) -> None:
-    """The same `SharingAuth` in threads and on loops, one after another, keeps its token."""
+    """The same `SharingAuth` in threads and on loops, asyncio's and trio's, one after another, keeps its token."""
     auth = served.auth()
 
     async def run() -> int:
@@ -321,6 +356,7 @@ def test_one_auth_serves_sync_and_async(served: Served) -> None:
     fetched = served.plane.token_requests
     with httpx.Client(base_url=served.url, auth=auth) as client:
         assert client.get("/public-security/household").status_code == 200
+    assert trio.run(run) == 200
     assert asyncio.run(run()) == 200
     assert served.plane.token_requests == fetched
 

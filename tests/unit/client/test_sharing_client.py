@@ -10,12 +10,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import anyio
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -47,6 +48,7 @@ from gateway.client.keys import SoftwareSigner
 from gateway.proxy.exchange.closing import LINE, Closing
 from tests.support.gateways import wait_for
 
+LOOPS = ("asyncio", "trio")
 GATEWAY, CONTROL = "https://data.example", "https://control.example/oauth/token"
 KEY = new_private_key()
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -149,16 +151,24 @@ def test_one_line_calls(tmp_path: Path) -> None:
             SharingClient(environment={each: value for each, value in environment.items() if each != name})
 
 
-def test_async_calls_the_same() -> None:
-    """The same words, awaited."""
+@pytest.mark.parametrize("loop", LOOPS)
+def test_async_calls_the_same(loop: str) -> None:
+    """The same words, awaited, on asyncio's loop and on trio's; waits between attempts too."""
 
     async def run() -> list[dict[str, Any]]:
         options = {"token_endpoint": CONTROL, "client_id": "s", "key": KEY, "purpose": "p", "environment": {}}
-        async with AsyncSharingClient(GATEWAY, transport=Plane(), token_transport=Endpoint(), **options) as sharing:
+
+        async def body() -> AsyncIterator[bytes]:
+            yield b"read once, so its nonce is had before"
+
+        plane = Plane(problem("draining", 503))
+        async with AsyncSharingClient(GATEWAY, transport=plane, token_transport=Endpoint(), **options) as sharing:
             assert (await sharing.call("a/b", x=1)).json() == {"data": [{"a": 1}]}
+            sharing.auth.source.state._nonces.clear()
+            assert (await sharing.call("a/b", content=body())).is_success
             return [row async for row in sharing.rows("a/b")]
 
-    assert asyncio.run(run()) == [{"a": 1}]
+    assert anyio.run(run, backend=loop) == [{"a": 1}]
 
 
 def test_endpoint_that_never_answers_holds_nobody() -> None:
@@ -171,17 +181,31 @@ def test_endpoint_that_never_answers_holds_nobody() -> None:
             with pytest.raises(TokenTimeout):
                 failed.result(20)
 
-    async def run() -> None:
-        async with httpx.AsyncClient(transport=Plane(), auth=auth, timeout=0.2) as http:
-            outcomes = await asyncio.gather(*(http.get(GATEWAY) for _ in range(5)), return_exceptions=True)
-            assert {type(each) for each in outcomes} == {TokenTimeout}
+    outcomes: list[type[BaseException]] = []
 
-    asyncio.run(run())
+    async def run() -> None:
+        async def call() -> None:
+            try:
+                await http.get(GATEWAY)
+            except TokenTimeout as error:
+                outcomes.append(type(error))
+
+        # More than there are threads for: none of them is held by another's wait.
+        async with httpx.AsyncClient(transport=Plane(), auth=auth, timeout=0.2) as http:
+            with anyio.fail_after(5):
+                async with anyio.create_task_group() as group:
+                    for _ in range(120):
+                        group.start_soon(call)
+
+    for loop in LOOPS:
+        anyio.run(run, backend=loop)
+    assert len(outcomes) == 240
     assert len(endpoint.requests) == 1
     endpoint.release.set()
 
 
-def test_fetch_outlives_callers_that_are_shorter_than_it() -> None:
+@pytest.mark.parametrize("loop", LOOPS)
+def test_fetch_outlives_callers_that_are_shorter_than_it(loop: str) -> None:
     """Callers whose time is shorter than the endpoint's still end with a token: their fetch is nobody's to cancel."""
     endpoint = Endpoint(seconds=0.4)
     auth = SharingAuth(CONTROL, "s", KEY, purpose="p", transport=endpoint)
@@ -189,11 +213,11 @@ def test_fetch_outlives_callers_that_are_shorter_than_it() -> None:
     async def run() -> None:
         async with httpx.AsyncClient(transport=Plane(), auth=auth) as http:
             for _ in range(3):
-                with pytest.raises(TimeoutError):
-                    await asyncio.wait_for(http.get(GATEWAY), 0.05)
+                with pytest.raises(TimeoutError), anyio.fail_after(0.05):
+                    await http.get(GATEWAY)
             assert (await http.get(GATEWAY)).is_success
 
-    asyncio.run(run())
+    anyio.run(run, backend=loop)
     assert len(endpoint.requests) == 1
 
 

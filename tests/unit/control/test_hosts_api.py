@@ -8,15 +8,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.control.act.examples import INTERFACE
 from gateway.control.suppliers.checks import HostChecks
-from gateway.domain.hosts import Networks
+from gateway.domain.hosts import CLAIM_SECONDS, Networks
 from tests.support.certificates import Authority
 from tests.support.control import World, done, refused
+from tests.support.gateways import wait_for
 
 Answer = tuple[int, bytes, dict[str, str]]
 
@@ -68,6 +70,10 @@ def services() -> Iterator[Callable[..., Service]]:
 
 @pytest.fixture
 def world(make_world: Callable[..., World]) -> World:
+    return a_world(make_world)
+
+
+def a_world(make_world: Callable[..., World], **options: Any) -> World:
     looked_up: dict[str, tuple[str, ...]] = {}
     own: set[int] = set()
     made = make_world(
@@ -76,6 +82,7 @@ def world(make_world: Callable[..., World]) -> World:
             is_own=lambda _address, port: port in own,
             look_up=lambda name, _port: looked_up.get(name, (name,)),
         ),
+        **options,
     )
     made.looked_up, made.own = looked_up, own  # type: ignore[attr-defined]
     return made
@@ -202,6 +209,60 @@ def test_claim_is_not_confirmed_by_who_made_it(world: World, services: Callable[
     done(world.post("registrar", path_of("public-security", host, "proof"), {}))
     refused(world.post("registrar", path_of("public-security", host, "confirmation"), {}), "conflict")
     done(world.post("province", path_of("public-security", host, "confirmation"), {}))
+
+
+def test_a_claim_lapses(world: World, services: Callable[..., Service]) -> None:
+    """Neither is an old nonce believed nor an old proof confirmed; the host is claimed again, with another nonce. A
+    claim of later than now, or of a time that is not known, is none."""
+    service = services()
+    host = f"127.0.0.1:{service.port}"
+
+    def claimed() -> dict[str, Any]:
+        made = claim(world, "police", address=host)
+        service.shown[made["proof_path"]] = (200, made["host"]["nonce"].encode(), {})
+        return made
+
+    prove, confirm = (path_of("public-security", host, step) for step in ("proof", "confirmation"))
+    first, began = claimed(), world.now()
+    for then in (began + CLAIM_SECONDS + 1, began - 2 * 3600):
+        world.now = lambda then=then: then
+        refused(world.post("police", prove, {}), "host-not-proved")
+    assert service.asked == []
+    world.now = lambda: began + CLAIM_SECONDS + 1
+    assert claimed()["host"]["nonce"] != first["host"]["nonce"]
+    done(world.post("police", prove, {}))
+    world.now = lambda: began + 2 * CLAIM_SECONDS + 2
+    refused(world.post("registrar", confirm, {}), "host-not-proved")
+    claimed()
+    done(world.post("police", prove, {}))
+    stands = world.store.claim("public-security", host)
+    assert stands is not None
+    with world.store.transaction() as tx:
+        tx.put_host(msgspec.structs.replace(stands, claimed_unix=0))
+    refused(world.post("registrar", confirm, {}), "host-not-proved")
+    with world.store.transaction() as tx:
+        tx.put_host(stands)
+    done(world.post("registrar", confirm, {}))
+
+
+def test_a_proof_that_fails_is_on_record(make_world: Callable[..., World], services: Callable[..., Service]) -> None:
+    """Who asked, of what, and why it was not believed; each time, also under one key."""
+    world = a_world(make_world, ledger=True)
+    service = services()
+    host = f"127.0.0.1:{service.port}"
+    claim(world, "police", address=host)
+    headers = {"Idempotency-Key": "the-same-key"}
+    for _ in range(2):
+        refused(world.post("police", path_of("public-security", host, "proof"), {}, headers=headers), "host-not-proved")
+
+    def failures() -> list[dict[str, Any]]:
+        rows = world.get("registrar", "/v1/records", kind="directory").json().get("items", [])
+        whole = [done(world.get("registrar", f"/v1/records/{row['record']}"))["entries"][0] for row in rows]
+        return [entry for entry in whole if entry["step"] == "host not proved"]
+
+    assert wait_for(lambda: len(failures()) == 2)
+    assert {(each["officer"], each["host"]) for each in failures()} == {("police", host)}
+    assert "answered 404" in failures()[0]["reason"]
 
 
 def test_certificates_key_proves_a_host_that_shows_nothing(

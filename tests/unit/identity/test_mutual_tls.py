@@ -6,11 +6,19 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import anyio
 import httpx
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
-from gateway.client import GatewayUnavailable, SharingAuth, TokenRefused
+from gateway.client import AsyncSharingClient, GatewayUnavailable, SharingAuth, SharingClient, TokenRefused
 from gateway.identity.certificates import certificate_thumbprint
 from gateway.runtime.demo.story import PURPOSE, SYSTEM
 from tests.support.certificates import Authority
@@ -91,6 +99,34 @@ def test_certificate_alone_gets_a_token_and_uses_it(site: Site) -> None:
     with site.gateway.officer("auditor-he") as api:
         found = wait_for(lambda: [use for use in api.get("/v1/records", limit=500)["items"] if use["record"] == record])
     assert found[0]["assurance"] == "mtls"
+
+
+@pytest.mark.parametrize("loop", ["threads", "asyncio", "trio"])
+def test_one_line_client_by_private_authority_and_certificate(site: Site, loop: str) -> None:
+    """`ca=` and `certificate=`, or an encrypted key and the environment's authority: a token and an answer."""
+    number = site.gateway.population.persons[0]["id_number"]
+    addresses = {"GATEWAY_URL": site.gateway.data_plane, "GATEWAY_TOKEN_URL": f"{site.gateway.control}/oauth/token"}
+    key = load_pem_private_key(site.gateway.key.encode("ascii"), None)
+    encrypted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    ways: list[tuple[dict[str, Any], dict[str, str]]] = [
+        ({"ca": site.authority, "certificate": str(site.registered)}, {}),
+        ({"key": encrypted}, {"GATEWAY_CA": str(site.authority), "GATEWAY_KEY_PASSWORD": "secret"}),
+    ]
+    for options, environment in ways:
+        options |= {"client_id": SYSTEM, "purpose": PURPOSE, "environment": {**addresses, **environment}}
+
+        async def call(options: dict[str, Any] = options) -> httpx.Response:
+            async with AsyncSharingClient(**options) as sharing:
+                return await sharing.call("public-security/persons", id_number=number)
+
+        if loop == "threads":
+            with SharingClient(**options) as sharing:
+                assert sharing.call("public-security/persons", id_number=number).json()["data"]
+        else:
+            assert anyio.run(call, backend=loop).json()["data"]
+    distrusting = {**options, "environment": addresses}
+    with SharingClient(**distrusting, password="secret") as sharing, pytest.raises(GatewayUnavailable):
+        sharing.call("public-security/persons", id_number=number)
 
 
 def test_stolen_token_is_worth_nothing(site: Site) -> None:

@@ -10,7 +10,7 @@ import uvloop
 
 from gateway.domain.errors import GatewayError
 from gateway.proxy import Limits
-from gateway.proxy.tls import ClientCertificates, caller_context, reload_certificate, supplier_context
+from gateway.proxy.tls import ClientCertificates, caller_context, load_pair, read_pair, supplier_context
 from tests.support.certificates import Authority
 from tests.support.proxy_ports import CallerSide, House, Supplier, interface_for, request, serving
 
@@ -98,10 +98,10 @@ def test_a_reload_drops_no_connection(files: Files, tmp_path: Path) -> None:
                 assert (await standing.ask(request()))[0] == 200
                 (tmp_path / "bad.pem").write_text("no certificate")
                 with pytest.raises(GatewayError):
-                    reload_certificate(context, tmp_path / "bad.pem")
+                    read_pair(tmp_path / "bad.pem")
                 serials = []
                 for path in (files.server, renewed):
-                    reload_certificate(context, path)
+                    load_pair(context, read_pair(path))
                     fresh = await CallerSide.connect(port, **files.calling())
                     serials.append(fresh.writer.get_extra_info("peercert")["serialNumber"])
                     assert (await fresh.ask(request()))[0] == 200

@@ -82,6 +82,27 @@ def test_an_unknown_interface_is_refused_and_not_remembered() -> None:
     asyncio.run(scenario())
 
 
+def test_what_the_state_cannot_say_of_a_supplier_is_asked_again() -> None:
+    """A host that may not be called stays so until a change; one that could not be looked up for now does not."""
+
+    async def scenario() -> None:
+        said = [GatewayError("unavailable", "the database is gone"), GatewayError("supplier-unreachable", "not there")]
+
+        def prepare(_: Interface) -> Reach:
+            raise said[0]
+
+        with ThreadPoolExecutor(1) as pool:
+            resolver = Resolver(lambda *_: OLD, pool, prepare)
+            with pytest.raises(GatewayError, match="unavailable"):
+                await _settle(resolver("police", "persons"))
+            del said[0]
+            assert await _settle(resolver("police", "persons")) is OLD
+            with pytest.raises(GatewayError, match="supplier-unreachable"):
+                resolver.reach(OLD)
+
+    asyncio.run(scenario())
+
+
 def test_a_state_that_cannot_be_read_fails_the_call_and_not_the_next() -> None:
     """One failed reading is told to who waited for it, and forgotten."""
 

@@ -5,6 +5,7 @@ import socket
 import ssl
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.control.suppliers.checks import HostChecks
@@ -15,11 +16,12 @@ from gateway.identity.keyring import KeyRing
 from gateway.identity.supplier_certificates import read_certificates
 from gateway.runtime.adopting import adopt_certificates, pin_inherited
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.listeners import Listeners, OwnListeners, is_this_machine, machine_addresses, machine_mark
 from gateway.runtime.operation.setup import initialise
 from gateway.runtime.operation.status import examine
 from gateway.runtime.operation.unreachable import find_unreachable
-from gateway.runtime.suppliers import Contexts, OwnListeners, SupplierReach, _is_this_machine
-from gateway.store import Store
+from gateway.runtime.suppliers import Contexts, SupplierReach
+from gateway.store import Node, Store
 from tests.support.certificates import Authority
 from tests.support.state import fill, host, interface
 
@@ -102,8 +104,8 @@ def test_addresses_are_judged_by_the_settings_of_now(state: State) -> None:
 
 def test_own_addresses_of_this_machine_are_told_from_others() -> None:
     """By whether they can be bound, whichever interface they are of."""
-    assert _is_this_machine("127.0.0.1")
-    assert not _is_this_machine("192.0.2.7")
+    assert is_this_machine("127.0.0.1")
+    assert not is_this_machine("192.0.2.7")
 
 
 def test_own_listeners_are_known_before_they_listen(tmp_path: Path) -> None:
@@ -115,6 +117,37 @@ def test_own_listeners_are_known_before_they_listen(tmp_path: Path) -> None:
     assert is_own("127.0.0.3", 8081)
     assert not is_own("127.0.0.1", 8443)
     assert not is_own("192.0.2.7", 8080)
+
+
+def test_listeners_of_other_nodes_are_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their addresses and ports; a loopback address means theirs only on this machine, and a book that cannot be
+    read is no empty one. What a node tells of itself is what the others hold it to."""
+    monkeypatch.setenv("GATEWAY_STATE__URL", "postgresql+psycopg://gateway@/shared?host=/nowhere")
+    home = GatewayHome(tmp_path / "home")
+    home.make()
+    there = Listeners("another", (8080, 8081), ("192.0.2.7", "2001:db8::7"))
+    beside = Listeners(machine_mark(), (9080,), ())
+    book = [Node("a", 0, 0, listeners=msgspec.json.encode(each).decode()) for each in (there, beside)]
+    book.append(Node("of an earlier version", 0, 0))
+    is_own = OwnListeners(home, home.settings(), lambda: book)
+    assert is_own("192.0.2.7", 8080)
+    assert is_own("2001:db8::7", 8081)
+    assert is_own("127.0.0.1", 9080)
+    for address, port in (("192.0.2.7", 443), ("192.0.2.8", 8080), ("127.0.0.1", 9081)):
+        assert not is_own(address, port)
+    told = msgspec.json.decode(is_own.told(), type=Listeners)
+    assert told == Listeners(machine_mark(), (8080, 8081), ())
+    monkeypatch.setenv("GATEWAY_DATA_PLANE__HOST", "0.0.0.0")
+    told = msgspec.json.decode(OwnListeners(home, home.settings()).told(), type=Listeners)
+    assert set(told.addresses) == set(machine_addresses())
+    assert all(is_this_machine(address) for address in told.addresses)
+    assert "127.0.0.1" not in told.addresses
+
+    def unreadable() -> list[Node]:
+        raise GatewayError("unavailable")
+
+    with pytest.raises(GatewayError):
+        OwnListeners(home, home.settings(), unreadable)("192.0.2.7", 8080)
 
 
 def test_stored_certificates_make_a_context_that_presents_them(state: State, tmp_path: Path) -> None:
