@@ -424,4 +424,5 @@ def _sqlite_sentence(error: BaseException) -> str:
 def _is_unreachable(origin: BaseException | None) -> bool:
     """Whether PostgreSQL could not be reached or is starting or stopping (SQLSTATE classes 08 and 57P)."""
     state = getattr(origin, "sqlstate", None)
-    return type(origin).__name__ == "OperationalError" and (state is None or state.startswith(("08", "57P")))
+    is_operational = any(each.__name__ == "OperationalError" for each in type(origin).__mro__)
+    return is_operational and (state is None or state.startswith(("08", "57P")))

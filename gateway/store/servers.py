@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import URL
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
+from sqlalchemy.exc import ArgumentError
 
 from gateway.domain.errors import GatewayError
 from gateway.store.deadlines import shut
@@ -406,12 +407,13 @@ class Servers:
 def _hosts(url: URL) -> tuple[tuple[Host, ...], dict[str, Any]]:
     """The hosts of a URL, and what else a connection to each of them is made with."""
     dialect: Any = psycopg_dialect
-    arguments = dict(dialect().create_connect_args(url)[1])
+    try:
+        arguments = dict(dialect().create_connect_args(url)[1])
+    except ArgumentError as error:
+        raise GatewayError("unavailable", "the state's URL names hosts and ports that do not fit") from error
     # What it asks for is asked of each server here.
     arguments.pop("target_session_attrs", None)
     names = str(arguments.pop("host", "") or "").split(",")
     ports = str(arguments.pop("port", "") or "").split(",")
-    if len(ports) not in {1, len(names)}:
-        raise GatewayError("unavailable", "the state's URL names as many ports as hosts, or one")
-    ports = ports * len(names) if len(ports) == 1 else ports
+    ports = ports if len(ports) == len(names) else ports[:1] * len(names)
     return tuple(Host(name, port) for name, port in zip(names, ports, strict=True)), arguments

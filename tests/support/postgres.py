@@ -205,9 +205,7 @@ class Postgres:
             others: further servers.
             by: a link to the folder of this server's socket.
         """
-        first, *rest = (
-            str(server.home if server.host is None else server.host.address) for server in (self, *others)
-        )
+        first, *rest = (str(server.home if server.host is None else server.host.address) for server in (self, *others))
         hosts = ",".join((str(by) if by is not None else first, *rest))
         writes = "&target_session_attrs=read-write" if others else ""
         return f"postgresql+psycopg://gateway@/{database}?host={hosts}{writes}"

@@ -122,7 +122,7 @@ def _state(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
         yield Looked("state", True, f"it can be read, and stands at change {store.sequence()}")
         servers = store.database.servers
         if servers is not None and not servers.is_synchronous:
-            said = "commits wait for no standby: after a failover the last stops may be gone, and what they stopped go on"
+            said = "commits wait for no standby: a failover may lose the last stops"
             yield Looked("state, copies", True, said)
         yield from _suppliers(store)
 
