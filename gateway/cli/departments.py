@@ -22,12 +22,16 @@ def add_department(
     level: Annotated[str, typer.Option(help="national, province, city, county or township.")],
     parent: Annotated[str | None, typer.Option(help="Id of the department it belongs to.")] = None,
     code: Annotated[str | None, typer.Option(help="Unified social credit code.")] = None,
+    matter: Annotated[
+        list[str] | None, typer.Option(help="Purpose that is a matter of its own, for what a region lets it use.")
+    ] = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
     """Register a department, or change it."""
-    body = {"id": department, "name": name, "region": region, "level": level, "parent": parent, "code": code}
+    named = {"id": department, "name": name, "region": region, "level": level, "parent": parent, "code": code}
+    body = {**named, "matters": matter or []}
     with open_api(home, officer) as api:
         answer = api.post("/v1/departments", body)
     tell_act(answer, f"department `{department}` is registered", as_json=as_json)

@@ -164,6 +164,8 @@ _CLASSES: Mapping[str, type[SharingProblem]] = {
     "assurance-too-low": NotGranted,
     "not-granted": NotGranted,
     "purpose-not-granted": NotGranted,
+    "declaration-missing": NotGranted,
+    "guess-refused": NotGranted,
     "items-not-granted": NotGranted,
     "mode-not-granted": NotGranted,
     "grant-not-yet-valid": NotGranted,

@@ -74,6 +74,7 @@ class Department(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         parent: the id of the department it belongs to, if any.
         competent: whether it is the competent department of government data sharing of its region (Art. 8).
         code: unified social credit code (提供方代码), if known.
+        matters: ids of the purposes that are matters of its own: what it may use data for without an application.
     """
 
     id: str
@@ -83,6 +84,7 @@ class Department(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     parent: str | None = None
     competent: bool = False
     code: str | None = None
+    matters: tuple[str, ...] = ()
 
 
 class System(msgspec.Struct, frozen=True, omit_defaults=True):

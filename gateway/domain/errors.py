@@ -150,6 +150,20 @@ PROBLEMS: Mapping[str, Problem] = {
         "use a purpose of your grant, or ask the supplier's consent for another (Decree 809 Art. 25 ¶1)",
         "请使用授权所载目的；需用于其他目的的，应取得提供部门同意（第809号令第二十五条第一款）",
     ),
+    "declaration-missing": Problem(
+        403,
+        "a use without a grant does not say what it must",
+        "未经授权的直接使用缺少必要声明",
+        "name scenario and operator; to verify, one person by the interface's own parameter, and nothing else",
+        "请声明使用场景和经办人；核验须以接口规定的参数指明一名当事人，且不得附带其他查询条件",
+    ),
+    "guess-refused": Problem(
+        403,
+        "a value that could be guessed is not verified without a grant",
+        "未经授权不得核验可被穷举的值",
+        "apply for a grant (Decree 809 Art. 20): numbers of a few digits, yes or no are not verified without one",
+        "请依据第809号令第二十条申请授权；位数较少的数值、是否类的值不予直接核验",
+    ),
     "items-not-granted": Problem(
         403,
         "an item asked for is not granted",

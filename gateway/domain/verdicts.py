@@ -34,6 +34,9 @@ class Call(msgspec.Struct, frozen=True, gc=False):
         items: the items asked for, sorted; None where the caller named none and so asks for what one grant gives.
         parameters: (name, value) of the parameters that the interface lets grants constrain, sorted by name, from
             query, path or body; a parameter that stands twice is refused before this.
+        declared: what the request names besides: `scenario`, `operator`, `subject` (the person asked about), and
+            `other` where it holds parameters, a path or a body that the interface's entry does not tell of.
+        guessable: in verify mode, the items compared with a value of which there are few (`matching.guessable`).
         unread: `body` or `path`, where such a parameter may stand there and the gateway does not read it.
     """
 
@@ -47,6 +50,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     items: tuple[str, ...] | None
     parameters: tuple[tuple[str, str], ...] = ()
     unread: tuple[str, ...] = ()
+    declared: tuple[str, ...] = ()
+    guessable: tuple[str, ...] = ()
 
     @property
     def room_bytes(self) -> int:
@@ -109,10 +114,13 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
         legal_basis: of the grant.
         approver: who approved the grant on the supplier's side.
         retention_years: how long the record of this use is kept at least; three or more (Decree 809 Art. 29).
-        metered: whether the grant has a quota that this call draws on.
+        metered: whether there is a quota that this call draws on.
+        meter: the name it is counted under: the grant's id, or of a permit without one what stands in its place.
         explanation: of a denial.
         calls_a_day: the grant's quota of calls a day, if it has one.
         rows_a_day: the grant's quota of rows a day, if it has one.
+        guesses_a_day: of a permit to verify without a grant, how many wrong answers a day one system may get about one
+            person; None is unlimited.
         exhausted: of a permit with a quota, why the call is denied where that is used up.
         otherwise: of a permit with a quota, the permit where that is used up: under the next narrowest grant that
             covers the call, or without one; None where there is no other.
@@ -136,6 +144,8 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     explanation: Explanation | None = None
     calls_a_day: int | None = None
     rows_a_day: int | None = None
+    meter: str = ""
+    guesses_a_day: int | None = None
     exhausted: Explanation | None = None
     otherwise: "Verdict | None" = None
 

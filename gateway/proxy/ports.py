@@ -120,13 +120,19 @@ class Watch(Protocol):
 
 
 class Meter(Protocol):
-    """Counts against a grant's quota, exact across workers (leased blocks)."""
+    """Counts against a grant's quota, or that of a rule without one, exact across workers (leased blocks)."""
 
     def draw_call(self, verdict: Verdict) -> bool | Awaitable[bool]:
         """Take one call from the grant's quota of today; False where it is used up."""
 
     def draw_rows(self, verdict: Verdict, rows: int) -> bool | Awaitable[bool]:
         """Take `rows` from the grant's quota of today before they are released; False where too few are left."""
+
+    def draw_guess(self, use: Use) -> bool | Awaitable[bool]:
+        """Take one of the wrong answers that the use's system may get about its person today; False if none is left."""
+
+    def right(self, use: Use) -> None:
+        """The answer was right: what `draw_guess` took counts no more."""
 
 
 class Pseudonym(Protocol):

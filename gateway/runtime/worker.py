@@ -160,7 +160,7 @@ class Worker:
             reach=self._resolver.reach,
             decide=observed.decide(Decider(self._engine, self._pool, time.time)),
             ledger=self._journal,
-            meter=QuotaMeter(self._store.lease_quota, self._pool, time.time),
+            meter=QuotaMeter(self._store.lease_quota, self._pool, time.time, self._store.return_quota),
             pseudonym=Pseudonymiser(ring, time.time),
             is_fresh=self._link.is_fresh,
             limits=limits_of(settings.data_plane),

@@ -59,5 +59,9 @@ def system_withdraws(old: System | None, new: System) -> bool:
 
 
 def department_withdraws(old: Department | None, new: Department) -> bool:
-    """Whether a change of a department may take access away: its place in the tree or its region has changed."""
-    return old is not None and (old.parent, old.region, old.level) != (new.parent, new.region, new.level)
+    """Whether a change of a department may take access away: whatever policies can read of it has changed."""
+    if old is None:
+        return False
+    read = ("parent", "region", "level", "competent")
+    is_other = any(getattr(old, field) != getattr(new, field) for field in read)
+    return is_other or not set(old.matters) <= set(new.matters)

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.runtime.demo.population import Population
-from gateway.runtime.demo.stage import _bearer_token
+from gateway.runtime.demo.stage import bearer_token
 from gateway.runtime.demo.story import PURPOSE
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.api import Api
@@ -38,7 +38,7 @@ def called(client: httpx.Client) -> str:
 
 def plain_client(gateway: RunningGateway) -> httpx.Client:
     """A client that tries nothing again."""
-    token = _bearer_token(f"{gateway.control}/oauth/token", gateway.key)
+    token = bearer_token(f"{gateway.control}/oauth/token", gateway.key)
     fields = {"Authorization": f"Bearer {token}", "Sharing-Purpose": PURPOSE}
     return httpx.Client(base_url=gateway.data_plane, headers=fields, trust_env=False, timeout=15)
 

@@ -30,8 +30,11 @@ NOON = datetime(2026, 3, 2, 4, 0, tzinfo=UTC)
 NOW = int(NOON.timestamp())
 
 
+MATTERS = ("marriage-registration",)
+
+
 def department(name: str = "civil-affairs", region: str = "442000", **more: Any) -> Department:
-    fields: dict[str, Any] = {"id": name, "name": name, "region": region, "level": Level.CITY}
+    fields: dict[str, Any] = {"id": name, "name": name, "region": region, "level": Level.CITY, "matters": MATTERS}
     return Department(**{**fields, **more})
 
 
@@ -121,5 +124,6 @@ def call(**more: Any) -> Call:
         "mode": SharingMode.QUERY,
         "purpose": "marriage-registration",
         "items": ("name",),
+        "declared": ("operator", "scenario", "subject"),
     }
     return Call(**{**fields, **more})

@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.domain.callers import Assurance, Caller
+from gateway.domain.directory import SharingMode
 from gateway.domain.grants import Quota
+from gateway.domain.uses import Use
 from gateway.domain.verdicts import Verdict
 from gateway.policy.live.quotas import MAX_BLOCK, QuotaMeter, block_size
 from gateway.policy.live.slices import Slice
 from gateway.store import Store
-from tests.policies.cases import NATIONAL, NOW, call, grant, state
+from tests.policies.cases import NATIONAL, NOW, ZHONGSHAN, call, grant, state
 
 
 class Shared:
@@ -194,3 +197,30 @@ def test_two_workers_share_a_quota_through_the_state(tmp_path: Path) -> None:
         drawn = [draw(meters[step % 2].draw_call(metered)) for step in range(200)]
     store.close()
     assert sum(drawn) == 150
+
+
+def test_a_wrong_guess_counts_for_one_system_about_one_person_and_a_right_one_is_given_back(pool: Any) -> None:
+    """Given back to the shared state, so that another worker can take it; each person and system has an own count."""
+    shared = Shared()
+    returned = threading.Event()
+
+    def give_back(held: str, day: date, kind: str, unused: int) -> None:
+        shared.used[held, day, kind] -= unused
+        returned.set()
+
+    meters = [QuotaMeter(shared.lease, pool, lambda: NOW, give_back) for _ in range(2)]
+    allowed = Slice(ZHONGSHAN, state(grants=())).evaluate(call(mode=SharingMode.VERIFY), NOW)
+    assert allowed.guesses_a_day == 5
+
+    def use(subject: str, system: str = "desk") -> Use:
+        caller = Caller(system, "civil-affairs", Assurance.DPOP, "", 1 << 40)
+        return Use(caller, call(), allowed, "police", "", "", "", "", subject, 0)
+
+    for turn in range(9):
+        assert draw(meters[turn % 2].draw_guess(use("a")))
+        meters[turn % 2].right(use("a"))
+        assert returned.wait(10)
+        returned.clear()
+    assert [draw(meters[turn % 2].draw_guess(use("a"))) for turn in range(7)] == [True] * 5 + [False] * 2
+    assert draw(meters[0].draw_guess(use("b")))
+    assert draw(meters[0].draw_guess(use("a", "other-desk")))

@@ -99,10 +99,19 @@ class MemoryMeter:
     def __init__(self, calls: int = 1 << 30, rows: int = 1 << 30) -> None:
         self.calls = calls
         self.rows = rows
+        self.guesses: dict[Any, int] = {}
 
     def draw_call(self, verdict: Verdict) -> bool:
         self.calls -= 1
         return self.calls >= 0
+
+    def draw_guess(self, use: Use) -> bool:
+        name = (use.verdict.meter, use.caller.system, use.subject)
+        self.guesses[name] = self.guesses.get(name, 0) + 1
+        return self.guesses[name] <= (use.verdict.guesses_a_day or 0)
+
+    def right(self, use: Use) -> None:
+        self.guesses[use.verdict.meter, use.caller.system, use.subject] -= 1
 
     def draw_rows(self, verdict: Verdict, rows: int) -> bool:
         if rows > self.rows:

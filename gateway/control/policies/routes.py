@@ -140,6 +140,7 @@ def explain(services: Services, officer: SignedIn, body: Annotated[CallBody, Dep
         purpose=body.purpose,
         items=tuple(sorted(set(body.items))) if body.items is not None else None,
         parameters=tuple(sorted(body.parameters.items())),
+        declared=("operator", "scenario", "subject"),
     )
     return json_response({"verdict": services.engine.explain(call, int(services.now())), "call": _said(call)})
 

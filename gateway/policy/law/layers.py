@@ -32,6 +32,23 @@ USE_ACTIONS = frozenset({"use", "obtain", *(mode.value for mode in SharingMode)}
 ACT_ACTIONS = frozenset({"act", "stop", "consult", "keepDirectory", "runPlatform", *(act.value for act in Act)})
 
 
+class Limits(msgspec.Struct, frozen=True):
+    """What a department may draw of one dataset a day by a rule, without a grant.
+
+    Args:
+        calls_a_day: calls.
+        rows_a_day: rows; None is unlimited, for what cannot be read has no rows to count.
+        guesses_a_day: wrong answers of verifications about one person, for one system.
+    """
+
+    calls_a_day: int = 1_000
+    rows_a_day: int | None = None
+    guesses_a_day: int = 5
+
+
+_WITHOUT_GRANT = {"kind": "unless", "body": {"has": {"left": {"Var": "context"}, "attr": "grant"}}}
+
+
 class StaticPolicy(msgspec.Struct, frozen=True):
     """One policy of a layer.
 
@@ -48,6 +65,7 @@ class StaticPolicy(msgspec.Struct, frozen=True):
         for_uses: whether its action can be a sharing mode.
         for_acts: whether its action can be an officer's act.
         time: which times it looks at.
+        limits: of a permit on uses, how much may be drawn by it a day, without a grant.
     """
 
     id: str
@@ -62,6 +80,7 @@ class StaticPolicy(msgspec.Struct, frozen=True):
     for_uses: bool
     for_acts: bool
     time: TimeUse
+    limits: "Limits"
 
 
 class Clock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,6 +111,7 @@ class Layers:
         act_set: the policies that can apply to an officer's act, parsed.
         time: which times the policies on uses look at, together.
         facts: the facts of entities that the policies on uses look at, and built policies.
+        without_grant: ids of the policies that are about uses without a grant alone.
         convergence: dataset id -> periods of `context.drawn` that the rules which name this dataset look at.
         convergence_rules: ids of the policies that look at `context.drawn`.
     """
@@ -115,6 +135,9 @@ class Layers:
         self.act_set = _parsed(policy for policy in policies.values() if policy.for_acts)
         self.time = TimeUse.together(policy.time for policy in policies.values() if policy.for_uses)
         self.facts = facts_looked_at(policy.est["conditions"] for policy in policies.values() if policy.for_uses)
+        self.without_grant = frozenset(
+            policy.id for policy in policies.values() if _WITHOUT_GRANT in policy.est["conditions"]
+        )
         self.convergence = _convergence(policies.values())
         self.convergence_rules = frozenset(
             policy.id for policy in policies.values() if _drawn_periods(policy.est["conditions"])
@@ -296,6 +319,10 @@ def _static_policy(layer: str, file: str, est: dict[str, Any], faults: list[dict
         masks = ()
     if masks and est["effect"] != "permit":
         faults.append({"field": file, "fault": f"`{name}` masks, but only a permit lets out what can be masked"})
+    said = {note: notes[note] for note in Limits.__struct_fields__ if note in notes}
+    if not all(re.fullmatch(r"[1-9][0-9]{0,8}", number) for number in said.values()):
+        faults.append({"field": file, "fault": f"`{name}` states a limit that is no whole number above 0"})
+        said = {}
     actions = _action_names(est["action"])
     return StaticPolicy(
         id=name,
@@ -310,6 +337,7 @@ def _static_policy(layer: str, file: str, est: dict[str, Any], faults: list[dict
         for_uses=actions is None or bool(actions & USE_ACTIONS),
         for_acts=actions is None or bool(actions & ACT_ACTIONS),
         time=time_use(est),
+        limits=Limits(**{note: int(number) for note, number in said.items()}),
     )
 
 

@@ -126,6 +126,8 @@ def use_request(call: Call, now_unix: int, items: Iterable[str], grant: str | No
         # A parameter that stands twice is no parameter at all: which one the supplier reads is not known.
         "parameters": [{"name": name, "value": value} for name, value in call.parameters if names.count(name) == 1],
         "unread": list(call.unread),
+        "declared": list(call.declared),
+        "guessable": list(call.guessable),
     }
     if grant is not None:
         context["grant"] = {"__entity": _uid("Grant", grant)}
@@ -244,6 +246,7 @@ FACTS: Facts = {
         "region": lambda one: _reference("Region", one.region),
         "level": lambda one: one.level.value,
         "competent": lambda one: one.competent,
+        "matters": lambda one: one.matters,
     },
     "Dataset": {
         "supplier": lambda one: _reference("Department", one.supplier),

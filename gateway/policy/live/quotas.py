@@ -7,11 +7,13 @@ block is leased whole or not at all: a draw that is refused has taken nothing fr
 """
 
 import asyncio
+import hashlib
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from datetime import date, timedelta
 
+from gateway.domain.uses import Use
 from gateway.domain.verdicts import Verdict
 from gateway.policy.law.time_limits import china_day
 
@@ -64,10 +66,18 @@ class QuotaMeter:
         lease: takes a block from the shared state.
         executor: where `lease` runs.
         now: Unix time in seconds.
+        give_back: returns to the shared state what was leased and not used; runs there too.
     """
 
-    def __init__(self, lease: Lease, executor: Executor, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        lease: Lease,
+        executor: Executor,
+        now: Callable[[], float],
+        give_back: Callable[[str, date, str, int], None] | None = None,
+    ) -> None:
         self._lease = lease
+        self._give_back = give_back
         self._executor = executor
         self._now = now
         self._lock = threading.Lock()
@@ -81,22 +91,36 @@ class QuotaMeter:
         """
         if verdict.otherwise is not None and self._has_refused_rows(verdict):
             return False
-        return self._draw(verdict.grant, "calls", verdict.calls_a_day, 1)
+        return self._draw(verdict.meter, "calls", verdict.calls_a_day, 1)
 
     def draw_rows(self, verdict: Verdict, rows: int) -> bool | Awaitable[bool]:
         """Take `rows` from today's quota, all or none; False where too few are left."""
-        return self._draw(verdict.grant, "rows", verdict.rows_a_day, rows)
+        return self._draw(verdict.meter, "rows", verdict.rows_a_day, rows)
+
+    def draw_guess(self, use: Use) -> bool | Awaitable[bool]:
+        """Take one of today's wrong answers that a system may get about a person; False where there is none left.
+
+        It is taken before the supplier is asked, so that many at once are no more, and given back by `right`.
+        """
+        return self._draw(_guesser(use), "guesses", use.verdict.guesses_a_day, 1)
+
+    def right(self, use: Use) -> None:
+        """What was guessed was right, so it counts no more."""
+        if self._give_back is None or use.verdict.guesses_a_day is None:
+            return
+        day = china_day(int(self._now()))
+        self._executor.submit(self._give_back, _guesser(use), _EPOCH + timedelta(days=day), "guesses", 1)
 
     def _has_refused_rows(self, verdict: Verdict) -> bool:
-        if verdict.grant is None or verdict.rows_a_day is None:
+        if verdict.rows_a_day is None:
             return False
-        meter = self._meters.get((verdict.grant, china_day(int(self._now())), "rows"))
+        meter = self._meters.get((verdict.meter, china_day(int(self._now())), "rows"))
         return meter is not None and meter.has_refused(verdict.rows_a_day)
 
-    def _draw(self, grant: str | None, kind: str, limit: int | None, amount: int) -> bool | Awaitable[bool]:
-        if grant is None or limit is None or amount <= 0:
+    def _draw(self, name: str, kind: str, limit: int | None, amount: int) -> bool | Awaitable[bool]:
+        if limit is None or amount <= 0:
             return True
-        key = (grant, china_day(int(self._now())), kind)
+        key = (name, china_day(int(self._now())), kind)
         meter = self._meters.get(key)
         if meter is not None and meter.lock.acquire(blocking=False):
             try:
@@ -144,6 +168,12 @@ class QuotaMeter:
                 while len(self._meters) >= MAX_METERS:
                     del self._meters[next(iter(self._meters))]
             return self._meters.setdefault(key, _Meter())
+
+
+def _guesser(use: Use) -> str:
+    """The name under which wrong answers about one person are counted for one system; it tells of neither."""
+    parts = (use.verdict.meter, use.caller.system, use.subject or "")
+    return "?" + hashlib.sha256("\n".join(parts).encode()).hexdigest()[:40]
 
 
 def block_size(limit: int) -> int:

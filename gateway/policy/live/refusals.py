@@ -93,9 +93,13 @@ def denial(
         failed |= notes.conditions(answer.forbids)
         near.append((len(failed), min((_ORDER[name] for name in failed), default=0), grant, failed, answer))
     near.sort(key=lambda miss: (*miss[:2], -miss[2].valid_until.timestamp(), miss[2].id))
-    wide = notes.codes(alone.forbids)
     nearest = near[0] if near else None
-    policies = {*alone.forbids, *(nearest[4].forbids if nearest else ())}
+    # What is asked of uses without a grant is no reason where nothing permits one.
+    forbids = alone.forbids
+    if not is_open:
+        forbids = tuple(name for name in forbids if name not in layers.without_grant)
+    wide = notes.codes(forbids)
+    policies = {*forbids, *(nearest[4].forbids if nearest else ())}
     code = wide[0] if is_open and wide else _code(dataset, wide, nearest, notes, now_unix)
     misses = tuple(
         _near_miss(grant, dataset, call, sorted(failed, key=_ORDER.__getitem__))

@@ -32,7 +32,7 @@ import msgspec
 
 from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
-from gateway.domain.grants import Grant
+from gateway.domain.grants import Grant, Quota
 from gateway.domain.orders import Order, Reach
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call, Decision, Verdict
@@ -88,8 +88,8 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def is_metered(self) -> bool:
-        """Whether the grant has a quota."""
-        return self.grant is not None and self.grant.quota is not None
+        """Whether there is a quota: that of the grant, where it has one; a use without a grant always has one."""
+        return self.grant is None or self.grant.quota is not None
 
 
 class Standing(msgspec.Struct, eq=False, gc=False):
@@ -197,7 +197,7 @@ class Slice:
         if any(answer.errors for answer in answers):
             return refusals.error_denial(self.digest, until)
         permits = [answer for answer in answers if answer.is_permit]
-        if permits and all(answer.is_metered for answer in permits):
+        if permits and all(answer.is_metered and answer.grant is not None for answer in permits):
             alone = self._answers((None,), call, now_unix, lately, entities)
             permits += [answer for answer in alone if answer.is_permit]
         if permits:
@@ -272,8 +272,16 @@ class Slice:
     def _permit(self, call: Call, answer: Answer, until: int) -> Verdict:
         dataset, grant = self.state.dataset, answer.grant
         assert dataset is not None
-        quota = None if grant is None else grant.quota
         statics = [self.layers.policies[name] for name in answer.permits if name in self.layers.policies]
+        quota, guesses, meter = None if grant is None else grant.quota, None, "" if grant is None else grant.id
+        if grant is None:
+            # Where several rules permit, the narrowest of their limits holds.
+            limits = [policy.limits for policy in statics]
+            rows = [each.rows_a_day for each in limits if each.rows_a_day is not None]
+            quota = Quota(min(each.calls_a_day for each in limits), min(rows, default=None))
+            if call.mode is SharingMode.VERIFY:
+                guesses = min(each.guesses_a_day for each in limits)
+            meter = meter_without_grant(call.department, dataset.id)
         items = tuple(sorted(set(self._asked(call, grant))))
         asked_masks: list[Mask] = [mask for policy in statics for mask in policy.masks]
         # What is compared is compared whole: a mask is for what is seen, and in verify mode nothing is.
@@ -295,13 +303,23 @@ class Slice:
             all_items=obtains and not masks and self.item_names == frozenset(items),
             masks=masks,
             bounds=() if grant is None else tuple(sorted(grant.parameters.items())),
-            legal_basis="; ".join(articles) if grant is None else grant.legal_basis,
+            # Without a grant the rule is the basis, and the record names it.
+            legal_basis=f"{', '.join(sorted(answer.permits))}: {'; '.join(articles)}"
+            if grant is None
+            else grant.legal_basis,
             approver="" if grant is None else grant.supply_approval.person,
             retention_years=dataset.retention_years,
             metered=quota is not None,
             calls_a_day=None if quota is None else quota.calls_a_day,
             rows_a_day=None if quota is None else quota.rows_a_day,
+            meter=meter,
+            guesses_a_day=guesses,
         )
+
+
+def meter_without_grant(department: str, dataset: str) -> str:
+    """The name under which is counted what a department draws of a dataset without a grant; no grant has such an id."""
+    return "~" + hashlib.sha256(f"{department}\n{dataset}".encode()).hexdigest()[:40]
 
 
 def narrowness(grant: Grant) -> tuple[Any, ...]:

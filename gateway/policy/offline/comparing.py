@@ -395,7 +395,7 @@ def _states(standing: Standing, named: frozenset[str], *, without: bool) -> Iter
 def _one_of_each_kind(
     departments: Iterable[Department], named: frozenset[str]
 ) -> list[tuple[Department, tuple[Department, ...]]]:
-    """One department of each region, level and competence, and below each that is named; with what it lies in."""
+    """One department of each region, level, competence and matters, and below each that is named; and its chain."""
     known = {one.id: one for one in departments}
     found: dict[tuple[Any, ...], tuple[Department, tuple[Department, ...]]] = {}
     for one in known.values():
@@ -403,7 +403,8 @@ def _one_of_each_kind(
         while (above := known.get(chain[-1].parent or "")) is not None and above not in chain:
             chain.append(above)
         below = tuple(each.id for each in chain if each.id in named)
-        found.setdefault((one.region, one.level, one.competent, below), (one, tuple(chain[1:]) if below else ()))
+        kind = (one.region, one.level, one.competent, one.matters, below)
+        found.setdefault(kind, (one, tuple(chain[1:]) if below else ()))
     return list(found.values())
 
 

@@ -113,7 +113,8 @@ class Shape:
 
     def _department(self, one: Department) -> Department:
         parent = None if one.parent is None else self._name("Department", one.parent)
-        return Department(self._name("Department", one.id), "", one.region, one.level, parent, one.competent)
+        name = self._name("Department", one.id)
+        return Department(name, "", one.region, one.level, parent, one.competent, matters=tuple(sorted(one.matters)))
 
     def _dataset(self, one: Dataset) -> Dataset:
         return Dataset(

@@ -96,7 +96,13 @@ def use_probe(chance: random.Random, words: Words) -> tuple[Json, cedarpy.Entiti
     purpose, items = words.word(chance, "purpose", ""), words.words(chance, "item")
     facts: Json = {
         "now": "2026-03-02T12:00:00+08:00",
-        "department": {"id": home, "name": "", "region": region, "level": "city"},
+        "department": {
+            "id": home,
+            "name": "",
+            "region": region,
+            "level": "city",
+            "matters": chance.choice([[purpose], []]),
+        },
         "supplier": {
             "id": supplier,
             "name": "",
@@ -136,6 +142,9 @@ def use_probe(chance: random.Random, words: Words) -> tuple[Json, cedarpy.Entiti
             "purpose": purpose,
             "items": chance.choice([items, items[:1]]),
             "parameters": [[words.word(chance, "region"), words.word(chance, "442000")]],
+            "unread": words.words(chance, "body", "path"),
+            "declared": words.words(chance, "operator", "scenario", "subject", "other"),
+            "guessable": chance.choice([[], items]),
         },
     }
     named = sorted({name, *words.entities.get("Dataset", ())})

@@ -40,7 +40,11 @@ MAX_REQUESTS = 200_000
 """Requests that Cedar is asked for all grants of one state together, for each call is asked under each of them; where
 there are many grants, fewer calls are put under each. A few seconds' work."""
 
-REQUEST_FACTS: Mapping[str, tuple[tuple[str, ...], ...]] = {"unread": ((), ("body", "path"))}
+REQUEST_FACTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    "unread": ((), ("body", "path")),
+    "declared": (("operator", "scenario", "subject"), (), ("operator", "other", "scenario", "subject")),
+    "guessable": ((), ("any-item",)),
+}
 """What else of a request policies may look at, by field of `Call`: the plain form first."""
 
 Parameters = tuple[tuple[str, str], ...]
@@ -171,7 +175,9 @@ class KindsOf:
         """The interfaces, the modes of each, and the purposes."""
         interfaces = list(self._state.interfaces)
         if grant is None:
+            own = () if self._state.department is None else self._state.department.matters
             purposes = self._dataset.purposes or (ANY_PURPOSE, *sorted(self._named.looks.purposes))
+            purposes = tuple(dict.fromkeys((*own, *purposes)))
             return interfaces, [interface.modes for interface in interfaces], purposes
         keys = set(interface_keys(grant, self._dataset.supplier))
         interfaces = [interface for interface in interfaces if not keys or interface.key in keys]

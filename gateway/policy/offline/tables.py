@@ -93,7 +93,13 @@ class Table(msgspec.Struct, frozen=True):
 
 PLAIN: Mapping[str, Any] = {
     "now": "2026-03-02T12:00:00+08:00",
-    "department": {"id": "civil-affairs", "name": "Civil Affairs Bureau", "region": "442000", "level": "city"},
+    "department": {
+        "id": "civil-affairs",
+        "name": "Civil Affairs Bureau",
+        "region": "442000",
+        "level": "city",
+        "matters": ["marriage-registration"],
+    },
     "supplier": {"id": "police", "name": "Public Security Bureau", "region": "442000", "level": "city"},
     "dataset": {
         "id": "household",
@@ -149,6 +155,7 @@ PLAIN: Mapping[str, Any] = {
         "mode": "query",
         "purpose": "marriage-registration",
         "items": ["name"],
+        "declared": ["operator", "scenario", "subject"],
     },
     "officer": {"id": "officer", "department": "police", "region": "442000", "roles": ["supplier"]},
     "office": {"name": "", "level": "city", "competent": False},

@@ -39,7 +39,7 @@ from gateway.proxy.exchange.routes import Route
 from gateway.proxy.exchange.standing import Standing
 from gateway.proxy.http.bodies import NO_BODY
 from gateway.proxy.ports import RequestHead
-from gateway.proxy.projection.matching import parse_question
+from gateway.proxy.projection.matching import guessable, parse_question
 
 _PERMIT = Decision.PERMIT
 _VERIFY = SharingMode.VERIFY
@@ -140,7 +140,12 @@ class Exchange(Recording):
         except GatewayError as error:
             self.refuse(error)
             return
-        self._call = msgspec.structs.replace(self._call, items=tuple(sorted(question.values)))
+        declared = self._call.declared
+        if bytes(question.query):
+            declared = tuple(sorted({*declared, "other"}))
+        self._call = msgspec.structs.replace(
+            self._call, items=tuple(sorted(question.values)), declared=declared, guessable=guessable(question)
+        )
         self._decide()
 
     def _read_parameters(self) -> None:

@@ -182,6 +182,11 @@ class Forwarding(Ending):
 
         self.wait(drawn, self.plane.meter.draw_rows, use.verdict, rows)
 
+    def guessed_right(self) -> None:
+        """What was verified is so: it was no wrong guess."""
+        assert self.use is not None
+        self.plane.meter.right(self.use)
+
     def release_on_soon(self) -> None:
         """Go on with the answer once the loop has served others."""
         self.plane.loop.call_soon(self.release_on)

@@ -96,7 +96,9 @@ class Recording(Forwarding):
         use = self.use
         assert use is not None
         otherwise = use.verdict.otherwise
-        if is_left:
+        if is_left and use.verdict.guesses_a_day is not None:
+            self.wait(self._guessed, self.plane.meter.draw_guess, use)
+        elif is_left:
             self._open(use)
         elif otherwise is None:
             self._deny(msgspec.structs.replace(use, verdict=use.verdict.used_up()))
@@ -104,6 +106,15 @@ class Recording(Forwarding):
             self.use = msgspec.structs.replace(use, verdict=otherwise)
             if self._make_plan(otherwise):
                 self._admitted()
+
+    def _guessed(self, is_left: bool) -> None:
+        """Go on; where too many wrong answers were given about this person, nobody is asked."""
+        use = self.use
+        assert use is not None
+        if is_left:
+            self._open(use)
+        else:
+            self._deny(msgspec.structs.replace(use, verdict=use.verdict.used_up()))
 
     def _open(self, use: Use) -> None:
         """Write the use; go on once that is durable."""

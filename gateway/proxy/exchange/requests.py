@@ -80,8 +80,25 @@ def make_call(
         block.items,
         parameters,
         unread,
+        _declared(route, target, block, mode, subject, unread),
     )
     return call, subject
+
+
+def _declared(
+    route: Route, target: Target, block: Block, mode: SharingMode, subject: str | None, unread: tuple[str, ...]
+) -> tuple[str, ...]:
+    """What the request names besides, sorted, for rules about uses without a grant."""
+    named = {"scenario": block.scenario, "operator": block.operator, "subject": subject}
+    found = [name for name, value in named.items() if value]
+    told = [part.partition(b"=")[0].decode("latin-1") for part in target.query.split(b"&") if part]
+    is_other = any(name not in route.parameter_names for name in told) or "path" in unread
+    if not route.scope_names:
+        is_other = is_other or target.rest not in {b"", b"/"}
+    # The body of a verification is the question, which is looked into by itself.
+    if is_other or (block.content_length != 0 and mode is not SharingMode.VERIFY):
+        found.append("other")
+    return tuple(sorted(found))
 
 
 def parameters_for(

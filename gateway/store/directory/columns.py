@@ -48,6 +48,7 @@ DEPARTMENT_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "parent": ("上级部门标识", "上级部门"),
     "competent": ("数据主管部门", "是否数据主管部门"),
     "code": ("统一社会信用代码", "部门代码", "机构代码"),
+    "matters": ("本部门业务事项", "职责事项"),
 }
 """As `COLUMNS`, of a sheet of departments."""
 

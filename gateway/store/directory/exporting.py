@@ -94,6 +94,7 @@ def _department_rows(departments: Iterable[Department]) -> Iterator[list[str]]:
             "parent": each.parent or "",
             "competent": "是" if each.competent else "否",
             "code": each.code or "",
+            "matters": _DIVIDER.join(each.matters),
         }
         yield [cells[field] for field in DEPARTMENT_COLUMNS]
 

@@ -149,6 +149,7 @@ def _departments(table: Table, found: SheetContent) -> None:
             parent=reading.text("parent") or None,
             competent=reading.yes("competent"),
             code=reading.text("code") or None,
+            matters=tuple(split_words(reading.text("matters"))),
         )
         reading.lacks(validate_department(department))
         found.departments.append(department)

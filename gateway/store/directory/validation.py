@@ -148,6 +148,9 @@ def validate_department(department: Department) -> list[Fault]:
         faults.append(_fault("name", "missing: the department's name"))
     if not _REGION.fullmatch(department.region):
         faults.append(_fault("region", f"`{department.region}` is not a division code of six digits (GB/T 2260)"))
+    faults += [
+        _fault("matters", f"`{name[:64]}` is no id of a purpose") for name in department.matters if not is_slug(name)
+    ]
     return faults
 
 

@@ -1,0 +1,152 @@
+"""The law on a running gateway: what it forbids, tried by those whom it forbids it."""
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.policies import PolicySet
+from gateway.policy import default_policies_root
+from gateway.policy.law.layers import read_set
+from gateway.runtime.demo.story import PURPOSE
+from gateway.runtime.demo.world import REGION
+from tests.support.gateways import RunningGateway, running_gateway
+
+PERSONS = "/public-security/persons"
+CLUES = "/public-security/clues"
+WHO = {"Sharing-Scenario": "counter", "Sharing-Operator": "li"}
+SHIPPED = read_set(default_policies_root(), ("national", "zhongshan"))
+DENIED = {"not-granted", "items-not-granted"}
+"""As the nearest grant says, where more than one comes near."""
+CITY = PolicySet(
+    ("national", "zhongshan"),
+    {
+        # The municipality's rules, for the province that the demo's departments lie in.
+        name: re.sub(r"442000", REGION, text) if name.startswith("zhongshan/") and name.endswith(".cedar") else text
+        for name, text in SHIPPED.files.items()
+        if not name.startswith("zhongshan/tests/")
+    }
+    | {
+        "zhongshan/tests/province.yaml": """
+about: the rules reach the province
+layers: [national, zhongshan]
+cases:
+  - case: unconditional data
+    grant: null
+    dataset: {sharing_attribute: unconditional}
+    expect: {under: "", by: [zhongshan-art22-unconditional]}
+  - case: verification
+    grant: null
+    call: {mode: verify}
+    expect: {under: "", by: [zhongshan-art22-verify]}
+"""
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+    with running_gateway(tmp_path_factory.mktemp("law") / "home") as running:
+        with running.officer() as api:
+            api.post("/v1/policies/activation", {"layers": list(CITY.layers), "files": dict(CITY.files)})
+        yield running
+
+
+def grant_document(id_: str, **changes: Any) -> dict[str, Any]:
+    """A grant of the household register for the housing fund."""
+    now = datetime.now(UTC)
+    document = {
+        "id": id_,
+        "department": "housing-fund",
+        "dataset": "household",
+        "items": ["name", "city"],
+        "purposes": [PURPOSE],
+        "modes": ["query"],
+        "valid_from": (now - timedelta(days=1)).isoformat(),
+        "valid_until": (now + timedelta(days=30)).isoformat(),
+        "legal_basis": "Decree 809 Art. 20",
+        "scenario": "a trial",
+        "scope_of_use": "this trial",
+        "demand_approval": {"person": "zhou", "at": (now - timedelta(hours=2)).isoformat(), "reference": "1"},
+        "supply_approval": {"person": "chen", "at": (now - timedelta(hours=1)).isoformat(), "reference": "2"},
+    }
+    return {**document, **changes}
+
+
+def code_of(answer: httpx.Response) -> str:
+    """The problem's code, "" of an answer that is none."""
+    return str(answer.json().get("type", "")).rpartition("/")[2] if answer.status_code >= 400 else ""
+
+
+def change(gateway: RunningGateway, path: str, id_: str, **changes: Any) -> None:
+    """Change a thing of the directory, as the registrar."""
+    with gateway.officer() as api:
+        found = (
+            api.get(f"{path}/{id_}")
+            if path.endswith("departments")
+            else next(each for each in api.get(path)["items"] if each["id"] == id_)
+        )
+        body = {name: value for name, value in found.items() if name != "version"}
+        api.post(path, {**body, **changes})
+
+
+def test_a_limited_grant_gives_nothing_beyond_it_wherever_the_caller_asks(gateway: RunningGateway) -> None:
+    """The parameter is read in query and body, what is not read is not taken, and the answer's rows are checked."""
+    people = gateway.population.persons
+    sex = people[0]["sex"]
+    other = next(one for one in people if one["sex"] != sex)
+    change(gateway, "/v1/interfaces", "persons", scope_parameters=["sex"], methods=["GET", "POST"])
+    with gateway.officer("police-chen") as api:
+        api.post("/v1/grants", grant_document("G-SEX", items=["phone"], parameters={"sex": [sex]}))
+    with gateway.client(items=("phone",)) as client:
+
+        def ask(row: Any, **query: str) -> httpx.Response:
+            return client.get(PERSONS, params={"id_number": row["id_number"], **query})
+
+        found = ask(people[0], sex=sex)
+        assert (found.status_code, found.headers["Sharing-Grant"]) == (200, "G-SEX")
+        assert code_of(ask(people[0])) in DENIED
+        assert code_of(ask(people[0], sex=other["sex"])) in DENIED
+        assert code_of(ask(other, sex=sex)) == "answer-not-filterable"
+        assert other["phone"] not in ask(other, sex=sex).text
+        for body, kind in ((b"<q/>", "text/xml"), (b'{"x":1}', "text/plain")):
+            sent = client.post(PERSONS, params={"sex": sex}, content=body, headers={"Content-Type": kind})
+            assert code_of(sent) in DENIED
+        assert code_of(client.post(PERSONS, params={"sex": sex}, json={"sex": other["sex"]})) == "malformed-request"
+        assert code_of(client.get(f"{PERSONS}/all", params={"sex": sex})) in DENIED
+
+
+def test_what_needs_no_grant_has_a_grants_limits(gateway: RunningGateway) -> None:
+    """Verification of non-shareable data: an own matter, declared, one person, no guessing, five wrong answers."""
+    person, other = gateway.population.persons[:2]
+
+    def verify(values: dict[str, Any], row: Any = person, headers: Any = WHO, **query: Any) -> str:
+        with gateway.client() as client:
+            params = {"id_number": row["id_number"], **query} if row is not None else query
+            answer = client.post(
+                CLUES, params=params, json={"values": values}, headers={"Sharing-Mode": "verify", **headers}
+            )
+            return code_of(answer) or "".join(str(answer.json()["matches"][item])[0] for item in sorted(values))
+
+    right = {"name": person["name"]}
+    assert verify(right) == "purpose-not-granted"
+    change(gateway, "/v1/departments", "housing-fund", matters=[PURPOSE])
+    assert verify(right) == "T"
+    assert verify(right, headers={}) == "declaration-missing"
+    assert verify(right, row=None, name=person["name"]) == "declaration-missing"
+    assert verify(right, age_from=30) == "declaration-missing"
+    assert verify({"name": 5000}) == "guess-refused"
+    found = [verify({"name": f"guess {number}"}) for number in range(50)]
+    assert found == ["F"] * 5 + ["quota-exhausted"] * 45
+    assert verify({"name": other["name"]}, row=other) == "T"
+    with gateway.officer("auditor-he") as api:
+        listed = api.get("/v1/records", dataset="criminal-clue", verdict="permit", limit=1)["items"][0]
+        assert "zhongshan-art22-verify" in str(api.get(f"/v1/records/{listed['record']}"))
+    change(gateway, "/v1/departments", "housing-fund", matters=[])
+    assert verify({"name": other["name"]}, row=other) == "purpose-not-granted"
+    with pytest.raises(GatewayError), gateway.officer() as api:
+        api.post("/v1/grants", grant_document("G-NO", dataset="criminal-clue", items=["name"], modes=["verify"]))
