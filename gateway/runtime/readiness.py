@@ -102,7 +102,7 @@ class StateProof:
             GatewayError: `unavailable` where the state takes no writes.
         """
         try:
-            self._store.use_once("ready", self._node, int(time.time()) + 1)
+            self._store.use_once("ready", self._node, 0)
         except GatewayError:
             self.is_writable = False
             raise

@@ -41,6 +41,17 @@ def faults(tmp_path: Path, text: str, **environment: str) -> list[str]:
     return []
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "127.0.0.1"])
+@pytest.mark.parametrize("issuer", ["", "https://gateway.example"])
+def test_control_plane_on_every_address_without_a_name_is_said(home: GatewayHome, host: str, issuer: str) -> None:
+    """Its tokens would name an address that nobody can reach."""
+    text = f'[control]\nhost = "{host}"\n' + (f'issuer = "{issuer}"\n' if issuer else "")
+    file = home.root / "other.toml"
+    file.write_text(text, "utf-8")
+    said = [each for each in findings(home, load_settings(file, {})) if each.part == "control.issuer"]
+    assert bool(said) is (host != "127.0.0.1" and not issuer)
+
+
 @pytest.mark.parametrize("section", [PLANE, CONTROL])
 @pytest.mark.parametrize(
     ("text", "setting"),
