@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from gateway.cli.interfaces import AnswerFile, Query, read_interface, trial_of
+from gateway.cli.interfaces import AnswerFile, Query, read_interface, read_sample, tell
 from gateway.cli.listing import every, tell_act, write_sample
 from gateway.cli.shell import (
     DEFAULT_HOME,
@@ -77,6 +77,10 @@ def import_(
         out.print(f"note: {each}", markup=False)
     for entry, version in sorted(answer.get("versions", {}).items()):
         out.print(f"  {entry}, version {version}", markup=False)
+    if answer["interfaces"]:
+        out.print(
+            "note: interfaces of a file are not tried: `gateway interfaces try` says what each finds", markup=False
+        )
     _print_losing(answer.get("losing_grants", ()))
 
 
@@ -306,20 +310,26 @@ def register(
     file: Annotated[Path, typer.Argument(help="An interface as JSON, written by hand or by `derive --out`.")],
     answer_file: AnswerFile = None,
     query: Query = None,
+    untried: Annotated[bool, typer.Option("--untried", help="Register it without a trial.")] = False,
     if_match: IfMatch = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Register a supplier's interface, or change it; with a sample tried first; `"active": false` withdraws it."""
+    """Register a supplier's interface, or change it, tried first by `--query` or `--answer`; refused if it cannot work.
+
+    With `"active": false` it is withdrawn, and nothing is tried.
+    """
     body = read_interface(file)
+    if body.get("active") is not False:
+        sample = read_sample(answer_file, query)
+        if untried is (sample is not None):
+            raise typer.BadParameter("say with what to try it, `--query` or `--answer`, or `--untried`")
+        body["trial"] = sample
     with open_api(home, officer) as api:
-        if answer_file is not None or query:
-            found = trial_of(api, body, answer_file, query)
-            if found["faults"]:
-                faults = [{"field": "answer", "fault": fault} for fault in found["faults"]]
-                raise GatewayError("invalid-input", "the interface cannot work: it is not registered", faults=faults)
         answer = api.post("/v1/interfaces", body, headers=matching(if_match))
+    if answer.get("trial") and not as_json:
+        tell(answer["trial"])
     tell_act(answer, f"interface `{body['supplier']}/{body['id']}` is registered", as_json=as_json)
 
 

@@ -2,16 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from gateway.cli.listing import write_sample
 from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, open_api, out, print_json, print_table
 from gateway.domain.errors import GatewayError
-
-if TYPE_CHECKING:
-    from gateway.runtime.operation.api import Api
 
 interfaces = typer.Typer(name="interfaces", help="Try suppliers' interfaces before callers do.", no_args_is_help=True)
 
@@ -33,8 +30,9 @@ def try_(
     as_json: AsJson = False,
 ) -> None:
     """Show what the entry finds in an answer, and what would leave under which grant; fails where it cannot work."""
+    sample = read_sample(answer, query or [], path)
     with open_api(home, officer) as api:
-        found = trial_of(api, read_interface(file), answer, query, path)
+        found: dict[str, Any] = api.post("/v1/interfaces/trial", {"interface": read_interface(file), **(sample or {})})
     if as_json:
         print_json(found)
     else:
@@ -66,17 +64,13 @@ def read_interface(file: Path) -> dict[str, Any]:
     return body
 
 
-def trial_of(
-    api: "Api", interface: dict[str, Any], answer: Path | None, query: list[str] | None, path: str = ""
-) -> dict[str, Any]:
-    """What a trial tells; see `tell`."""
-    body: dict[str, Any] = {"interface": interface, "path": path}
+def read_sample(answer: Path | None, query: list[str] | None, path: str = "") -> dict[str, Any] | None:
+    """What an interface is tried with: an answer's text, or the parameters of a call; None where neither was given."""
     if answer is not None:
-        body["answer"] = answer.read_text("utf-8-sig")
-    else:
-        body["query"] = dict(pair.partition("=")[::2] for pair in query or ())
-    found: dict[str, Any] = api.post("/v1/interfaces/trial", body)
-    return found
+        return {"path": path, "answer": answer.read_text("utf-8-sig")}
+    if query is None:
+        return None
+    return {"path": path, "query": dict(pair.partition("=")[::2] for pair in query)}
 
 
 def tell(found: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ retention = typer.Typer(
 @command
 def plan(home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False) -> None:
     """Show what may go today, by which rule, and what keeps the rest; removes nothing."""
-    with open_api(home, officer or "operator") as api:
+    with open_api(home, officer, otherwise="operator") as api:
         found = api.get("/v1/retention")
     if as_json:
         print_json(found)
@@ -36,15 +36,15 @@ def apply(
     as_json: AsJson = False,
 ) -> None:
     """Do just that plan: remove what it names from every copy the gateway keeps."""
-    with open_api(home, officer or "operator") as api:
+    with open_api(home, officer, otherwise="operator") as api:
         done, _ = api.post_once("/v1/retention", {"plan": digest})
     if as_json:
         print_json(done)
         return
     pruned = done["pruned"]
     out.print(
-        f"entries {pruned['first']} to {pruned['end'] - 1} are gone, {pruned['freed_bytes']} bytes freed; "
-        f"on record as {pruned['record']}",
+        f"{pruned['entries']} entries below {pruned['end']} are gone, {pruned['kept']} stay there, "
+        f"{pruned['freed_bytes']} bytes freed; on record as {pruned['record']}",
         markup=False,
     )
 
@@ -53,6 +53,10 @@ def _tell(found: dict[str, Any]) -> None:
     if not found["entries"]:
         out.print(f"nothing may go today: {found['stopped_by']}", markup=False)
         return
-    out.print(f"{found['entries']} entries may go: {found['first']} to {found['end'] - 1}", markup=False)
+    out.print(f"{found['entries']} entries below {found['end']} may go", markup=False)
     out.print(f"  by the rule: {found['rule']}", markup=False)
-    out.print(f"  no more, since: {found['stopped_by']}", markup=False)
+    out.print(f"  none from {found['end']} on, since: {found['stopped_by']}", markup=False)
+    if found["kept"]:
+        out.print(f"  {found['kept']} below stay, with their proofs:", markup=False)
+        for reason in found["kept_for"]:
+            out.print(f"    {reason}", markup=False)

@@ -16,6 +16,13 @@ class Role(StrEnum):
     PAPER = "paper"
 
 
+OPERATOR = "operator"
+"""An officer that `gateway init` makes: it rotates keys and applies retention."""
+
+AUDITOR = "auditor"
+"""Another: it reads what the others do, and appoints the other auditors, which nobody whom they watch may."""
+
+
 class Officer(msgspec.Struct, frozen=True, omit_defaults=True):
     """A person who signs in to the control plane.
 
@@ -43,7 +50,8 @@ class Session(msgspec.Struct, frozen=True):
     Args:
         id: names it in tokens and lists; says nothing else.
         officer: whose it is.
-        method: how it was begun: `password`, `provider` or `home` (by the keys of the gateway's own home).
+        method: how it was begun: `password`, `provider` (at its pages), `device` (there too, by a code typed elsewhere)
+            or `home` (by the keys of the gateway's own home).
         begun_unix: when.
         expires_unix: when it ends by itself.
         ended_unix: when it was ended before that; None where it was not.
@@ -61,6 +69,38 @@ class Session(msgspec.Struct, frozen=True):
     def stands(self, now_unix: float) -> bool:
         """Whether it still holds at that second."""
         return self.ended_unix is None and now_unix < self.expires_unix
+
+
+class ProviderSession(msgspec.Struct, frozen=True):
+    """What an OpenID provider gave with a session of ours.
+
+    Args:
+        session: ours.
+        issuer: the provider.
+        sid: the session's name there, by which its logout tokens may call it; "" where it has none.
+        expires_unix: when ours ends, and this may be forgotten.
+        sealed: the refresh token, sealed; "" where none was given.
+    """
+
+    session: str
+    issuer: str
+    sid: str
+    expires_unix: int
+    sealed: str = ""
+
+
+class Authenticator(msgspec.Struct, frozen=True):
+    """The second factor of a local account: one-time codes by time (RFC 6238).
+
+    Args:
+        officer: whose.
+        confirmed: whether its owner has shown a code of it; before that it is not asked for.
+        sealed: its secret, sealed.
+    """
+
+    officer: str
+    confirmed: bool
+    sealed: str
 
 
 class Enrolment(msgspec.Struct, frozen=True):

@@ -21,7 +21,8 @@ Layout below `ledger/`
                                                            the first record in it is pruned
     tree/checkpoint, tree/cosigned, tree/minimum-index     what is served beside the tiles
     tree/tile/...                                          hash tiles and bundles, see `log.files`
-    tree/pruning.json                                      a prune under way
+    tree/kept                                              which leaves below `minimum-index` stay, see `log.kept`
+    tree/pruning.json, tree/kept.next                      a prune under way
     signer.db                                              what was signed last, see `signing`
     index/manifest.json, index/date=YYYY-MM-DD/*.parquet   the index, see `index.manifest`; beside each `.subjects`
 
@@ -51,8 +52,9 @@ An entry is canonical JSON (`journal.entries`). All have `v`, `kind`, `id`, `tim
     use.closed    bytes, digest?, duration_us, end, items (released), rows, status; `id` is that of its opening
     use.refused   as use.opened, with code, articles and near (grants that came near, and what failed) in `use`
     recovered     `id` is that of its opening: the use was open when its writer died
-    prune         first, end (leaves), officer, and step: begun (rule, plan: digest), in the log before anything goes;
-                  done (intent: the id of the begun one, freed_bytes) or failed (intent, code, reason) after it
+    prune         first, end (leaves), officer, and step: begun (rule, plan: digest, kept: digest of what stays, and
+                  kept_entries, gone_entries), in the log before anything goes; done (intent: the id of the begun one,
+                  kept, freed_bytes) or failed (intent, code, reason) after it
     others        an act's own fields (`journal.acts`); effect, storage, destruction, order, grant, directory, policy,
                   key, export, consultation (a reading, or an officer's sign-in: act `signIn`, method)
 

@@ -23,10 +23,12 @@ from gateway.control.barrier.feed import Feed
 from gateway.control.barrier.hub import Hub
 from gateway.control.barrier.roll import RollReader
 from gateway.control.policies.desk import PolicyDesk
+from gateway.control.sign_in.by_provider import bound_for_good, ender, noter
 from gateway.control.sign_in.credentials import credentials_router
 from gateway.control.sign_in.enrolment import people_routers
 from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices, presented_certificate
-from gateway.control.sign_in.sign_in import OfficerSignIn, SignInServices, bound_for_good, ender, recorder, teller
+from gateway.control.sign_in.possession import Possession
+from gateway.control.sign_in.sign_in import OfficerSignIn, SecondFactor, SignInServices, recorder, teller
 from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks
@@ -157,8 +159,10 @@ def assemble(
         clock_ns=time.time_ns,
         low_water_bytes=acts_low_water_bytes(settings.ledger.low_water_bytes),
     )
-    nonces = nonce_keeper(home, settings, store, ring, SharedReplay(home.run / "replay"))
+    replay = SharedReplay(home.run / "replay")
+    nonces = nonce_keeper(home, settings, store, ring, replay)
     nonces.refresh()
+    possession = Possession(ProofVerifier(time.time, nonces.nonces), replay.use_once, issuer)
     provider = provider_of(settings, issuer)
     sign_in = SignInServices(
         issuer=tokens,
@@ -171,8 +175,11 @@ def assemble(
         cipher=ring.field_cipher,
         use_once=store.use_once,
         end_as=ender(store, acts),
+        note_provider=noter(store),
         tell=teller(store),
         signed_in=recorder(acts),
+        possession=possession,
+        second_factor=SecondFactor(store.authenticator, ring.field_cipher, store.use_once, time.time),
         address=address,
     )
     oauth = OAuthServices(
@@ -229,7 +236,7 @@ def assemble(
         engine=engine,
         acts=acts,
         ledger=ledger,
-        sign_in=OfficerSignIn(verifier, store, security, time.time, address=address),
+        sign_in=OfficerSignIn(verifier, store, security, time.time, possession, address=address),
         barrier=barrier,
         now=time.time,
         tree=home.ledger / "tree",

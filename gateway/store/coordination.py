@@ -193,6 +193,7 @@ class Coordination:
                 delete(schema.enrolments).where(schema.enrolments.c.expires <= now_unix),
                 delete(schema.account_events).where(schema.account_events.c.at <= now_unix - 366 * 86_400),
                 delete(schema.sessions).where(schema.sessions.c.expires <= now_unix - KEPT_SESSION_SECONDS),
+                delete(schema.provider_sessions).where(schema.provider_sessions.c.expires <= now_unix),
             )
             return sum(connection.execute(statement).rowcount for statement in gone)
 

@@ -13,6 +13,8 @@ The migrations under `migrations/` build exactly these tables; a test compares t
 | enrolments | a one-time code, asked for or given, by which an officer sets a password; its digest alone |
 | account_events | what somebody did about an officer's account, and whether its owner was told |
 | provider_subjects | which person (`sub`) at an OpenID provider an officer is: one each way, and for good |
+| provider_sessions | what an OpenID provider gave with a session: its name there, a sealed refresh token |
+| authenticators | the secret of an officer's second factor, sealed by the key ring |
 | legacy_keys | a key of an older platform's contract, its secret encrypted by the key ring |
 | feed, changes | the feed's position (one row), and each committed change under its sequence |
 | one_time, quota_used, answers, nodes, drawn | what processes share besides: see `coordination` |
@@ -42,7 +44,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0010"
+HEAD = "0011"
 """The newest migration: a database at another revision is migrated, or refused if it is newer."""
 
 metadata = MetaData()
@@ -261,6 +263,26 @@ provider_subjects = Table(
     Column("officer", String(64), nullable=False),
     PrimaryKeyConstraint("issuer", "subject"),
     Index("provider_subjects_officer", "issuer", "officer", unique=True),
+)
+
+provider_sessions = Table(
+    "provider_sessions",
+    metadata,
+    Column("session", String(32), primary_key=True),
+    Column("issuer", String(512), nullable=False),
+    Column("sid", String(255), nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("sealed", Text, nullable=False),
+    Index("provider_sessions_sid", "issuer", "sid"),
+    Index("provider_sessions_expires", "expires"),
+)
+
+authenticators = Table(
+    "authenticators",
+    metadata,
+    Column("officer", String(64), primary_key=True),
+    Column("confirmed", Integer, nullable=False),
+    Column("sealed", Text, nullable=False),
 )
 
 legacy_keys = Table(

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import httpx
 
-from gateway.runtime.demo.stage import _bearer_token
+from gateway.runtime.demo.stage import bearer_token
 from gateway.runtime.demo.story import PURPOSE
 from gateway.store import Store
 from tests.support.barrier import PROCESSES, SENDER, Worker, end, start
@@ -70,7 +70,7 @@ def one_node(rounds: int, folder: Path) -> dict[str, Any]:
         with gateway.officer() as api:
             api.post("/v1/grants", grant_document(GRANT))
             time.sleep(2.5)
-            token = _bearer_token(f"{gateway.control}/oauth/token", gateway.key)
+            token = bearer_token(f"{gateway.control}/oauth/token", gateway.key)
             person = gateway.population.marriages[0]["wife"]["id_number"]
             path = f"/civil-affairs/marriages?id_number={person}"
             headers = {"Authorization": f"Bearer {token}", "Sharing-Purpose": PURPOSE}

@@ -143,7 +143,7 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
 
 def measure(seconds: float, callers: int, folder: Path) -> dict[str, Any]:
     """Capacity, then twice that."""
-    from gateway.runtime.demo.stage import _bearer_token  # noqa: PLC0415 - the callers' processes need none of it
+    from gateway.runtime.demo.stage import bearer_token  # noqa: PLC0415 - the callers' processes need none of it
     from gateway.runtime.demo.story import PURPOSE  # noqa: PLC0415
     from tests.support.gateways import running_gateway  # noqa: PLC0415
     from tests.support.streaming import (  # noqa: PLC0415
@@ -167,7 +167,7 @@ def measure(seconds: float, callers: int, folder: Path) -> dict[str, Any]:
         stack.callback(process.wait)
         stack.callback(process.kill)
         address = urlsplit(gateway.data_plane)
-        token = _bearer_token(f"{gateway.control}/oauth/token", gateway.key)
+        token = bearer_token(f"{gateway.control}/oauth/token", gateway.key)
         given = {
             "folder": folder,
             "host": address.hostname,

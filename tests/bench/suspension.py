@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import httpx
 
-from gateway.runtime.demo.stage import _bearer_token
+from gateway.runtime.demo.stage import bearer_token
 from gateway.runtime.demo.story import PURPOSE
 from gateway.runtime.demo.world import grant_documents
 from gateway.runtime.operation.officer_tokens import officer_token
@@ -74,7 +74,7 @@ def measure(rounds: int, folder: Path) -> dict[str, Any]:
             grant = next(each for each in grant_documents(datetime.now(UTC)) if each["id"] == "G-2026-0002")
             api.post("/v1/grants", {**grant, "id": GRANT})
         time.sleep(2.5)
-        token = _bearer_token(f"{gateway.control}/oauth/token", gateway.key)
+        token = bearer_token(f"{gateway.control}/oauth/token", gateway.key)
         person = gateway.population.marriages[0]["wife"]["id_number"]
         path = f"/civil-affairs/marriages?id_number={person}"
         officer = officer_token(gateway.home.root, "registrar", 3600)

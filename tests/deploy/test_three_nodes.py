@@ -19,7 +19,7 @@ from gateway.client import SharingAuth, new_private_key
 from gateway.policy import default_policies_root
 from gateway.policy.law.layers import read_set
 from gateway.runtime.demo.population import Population
-from gateway.runtime.demo.stage import _bearer_token, furnish
+from gateway.runtime.demo.stage import bearer_token, furnish
 from gateway.runtime.demo.story import PURPOSE, SYSTEM
 from gateway.runtime.demo.suppliers import register_servers
 from gateway.runtime.demo.world import REGION
@@ -104,7 +104,7 @@ class Callers:
 
     def __init__(self, nodes: Nodes, *, threads: int = 3) -> None:
         self._nodes = nodes
-        self.token = _bearer_token(f"http://127.0.0.1:{nodes.base + 1}/oauth/token", nodes.key)
+        self.token = bearer_token(f"http://127.0.0.1:{nodes.base + 1}/oauth/token", nodes.key)
         self._ended = threading.Event()
         self._threads = [threading.Thread(target=self._call_on, args=(each,)) for each in range(threads)]
         self.answered: Counter[int] = Counter()

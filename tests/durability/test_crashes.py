@@ -33,6 +33,7 @@ from gateway.ledger.log.checkpoints import verify_checkpoint
 from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.log.proofs import Hashes
 from gateway.ledger.verify.record import verify_log
+from tests.durability.ledger_at_work import NEVER_CLOSED
 from tests.support.ledger import NOON_NS, City, ledger_with, open_ledger, record_uses
 
 CHILD = Path(__file__).with_name("ledger_at_work.py")
@@ -76,6 +77,7 @@ class Seen:
         self.answered = {words[1]: words[2] for words in said if words[0] == "answered" and len(words) == 3}
         self.signed = [base64.b64decode(words[1]) for words in said if words[0] == "signed"]
         self.pruned = max([0, *(int(words[1]) for words in said if words[0] == "pruned")])
+        self.stays = {}
         self.is_done = ["done"] in said
         self.status = status
         self.injected = injected or status == -9
@@ -92,6 +94,7 @@ class Seen:
         """What was seen of another child over the same ledger."""
         self.answered |= other.answered
         self.signed += other.signed
+        self.stays |= other.stays
         self.pruned = max(self.pruned, other.pruned)
 
 
@@ -165,10 +168,13 @@ def check(ledger, seen):
         if checkpoint.size:
             assert hashes.span(0, checkpoint.size) == checkpoint.root, "the log was forked"
     rows = service.index.leaves(RecordQuery())[0]
+    stays = {leaf: entry for leaf, entry in seen.stays.items() if leaf < gone}
+    assert {leaf: service.log.files.entry(leaf, size) for leaf in stays} == stays, "what had to stay went"
     service.close()
-    assert verify_log(ledger, key.text()).entries == size - gone
+    assert verify_log(ledger, key.text()).entries == size - gone + len(stays)
     assert gone >= seen.pruned, "what was told to be gone is back"
-    assert min((leaf for leaf, _ in rows), default=gone) >= gone, "the index holds what was pruned"
+    below = {leaf for pair in rows for leaf in pair if leaf is not None and leaf < gone}
+    assert below == set(stays), "the index holds what was pruned, or lacks what stays"
     counted = collections.Counter((entry["id"], entry["kind"]) for entry in entries)
     assert max(counted.values(), default=1) == 1, "an entry is in the log twice"
     opened = {entry["id"]: entry["request"] for entry in entries if entry["kind"] == "use.opened"}
@@ -200,6 +206,9 @@ def prepared(directory, task):
         service = ledger_with(ledger, list(City(3).entries(2400, start_ns=NOON_NS)), commit=4096)
         service.index.flush()
         seen.signed.append(service.log.files.checkpoint())
+        size = service.log.size
+        for first, last in service.index.leaves(RecordQuery(kinds=("use",), grant=NEVER_CLOSED))[0]:
+            seen.stays |= {leaf: service.log.files.entry(leaf, size) for leaf in (first, last)}
         service.close()
     return ledger, seen
 

@@ -15,7 +15,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicyEvent, PolicySet, PolicyStep
 from gateway.policy import default_policies_root
 from gateway.policy.law.layers import read_set
-from gateway.runtime.demo.stage import _bearer_token
+from gateway.runtime.demo.stage import bearer_token
 from gateway.runtime.demo.story import PURPOSE
 from gateway.store import Store
 from tests.policies.layering import note
@@ -177,7 +177,7 @@ def test_policies_that_end_their_reader_are_a_finding(gateway: RunningGateway) -
 def test_a_set_that_does_not_load_closes_the_door(tmp_path: Path) -> None:
     """ERROR-DENIES for policies themselves: what is in force and cannot be loaded is not replaced by what was."""
     with running_gateway(tmp_path / "home") as gateway:
-        token = _bearer_token(f"{gateway.control}/oauth/token", gateway.key)
+        token = bearer_token(f"{gateway.control}/oauth/token", gateway.key)
         headers = {"Authorization": f"Bearer {token}", "Sharing-Purpose": PURPOSE}
 
         def code() -> str:

@@ -16,7 +16,7 @@ import pytest
 from gateway.domain.calendar import china_day
 from gateway.domain.directory import Purpose
 from gateway.domain.hosts import Host, HostState
-from gateway.runtime.demo.stage import _bearer_token
+from gateway.runtime.demo.stage import bearer_token
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.setup import initialise
 from gateway.store import Store
@@ -100,7 +100,7 @@ def test_barrier_what_takes_away_is_over_when_it_returns(ground: RunningGround, 
         if LEGACY in act:
             fields |= national(time.time(), rid=f"key-{number}", secret=SECRET)
         else:
-            token = _bearer_token(f"{gateway.control}/oauth/token", standing.private_key, f"s-{number}")
+            token = bearer_token(f"{gateway.control}/oauth/token", standing.private_key, f"s-{number}")
             fields["Authorization"] = f"Bearer {token}"
         path = f"/public-security/i-{number}{path}?id_number=440000199001010011"
         return SlowCaller(gateway, path=path, fields=fields, **options)

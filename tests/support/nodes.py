@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gateway.client import new_private_key
 from gateway.runtime.demo.population import Population
-from gateway.runtime.demo.stage import _bearer_token, furnish
+from gateway.runtime.demo.stage import bearer_token, furnish
 from gateway.runtime.demo.suppliers import register_servers
 from gateway.runtime.demo.world import REGION
 from gateway.runtime.home import GatewayHome
@@ -40,7 +40,7 @@ class TwoNodes:
 
     def token(self) -> str:
         """A token of the demand system, good on both."""
-        return _bearer_token(f"{self.one.control}/oauth/token", self.one.key)
+        return bearer_token(f"{self.one.control}/oauth/token", self.one.key)
 
     def cut_other_off(self) -> Callable[[], None]:
         """The other node reaches the state no more; returns what heals it."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from gateway.runtime.demo.stage import _bearer_token, register_hosts
+from gateway.runtime.demo.stage import bearer_token, register_hosts
 from gateway.runtime.demo.story import PURPOSE
 from tests.support.gateways import RunningGateway
 
@@ -166,7 +166,7 @@ class SlowCaller:
     ) -> None:
         address = urlsplit(gateway.data_plane)
         if fields is None:
-            token = token or _bearer_token(f"{gateway.control}/oauth/token", gateway.key)
+            token = token or bearer_token(f"{gateway.control}/oauth/token", gateway.key)
             fields = {"Authorization": f"Bearer {token}", "Sharing-Purpose": PURPOSE}
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)

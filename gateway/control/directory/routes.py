@@ -21,7 +21,7 @@ from gateway.control.act.acting import (
     require_permit,
 )
 from gateway.control.act.bodies import Body, EntryId, Slug, Statement, body_model, body_of, describes, model_of
-from gateway.control.act.examples import DATASET, DEPARTMENT, DERIVATION, INTERFACE, PURPOSE
+from gateway.control.act.examples import DATASET, DEPARTMENT, DERIVATION, PURPOSE
 from gateway.control.act.pages import Pages
 from gateway.control.act.paging import json_response, page_response
 from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
@@ -327,23 +327,6 @@ def show_interface(
     return json_response(shown_interface(services, officer, found), headers={"ETag": entity_tag(found)})
 
 
-@router.post(
-    "/interfaces", summary="Register or change an interface", openapi_extra=describes(InterfaceBody, INTERFACE)
-)
-def put_interface(
-    request: Request,
-    services: Services,
-    officer: SignedIn,
-    interface: Annotated[Interface, Depends(body_of(InterfaceBody, Interface))],
-    if_match: IfMatch = None,
-    key: IdempotencyKey = None,
-) -> Response:
-    """An interface, new or changed; `active: false` withdraws it."""
-    found = DirectoryFile(interfaces=(interface,))
-    guard = Guard(if_match, lambda tx: tx.any_interface(interface.supplier, interface.id))
-    return import_once(request, services, officer, key, found, interface, guard=guard)
-
-
 @router.get("/datasets/{id}/versions/{version}/effects", summary="What releasing a version would change")
 def release_effects(
     services: Services,
@@ -399,14 +382,19 @@ def import_once(
     *,
     release: bool = False,
     guard: ImportGuard,
+    tried: Callable[[], dict[str, Any]] = dict,
 ) -> Response:
-    """Import `found` once under `key`, whole or not at all, unless `guard` finds that it would overwrite a change."""
+    """Import `found` once under `key`, whole or not at all, unless `guard` finds that it would overwrite a change.
+
+    What `tried` finds before that is answered too; it is not asked where an answer is replayed.
+    """
+    told: dict[str, Any] = {}
 
     def work(deed: Deed) -> Answer:
         done = import_directory(deed, found, release=release, look=lambda tx: guard.require(tx, found))
-        return Answer(done, 201, guard.tagged(deed.tx, found))
+        return Answer({**done, **told}, 201, guard.tagged(deed.tx, found))
 
-    return perform(services, request, officer, key, body, work)
+    return perform(services, request, officer, key, body, work, prepare=lambda: told.update(tried()))
 
 
 def _one(found: msgspec.Struct | None, missing: str) -> Response:

@@ -127,5 +127,7 @@ def _shown(plan: RetentionPlan) -> dict[str, Any]:
         "rule": plan.rule,
         "stopped_by": plan.stopped_by,
         "latest": plan.latest,
+        "kept": plan.kept,
+        "kept_for": plan.kept_for,
         "today": plan.today,
     }

@@ -27,6 +27,7 @@ from gateway.ledger.index.queries import RecordQuery
 from gateway.ledger.index.rows import nearest_grant
 from gateway.ledger.journal.entries import canonical
 from gateway.ledger.log.export_names import MANIFEST_HEADER, manifest_path, partial_path
+from gateway.ledger.log.kept import kept_digest
 from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.log.tiled_log import TiledLog
 from gateway.ledger.log.tiles import WIDTH
@@ -61,6 +62,7 @@ class Manifest(msgspec.Struct, frozen=True):
         v: format number.
         partial_of: it is a part: so many leaves should have been looked into, and `size` were; None of a whole one.
         set_aside: entries that the index could not take, so that none of them is in any export; None for none.
+        kept: it holds records that a prune kept: the digest of what that was; the next prune removes the export.
         verifier_key: the log's, for whoever holds the one that came by another way against it.
     """
 
@@ -76,12 +78,13 @@ class Manifest(msgspec.Struct, frozen=True):
     v: int = 1
     partial_of: int | None = None
     set_aside: int | None = None
+    kept: str | None = None
     verifier_key: str = ""
 
     def said(self) -> dict[str, Any]:
         """Its fields; those that say that something is missing stand there only where it is."""
         said: dict[str, Any] = msgspec.to_builtins(self)
-        for name in ("partial_of", "set_aside"):
+        for name in ("partial_of", "set_aside", "kept"):
             if said[name] is None:
                 del said[name]
         return said
@@ -115,14 +118,15 @@ def export_records(
         raise GatewayError("invalid-input", f"exports are {', '.join(FORMATS)}; not `{format_name}`")
     if path.exists():
         raise GatewayError("invalid-input", f"`{path}` exists already")
+    kept = kept_digest(log.files.root)
     leaves, size = index.leaves(query)
     lowest = min((leaf for leaf, _ in leaves), default=None)
 
     def advance(done: int, of: int) -> None:
-        _require_kept(log, lowest)
+        _require_kept(log, lowest, kept)
         progress(done, of)
 
-    partial = partial_path(path, size if lowest is None else lowest)
+    partial = partial_path(path, size if lowest is None else lowest, kept)
     try:
         _write(partial, format_name, _Records(log, leaves, size, advance), index)
         digest, length = _digest(partial)
@@ -138,23 +142,26 @@ def export_records(
             lowest,
             partial_of=owed if size < owed else None,
             set_aside=set_aside or None,
+            kept=kept if lowest is not None and lowest < minimum_index(log.files.root) else None,
             verifier_key=log.key.text(),
         )
         _write_synced(manifest_path(path), log.sign(manifest.text()).encode().encode())
         partial.rename(path)
         sync_directory(path.parent)
         # Only now: a prune that begins later finds the file by its manifest.
-        _require_kept(log, lowest)
+        _require_kept(log, lowest, kept)
     except BaseException:
         unlink_all([partial, path, manifest_path(path)])
         # Whatever failed: where retention took bundles or files away, that is why.
-        _require_kept(log, lowest)
+        _require_kept(log, lowest, kept)
         raise
     return manifest
 
 
-def _require_kept(log: TiledLog, lowest: int | None) -> None:
-    if lowest is not None and lowest < minimum_index(log.files.root):
+def _require_kept(log: TiledLog, lowest: int | None, kept: str) -> None:
+    """Raise where a prune may have taken a record from `lowest` on since `kept` was the digest of what stays."""
+    root = log.files.root
+    if lowest is not None and lowest < minimum_index(root) and kept_digest(root) != kept:
         raise GatewayError("conflict", "retention removed records while they were exported: export what is left")
 
 
@@ -201,8 +208,10 @@ class _Records:
         if bundle is None:
             if len(self._bundles) >= 8:
                 self._bundles.pop(next(iter(self._bundles)))
-            bundle = self._bundles[n] = self._files.checked_bundle(n, min(WIDTH, self._size - n * WIDTH))
-        return bundle[leaf % WIDTH]
+            bundle = self._bundles[n] = self._files.standing(n, min(WIDTH, self._size - n * WIDTH))
+        if not (entry := bundle[leaf % WIDTH]):
+            raise GatewayError("not-found", f"the entry of leaf {leaf} was pruned")
+        return entry
 
 
 def _write_ndjson(file: TextIO, records: _Records) -> None:

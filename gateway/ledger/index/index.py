@@ -40,7 +40,9 @@ from gateway.ledger.index.queries import (
 from gateway.ledger.index.retired import Retired
 from gateway.ledger.index.rows import COLUMNS, SEPARATOR, Rows, subject_key
 from gateway.ledger.index.subject_filter import filter_path, may_hold, write_filter
+from gateway.ledger.index.unnamed import Unnamed, footer_option, unnamed_in, unnamed_of
 from gateway.ledger.journal.entries import china_day
+from gateway.ledger.log.kept import Kept
 from gateway.ledger.log.record_ids import parse_record_id, started_unix
 from gateway.ledger.verify.beside import digest
 
@@ -111,11 +113,6 @@ class Index:
         """How many of them nobody knows, for the log's file could not be read."""
         return sum(each.count for each in self.set_aside if each.is_unreadable)
 
-    @property
-    def first_year(self) -> int | None:
-        """The first year, China Standard Time, of which a file holds records; None where there is no file yet."""
-        return min((file.day.year for file in self._manifest.files), default=None)
-
     def reopen(self, openings: Iterable[tuple[int, bytes]]) -> None:
         """Take in the opening entries (leaf, entry) of the uses that were open at the last flush."""
         for leaf, entry in openings:
@@ -123,15 +120,17 @@ class Index:
         with self._lock:
             self._insert("openings", self._rows.open_lines())
 
-    def add(self, entries: Sequence[bytes]) -> None:
+    def add(self, entries: Sequence[bytes], *, is_kept: bool = False) -> None:
         """Take in the entries from leaf `size` on; they can be asked for on return.
 
-        One that cannot be taken is set aside with its leaf, whatever is wrong with it: the rest goes on.
+        One that cannot be taken is set aside with its leaf, whatever is wrong with it: the rest goes on. Of what a
+        prune kept, b"" is the place of an entry that went.
         """
         leaf = self.size
         for entry in entries:
             try:
-                self._rows.add(leaf, entry)
+                if entry or not is_kept:
+                    self._rows.add(leaf, entry)
             except Exception as error:  # noqa: BLE001 - whatever an entry holds, it stops no other
                 self._put_aside(SetAside(leaf, f"it is no entry the index knows ({type(error).__name__})"))
             leaf += 1
@@ -187,30 +186,37 @@ class Index:
             merging.result()
 
     def begin_at(self, leaf: int) -> None:
-        """Leave out what lies below the log's minimum index: it was pruned."""
+        """Leave out what lies below a leaf: it was pruned."""
         self.size = max(self.size, leaf)
 
-    def remove_below(self, leaf: int) -> None:
-        """Remove the rows of records that begin below `leaf`. Durability: synced on return."""
+    def keep_below(self, stays: Kept) -> None:
+        """Remove the rows of records below the end of `stays` but for its leaves. Durability: synced on return."""
         self.flush()
         self.settle()
         kept: list[IndexFile] = []
         gone: list[Path] = []
         for file in self._manifest.files:
-            path = quoted(self._path(file))
-            counted = self._connection.execute(
-                f"SELECT count(*) FROM read_parquet('{path}') WHERE leaf < ?", [leaf]
-            ).fetchone()
-            below = int(counted[0]) if counted else 0
-            if not below:
+            source = f"read_parquet('{quoted(self._path(file))}', hive_partitioning = false)"
+            ends = self._connection.execute(f"SELECT min(leaf), max(leaf) FROM {source}").fetchone()
+            low, high = ends if ends and ends[0] is not None else (0, 0)
+            if low >= stays.end:
+                kept.append(file)
+                continue
+            stay, values = (
+                "leaf >= ? OR leaf IN (SELECT unnest(?::UBIGINT[]))",
+                [stays.end, [*stays.within(low, high + 1)]],
+            )
+            counted = self._connection.execute(f"SELECT count(*) FROM {source} WHERE {stay}", values).fetchone()
+            left = int(counted[0]) if counted else 0
+            if left == file.rows:
                 kept.append(file)
                 continue
             gone.append(self._path(file))
-            if below < file.rows:
-                select = f"SELECT {_NAMES} FROM read_parquet('{path}', hive_partitioning = false) WHERE leaf >= ?"
-                kept.append(self._write(self._connection, file.day, select, [leaf]))
+            if left:
+                select = f"SELECT {_NAMES} FROM {source} WHERE {stay}"
+                kept.append(self._write(self._connection, file.day, select, values))
         for each in self.set_aside:
-            if each.leaf + each.count <= leaf:
+            if each.leaf + each.count <= stays.end and not stays.within(each.leaf, each.leaf + each.count):
                 del self._set_aside[each.leaf]
         with self._lock:
             self._commit(msgspec.structs.replace(self._manifest, files=tuple(kept), set_aside=self.set_aside))
@@ -246,6 +252,21 @@ class Index:
             sql = f"SELECT leaf, last FROM ({self._source(files, query)}) WHERE {condition} ORDER BY leaf"
             return connection.execute(sql, values).fetchall(), size
 
+    def unnamed(self, query: RecordQuery) -> Unnamed:
+        """What a question about a person within the times of `query` cannot look into."""
+        first, last = days_of(query)
+        with self._snapshot() as (connection, files, _):
+            paths = [
+                self._path(file)
+                for file in files
+                if (first is None or file.day >= first) and (last is None or file.day <= last)
+            ]
+            fresh = f"SELECT {_NAMES} FROM tail UNION ALL SELECT {_NAMES} FROM openings"
+            pairs = unnamed_in(connection, paths) | unnamed_of(connection, fresh)
+            oldest = connection.execute(f"SELECT min({_DAY}) FROM ({fresh})").fetchone()
+        days = [file.day for file in files] + [day for day in oldest or () if day is not None]
+        return Unnamed(tuple(sorted(pairs)), min(days).year if days else None)
+
     def locate(self, record: str) -> tuple[int, int | None]:
         """First and last leaf of a record.
 
@@ -269,7 +290,8 @@ class Index:
             return False
         run, seq = parse_record_id(record)
         with self._snapshot() as (connection, files, _):
-            source = self._source(files, RecordQuery())
+            # Below the minimum a prune may have kept records that lie beyond those that went.
+            source = f"SELECT * FROM ({self._source(files, RecordQuery())}) WHERE leaf >= {int(minimum)}"
             found = connection.execute(f"SELECT min(seq) FROM ({source}) WHERE run = ?", [run]).fetchone()
             oldest = connection.execute(f"SELECT min(time_us) FROM ({source})").fetchone()
         if found is not None and found[0] is not None:
@@ -388,10 +410,8 @@ class Index:
         make_directory(folder)
         name = f"{self.size:016d}-{os.urandom(3).hex()}.parquet"
         path = folder / name
-        connection.execute(
-            f"COPY ({select} ORDER BY leaf) TO '{quoted(path)}' ({PARQUET})",
-            values,
-        )
+        footer = footer_option(unnamed_of(connection, select, values))
+        connection.execute(f"COPY ({select} ORDER BY leaf) TO '{quoted(path)}' ({PARQUET}, {footer})", values)
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(fd)

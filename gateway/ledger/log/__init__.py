@@ -17,11 +17,12 @@ apart; `tiled_log` puts them in the order in which a crash at any point is harml
     signing      `signer.db`: what was signed last, the one place of commit
     tiled_log    entries in, a signed checkpoint out
     record_ids   what a record id and its moment can be
-    minimum      the first leaf whose entry is still there
+    minimum      the leaf up to which retention has looked through the log
+    kept         what stays below it: which leaves, and their entries
     export_names where an export's manifest stands
-    retention    what may go, why, and that it goes whole
+    retention    what may go, why, and that nothing else does
     spool        exports in the gateway's keeping, which go with their first record
 
-Used from outside: `at_rest`, `checkpoints`, `decimals`, `export_names`, `files`, `minimum`, `notes`, `proofs`,
+Used from outside: `at_rest`, `checkpoints`, `decimals`, `export_names`, `files`, `kept`, `minimum`, `notes`, `proofs`,
 `reading`, `record_ids`, `retention`, `signed`, `signing`, `spool`, `tiled_log`, `tiles`, `tree`.
 """

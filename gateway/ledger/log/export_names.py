@@ -10,6 +10,12 @@ def manifest_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.manifest")
 
 
-def partial_path(path: Path, lowest_leaf: int) -> Path:
-    """Where an export, or what it is made from, is written before it has its name."""
-    return path.with_name(f".{path.name}.{lowest_leaf}.part")
+def partial_path(path: Path, lowest_leaf: int, kept: str = "") -> Path:
+    """Where an export, or what it is made from, is written before it has its name.
+
+    Args:
+        path: its name.
+        lowest_leaf: of its records.
+        kept: digest of what stood below the minimum index when it was begun.
+    """
+    return path.with_name(f".{path.name}.{kept or '-'}.{lowest_leaf}.part")

@@ -5,6 +5,7 @@ cosigned                            the newest one that a witness cosigned
 tile/<L>/<N>[.p/<W>]                hash tiles, as tlog-tiles serves them
 tile/entries/<N>[.p/<W>].sgb        a bundle by itself, at rest (`at_rest`)
 tile/entries/<N>.pack               bundles N to N+15, at rest; N is a multiple of 16
+tile/entries/<N>.kept               what retention kept of bundles N to N+15 (`kept`)
 tile/entries/<N>[.p/<W>]            a bundle as tlog-tiles serves it: read, never written
 """
 
@@ -16,7 +17,8 @@ from gateway.ledger.durable import FileBatch, make_directory, replace_file, unli
 from gateway.ledger.log import at_rest
 from gateway.ledger.log.at_rest import LOOSE_LEVEL, PACK, PACK_LEVEL
 from gateway.ledger.log.bundles import encode_bundle, parse_bundle
-from gateway.ledger.log.reading import LOOSE, PACKED, LogReader
+from gateway.ledger.log.kept import Kept
+from gateway.ledger.log.reading import LOOSE, PACKED, STAYING, LogReader
 from gateway.ledger.log.tiles import HASH_BYTES, WIDTH, bundle_path, tile_path
 
 
@@ -84,26 +86,58 @@ class LogFiles(LogReader):
             directory.rmdir()
             self._known.discard(directory)
 
-    def drop_bundles(self, first: int, end: int) -> int:
-        """Remove bundles `first` to `end` (not included); a pack that `end` divides is unpacked. Returns bytes freed.
+    def drop_bundles(self, first: int, kept: Kept) -> int:
+        """Remove bundles `first` to the end of `kept`, and all below that end but for its leaves. Returns bytes freed.
 
-        Hash tiles stay. Durability: synced on return; call again after a crash.
+        What stays of a pack is written anew, each entry compared with its hash, before what held it goes. A pack that
+        the end divides is unpacked. Hash tiles stay. Durability: synced on return; call again after a crash.
+
+        Raises:
+            GatewayError: `conflict` if an entry that stays is not there, or is not the log's; nothing of its pack went.
         """
+        end = kept.end // WIDTH
+        packs = {*self.kept_packs(), *range(first - first % PACK, end, PACK)}
         freed = 0
-        for start in range(first - first % PACK, end, PACK):
-            pack = self.root / f"{bundle_path(start)}{PACKED}"
-            if pack.exists() and start + PACK > end:
-                for n, content in enumerate(self._stored(pack), start):
-                    if n >= end:
-                        self._put_loose(n, parse_bundle(content), inside_pack=True)
-                self.sync()
-            gone = [pack, *(self.root / f"{bundle_path(n)}{LOOSE}" for n in range(start, min(start + PACK, end)))]
-            standing = [path for path in gone if path.exists()]
-            freed += sum(path.stat().st_size for path in standing)
-            unlink_all(standing)
+        for start in sorted(packs):
+            path = self.root / f"{bundle_path(start)}{STAYING}"
+            gone = self._divide(start, end)
+            before = _bytes_of([*gone, path])
+            stays = self._put_kept(start, kept)
+            self.sync()
+            unlink_all(each for each in (gone if stays else [*gone, path]) if each.exists())
+            freed += before - _bytes_of([path])
         with self._lock:
-            self._kept.clear()
+            self._read.clear()
         return freed
+
+    def _divide(self, start: int, end: int) -> list[Path]:
+        """What holds bundles of the pack `start` that go whole; those from `end` on are put aside from it."""
+        pack = self.root / f"{bundle_path(start)}{PACKED}"
+        if pack.exists() and start + PACK > end:
+            for n, content in enumerate(self._stored(pack), start):
+                if n >= end:
+                    self._put_loose(n, parse_bundle(content), inside_pack=True)
+        return [pack, *(self.root / f"{bundle_path(n)}{LOOSE}" for n in range(start, min(start + PACK, end)))]
+
+    def _put_kept(self, start: int, kept: Kept) -> bool:
+        """Put in place what stays of the pack `start`, unless it stands so already; False if nothing stays."""
+        contents: list[bytes] = []
+        for n in range(start, start + PACK):
+            leaves = kept.within(n * WIDTH, (n + 1) * WIDTH)
+            entries = [b""] * WIDTH if leaves else []
+            # INVARIANT: APPEND-ONLY: each is the entry whose hash the log holds, or nothing of the pack goes.
+            standing = self.standing(n) if leaves else []
+            for leaf in leaves:
+                if not standing[leaf % WIDTH]:
+                    raise GatewayError("conflict", f"the entry of leaf {leaf} has to stay, and is not there")
+                entries[leaf % WIDTH] = standing[leaf % WIDTH]
+            contents.append(encode_bundle(entries))
+        path = self.root / f"{bundle_path(start)}{STAYING}"
+        stays = any(contents)
+        if stays and not (path.exists() and at_rest.decode(path.read_bytes(), str(path)) == contents):
+            self._enter(path.parent)
+            self._batch.put(path, at_rest.encode(contents, PACK_LEVEL))
+        return stays
 
     def publish(self, note: bytes) -> None:
         """Put `checkpoint` in place in one step. Durability: synced on return."""
@@ -146,3 +180,7 @@ class LogFiles(LogReader):
             make_directory(directory)
             self._known.add(directory)
         self._touched.add(directory)
+
+
+def _bytes_of(paths: Sequence[Path]) -> int:
+    return sum(path.stat().st_size for path in paths if path.exists())

@@ -1,4 +1,4 @@
-"""`minimum-index`: the first leaf whose entry is still there."""
+"""`minimum-index`: the leaf up to which retention has looked through the log."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ _is_leaf = re.compile(rb"(?:0|[1-9][0-9]{0,18})\n").fullmatch
 
 
 def minimum_index(root: Path) -> int:
-    """The first leaf whose entry is still served; 0 for a log that was never pruned.
+    """The leaf below which no bundle is served, and of entries only what had to stay is there (`kept`); 0 at first.
 
     Raises:
         GatewayError: `conflict` if the file holds something else.

@@ -53,15 +53,20 @@ class Integrator:
                 "conflict", f"the index reaches leaf {self._index.size}, the log {size}: remove `index/`, it is rebuilt"
             )
         minimum = minimum_index(self._log.files.root)
-        self._index.begin_at(minimum)
-        still_there = (leaf for leaf in self._index.open_at_flush if leaf >= minimum)
         openings: list[tuple[int, bytes]] = []
-        for leaf in still_there:
+        for leaf in self._index.open_at_flush:
             try:
                 openings.append((leaf, self._log.files.entry(leaf, size)))
             except GatewayError as error:
+                if leaf < minimum and error.code == "not-found":
+                    continue
                 self._index.leave_out(leaf, f"the opening of a use could not be read: {error.detail}")
         self._index.reopen(openings)
+        for n, kept in self._log.files.kept_bundles(minimum // WIDTH):
+            if n * WIDTH >= self._index.size:
+                self._index.begin_at(n * WIDTH)
+                self._index.add(kept, is_kept=True)
+        self._index.begin_at(minimum)
         while self._index.size < size:
             entries: list[bytes] = []
             at = self._index.size
@@ -70,7 +75,7 @@ class Integrator:
                 n, skip = divmod(at, WIDTH)
                 width = min(WIDTH, size - n * WIDTH)
                 try:
-                    some = self._log.files.checked_bundle(n, width)[skip:]
+                    some = self._log.files.standing(n, width)[skip:]
                 except GatewayError as error:
                     unreadable = f"bundle {n} could not be read: {error.detail}"
                     break

@@ -20,6 +20,7 @@ from gateway.ledger.index.queries import Knows
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.journal.entries import china_day
 from gateway.ledger.log.checkpoints import Checkpoint
+from gateway.ledger.log.kept import Kept, kept_digest
 from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.log.notes import Signer
 from gateway.ledger.log.retention import (
@@ -69,7 +70,7 @@ class Status(msgspec.Struct, frozen=True):
         indexed: leaves in the index.
         backlog: confirmed entries that are not in the log yet.
         fault: why integration stands still, if it does.
-        minimum_index: the first leaf whose entry is still there.
+        minimum_index: retention has looked through what lies below this leaf, and only what has to stay is there.
         cosigned: the size a witness cosigned last.
         witnesses: each witness's last fault, "" for none.
         set_aside: the leaves that the index could not take, and why; they stand in the log, and in no answer.
@@ -88,12 +89,23 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Pruned(msgspec.Struct, frozen=True):
-    """What a prune came to: the `prune` record of its intent, the range, and bytes of bundles freed."""
+    """What a prune came to: the `prune` record of its intent, the range, and what went and stayed of it.
+
+    Args:
+        record: its id.
+        first: the minimum index before.
+        end: the minimum index after.
+        freed_bytes: of bundles.
+        entries: how many entries went.
+        kept: how many stay below `end`.
+    """
 
     record: str
     first: int
     end: int
     freed_bytes: int
+    entries: int
+    kept: int
 
 
 class LedgerService:
@@ -239,7 +251,7 @@ class LedgerService:
     def knows(self, owed: int) -> Knows:
         """What the index knows, at least, of what an answer has to."""
         set_aside = sum(each.count for each in self.index.set_aside)
-        return Knows(self.index.size, owed, minimum_index(self.log.files.root), self.index.first_year, set_aside)
+        return Knows(self.index.size, owed, minimum_index(self.log.files.root), set_aside)
 
     def _durable_leaves(self) -> int:
         """Leaves that the log will have once all that is durable now is in it."""
@@ -266,11 +278,14 @@ class LedgerService:
         )
 
     def plan_retention(self, holds: Holds) -> RetentionPlan:
-        """What may go today, and why no more.
+        """What may go today, what of it stays, and why no more.
 
         Exports in the gateway's keeping that hold what is gone already, go: one can be named while a prune looks.
         """
         self._sweep_exports()
+        return self._survey(holds)[0]
+
+    def _survey(self, holds: Holds) -> tuple[RetentionPlan, Kept]:
         # A clock that is set forward brings no day nearer: a prune cannot be taken back.
         began_unix, began_ticks = self._began
         passed_unix = began_unix + self._ticks() - began_ticks + CLOCK_SLACK_SECONDS
@@ -289,31 +304,36 @@ class LedgerService:
             GatewayError: `precondition-failed` if the plan is not today's any more, or a process at work still holds
                 entries of it in its journal; `invalid-input` if it is empty.
         """
-        if plan.end <= plan.first:
+        if not plan.entries:
             raise GatewayError("invalid-input", "the plan removes nothing")
-        if self.plan_retention(holds) != plan:
+        self._sweep_exports()
+        found, kept = self._survey(holds)
+        if found != plan:
             raise GatewayError("precondition-failed", "the plan is not what may go now; make it again")
         said = {"first": plan.first, "end": plan.end, "officer": by, "department": EVERY_DEPARTMENT}
-        record = self._acts.append(RecordKind.PRUNE, {**said, "step": "begun", "rule": plan.rule, "plan": plan.digest})
+        begun = {"rule": plan.rule, "plan": plan.digest, "kept": plan.kept_digest, "kept_entries": plan.kept}
+        begun["gone_entries"] = plan.entries
+        record = self._acts.append(RecordKind.PRUNE, {**said, **begun, "step": "begun"})
         try:
             self._await_record(record)
             self.on_integrator(lambda: self.integrator.let_go(plan.end, self._leaf_of, self.now_ns))
-            freed = self.on_integrator(lambda: self._prune(Pruning(plan.first, plan.end, record, by)))
+            pruning = Pruning(plan.first, plan.end, record, by, plan.kept_digest)
+            freed = self.on_integrator(lambda: self._prune(pruning, kept))
         except GatewayError as error:
             # What was begun is carried through at the next start, and that writes its outcome.
             if pruning_under_way(self.log.files) is None:
                 failed = {**said, "step": "failed", "intent": record, "code": error.code, "reason": error.detail}
                 self._acts.append(RecordKind.PRUNE, failed)
             raise
-        return Pruned(record, plan.first, plan.end, freed)
+        return Pruned(record, plan.first, plan.end, freed, plan.entries, plan.kept)
 
-    def _prune(self, pruning: Pruning) -> int:
-        begin_pruning(self.log.files, pruning)
+    def _prune(self, pruning: Pruning, kept: Kept) -> int:
+        begin_pruning(self.log.files, pruning, kept)
         return finish_pruning(self.log.files, self._forget_below, self._exports, self._record_outcome)
 
     def _record_outcome(self, pruning: Pruning, freed_bytes: int) -> None:
         said = {"first": pruning.first, "end": pruning.end, "officer": pruning.officer, "intent": pruning.intent}
-        said["department"] = EVERY_DEPARTMENT
+        said |= {"department": EVERY_DEPARTMENT, "kept": pruning.kept}
         self._acts.append(RecordKind.PRUNE, {**said, "step": "done", "freed_bytes": freed_bytes})
 
     def on_integrator(self, work: Callable[[], T]) -> T:
@@ -356,10 +376,11 @@ class LedgerService:
 
     def _sweep_exports(self) -> None:
         if self._exports is not None:
-            sweep(self._exports, minimum_index(self.log.files.root))
+            root = self.log.files.root
+            sweep(self._exports, minimum_index(root), kept_digest(root))
 
-    def _forget_below(self, end: int) -> None:
-        self.index.remove_below(end)
+    def _forget_below(self, kept: Kept) -> None:
+        self.index.keep_below(kept)
         self.log.state.forget()
 
     def _await_record(self, record: str) -> None:

@@ -1,8 +1,9 @@
 """The offline verifier of a whole log, from the first leaf, with nothing but the log's verifier key.
 
     1  the checkpoint is signed by the key; so is the cosigned one, if there is one
-    2  every entry of every bundle hashes to its place in a level-0 tile; bundles may be missing at the front only,
-       and only where a `prune` record in the log says so
+    2  every entry of every bundle, and every one that a prune kept, hashes to its place in a level-0 tile; below the
+       minimum index alone, and only where a `prune` record in the log says so, entries may be missing, and not those
+       that stay by the digest in that record
     3  every tile is the tile below it, hashed; every partial tile and bundle is the beginning of its successor
     4  the right edge folds to the signed root; the cosigned root is that of the same tiles
     5  of a ledger's folder, what stands beside the log: journals, index, and what was signed last (`verify_beside`)
@@ -27,6 +28,7 @@ from gateway.domain.errors import GatewayError
 from gateway.ledger.log.at_rest import PACK
 from gateway.ledger.log.checkpoints import Checkpoint, verify_checkpoint
 from gateway.ledger.log.decimals import parse_decimal
+from gateway.ledger.log.kept import KEPT, Kept, read_kept
 from gateway.ledger.log.minimum import MINIMUM_INDEX, minimum_index
 from gateway.ledger.log.notes import VerifierKey, parse_verifier_key
 from gateway.ledger.log.proofs import Hashes
@@ -56,13 +58,22 @@ class _Prune(msgspec.Struct, frozen=True):
     end: Any = 0
     step: Any = "done"
     intent: Any = ""
+    kept: Any = ""
 
 
 class _Span(msgspec.Struct, frozen=True):
-    """What one span of bundles came to: entries hashed, bundles missing, and the prune records in it."""
+    """What one span of bundles came to.
+
+    Args:
+        hashed: entries that hash to their leaves.
+        missing: bundles that are missing, or of which entries are.
+        gone: entries that are missing.
+        prunes: the prune records in it.
+    """
 
     hashed: int
     missing: tuple[int, ...]
+    gone: int
     prunes: tuple[_Prune, ...]
 
 
@@ -84,19 +95,25 @@ def verify_log(
     key = parse_verifier_key(verifier_key)
     root = directory / "tree" if (directory / "tree").is_dir() else directory
     while True:
-        pruned_to = _minimum_index(root)
+        pruned_to, kept = _minimum_index(root), _kept(root)
         try:
-            return _verify(directory, root, key, pruned_to, progress, processes)
+            return _verify(directory, root, key, (pruned_to, kept), progress, processes)
         except VerificationFailed:
             # Retention removed something while it was looked at: the newer checkpoint says what.
-            if _minimum_index(root) == pruned_to:
+            if (_minimum_index(root), _kept(root)) == (pruned_to, kept):
                 raise
 
 
 def _verify(
-    directory: Path, root: Path, key: VerifierKey, pruned_to: int, progress: Progress, processes: int | None
+    directory: Path,
+    root: Path,
+    key: VerifierKey,
+    stated: tuple[int, Kept | None],
+    progress: Progress,
+    processes: int | None,
 ) -> Checked:
     files = LogReader(root)
+    pruned_to, kept = stated
     # A log at work goes on meanwhile: what is read first is not ahead of what is read after it.
     cosigned = _cosigned(root)
     content = files.checkpoint()
@@ -106,8 +123,9 @@ def _verify(
         checkpoint, _ = verify_checkpoint(content, key)
     except GatewayError as error:
         raise VerificationFailed(str(root / "checkpoint"), error.detail) from error
-    spans = list(_spans(root, checkpoint.size, progress, processes))
+    spans = list(_spans(root, checkpoint.size, kept, progress, processes))
     hashed = sum(span.hashed for span in spans)
+    _require_kept_on_record(spans, root / KEPT, pruned_to, kept)
     pruned = _pruned(spans, root / MINIMUM_INDEX, pruned_to)
     _verify_levels(files, checkpoint)
     _verify_partial_tiles(files, checkpoint.size)
@@ -131,8 +149,10 @@ def _verify(
         checked.append(f"the cosigned checkpoint of {older.size} leaves is of the same tree")
         missing.append(f"the {len(note.signatures) - 1} cosignatures: verify them with their witnesses' keys")
     if pruned:
-        checked.append(f"leaves 0 to {pruned - 1} were pruned, as a record in the log says; their hashes still stand")
-        missing.append(f"what the {pruned} pruned entries said")
+        end, left = pruned
+        but = f", but for {left} that stay and hash to their leaves" if left else ""
+        checked.append(f"leaves 0 to {end - 1} were pruned{but}, as a record in the log says; their hashes still stand")
+        missing.append(f"what the {end - left} pruned entries said")
     return Checked("log", key.name, checkpoint.size, hashed, tuple(checked), tuple(missing))
 
 
@@ -151,14 +171,24 @@ def _minimum_index(root: Path) -> int:
         raise VerificationFailed(str(root / MINIMUM_INDEX), error.detail) from error
 
 
-def _spans(root: Path, size: int, progress: Progress, processes: int | None) -> Iterator[_Span]:
+def _kept(root: Path) -> Kept | None:
+    try:
+        return read_kept(root)
+    except GatewayError as error:
+        raise VerificationFailed(str(root / KEPT), error.detail) from error
+
+
+def _spans(root: Path, size: int, kept: Kept | None, progress: Progress, processes: int | None) -> Iterator[_Span]:
+    def staying(first: int, end: int) -> tuple[int, ...]:
+        return tuple(kept.within(first * WIDTH, end * WIDTH)) if kept else ()
+
     bundles = (size + WIDTH - 1) // WIDTH
     ranges = [(first, min(first + SPAN_BUNDLES, bundles)) for first in range(0, bundles, SPAN_BUNDLES)]
     workers = min(processes or os.cpu_count() or 1, len(ranges))
     done = 0
     if workers <= 1 or size < _SMALL_LEAVES:
         for first, end in ranges:
-            yield _verify_span(root, first, end, size)
+            yield _verify_span(root, first, end, size, staying(first, end))
             progress(min(end * WIDTH, size), size)
         return
     # This process works too, from the front; the others take from the end, so that none waits for another to start.
@@ -169,10 +199,10 @@ def _spans(root: Path, size: int, progress: Progress, processes: int | None) -> 
             while left or under_way:
                 while left and len(under_way) < _SPANS_AHEAD * (workers - 1):
                     first, end = left.pop()
-                    under_way[pool.submit(_verify_span, root, first, end, size)] = end - first
+                    under_way[pool.submit(_verify_span, root, first, end, size, staying(first, end))] = end - first
                 if left:
                     first, end = left.popleft()
-                    yield _verify_span(root, first, end, size)
+                    yield _verify_span(root, first, end, size, staying(first, end))
                     done += (end - first) * WIDTH
                 for future in wait(under_way, 0 if left else None, FIRST_COMPLETED).done:
                     yield future.result()
@@ -183,10 +213,11 @@ def _spans(root: Path, size: int, progress: Progress, processes: int | None) -> 
             raise
 
 
-def _verify_span(root: Path, first: int, end: int, size: int) -> _Span:
+def _verify_span(root: Path, first: int, end: int, size: int, staying: tuple[int, ...]) -> _Span:
     files = LogReader(root)
-    hashed = 0
+    hashed = gone = 0
     missing = []
+    left = set(staying)
     prunes: list[_Prune] = []
     above = {n: _above(files, 0, n, size) for n in range(first // WIDTH, (end - 1) // WIDTH + 1)}
     for n in range(first, end):
@@ -195,23 +226,39 @@ def _verify_span(root: Path, first: int, end: int, size: int) -> _Span:
         if width == WIDTH:
             _verify_tile(0, n, stated, above[n // WIDTH])
         try:
-            entries = files.bundle(n, width)
+            entries = files.left(n, width)
         except GatewayError as error:
-            if error.code == "not-found":
-                missing.append(n)
-                continue
-            raise VerificationFailed(f"leaves {n * WIDTH} to {n * WIDTH + width - 1}", error.detail) from error
+            if error.code != "not-found":
+                raise VerificationFailed(f"leaves {n * WIDTH} to {n * WIDTH + width - 1}", error.detail) from error
+            entries = [b""] * width
         _verify_entries(entries, stated, n * WIDTH)
-        hashed += width
+        if b"" in entries:
+            missing.append(n)
+            _require_staying(entries, n * WIDTH, left)
+        hashed += width - entries.count(b"")
+        gone += entries.count(b"")
         if _PRUNE in b"".join(entries):
             prunes += [prune for entry in entries if _PRUNE in entry and (prune := _parse_prune(entry)) is not None]
-    return _Span(hashed, tuple(missing), tuple(prunes))
+    return _Span(hashed, tuple(missing), gone, tuple(prunes))
 
 
 def _verify_entries(entries: list[bytes], stated: bytes, first: int) -> None:
-    hashes = b"".join([sha256(b"\x00" + entry).digest() for entry in entries])
+    """Raise unless each entry that is there hashes to its leaf."""
+    hashes = b"".join(
+        [
+            sha256(b"\x00" + entry).digest() if entry else stated[at * HASH_BYTES : (at + 1) * HASH_BYTES]
+            for at, entry in enumerate(entries)
+        ]
+    )
     if hashes != stated:
         raise VerificationFailed(_first_difference(hashes, stated, first), "the entry is not what was logged")
+
+
+def _require_staying(entries: list[bytes], first: int, staying: set[int]) -> None:
+    """Raise where an entry of a bundle went that had to stay."""
+    for leaf, entry in enumerate(entries, first):
+        if not entry and leaf in staying:
+            raise VerificationFailed(f"leaf {leaf}", "the entry is missing, and the prune on record kept it")
 
 
 def _parse_prune(entry: bytes) -> _Prune | None:
@@ -222,25 +269,47 @@ def _parse_prune(entry: bytes) -> _Prune | None:
     return prune if prune.kind == "prune" and isinstance(prune.end, int) else None
 
 
-def _pruned(spans: list[_Span], path: Path, stated: int) -> int:
-    """Leaves that were pruned; raises if a bundle is missing, or a minimum index `stated`, that no prune accounts for.
+def _pruned(spans: list[_Span], path: Path, stated: int) -> tuple[int, int] | None:
+    """Where what was pruned ends, and how many entries stand below it; None where nothing was.
 
+    Raises if a bundle is missing, or a minimum index `stated`, that no prune accounts for.
     A prune that was cut off, or is under way, is on record before the index is raised, and that before bundles go. One
     that failed accounts for nothing.
     """
-    prunes = [prune for span in spans for prune in span.prunes]
-    failed = {str(prune.intent) for prune in prunes if prune.step == "failed"}
-    ends = {0} | {prune.end for prune in prunes if prune.step != "failed" and str(prune.id) not in failed}
+    ends = {0} | {prune.end for prune in _not_failed(spans)}
     if stated not in ends:
         raise VerificationFailed(str(path), f"it says {stated}, and no prune record in the log ends there")
     missing = sorted(n for span in spans for n in span.missing)
-    for at, n in enumerate(missing):
+    for n in missing:
         leaves = f"leaves {n * WIDTH} to {(n + 1) * WIDTH - 1}"
-        if n != at or (n + 1) * WIDTH > max(ends):
+        if (n + 1) * WIDTH > max(ends):
             raise VerificationFailed(leaves, "the bundle is missing, and no prune record says why")
         if (n + 1) * WIDTH > stated:
             raise VerificationFailed(str(path), f"it says {stated}, and {leaves} are missing, which were pruned")
-    return len(missing) * WIDTH
+    end = (missing[-1] + 1) * WIDTH if missing else 0
+    return (end, end - sum(span.gone for span in spans)) if end else None
+
+
+def _not_failed(spans: list[_Span]) -> list[_Prune]:
+    prunes = [prune for span in spans for prune in span.prunes]
+    failed = {str(prune.intent) for prune in prunes if prune.step == "failed"}
+    return [prune for prune in prunes if prune.step != "failed" and str(prune.id) not in failed]
+
+
+def _require_kept_on_record(spans: list[_Span], path: Path, stated: int, kept: Kept | None) -> None:
+    """Raise unless what is said to stay is what a prune on record kept.
+
+    A prune replaces `kept` before it raises the minimum index: so `kept` may be ahead of that, and never behind.
+    """
+    prunes = [prune for prune in _not_failed(spans) if isinstance(prune.kept, str)]
+    if kept is None:
+        # An older release kept nothing, and says nothing of it.
+        here = [prune.kept for prune in prunes if prune.end == stated]
+        if here and all(here):
+            raise VerificationFailed(str(path), "it is missing, and says what the last prune on record kept")
+        return
+    if kept.end < stated or not any((prune.end, prune.kept) == (kept.end, kept.digest) for prune in prunes):
+        raise VerificationFailed(str(path), "no prune record in the log kept just that")
 
 
 def _above(files: LogReader, level: int, n: int, size: int) -> bytes:

@@ -3,7 +3,8 @@
 A mirror may be the last copy of a log. So it goes on only with a log that it is the beginning of, by its signed root;
 a file of it is removed only where the log bears out that something that holds it stands in its place (a partial tile
 in a wider one, a bundle in its pack) or that a prune on record took it, and replaced only where it is damaged and the
-log's is not. Anything else is a `conflict`, found before a file of the mirror is touched.
+log's is not, or where a later prune kept less of it. Anything else is a `conflict`, found before a file of the mirror
+is touched.
 
 The checkpoint is read before the tree, which goes on meanwhile: what that checkpoint needs stands for ever, or goes
 when something that holds it stands in its place, or is pruned. So folders are read before the folder they lie in, and
@@ -12,6 +13,10 @@ it is done again.
 """
 
 import os
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 
 import msgspec
@@ -21,17 +26,20 @@ from gateway.ledger.durable import make_directory, replace_file, sync_directory,
 from gateway.ledger.log import at_rest
 from gateway.ledger.log.checkpoints import Checkpoint, parse_checkpoint
 from gateway.ledger.log.files import LogFiles
+from gateway.ledger.log.kept import KEPT, KEPT_NEXT, Kept, kept_digest, read_kept
 from gateway.ledger.log.minimum import MINIMUM_INDEX, minimum_index
 from gateway.ledger.log.notes import parse_note
-from gateway.ledger.log.reading import LOOSE, MIRROR, PACKED
+from gateway.ledger.log.reading import LOOSE, MIRROR, PACKED, STAYING, LogReader
 from gateway.ledger.log.retention import PRUNING
 from gateway.ledger.log.tiles import HASH_BYTES, WIDTH, parse_tile_path
 from gateway.ledger.names import WRITING
 
 NOTES = ("cosigned", "checkpoint")
 """Read in this order: the log cosigns what it has published, and publishes what stands in its tiles."""
-CHANGING = (MINIMUM_INDEX, PRUNING)
-"""Every other file, once it has a name and a size, never changes."""
+CHANGING = (PRUNING, KEPT, MINIMUM_INDEX)
+"""Put in place in this order. Every other file, once it has a name and a size, never changes, but for what a prune left
+of a pack, of which the next may leave less."""
+_PRUNED = (MINIMUM_INDEX, KEPT)
 _MARK = b"a mirror of a log, made by `gateway backup`: `gateway restore` puts it back\n"
 _LISTINGS = 2
 _PRUNE = b'"kind":"prune"'
@@ -41,6 +49,7 @@ class _Prune(msgspec.Struct):
     kind: str
     end: int = 0
     step: str = ""
+    kept: str = ""
 
 
 def mirror_log(tree: Path, mirror: Path) -> int:
@@ -59,7 +68,7 @@ def mirror_log(tree: Path, mirror: Path) -> int:
     make_directory(mirror)
     copied = 0
     while True:
-        pruned = _read(tree, (MINIMUM_INDEX,))
+        pruned = _read(tree, _PRUNED)
         notes = _read(tree, NOTES)
         newest = _checkpoint(notes.get("checkpoint"), tree)
         _require_beginning(tree, mirror, newest)
@@ -68,8 +77,9 @@ def mirror_log(tree: Path, mirror: Path) -> int:
         _require_prune_on_record(tree, mirror)
         _compare(tree, mirror, tree, mirror)
         gone: list[Path] = []
-        copied += _copy(tree, mirror, gone)
-        if _read(tree, (MINIMUM_INDEX,)) == pruned:
+        less: list[tuple[Path, Path]] = []
+        copied += _copy(tree, mirror, gone, less)
+        if _read(tree, _PRUNED) == pruned:
             break
     if _root(mirror, newest.size) != newest.root:
         raise GatewayError("conflict", f"the tiles of `{tree}` do not hash to its checkpoint of {newest.size} leaves")
@@ -77,15 +87,19 @@ def mirror_log(tree: Path, mirror: Path) -> int:
         replace_file(mirror / MIRROR, _MARK)
     # The record of a prune is in the checkpoint: that comes first, and what was pruned goes last.
     stated = {**notes, **_read(tree, (PRUNING,)), **pruned}
-    for name, content in stated.items():
-        replace_file(mirror / name, content)
+    for name in (*NOTES, *CHANGING):
+        if name in stated:
+            replace_file(mirror / name, stated[name])
+    for source, target in less:
+        with suppress(FileNotFoundError):
+            replace_file(target, source.read_bytes())
     # Bundles go from the front: the paths of later ones are as long or longer.
     gone.sort(key=lambda path: (len(path.parts), path))
     unlink_all([*gone, *(mirror / name for name in (*NOTES, *CHANGING) if name not in stated)])
     for directory in [mirror, *(path for path in mirror.rglob("*") if path.is_dir())]:
         unlink_all(path for path in directory.glob(f".*{WRITING}") if path.is_file())
         sync_directory(directory)
-    return copied
+    return copied if _read(tree, _PRUNED) == pruned else copied + mirror_log(tree, mirror)
 
 
 def check_mirror(tree: Path, mirror: Path) -> None:
@@ -142,25 +156,50 @@ def _require_beginning(tree: Path, mirror: Path, newest: Checkpoint | None) -> N
 
 
 def _require_prune_on_record(tree: Path, mirror: Path) -> None:
-    """Raise `conflict` where the log says that entries were pruned which the mirror has, and no record says so."""
-    end = minimum_index(tree)
+    """Raise `conflict` where the log says that entries were pruned which the mirror has, and no record says so.
+
+    Or where an entry that the prune kept is not there: the mirror's may be the last copy.
+    """
+    end, kept = minimum_index(tree), read_kept(tree)
     newest = checkpoint_of(tree)  # read after: a prune is on record before the index is raised
-    if end <= minimum_index(mirror) or newest is None or not checkpoint_of(mirror):
+    is_as_mirrored = end <= minimum_index(mirror) and kept_digest(tree) == kept_digest(mirror)
+    if is_as_mirrored or newest is None or not checkpoint_of(mirror):
         return
-    files, size = LogFiles(tree), newest.size
+    files, size = LogReader(tree), newest.size
+    # `kept` is replaced before the index is raised.
+    stated = (kept.end, kept.digest) if kept else (end, "")
     for n in range((size - 1) // WIDTH, end // WIDTH - 1, -1):
         for entry in files.bundle(n, min(WIDTH, size - n * WIDTH)):
-            if _PRUNE in entry and _ends_at(entry, end):
+            if _PRUNE in entry and _states(entry, stated):
+                _require_standing(files, kept)
                 return
     raise GatewayError("conflict", f"`{tree / MINIMUM_INDEX}` says {end}, and no prune record in the log ends there")
 
 
-def _ends_at(entry: bytes, end: int) -> bool:
+def _states(entry: bytes, stated: tuple[int, str]) -> bool:
     try:
         prune = msgspec.json.decode(entry, type=_Prune)
     except msgspec.DecodeError:
         return False
-    return prune.kind == "prune" and prune.end == end and prune.step != "failed"
+    return prune.kind == "prune" and (prune.end, prune.kept) == stated and prune.step != "failed"
+
+
+def _require_standing(files: LogReader, kept: Kept | None) -> None:
+    """Raise unless every entry that was kept is there, by its hash."""
+    for n, leaves in groupby(kept.leaves if kept else (), lambda leaf: leaf // WIDTH):
+        if not _stand(files, n, leaves):
+            raise GatewayError("conflict", f"bundle {n} in `{files.root}` lacks an entry that the prune on record kept")
+
+
+def _stand(files: LogReader, n: int, leaves: Iterable[int]) -> bool:
+    wanted = [leaf % WIDTH for leaf in leaves]
+    entries = files.standing(n) if wanted else []
+    return all(entries[at] for at in wanted)
+
+
+@lru_cache(maxsize=1)
+def _kept_by(tree: Path, _digest: str) -> Kept | None:
+    return read_kept(tree)
 
 
 def _compare(tree: Path, mirror: Path, at: Path, beside: Path) -> None:
@@ -178,6 +217,8 @@ def _compare(tree: Path, mirror: Path, at: Path, beside: Path) -> None:
                     "conflict", f"`{held}` may be the last copy of what it holds: the log has nothing in its place"
                 ) from None
             continue
+        if not same and held.suffix == STAYING and _is_sound(source) and kept_digest(tree) != kept_digest(mirror):
+            continue  # a prune on record kept less of it
         if not same and _place(held, mirror) is not None and (not _is_sound(source) or _is_sound(held)):
             raise GatewayError("conflict", f"`{source}` is another file than the mirror's `{held}`: one is damaged")
 
@@ -185,9 +226,9 @@ def _compare(tree: Path, mirror: Path, at: Path, beside: Path) -> None:
 def _place(held: Path, mirror: Path) -> tuple[int | None, int, int, int] | None:
     """(level, index, width, bundles) of a file of a log; None for what is none."""
     path = held.relative_to(mirror).as_posix()
-    bundles = at_rest.PACK if path.endswith(PACKED) else 1
+    bundles = at_rest.PACK if path.endswith((PACKED, STAYING)) else 1
     try:
-        level, n, width = parse_tile_path(path.removesuffix(PACKED).removesuffix(LOOSE))
+        level, n, width = parse_tile_path(path.removesuffix(PACKED).removesuffix(LOOSE).removesuffix(STAYING))
     except GatewayError:
         return None
     return level, n, width, bundles
@@ -203,8 +244,13 @@ def _is_held_elsewhere(tree: Path, mirror: Path, held: Path) -> bool:
     try:
         if level is not None:
             return files.tile(level, n, width) == held.read_bytes()
-        pruned = minimum_index(tree) // WIDTH
-        return all(each < pruned or files.bundle(each, width) for each in range(n, n + bundles))
+        pruned, kept = minimum_index(tree) // WIDTH, _kept_by(tree, kept_digest(tree))
+        return all(
+            _stand(files, each, kept.within(each * WIDTH, (each + 1) * WIDTH) if kept else ())
+            if each < pruned
+            else bool(files.bundle(each, width))
+            for each in range(n, n + bundles)
+        )
     except (GatewayError, FileNotFoundError):
         return False
 
@@ -213,7 +259,7 @@ def _is_sound(path: Path) -> bool:
     """Whether a file of a log can be what was written."""
     try:
         content = path.read_bytes()
-        if path.suffix in {LOOSE, PACKED}:
+        if path.suffix in {LOOSE, PACKED, STAYING}:
             at_rest.decode(content, str(path))
             return True
     except (GatewayError, FileNotFoundError):
@@ -233,20 +279,39 @@ def _read(tree: Path, names: tuple[str, ...]) -> dict[str, bytes]:
     return contents
 
 
-def _copy(tree: Path, mirror: Path, gone: list[Path], top: tuple[Path, Path] | None = None) -> int:
-    """Copy what the mirror of a folder lacks and add to `gone` what the log holds elsewhere; how many were copied."""
+def _copy(
+    tree: Path,
+    mirror: Path,
+    gone: list[Path],
+    less: list[tuple[Path, Path]],
+    top: tuple[Path, Path] | None = None,
+) -> int:
+    """Copy what the mirror of a folder lacks; how many files were copied.
+
+    Adds to `gone` what the log holds elsewhere, and to `less` (source, target) of what it holds less of.
+    """
     top = top or (tree, mirror)
     copied = 0
     for name in sorted(_listed(tree)[1] | _listed(mirror)[1]):
-        copied += _copy(tree / name, mirror / name, gone, top)
+        copied += _copy(tree / name, mirror / name, gone, less, top)
     seen: set[str] = set()
     for _ in range(_LISTINGS):
         new = _listed(tree)[0] - seen
         seen |= new
+        held = {name for name in new if name.endswith(STAYING) and (mirror / name).exists()}
+        less += [(tree / name, mirror / name) for name in held if _differ(tree / name, mirror / name)]
+        new -= held
         copied += sum(_copy_file(tree / name, mirror / name) for name in sorted(new))
     left = [mirror / name for name in sorted(_listed(mirror)[0] - seen)]
     gone += [path for path in left if _is_held_elsewhere(*top, path)]
     return copied
+
+
+def _differ(source: Path, target: Path) -> bool:
+    try:
+        return source.read_bytes() != target.read_bytes()
+    except FileNotFoundError:
+        return False  # the next look sees what became of it
 
 
 def _copy_file(source: Path, target: Path) -> bool:
@@ -265,7 +330,7 @@ def _copy_file(source: Path, target: Path) -> bool:
 def _listed(directory: Path) -> tuple[set[str], set[str]]:
     """Names of the finished files in `directory`, save those that say how the log stands, and of its folders."""
     files, folders = set(), set()
-    apart = (*NOTES, *CHANGING, ".lock", MIRROR)
+    apart = (*NOTES, *CHANGING, KEPT_NEXT, ".lock", MIRROR)
     try:
         with os.scandir(directory) as entries:
             for entry in entries:

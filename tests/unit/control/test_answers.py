@@ -206,6 +206,10 @@ AS_ONESELF = {
     "POST /v1/records/search",
     "POST /v1/account/sign-out",
     "POST /v1/account/password",
+    "POST /v1/account/renewal",
+    "POST /v1/account/authenticator",
+    "POST /v1/account/authenticator/confirmation",
+    "POST /v1/account/authenticator/withdrawal",
     "DELETE /v1/account/sessions/{id}",
     "DELETE /v1/account/recovery",
 }

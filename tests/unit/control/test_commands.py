@@ -38,8 +38,8 @@ class Commands:
 @pytest.fixture
 def gateway(world: World, monkeypatch: pytest.MonkeyPatch) -> Commands:
     @contextmanager
-    def open_here(_home: Path, officer: str | None = None) -> Iterator[Api]:
-        headers = {"Authorization": f"Bearer {commands.world.token(officer or 'registrar')}"}
+    def open_here(_home: Path, officer: str | None = None, *, otherwise: str = "registrar") -> Iterator[Api]:
+        headers = {"Authorization": f"Bearer {commands.world.token(officer or otherwise)}"}
         transport = httpx.ASGITransport(app=commands.world.app, raise_app_exceptions=False)
         client = httpx.AsyncClient(base_url=ISSUER, headers=headers, transport=transport)
         with Api(client, asyncio.Runner()) as api:
@@ -190,7 +190,8 @@ def test_an_entry_is_examined_and_its_interface_confirmed(gateway: Commands, tmp
     proposed = ("--path", "/persons", "--dataset", DATASET["id"], "--id", "persons", "--out", tmp_path / "i.json")
     assert "marital_status" in gateway("directory", "derive", document, *proposed).stdout
     assert gateway.world.store.any_interface("public-security", "persons") is None
-    gateway("directory", "register", tmp_path / "i.json", officer="police")
+    assert "--untried" in gateway("directory", "register", tmp_path / "i.json", officer="police", fails=True).stderr
+    gateway("directory", "register", tmp_path / "i.json", "--untried", officer="police")
     assert gateway.world.store.any_interface("public-security", "persons") is not None
     gateway("directory", "withdraw", DATASET["id"], "--reason", "the matter was abolished")
     assert gateway.world.store.dataset(DATASET["id"]) is None

@@ -41,7 +41,7 @@ class Log:
     async def apply_retention(self, plan: RetentionPlan, _holds: Holds, *, by: str) -> Pruned:
         await asyncio.sleep(0)
         self.pruned.append(by)
-        return Pruned(f"prune-{len(self.pruned)}", plan.first, plan.end, 4096)
+        return Pruned(f"prune-{len(self.pruned)}", plan.first, plan.end, 4096, plan.entries, 0)
 
 
 @pytest.fixture(scope="module")

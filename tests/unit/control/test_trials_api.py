@@ -110,6 +110,25 @@ def test_interface_that_cannot_work_is_refused_when_it_is_made(
     assert world.store.any_interface("public-security", "faulty") is None
 
 
+def test_registration_tries_what_it_is_told_to_and_says_what_it_found(world: World) -> None:
+    """One that cannot work with the answer is not registered; where nothing was tried, that is said."""
+    world.grant()
+    body = {**INTERFACE, "id": "tried"}
+    wrong = {**body, "trial": {"answer": json.dumps({"data": {"records": [ROW]}})}}
+    said = refused(world.post("police", "/v1/interfaces", wrong), "invalid-input")
+    assert {fault["field"] for fault in said["faults"]} == {"trial"}
+    assert world.store.any_interface("public-security", "tried") is None
+    right = {**body, "trial": {"answer": json.dumps({"data": [ROW]})}}
+    key = {"Idempotency-Key": "registered-once"}
+    made = done(world.post("police", "/v1/interfaces", right, headers=key))
+    assert (made["trial"]["rows"], made["trial"]["unclaimed"]) == (1, ["/phone"])
+    assert made["trial"]["grants"][0]["released"] == ["marital_status", "name"]
+    object.__setattr__(world.services, "trials", None)
+    assert done(world.post("police", "/v1/interfaces", right, headers=key))["trial"] == made["trial"], "replayed"
+    assert done(world.post("police", "/v1/interfaces", body))["trial"] is None
+    refused(world.post("stranger", "/v1/interfaces", {**right, "id": "theirs"}), "act-not-permitted")
+
+
 def test_sample_call_goes_to_the_registered_host_alone_and_is_on_record(make_world: Callable[..., World]) -> None:
     """RECORD-FIRST, HOST-OWNED: nobody is called before the record, nor over another's host."""
     asked: list[str] = []

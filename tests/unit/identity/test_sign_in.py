@@ -22,9 +22,11 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from gateway.client.keys import ClientKey
-from gateway.control.sign_in.sign_in import OfficerSignIn, SignInServices, sign_in_router
+from gateway.control.sign_in.command_line import command_line_routers
+from gateway.control.sign_in.possession import Possession
+from gateway.control.sign_in.sign_in import OfficerSignIn, SecondFactor, SignInServices, sign_in_router
 from gateway.domain.errors import GatewayError, problem_document
-from gateway.domain.officers import Officer
+from gateway.domain.officers import Authenticator, Officer, ProviderSession
 from gateway.identity.accounts import LocalAccounts
 from gateway.identity.oidc import OpenIdSignIn, Provider, local_path
 from gateway.identity.passwords import HashingPool, require_strong
@@ -136,7 +138,9 @@ class Office:
         self.told: list[tuple[str, str]] = []
         self.accounts = LocalAccounts(house.officers.get, self.hashes.get, house.now, pool=HashingPool(FAST))
         self.persons: dict[str, str] = {}
-        self.ended: list[tuple[str, str]] = []
+        self.ended: list[tuple[str, str, str]] = []
+        self.authenticators: dict[str, Authenticator] = {}
+        self.noted: list[ProviderSession] = []
         self.client_secret = "client secret"
         self.assertion: Callable[[str], str] | None = None
 
@@ -159,17 +163,21 @@ class Office:
             open_session=house.open_session,
             known_as=self.known_as,
             tell=lambda _officer: (),
-            end_as=lambda issuer, subject: self.ended.append((issuer, subject)),
+            end_as=lambda out: self.ended.append((out.issuer, out.subject, out.sid)),
+            note_provider=self.noted.append,
             security=house.security,
             accounts=self.accounts,
             provider=provider,
             cipher=house.ring.field_cipher,
             use_once=house.once,
             signed_in=self.signed_in,
+            second_factor=SecondFactor(self.authenticators.get, house.ring.field_cipher, house.once, house.now),
+            possession=(possession := Possession(house.proofs, house.replay.use_once, ISSUER)),
         )
         app = FastAPI()
-        app.include_router(sign_in_router(services))
-        sign_in = OfficerSignIn(house.verifier, house, house.security, house.now)
+        for router in (sign_in_router(services), *command_line_routers(services)):
+            app.include_router(router)
+        sign_in = OfficerSignIn(house.verifier, house, house.security, house.now, possession)
 
         @app.get("/v1/me")
         def me(officer: Officer = Depends(sign_in.officer_of)) -> dict[str, Any]:  # noqa: B008 -- FastAPI's way
@@ -561,6 +569,8 @@ def test_rotation_at_the_provider_is_met_at_once_and_withdrawal_within_minutes(o
         ({"events": {}}, 401),
         ({"events": None}, 401),
         ({"sub": None}, 401),
+        ({"sub": None, "sid": "s-1"}, 200),
+        ({"sid": 5}, 401),
         ({"aud": "another"}, 401),
         ({"iss": "https://attacker.test"}, 401),
         ({"exp": 1000, "iat": 900}, 401),
@@ -574,7 +584,8 @@ def test_logout_at_the_provider_ends_sessions_here(office: Office, changed: dict
         return [(await client.post("/sign-in/provider/logout", data=form)).status_code for _ in range(2)]
 
     assert office.browse(story) == [status, status]
-    assert office.ended == ([(IDP, "u-1")] if status == 200 else [])
+    named = {"sub": "u-1", "sid": "", **changed}
+    assert office.ended == ([(IDP, named["sub"] or "", named["sid"])] if status == 200 else [])
 
 
 def test_answer_in_another_browser_is_refused(office: Office) -> None:

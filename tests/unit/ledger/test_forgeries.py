@@ -7,6 +7,7 @@ found; and with its step left out, what he made is taken for the log. So no step
 
 import functools
 import json
+from array import array
 from contextlib import suppress
 
 import pytest
@@ -17,9 +18,12 @@ from gateway.domain.uses import RecordKind
 from gateway.ledger.index import exports
 from gateway.ledger.index.queries import RecordQuery
 from gateway.ledger.journal.entries import act_entry
+from gateway.ledger.log import at_rest
+from gateway.ledger.log.bundles import encode_bundle
 from gateway.ledger.log.checkpoints import Checkpoint, parse_checkpoint
 from gateway.ledger.log.export_names import MANIFEST_HEADER, manifest_path
 from gateway.ledger.log.files import LogFiles
+from gateway.ledger.log.kept import KEPT, Kept
 from gateway.ledger.log.minimum import MINIMUM_INDEX
 from gateway.ledger.log.notes import ED25519, VerifierKey, parse_note, sign_note
 from gateway.ledger.log.proofs import Hashes, TlogProof
@@ -98,7 +102,7 @@ def put_bundle(root, n, entries):
 
 
 def drop_bundle(root, n):
-    LogFiles(root).drop_bundles(n, n + 1)
+    (root / f"{bundle_path(n)}.sgb").unlink()
 
 
 # Each makes a log that holds in all but one thing; `without` says how the step that sees it is left out.
@@ -204,6 +208,41 @@ def minimum_index_that_no_prune_made(root):
     (root / MINIMUM_INDEX).write_text(f"{PRUNED}\n")
 
 
+def keeping(root, *, stays=(1, 300), put=(1, 300), said=None):
+    """A log of which a prune kept the leaves `stays` below `PRUNED`; `put` stand, and `kept` says `said`."""
+    entries, kept = entries_of(800), Kept(PRUNED, array("Q", stays))
+    write(root, [*entries, prune(800, kept=kept.digest)])
+    files = LogFiles(root)
+    files.drop_bundles(0, Kept(PRUNED, array("Q", put)))
+    files.close()
+    (root / KEPT).write_bytes((kept if said is None else Kept(PRUNED, array("Q", said))).encode())
+    (root / MINIMUM_INDEX).write_text(f"{PRUNED}\n")
+
+
+def dropped_what_was_kept(root):
+    """An entry that stays by the prune on record went with the others."""
+    keeping(root, put=(1,))
+
+
+def dropped_from_what_is_said_to_stay(root):
+    """The same, and the list of what stays is made to fit."""
+    keeping(root, put=(1,), said=(1,))
+
+
+def dropped_the_list_of_what_stays(root):
+    keeping(root, put=(1,))
+    (root / KEPT).unlink()
+
+
+def rewritten_entry_that_was_kept(root):
+    keeping(root)
+    (path,) = root.rglob("*.kept")
+    forged = [b""] * WIDTH
+    forged[1] = entry(1, grant="G-2")
+    packed = at_rest.decode(path.read_bytes(), "")
+    path.write_bytes(at_rest.encode([encode_bundle(forged), *packed[1:]], at_rest.PACK_LEVEL))
+
+
 def unsigned(content, key):
     """As `verify_checkpoint`, whoever signed it."""
     return parse_checkpoint(parse_note(content).text), parse_note(content)
@@ -230,6 +269,10 @@ TABLE = [
     ("pruned", dropped_more_than_was_pruned, "_pruned", lambda *_: 0),
     ("pruned", dropped_after_a_prune_that_failed, "_pruned", lambda *_: 0),
     ("pruned", minimum_index_that_no_prune_made, "_pruned", lambda *_: 0),
+    ("kept", dropped_what_was_kept, "_require_staying", nothing),
+    ("kept", dropped_from_what_is_said_to_stay, "_require_kept_on_record", nothing),
+    ("kept", dropped_the_list_of_what_stays, "_require_kept_on_record", nothing),
+    ("kept", rewritten_entry_that_was_kept, "_verify_entries", nothing),
 ]
 
 
@@ -256,6 +299,8 @@ def test_what_is_not_forged_holds(tmp_path):
             drop_bundle(root, n)
         (root / MINIMUM_INDEX).write_text(f"{PRUNED}\n")
         assert verify_log(root, KEY).entries == 801 - PRUNED
+    keeping(tmp_path / "kept")
+    assert verify_log(tmp_path / "kept", KEY).entries == 801 - PRUNED + 2
 
 
 @pytest.mark.deep

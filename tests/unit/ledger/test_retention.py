@@ -5,6 +5,7 @@ import json
 import shutil
 import sqlite3
 import threading
+from array import array
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,7 @@ from gateway.ledger.journal.entries import Salts, UseEntries, act_entry, china_d
 from gateway.ledger.journal.writer import JournalWriter
 from gateway.ledger.log import at_rest
 from gateway.ledger.log.checkpoints import parse_checkpoint
+from gateway.ledger.log.kept import Kept
 from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.log.notes import parse_note
 from gateway.ledger.log.proofs import Hashes, verify_consistency
@@ -31,7 +33,8 @@ from gateway.ledger.log.retention import Holds, Pruning, begin_pruning
 from gateway.ledger.process.service import LedgerService
 from gateway.ledger.verify.record import VerificationFailed, verify_export, verify_log, verify_record
 from gateway.ledger.witness.mirror import mirror_log
-from tests.support.ledger import ORIGIN, City, TestSigner
+from tests.bench.ledger_decade import decade
+from tests.support.ledger import ORIGIN, City, TestSigner, open_ledger
 
 RELEASED = City().released
 """Every grant of the city was disposed of long ago."""
@@ -159,7 +162,7 @@ def test_a_closing_from_after_the_clock_went_back_lets_its_opening_go(tmp_path):
     service.index.add(entries)
     service.index.flush()
     plan = service.plan_retention(RELEASED)
-    assert (plan.end, "r-300 stays" in plan.stopped_by) == (256, True)
+    assert (plan.end, plan.entries, plan.kept) == (512, 511, 1)
     service.close()
 
 
@@ -172,8 +175,8 @@ def test_a_longer_rule_keeps_longer(tmp_path):
     ]
     service.log.commit(entries, {})
     plan = service.plan_retention(RELEASED)
-    assert plan.end == 256
-    assert "r-300 stays until the end of 2028-02-29" in plan.stopped_by
+    assert (plan.end, plan.entries, plan.kept) == (512, 511, 1)
+    assert plan.kept_for == ("1 until the end of 2028-02-29",)
     service.close()
 
 
@@ -234,8 +237,8 @@ def test_a_use_s_clock_starts_when_it_closed(tmp_path):
     service.log.commit(entries, {})
     service.index.add(entries)
     plan = service.plan_retention(RELEASED)
-    assert plan.end == 512
-    assert record in plan.stopped_by
+    assert (plan.end, plan.entries, plan.kept) == (768, 767, 1)
+    assert plan.kept_for == ("1 of a use that is open, or whose closing is not past its time",)
     service.close()
 
 
@@ -328,6 +331,154 @@ def test_what_goes_goes_everywhere_and_the_log_still_proves(tmp_path):
     again.prepare()
     assert again.plan_retention(RELEASED).entries == 0
     again.close()
+
+
+def mixed(service, moments, per_moment=700):
+    """Uses at each of `moments`, one in twenty of grant G-0001 and the rest of G-0000; the leaves of G-0001."""
+    city, leaves = City(), []
+    for moment in moments:
+        made, entries = UseEntries(new_run(ns(moment)), Salts()), []
+        for n in range(per_moment):
+            use = city.use(ns(moment), kind=int(n % 20 == 3))
+            record, opened = made.opened(use)
+            leaves += [service.log.size + len(entries) + at for at in range(2) if n % 20 == 3]
+            entries += [opened, made.closed(record, use, city.outcome(use), ns(moment))]
+        service.log.commit(entries, {})
+        service.index.add(entries)
+    return leaves
+
+
+def asked(service, op, **args):
+    """As the socket asks."""
+    from gateway.ledger.process.answers import Answers  # noqa: PLC0415 - the questions as the socket asks them
+
+    return getattr(Answers(service), op)(args, lambda _done, _of: None)
+
+
+NEVER_CLOSED = Holds(released=frozenset({"G-0000"}))
+
+
+def test_one_grant_does_not_hold_the_log(tmp_path):
+    """Its records stay with their proofs, in every answer and copy; all else goes; once it is disposed of, they go."""
+    clock = Clock(LATER)
+    service = open_at(tmp_path, clock)
+    service.prepare()
+    leaves = mixed(service, [LEAP, LATER], per_moment=2250)
+    key, tree, mirror = service.log.key.text(), tmp_path / "ledger" / "tree", tmp_path / "mirror"
+    contents = {leaf: service.log.files.entry(leaf, service.log.size) for leaf in leaves}
+    mirror_log(tree, mirror)
+    clock.set(datetime(2027, 3, 3, tzinfo=CHINA))
+    plan = service.plan_retention(NEVER_CLOSED)
+    below = [leaf for leaf in leaves if leaf < plan.end]
+    assert (plan.end, plan.entries, plan.kept) == (4352, 4352 - len(below), len(below))
+    assert plan.kept_for == (f"{len(below)} of grant G-0001, which has not been disposed of for three years",)
+    pruned = apply(service, NEVER_CLOSED)
+    assert (pruned.entries, pruned.kept) == (plan.entries, plan.kept)
+
+    (tmp_path / "exports").mkdir(exist_ok=True)
+    size = service.log.size
+    assert {leaf: service.log.files.entry(leaf, size) for leaf in leaves} == contents
+    for leaf in (0, 1, 4350):
+        with pytest.raises(GatewayError, match="not-found"):
+            service.log.files.entry(leaf, size)
+    rows = service.index.leaves(RecordQuery(kinds=("use",)))[0]
+    assert [row for row in rows if row[0] < plan.end] == list(zip(below[::2], below[1::2], strict=True))
+    record, gone = json.loads(contents[below[0]])["id"], json.loads(contents[below[0]])["id"].partition("-")[0] + "-1"
+    assert asked(service, "show", record=record).leaf == below[0]
+    with pytest.raises(GatewayError, match="record-pruned"):
+        asked(service, "show", record=gone)
+    for part in ("opened", "closed"):
+        verify_record(asked(service, "prove", record=record, part=part).encode(), key, record=record)
+    path = tmp_path / "exports" / "kept.ndjson"
+    made = asked(service, "export", query={"grant": "G-0001"}, format="ndjson", path=str(path))
+    assert (made.records, made.lowest_leaf) == (len(leaves) // 2, below[0])
+    service.plan_retention(NEVER_CLOSED)
+    verify_export(path, key)
+    mirror_log(tree, mirror)
+    service.close()
+    for whole in (tmp_path / "ledger", mirror):
+        report = verify_log(whole, key)
+        assert report.entries == size - plan.entries
+        assert any(f"but for {len(below)} that stay and hash to their leaves" in each for each in report.checked)
+
+    shutil.rmtree(tmp_path / "ledger" / "index")
+    again = open_at(tmp_path, clock)
+    again.prepare()
+    assert again.index.leaves(RecordQuery(kinds=("use",)))[0] == rows
+    last = apply(again, RELEASED)
+    assert (last.entries, last.kept, last.freed_bytes > 0) == (len(below), 0, True)
+    assert not path.exists()
+    assert again.log.files.kept_packs() == []
+    assert again.index.leaves(RecordQuery(kinds=("use",)))[0] == [row for row in rows if row[0] >= plan.end]
+    mirror_log(tree, mirror)
+    again.close()
+    for whole in (tmp_path / "ledger", mirror):
+        assert verify_log(whole, key).entries == again.log.size - plan.end
+        assert list(whole.rglob("*.kept")) == []
+
+
+def test_what_a_clock_set_wrong_wrote_holds_nothing(tmp_path):
+    """A few entries of 2044 among those of 2024 stay where they are; the rest goes."""
+    service = open_at(tmp_path, Clock(datetime(2027, 3, 2, tzinfo=CHINA)))
+    ahead = ns(datetime(2044, 1, 1, tzinfo=CHINA))
+    entries = [
+        act_entry(RecordKind.POLICY, f"r-{n}", {}, "00" * 16, ahead if n % 100 == 7 else ns(LEAP), years=3)
+        for n in range(600)
+    ]
+    service.log.commit(entries, {})
+    plan = service.plan_retention(Holds())
+    assert (plan.end, plan.entries, plan.kept) == (512, 506, 6)
+    service.close()
+
+
+def test_what_a_prune_kept_is_missed_where_it_is_lost(tmp_path):
+    """Verify names it, and a mirror that may hold the last copy of it is left as it is."""
+    clock = Clock(LATER)
+    service = open_at(tmp_path, clock)
+    service.prepare()
+    mixed(service, [LEAP, LATER])
+    tree, mirror, key = tmp_path / "ledger" / "tree", tmp_path / "mirror", service.log.key.text()
+    clock.set(datetime(2027, 3, 3, tzinfo=CHINA))
+    apply(service, NEVER_CLOSED)
+    earlier = (tree / "kept").read_bytes()
+    mirror_log(tree, mirror)
+    clock.set(datetime(2027, 6, 3, tzinfo=CHINA))
+    apply(service, NEVER_CLOSED)
+    service.close()
+    verify_log(tmp_path / "ledger", key)
+    before = bytes_below(mirror)
+    (path,) = tree.rglob("*.kept")
+    without = at_rest.encode([b"", *at_rest.decode(path.read_bytes(), "")[1:]], at_rest.PACK_LEVEL)
+    losses = [(path, None), (path, without), (tree / "kept", None), (tree / "kept", earlier)]
+    for where, left in losses:
+        held = where.read_bytes()
+        where.write_bytes(left) if left else where.unlink()
+        with pytest.raises(VerificationFailed):
+            verify_log(tmp_path / "ledger", key)
+        with pytest.raises(GatewayError, match=r"conflict|not-found"):
+            mirror_log(tree, mirror)
+        assert bytes_below(mirror) == before
+        where.write_bytes(held)
+    verify_log(mirror, key)
+
+
+@pytest.mark.deep
+def test_ten_years_with_one_grant_in_a_hundred_never_closed(tmp_path):
+    """What the law asks for stands, and else what was written since; the disk grows by what is kept, and by hashes."""
+    years = list(decade(tmp_path / "ledger", 400))
+    prunes_a_year = 4 * 2
+    for year in years[5:]:
+        assert year.owed <= year.standing <= year.owed + 4 * prunes_a_year + 800
+    assert years[-1].entries_bytes < 1.2 * years[4].entries_bytes
+    service = open_ledger(tmp_path / "ledger", datetime(2036, 1, 1, tzinfo=CHINA).timestamp)
+    service.prepare()
+    key = service.log.key.text()
+    kept = [row for row in service.index.find(RecordQuery(grant="G-0037"), None, 1000).rows if row.kind == "use"]
+    assert len(kept) > 5
+    for row in kept:
+        verify_record(asked(service, "prove", record=row.record).encode(), key, record=row.record)
+    service.close()
+    assert verify_log(tmp_path / "ledger", key).entries == years[-1].standing
 
 
 def write(directory, writer, entries):
@@ -503,12 +654,12 @@ def test_a_prune_that_was_cut_off_is_finished_at_the_next_start(tmp_path):
     fill(service, [LATER], per_moment=10)
     clock.set(datetime(2027, 3, 3, tzinfo=CHINA))
     plan = service.plan_retention(RELEASED)
-    entry = act_entry(
-        RecordKind.PRUNE, "r-1", {"first": plan.first, "end": plan.end}, "00" * 16, service.now_ns(), years=3
-    )
+    said = {"first": plan.first, "end": plan.end, "kept": plan.kept_digest}
+    entry = act_entry(RecordKind.PRUNE, "r-1", said, "00" * 16, service.now_ns(), years=3)
     service.log.commit([entry], {})
-    begin_pruning(service.log.files, Pruning(plan.first, plan.end, "r-1", "officer-1"))
-    service.log.files.drop_bundles(0, 3)
+    kept = Kept(plan.end, array("Q"))
+    begin_pruning(service.log.files, Pruning(plan.first, plan.end, "r-1", "officer-1", plan.kept_digest), kept)
+    service.log.files.drop_bundles(0, Kept(3 * 256, array("Q")))
     service.close()
     again = open_at(tmp_path, clock)
     again.prepare()

@@ -11,7 +11,8 @@ from tests.support.ledger import City, open_ledger
 
 READERS = {
     "index.manifest", "journal.frames", "journal.marks", "log.at_rest", "log.bundles", "log.checkpoints",
-    "log.decimals", "log.export_names", "log.minimum", "log.notes", "log.proofs", "log.reading", "log.record_ids",
+    "log.decimals", "log.export_names", "log.kept",
+    "log.minimum", "log.notes", "log.proofs", "log.reading", "log.record_ids",
     "log.signed", "log.tiles", "log.tree", "names", "verify.beside", "verify.log", "verify.record", "verify.report",
 }  # fmt: skip
 SCRIPT = """
