@@ -309,7 +309,7 @@ def _set_elsewhere(url: str, name: str, code: str, password: str) -> dict[str, A
     from gateway.runtime.operation.signing_in import by_code, find_door  # noqa: PLC0415 -- the same
 
     with find_door(DEFAULT_HOME, url) as door:
-        session = by_code(door, name, code, password)
+        session = by_code(door, name, code, password).session
     SessionFolder().keep(session)
     return {"officer": session.officer, "url": session.url, "expires_unix": session.expires_unix}
 

@@ -12,8 +12,7 @@ from gateway.cli.shell import DEFAULT_HOME, AsJson, Home, Url, command, err, out
 from gateway.domain.errors import GatewayError
 
 if TYPE_CHECKING:
-    from gateway.runtime.operation.sessions import KeptSession
-    from gateway.runtime.operation.signing_in import Door
+    from gateway.runtime.operation.signing_in import Begun, Door
 
 ByDevice = Annotated[
     bool, typer.Option("--device", help="Sign in on another device, by a code; for where there is no browser.")
@@ -43,10 +42,8 @@ def sign_in(
         raise typer.BadParameter("say `--officer` for a password, or `--device` for the OpenID provider")
     folder = SessionFolder()
     with find_door(home, url) as door:
-        if name is not None:
-            session = _by_password(door, folder, name)
-        else:
-            session = _at_provider(door, device=device, opens=opens)
+        begun = _by_password(door, folder, name) if name else _at_provider(door, device=device, opens=opens)
+    session = begun.session
     folder.keep(session)
     ends = datetime.fromtimestamp(session.expires_unix, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     if as_json:
@@ -54,6 +51,9 @@ def sign_in(
         return
     more = ", renewed while it is used" if session.renews else ""
     out.print(f"signed in at {session.url} as `{session.officer}` until {ends}{more}", markup=False)
+    for event in begun.told:
+        at = datetime.fromtimestamp(event["at_unix"], UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        out.print(f"  about your account, {at}: {event['what']}, by {event['by']}", markup=False)
 
 
 @command
@@ -83,7 +83,7 @@ def sign_out(
         out.print(f"at the OpenID provider itself you sign out at {ended['provider_sign_out']}", markup=False)
 
 
-def _by_password(door: "Door", folder: Any, name: str) -> "KeptSession":
+def _by_password(door: "Door", folder: Any, name: str) -> "Begun":
     from gateway.runtime.operation.signing_in import by_password  # noqa: PLC0415 -- help needs none of it
 
     if not door.ways.get("password"):
@@ -99,7 +99,7 @@ def _by_password(door: "Door", folder: Any, name: str) -> "KeptSession":
     return by_password(door, name, password, device, read_secret("one-time code of your authenticator"))
 
 
-def _at_provider(door: "Door", *, device: bool, opens: bool) -> "KeptSession":
+def _at_provider(door: "Door", *, device: bool, opens: bool) -> "Begun":
     from gateway.runtime.operation.signing_in import by_browser, by_device  # noqa: PLC0415 -- help needs none of it
 
     if not door.ways.get("provider"):

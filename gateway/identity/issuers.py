@@ -176,7 +176,8 @@ class ExternalIssuer:
         keys: dict[str, VerifyingKey] = {}
         twice = set()
         for jwk in members:
-            if not isinstance(jwk, dict) or "kid" not in jwk:
+            # A key that stands alone need bear no name, nor need tokens name it (RFC 7515 §4.1.4).
+            if not isinstance(jwk, dict) or ("kid" not in jwk and len(members) > 1):
                 continue
             try:
                 key = parse_public_jwk(jwk, allow_rs256=self._allow_rs256)

@@ -136,7 +136,7 @@ class OpenIdSignIn:
         self._provider = provider
         self._now = now
         self._endpoints = ProviderEndpoints(provider, now, client=client)
-        self.check = self._endpoints.check
+        self.check, self.fault = self._endpoints.check, self._endpoints.fault
 
     @property
     def issuer(self) -> str:

@@ -142,13 +142,20 @@ class ProviderEndpoints:
         halves = (quote_plus(self.provider.client_id), quote_plus(self.provider.client_secret))
         return {"data": form, "auth": httpx.BasicAuth(*halves)}
 
-    async def check(self) -> None:
-        """Ask for the metadata and keys, and log what is wrong with the settings or the provider; never raises."""
+    async def fault(self) -> str:
+        """Ask for the metadata and keys; what is wrong with the settings or the provider, or ""."""
         try:
             await self.metadata()
             await self._issuer_keys().refresh(in_turn=True)
         except GatewayError as error:
-            _LOG.error("officers cannot sign in by `officers.provider`: %s", error.detail)
+            return error.detail
+        return "" if self._issuer_keys().keys() else "the OpenID provider publishes no key that verifies ID tokens here"
+
+    async def check(self) -> None:
+        """As `fault`, and log it; never raises."""
+        fault = await self.fault()
+        if fault:
+            _LOG.error("officers cannot sign in by `officers.provider`: %s", fault)
 
     async def verified(self, token: object, types: frozenset[str]) -> tuple[Jws, dict[str, Any], int]:
         """A token that the provider signed for this gateway: as it is, its claims with whole times, and its `exp`.

@@ -7,23 +7,36 @@ import re
 import subprocess
 import sys
 import threading
+import time
+from base64 import b32decode
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import jwt
+import msgspec
 import pytest
 
 from gateway.domain.errors import GatewayError
+from gateway.identity.one_time_codes import STEP_SECONDS, code_at
 from gateway.runtime.operation.api import open_api
 from gateway.runtime.operation.sessions import KeptSession, SessionFolder
-from gateway.runtime.operation.signing_in import Door, by_browser, by_device, find_door, sign_out
+from gateway.runtime.operation.signing_in import (
+    Door,
+    by_browser,
+    by_code,
+    by_device,
+    by_password,
+    find_door,
+    sign_out,
+)
 from gateway.store import Store
 from tests.support.gateways import RunningGateway, running_gateway
 from tests.support.openid_provider import Browser, CertifiedProvider
 
 pytestmark = pytest.mark.deep
 NO_HOME = Path("/nonexistent")
+PASSWORD = "seven cups of green tea"
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +89,7 @@ def through_browser(door: Door, browser: Browser) -> KeptSession:
         led[0].start()
 
     try:
-        return by_browser(door, show)
+        return by_browser(door, show).session
     finally:
         led[0].join()
 
@@ -165,7 +178,7 @@ def test_another_device_signs_in(gateway: RunningGateway, door: Door, folder: Se
         with Browser("police-chen") as browser:
             browser.open(asked["verification_uri"], user_code=asked["user_code"])
 
-    session = by_device(door, show, lambda _seconds: None)
+    session = by_device(door, show, lambda _seconds: None).session
     assert (session.officer, session.renews) == ("police-chen", True)
     folder.keep(session)
     with open_api(NO_HOME, url=gateway.control) as api:
@@ -190,15 +203,21 @@ def test_session_goes_on_and_ends_with_the_person(
 ) -> None:
     """It is renewed at the provider; one that is disabled there loses it at the next renewal, on record."""
     first = signed_in(door, folder, "competent-lin")
-    with open_api(NO_HOME, url=gateway.control) as api:
-        renewed = api.post("/v1/account/renewal")
-        assert renewed["token_type"] == "DPoP"
+    soon = int(time.time()) + 600
+    folder.keep(msgspec.structs.replace(first, expires_unix=soon))
     assert is_taken(gateway)
+    renewed = folder.find(gateway.control)
+    assert renewed is not None
+    assert renewed.token != first.token
+    assert renewed.expires_unix > soon
     second = signed_in(door, folder, "competent-lin")
     assert second.token != first.token
     provider.tell(disable="competent-lin")
-    with open_api(NO_HOME, url=gateway.control) as api, pytest.raises(GatewayError, match="does not renew"):
-        api.post("/v1/account/renewal")
+    folder.keep(msgspec.structs.replace(second, expires_unix=soon))
+    with pytest.raises(GatewayError, match="does not renew"), open_api(NO_HOME, url=gateway.control):
+        pass
+    assert folder.find(gateway.control) is None
+    folder.keep(second)
     assert not is_taken(gateway)
     with stored(gateway) as store:
         ended = store.session(session_id(second))
@@ -239,6 +258,28 @@ def test_rotation_at_the_provider_is_met_at_once(
     """The first ID token of a new key signs in."""
     provider.tell(rotate=True)
     assert signed_in(door, folder, "auditor-he").officer == "auditor-he"
+
+
+def test_local_account_signs_in_elsewhere(gateway: RunningGateway, door: Door, folder: SessionFolder) -> None:
+    """By the code that was handed over, then by password and authenticator; signing out everywhere ends each."""
+    with gateway.officer() as registrar:
+        code = registrar.post("/v1/officers/police-chen/enrolment")["code"]
+    first = by_code(door, "police-chen", code, PASSWORD).session
+    folder.keep(first)
+    with open_api(NO_HOME, url=gateway.control) as api:
+        secret = b32decode(api.post("/v1/account/authenticator")["secret"])
+        step = int(time.time()) // STEP_SECONDS
+        api.post("/v1/account/authenticator/confirmation", {"code": code_at(secret, step)})
+    with pytest.raises(GatewayError, match="one-time code") as asked:
+        by_password(door, "police-chen", PASSWORD, first.device, None)
+    assert asked.value.members["needs"] == "one-time-code"
+    begun = by_password(door, "police-chen", PASSWORD, first.device, code_at(secret, step + 1))
+    assert [event["what"] for event in begun.told][-1] == "a second factor was added"
+    folder.keep(begun.session)
+    sign_out(door, folder, everywhere=True)
+    for session in (first, begun.session):
+        folder.keep(session)
+        assert not is_taken(gateway)
 
 
 def test_gateway_in_between_is_not_believed(gateway: RunningGateway, folder: SessionFolder) -> None:

@@ -53,6 +53,19 @@ class Door:
         self.client.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A session that has begun.
+
+    Args:
+        session: to be kept.
+        told: what others did about the account since its owner was last told.
+    """
+
+    session: KeptSession
+    told: tuple[dict[str, Any], ...]
+
+
 def find_door(home_path: Path, url: str | None) -> Door:
     """The control plane at `url`, or of the gateway that runs in `home_path`.
 
@@ -85,7 +98,7 @@ def find_door(home_path: Path, url: str | None) -> Door:
     return Door(place, issuer, ways, client)
 
 
-def by_password(door: Door, officer: str, password: str, device: str, one_time_code: str | None) -> KeptSession:
+def by_password(door: Door, officer: str, password: str, device: str, one_time_code: str | None) -> Begun:
     """Sign in by a local account.
 
     Raises:
@@ -98,7 +111,7 @@ def by_password(door: Door, officer: str, password: str, device: str, one_time_c
     return _kept(door, pem, _asked(door.client, "POST", WAYS_PATH, json=body, auth=_auth(door, pem)))
 
 
-def by_code(door: Door, officer: str, code: str, password: str) -> KeptSession:
+def by_code(door: Door, officer: str, code: str, password: str) -> Begun:
     """Set the password of a local account by the code that was handed over, and sign in.
 
     Raises:
@@ -109,7 +122,7 @@ def by_code(door: Door, officer: str, code: str, password: str) -> KeptSession:
     return _kept(door, pem, _asked(door.client, "POST", f"{WAYS_PATH}/enrolment", json=body, auth=_auth(door, pem)))
 
 
-def by_browser(door: Door, show: Callable[[str, str], None]) -> KeptSession:
+def by_browser(door: Door, show: Callable[[str, str], None]) -> Begun:
     """Sign in by the OpenID provider's pages.
 
     Args:
@@ -139,9 +152,7 @@ def by_browser(door: Door, show: Callable[[str, str], None]) -> KeptSession:
     return _kept(door, pem, _asked(door.client, "POST", f"{WAYS_PATH}/code", json=body, auth=_auth(door, pem)))
 
 
-def by_device(
-    door: Door, show: Callable[[dict[str, Any]], None], sleep: Callable[[float], None] = time.sleep
-) -> KeptSession:
+def by_device(door: Door, show: Callable[[dict[str, Any]], None], sleep: Callable[[float], None] = time.sleep) -> Begun:
     """Sign in on another device; `show` is given `verification_uri`, `verification_uri_complete` and `user_code`.
 
     Raises:
@@ -201,10 +212,10 @@ def _auth(door: Door, pem: str) -> KeyAuth:
     return KeyAuth(door.url, ClientKey(pem), issuer=door.issuer)
 
 
-def _kept(door: Door, pem: str, answer: dict[str, Any]) -> KeptSession:
+def _kept(door: Door, pem: str, answer: dict[str, Any]) -> Begun:
     if answer.get("token_type") != "DPoP":
         raise GatewayError("unavailable", "the control plane did not bind the session to its key")
-    return KeptSession(
+    session = KeptSession(
         url=door.issuer,
         officer=str(answer["officer"]),
         token=str(answer["access_token"]),
@@ -213,6 +224,7 @@ def _kept(door: Door, pem: str, answer: dict[str, Any]) -> KeptSession:
         renews=bool(answer.get("renews")),
         device=str(answer.get("device", "")),
     )
+    return Begun(session, tuple(answer.get("told", ())))
 
 
 def _asked(client: httpx.Client, method: str, path: str, **options: Any) -> dict[str, Any]:

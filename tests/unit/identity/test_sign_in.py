@@ -69,6 +69,9 @@ class Idp:
         self.kid: str | None = "idp-1"
         self.padding = 0
         self.secret = "client secret"
+        self.token: Callable[[dict[str, Any]], str] | None = None
+        self.userinfo: dict[str, Any] | None = None
+        self.names_keys = True
         self.nonce = ""
         self.challenge = ""
         self.exchanges = 0
@@ -99,8 +102,12 @@ class Idp:
         if path == "/.well-known/openid-configuration":
             return httpx.Response(200, json=self.metadata)
         if path == "/keys":
-            jwk = {k: v for k, v in self.key.registration().items() if k != "alg"}
+            left_out = {"alg"} if self.names_keys else {"alg", "kid"}
+            jwk = {k: v for k, v in self.key.registration().items() if k not in left_out}
             return httpx.Response(200, json={"keys": [jwk]})
+        if path == "/userinfo":
+            known = request.headers["authorization"] == "Bearer at" and self.userinfo is not None
+            return httpx.Response(200, json=self.userinfo) if known else httpx.Response(401)
         self.exchanges += 1
         form = parse_qs(request.content.decode())
         if not self.knows_client(request, form):
@@ -123,7 +130,7 @@ class Idp:
         claims = {name: value for name, value in claims.items() if value is not None}
         claims["padding"] = "x" * self.padding
         headers = {"kid": self.kid} if self.kid else None
-        token = jwt.encode(claims, self.key._key, self.algorithm, headers=headers)
+        token = self.token(claims) if self.token else jwt.encode(claims, self.key._key, self.algorithm, headers=headers)
         return httpx.Response(200, json={"id_token": token, "access_token": "at", "token_type": "Bearer"})
 
 
@@ -540,6 +547,7 @@ def test_what_providers_send_is_read(office: Office) -> None:
     at = office.house.now()
     office.idp.claims = {"iat": int(at) + 0.25, "exp": int(at) + 300.5}
     office.idp.kid, office.idp.padding = None, 40_000
+    office.idp.names_keys = False
     assert office.through_provider()[0].status_code == 303
     office.idp.claims["exp"] = float("inf")
     assert office.through_provider()[0].status_code == 401
