@@ -266,7 +266,7 @@ _STYLE = (
     "b.words{{font:700 1.8rem monospace}}button{{font:inherit;padding:.5rem 1rem;margin-right:1rem}}</style>"
 )
 _FORM = (
-    '<form method="post" action="/sign-in/browser/consent"><input type="hidden" name="ticket" value="{{ticket}}">'
+    '<form method="post" action="../browser/consent"><input type="hidden" name="ticket" value="{{ticket}}">'
     '<button name="answer" value="yes">{}</button><button name="answer" value="no">{}</button></form>'
 )
 _PAGE = (
