@@ -145,7 +145,7 @@ def assemble(
         roll: tells the hub of every worker process, also of those that never spoke to it.
     """
     home.require_state(settings)
-    store = Store.open(home.state_url(settings))
+    store = Store.open(home.state_url(settings), memory=home.state_memory)
     keeper = PolicyKeeper(store, initial_policies(settings))
     engine = Engine(keeper.now.layers, store.slice_state, drawn=StateDrawnBook(store))
     keeper.attach(engine)
@@ -249,7 +249,7 @@ def assemble(
         hub=hub,
         metrics=lambda: _metrics(home, coarse),
         may_scrape=scraping.is_held,
-        readiness=lambda: readiness(home, store, hub, proof),
+        readiness=lambda: readiness(home, hub, proof),
         witness=_witness(home, settings, ring),
         roads=roads,
         hosts=host_checks(home, settings, store, ring),
@@ -465,7 +465,13 @@ class Control:
         due = Due(metrics, parts.store, parts.ring.list, certificates, time.time)
         barrier = parts.services.barrier
         assert isinstance(barrier, ObservedBarrier)
-        publisher = Publisher(metrics, self._home.run / "metrics", [lambda: barrier.fill(metrics)], time.monotonic)
+        state = parts.store.database
+
+        def state_trouble() -> None:
+            metrics.gauge("gateway_state_trouble").set(int(bool(state.trouble)))
+
+        filling = [lambda: barrier.fill(metrics), state_trouble]
+        publisher = Publisher(metrics, self._home.run / "metrics", filling, time.monotonic)
         self._figures = [
             asyncio.create_task(due.run(), name="due"),
             *([asyncio.create_task(parts.provider.check(), name="provider")] if parts.provider else []),

@@ -111,7 +111,7 @@ class Worker:
         """Wire the parts, wait for a lease, and open the door."""
         loop = asyncio.get_running_loop()
         home, settings = self._home, self._settings
-        self._store = Store.open(home.state_url(settings), migrate_forward=False)
+        self._store = Store.open(home.state_url(settings), memory=home.state_memory, migrate_forward=False)
         self._policies = PolicyKeeper(self._store, initial_policies(settings))
         metrics = MetricSet(self._name)
         observed = ObservedPorts(metrics)

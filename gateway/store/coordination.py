@@ -228,8 +228,9 @@ class Coordination:
             _add_quota(connection, {"grant_id": grant, "day": day.isoformat(), "kind": kind}, -unused)
 
     def beat(self, node: str, now_unix: float) -> None:
-        """Say that the node lives."""
-        with self._database.brief() as connection:
+        """Say that the node lives; durable as an act is, so that a state that keeps no act gives no lease either."""
+        # INVARIANT: STALE-DENIES, ONE-TIMELINE.
+        with self._database.proving() as connection:
             connection.execute(_BEAT, {"id": node, "beat_ms": int(now_unix * 1000)})
 
     def announce(self, node: str, address: str) -> None:
