@@ -26,7 +26,7 @@ from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import require_departments, scope_of
 from gateway.domain.directory import Department, System
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import TAKEN, GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
 from gateway.identity.jwk import check_public_jwk, thumbprint
@@ -98,7 +98,7 @@ def add_system(
         deed.permit(Act.MANAGE_SYSTEMS, lambda tx: matter_of_department(_department(tx, system.department)))
         department = _department(deed.tx, system.department)
         if deed.tx.system(system.id) is not None:
-            raise GatewayError("conflict", f"there already is a system `{system.id}`")
+            raise GatewayError("conflict", TAKEN)
         faults = _key_faults(system)
         if not system.name.strip():
             faults.append({"field": "name", "fault": "is missing"})
@@ -257,6 +257,10 @@ def put_officer(
         department = _department(deed.tx, person.department)
         old = deed.tx.officer(person.id)
         if old is not None:
+            of_old = matter_of_person(old)
+            if not is_permitted(services, deed.officer, Act.CONSULT_GRANTS, of_old, deed.tx):
+                raise GatewayError("conflict", TAKEN)
+            deed.permit(Act.MANAGE_OFFICERS, of_old)
             require_match(old, if_match)
         if not person.roles:
             raise invalid([{"field": "roles", "fault": "names no role"}])
@@ -275,14 +279,9 @@ def put_officer(
 
 
 def _matters_of_person(tx: StoreTransaction, person: Officer) -> list[Matter]:
-    """What registering or changing an officer is about: the person as they are to be, and as they are."""
+    """What registering or changing an officer is about: the person as they are to be."""
     of_department = matter_of_department(_department(tx, person.department))
-    old = tx.officer(person.id)
-    matters = [
-        msgspec.structs.replace(of_department, person=person.id, roles=person.roles),
-        matter_of_person(person),
-    ]
-    return matters if old is None else [*matters, matter_of_person(old)]
+    return [msgspec.structs.replace(of_department, person=person.id, roles=person.roles), matter_of_person(person)]
 
 
 def _matter_of_system(state: Store | StoreTransaction, system: System) -> Matter:
