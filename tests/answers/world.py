@@ -93,7 +93,7 @@ class FullWorld(World):
         )
         # What the control process itself says of its parts where no worker hangs on it.
         home: Any = SimpleNamespace(run=folder)
-        self.parts_without_workers = dict(readiness(home, self.store, None, StateProof(self.store, "node")))
+        self.parts_without_workers = dict(readiness(home, None, StateProof(self.store, "node")))
         self.parts = dict.fromkeys(self.parts_without_workers, True)
         self.services = replace(
             self.services,

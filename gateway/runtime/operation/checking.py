@@ -132,7 +132,7 @@ def _state(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
         if not home.is_running():
             require_own_state(home, settings)
         home.require_state(settings)
-        store = Store.open(home.state_url(settings), migrate_forward=False, read_only=True)
+        store = Store.open(home.state_url(settings), memory=home.state_memory, migrate_forward=False, read_only=True)
     except GatewayError as error:
         yield Looked(
             "state", False, error.detail, "see docs/operate.md, Restore; an older schema is moved on at a start"
@@ -140,6 +140,10 @@ def _state(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
         return
     with store:
         yield Looked("state", True, f"it can be read, and stands at change {store.sequence()}")
+        servers = store.database.servers
+        if servers is not None and not servers.is_synchronous:
+            said = "commits wait for no standby: a failover may lose the last stops"
+            yield Looked("state, copies", True, said)
         yield from _suppliers(store)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.control.act.examples import DATASET, GRANT, SYSTEM
 from gateway.domain.errors import TAKEN
+from gateway.domain.officers import Officer, Role
 from tests.support.control import CITY, World, done, refused
 
 ENTRY = {**DATASET, "id": "307.9", "code": "307/9", "supplier": "market"}
@@ -14,8 +15,8 @@ OF_MARKET: dict[str, Any] = {**GRANT, "dataset": ENTRY["id"], "systems": []}
 MAKING = {
     # What is made: by whom, who may not see what has that id; what has it; and an id of one's own.
     "/v1/systems": ("market-both", SYSTEM["id"], "own", {**SYSTEM, "department": "market", "keys": []}),
-    "/v1/grants": ("market-both", "g-0", "own", OF_MARKET),
-    "/v1/grants?check=true": ("market-both", "g-0", "own", OF_MARKET),
+    "/v1/grants": ("market-supply", "g-0", "own", OF_MARKET),
+    "/v1/grants?check=true": ("market-supply", "g-0", "own", OF_MARKET),
     "/v1/officers": (
         "registrar",
         "stranger",
@@ -31,6 +32,8 @@ departments, purposes and entries are every officer's to see."""
 def furnished(world: World) -> World:
     """With a grant of the police's, and an entry of the market's."""
     world.grant(id="g-0")
+    with world.store.transaction() as tx:
+        tx.put_officer(Officer("market-supply", "market", CITY, (Role.SUPPLIER, Role.PAPER)))
     done(world.post("registrar", "/v1/datasets?release=true", ENTRY))
     done(
         world.post(
@@ -53,11 +56,20 @@ def test_an_id_that_is_taken_is_told_alike_whosever_it_is(furnished: World, path
     assert furnished.post(officer, path, {**body, "id": own}).json() == told.json()
 
 
+def test_what_one_may_not_see_is_not_replaced_and_not_told(furnished: World) -> None:
+    """`replaces` names another's system, standing or revoked: the answer is that of a system that is not there."""
+    done(furnished.post("registrar", "/v1/systems/of-police/revocation", {"reason": "x"}))
+    for name in (SYSTEM["id"], "of-police", "nobodys"):
+        body = {**SYSTEM, "department": "market", "keys": [], "id": name}
+        told = refused(furnished.post("market-both", f"/v1/systems?replaces={name}", body), "not-found")
+        assert told["detail"] == f"there is no system `{name}`"
+
+
 def test_a_grant_is_told_no_more_of_another_departments_system_than_of_none(furnished: World) -> None:
     """Naming it does not tell that it is there, or whose it is."""
     grants = [{**OF_MARKET, "id": "own", "systems": [name]} for name in ("of-police", "nobodys")]
     there, nowhere = (
-        refused(furnished.post("market-both", "/v1/grants?check=true", each), "invalid-input")["faults"]
+        refused(furnished.post("market-supply", "/v1/grants?check=true", each), "invalid-input")["faults"]
         for each in grants
     )
     assert [str(fault).replace("of-police", "nobodys") for fault in there] == [str(fault) for fault in nowhere]

@@ -220,16 +220,16 @@ def test_state_that_takes_no_writes_is_not_ready(home: GatewayHome, monkeypatch:
     with Store.open(f"sqlite:///{home.root / 'state.db'}") as store:
         proof = StateProof(store, "node")
         proof.prove()
-        assert readiness(home, store, None, proof)["state"] is True
+        assert readiness(home, None, proof)["state"] is True
         blocking = sqlite3.connect(home.root / "state.db", isolation_level=None)
         blocking.execute("CREATE TRIGGER no_writes BEFORE INSERT ON one_time BEGIN SELECT RAISE(ABORT, 'disk'); END")
         with pytest.raises(GatewayError):
             proof.prove()
-        assert readiness(home, store, None, proof)["state"] is False
+        assert readiness(home, None, proof)["state"] is False
         blocking.execute("DROP TRIGGER no_writes")
         blocking.close()
         proof.prove()
-        assert readiness(home, store, None, proof)["state"] is True
+        assert readiness(home, None, proof)["state"] is True
     monkeypatch.setattr(os, "access", lambda path, _: Path(path) != home.root / "state.db")
     assert "the state cannot be written" in said(home)
 
