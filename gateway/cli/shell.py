@@ -131,7 +131,8 @@ def fail(error: GatewayError, *, as_json: bool, advise: bool = True) -> NoReturn
     # On the command line, what is not available or nobody's is said with what to do about it; "try again later", or how
     # a system gets its token, would mislead.
     if advise and error.code not in ("unavailable", "credential-missing", "credential-invalid"):
-        err.print(f"  what to do: {error.problem.advice}", markup=False)
+        advice = "correct what is named above; nothing was changed"
+        err.print(f"  what to do: {advice if error.code == 'invalid-input' else error.problem.advice}", markup=False)
     raise typer.Exit(1)
 
 

@@ -136,20 +136,17 @@ class OpenIdSignIn:
         self._provider = provider
         self._now = now
         self._endpoints = ProviderEndpoints(provider, now, client=client)
-        self.check, self.fault = self._endpoints.check, self._endpoints.fault
+        self.watch, self.fault = self._endpoints.watch, self._endpoints.fault
 
     @property
     def issuer(self) -> str:
         """The provider's issuer identifier."""
         return self._provider.issuer
 
-    async def offers_devices(self) -> bool:
-        """Whether the provider has the device grant; False as well where it cannot be asked."""
-        try:
-            metadata = await self._endpoints.metadata()
-        except GatewayError:
-            return False
-        return is_safe_url(metadata.get("device_authorization_endpoint"))
+    @property
+    def offers_devices(self) -> bool:
+        """Whether the provider has the device grant, as far as is known: nobody waits for it to say so."""
+        return self._endpoints.known_endpoint("device_authorization_endpoint") is not None
 
     async def begin(self, return_to: str) -> tuple[str, Pending]:
         """The provider's URL to send the officer to, and what to keep meanwhile.

@@ -26,6 +26,8 @@ from gateway.identity.verify import check_audience, check_times
 MAX_DOCUMENT_BYTES = 256 * 1024
 MAX_ID_TOKEN_BYTES = 64 * 1024
 METADATA_SECONDS = 3600.0
+FAULTY_SECONDS = 30.0
+"""How soon a provider is looked at again with which something is wrong."""
 _CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client"})
 _LOG = logging.getLogger("gateway.security")
 
@@ -151,11 +153,17 @@ class ProviderEndpoints:
             return error.detail
         return "" if self._issuer_keys().keys() else "the OpenID provider publishes no key that verifies ID tokens here"
 
-    async def check(self) -> None:
-        """As `fault`, and log it; never raises."""
-        fault = await self.fault()
-        if fault:
-            _LOG.error("officers cannot sign in by `officers.provider`: %s", fault)
+    async def watch(self) -> None:
+        """Look at the provider from the start and every five minutes, and log what becomes wrong, until cancelled."""
+        known = ""
+        while True:
+            fault = await self.fault()
+            if fault and fault != known:
+                _LOG.error("officers cannot sign in by `officers.provider`: %s", fault)
+            elif known and not fault:
+                _LOG.warning("officers can sign in by `officers.provider` again")
+            known = fault
+            await asyncio.sleep(FAULTY_SECONDS if fault else REFRESH_SECONDS)
 
     async def verified(self, token: object, types: frozenset[str]) -> tuple[Jws, dict[str, Any], int]:
         """A token that the provider signed for this gateway: as it is, its claims with whole times, and its `exp`.

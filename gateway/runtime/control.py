@@ -488,7 +488,7 @@ class Control:
         publisher = Publisher(metrics, self._home.run / "metrics", filling, time.monotonic)
         self._figures = [
             asyncio.create_task(due.run(), name="due"),
-            *([asyncio.create_task(parts.provider.check(), name="provider")] if parts.provider else []),
+            *([asyncio.create_task(parts.provider.watch(), name="provider")] if parts.provider else []),
             asyncio.create_task(publisher.run(), name="metrics"),
             asyncio.create_task(_forget_expired(parts.store), name="forget"),
             asyncio.create_task(_settle(parts.store, self._home, self._home.origin(self._settings)), name="settle"),

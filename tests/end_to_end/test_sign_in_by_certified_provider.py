@@ -16,7 +16,9 @@ import httpx
 import jwt
 import msgspec
 import pytest
+from typer.testing import CliRunner
 
+from gateway.cli import app
 from gateway.domain.errors import GatewayError
 from gateway.identity.one_time_codes import STEP_SECONDS, code_at
 from gateway.runtime.operation.api import open_api
@@ -266,6 +268,11 @@ def test_local_account_signs_in_elsewhere(gateway: RunningGateway, door: Door, f
         code = registrar.post("/v1/officers/police-chen/enrolment")["code"]
     first = by_code(door, "police-chen", code, PASSWORD).session
     folder.keep(first)
+    home = ["--home", str(gateway.home.root)]
+    here = CliRunner().invoke(app, ["sign-in", "--officer", "police-chen", *home], input=f"{PASSWORD}\n")
+    assert here.exit_code == 0, here.output
+    assert PASSWORD not in here.output
+    assert CliRunner().invoke(app, ["grants", "list", *home]).exit_code == 0
     with open_api(NO_HOME, url=gateway.control) as api:
         secret = b32decode(api.post("/v1/account/authenticator")["secret"])
         step = int(time.time()) // STEP_SECONDS

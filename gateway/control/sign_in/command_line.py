@@ -211,6 +211,8 @@ def _add_code(router: APIRouter, services: SignInServices) -> None:
 def _add_device(router: APIRouter, services: SignInServices, provider: OpenIdSignIn) -> None:
     # Each asking is one at the provider: an address has ten at once, and one each six seconds after.
     budget = FailureBudget(services.issuer.now, per_second=1 / 6, burst=10)
+    # Faster than the provider asks for: it has the last word (`slow_down`).
+    polls = FailureBudget(services.issuer.now, per_second=0.5, burst=4)
 
     @router.post("/device", summary="Sign in where there is no browser")
     async def begin(request: Request) -> Response:
@@ -238,6 +240,9 @@ def _add_device(router: APIRouter, services: SignInServices, provider: OpenIdSig
             raise _refusal(services, request, "this sign-in is not of this gateway") from error
         if bound != {"jkt": ticket.key} or services.issuer.now() >= ticket.until_unix:
             raise _refusal(services, request, "the sign-in has lapsed, or was begun by another command line")
+        if polls.is_spent(ticket.key):
+            raise GatewayError("rate-limited", "the sign-in is asked for too often")
+        polls.spend(ticket.key)
         try:
             person = await provider.finish_device(ticket.device_code)
             if person is None:
@@ -261,7 +266,7 @@ _STYLE = (
     "b.words{{font:700 1.8rem monospace}}button{{font:inherit;padding:.5rem 1rem;margin-right:1rem}}</style>"
 )
 _FORM = (
-    '<form method="post" action="/sign-in/browser/consent"><input type="hidden" name="ticket" value="{{ticket}}">'
+    '<form method="post" action="../browser/consent"><input type="hidden" name="ticket" value="{{ticket}}">'
     '<button name="answer" value="yes">{}</button><button name="answer" value="no">{}</button></form>'
 )
 _PAGE = (

@@ -308,7 +308,7 @@ def _add_ways(router: APIRouter, services: SignInServices) -> None:
             "issuer": services.issuer.issuer,
             "password": services.accounts is not None,
             "provider": provider.issuer if provider is not None else None,
-            "device": provider is not None and await provider.offers_devices(),
+            "device": provider is not None and provider.offers_devices,
         }
         return JSONResponse(found, headers={**NOT_STORED, **services.possession.nonce()})
 

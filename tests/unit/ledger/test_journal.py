@@ -235,7 +235,7 @@ def test_new_uses_are_refused_before_the_disk_is_full(tmp_path):
 
 
 def test_what_was_refused_for_want_of_disk_goes_on_once_there_is_room(tmp_path, monkeypatch, caplog):
-    """Uses and acts are refused while the disk is low, and taken again by itself when it is free; both logged."""
+    """Uses and acts are refused while the disk is low, and taken again when it is free; the log says both."""
     free = [1 << 40]
     monkeypatch.setattr(journals, "free_bytes", lambda _: free[0])
     monkeypatch.setattr(journals, "_DISK_LOOK_SECONDS", -1.0)

@@ -14,6 +14,24 @@ OWN = {("sign-in",), ("sign-out",), ("officers", "password")}
 """They begin, end or need no session."""
 
 
+def test_keys_of_a_home_are_not_for_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--as` with `--url` is refused: nothing is signed for another gateway."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    result = CliRunner().invoke(app, ["grants", "list", "--as", "registrar", "--url", URL])
+    assert result.exit_code == 1
+    assert "leave `--as`" in result.stderr
+
+
+def test_authorities_that_are_not_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`$GATEWAY_CA`: which variable, and which file."""
+    monkeypatch.setenv("GATEWAY_CA", str(tmp_path / "none.pem"))
+    monkeypatch.setenv("GATEWAY_TOKEN", "t")
+    result = CliRunner().invoke(app, ["grants", "list", "--url", "https://share.example"])
+    assert result.exit_code == 1
+    assert "$GATEWAY_CA" in result.stderr
+    assert "none.pem" in result.stderr
+
+
 @pytest.mark.parametrize(("words", "command"), [pytest.param(*found, id=" ".join(found[0])) for found in commands()])
 def test_command_works_elsewhere_or_says_that_it_cannot(
     words: tuple[str, ...], command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
