@@ -14,7 +14,13 @@ help:  ## List the targets
 $(READY): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "make: needs Python 3.11 or newer: set PYTHON=python3.x"; exit 1; }
 	@echo "setting up $(VENV) from requirements.lock (once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@{ $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock 2>&1 || \
+		echo "make: pip failed"; } | while read -r line; do case "$$line" in \
+		Collecting*) n=$$((n + 1)); printf '\r  %s packages found' "$$n";; \
+		Installing*) printf '\n  installing them\n';; \
+		ERROR*) printf '\n%s\n' "$$line";; \
+		"make: pip failed") exit 1;; \
+	esac; done
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 

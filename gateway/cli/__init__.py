@@ -39,6 +39,11 @@ COMMANDS = {
         "operate",
         "Show the main job on embedded defaults: real HTTP, real policies, real records, nobody real.",
     ),
+    "sign-in": (
+        "sign_in",
+        "Begin a session of your own, by the OpenID provider or a password, and keep it in your own folder.",
+    ),
+    "sign-out": ("sign_in", "End the session that `gateway sign-in` began, and remove it from this machine."),
     "docs": ("docs", "Print a page of the documentation that came with this version."),
     "verify": ("verify", "Verify a record's proof, an export or a whole log, offline."),
     "directory": ("directory", "Import, list and export the directory."),
@@ -90,11 +95,11 @@ def _program() -> typer.Typer:
 
 
 def _add(program: typer.Typer, name: str) -> None:
-    found: Any = getattr(importlib.import_module(f"gateway.cli.{COMMANDS[name][0]}"), name)
+    found: Any = getattr(importlib.import_module(f"gateway.cli.{COMMANDS[name][0]}"), name.replace("-", "_"))
     if isinstance(found, typer.Typer):
         program.add_typer(found)
     else:
-        program.command()(found)
+        program.command(name)(found)
 
 
 def _whole() -> typer.Typer:

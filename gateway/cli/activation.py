@@ -6,7 +6,19 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.policies import policies
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, err, fail, out, print_json, print_table
+from gateway.cli.shell import (
+    DEFAULT_HOME,
+    AsJson,
+    AsOfficer,
+    Home,
+    command,
+    err,
+    fail,
+    open_api,
+    out,
+    print_json,
+    print_table,
+)
 from gateway.domain.errors import GatewayError
 from gateway.policy.law.layers import read_set
 
@@ -77,8 +89,6 @@ def history(
     as_json: AsJson = False,
 ) -> None:
     """List what was put in force and in the shadow, by whom and when, newest first."""
-    from gateway.runtime.operation.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
-
     with open_api(home, officer) as api:
         found = api.get("/v1/policies/activations", limit=limit)
     if as_json:
@@ -129,8 +139,6 @@ def start(
 @command
 def report(home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False) -> None:
     """Say what the candidate decided otherwise so far, over every worker of every node."""
-    from gateway.runtime.operation.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
-
     with open_api(home, officer) as api:
         found = api.get("/v1/policies/shadow")
     _reported(found, as_json=as_json)
@@ -140,8 +148,6 @@ def report(home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson
 @command
 def stop(reason: Reason = None, home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False) -> None:
     """Take the candidate out of the shadow, and say what it decided otherwise."""
-    from gateway.runtime.operation.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
-
     with open_api(home, officer) as api:
         api.post("/v1/policies/shadow/end", {"reason": reason} if reason else {})
         found = api.get("/v1/policies/shadow")
@@ -162,8 +168,6 @@ def _set(root: Path, layers: str) -> dict[str, Any]:
 
 
 def _post(home: Path, officer: str | None, path: str, body: dict[str, Any]) -> Any:
-    from gateway.runtime.operation.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
-
     with open_api(home, officer) as api:
         return api.post(f"/v1/policies/{path}", body, timeout_seconds=EXAMINE_SECONDS)
 

@@ -14,15 +14,19 @@ from gateway.cli.shell import (
     AsJson,
     AsOfficer,
     Home,
+    Url,
     command,
+    err,
     home_at,
+    is_elsewhere,
     open_api,
     out,
     print_json,
     print_table,
+    read_secret,
 )
 from gateway.domain.errors import GatewayError
-from gateway.domain.officers import Role
+from gateway.domain.officers import AUDITOR, OPERATOR, Role
 
 if TYPE_CHECKING:
     from gateway.runtime.home import GatewayHome
@@ -78,9 +82,9 @@ def make(
 @command
 def list_keys(home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False) -> None:
     """List every key: purpose, name, algorithm, age and state; the log's origin and verifier key; never a secret."""
-    with open_api(home, _operator(officer)) as api:
+    with open_api(home, officer, otherwise=_operator()) as api:
         found = api.get("/v1/keys")["keys"]
-    origin, verifier_key = _log_identity(home_at(home))
+    origin, verifier_key = (None, None) if is_elsewhere() else _log_identity(home_at(home))
     if as_json:
         print_json({"keys": found, "origin": origin, "verifier_key": verifier_key})
         return
@@ -89,6 +93,8 @@ def list_keys(home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJ
         for key in found
     ]
     print_table("keys", ("purpose", "name", "algorithm", "made", "state", "verifies until"), rows)
+    if origin is None:
+        return
     out.print(f"log: {origin}", markup=False)
     out.print(f"verifier key, for auditors: {verifier_key or 'the key ring cannot be read from here'}", markup=False)
 
@@ -121,7 +127,7 @@ def rotate(
 ) -> None:
     """Make a new key for a purpose and put it in use; the rotation is recorded first."""
     body = {"reason": reason, "overlap_seconds": overlap}
-    with open_api(home, _operator(officer)) as api:
+    with open_api(home, officer, otherwise=_operator()) as api:
         answer = api.post(f"/v1/keys/{purpose}/rotation", body)
     if as_json:
         print_json(answer)
@@ -161,7 +167,7 @@ def add_legacy(
     as_json: AsJson = False,
 ) -> None:
     """Register a key of an older contract; its secret is read from standard input or asked for."""
-    body = {"purpose": purpose, "secret": _secret("secret")}
+    body = {"purpose": purpose, "secret": read_secret("secret")}
     with open_api(home, officer) as api:
         answer = api.put(f"/v1/systems/{system}/legacy-keys/{contract}/{name}", body)
     _say(answer, f"registered key `{name}` of {contract} for system `{system}`", as_json=as_json)
@@ -229,7 +235,7 @@ def add_officer(
         "name": person,
         "active": not dismissed,
     }
-    with open_api(home, _appointer(officer, of_auditor=role == [Role.AUDITOR])) as api:
+    with open_api(home, officer, otherwise=_appointer(of_auditor=role == [Role.AUDITOR])) as api:
         answer = api.post("/v1/officers", body)
     _say(answer, f"officer `{name}` is {'dismissed' if dismissed else 'registered'}", as_json=as_json)
 
@@ -244,7 +250,7 @@ def enrol(
     as_json: AsJson = False,
 ) -> None:
     """Print a one-time code by which an officer sets a first password, on record; hand it to the officer."""
-    with open_api(home, _appointer(officer, of_auditor=auditor)) as api:
+    with open_api(home, officer, otherwise=_appointer(of_auditor=auditor)) as api:
         answer = api.post(f"/v1/officers/{name}/enrolment", None)
     _say_code(name, answer, as_json=as_json)
 
@@ -263,7 +269,7 @@ def recover(
     """Have an officer set another password: one person asks, another agrees and is given a one-time code."""
     if approve is (reason is not None):
         raise typer.BadParameter("say `--reason` to ask for it, or `--approve` to agree to it")
-    with open_api(home, _appointer(officer, of_auditor=auditor)) as api:
+    with open_api(home, officer, otherwise=_appointer(of_auditor=auditor)) as api:
         if approve:
             _say_code(name, api.post(f"/v1/officers/{name}/recovery/approval", None), as_json=as_json)
             return
@@ -276,21 +282,56 @@ def recover(
 def set_password(
     name: OfficerName,
     by_code: Annotated[bool, typer.Option("--code", help="By the one-time code that was handed over.")] = False,
+    url: Url = None,
     home: Home = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
     """Set your own password: by the one you have, or by a one-time code; both are read from standard input or asked."""
-    held = _secret("code" if by_code else "password that holds now")
-    password = _secret("new password", twice=True)
-    with open_api(home, name) as api:
-        if by_code:
-            answer = api.post("/sign-in/enrolment", {"officer": name, "code": held, "password": password})
-        else:
-            answer = api.post("/v1/account/password", {"current": held, "password": password})
+    held = read_secret("code" if by_code else "password that holds now")
+    password = read_secret("new password", twice=True)
+    if by_code and url is not None:
+        answer = _set_elsewhere(url, name, held, password)
+    else:
+        with open_api(home, name if url is None else None) as api:
+            if by_code:
+                answer = api.post("/sign-in/enrolment", {"officer": name, "code": held, "password": password})
+            else:
+                answer = api.post("/v1/account/password", {"current": held, "password": password})
     if as_json:
         print_json(answer)
     else:
         out.print(f"the password of `{name}` is set; every session of before has ended", markup=False)
+
+
+def _set_elsewhere(url: str, name: str, code: str, password: str) -> dict[str, Any]:
+    """Nobody is signed in yet: whoever sets the password is from then on."""
+    from gateway.runtime.operation.sessions import SessionFolder  # noqa: PLC0415 -- help needs none of it
+    from gateway.runtime.operation.signing_in import by_code, find_door  # noqa: PLC0415 -- the same
+
+    with find_door(DEFAULT_HOME, url) as door:
+        session = by_code(door, name, code, password).session
+    SessionFolder().keep(session)
+    return {"officer": session.officer, "url": session.url, "expires_unix": session.expires_unix}
+
+
+@officers.command("authenticator")
+@command
+def authenticator(
+    withdraw: Annotated[bool, typer.Option("--withdraw", help="Withdraw it, by a last code of it.")] = False,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add an authenticator to your own local account: its one-time codes are asked for beside the password then."""
+    with open_api(home, officer) as api:
+        if withdraw:
+            answer = api.post("/v1/account/authenticator/withdrawal", {"code": read_secret("one-time code of it")})
+        else:
+            begun = api.post("/v1/account/authenticator")
+            err.print(f"type into your authenticator: {begun['secret']}\nor let it read: {begun['uri']}", markup=False)
+            code = read_secret("one-time code that it shows")
+            answer = api.post("/v1/account/authenticator/confirmation", {"code": code})
+    _say(answer, f"the authenticator {'is withdrawn' if withdraw else 'counts from now on'}", as_json=as_json)
 
 
 @officers.command("token")
@@ -311,11 +352,9 @@ def token(
         sys.stdout.write(made + "\n")
 
 
-def _appointer(officer: str | None, *, of_auditor: bool) -> str | None:
-    """Whoever was named, by option or token; else, for auditors, the auditor that `gateway init` made."""
-    from gateway.runtime.operation.setup import AUDITOR  # noqa: PLC0415 -- loads the store and the keys
-
-    return officer if officer or os.environ.get("GATEWAY_TOKEN") or not of_auditor else AUDITOR
+def _appointer(*, of_auditor: bool) -> str | None:
+    """Who acts for auditors where nobody is named: the auditor that `gateway init` made."""
+    return AUDITOR if of_auditor else None
 
 
 def _say_code(name: str, answer: dict[str, Any], *, as_json: bool) -> None:
@@ -326,19 +365,9 @@ def _say_code(name: str, answer: dict[str, Any], *, as_json: bool) -> None:
     out.print(f"the officer runs `gateway officers password {name} --code`; record {answer['record']}", markup=False)
 
 
-def _operator(officer: str | None) -> str | None:
-    """Whoever was named, by option or token; else the operator that `gateway init` made, since keys are its task."""
-    from gateway.runtime.operation.setup import OPERATOR  # noqa: PLC0415 -- loads the store and the keys
-
-    return officer if officer or os.environ.get("GATEWAY_TOKEN") else OPERATOR
-
-
-def _secret(what: str, *, twice: bool = False) -> str:
-    """A secret from standard input, or asked for at a terminal; never an argument, which `ps` shows to everybody."""
-    if not sys.stdin.isatty():
-        return sys.stdin.readline().rstrip("\r\n")
-    answer: str = typer.prompt(what, hide_input=True, confirmation_prompt=twice)
-    return answer
+def _operator() -> str:
+    """Who acts where nobody is named: the operator that `gateway init` made, since keys are its task."""
+    return OPERATOR
 
 
 def _say(answer: dict[str, Any], sentence: str, *, as_json: bool) -> None:

@@ -39,8 +39,6 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Make a home: settings, keys, state, and the competent department's first officer."""
-    from gateway.runtime.operation.setup import initialise  # noqa: PLC0415 -- loads the store and the keys, which help does not need
-
     if sample and region not in {None, SAMPLE_REGION}:
         raise GatewayError("invalid-input", f"the sample's departments are of region {SAMPLE_REGION}")
     if sample:
@@ -48,6 +46,9 @@ def init(
     elif region is None:
         question = "division code (GB/T 2260) of the competent department's region"
         region = str(typer.prompt(question, default="000000")) if sys.stdin.isatty() and not as_json else "000000"
+    working(f"making a gateway in {directory or home}", quiet=as_json)
+    from gateway.runtime.operation.setup import initialise  # noqa: PLC0415 -- loads the store and the keys, which help does not need
+
     place = home_at(directory or home)
 
     def make() -> dict[str, Any]:
@@ -62,7 +63,6 @@ def init(
             say=lambda sentence: err.print(sentence, markup=False),
         )
 
-    working(f"making a gateway in {place.root}", quiet=as_json)
     if sample:
         from gateway.runtime.demo.sample import make_sample  # noqa: PLC0415 -- loads the client and the suppliers
 
@@ -112,6 +112,9 @@ def serve(
 ) -> None:
     """Run the gateway until SIGTERM; SIGHUP reads certificates and keys again."""
     working(f"starting the gateway in {home}", quiet=as_json)
+    from gateway.runtime.first_process import leave_the_first_place  # noqa: PLC0415 -- before all others
+
+    leave_the_first_place()
     from gateway.runtime.supervisor import serve as run  # noqa: PLC0415 -- the same
     from gateway.runtime.telemetry.logs import configure_logs  # noqa: PLC0415 -- only a process that runs writes logs
 
@@ -156,11 +159,11 @@ def status(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
 @command
 def check(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """Look at all that a start needs, without starting: settings, keys, TLS, ports, state, suppliers' addresses."""
+    working(f"checking {home}", quiet=as_json)
     from gateway.runtime.operation.checking import look, told  # noqa: PLC0415 -- loads the store and the keys
 
     place = home_at(home)
     place.require()
-    working(f"checking {place.root}", quiet=as_json)
     seen = look(place)
     if as_json:
         print_json(told(seen))
@@ -242,6 +245,7 @@ def restore(
 @command
 def differences(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """List acts on record that a restored state does not have, and the orders that hold what they withdrew."""
+    working(f"comparing the records of {home} with its state", quiet=as_json)
     from gateway.runtime.operation.differences import list_differences  # noqa: PLC0415 -- loads the store
 
     found = list_differences(home_at(home))
@@ -273,6 +277,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Show the main job on embedded defaults: real HTTP, real policies, real records, nobody real."""
+    working("playing the departments" if home else "making a gateway and four departments to show", quiet=as_json)
     from gateway.runtime.demo.sample import is_sample, play  # noqa: PLC0415 -- loads the client and the suppliers
     from gateway.runtime.demo.stage import perform  # noqa: PLC0415 -- the same
 
@@ -280,6 +285,5 @@ def demo(
         if not play(home_at(home), once=once, as_json=as_json):
             raise typer.Exit(1)
         return
-    working("making a gateway and four departments to show", quiet=as_json)
     if not perform(once=once, home=home, as_json=as_json):
         raise typer.Exit(1)

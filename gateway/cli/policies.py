@@ -7,7 +7,20 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, err, fail, out, print_json, print_table
+from gateway.cli.shell import (
+    DEFAULT_HOME,
+    AsJson,
+    AsOfficer,
+    Home,
+    command,
+    err,
+    fail,
+    open_api,
+    out,
+    print_json,
+    print_table,
+    working,
+)
 from gateway.domain.errors import GatewayError
 from gateway.policy.law.layers import default_policies_root, load_layers, read_set
 from gateway.policy.offline.checking import Checked, check
@@ -36,6 +49,7 @@ LayerNames = Annotated[
 def check_(root: Root = None, layer: LayerNames = None, as_json: AsJson = False) -> None:
     """Check policies: schema, articles, decision tables, and policies that can never matter."""
     folder = root or default_policies_root()
+    working(f"checking the policies in {folder}", quiet=as_json)
     results = [check(folder, names) for names in layer_sets(folder, layer)]
     faults = [
         {"field": finding.subject, "fault": f"{finding.what} ({finding.kind})"}
@@ -93,8 +107,6 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Print the exact Cedar that governs what DEPARTMENT may do with DATASET."""
-    from gateway.runtime.operation.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
-
     with open_api(home, officer) as api:
         text = api.text("/v1/policies/show", department=department, dataset=dataset)
     if as_json:
@@ -123,8 +135,6 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say why a call would be permitted or denied now, and what to do about it."""
-    from gateway.runtime.operation.api import open_api  # noqa: PLC0415 -- checking files needs no gateway
-
     supplier, slash, name = interface.partition("/")
     if not slash:
         raise GatewayError("invalid-input", f"`{interface}` is no interface: write `supplier/id`")

@@ -425,7 +425,7 @@ def _tell_what_is_missing(answer: dict[str, Any]) -> None:
         err.print(f"records below leaf {begins} were removed by retention", markup=False)
     if past.get("interfaces"):
         names = ", ".join(past["interfaces"])
-        err.print(f"not known for these interfaces, whose entries name no place of the subject: {names}", markup=False)
+        err.print(f"not known for these interfaces, some uses of which name no person: {names}", markup=False)
     if past.get("years"):
         years = ", ".join(map(str, past["years"]))
         err.print(f"not known for these years, whose pseudonym keys are not here: {years}", markup=False)

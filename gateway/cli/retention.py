@@ -17,7 +17,7 @@ retention = typer.Typer(
 @command
 def plan(home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False) -> None:
     """Show what may go today, by which rule, and what keeps the rest; removes nothing."""
-    with open_api(home, officer or "operator") as api:
+    with open_api(home, officer, otherwise="operator") as api:
         found = api.get("/v1/retention")
     if as_json:
         print_json(found)
@@ -36,7 +36,7 @@ def apply(
     as_json: AsJson = False,
 ) -> None:
     """Do just that plan: remove what it names from every copy the gateway keeps."""
-    with open_api(home, officer or "operator") as api:
+    with open_api(home, officer, otherwise="operator") as api:
         done, _ = api.post_once("/v1/retention", {"plan": digest})
     if as_json:
         print_json(done)

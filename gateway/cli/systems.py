@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -21,6 +22,9 @@ def add(
     name: Annotated[str, typer.Option(help="Its name, for people; default: its id.")] = "",
     key: Annotated[list[Path] | None, typer.Option(help="File of a key, JWK or PEM; may be given again.")] = None,
     certificate: Annotated[list[str] | None, typer.Option(help="SHA-256 thumbprint, base64url.")] = None,
+    replaces: Annotated[
+        str | None, typer.Option(help="The id again: it was revoked, and is registered anew with new keys.")
+    ] = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
@@ -34,7 +38,7 @@ def add(
         "certificates": certificate or [],
     }
     with open_api(home, officer) as api:
-        answer = api.post("/v1/systems", body)
+        answer = api.post(f"/v1/systems?replaces={quote(replaces)}" if replaces else "/v1/systems", body)
     tell_act(answer, f"system `{system_id}` of {department} is registered", as_json=as_json)
 
 

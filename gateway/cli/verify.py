@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.cli.shell import AsJson, command, err, out, print_json
+from gateway.cli.shell import AsJson, command, err, out, print_json, working
 from gateway.domain.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Verify a record's proof, an export or a whole log, offline."""
+    working(f"verifying {target}", quiet=as_json)
     from gateway.ledger.log.export_names import manifest_path  # noqa: PLC0415 -- loads the ledger, which help does not need
     from gateway.ledger.verify.record import parse_key, verify_export, verify_record  # noqa: PLC0415 -- the same
 

@@ -158,7 +158,7 @@ class SharingClient(_Calls):
     def __init__(self, gateway: str | None = None, **options: Any) -> None:
         made = _Settings(gateway, **options)
         self.auth = made.auth
-        inner = made.transport or httpx.HTTPTransport(verify=made.verify, retries=1)
+        inner = made.transport or httpx.HTTPTransport(verify=made.verify)
         self._http = httpx.Client(
             base_url=made.base,
             transport=SharingTransport(inner, made.auth),
@@ -244,7 +244,7 @@ class AsyncSharingClient(_Calls):
     def __init__(self, gateway: str | None = None, **options: Any) -> None:
         made = _Settings(gateway, **options)
         self.auth = made.auth
-        inner = made.transport or httpx.AsyncHTTPTransport(verify=made.verify, retries=1)
+        inner = made.transport or httpx.AsyncHTTPTransport(verify=made.verify)
         self._http = httpx.AsyncClient(
             base_url=made.base,
             transport=AsyncSharingTransport(inner, made.auth),

@@ -38,9 +38,16 @@ class GetNonce:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send the request; sent back: its response, unread."""
+    """Send the request; sent back: its response, unread, or `Unsent`."""
 
     request: httpx.Request
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """Sent back in place of a response: nothing was sent, or the connection broke under what is safe to repeat."""
+
+    error: httpx.TransportError
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +78,9 @@ def call_flow(
 ) -> Flow:
     """The steps of one call; the response of the last `Send` is the caller's answer.
 
-    Sent again, within the caller's time and the budget, are: a call whose token or nonce was refused; and one that the
-    gateway says it did not make (RFC 9110 §9.2.2 asks idempotence only where that is unknown). Never a body that can be
-    read only once.
+    Sent again, within the caller's time and the budget, are: a call whose token or nonce was refused; one that the
+    gateway says it did not make; one that there was no connection for; and a GET or HEAD whose connection broke before
+    an answer came, as idle ones do (RFC 9110 §9.2.2). Never a body that can be read only once, once it was read.
 
     Args:
         source: of tokens.
@@ -98,13 +105,20 @@ def call_flow(
         if not is_repeatable and not state.has_fresh_nonce(request.url):
             yield GetNonce()
         state.authorize(request, token)
-        response: httpx.Response = yield Send(request)
+        response: httpx.Response | Unsent = yield Send(request)
+        if isinstance(response, Unsent):
+            wait = pause(attempt, None, deadline - time.monotonic())
+            is_whole = is_repeatable or isinstance(response.error, (httpx.ConnectError, httpx.ConnectTimeout))
+            if wait is None or not is_whole or attempt == MAX_ATTEMPTS or not budget.take():
+                raise response.error
+            source.note("retry", "connection")
+            yield Wait(wait)
+            continue
         state.note_nonce(response)
         if response.status_code not in {401, 429, 503}:
             budget.succeeded()
             return
         yield Read(response)
-        wait: float | None
         if wants_nonce(response):
             nonces += 1
             wait = 0.0 if nonces < MAX_ATTEMPTS else None

@@ -1,7 +1,7 @@
 """What a client does, as Prometheus counts or OpenTelemetry spans: pass one of these as `observe`.
 
-Events: `call`; `token-request`; `renewal`, `renewal-failed` (label: the problem's code); `retry` (label: the status, or
-`token`); `refusal` (label: the problem's code). A function of one's own that takes event and label does as well.
+Events: `call`; `token-request`; `renewal`, `renewal-failed` (label: the problem's code); `retry` (label: the status,
+`connection` or `token`); `refusal` (label: the problem's code). A function of event and label does as well as these.
 Neither library is needed by the client itself, and no event or span holds a value that was asked for.
 """
 

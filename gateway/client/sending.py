@@ -18,9 +18,10 @@ import httpx
 
 from gateway.client import loops
 from gateway.client.auth import SharingAuth
-from gateway.client.flow import GetNonce, GetToken, Read, Send, Wait
+from gateway.client.flow import GetNonce, GetToken, Read, Send, Unsent, Wait
 from gateway.client.problems import AnswerCut
 
+_BROKEN = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)
 _READ_WHOLE = frozenset({401, 429, 503})
 _NOTHING: Any = None
 _CLOSING = b'\n{"sharing-closing":'
@@ -70,7 +71,10 @@ class SharingTransport(httpx.BaseTransport):
             if isinstance(step, GetToken):
                 sent = self._auth.source.token(step.seconds)
             elif isinstance(step, Send):
-                answer = sent = self._sent(step.request)
+                try:
+                    answer = sent = self._sent(step.request)
+                except _BROKEN as error:
+                    sent = _unsent(step.request, error)
             elif isinstance(step, Wait):
                 time.sleep(step.seconds)
             elif isinstance(step, GetNonce):
@@ -118,7 +122,10 @@ class AsyncSharingTransport(httpx.AsyncBaseTransport):
             if isinstance(step, GetToken):
                 sent = await self._auth.source.token_async(step.seconds)
             elif isinstance(step, Send):
-                answer = sent = await self._sent(step.request)
+                try:
+                    answer = sent = await self._sent(step.request)
+                except _BROKEN as error:
+                    sent = _unsent(step.request, error)
             elif isinstance(step, Wait):
                 await loops.sleep(step.seconds)
             elif isinstance(step, GetNonce):
@@ -143,6 +150,14 @@ class AsyncSharingTransport(httpx.AsyncBaseTransport):
         """Close connections, the token endpoint's too."""
         await self._inner.aclose()
         self._auth.close()
+
+
+def _unsent(request: httpx.Request, error: httpx.TransportError) -> Unsent:
+    """What may be sent again; else `error` itself is raised."""
+    is_unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
+    if isinstance(error, AnswerCut) or not (is_unsent or request.method in {"GET", "HEAD"}):
+        raise error
+    return Unsent(error)
 
 
 def _ask_for_closing(request: httpx.Request) -> None:

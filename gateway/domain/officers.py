@@ -13,6 +13,14 @@ class Role(StrEnum):
     COMPETENT = "competent"
     AUDITOR = "auditor"
     OPERATOR = "operator"
+    PAPER = "paper"
+
+
+OPERATOR = "operator"
+"""An officer that `gateway init` makes: it rotates keys and applies retention."""
+
+AUDITOR = "auditor"
+"""Another: it reads what the others do, and appoints the other auditors, which nobody whom they watch may."""
 
 
 class Officer(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -42,7 +50,8 @@ class Session(msgspec.Struct, frozen=True):
     Args:
         id: names it in tokens and lists; says nothing else.
         officer: whose it is.
-        method: how it was begun: `password`, `provider` or `home` (by the keys of the gateway's own home).
+        method: how it was begun: `password`, `provider` (at its pages), `device` (there too, by a code typed elsewhere)
+            or `home` (by the keys of the gateway's own home).
         begun_unix: when.
         expires_unix: when it ends by itself.
         ended_unix: when it was ended before that; None where it was not.
@@ -60,6 +69,38 @@ class Session(msgspec.Struct, frozen=True):
     def stands(self, now_unix: float) -> bool:
         """Whether it still holds at that second."""
         return self.ended_unix is None and now_unix < self.expires_unix
+
+
+class ProviderSession(msgspec.Struct, frozen=True):
+    """What an OpenID provider gave with a session of ours.
+
+    Args:
+        session: ours.
+        issuer: the provider.
+        sid: the session's name there, by which its logout tokens may call it; "" where it has none.
+        expires_unix: when ours ends, and this may be forgotten.
+        sealed: the refresh token, sealed; "" where none was given.
+    """
+
+    session: str
+    issuer: str
+    sid: str
+    expires_unix: int
+    sealed: str = ""
+
+
+class Authenticator(msgspec.Struct, frozen=True):
+    """The second factor of a local account: one-time codes by time (RFC 6238).
+
+    Args:
+        officer: whose.
+        confirmed: whether its owner has shown a code of it; before that it is not asked for.
+        sealed: its secret, sealed.
+    """
+
+    officer: str
+    confirmed: bool
+    sealed: str
 
 
 class Enrolment(msgspec.Struct, frozen=True):
@@ -104,6 +145,10 @@ class Act(StrEnum):
     """Officers' acts: each is a Cedar action of the same name."""
 
     ISSUE_GRANT = "issueGrant"
+    PROPOSE_GRANT = "proposeGrant"
+    APPROVE_DEMAND = "approveDemand"
+    APPROVE_SUPPLY = "approveSupply"
+    REFUSE_GRANT = "refuseGrant"
     SUSPEND = "suspend"
     LIFT = "lift"
     TERMINATE = "terminate"
@@ -145,6 +190,9 @@ class Matter(msgspec.Struct, frozen=True, omit_defaults=True):
         person: the officer concerned, if the act is about an account.
         roles: that officer's roles, as they are or are to be.
         ordered_by: the department whose officer ordered the stop, if the act is to lift one.
+        proposed_by: the officer who proposed the grant, if the act is about a proposal.
+        approved_by: the officer who approved it on the demand side, while that approval stands.
+        valid_days: for how many days a grant is to hold, if the act is about one to be.
     """
 
     supplier: str | None = None
@@ -155,3 +203,6 @@ class Matter(msgspec.Struct, frozen=True, omit_defaults=True):
     person: str | None = None
     roles: tuple[Role, ...] = ()
     ordered_by: str | None = None
+    proposed_by: str | None = None
+    approved_by: str | None = None
+    valid_days: int | None = None

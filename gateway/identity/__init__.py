@@ -26,8 +26,11 @@
     replay         what was used once, shared by a node's workers, or by a cluster's
     caller         credential to `Caller`: what the data plane asks
     accounts       officers' local accounts, and how guesses are slowed
+    one_time_codes the second factor of local accounts
     passwords      which passwords are taken; hashing within a budget of memory
     oidc           officers' sign-in at an OpenID provider
+    oidc_endpoints that provider as it is reached: metadata, keys, requests
+    pairing        what a command line and the gateway both make of a sign-in by a browser
     security_log   counters and a rate-limited log of refusals; budgets of failures
 
 Assurance, weakest first: `legacy` (signed headers without the body), `bearer`, `dpop` (RFC 9449), `mtls` (RFC 8705).

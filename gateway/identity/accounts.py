@@ -117,7 +117,15 @@ class LocalAccounts:
         self._accounts = Throttle(now)
         self._addresses = Throttle(now, free=FREE_ADDRESS_FAILURES)
 
-    def sign_in(self, officer_id: str, password: str, address: str, *, device: str = "") -> Officer:
+    def sign_in(
+        self,
+        officer_id: str,
+        password: str,
+        address: str,
+        *,
+        device: str = "",
+        second: Callable[[Officer], bool] = lambda _officer: True,
+    ) -> Officer:
         """The officer, if the password is the account's.
 
         Args:
@@ -125,6 +133,7 @@ class LocalAccounts:
             password: as typed.
             address: where the attempt comes from.
             device: names a device that this officer has signed in on before; "" for any other.
+            second: whether the account's second factor lets in whoever had the right password; what fails counts too.
 
         Raises:
             GatewayError: `credential-invalid`, the same for every reason; `rate-limited` with `Retry-After` where the
@@ -136,7 +145,7 @@ class LocalAccounts:
         def check() -> bool:
             officer = self._officer(account)
             stored = self._secret(account) if officer is not None and officer.active else None
-            if not self.pool.is_right(stored, password) or officer is None:
+            if not self.pool.is_right(stored, password) or officer is None or not second(officer):
                 return False
             found.append(officer)
             return True

@@ -129,7 +129,7 @@ class Identifier:
         self._remembered: dict[bytes, _Remembered] = {}
         self._generation = 0
         self._poll_at = 0.0
-        self._keys_seen: Mapping[str, frozenset[str]] = {}
+        self._keys_seen: Mapping[str, Mapping[str, dict[str, Any]]] = {}
 
     def __call__(self, head: Head, peer: Peer) -> Caller | Awaitable[Caller]:
         """Who calls.
@@ -218,7 +218,7 @@ class Identifier:
             try:
                 claims = self._verifier.verify_access(token)
             except KeyUnknown as error:
-                raise Unreadable("the token's key is not known") from error
+                raise Unreadable("the token's key is not known, or not of that name") from error
         loop = asyncio.get_running_loop()
         while True:
             generation = self._generation
@@ -318,14 +318,20 @@ class Identifier:
     def _drop_withdrawn(self, at: float) -> None:
         """Drop tokens whose signing key has been withdrawn or has run out since."""
         self._poll_at = at + POLL_SECONDS
-        keys = {name: frozenset(issuer.keys()) for name, issuer in self._verifier.issuers.items()}
-        if keys != self._keys_seen:
+        seen, keys = self._keys_seen, self._keys_now()
+        if keys != seen:
             self._keys_seen = keys
+            # A name that stands for another key now is as good as withdrawn.
             self._remembered = {
                 digest: held
                 for digest, held in self._remembered.items()
-                if held.claims.key_id in keys.get(held.claims.issuer, ())
+                if (key := keys.get(held.claims.issuer, {}).get(held.claims.key_id)) is not None
+                and key == seen.get(held.claims.issuer, {}).get(held.claims.key_id)
             }
+
+    def _keys_now(self) -> dict[str, dict[str, dict[str, Any]]]:
+        issuers = self._verifier.issuers.items()
+        return {name: {kid: key.jwk for kid, key in issuer.keys().items()} for name, issuer in issuers}
 
 
 def _caller(claims: Claims, system: System | None) -> Caller | None:

@@ -34,7 +34,7 @@ MAX_REFUSAL_BYTES = 4096
 OUT_OF_TURN = 1
 """Askings out of turn within ten seconds: they have a budget of their own, so that the first token after a rotation is
 met at once, also just after the keys were asked for in turn; a flood of unknown names asks no more."""
-_ERROR = re.compile(r"[a-z_]{1,40}", re.ASCII)
+ERROR_WORD = re.compile(r"[a-z_]{1,40}", re.ASCII)
 
 _LOG = logging.getLogger("gateway.security")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
@@ -176,7 +176,8 @@ class ExternalIssuer:
         keys: dict[str, VerifyingKey] = {}
         twice = set()
         for jwk in members:
-            if not isinstance(jwk, dict) or "kid" not in jwk:
+            # A key that stands alone need bear no name, nor need tokens name it (RFC 7515 §4.1.4).
+            if not isinstance(jwk, dict) or ("kid" not in jwk and len(members) > 1):
                 continue
             try:
                 key = parse_public_jwk(jwk, allow_rs256=self._allow_rs256)
@@ -199,7 +200,7 @@ async def _error_of(answer: httpx.Response) -> str:
         error = parse_object(bytes(begun)).get("error")
     except Unreadable:
         return ""
-    return error if isinstance(error, str) and _ERROR.fullmatch(error) else ""
+    return error if isinstance(error, str) and ERROR_WORD.fullmatch(error) else ""
 
 
 async def fetch_document(client: httpx.AsyncClient, method: str, url: str, most_bytes: int, **options: Any) -> bytes:

@@ -153,7 +153,7 @@ class LegacyIdentifier:
         repeats: how often one signature may be used. 1 is right; callers of the Zhejiang contract who send several
             equal requests within one second, or POST to one path faster, sign them all alike and need more, at the
             price that so many replays pass.
-        since_unix: signatures made before this are refused: from then on the memory of used ones is complete.
+        since: signatures made before what it says are refused: from then on the memory of used ones is complete.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class LegacyIdentifier:
         *,
         national_window_seconds: int = NATIONAL_WINDOW_SECONDS,
         repeats: int = 1,
-        since_unix: int = 0,
+        since: Callable[[], float] = lambda: 0,
     ) -> None:
         self._key = key
         self._system = system
@@ -175,7 +175,7 @@ class LegacyIdentifier:
         self._now = now
         self._national_window = national_window_seconds
         self._repeats = repeats
-        self._since = since_unix
+        self._since = since
         self._known: dict[tuple[str, str], _Known] = {}
         # Apart, so that a flood of invented keys drives out no key that is in use.
         self._unknown: dict[tuple[str, str], _Known] = {}
@@ -198,7 +198,7 @@ class LegacyIdentifier:
         """
         read = self._parse(signed, head)
         at = self._now()
-        if abs(at - read.at_unix) > read.window_seconds or read.at_unix < self._since:
+        if abs(at - read.at_unix) > read.window_seconds or read.at_unix < self._since():
             raise Unreadable("the signature is not of now")
         name = (read.contract, read.key_id)
         known = self._known.get(name) or self._unknown.get(name)

@@ -11,7 +11,8 @@ are made with it only `LEAD_SECONDS` later, when every process has read it; the 
 nonce made with it has ended. So no rotation refuses anyone.
 
 **Where used proofs are remembered by one machine alone** (`replay`), nonces are tied to that memory by `place`: once
-a reboot has lost it, a proof from before bears a nonce that is none any more.
+a reboot has lost it, a proof from before bears a nonce that is none any more. Periods are then counted by a clock that
+nobody can set: when the machine's clock is set back, no nonce that has ended holds again.
 """
 
 import asyncio
@@ -67,10 +68,18 @@ class Nonces:
         held: the cluster's secrets, by number; at least one before anything is asked.
         now: the clock, Unix seconds.
         place: what shares one memory of used proofs, where that is not the whole cluster.
+        ticks: what periods are counted by, in seconds; `now` where the processes share no other clock.
     """
 
-    def __init__(self, held: Sequence[NonceSecret], now: Callable[[], float], place: str = "") -> None:
+    def __init__(
+        self,
+        held: Sequence[NonceSecret],
+        now: Callable[[], float],
+        place: str = "",
+        ticks: Callable[[], float] | None = None,
+    ) -> None:
         self._now = now
+        self._ticks = ticks or now
         self._place = place.encode("utf-8")
         self._held = tuple(held)
         self._made: dict[tuple[int, int], str] = {}
@@ -84,15 +93,15 @@ class Nonces:
         """The nonce to hand out now."""
         at = self._now()
         known = [each for each in self._held if each.made_unix + LEAD_SECONDS <= at]
-        return self._of((known or self._held[:1])[-1], int(at) // PERIOD_SECONDS)
+        return self._of((known or self._held[:1])[-1], int(self._ticks()) // PERIOD_SECONDS)
 
     def is_current(self, nonce: object) -> bool:
         """Whether `nonce` was handed out in this period or the one before, by any node; clocks differ a little."""
         if not isinstance(nonce, str):
             return False
-        at = self._now()
-        periods = range(int(at) // PERIOD_SECONDS - 1, int(at + SKEW_SECONDS) // PERIOD_SECONDS + 1)
-        return any(nonce == self._of(each, period) for each in self._taken(at) for period in periods)
+        ticks = self._ticks()
+        periods = range(int(ticks) // PERIOD_SECONDS - 1, int(ticks + SKEW_SECONDS) // PERIOD_SECONDS + 1)
+        return any(nonce == self._of(each, period) for each in self._taken(self._now()) for period in periods)
 
     def _taken(self, at: float) -> list[NonceSecret]:
         after = [*self._held[1:], None]
@@ -121,15 +130,21 @@ class NonceKeeper:
         cipher: seals and opens them.
         now: the clock, Unix seconds.
         place: see `Nonces`.
+        ticks: see `Nonces`.
     """
 
     def __init__(
-        self, state: SealedSecrets, cipher: Callable[[], FieldCipher], now: Callable[[], float], place: str = ""
+        self,
+        state: SealedSecrets,
+        cipher: Callable[[], FieldCipher],
+        now: Callable[[], float],
+        place: str = "",
+        ticks: Callable[[], float] | None = None,
     ) -> None:
         self._state = state
         self._cipher = cipher
         self._now = now
-        self.nonces = Nonces((), now, place)
+        self.nonces = Nonces((), now, place, ticks)
 
     def refresh(self) -> None:
         """Read the secrets, and make the next one where it is time; may block.
@@ -167,6 +182,10 @@ class NonceKeeper:
                 await asyncio.to_thread(self.refresh)
             except GatewayError as error:
                 log.warning("the nonces' secrets cannot be read for now: %s", error.code)
+
+
+HOLDS_SECONDS = 2 * PERIOD_SECONDS + SKEW_SECONDS
+"""No nonce holds longer, by the clock that its periods are counted by."""
 
 
 def _context(number: int) -> str:

@@ -42,7 +42,7 @@ class TokenIssuer:
 
     def __init__(self, ring: _TokenSigner, issuer: str, audience: str, now: Callable[[], float]) -> None:
         self._ring = ring
-        self._now = now
+        self.now = now
         self.issuer = issuer
         self.audience = audience
 
@@ -68,8 +68,21 @@ class TokenIssuer:
             claims["client_key"] = client_key
         return self._sign(ACCESS_TOKEN_TYPE, system.id, self.audience, ACCESS_TOKEN_SECONDS, claims), 300
 
-    def issue_officer(self, officer: Officer, lifetime_seconds: int = OFFICER_TOKEN_SECONDS, *, session: str) -> str:
+    def issue_officer(
+        self,
+        officer: Officer,
+        lifetime_seconds: int = OFFICER_TOKEN_SECONDS,
+        *,
+        session: str,
+        cnf: Mapping[str, str] | None = None,
+    ) -> str:
         """A token of a session of `officer`; it names the two only: roles, and what became of it, are read anew.
+
+        Args:
+            officer: an active officer.
+            lifetime_seconds: how long it lives.
+            session: the session's id.
+            cnf: the key that it is bound to, as of `issue`; None for a bearer token.
 
         Raises:
             GatewayError: `credential-invalid` for a dismissed officer, `invalid-input` for a lifetime out of range.
@@ -79,10 +92,11 @@ class TokenIssuer:
         if not 1 <= lifetime_seconds <= MAX_OFFICER_TOKEN_SECONDS:
             raise GatewayError("invalid-input", f"an officer's token lives 1 to {MAX_OFFICER_TOKEN_SECONDS} seconds")
         audience = officer_audience(self.issuer)
-        return self._sign(OFFICER_TOKEN_TYPE, officer.id, audience, lifetime_seconds, {"sid": session})
+        claims = {"sid": session, **({"cnf": dict(cnf)} if cnf else {})}
+        return self._sign(OFFICER_TOKEN_TYPE, officer.id, audience, lifetime_seconds, claims)
 
     def _sign(self, kind: str, subject: str, audience: str, lifetime: int, claims: Mapping[str, Any]) -> str:
-        signer, at = self._ring.token_signer(), int(self._now())
+        signer, at = self._ring.token_signer(), int(self.now())
         header = {"alg": signer.algorithm, "kid": signer.kid, "typ": kind}
         payload = {
             **claims,

@@ -34,7 +34,7 @@ MAX_AUDIENCES = 16
 
 
 class KeyUnknown(Exception):  # noqa: N818  (a state, answered by asking the issuer for its keys)
-    """A token of a trusted external issuer names a key that is not at hand.
+    """A token of a trusted external issuer names a key that is not at hand, or is not by the one of that name.
 
     Args:
         issuer: which issuer to ask.
@@ -207,7 +207,8 @@ class TokenVerifier:
         session = jws.payload.get("sid")
         if not is_text(session):
             raise Unreadable("the token names no session")
-        return msgspec.structs.replace(claims, session=str(session))
+        certificate, proof_key = _confirmation(jws.payload)
+        return msgspec.structs.replace(claims, session=str(session), certificate=certificate, proof_key=proof_key)
 
     def _issuer(self, jws: Jws) -> TrustedIssuer:
         name = jws.payload.get("iss")
@@ -230,7 +231,13 @@ class TokenVerifier:
             if issuer.may_refresh:
                 raise KeyUnknown(issuer)
             raise Unreadable("the token's key is not known")
-        key.verify_signature(jws.algorithm, jws.signing_input, jws.signature)
+        try:
+            key.verify_signature(jws.algorithm, jws.signing_input, jws.signature)
+        except Unreadable:
+            # The issuer may have put another key under that name: it is asked, as often as for unknown names.
+            if issuer.may_refresh:
+                raise KeyUnknown(issuer) from None
+            raise
         return Claims(issuer.name, subject, str(token_id), expires, kid)
 
 

@@ -621,12 +621,16 @@ class CallerConnection(asyncio.Protocol):
         else:
             self.transport.abort()
 
-    def drain(self) -> None:
-        """Take no more requests; close at once if none is under way."""
+    def drain(self, idle_seconds: float) -> None:
+        """Close after the call that is under way, or the one that comes within so many seconds; else then.
+
+        A request that is on its way here while an idle connection is closed has no answer, and its caller cannot know
+        whether it was made (RFC 9112 §9.6).
+        """
         if self._plane.turns.leave(self):
             self.shed_call()
         if self._phase is _IDLE:
-            self._close()
+            self.set_deadline(idle_seconds)
         elif self._phase is _LINGER and self.leaving.unsent_bytes():
             self.transport.abort()
         elif self._phase is _LINGER:

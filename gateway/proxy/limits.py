@@ -13,6 +13,7 @@ class Limits(msgspec.Struct, frozen=True):
         connections: most callers' connections a worker holds.
         header_timeout_seconds: from a head's first byte to its last (nginx: 60; a call here has no reason to pause).
         idle_timeout_seconds: an idle keep-alive connection (nginx: 75).
+        drain_idle_seconds: how long a worker that ends keeps such a connection for a request that is on its way.
         port_timeout_seconds: for what identifying, resolving, deciding or recording must wait for.
         body_progress_seconds: the window in which a request's body must make progress.
         write_progress_seconds: the window in which a caller must take of what was written to it.
@@ -57,6 +58,7 @@ class Limits(msgspec.Struct, frozen=True):
     connections: int = 20_000
     header_timeout_seconds: float = 10.0
     idle_timeout_seconds: float = 75.0
+    drain_idle_seconds: float = 0.5
     port_timeout_seconds: float = 10.0
     body_progress_seconds: float = 20.0
     write_progress_seconds: float = 30.0

@@ -171,8 +171,9 @@ class DataPlane:
         self.is_draining = True
         for server in self._servers:
             server.close()
+        idle_seconds = min(self.limits.drain_idle_seconds, seconds / 4)
         for connection in tuple(self._connections):
-            connection.drain()
+            connection.drain(idle_seconds)
         self._all_gone = asyncio.Event()
         if not self._connections:
             self._all_gone.set()

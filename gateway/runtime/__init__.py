@@ -22,6 +22,7 @@ itself when its supervisor is gone, and the kernel ends it in that instant.
     child             one of them, and its restarts
     watch_dog         which workers must be ended, and why
     process           what a child does first and last
+    first_process     the first process of a container reaps
     parentage         a child ends with its parent
     heartbeat         a worker's signs of life, and where its loop stands
     kernel_end        the kernel ends a worker that no longer cuts

@@ -5,7 +5,7 @@ import logging
 import shutil
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +23,12 @@ from gateway.control.barrier.feed import Feed
 from gateway.control.barrier.hub import Hub
 from gateway.control.barrier.roll import RollReader
 from gateway.control.policies.desk import PolicyDesk
+from gateway.control.sign_in.by_provider import bound_for_good, ender, noter
 from gateway.control.sign_in.credentials import credentials_router
 from gateway.control.sign_in.enrolment import people_routers
 from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices, presented_certificate
-from gateway.control.sign_in.sign_in import OfficerSignIn, SignInServices, bound_for_good, ender, recorder, teller
+from gateway.control.sign_in.possession import Possession
+from gateway.control.sign_in.sign_in import OfficerSignIn, SecondFactor, SignInServices, recorder, teller
 from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks
@@ -36,7 +38,6 @@ from gateway.identity.dpop import ProofVerifier
 from gateway.identity.keyring import KeyRing
 from gateway.identity.nonces import NonceKeeper
 from gateway.identity.oidc import OpenIdSignIn
-from gateway.identity.replay import SharedReplay
 from gateway.identity.security_log import FailureBudget, SecurityLog
 from gateway.identity.symmetric import Pseudonymiser
 from gateway.identity.tokens import TokenIssuer
@@ -60,7 +61,7 @@ from gateway.runtime.probe import probe_socket
 from gateway.runtime.provider import provider_of
 from gateway.runtime.readiness import StateProof, answer_probes, readiness
 from gateway.runtime.reconciling import reconcile, settle
-from gateway.runtime.ring import nonce_keeper, open_ring
+from gateway.runtime.ring import nonce_keeper, open_ring, proofs_once
 from gateway.runtime.scraping import ScrapeCredential
 from gateway.runtime.settings import Settings
 from gateway.runtime.suppliers import Contexts, SupplierReach
@@ -77,6 +78,8 @@ log = logging.getLogger("gateway.control")
 
 FORGET_SECONDS = 60.0
 """How often one-time values whose time is over are forgotten."""
+FIRST_SECONDS = 900.0
+"""When for the first time after a start: no value that is good once is good for as long."""
 SETTLE_SECONDS = 5.0
 """How often the log's newest checkpoint is kept in the state: as many seconds of records are read at a start."""
 LISTENERS_SECONDS = 0.5
@@ -142,7 +145,7 @@ def assemble(
         roll: tells the hub of every worker process, also of those that never spoke to it.
     """
     home.require_state(settings)
-    store = Store.open(home.state_url(settings))
+    store = Store.open(home.state_url(settings), memory=home.state_memory)
     keeper = PolicyKeeper(store, initial_policies(settings))
     engine = Engine(keeper.now.layers, store.slice_state, drawn=StateDrawnBook(store))
     keeper.attach(engine)
@@ -157,8 +160,9 @@ def assemble(
         clock_ns=time.time_ns,
         low_water_bytes=acts_low_water_bytes(settings.ledger.low_water_bytes),
     )
-    nonces = nonce_keeper(home, settings, store, ring, SharedReplay(home.run / "replay"))
+    nonces = nonce_keeper(home, settings, store, ring)
     nonces.refresh()
+    possession = Possession(ProofVerifier(time.time, nonces.nonces), proofs_once(home, settings), issuer)
     provider = provider_of(settings, issuer)
     sign_in = SignInServices(
         issuer=tokens,
@@ -171,8 +175,11 @@ def assemble(
         cipher=ring.field_cipher,
         use_once=store.use_once,
         end_as=ender(store, acts),
+        note_provider=noter(store),
         tell=teller(store),
         signed_in=recorder(acts),
+        possession=possession,
+        second_factor=SecondFactor(store.authenticator, ring.field_cipher, store.use_once, time.time),
         address=address,
     )
     oauth = OAuthServices(
@@ -229,7 +236,7 @@ def assemble(
         engine=engine,
         acts=acts,
         ledger=ledger,
-        sign_in=OfficerSignIn(verifier, store, security, time.time, address=address),
+        sign_in=OfficerSignIn(verifier, store, security, time.time, possession, address=address),
         barrier=barrier,
         now=time.time,
         tree=home.ledger / "tree",
@@ -242,7 +249,7 @@ def assemble(
         hub=hub,
         metrics=lambda: _metrics(home, coarse),
         may_scrape=scraping.is_held,
-        readiness=lambda: readiness(home, store, hub, proof),
+        readiness=lambda: readiness(home, hub, proof),
         witness=_witness(home, settings, ring),
         roads=roads,
         hosts=host_checks(home, settings, store, ring),
@@ -307,13 +314,29 @@ async def _settle(store: Store, home: GatewayHome, origin: str) -> None:
 
 
 async def _forget_expired(store: Store) -> None:
-    """Forget used one-time values once they could not be accepted anyway."""
+    """Forget used one-time values once they could not be accepted anyway, whatever the clock is set to meanwhile."""
+    now = unhurried(time.time, time.monotonic)
     while True:
         await asyncio.sleep(FORGET_SECONDS)
         try:
-            await asyncio.to_thread(store.forget_expired, int(time.time()))
+            await asyncio.to_thread(store.forget_expired, int(now()))
         except GatewayError as error:
             log.warning("expired one-time values stay for now: %s", error.code)
+
+
+def unhurried(now: Callable[[], float], ticks: Callable[[], float]) -> Callable[[], float]:
+    """What `now` says, but never more than has gone by since by `ticks`, nor anything for `FIRST_SECONDS`.
+
+    A clock that is set on forgets nothing that would be missed once it is set back; and who starts under such a clock
+    waits for longer than any value is good that was used before.
+    """
+    began, at = now(), ticks()
+
+    def told() -> float:
+        gone = ticks() - at
+        return min(now(), began + gone) if gone > FIRST_SECONDS else 0.0
+
+    return told
 
 
 async def _pin_inherited(services: ControlServices) -> None:
@@ -442,10 +465,16 @@ class Control:
         due = Due(metrics, parts.store, parts.ring.list, certificates, time.time)
         barrier = parts.services.barrier
         assert isinstance(barrier, ObservedBarrier)
-        publisher = Publisher(metrics, self._home.run / "metrics", [lambda: barrier.fill(metrics)], time.monotonic)
+        state = parts.store.database
+
+        def state_trouble() -> None:
+            metrics.gauge("gateway_state_trouble").set(int(bool(state.trouble)))
+
+        filling = [lambda: barrier.fill(metrics), state_trouble]
+        publisher = Publisher(metrics, self._home.run / "metrics", filling, time.monotonic)
         self._figures = [
             asyncio.create_task(due.run(), name="due"),
-            *([asyncio.create_task(parts.provider.check(), name="provider")] if parts.provider else []),
+            *([asyncio.create_task(parts.provider.watch(), name="provider")] if parts.provider else []),
             asyncio.create_task(publisher.run(), name="metrics"),
             asyncio.create_task(_forget_expired(parts.store), name="forget"),
             asyncio.create_task(_settle(parts.store, self._home, self._home.origin(self._settings)), name="settle"),

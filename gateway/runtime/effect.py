@@ -17,7 +17,10 @@ Fault = dict[str, str]
 _NEEDS: dict[str, tuple[str, dict[str, str]]] = {
     "officers": (
         "provider",
-        dict.fromkeys(("client_id", "client_secret_file", "officer_claim", "allow_rs256"), "sign-in by a provider"),
+        dict.fromkeys(
+            ("client_id", "client_secret_file", "client_key_file", "scopes", "officer_claim", "allow_rs256"),
+            "sign-in by a provider",
+        ),
     ),
     "traces": ("endpoint", {"sample_ratio": "tracing"}),
 }

@@ -15,6 +15,7 @@ import msgspec
 from cryptography import x509
 
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.listeners import is_every
 from gateway.runtime.modes import open_files
 from gateway.runtime.settings import Settings
 
@@ -35,6 +36,7 @@ def findings(home: GatewayHome, settings: Settings, now: float | None = None) ->
     at = time.time() if now is None else now
     return [
         *_open_keys(settings),
+        *_nameless(settings),
         *_certificates(home, settings, at),
         *_unwritable_state(home, settings),
         *_open_home(home),
@@ -51,6 +53,16 @@ def _open_keys(settings: Settings) -> Iterator[Finding]:
         if mode is not None and mode & OPEN_TO_OTHERS:
             what = f"the private key `{key}` ({setting}) is open to others: its mode is {mode:04o}"
             yield Finding(setting, what, f"chmod 600 {key}, and take another key: others may have read this one")
+
+
+def _nameless(settings: Settings) -> Iterator[Finding]:
+    control = settings.control
+    if is_every(control.host) and not control.issuer:
+        what = (
+            f"the control plane listens on every address (control.host = `{control.host}`) and has no control.issuer: "
+            "tokens and metadata name an address that no caller can reach"
+        )
+        yield Finding("control.issuer", what, "set control.issuer to the URL by which callers reach it")
 
 
 def _certificates(home: GatewayHome, settings: Settings, at: float) -> Iterator[Finding]:

@@ -78,6 +78,11 @@ class GatewayHome:
         scheme = "https" if settings.control.tls_certificate else "http"
         return f"{scheme}://{settings.control.host}:{settings.control.port}"
 
+    @property
+    def state_memory(self) -> Path:
+        """Where this node keeps which history of a state in PostgreSQL is the newest it has seen."""
+        return self.root / "state-history.json"
+
     def is_shared(self, settings: Settings) -> bool:
         """Whether several nodes may share the state."""
         return not self.state_url(settings).startswith("sqlite")

@@ -101,7 +101,9 @@ def _known(home: GatewayHome, settings: Settings, origin: str) -> Checkpoint | N
     from gateway.store import Store  # noqa: PLC0415 -- asked once; the ledger needs no state else
 
     try:
-        with Store.open(home.state_url(settings), migrate_forward=False, read_only=True) as store:
+        with Store.open(
+            home.state_url(settings), memory=home.state_memory, migrate_forward=False, read_only=True
+        ) as store:
             known = store.known_log(origin)
     except GatewayError as error:
         if not (home.ledger / "signer.db").exists() and home.is_shared(settings):

@@ -73,8 +73,8 @@ class OwnListeners:
     def told(self) -> str:
         """What this node tells the others, as text for the book of nodes; blocks."""
         hosts = (self._settings.data_plane.host, self._settings.control.host)
-        found = set(machine_addresses()) if any(map(_is_every, hosts)) else set()
-        found |= {host for host in hosts if not _is_every(host) and not _is_local(host)}
+        found = set(machine_addresses()) if any(map(is_every, hosts)) else set()
+        found |= {host for host in hosts if not is_every(host) and not _is_local(host)}
         listeners = Listeners(self._machine, tuple(sorted(self._own_ports() - {0})), tuple(sorted(found)))
         return msgspec.json.encode(listeners).decode()
 
@@ -127,7 +127,8 @@ def is_this_machine(address: str) -> bool:
     return True
 
 
-def _is_every(host: str) -> bool:
+def is_every(host: str) -> bool:
+    """Whether an address stands for every address of its machine."""
     return host in {"0.0.0.0", "::", ""}  # noqa: S104 - compared, not bound
 
 

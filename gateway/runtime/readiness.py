@@ -7,6 +7,7 @@ has, goes on deciding from what it remembers, and the first suspension would fai
 import asyncio
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +24,8 @@ HEARD_SECONDS = 3.0
 """How long a worker's last word counts for readiness; it speaks every second, later on a slow disk."""
 PROVE_SECONDS = 2.0
 """How often a write of the state is tried."""
-
+READ_SECONDS = 0.5
+"""How long a reading may take before the state counts as away: who asks is answered within a second."""
 
 PROBE_SECONDS = 3.0
 """How long who asked may take to hear the answer."""
@@ -60,6 +62,38 @@ class StateProof:
         self._store = store
         self._node = node
         self.is_writable = True
+        self._reading = threading.Lock()
+        self._could_read = False
+
+    def reads(self) -> bool:
+        """Whether the state can be read now, told within `READ_SECONDS` whatever hangs; one asks for all."""
+        if self._reading.acquire(blocking=False):
+            asked = threading.Thread(target=self._read, name="state-readiness", daemon=True)
+            asked.start()
+            asked.join(READ_SECONDS)
+            return not asked.is_alive() and self._could_read
+        # Somebody asks already: what comes of it in time counts for all.
+        if not self._reading.acquire(timeout=READ_SECONDS):
+            return False
+        self._reading.release()
+        return self._could_read
+
+    def _read(self) -> None:
+        try:
+            self._store.sequence()
+            self._could_read = True
+        except Exception:
+            self._could_read = False
+            log.exception("the state cannot be read")
+        finally:
+            self._reading.release()
+
+    def works(self) -> bool:
+        """Whether the state can be read and written, and keeps what is written."""
+        trouble = self._store.database.trouble
+        if trouble:
+            log.error("%s", trouble)
+        return not trouble and self.is_writable and self.reads()
 
     def prove(self) -> None:
         """Write; may block.
@@ -68,7 +102,7 @@ class StateProof:
             GatewayError: `unavailable` where the state takes no writes.
         """
         try:
-            self._store.use_once("ready", self._node, int(time.time()) + 1)
+            self._store.use_once("ready", self._node, 0)
         except GatewayError:
             self.is_writable = False
             raise
@@ -89,19 +123,13 @@ class StateProof:
                     log.warning("the state takes writes again")
 
 
-def readiness(home: GatewayHome, store: Store, hub: Hub | None, proof: StateProof) -> Mapping[str, bool]:
+def readiness(home: GatewayHome, hub: Hub | None, proof: StateProof) -> Mapping[str, bool]:
     """Which parts work: a use can be served only where all do.
 
     What a connected worker says of itself counts for `HEARD_SECONDS`; one that is just taking up a change still has its
     lease. The ledger process is none of the parts: without it uses go on into the journals, and once their disk is
     nearly full, no worker takes records any more.
     """
-    try:
-        store.sequence()
-        state = proof.is_writable
-    except Exception:
-        log.exception("the state cannot be read")
-        state = False
     connected = set(hub.workers()) if hub is not None else set()
     heard = [
         snapshot
@@ -109,7 +137,7 @@ def readiness(home: GatewayHome, store: Store, hub: Hub | None, proof: StateProo
         if snapshot.age_seconds(time.monotonic()) <= HEARD_SECONDS and snapshot.process in connected
     ]
     return {
-        "state": state,
+        "state": proof.works(),
         "workers": any(snapshot.gauge("gateway_fresh") for snapshot in heard),
         "records": any(snapshot.gauge("gateway_journal_accepts") for snapshot in heard),
     }

@@ -3,12 +3,13 @@
 import importlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from gateway.control.barrier.lease_clock import lease_clock
 from gateway.domain.errors import GatewayError
 from gateway.identity.keyring import KeyRing
-from gateway.identity.nonces import NonceKeeper
+from gateway.identity.nonces import HOLDS_SECONDS, NonceKeeper
 from gateway.identity.replay import SharedReplay
 from gateway.identity.signer import Signer
 from gateway.runtime.home import GatewayHome
@@ -50,16 +51,33 @@ def open_ring(
     return KeyRing.open(file or home.keys(settings), passphrase=secret, only=only, signers=signers)
 
 
-def nonce_keeper(
-    home: GatewayHome, settings: Settings, store: Store, ring: KeyRing, replay: SharedReplay
-) -> NonceKeeper:
+def proof_memory(home: GatewayHome) -> SharedReplay:
+    """What a node that is alone remembers of used proofs, by the clock that their nonces end by."""
+    return SharedReplay(home.run / "replay", lease_clock)
+
+
+def signature_memory(home: GatewayHome) -> SharedReplay:
+    """What a node remembers of used signatures, and of proofs where nonces are of several nodes: by the wall clock."""
+    return SharedReplay(home.run / "replay-signed", outlives=True)
+
+
+def proofs_once(home: GatewayHome, settings: Settings) -> Callable[[str, str, int], bool]:
+    """Uses up proofs among the processes of this node, for as long as their nonces hold."""
+    if home.is_shared(settings):
+        return signature_memory(home).use_once
+    memory = proof_memory(home)
+    return lambda of, value, _until_unix: memory.use_once(of, value, int(lease_clock() + HOLDS_SECONDS) + 1)
+
+
+def nonce_keeper(home: GatewayHome, settings: Settings, store: Store, ring: KeyRing) -> NonceKeeper:
     """What keeps DPoP nonces: of all nodes that share the state; of this boot alone where a node is alone.
 
-    A node that is alone remembers used proofs in `replay`, which a reboot loses: what was proven before bears a nonce
-    that is none afterwards.
+    A node that is alone remembers used proofs in `proof_memory`, which a reboot loses: what was proven before bears a
+    nonce that is none afterwards.
     """
-    place = "" if home.is_shared(settings) else replay.epoch
-    return NonceKeeper(store, ring.field_cipher, time.time, place)
+    if home.is_shared(settings):
+        return NonceKeeper(store, ring.field_cipher, time.time)
+    return NonceKeeper(store, ring.field_cipher, time.time, proof_memory(home).epoch, lease_clock)
 
 
 def outside_signers(settings: Settings) -> dict[str, Signer]:

@@ -22,7 +22,15 @@ from gateway.domain.hosts import Networks
 from gateway.runtime.effect import faults_of
 
 RESERVED = frozenset(
-    {"GATEWAY_HOME", "GATEWAY_OFFICER", "GATEWAY_TOKEN", "GATEWAY_PASSPHRASE", "GATEWAY_KEYS", "GATEWAY_LOG_KEY"}
+    {
+        "GATEWAY_HOME",
+        "GATEWAY_CONTROL_URL",
+        "GATEWAY_OFFICER",
+        "GATEWAY_TOKEN",
+        "GATEWAY_PASSPHRASE",
+        "GATEWAY_KEYS",
+        "GATEWAY_LOG_KEY",
+    }
 ) | frozenset(
     f"GATEWAY_{name}"
     for name in ("URL", "TOKEN_URL", "CLIENT_ID", "KEY_FILE", "KEY_PASSWORD", "PURPOSE", "OPERATOR", "CA")
@@ -258,8 +266,14 @@ class OfficersSettings(Section):
     client_key_file: Path | None = Field(
         None, description="PEM file with that client's private key, in place of a secret (`private_key_jwt`)"
     )
-    scopes: tuple[str, ...] = Field(("profile",), description="scopes asked for besides `openid`")
-    officer_claim: str = Field("preferred_username", description="claim of the ID token that is an officer's id")
+    scopes: tuple[str, ...] = Field(
+        ("profile",),
+        description="scopes asked for besides `openid`; with `offline_access`, where the provider has it, sessions of "
+        "the command line are renewed for up to 12 hours",
+    )
+    officer_claim: str = Field(
+        "preferred_username", description="claim of the ID token, or of UserInfo, that is an officer's id"
+    )
     allow_rs256: bool = Field(True, description="whether ID tokens may be signed by RS256")
 
 

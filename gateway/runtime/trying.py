@@ -97,7 +97,7 @@ class Trials:
             passing: set[str] = set()
             for document in documents:
                 left = msgspec.json.decode(projector.project(document).content)
-                held += projector.values(document)
+                held += [row for rows in projector.values(document) for row in rows]
                 if interface.rows and isinstance(left, dict):
                     passing |= left.keys() & set(envelope)
         except GatewayError as error:

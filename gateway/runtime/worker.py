@@ -25,7 +25,7 @@ from gateway.identity.dpop import ProofVerifier
 from gateway.identity.issuers import ExternalIssuer
 from gateway.identity.keyring import KeyRing
 from gateway.identity.legacy import LegacyIdentifier
-from gateway.identity.replay import ClusterReplay, SharedReplay
+from gateway.identity.replay import ClusterReplay
 from gateway.identity.security_log import FailureBudget, SecurityLog
 from gateway.identity.symmetric import Pseudonymiser
 from gateway.identity.verify import OwnIssuer, TokenVerifier
@@ -45,7 +45,7 @@ from gateway.runtime.listeners import OwnListeners
 from gateway.runtime.memory import keep_returning
 from gateway.runtime.policies import initial_policies
 from gateway.runtime.resolver import Resolver, is_decided, is_touched
-from gateway.runtime.ring import nonce_keeper, open_ring
+from gateway.runtime.ring import nonce_keeper, open_ring, proofs_once, signature_memory
 from gateway.runtime.settings import DataPlaneSettings, Settings
 from gateway.runtime.suppliers import Contexts, SupplierReach
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher
@@ -63,6 +63,8 @@ from gateway.runtime.tls import Reloading, listener_context
 from gateway.store import Store
 
 log = logging.getLogger("gateway.worker")
+
+UseOnce = Callable[[str, str, int], bool | Awaitable[bool]]
 
 FRESH_SECONDS = 0.5
 """How long a starting worker waits for its first lease: calls that meet it are then served. Without one it opens its
@@ -109,7 +111,7 @@ class Worker:
         """Wire the parts, wait for a lease, and open the door."""
         loop = asyncio.get_running_loop()
         home, settings = self._home, self._settings
-        self._store = Store.open(home.state_url(settings), migrate_forward=False)
+        self._store = Store.open(home.state_url(settings), memory=home.state_memory, migrate_forward=False)
         self._policies = PolicyKeeper(self._store, initial_policies(settings))
         metrics = MetricSet(self._name)
         observed = ObservedPorts(metrics)
@@ -118,11 +120,10 @@ class Worker:
         self._policies.attach(self._engine)
         # No private token key: a worker verifies, it does not issue.
         ring = open_ring(home, settings, frozenset({"field", "pseudonym"}))
-        replay = SharedReplay(home.run / "replay")
-        self._nonces = nonce_keeper(home, settings, self._store, ring, replay)
+        self._nonces = nonce_keeper(home, settings, self._store, ring)
         await asyncio.to_thread(self._nonces.refresh)
         self._tasks.append(asyncio.create_task(self._nonces.run(), name="nonces"))
-        self._identifier = self._make_identifier(ring, replay)
+        self._identifier = self._make_identifier(ring)
         prepare = SupplierReach(
             self._store,
             Contexts(self._store.certificates, ring.field_cipher),
@@ -191,13 +192,16 @@ class Worker:
         publisher.publish()
         return {}
 
-    def _make_identifier(self, ring: KeyRing, replay: SharedReplay) -> Identifier:
+    def _make_identifier(self, ring: KeyRing) -> Identifier:
         identity = self._settings.identity
-        use_once: Callable[[str, str, int], bool | Awaitable[bool]] = replay.use_once
+        # Signatures bear a time and no nonce: they are told by the clock that callers have, too.
+        signed = signature_memory(self._home)
+        use_proof: UseOnce = proofs_once(self._home, self._settings)
+        use_signature: UseOnce = signed.use_once
         if self._home.is_shared(self._settings):
             # A thread of its own: calls do not wait behind what else is slow.
             marking = ThreadPoolExecutor(1, "used-once")
-            use_once = ClusterReplay(replay, self._store.use_once_each, marking).use_once
+            use_proof = use_signature = ClusterReplay(signed, self._store.use_once_each, marking).use_once
         externals = [
             ExternalIssuer(
                 issuer.name,
@@ -216,7 +220,7 @@ class Worker:
             self._store.system,
             time.time,
             proofs=ProofVerifier(time.time, self._nonces.nonces),
-            use_once=use_once,
+            use_once=use_proof,
             origins=identity.origins,
             security=SecurityLog(time.monotonic),
             budget=FailureBudget(time.monotonic),
@@ -224,10 +228,10 @@ class Worker:
                 self._store.legacy_key,
                 self._store.system,
                 ring,
-                use_once,
+                use_signature,
                 time.time,
                 national_window_seconds=identity.legacy_window_seconds,
-                since_unix=replay.since_unix,
+                since=signed.since,
             ),
         )
 

@@ -3,6 +3,8 @@
     store         `Store`: open, read, list, write in transactions, follow the feed
     schema        the tables
     database      one writer and many readers over SQLite or PostgreSQL; failures as sentences
+    servers       which PostgreSQL server is the primary of the newest history
+    deadlines     an end to what a server does not answer
     turns         whose turn it is to write, what is urgent first
     readings      reads by id, and the one reading a decision needs
     listings      lists by page
@@ -20,6 +22,7 @@
     coordination  one-time values, quotas, nodes
     figures       figures for supervision, and the duties behind them
     applications  applications for sharing and their clocks
+    proposals     grants on their way
     directory     the directory and its files: sheets, JSON, DCAT, OpenAPI
     values        pages, filters, entity tags and other values besides the domain's
 

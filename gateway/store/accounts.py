@@ -2,7 +2,8 @@
 
 from sqlalchemy import delete, insert, select, update
 
-from gateway.domain.officers import AccountEvent, Enrolment
+from gateway.domain.errors import GatewayError
+from gateway.domain.officers import AccountEvent, Enrolment, ProviderSession
 from gateway.store import schema
 from gateway.store.readings import decode_all
 from gateway.store.transaction import Transaction, encode
@@ -33,6 +34,31 @@ class AccountWrites(Transaction):
         self._connection.execute(
             insert(schema.provider_subjects).values(issuer=issuer, subject=subject, officer=officer)
         )
+
+    def note_provider_session(self, found: ProviderSession) -> None:
+        """Keep what the provider gave with a session, in place of what it gave before."""
+        values = {"issuer": found.issuer, "sid": found.sid, "expires": found.expires_unix, "sealed": found.sealed}
+        self._put(schema.provider_sessions, {"session": found.session}, values)
+
+    def renew_session(self, session: str, expires_unix: int) -> None:
+        """Let a session that stands end later.
+
+        Raises:
+            GatewayError: `conflict` where it has ended meanwhile.
+        """
+        table = schema.sessions
+        stands = [table.c.id == session, table.c.ended.is_(None), table.c.expires > self._now_unix]
+        if not self._connection.execute(update(table).where(*stands).values(expires=expires_unix)).rowcount:
+            raise GatewayError("conflict", "the session has ended meanwhile")
+
+    def put_authenticator(self, officer: str, sealed: str, *, confirmed: bool) -> None:
+        """Keep the secret of an officer's second factor, in place of one of before."""
+        values = {"sealed": sealed, "confirmed": int(confirmed)}
+        self._put(schema.authenticators, {"officer": officer}, values)
+
+    def end_authenticator(self, officer: str) -> None:
+        """Forget the second factor of an officer."""
+        self._connection.execute(delete(schema.authenticators).where(schema.authenticators.c.officer == officer))
 
     def put_enrolment(self, enrolment: Enrolment) -> None:
         """Store the one code that may be asked for or given for an officer; another one of before holds no more."""

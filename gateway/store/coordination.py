@@ -89,6 +89,9 @@ _COUNT_SHADOW = text(
 DRAWN_DAYS = 400
 """How long what was drawn is remembered for convergence rules (Decree 809 Art. 25 ¶2)."""
 
+KEPT_ONE_TIME_SECONDS = 2 * 3600
+"""How long a one-time value is remembered after its time: a clock that is set back by less brings back none."""
+
 KEPT_SESSION_SECONDS = 86_400
 """How long a session is remembered after its time: a token that names it is refused with or without it."""
 
@@ -114,13 +117,13 @@ class Coordination:
         Args:
             namespace: what kind of value, such as `jti`; at most 32 characters.
             value: of any length.
-            expires_unix: the first second at which it may be used again.
+            expires_unix: when it can be used no more; `KEPT_ONE_TIME_SECONDS` later it may be forgotten.
         """
         parameters = {
             "namespace": namespace,
             "digest": hashlib.sha256(value.encode()).hexdigest(),
             "expires": expires_unix,
-            "now": int(self._clock()),
+            "now": int(self._clock()) - KEPT_ONE_TIME_SECONDS,
         }
         with self._database.brief() as connection:
             return connection.execute(_USE_ONCE, parameters).rowcount == 1
@@ -128,7 +131,7 @@ class Coordination:
     def use_once_each(self, values: Sequence[tuple[str, str, int]]) -> list[bool]:
         """As `use_once` for each namespace, value and expiry: one transaction, and on PostgreSQL one statement."""
         rows = [(each[0], hashlib.sha256(each[1].encode()).hexdigest(), each[2]) for each in values]
-        now = int(self._clock())
+        now = int(self._clock()) - KEPT_ONE_TIME_SECONDS
         # In one order on every node, so that two batches with a value in common cannot wait for each other; a value
         # that stands twice in a batch is used by its first.
         ordered = sorted({row[:2]: row for row in reversed(rows)}.values())
@@ -186,13 +189,14 @@ class Coordination:
         yesterday = date.fromordinal(day.toordinal() - 2).isoformat()
         with self._database.brief() as connection:
             gone = (
-                delete(schema.one_time).where(schema.one_time.c.expires <= now_unix),
+                delete(schema.one_time).where(schema.one_time.c.expires <= now_unix - KEPT_ONE_TIME_SECONDS),
                 delete(schema.answers).where(schema.answers.c.expires <= now_unix),
                 delete(schema.quota_used).where(schema.quota_used.c.day < yesterday),
                 delete(schema.drawn).where(schema.drawn.c.day < before),
                 delete(schema.enrolments).where(schema.enrolments.c.expires <= now_unix),
                 delete(schema.account_events).where(schema.account_events.c.at <= now_unix - 366 * 86_400),
                 delete(schema.sessions).where(schema.sessions.c.expires <= now_unix - KEPT_SESSION_SECONDS),
+                delete(schema.provider_sessions).where(schema.provider_sessions.c.expires <= now_unix),
             )
             return sum(connection.execute(statement).rowcount for statement in gone)
 
@@ -224,8 +228,9 @@ class Coordination:
             _add_quota(connection, {"grant_id": grant, "day": day.isoformat(), "kind": kind}, -unused)
 
     def beat(self, node: str, now_unix: float) -> None:
-        """Say that the node lives."""
-        with self._database.brief() as connection:
+        """Say that the node lives; durable as an act is, so that a state that keeps no act gives no lease either."""
+        # INVARIANT: STALE-DENIES, ONE-TIMELINE.
+        with self._database.proving() as connection:
             connection.execute(_BEAT, {"id": node, "beat_ms": int(now_unix * 1000)})
 
     def announce(self, node: str, address: str) -> None:

@@ -91,10 +91,12 @@ class Listener:
     def _hear(self) -> None:
         import psycopg  # noqa: PLC0415 - a state in SQLite needs no PostgreSQL driver
 
-        url = self._store.database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        servers = self._store.database.servers
+        assert servers is not None
         while not self._ended.is_set():
             try:
-                with psycopg.connect(url, autocommit=True, connect_timeout=5) as connection:
+                with servers.connect() as connection:
+                    connection.autocommit = True
                     connection.execute(f"LISTEN {CHANNEL}")
                     self.wake()
                     while not self._ended.is_set():

@@ -17,7 +17,7 @@ from sqlalchemy.sql import bindparam
 
 from gateway.domain.directory import Dataset, Department, EntryState, Interface, Purpose, System
 from gateway.domain.grants import Grant
-from gateway.domain.officers import AccountEvent, Enrolment, Officer, Session
+from gateway.domain.officers import AccountEvent, Authenticator, Enrolment, Officer, ProviderSession, Session
 from gateway.domain.orders import Order
 from gateway.domain.state import SliceState
 from gateway.store import schema
@@ -123,6 +123,11 @@ _PROVIDER_OFFICER = select(schema.provider_subjects.c.officer).where(
 _PROVIDER_SUBJECT = select(schema.provider_subjects.c.subject).where(
     schema.provider_subjects.c.issuer == bindparam("issuer"), schema.provider_subjects.c.officer == bindparam("officer")
 )
+_PROVIDER_SESSION = select(schema.provider_sessions).where(schema.provider_sessions.c.session == bindparam("id"))
+_SESSIONS_BY_SID = select(schema.provider_sessions.c.session).where(
+    schema.provider_sessions.c.issuer == bindparam("issuer"), schema.provider_sessions.c.sid == bindparam("sid")
+)
+_AUTHENTICATOR = select(schema.authenticators).where(schema.authenticators.c.officer == bindparam("id"))
 _PURPOSES = select(schema.purposes.c.body).order_by(schema.purposes.c.id)
 _BELOW = text(
     f"""
@@ -283,6 +288,20 @@ class Readings:
         """The person at an OpenID provider who has signed in as an officer before."""
         rows = self._rows(_PROVIDER_SUBJECT, {"issuer": issuer, "officer": officer})
         return str(rows[0][0]) if rows else None
+
+    def provider_session(self, session: str) -> ProviderSession | None:
+        """What the OpenID provider gave with a session; None of one that was begun otherwise."""
+        rows = self._rows(_PROVIDER_SESSION, {"id": session})
+        return ProviderSession(*rows[0]) if rows else None
+
+    def sessions_by_sid(self, issuer: str, sid: str) -> tuple[str, ...]:
+        """The sessions that an OpenID provider calls `sid`."""
+        return tuple(str(row[0]) for row in self._rows(_SESSIONS_BY_SID, {"issuer": issuer, "sid": sid}))
+
+    def authenticator(self, officer: str) -> Authenticator | None:
+        """The second factor of an officer's account, also one that is not confirmed; None where there is none."""
+        rows = self._rows(_AUTHENTICATOR, {"id": officer})
+        return Authenticator(rows[0].officer, bool(rows[0].confirmed), rows[0].sealed) if rows else None
 
     def dataset(self, id: str) -> Dataset | None:
         """The released version of the entry: the only one that is enforced (Decree 809 Art. 16, 17)."""

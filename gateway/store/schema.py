@@ -13,11 +13,14 @@ The migrations under `migrations/` build exactly these tables; a test compares t
 | enrolments | a one-time code, asked for or given, by which an officer sets a password; its digest alone |
 | account_events | what somebody did about an officer's account, and whether its owner was told |
 | provider_subjects | which person (`sub`) at an OpenID provider an officer is: one each way, and for good |
+| provider_sessions | what an OpenID provider gave with a session: its name there, a sealed refresh token |
+| authenticators | the secret of an officer's second factor, sealed by the key ring |
 | legacy_keys | a key of an older platform's contract, its secret encrypted by the key ring |
 | feed, changes | the feed's position (one row), and each committed change under its sequence |
 | one_time, quota_used, answers, nodes, drawn | what processes share besides: see `coordination` |
 | system_keys | whose a public key or certificate is: one system's, revoked or not, until it is withdrawn |
 | nonce_secrets | what DPoP nonces are made with, sealed by the key ring |
+| proposals | grants on their way, by the id of the grant |
 | disposals, applications | duties with a due date |
 | hosts | a claim of a department on a host that is on its way (`standing` 0), or the host that stands (1) |
 | certificates | a supplier's certificates of one name; a private key among them is sealed by the key ring |
@@ -41,7 +44,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0009"
+HEAD = "0011"
 """The newest migration: a database at another revision is migrated, or refused if it is newer."""
 
 metadata = MetaData()
@@ -262,6 +265,26 @@ provider_subjects = Table(
     Index("provider_subjects_officer", "issuer", "officer", unique=True),
 )
 
+provider_sessions = Table(
+    "provider_sessions",
+    metadata,
+    Column("session", String(32), primary_key=True),
+    Column("issuer", String(512), nullable=False),
+    Column("sid", String(255), nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Column("sealed", Text, nullable=False),
+    Index("provider_sessions_sid", "issuer", "sid"),
+    Index("provider_sessions_expires", "expires"),
+)
+
+authenticators = Table(
+    "authenticators",
+    metadata,
+    Column("officer", String(64), primary_key=True),
+    Column("confirmed", Integer, nullable=False),
+    Column("sealed", Text, nullable=False),
+)
+
 legacy_keys = Table(
     "legacy_keys",
     metadata,
@@ -378,6 +401,18 @@ applications = Table(
     Index("applications_state", "state", "due_on", "id"),
     Index("applications_supplier", "supplier", "state", "id"),
     Index("applications_department", "department", "state", "id"),
+)
+
+proposals = Table(
+    "proposals",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("department", String(64), nullable=False),
+    Column("supplier", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("body", Text, nullable=False),
+    Index("proposals_department", "department", "state", "id"),
+    Index("proposals_supplier", "supplier", "state", "id"),
 )
 
 policy_sets = Table(

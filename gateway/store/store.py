@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -32,6 +33,7 @@ from gateway.store.hosts import HostReadings, HostWrites
 from gateway.store.listings import Listings
 from gateway.store.migrate import migrate, require_head
 from gateway.store.policies import PolicyReadings, PolicyTransaction
+from gateway.store.proposals import Proposals
 from gateway.store.readings import Rows
 from gateway.store.values import MAX_PAGE, GrantFilter, Page
 
@@ -59,6 +61,7 @@ class Store(
     CertificateReadings,
     Listings,
     Applications,
+    Proposals,
     Supervision,
     Coordination,
 ):
@@ -82,6 +85,7 @@ class Store(
         clock: Callable[[], float] = time.time,
         migrate_forward: bool = True,
         read_only: bool = False,
+        memory: Path | None = None,
     ) -> Self:
         """Open the state, bringing its schema forward first.
 
@@ -90,12 +94,13 @@ class Store(
             clock: Unix seconds.
             migrate_forward: False refuses an old schema instead: for workers, which start after the control process.
             read_only: refuse every write of this process.
+            memory: the file in which this node keeps which history of the state is the newest (PostgreSQL).
 
         Raises:
             GatewayError: `unavailable`, in one sentence, where it cannot be opened, is damaged, locked, not
                 writable, or written by a newer version.
         """
-        database = Database(url, read_only=read_only)
+        database = Database(url, read_only=read_only, memory=memory)
         try:
             if migrate_forward and not read_only:
                 migrate(database)

@@ -30,6 +30,7 @@ class ExampleProvider:
         self._secret = ec.generate_private_key(ec.SECP256R1())
         self._key = ClientKey(self._secret, "identity-1")
         self._nonce = ""
+        self.agreed = False
 
     def sign_in(self) -> OpenIdSignIn:
         """The gateway's side of it."""
@@ -53,12 +54,22 @@ class ExampleProvider:
     def _serve(self, request: httpx.Request) -> httpx.Response:
         place = str(request.url).removeprefix(URL)
         if place == "/.well-known/openid-configuration":
-            names = {"authorization_endpoint": "/auth", "token_endpoint": "/token", "jwks_uri": "/keys"}
+            names = {
+                "authorization_endpoint": "/auth",
+                "token_endpoint": "/token",
+                "jwks_uri": "/keys",
+                "device_authorization_endpoint": "/device",
+            }
             return httpx.Response(200, json={"issuer": URL, **{name: URL + path for name, path in names.items()}})
         if place == "/keys":
             return httpx.Response(200, json={"keys": [self._key.registration()]})
+        if place == "/device":
+            asked = {"device_code": "d-1", "user_code": "WDJB-MJHT", "verification_uri": URL + "/device"}
+            return httpx.Response(200, json={**asked, "expires_in": 600, "interval": 5})
+        if "device_code=d-1" in request.content.decode() and not self.agreed:
+            return httpx.Response(400, json={"error": "authorization_pending"})
         now = int(self._clock())
         claims = {"iss": URL, "sub": "u-1", "aud": CLIENT, "iat": now, "exp": now + 300, "nonce": self._nonce}
         claims["preferred_username"] = self._officer
         token = jwt.encode(claims, self._secret, "ES256", headers={"kid": "identity-1"})
-        return httpx.Response(200, json={"id_token": token, "access_token": "at", "token_type": "Bearer"})
+        return httpx.Response(200, json={"id_token": token, "access_token": "at", "refresh_token": "rt"})

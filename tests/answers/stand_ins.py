@@ -17,6 +17,8 @@ _FORMS = re.compile(
     r"""
       (?P<token>   \b eyJ [\w-]+ \. [\w-]+ \. [\w-]+ )
     | (?P<sealed>  (?<!\S) v1\.[\w-]+\.[\w=-]{40,} (?!\S) )
+    | (?P<code>    (?<= code= ) v1\.[\w.%=-]{40,} )
+    | (?P<base32>  (?<![0-9A-Za-z]) [A-Z2-7]{32} (?![0-9A-Za-z]) )
     | (?P<run>     (?<![0-9a-z]) [0-9a-v]{12} (?= -\d ) )
     | (?P<verifier> (?<= \+ ) [0-9a-f]{8} \+ [A-Za-z0-9+/]{44} )
     | (?P<order>   (?<= o-\d{8}- ) [0-9a-f]{12} )
@@ -79,6 +81,10 @@ def _made(form: str, found: str, seed: str) -> str:
         return "<a signed token>"
     if form == "sealed":
         return "<sealed by the gateway>"
+    if form == "code":
+        return "v1.a-code-that-is-good-once"
+    if form == "base32":
+        return base64.b32encode(_noise(seed, 20)).decode()
     if form == "run":
         return f"{found[:8]}{number:04d}"
     if form in {"order", "hex", "kid"}:

@@ -1,10 +1,15 @@
 """A story that walks every operation of the control API: a city shares its household register, and takes it back."""
 
 import hashlib
+import re
 import tempfile
+from base64 import b32decode
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
 
 from gateway.client.keys import ClientKey, new_private_key
 from gateway.control.act.examples import (
@@ -20,6 +25,7 @@ from gateway.control.act.examples import (
     INTERFACE,
     LIFT,
     ORDER,
+    PROPOSAL,
     REPORT,
     SETTLEMENT,
     STANDS_AT,
@@ -29,14 +35,19 @@ from gateway.control.act.examples import (
     TRIAL,
 )
 from gateway.control.policies.routes import CALL
+from gateway.control.sign_in.by_provider import sealed_with
 from gateway.domain.calendar import CHINA
 from gateway.identity.assertions import ASSERTION_TYPE
+from gateway.identity.oidc import Person
+from gateway.identity.one_time_codes import STEP_SECONDS, code_at
+from gateway.identity.pairing import challenge_of
 from gateway.ledger.log.checkpoints import Checkpoint
 from gateway.ledger.log.notes import sign_note
 from gateway.ledger.witness.witness import request_body
 from gateway.policy import default_policies_root
 from gateway.policy.law.layers import read_set
 from tests.answers.matters import Matters, matters_of
+from tests.answers.provider import URL as PROVIDER
 from tests.answers.teller import Teller
 from tests.answers.world import WITNESSED, WITNESSED_KEY, Clock, FullWorld, quick_ledger, record_long_ago
 from tests.support.control import ISSUER
@@ -84,6 +95,7 @@ def walk() -> Told:
                 systems_and_officers,
                 credentials,
                 grants,
+                proposals,
                 a_grants_life,
                 orders,
                 figures,
@@ -207,11 +219,55 @@ def accounts(teller: Teller) -> None:
     teller.tell(f"POST {recovery}/approval", "province", id=person)
     teller.tell("GET /v1/account", person)
     teller.tell("DELETE /v1/account/recovery", person, again=True)
+    factor, shown = "/v1/account/authenticator", {"code": "000000"}
+    secret = b32decode(teller.tell(f"POST {factor}", person).json()["secret"])
+    for step in ("confirmation", "withdrawal"):
+        teller.refused(f"POST {factor}/{step}", teller.world.post(person, f"{factor}/{step}", shown))
+        shown = {"code": code_at(secret, int(teller.clock()) // STEP_SECONDS)}
+        teller.tell(f"POST {factor}/{step}", person, shown)
     changed = {"current": PASSWORD, "password": NEXT_PASSWORD}
     teller.tell("POST /v1/account/password", person, changed)
     other = teller.world.store.open_session(person, "password", 3600).id
     teller.tell("DELETE /v1/account/sessions/{id}", person, again=True, id=other)
     teller.tell("POST /v1/account/sign-out", person, {"everywhere": True})
+
+
+def command_lines(teller: Teller) -> None:
+    """How a command line signs an officer in by the OpenID provider, and goes on."""
+    world, key, verifier = teller.world, ClientKey(new_private_key()), "v" * 43
+
+    def proven(path: str) -> dict[str, str]:
+        return {"DPoP": key.proof("POST", ISSUER + path, int(world.clock()), nonce=None, token=None)}
+
+    teller.tell("GET /sign-in", None)
+    listener = "http://127.0.0.1:49152/signed-in"
+    asked = {"redirect_uri": listener, "state": "s" * 43, "code_challenge": challenge_of(verifier)}
+    begun = teller.tell("GET /sign-in/browser", None, options={"params": {**asked, "dpop_jkt": key.thumbprint}})
+    page = world.ask(
+        None, "GET", "/sign-in/provider/answer", params=world.provider.authorize(begun.headers["Location"])
+    )
+    found = re.search(r'name="ticket" value="([^"]+)"', page.text)
+    assert found is not None
+    form = {"data": {"ticket": found[1], "answer": "yes"}}
+    agreed = teller.tell("POST /sign-in/browser/consent", None, options=form, again=True)
+    code = parse_qs(urlsplit(agreed.headers["Location"]).query)["code"][0]
+    redeemed = {"code": code, "verifier": verifier, "redirect_uri": listener}
+    teller.tell("POST /sign-in/code", None, redeemed, headers=proven("/sign-in/code"))
+    teller.refused("POST /sign-in/code", world.post(None, "/sign-in/code", redeemed))
+    device = teller.tell("POST /sign-in/device", None, headers=proven("/sign-in/device"))
+    teller.refused("POST /sign-in/device", world.post(None, "/sign-in/device", None))
+    waiting = {"device": device.json()["device"]}
+    for agreed_there in (False, True):
+        world.provider.agreed = agreed_there
+        teller.tell("POST /sign-in/device/answer", None, waiting, headers=proven("/sign-in/device/answer"))
+    teller.refused("POST /sign-in/device/answer", world.post(None, "/sign-in/device/answer", waiting))
+    person = Person(PROVIDER, "u-1", "civil", "", "rt")
+    session = jwt.decode(world.token("civil"), options={"verify_signature": False})["sid"]
+    ends = int(world.clock()) + 3600
+    with world.store.transaction() as tx:
+        tx.note_provider_session(sealed_with(world.signing_in, session, person, ends))
+    teller.tell("POST /v1/account/renewal", "civil")
+    teller.refused("POST /v1/account/renewal", world.post("auditor", "/v1/account/renewal", None))
 
 
 def credentials(teller: Teller) -> None:
@@ -236,6 +292,7 @@ def credentials(teller: Teller) -> None:
     teller.refused(
         "POST /sign-in/provider/logout", world.ask(None, "POST", "/sign-in/provider/logout", data={"logout_token": "x"})
     )
+    command_lines(teller)
     form = {
         "grant_type": "client_credentials",
         "client_assertion_type": ASSERTION_TYPE,
@@ -277,6 +334,19 @@ def grants(teller: Teller) -> None:
     )
     teller.tell("POST /v1/grants/{id}/versions", "police", longer, id="g-2026-0001")
     teller.tell("GET /v1/grants/{id}", "civil", id="g-2026-0001")
+
+
+def proposals(teller: Teller) -> None:
+    """A grant is proposed, approved on both sides by acts, and issued; another is refused."""
+    digest = teller.tell("POST /v1/proposals", "civil", PROPOSAL).json()["digest"]
+    named = {"id": PROPOSAL["id"]}
+    teller.tell("POST /v1/proposals/{id}/demand-approval", "civil", {"digest": digest}, again=True, **named)
+    teller.tell("GET /v1/proposals", "civil")
+    teller.tell("GET /v1/proposals/{id}", "police", **named)
+    teller.tell("POST /v1/proposals/{id}/supply-approval", "police", {"digest": digest}, again=True, **named)
+    teller.world.post("civil", "/v1/proposals", {**PROPOSAL, "id": "g-2026-0101"}).raise_for_status()
+    reasons = {"reasons": "the items are more than the registration needs"}
+    teller.tell("POST /v1/proposals/{id}/refusal", "police", reasons, again=True, id="g-2026-0101")
 
 
 def a_grants_life(teller: Teller) -> None:

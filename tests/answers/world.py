@@ -11,10 +11,12 @@ import httpx
 
 from gateway.client.keys import ClientKey, new_private_key
 from gateway.control.app.app import create_app
+from gateway.control.sign_in.by_provider import bound_for_good, ender, noter
 from gateway.control.sign_in.credentials import credentials_router
 from gateway.control.sign_in.enrolment import people_routers
 from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices
-from gateway.control.sign_in.sign_in import SignInServices, bound_for_good, ender, recorder, teller
+from gateway.control.sign_in.possession import Possession
+from gateway.control.sign_in.sign_in import SecondFactor, SignInServices, recorder, teller
 from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import SharingMode
@@ -91,7 +93,7 @@ class FullWorld(World):
         )
         # What the control process itself says of its parts where no worker hangs on it.
         home: Any = SimpleNamespace(run=folder)
-        self.parts_without_workers = dict(readiness(home, self.store, None, StateProof(self.store, "node")))
+        self.parts_without_workers = dict(readiness(home, None, StateProof(self.store, "node")))
         self.parts = dict.fromkeys(self.parts_without_workers, True)
         self.services = replace(
             self.services,
@@ -169,7 +171,7 @@ class FullWorld(World):
 
     def _oauth(self) -> OAuthServices:
         security = SecurityLog(self.clock)
-        sign_in = SignInServices(
+        sign_in = self.signing_in = SignInServices(
             issuer=self.issuer,
             officer=self.store.officer,
             open_session=self.store.open_session,
@@ -180,8 +182,13 @@ class FullWorld(World):
             cipher=self.ring.field_cipher,
             use_once=self.store.use_once,
             end_as=ender(self.store, self.acts),
+            note_provider=noter(self.store),
             tell=teller(self.store),
             signed_in=recorder(self.acts),
+            second_factor=SecondFactor(
+                self.store.authenticator, self.ring.field_cipher, self.store.use_once, self.clock
+            ),
+            possession=Possession(ProofVerifier(self.clock, None), self.store.use_once, ISSUER),
         )
         return OAuthServices(
             issuer=self.issuer,

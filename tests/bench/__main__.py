@@ -21,6 +21,8 @@ SUITES = {
     "barrier": HERE / "barrier.py",
     "metrics": HERE / "metrics_cost.py",
     "suspension": HERE / "suspension.py",
+    "client-calls": HERE / "client_calls.py",
+    "client-peers": HERE / "client_peers.py",
 }
 
 

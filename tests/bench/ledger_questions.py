@@ -102,7 +102,7 @@ def generate(directory: Path, uses: int) -> int:
         )  # fmt: skip
         write_filter(connection, path)
         total += path.stat().st_size + filter_path(path).stat().st_size
-    (directory / MANIFEST).write_bytes(encode_manifest(Manifest(1, 2 * uses + 200, (), tuple(files))))
+    (directory / MANIFEST).write_bytes(encode_manifest(Manifest(size=2 * uses + 200, files=tuple(files))))
     return total
 
 

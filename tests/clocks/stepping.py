@@ -16,6 +16,7 @@ import httpx
 from gateway.ledger.verify.log import verify_log
 from gateway.runtime.demo.story import GRANT
 from tests.clocks.moved import DAY_SECONDS, MovedClock
+from tests.clocks.used_once import UsedOnce
 from tests.support.gateways import RunningGateway, running_gateway, wait_for
 
 PERSONS = "/public-security/persons"
@@ -67,16 +68,22 @@ class Calls:
 
 
 def _status(error: httpx.HTTPError) -> int:
+    """What the token endpoint refused with; its 400 for a proof of another time (RFC 9449 §5) is a 401 elsewhere."""
     answer = getattr(error, "response", None)
-    return answer.status_code if answer is not None else 0
+    found = answer.status_code if answer is not None else 0
+    return 401 if found == 400 else found
 
 
-def step_through(clock: MovedClock, calls: Calls) -> None:
-    """Every way in which a clock is set, one after the other, each with calls under way."""
+def step_through(clock: MovedClock, calls: Calls, used: UsedOnce) -> None:
+    """Every way in which a clock is set, one after the other, each with calls under way; what was used before it, by
+    whatever clock, is good no more after it."""
     calls.until_well()
-    for seconds in (-1.0, -3600.0, 3600.0, 20.0 * DAY_SECONDS):
+    used.use()
+    for seconds in (-1.0, -3600.0, 3600.0, -3600.0, 3600.0, 20.0 * DAY_SECONDS):
         clock.step(seconds)
         calls.until_well()
+        print(f"shown again: {used.show_again()}", flush=True)
+        used.use()
         print(f"{seconds:+.0f} s: {dict(calls.statuses)}", flush=True)
     # A leap second as most kernels have it: the last second of the day comes twice.
     at = time.time()
@@ -88,6 +95,7 @@ def step_through(clock: MovedClock, calls: Calls) -> None:
         time.sleep(0.01)
     clock.step(-1.0)
     calls.until_well()
+    used.show_again()
     print(f"a leap second: {dict(calls.statuses)}", flush=True)
 
 
@@ -128,7 +136,7 @@ def main(folder: Path) -> None:
     with running_gateway(folder / "var") as gateway:
         calls = Calls(gateway)
         try:
-            step_through(clock, calls)
+            step_through(clock, calls, UsedOnce(gateway))
         finally:
             calls.end()
         assert set(calls.statuses) <= {200, *MAY_BE_REFUSED}, calls.statuses

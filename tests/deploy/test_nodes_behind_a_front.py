@@ -23,20 +23,24 @@ import pytest
 
 from gateway.client import SharingAuth, new_private_key
 from gateway.client.keys import ClientKey
+from gateway.control.sign_in.sign_in import SESSION_COOKIE
 from gateway.runtime.demo.population import Population
 from gateway.runtime.demo.stage import furnish
 from gateway.runtime.demo.story import PURPOSE, SYSTEM
 from gateway.runtime.demo.suppliers import register_servers
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.operation.api import REGISTRAR
 from gateway.runtime.operation.officer_tokens import officer_token
 from tests.support.deploy_tools import ROOT, tool
 from tests.support.fronts import free_port, make_certificate, running_front
 from tests.support.gateways import RunningGateway, wait_for
 from tests.support.postgres import running_postgres
+from tests.unit.identity.openid_provider import OpenIdProvider
 
 pytestmark = pytest.mark.deep
 FRESH_CLIENTS = 12
 AUDITOR = "competent-lin"
+PASSWORD = "seven cups of green tea"
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class House:
         data_plane: the front's data plane.
         path: a call that has an answer.
         key: the demand system's.
+        provider: where officers sign in.
     """
 
     nodes: tuple[RunningGateway, RunningGateway]
@@ -58,6 +63,7 @@ class House:
     data_plane: str
     path: str
     key: str
+    provider: OpenIdProvider
 
     @property
     def authority(self) -> str:
@@ -82,6 +88,16 @@ class House:
             timeout=30,
             limits=httpx.Limits(max_keepalive_connections=0),
             event_hooks={"request": [count]},
+        )
+
+    def browser(self) -> httpx.Client:
+        """A person's, who begins a connection for each request."""
+        return httpx.Client(
+            base_url=self.control,
+            verify=ssl.create_default_context(cafile=self.authority),
+            trust_env=False,
+            timeout=30,
+            limits=httpx.Limits(max_keepalive_connections=0),
         )
 
     def officer(self, id_: str = AUDITOR) -> httpx.Client:
@@ -127,9 +143,16 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         for supplier in suppliers.values():
             supplier.start()
             stack.callback(supplier.stop)
+        provider = OpenIdProvider({AUDITOR: PASSWORD})
+        stack.callback(provider.close)
+        provider.redirect_uris.add(f"{issuer}/sign-in/provider/answer")
+        (folder / "client-secret").write_text(provider.client_secret, "ascii")
         nodes = []
         for number in (1, 2):
             environment = {
+                "GATEWAY_OFFICERS__PROVIDER": provider.issuer,
+                "GATEWAY_OFFICERS__CLIENT_ID": provider.client_id,
+                "GATEWAY_OFFICERS__CLIENT_SECRET_FILE": str(folder / "client-secret"),
                 "GATEWAY_STATE__URL": url,
                 "GATEWAY_LEDGER__ORIGIN": f"behind/node-{number}",
                 "GATEWAY_CONTROL__ISSUER": issuer,
@@ -152,6 +175,7 @@ def house(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
                 f"http://127.0.0.1:{plane}",
                 f"/civil-affairs/marriages?id_number={person}",
                 key,
+                provider,
             )
             with found.officer() as officer:
                 assert wait_for(lambda: {origin(officer) for _ in range(4)} == {"behind/node-1", "behind/node-2"}, 30)
@@ -298,3 +322,47 @@ def test_export_is_fetched_through_either_node(house: House) -> None:
             answers = [officer.get(address) for _ in range(4)]
             assert [answer.status_code for answer in answers] in ([200] * 4, [201] * 4)
             assert len({answer.content for answer in answers}) == 1
+
+
+def accounts(person: httpx.Client, token: str) -> list[int]:
+    """What the own account is answered with four times, at both nodes."""
+    return [person.get("/v1/account", headers={"Authorization": f"Bearer {token}"}).status_code for _ in range(4)]
+
+
+def test_person_signed_in_at_one_node_is_signed_in_at_both(house: House) -> None:
+    """A code is used up everywhere, each session holds at both nodes and ends at both; so does the account's end."""
+    with house.officer(REGISTRAR) as registrar, house.browser() as person:
+        made = registrar.post("/v1/officers/civil-wu/enrolment")
+        assert made.status_code == 201, made.text
+        body = {"officer": "civil-wu", "code": made.json()["code"], "password": PASSWORD}
+        tokens = [person.post("/sign-in/enrolment", json=body).json()["access_token"]]
+        assert [person.post("/sign-in/enrolment", json=body).status_code for _ in range(2)] == [401, 401]
+        named = {"officer": "civil-wu", "password": PASSWORD}
+        tokens += [person.post("/sign-in", json=named).json()["access_token"] for _ in range(4)]
+        for token in tokens:
+            assert accounts(person, token) == [200] * 4
+        bearer = {"Authorization": f"Bearer {tokens[1]}"}
+        assert person.post("/v1/account/sign-out", json={"everywhere": False}, headers=bearer).is_success
+        assert accounts(person, tokens[1]) == [401] * 4
+        assert accounts(person, tokens[2]) == [200] * 4
+        bearer = {"Authorization": f"Bearer {tokens[2]}"}
+        assert person.post("/v1/account/sign-out", json={"everywhere": True}, headers=bearer).is_success
+        assert [accounts(person, token) for token in tokens] == [[401] * 4] * 5
+
+
+def test_sign_in_by_a_provider_begins_at_one_node_and_ends_at_the_other(house: House) -> None:
+    """To the provider by one node, back by the other, in both orders; the session holds at both."""
+    for turn in range(2):
+        with house.browser() as person:
+            for _ in range(turn):
+                person.get("/healthz")
+            away = person.get("/sign-in/provider", params={"return_to": "/v1/records"})
+            assert away.status_code == 303, away.text
+            form = {"user": AUDITOR, "password": PASSWORD}
+            with httpx.Client(trust_env=False, timeout=30) as elsewhere:
+                elsewhere.get(away.headers["Location"])
+                back = elsewhere.post(away.headers["Location"], data=form).headers["Location"]
+            answer = person.get(back)
+            assert (answer.status_code, answer.headers.get("Location")) == (303, "/v1/records"), answer.text
+            token = next(value for name, value in person.cookies.items() if name.endswith(SESSION_COOKIE))
+            assert accounts(person, token) == [200] * 4

@@ -17,12 +17,14 @@ from gateway.control.app.app import create_app
 from gateway.control.barrier.barrier import Barrier
 from gateway.control.policies.desk import PolicyDesk
 from gateway.control.policies.standing import StandingState
+from gateway.control.sign_in.possession import Possession
 from gateway.control.sign_in.sign_in import OfficerSignIn
 from gateway.domain.directory import Department, Interface, Level, Purpose
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Host, HostState
 from gateway.domain.officers import Officer, Role, Session
 from gateway.domain.policies import PolicySet
+from gateway.identity.dpop import ProofVerifier
 from gateway.identity.keyring import KeyRing
 from gateway.identity.security_log import SecurityLog
 from gateway.identity.tokens import TokenIssuer
@@ -64,7 +66,7 @@ OFFICERS = (
     Officer("inspector", "province-bureau", "440000", (Role.AUDITOR,)),
     Officer("operator", "province-bureau", "440000", (Role.OPERATOR,)),
     Officer("city-operator", "data-bureau", CITY, (Role.OPERATOR,)),
-    Officer("police", "public-security", CITY, (Role.SUPPLIER,)),
+    Officer("police", "public-security", CITY, (Role.SUPPLIER, Role.PAPER)),
     Officer("civil", "civil-affairs", CITY, (Role.DEMAND,)),
     Officer("market-both", "market", CITY, (Role.SUPPLIER, Role.DEMAND)),
     Officer("stranger", "elsewhere", OTHER_CITY, (Role.COMPETENT,)),
@@ -135,12 +137,13 @@ class World:
             self._thread.start()
         spool = folder / "spool"
         spool.mkdir(exist_ok=True)
+        possession = Possession(ProofVerifier(clock, None), self.store.use_once, ISSUER)
         self.services = ControlServices(
             store=self.store,
             engine=self.engine,
             acts=self.acts,
             ledger=LedgerClient(folder / "l.sock"),
-            sign_in=OfficerSignIn(verifier, self.store, SecurityLog(clock), clock),
+            sign_in=OfficerSignIn(verifier, self.store, SecurityLog(clock), clock, possession),
             barrier=barrier or Barrier(None),
             now=lambda: self.now(),  # noqa: PLW0108 - a test moves the clock by setting `now`
             tree=folder / "ledger" / "tree",

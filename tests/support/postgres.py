@@ -18,6 +18,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests.support.networks import HERE, NamespaceHost
+
 _SETTINGS = {
     "fsync": "off",  # a test kills the server, never the machine
     "full_page_writes": "off",
@@ -45,7 +47,10 @@ def _binaries() -> Path:
 class Postgres:
     """One server: started by `start`, ended by `stop`, whose data stay until `remove`."""
 
-    def __init__(self, primary: "Postgres | None" = None, **settings: str) -> None:
+    def __init__(
+        self, primary: "Postgres | None" = None, *, host: NamespaceHost | None = None, **settings: str
+    ) -> None:
+        self.host = host
         self._bin = _binaries()
         self._settings = {**_SETTINGS, **settings}
         self._as_user: dict[str, object] = {}
@@ -63,6 +68,7 @@ class Postgres:
         if primary is None:
             how = ["initdb", "-D", self.home / "data", "-U", "gateway", "-A", "trust", "-E", "UTF8", "--locale=C"]
         else:
+            # By the socket, which no network between hosts can break.
             how = ["pg_basebackup", "-D", self.home / "data", "-U", "gateway", "-h", primary.home, "-R", "-c", "fast"]
         made = subprocess.run(
             [self._bin / str(how[0]), *how[1:], "--no-sync"],
@@ -77,11 +83,18 @@ class Postgres:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
+        settings = dict(self._settings)
+        if self.host is not None:
+            settings["listen_addresses"] = self.host.address
+            hba = self.home / "data" / "pg_hba.conf"
+            if "198.18" not in hba.read_text("utf-8"):
+                with hba.open("a") as file:
+                    file.write(f"host all gateway {HERE}/32 trust\n")
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._bin / "postgres", "-D", self.home / "data", "-k", self.home, *options],
-                **self._as_user,
+                [*self._where(), self._bin / "postgres", "-D", self.home / "data", "-k", self.home, *options],
+                **({} if self.host is not None else self._as_user),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -98,6 +111,21 @@ class Postgres:
         said = (self.home / "log").read_text(errors="replace").strip()[-300:]
         raise PostgresUnavailableError(f"the server did not start: {said}")
 
+    def _where(self) -> list[str]:
+        """What stands before the server's command; a namespace is entered as root, and left as it for good."""
+        if self.host is None:
+            return []
+        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if self._as_user else []
+        return [*self.host.inside, *user]
+
+    def stand_still(self, *, still: bool) -> None:
+        """Stop every process of the server, or let them go on."""
+        assert self._process is not None
+        pids = [self._process.pid, *_children(self._process.pid)]
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP if still else signal.SIGCONT)
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """End the server: SIGINT ends sessions and shuts down, SIGQUIT crashes it."""
         if self._process is None:
@@ -112,9 +140,9 @@ class Postgres:
         self.start()
 
     @contextlib.contextmanager
-    def standby(self) -> "Iterator[Postgres]":
+    def standby(self, host: NamespaceHost | None = None) -> "Iterator[Postgres]":
         """A server that follows this one by streaming replication, removed in the end."""
-        follower = Postgres(self)
+        follower = Postgres(self, host=host)
         try:
             follower.start()
             yield follower
@@ -177,16 +205,21 @@ class Postgres:
             others: further servers.
             by: a link to the folder of this server's socket.
         """
-        hosts = ",".join(str(folder) for folder in (by or self.home, *(server.home for server in others)))
+        first, *rest = (str(server.home if server.host is None else server.host.address) for server in (self, *others))
+        hosts = ",".join((str(by) if by is not None else first, *rest))
         writes = "&target_session_attrs=read-write" if others else ""
         return f"postgresql+psycopg://gateway@/{database}?host={hosts}{writes}"
 
 
+def _children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()]
+
+
 @contextlib.contextmanager
-def running_postgres(**settings: str) -> Iterator[Postgres]:
+def running_postgres(host: NamespaceHost | None = None, **settings: str) -> Iterator[Postgres]:
     """A running server; skips with the printed reason where there can be none, or fails with `CI=true`."""
     try:
-        server = Postgres(**settings)
+        server = Postgres(host=host, **settings)
         try:
             server.start()
         except PostgresUnavailableError:

@@ -13,6 +13,7 @@ from gateway.cli.shell import (
     Home,
     command,
     home_at,
+    is_elsewhere,
     open_api,
     out,
     print_json,
@@ -153,7 +154,7 @@ def lifecycle(
 
     Who may is asked of the policies in force in the home; without a home, or with --layer, of the shipped ones.
     """
-    if layer is None and home_at(home).settings_file.exists():
+    if layer is None and (is_elsewhere() or home_at(home).settings_file.exists()):
         with open_api(home, officer) as api:
             rows = api.get("/v1/grants/lifecycle")["items"]
     else:

@@ -35,6 +35,9 @@ from gateway.control.grants import (
     orders as routes_orders,
 )
 from gateway.control.grants import (
+    proposals as routes_proposals,
+)
+from gateway.control.grants import (
     routes as routes_grants,
 )
 from gateway.control.policies import activation as routes_activation
@@ -89,6 +92,7 @@ def create_app(services: ControlServices) -> FastAPI:
         routes_trials,
         routes_certificates,
         routes_systems,
+        routes_proposals,
         routes_grants,
         routes_figures,
         routes_lifecycle,
@@ -147,7 +151,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     schemas.update(shown)
     schemas["Problem"] = _PROBLEM
     document["components"]["securitySchemes"] = {
-        "officer": {"type": "http", "scheme": "bearer", "description": "an officer's session token"},
+        "officer": {"type": "http", "scheme": "bearer", "description": _SESSION},
         "scrape": {"type": "http", "scheme": "bearer", "description": "the gateway's scrape credential"},
     }
     for path, operations in document["paths"].items():
@@ -167,6 +171,11 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
     app.openapi_schema = document
     return document
 
+
+_SESSION = (
+    "an officer's session token; one that is bound to a key, since the sign-in bore a DPoP proof, is sent as "
+    "`Authorization: DPoP`, with a proof for each request (RFC 9449)"
+)
 
 _OPEN = frozenset({"/v1/grants/lifecycle"})
 """Told to anybody: a table of the law, and of the policies in force."""

@@ -90,26 +90,48 @@ def add_system(
     services: Services,
     officer: SignedIn,
     system: Annotated[System, Depends(body_of(SystemBody, System))],
+    replaces: Annotated[Slug | None, Query(description="the id again, to register it anew after a revocation")] = None,
     key: IdempotencyKey = None,
 ) -> Response:
-    """Register a system of a department; its keys can be added later."""
+    """Register a system of a department; its keys can be added later.
+
+    A revoked id is registered anew by naming it in `replaces`, with keys that it did not have before.
+    """
 
     def work(deed: Deed) -> Answer:
         deed.permit(Act.MANAGE_SYSTEMS, lambda tx: matter_of_department(_department(tx, system.department)))
         department = _department(deed.tx, system.department)
-        if deed.tx.system(system.id) is not None:
-            raise GatewayError("conflict", f"there already is a system `{system.id}`")
+        old = deed.tx.system(system.id)
+        if replaces is not None:
+            _require_revoked(deed, old, system, replaces)
+        elif old is not None:
+            how = "" if old.active else ", which was revoked: name it in `replaces` to register it anew, with new keys"
+            raise GatewayError("conflict", f"there already is a system `{system.id}`{how}")
         faults = _key_faults(system)
+        if old is not None and set(_thumbprints(system)) & set(_thumbprints(old)):
+            faults.append({"field": "keys", "fault": "holds a key of the revoked registration: make a new one"})
         if not system.name.strip():
             faults.append({"field": "name", "fault": "is missing"})
         if faults:
             raise invalid(faults)
         deed.tx.claim_keys(system.id, _thumbprints(system))
         deed.tx.put_system(system)
-        deed.record(RecordKind.DIRECTORY, department=department.id, system=system.id, **_key_names(system))
+        anew = {"step": "registered anew", "replaces": old.id} if old is not None else {}
+        deed.record(RecordKind.DIRECTORY, department=department.id, system=system.id, **anew, **_key_names(system))
         return Answer({"system": system}, 201, {"ETag": entity_tag(system), "Location": f"/v1/systems/{system.id}"})
 
-    return perform(services, request, officer, key, system, work)
+    return perform(services, request, officer, key, {"system": system, "replaces": replaces}, work)
+
+
+def _require_revoked(deed: Deed, old: System | None, new: System, replaces: str) -> None:
+    """Hold that the id is named twice, stands, is revoked, and is in a department whose systems the officer manages."""
+    if replaces != new.id:
+        raise invalid([{"field": "replaces", "fault": "is another id: a registration is replaced under its own"}])
+    if old is None:
+        raise GatewayError("not-found", f"there is no system `{replaces}`")
+    deed.permit(Act.MANAGE_SYSTEMS, matter_of_department(_department(deed.tx, old.department)))
+    if old.active:
+        raise GatewayError("conflict", f"system `{replaces}` is not revoked: add or withdraw a key")
 
 
 @router.post(

@@ -65,6 +65,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
 from gateway.ledger.index.exports import Manifest
+from gateway.ledger.index.unnamed import Unnamed
 from gateway.ledger.log.export_names import manifest_path
 from gateway.store import Store, StoreTransaction
 
@@ -137,7 +138,9 @@ class _Export:
         """Write it, record it, let it be fetched; or answer what was answered under the key, and keep nothing."""
         try:
             manifest = await written
-            answer = await run_in_threadpool(self._record, key, said, manifest.said())
+            is_of_person = self.asked.subject is not None
+            unnamed = await self.services.ledger.unnamed(self.query) if is_of_person else Unnamed((), None)
+            answer = await run_in_threadpool(self._record, key, said, manifest.said(), unnamed)
             if "idempotency-replayed" not in answer.headers:
                 _give_name(self._spooled, self.services.spool / self.name)
         finally:
@@ -145,7 +148,7 @@ class _Export:
                 path.unlink(missing_ok=True)
         return answer
 
-    def _record(self, key: str | None, said: Any, manifest: dict[str, Any]) -> Response:
+    def _record(self, key: str | None, said: Any, manifest: dict[str, Any], unnamed: Unnamed) -> Response:
         question = msgspec.to_builtins(
             msgspec.structs.replace(
                 self.query, subjects=None, within_suppliers=None, within_departments=None, watching=()
@@ -167,7 +170,7 @@ class _Export:
             )
             made: dict[str, Any] = {"export": self.name, "summary": manifest, **self.links}
             if self.asked.subject is not None:
-                made["not_looked_into"] = looked_past(self.services, self.asked, self.scope, manifest.get("first_year"))
+                made["not_looked_into"] = looked_past(self.services, self.asked, self.scope, unnamed)
             return Answer(made, 201)
 
         return perform(self.services, self.request, self.officer, key, said, work)

@@ -21,6 +21,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Officer
 from gateway.domain.uses import EVERY_DEPARTMENT
 from gateway.ledger.index.queries import RecordQuery
+from gateway.ledger.index.unnamed import Unnamed
 from gateway.ledger.log.record_ids import check_second
 
 _COARSE_GROUPS = {"day", "code", "reason", "kind"}
@@ -223,24 +224,31 @@ def _unix(field: str, moment: datetime | None) -> int | None:
     return unix
 
 
-def looked_past(services: ControlServices, asked: Question, scope: Scope, first_year: int | None) -> dict[str, Any]:
+def looked_past(services: ControlServices, asked: Question, scope: Scope, unnamed: Unnamed) -> dict[str, Any]:
     """What a question about a data subject cannot look into, within its scope; empty for any other question.
 
-    Uses of an interface whose entry names no place of the subject bear no pseudonym, and neither do those of a year
-    whose key this node does not have: nothing can be said of them, and "none found" would be untrue.
+    Uses that bear no pseudonym, whatever their interface's entry says today, those of interfaces whose entries name no
+    place of the subject, and those of a year whose key this node does not have: nothing can be said of them, and "none
+    found" would be untrue.
     """
     if asked.subject is None:
         return {}
-    supplier, _, name = (asked.interface or "").partition("/")
-    interfaces = sorted(
-        f"{each.supplier}/{each.id}"
+    registered = (
+        (f"{each.supplier}/{each.id}", each.dataset)
         for each in every(lambda cursor: services.store.list_interfaces(cursor, 1000, supplier=scope.supplier))
         if not each.subject_parameter
-        and (asked.dataset is None or each.dataset == asked.dataset)
-        and (asked.interface is None or (each.supplier, each.id) == (supplier, name))
+    )
+    interfaces = sorted(
+        {
+            interface
+            for interface, dataset in (*registered, *unnamed.interfaces)
+            if asked.dataset in (None, dataset)
+            and asked.interface in (None, interface)
+            and scope.supplier in (None, interface.partition("/")[0])
+        }
     )
     this_year = china_day(services.now()).year
-    first = max(first_year or this_year, asked.from_.astimezone(CHINA).year if asked.from_ else 0)
+    first = max(unnamed.first_year or this_year, asked.from_.astimezone(CHINA).year if asked.from_ else 0)
     last = min(this_year, asked.until.astimezone(CHINA).year) if asked.until else this_year
     keyed = {int(year) for year in (each.partition(".")[0] for each in services.pseudonyms(b"-")) if year.isdecimal()}
     return {"interfaces": interfaces, "years": [year for year in range(first, last + 1) if year not in keyed]}

@@ -89,8 +89,8 @@ async def find_records(
     if not page.knows.is_whole:
         body["partial"] = True
     if asked.subject is not None:
-        first_year = page.knows.first_year
-        body["not_looked_into"] = await run_in_threadpool(looked_past, services, asked, scope, first_year)
+        unnamed = await services.ledger.unnamed(query)
+        body["not_looked_into"] = await run_in_threadpool(looked_past, services, asked, scope, unnamed)
     return json_response(body, headers={"Sharing-Record": record})
 
 
@@ -227,7 +227,6 @@ async def _shown(services: ControlServices, id: str) -> ShownRecord:  # noqa: A0
 def _shown_knows(knows: Knows) -> dict[str, Any]:
     """What an answer looked into, as it is shown: what it owed besides only where that is more."""
     said: dict[str, Any] = msgspec.to_builtins(knows)
-    said.pop("first_year", None)
     if knows.is_whole:
         del said["owed"]
     return said

@@ -32,6 +32,8 @@ from gateway.control.act.acting import (
 from gateway.control.act.bodies import Body, Slug, Statement, describes, model_of
 from gateway.control.act.services import ControlServices
 from gateway.control.sign_in.account import account_router
+from gateway.control.sign_in.authenticators import authenticator_router
+from gateway.control.sign_in.command_line import command_line_routers
 from gateway.control.sign_in.sign_in import SignInServices, begin_session, session_of, sign_in_router
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Enrolment, Officer
@@ -64,8 +66,12 @@ class EnrolmentBody(BaseModel):
 
 def people_routers(sign_in: SignInServices) -> tuple[APIRouter, ...]:
     """Every route by which officers sign in, keep their accounts and come by them; for `OAuthServices.further`."""
-    by_code = () if sign_in.accounts is None else (set_by_code_router(sign_in, sign_in.accounts),)
-    return (sign_in_router(sign_in), account_router(sign_in), enrolment_router(), *by_code)
+    by_code: tuple[APIRouter, ...] = ()
+    if sign_in.accounts is not None:
+        accounts = sign_in.accounts
+        by_code = (set_by_code_router(sign_in, accounts), authenticator_router(sign_in, accounts))
+    routers = (sign_in_router(sign_in), *command_line_routers(sign_in), account_router(sign_in), enrolment_router())
+    return (*routers, *by_code)
 
 
 def enrolment_router() -> APIRouter:
@@ -211,7 +217,8 @@ def set_by_code_router(sign_in: SignInServices, accounts: LocalAccounts) -> APIR
         known = (person.id, person.name, person.department) if person is not None else ()
         require_strong(body.password, known)
         officer = _set(services, body.officer, digest, accounts.pool.hash(body.password))
-        return JSONResponse(begin_session(sign_in, officer, "password"), headers={"Cache-Control": "no-store"})
+        begun = begin_session(sign_in, officer, "password", sign_in.possession.offered(request))
+        return JSONResponse(begun, headers={"Cache-Control": "no-store"})
 
     return router
 
@@ -224,6 +231,7 @@ def _set(services: ControlServices, officer: str, digest: str, hashed: str) -> O
             found, person = _of_code(tx, officer, digest)
             tx.end_enrolment(officer)
             tx.put_officer(person, secret_hash=hashed)
+            tx.end_authenticator(officer)
             tx.note_account(officer, "a password was set by a code", officer)
             record = services.acts.append(
                 RecordKind.DIRECTORY,

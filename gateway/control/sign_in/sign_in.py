@@ -1,9 +1,9 @@
 """Who acts on the control plane: officers, by a session token; and how they come by one.
 
+    GET  /sign-in                   which ways there are
     POST /sign-in                   officer and password -> session token
-    GET  /sign-in/provider          to the OpenID provider, and back by
-    GET  /sign-in/provider/answer   its answer -> session token, in a cookie where a page asked
-    POST /sign-in/provider/logout   the provider says that somebody has signed out there, or was disabled
+
+`by_provider` has the ways by the OpenID provider, `command_line` those of a command line.
 
 Each sign-in is on record before its token leaves, as a `consultation`: the kind of what officers do that changes
 nothing. It is no `key`: those tell what became of keys and stored secrets, and are to be looked through without every
@@ -15,28 +15,27 @@ The cookie is for the console's own pages, which send the token on; the control 
 site can make a browser act for an officer.
 """
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Protocol
-from urllib.parse import parse_qsl
+from typing import Protocol
 
-from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, RedirectResponse, Response
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
 from msgspec import to_builtins
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.concurrency import run_in_threadpool
 
 from gateway.control.act.addresses import AddressOf, direct_address
+from gateway.control.sign_in.possession import CHALLENGE, Possession
 from gateway.domain.errors import GatewayError
-from gateway.domain.officers import AccountEvent, Officer, Session
+from gateway.domain.officers import AccountEvent, Authenticator, Officer, ProviderSession, Session
 from gateway.domain.uses import RecordKind
 from gateway.identity.accounts import LocalAccounts
-from gateway.identity.oidc import OpenIdSignIn, Pending, Person, encode_pending, parse_pending
+from gateway.identity.oidc import OpenIdSignIn, SignedOut
+from gateway.identity.one_time_codes import STEP_SECONDS, step_of
 from gateway.identity.security_log import SecurityLog
 from gateway.identity.strict import MAX_TOKEN_BYTES, Unreadable
 from gateway.identity.symmetric import FieldCipher
-from gateway.identity.tokens import OFFICER_TOKEN_SECONDS, TokenIssuer
+from gateway.identity.tokens import MAX_OFFICER_TOKEN_SECONDS, OFFICER_TOKEN_SECONDS, TokenIssuer
 from gateway.identity.verify import TokenVerifier
 from gateway.ledger.journal.acts import ActJournal
 from gateway.store import Store
@@ -47,13 +46,11 @@ SESSION_COOKIE = "sharing-session"
 SESSION_SCOPE = "gateway.session"
 """Where the id of the session that a request was sent in stands in its scope."""
 
+_BOUND_SCOPE = "gateway.bound"
+
 _DEVICE_COOKIE = "sharing-device"
 _DEVICE_CONTEXT = "sign-in/device"
 DEVICE_SECONDS = 366 * 86_400
-
-_PENDING_COOKIE = "sharing-sign-in"
-_PENDING_CONTEXT = "sign-in/provider"
-_CHALLENGE = (("WWW-Authenticate", 'Bearer realm="control"'),)
 
 
 class PeopleState(Protocol):
@@ -71,6 +68,7 @@ class OfficerSignIn:
         state: officers and sessions; may block.
         security: counters and log of refusals.
         now: the clock, Unix seconds.
+        possession: reads the proofs of sessions that are bound to a key.
         address: where a request comes from.
     """
 
@@ -80,9 +78,11 @@ class OfficerSignIn:
         state: PeopleState,
         security: SecurityLog,
         now: Callable[[], float],
+        possession: Possession,
         *,
         address: AddressOf = direct_address,
     ) -> None:
+        self._possession = possession
         self._verifier = verifier
         self._state = state
         self._security = security
@@ -98,17 +98,23 @@ class OfficerSignIn:
         sent = request.headers.getlist("authorization")
         if not sent:
             raise GatewayError(
-                "credential-missing", "sign in, or get a token by `gateway officers token`", headers=_CHALLENGE
+                "credential-missing", "sign in, or get a token by `gateway officers token`", headers=CHALLENGE
             )
         try:
-            claims = self._verifier.verify_officer(_bearer(sent).encode("utf-8"))
+            scheme, token = _credential(sent)
+            claims = self._verifier.verify_officer(token)
             assert claims.session is not None
+            if claims.certificate is not None or (scheme == "dpop") is (claims.proof_key is None):
+                raise Unreadable("the token is shown by another scheme than it is bound by")  # noqa: TRY301 -- as all
+            if claims.proof_key is not None:
+                self._possession.required(request, token, claims.proof_key)
             # The token names its officer as well; only the session is asked, which is that officer's for good.
             officer = person_of(self._state, claims.session, self._now())
         except Unreadable as error:
             self._security.note(str(error), self._address(request))
-            raise GatewayError("credential-invalid", str(error), headers=_CHALLENGE) from error
+            raise GatewayError("credential-invalid", str(error), headers=CHALLENGE) from error
         request.scope[SESSION_SCOPE] = claims.session
+        request.scope[_BOUND_SCOPE] = {"jkt": claims.proof_key} if claims.proof_key is not None else None
         return officer
 
     def still(self, state: PeopleState, request: Request) -> Officer:
@@ -120,7 +126,13 @@ class OfficerSignIn:
         try:
             return person_of(state, session_of(request), self._now())
         except Unreadable as error:
-            raise GatewayError("credential-invalid", str(error), headers=_CHALLENGE) from error
+            raise GatewayError("credential-invalid", str(error), headers=CHALLENGE) from error
+
+
+def bound_of(request: Request) -> dict[str, str] | None:
+    """What the session that a request was sent in is bound to (`cnf`), once `officer_of` has taken it."""
+    bound: dict[str, str] | None = request.scope[_BOUND_SCOPE]
+    return bound
 
 
 def session_of(request: Request) -> str:
@@ -141,11 +153,53 @@ def person_of(state: PeopleState, session_id: str, now_unix: float) -> Officer:
     return officer
 
 
-def _bearer(sent: list[str]) -> str:
+def _credential(sent: list[str]) -> tuple[str, bytes]:
+    """The scheme and the token of a request; raises `Unreadable`."""
     scheme, _, token = sent[0].partition(" ")
-    if len(sent) > 1 or scheme.lower() != "bearer" or len(token) > MAX_TOKEN_BYTES:
-        raise Unreadable("the request bears no single bearer token")
-    return token.strip(" ")
+    if len(sent) > 1 or scheme.lower() not in ("bearer", "dpop") or len(token) > MAX_TOKEN_BYTES:
+        raise Unreadable("the request bears no single session token")
+    return scheme.lower(), token.strip(" ").encode("utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class SecondFactor:
+    """One-time codes beside the passwords of local accounts.
+
+    Args:
+        find: the authenticator of an officer, or None; may block.
+        cipher: seals its secret.
+        use_once: durable, shared by all processes; may block.
+        now: the clock, Unix seconds.
+    """
+
+    find: Callable[[str], Authenticator | None]
+    cipher: Callable[[], FieldCipher]
+    use_once: Callable[[str, str, int], bool]
+    now: Callable[[], float]
+
+    def seal(self, officer: str, secret: bytes) -> str:
+        """The secret of an officer's authenticator, as it is kept."""
+        return self.cipher().seal(secret, f"authenticator/{officer}")
+
+    def is_right(self, found: Authenticator, code: str) -> bool:
+        """Whether `code` is one that the authenticator shows now, and was not used before."""
+        secret = self.cipher().unseal(found.sealed, f"authenticator/{found.officer}")
+        step = step_of(secret, code, self.now())
+        until = int(self.now()) + 4 * STEP_SECONDS
+        return step is not None and self.use_once("one-time-code", f"{found.officer} {step}", until)
+
+    def check(self, officer: Officer, code: str) -> bool:
+        """Whether the second factor lets an officer in whose password was right.
+
+        Raises:
+            GatewayError: `credential-invalid` with the member `needs` where a code is asked for.
+        """
+        found = self.find(officer.id)
+        if found is None or not found.confirmed:
+            return True
+        if not code:
+            raise GatewayError("credential-invalid", "this account asks for a one-time code", needs="one-time-code")
+        return self.is_right(found, code)
 
 
 class PasswordBody(BaseModel):
@@ -156,6 +210,7 @@ class PasswordBody(BaseModel):
     officer: str = Field(min_length=1, max_length=64)
     password: str = Field(min_length=1, max_length=1024, repr=False)
     device: str = Field("", max_length=1024, repr=False)
+    one_time_code: str = Field("", max_length=16, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +228,15 @@ class SignInServices:
         provider: the OpenID provider; None leaves it out.
         cipher: seals what a browser keeps for us meanwhile.
         use_once: durable, shared by all processes; may block.
-        end_as: ends every session of whoever a person (issuer, `sub`) at the provider is; may block.
+        end_as: ends the sessions that the provider signs out; may block.
+        note_provider: keeps what the provider gave with a session; may block.
         tell: what the owner of an account has not been told yet of what others did about it; may block.
         signed_in: told of every sign-in, officer and method, before its token leaves, to record it; may block. What it
             raises ends the sign-in without a token.
-        lifetime_seconds: of a session.
+        possession: reads the proof by which a sign-in binds its session to a key.
+        second_factor: one-time codes beside passwords.
+        lifetime_seconds: of a session, until it is renewed.
+        longest_seconds: of a session that is renewed.
         address: where a request comes from.
     """
 
@@ -190,10 +249,14 @@ class SignInServices:
     provider: OpenIdSignIn | None
     cipher: Callable[[], FieldCipher]
     use_once: Callable[[str, str, int], bool]
-    end_as: Callable[[str, str], None]
+    end_as: Callable[[SignedOut], None]
+    note_provider: Callable[[ProviderSession], None]
     tell: Callable[[str], tuple[AccountEvent, ...]]
     signed_in: Callable[[Officer, str], None]
+    possession: Possession
+    second_factor: SecondFactor
     lifetime_seconds: int = OFFICER_TOKEN_SECONDS
+    longest_seconds: int = MAX_OFFICER_TOKEN_SECONDS
     address: AddressOf = direct_address
 
     @property
@@ -230,140 +293,42 @@ def recorder(acts: ActJournal) -> Callable[[Officer, str], None]:
 def sign_in_router(services: SignInServices) -> APIRouter:
     """The routes by which officers get session tokens; hand it to `OAuthServices.further`."""
     router = APIRouter(prefix="/sign-in", tags=["sign-in"])
+    _add_ways(router, services)
     if services.accounts is not None:
         _add_password(router, services, services.accounts)
-    if services.provider is not None:
-        _add_provider(router, services, services.provider)
-        _add_logout(router, services, services.provider)
     return router
+
+
+def _add_ways(router: APIRouter, services: SignInServices) -> None:
+    @router.get("", summary="The ways to sign in")
+    async def ways() -> JSONResponse:
+        """What this control plane calls itself, which proofs name, and by what officers can sign in."""
+        provider = services.provider
+        found = {
+            "issuer": services.issuer.issuer,
+            "password": services.accounts is not None,
+            "provider": provider.issuer if provider is not None else None,
+            "device": provider is not None and provider.offers_devices,
+        }
+        return JSONResponse(found, headers={**NOT_STORED, **services.possession.nonce()})
 
 
 def _add_password(router: APIRouter, services: SignInServices, accounts: LocalAccounts) -> None:
     @router.post("", summary="Sign in by a local account")
     def by_password(request: Request, body: PasswordBody) -> Response:
         address = services.address(request)
+        bound = services.possession.offered(request)
         try:
             device = _device_of(services, request, body)
-            officer = accounts.sign_in(body.officer, body.password, address, device=device)
+            second = lambda officer: services.second_factor.check(officer, body.one_time_code)  # noqa: E731
+            officer = accounts.sign_in(body.officer, body.password, address, device=device, second=second)
         except GatewayError as error:
             services.security.note(f"sign-in: {error.code}", address)
             raise
-        begun = begin_session(services, officer, "password")
-        answer = JSONResponse(begun, headers=_NOT_STORED)
-        _set_cookie(services, answer, _DEVICE_COOKIE, str(begun["device"]), DEVICE_SECONDS)
+        begun = begin_session(services, officer, "password", bound)
+        answer = JSONResponse(begun, headers=NOT_STORED)
+        set_cookie(services, answer, _DEVICE_COOKIE, str(begun["device"]), DEVICE_SECONDS)
         return answer
-
-
-def _add_provider(router: APIRouter, services: SignInServices, provider: OpenIdSignIn) -> None:
-    @router.get("/provider", summary="Sign in by the OpenID provider")
-    async def to_provider(
-        return_to: Annotated[str, Query(max_length=1024, description="a path to come back to")] = "/",
-    ) -> Response:
-        url, pending = await provider.begin(return_to)
-        answer = RedirectResponse(url, 303, headers=_NOT_STORED)
-        sealed = services.cipher().seal(encode_pending(pending), _PENDING_CONTEXT)
-        _set_cookie(services, answer, _PENDING_COOKIE, sealed, 600)
-        return answer
-
-    @router.get("/provider/answer", summary="The OpenID provider's answer")
-    async def from_provider(
-        request: Request,
-        code: Annotated[str, Query(max_length=2048)] = "",
-        state: Annotated[str, Query(max_length=256)] = "",
-        iss: Annotated[str | None, Query(max_length=512)] = None,
-        error: Annotated[str, Query(max_length=256)] = "",
-    ) -> Response:
-        try:
-            sealed = "" if error else request.cookies.get(_cookie_name(services, _PENDING_COOKIE), "")
-            pending = await _pending(services, sealed, code)
-            person = await provider.finish(pending, code=code, state=state, issuer=iss)
-            officer = await run_in_threadpool(_known, services, person)
-        except GatewayError as refusal:
-            services.security.note(f"sign-in: {refusal.code}", services.address(request))
-            raise
-        session = await run_in_threadpool(begin_session, services, officer, "provider")
-        answer = RedirectResponse(pending.return_to, 303, headers=_NOT_STORED)
-        _set_cookie(services, answer, SESSION_COOKIE, str(session["access_token"]), services.lifetime_seconds)
-        answer.delete_cookie(_cookie_name(services, _PENDING_COOKIE))
-        return answer
-
-
-def _add_logout(router: APIRouter, services: SignInServices, provider: OpenIdSignIn) -> None:
-    @router.post("/provider/logout", summary="The OpenID provider's back-channel logout")
-    async def logout(request: Request) -> Response:
-        """A form with `logout_token` (OpenID Connect Back-Channel Logout 1.0): the person's sessions end here too."""
-        form = dict(parse_qsl((await request.body()).decode("ascii", "replace"), max_num_fields=16))
-        try:
-            issuer, subject, until = await provider.signed_out(form.get("logout_token", ""))
-        except GatewayError as refusal:
-            services.security.note(f"logout: {refusal.code}", services.address(request))
-            raise
-        digest = hashlib.sha256(form["logout_token"].encode()).hexdigest()
-        if await run_in_threadpool(services.use_once, "logout", digest, until):
-            await run_in_threadpool(services.end_as, issuer, subject)
-        return JSONResponse({"signed_out": subject}, headers=_NOT_STORED)
-
-
-async def _pending(services: SignInServices, sealed: str, code: str) -> Pending:
-    """The sign-in that this browser began; it can be finished once."""
-    if not sealed or not code:
-        raise GatewayError("credential-invalid", "the provider did not sign the officer in: begin again")
-    try:
-        pending = parse_pending(services.cipher().unseal(sealed, _PENDING_CONTEXT))
-    except GatewayError as error:
-        raise GatewayError("credential-invalid", "the sign-in was begun elsewhere: begin again") from error
-    if not await run_in_threadpool(services.use_once, "sign-in", pending.state, pending.until_unix):
-        raise GatewayError("credential-invalid", "this answer was used before: begin again")
-    return pending
-
-
-def _known(services: SignInServices, person: Person) -> Officer:
-    officer = services.officer(person.officer)
-    if officer is None or not officer.active:
-        raise GatewayError("credential-invalid", "the provider knows this person, the gateway does not")
-    services.known_as(person.issuer, person.subject, officer.id)
-    return officer
-
-
-def bound_for_good(store: Store) -> Callable[[str, str, str], None]:
-    """`SignInServices.known_as` over `store`: the first sign-in binds a person to an account, both ways, for good.
-
-    A provider gives a name such as `preferred_username` to another person one day; its `sub` never (OpenID Connect
-    Core §5.7). So whoever comes by the name of one who was here before is not let in as that one.
-    """
-
-    def bind(issuer: str, subject: str, officer: str) -> None:
-        if store.provider_officer(issuer, subject) == officer:
-            return
-        try:
-            with store.transaction() as tx:
-                tx.know_at_provider(issuer, subject, officer)
-        except GatewayError as error:
-            if error.code != "conflict":
-                raise
-            raise GatewayError(
-                "credential-invalid", "the provider gave this officer's name to another person"
-            ) from error
-
-    return bind
-
-
-def ender(store: Store, acts: ActJournal) -> Callable[[str, str], None]:
-    """`SignInServices.end_as` over `store`, on record."""
-
-    def end(issuer: str, subject: str) -> None:
-        officer = store.provider_officer(issuer, subject)
-        person = store.officer(officer) if officer is not None else None
-        if person is None:
-            return
-        with store.transaction() as tx:
-            ended = tx.end_sessions("sign-out at the provider", officer=person.id)
-            if ended:
-                said = {"act": "signOut", "method": "provider", "officer": person.id, "sessions": ended}
-                department = {"officer_department": person.department, "department": person.department}
-                acts.append(RecordKind.CONSULTATION, {**said, **department})
-
-    return end
 
 
 def teller(store: Store) -> Callable[[str], tuple[AccountEvent, ...]]:
@@ -376,25 +341,55 @@ def teller(store: Store) -> Callable[[str], tuple[AccountEvent, ...]]:
     return tell
 
 
-def begin_session(services: SignInServices, officer: Officer, method: str) -> dict[str, object]:
-    """A new session: its token, how long it lives, what names this device from now on, and what its owner is told."""
+def begin_session(
+    services: SignInServices,
+    officer: Officer,
+    method: str,
+    bound: Mapping[str, str] | None = None,
+    keep: Callable[[str], bool] = lambda _session: False,
+) -> dict[str, object]:
+    """A new session: its token, how long it lives, what names this device from now on, and what its owner is told.
+
+    Args:
+        services: what signing in needs.
+        officer: whose.
+        method: how it was begun.
+        bound: the key that it is bound to, see `Possession.offered`.
+        keep: keeps what else belongs to the session; whether that renews it.
+    """
     session = services.open_session(officer.id, method, services.lifetime_seconds)
-    token = services.issuer.issue_officer(officer, services.lifetime_seconds, session=session.id)
-    device = services.cipher().seal(f"{officer.id} {session.id}".encode(), _DEVICE_CONTEXT)
+    return answer_with(services, officer, method, session.id, bound, renews=keep(session.id))
+
+
+def answer_with(
+    services: SignInServices,
+    officer: Officer,
+    method: str,
+    session: str,
+    bound: Mapping[str, str] | None,
+    *,
+    renews: bool,
+) -> dict[str, object]:
+    """What a sign-in is answered with, see `begin_session`: the first token of a session, which is on record then."""
+    device = services.cipher().seal(f"{officer.id} {session}".encode(), _DEVICE_CONTEXT)
+    shown = shown_session(services, officer, session, bound, services.lifetime_seconds)
     # Last, so that no sign-in is on record that came to no token; a failure ends here, with the token.
     services.signed_in(officer, method)
-    return {
-        "access_token": token,
-        "token_type": "Bearer",
-        "expires_in": services.lifetime_seconds,
-        "device": device,
-        "told": [to_builtins(event) for event in services.tell(officer.id)],
-    }
+    told = [to_builtins(event) for event in services.tell(officer.id)]
+    return {**shown, "officer": officer.id, "renews": renews, "device": device, "told": told}
+
+
+def shown_session(
+    services: SignInServices, officer: Officer, session: str, bound: Mapping[str, str] | None, seconds: int
+) -> dict[str, object]:
+    """A new token of a session, and how long it lives (RFC 6749 §5.1)."""
+    token = services.issuer.issue_officer(officer, seconds, session=session, cnf=bound)
+    return {"access_token": token, "token_type": "DPoP" if bound else "Bearer", "expires_in": seconds}
 
 
 def _device_of(services: SignInServices, request: Request, body: PasswordBody) -> str:
     """The name of a device that this officer has signed in on before; "" where none is shown, or another officer's."""
-    shown = body.device or request.cookies.get(_cookie_name(services, _DEVICE_COOKIE), "")
+    shown = body.device or request.cookies.get(cookie_name(services, _DEVICE_COOKIE), "")
     try:
         officer, _, name = services.cipher().unseal(shown, _DEVICE_CONTEXT).decode().partition(" ")
     except GatewayError:
@@ -402,13 +397,13 @@ def _device_of(services: SignInServices, request: Request, body: PasswordBody) -
     return name if officer == body.officer else ""
 
 
-def _cookie_name(services: SignInServices, name: str) -> str:
+def cookie_name(services: SignInServices, name: str) -> str:
     return f"__Host-{name}" if services.is_secure else name
 
 
-def _set_cookie(services: SignInServices, answer: Response, name: str, value: str, seconds: int) -> None:
+def set_cookie(services: SignInServices, answer: Response, name: str, value: str, seconds: int) -> None:
     answer.set_cookie(
-        _cookie_name(services, name),
+        cookie_name(services, name),
         value,
         max_age=seconds,
         path="/",
@@ -418,4 +413,4 @@ def _set_cookie(services: SignInServices, answer: Response, name: str, value: st
     )
 
 
-_NOT_STORED = {"Cache-Control": "no-store"}
+NOT_STORED = {"Cache-Control": "no-store"}

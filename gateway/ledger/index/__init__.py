@@ -6,10 +6,12 @@
     connection      a DuckDB of its own, bounded
     retired         files that were merged into others, until nobody reads them
     subject_filter  on which days one person's uses can lie
+    unnamed         of which interfaces there are uses that name no person
     queries         questions as values, and the SQL they become
     figures         how much was used, by whom, and what was refused
     plots           figures as pictures
     exports         the records of a question as a file with a signed manifest
 
-Used from outside: `exports`, `figures`, `index`, `manifest`, `plots`, `queries`.
+Used from outside: `exports`, `figures`, `index`, `manifest`, `plots`, `queries`,
+`unnamed`.
 """

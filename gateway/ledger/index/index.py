@@ -40,6 +40,7 @@ from gateway.ledger.index.queries import (
 from gateway.ledger.index.retired import Retired
 from gateway.ledger.index.rows import COLUMNS, SEPARATOR, Rows, subject_key
 from gateway.ledger.index.subject_filter import filter_path, may_hold, write_filter
+from gateway.ledger.index.unnamed import Unnamed, footer_option, unnamed_in, unnamed_of
 from gateway.ledger.journal.entries import china_day
 from gateway.ledger.log.kept import Kept
 from gateway.ledger.log.record_ids import parse_record_id, started_unix
@@ -111,11 +112,6 @@ class Index:
     def unreadable(self) -> int:
         """How many of them nobody knows, for the log's file could not be read."""
         return sum(each.count for each in self.set_aside if each.is_unreadable)
-
-    @property
-    def first_year(self) -> int | None:
-        """The first year, China Standard Time, of which a file holds records; None where there is no file yet."""
-        return min((file.day.year for file in self._manifest.files), default=None)
 
     def reopen(self, openings: Iterable[tuple[int, bytes]]) -> None:
         """Take in the opening entries (leaf, entry) of the uses that were open at the last flush."""
@@ -255,6 +251,21 @@ class Index:
         with self._snapshot() as (connection, files, size):
             sql = f"SELECT leaf, last FROM ({self._source(files, query)}) WHERE {condition} ORDER BY leaf"
             return connection.execute(sql, values).fetchall(), size
+
+    def unnamed(self, query: RecordQuery) -> Unnamed:
+        """What a question about a person within the times of `query` cannot look into."""
+        first, last = days_of(query)
+        with self._snapshot() as (connection, files, _):
+            paths = [
+                self._path(file)
+                for file in files
+                if (first is None or file.day >= first) and (last is None or file.day <= last)
+            ]
+            fresh = f"SELECT {_NAMES} FROM tail UNION ALL SELECT {_NAMES} FROM openings"
+            pairs = unnamed_in(connection, paths) | unnamed_of(connection, fresh)
+            oldest = connection.execute(f"SELECT min({_DAY}) FROM ({fresh})").fetchone()
+        days = [file.day for file in files] + [day for day in oldest or () if day is not None]
+        return Unnamed(tuple(sorted(pairs)), min(days).year if days else None)
 
     def locate(self, record: str) -> tuple[int, int | None]:
         """First and last leaf of a record.
@@ -399,10 +410,8 @@ class Index:
         make_directory(folder)
         name = f"{self.size:016d}-{os.urandom(3).hex()}.parquet"
         path = folder / name
-        connection.execute(
-            f"COPY ({select} ORDER BY leaf) TO '{quoted(path)}' ({PARQUET})",
-            values,
-        )
+        footer = footer_option(unnamed_of(connection, select, values))
+        connection.execute(f"COPY ({select} ORDER BY leaf) TO '{quoted(path)}' ({PARQUET}, {footer})", values)
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(fd)

@@ -14,7 +14,7 @@ from gateway.domain.errors import GatewayError
 
 MANIFEST = "manifest.json"
 ROWS = 2
-"""Since 2 a refused attempt stands under the grant that it came nearest."""
+"""Since 2 a refused attempt stands under the grant that it came nearest, and a file says what `unnamed` reads."""
 _SEAL_BYTES = 77
 _sealed = re.compile(rb',"sha256":"([0-9a-f]{64})"\}').fullmatch
 

@@ -114,14 +114,12 @@ class Knows(msgspec.Struct, frozen=True, omit_defaults=True):
         until: leaves below this one are known …
         owed: … of these: all that was durable two seconds before, or when the process began.
         begins: retention has looked through what lies below this leaf, and only what has to stay is there.
-        first_year: the first year (China Standard Time) of which the index holds records.
         set_aside: entries that the index could not take: they stand in the log, and in no answer.
     """
 
     until: int
     owed: int
     begins: int = 0
-    first_year: int | None = None
     set_aside: int = 0
 
     @property

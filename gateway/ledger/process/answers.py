@@ -9,6 +9,7 @@ from gateway.domain.errors import GatewayError
 from gateway.ledger.index.exports import Manifest, export_records
 from gateway.ledger.index.figures import FiguresAnswer, figures
 from gateway.ledger.index.queries import RecordPage, RecordQuery
+from gateway.ledger.index.unnamed import Unnamed
 from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.log.proofs import Hashes, TlogProof
 from gateway.ledger.log.retention import Holds, RetentionPlan
@@ -47,6 +48,7 @@ def serve(service: LedgerService, socket_path: Path) -> QuestionServer:
         {
             QUESTIONS: {
                 "find": answers.find,
+                "unnamed": answers.unnamed,
                 "show": answers.show,
                 "prove": answers.prove,
                 "checkpoint": answers.checkpoint,
@@ -74,6 +76,10 @@ class Answers:
         owed = self._owed(args)
         page = self._service.index.find(_query(args), args.get("cursor"), int(args.get("limit", 100)))
         return msgspec.structs.replace(page, knows=self._service.knows(owed))
+
+    def unnamed(self, args: dict[str, Any], _: Progress) -> Unnamed:
+        """What a question about a person cannot look into."""
+        return self._service.index.unnamed(_query(args))
 
     def show(self, args: dict[str, Any], _: Progress) -> ShownRecord:
         """One record, whole."""

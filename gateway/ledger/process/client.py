@@ -10,6 +10,7 @@ from gateway.domain.errors import GatewayError
 from gateway.ledger.index.exports import Manifest
 from gateway.ledger.index.figures import FiguresAnswer
 from gateway.ledger.index.queries import RecordPage, RecordQuery
+from gateway.ledger.index.unnamed import Unnamed
 from gateway.ledger.log.retention import Holds, RetentionPlan
 from gateway.ledger.process.answers import ShownRecord
 from gateway.ledger.process.questions import Progress, ask
@@ -39,6 +40,10 @@ class LedgerClient:
     ) -> RecordPage:
         """A page of records, newest first; raises `records-incomplete` unless a part is allowed."""
         return await self._ask(RecordPage, "find", query=query, cursor=cursor, limit=limit, allow_partial=allow_partial)
+
+    async def unnamed(self, query: RecordQuery) -> Unnamed:
+        """What a question about a person within the times of `query` cannot look into."""
+        return await self._ask(Unnamed, "unnamed", query=query)
 
     async def show(self, record: str) -> ShownRecord:
         """One record, whole; raises `not-found`."""

@@ -251,7 +251,7 @@ class LedgerService:
     def knows(self, owed: int) -> Knows:
         """What the index knows, at least, of what an answer has to."""
         set_aside = sum(each.count for each in self.index.set_aside)
-        return Knows(self.index.size, owed, minimum_index(self.log.files.root), self.index.first_year, set_aside)
+        return Knows(self.index.size, owed, minimum_index(self.log.files.root), set_aside)
 
     def _durable_leaves(self) -> int:
         """Leaves that the log will have once all that is durable now is in it."""

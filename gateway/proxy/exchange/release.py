@@ -14,7 +14,7 @@ only as it is. `Sharing-Origin` says whose the status is: the supplier's, or the
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,7 @@ from gateway.proxy.http import hygiene
 from gateway.proxy.http.answers import PLAIN_TYPES
 from gateway.proxy.projection import matching
 from gateway.proxy.projection.codings import Reader
+from gateway.proxy.projection.document import Projected, Steps
 from gateway.proxy.projection.streams import CsvReducer, NdjsonReducer, RowReducer
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from gateway.proxy.http.answers import AnswerHead
 
 TURN_BYTES = 512 * 1024
-"""Decoded octets of one answer that are reduced row by row before the loop serves others."""
+"""Decoded octets of one answer that are reduced row by row, or as a whole, before the loop serves others."""
 
 _RELEASING = (states.COLLECTING, states.STREAMING)
 
@@ -84,6 +85,7 @@ class Release:
         "_reader",
         "_reducer",
         "_standing",
+        "_steps",
         "_turn_bytes",
         "digest",
         "items",
@@ -115,6 +117,7 @@ class Release:
         self._pieces: Iterator[bytes] | None = None
         self._is_chunked = self._is_held = self._is_pumping = self._is_ended = False
         self._turn_bytes = 0
+        self._steps: Steps[tuple[bytes, bytes]] | None = None
         self.status = head.status
         self.rows = self.sent_bytes = 0
         self.items: tuple[str, ...] = ()
@@ -217,7 +220,7 @@ class Release:
             and self._head.is_plain_json
             and self._plan.is_document
             and exchange.question is None
-            and len(content) <= exchange.plane.limits.collect_bytes
+            and len(content) <= min(TURN_BYTES, exchange.plane.limits.collect_bytes)
         ):
             # What `begin` would choose for most answers.
             exchange.move(states.ON_GATHERS)
@@ -292,37 +295,68 @@ class Release:
     # As a whole.
 
     def _release_whole(self) -> None:
-        exchange, plan = self._exchange, self._plan
         if not self._standing.holds(self._release_whole):
             return
         pending = self._pending
         content = pending[0] if len(pending) == 1 else b"".join(pending)
-        raw = content
-        fields = b""
+        self._go_on(self._reduced(content), self._leave)
+
+    def _go_on(self, steps: Steps[tuple[bytes, bytes]], leave: Callable[[bytes, bytes], None]) -> None:
+        """One step of the work on an answer; most answers are done in it."""
+        self._steps = None
+        try:
+            next(steps)
+        except StopIteration as end:
+            leave(*end.value)
+        except GatewayError as error:
+            self._exchange.refuse(error)
+        else:
+            # INVARIANT: BOUNDED: a long answer is worked on turn by turn of the loop, which serves others between.
+            self._steps = steps
+            self._exchange.release_on_soon()
+
+    def _reduced(self, raw: bytes) -> Steps[tuple[bytes, bytes]]:
+        """What may leave of the whole answer, with its content type."""
+        plan, question = self._plan, self._exchange.question
+        content = raw
         try:
             if self._reader is not None:
-                content = self._read_whole(content)
-            if exchange.question is not None:
-                content = self._match(content, exchange.question)
-                fields = b"Content-Type: application/json\r\n"
-            elif content:
-                projected = plan.project(content, is_failure=self.status >= 300)
-                content, self.rows, self.items = projected.content, projected.rows, projected.items
-                fields = b"Content-Type: application/json\r\n"
-        except GatewayError as error:
-            if self._may_pass:
-                content, fields = raw, hygiene.answer_fields(self._head.fields)
-            elif self.status >= 300 and exchange.question is None:
-                content = b""
+                content = yield from self._read_whole(raw, self._reader)
+            if question is not None:
+                content = yield from self._matched(content, question)
+            elif not content:
+                return b"", b""
+            elif len(content) > TURN_BYTES:
+                self._took(projected := (yield from plan.steps(content, is_failure=self.status >= 300)))
+                content = projected.content
             else:
-                exchange.refuse(error)
-                return
-        pending.clear()
+                self._took(projected := plan.project(content, is_failure=self.status >= 300))
+                content = projected.content
+        except GatewayError:
+            if self._may_pass:
+                return hygiene.answer_fields(self._head.fields), raw
+            if self.status >= 300 and question is None:
+                return b"", b""
+            raise
+        return b"Content-Type: application/json\r\n", content
+
+    def _took(self, projected: Projected) -> None:
+        self.rows, self.items = projected.rows, projected.items
+
+    def _leave(self, fields: bytes, content: bytes) -> None:
+        """What was reduced leaves, once its rows are drawn."""
+        self._pending.clear()
         self.forget()
-        if self.rows and plan.verdict.metered and exchange.question is None:
-            exchange.draw_rows(self.rows, lambda: self._send_whole(fields, content))
+        if self.rows and self._plan.verdict.metered and self._exchange.question is None:
+            self._exchange.draw_rows(self.rows, lambda: self._send_whole(fields, content))
         else:
             self._send_whole(fields, content)
+
+    def _leave_still(self, fields: bytes, content: bytes) -> None:
+        """As `_leave`, where turns have passed since it was asked whether the verdict stands."""
+        # INVARIANT: STALE-DENIES, BARRIER.
+        if self._standing.holds(lambda: self._leave_still(fields, content)):
+            self._leave(fields, content)
 
     def _release_document(self, content: bytes) -> bool:
         """The way of most answers, in one step: False where it is another one, or must wait, and nothing was done."""
@@ -345,32 +379,39 @@ class Release:
         self._hold_unsent()
         return True
 
-    def _read_whole(self, content: bytes) -> bytes:
-        assert self._reader is not None
+    def _read_whole(self, content: bytes, reader: Reader) -> Steps[bytes]:
         pieces: list[bytes] = []
-        size = 0
-        for piece in self._reader.feed(content):
+        size = turn_bytes = 0
+        for piece in reader.feed(content):
             size += len(piece)
             if size > self._exchange.plane.limits.collect_bytes:
                 raise GatewayError("answer-not-filterable", "the decoded answer is too large to be filtered as a whole")
             pieces.append(piece)
-        self._reader.finish()
+            if size - turn_bytes > TURN_BYTES:
+                turn_bytes = size
+                yield
+        reader.finish()
         return b"".join(pieces)
 
-    def _match(self, content: bytes, question: matching.Question) -> bytes:
+    def _matched(self, content: bytes, question: matching.Question) -> Steps[bytes]:
         """What leaves in verify mode: never a value.
 
         INVARIANT: KNOWN-SHAPE: a 404, a 204 and an answer without rows say that there is nobody; an empty 200 does not.
         """
-        rows = [] if self.status in {204, 404} else self._plan.values(content)
-        verdict = self._plan.verdict
-        if verdict.grant is None and len(rows) > 1:
-            # Whether anybody is so, in a whole register, is no question about the person who was named.
-            raise GatewayError("answer-not-filterable", "the supplier's answer is about more than one person")
+        compared, count, verdict = matching.Matching(question), 0, self._plan.verdict
+        if self.status not in {204, 404}:
+            for rows in self._plan.values(content):
+                compared.compare(rows)
+                count += len(rows)
+                if verdict.grant is None and count > 1:
+                    # Whether anybody is so, in a whole register, is no question about the person who was named.
+                    raise GatewayError("answer-not-filterable", "the supplier's answer is about more than one person")
+                if len(content) > TURN_BYTES:
+                    yield
         self.status = 200
-        self.rows = len(rows)
+        self.rows = count
         self.items = tuple(sorted(question.values))
-        found = matching.matches(question, rows)
+        found = compared.found()
         if verdict.guesses_a_day is not None and all(found.values()):
             self._exchange.guessed_right()
         return matching.told(found)
@@ -436,6 +477,10 @@ class Release:
     def pump(self) -> None:
         """Release what has come; stops where something must be waited for, and is called again."""
         if self._is_pumping:
+            return
+        if self._how is _WHOLE:
+            if self._steps is not None:
+                self._go_on(self._steps, self._leave_still)
             return
         self._is_pumping = True
         self._turn_bytes = 0

@@ -1,6 +1,6 @@
 """What the data plane makes once of an interface's entry and of a verdict, so that a hot call only looks it up."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 from msgspec import Raw
@@ -14,7 +14,7 @@ from gateway.proxy.exchange.refusals import status_line
 from gateway.proxy.exchange.slots import Slots
 from gateway.proxy.http.heads import Block
 from gateway.proxy.http.pools import Pool
-from gateway.proxy.projection.document import DocumentProjector, Projected, not_filterable
+from gateway.proxy.projection.document import DocumentProjector, Projected, Steps, not_filterable
 from gateway.proxy.projection.masks import parse_mask
 
 _SAFE = "!#$&'*+-.^_`|~:/@,()=?"
@@ -205,8 +205,14 @@ class Plan:
             raise not_filterable("the interface's format cannot be filtered")
         return self.projector.project(content, is_failure=is_failure)
 
-    def values(self, content: bytes) -> list[dict[str, Raw]]:
-        """For each row of an answer its granted items by name, for verify mode.
+    def steps(self, content: bytes, *, is_failure: bool = False) -> Steps[Projected]:
+        """As `project`, of a long answer, in steps."""
+        if self.projector is None:
+            raise not_filterable("the interface's format cannot be filtered")
+        return self.projector.steps(content, is_failure=is_failure)
+
+    def values(self, content: bytes) -> Iterator[list[dict[str, Raw]]]:
+        """For each row of an answer its granted items by name, for verify mode, some rows at a time.
 
         Raises:
             GatewayError: `answer-not-filterable`.

@@ -5,14 +5,17 @@ which every item is a `Raw`: what is not granted is skipped by the decoder and w
 an answer does not fit those types (a place that passes through an array, say), or places overlap, or masks apply, the
 other one walks the tree of places level by level. tests/property/proxy holds them to each other.
 
+A long answer is worked on in steps, a part of its rows in each, so that whoever else the loop serves waits for no more.
+
 INVARIANT: KNOWN-SHAPE: an answer says "nothing found" by no rows, null or "" where the entry places rows, or in the
 words that the entry declares (`empty_when`). Where that place is missing, or rows are there and nothing in them is
 where the entry places any item, granted or not, the entry does not know the answer, and it is refused.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -27,12 +30,19 @@ ENVELOPE_TEXT_BYTES = 512
 MAX_ARRAYS = 4
 """How many arrays within arrays a place may pass through."""
 
+STEP_BYTES = 128 * 1024
+"""How much of the rows is worked on in one step; one row that is longer is one step."""
+
+T = TypeVar("T")
+Steps = Generator[None, None, T]
+
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 _ARRAY = msgspec.json.Decoder(list[Raw])
 _ANY = msgspec.json.Decoder()
 _encode = msgspec.json.Encoder().encode
 _astuple = msgspec.structs.astuple
 _SPACE = b" \t\r\n"
+_MARKS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _NESTED = (b"{", b"[")
 
 
@@ -71,7 +81,18 @@ class DocumentProjector:
         GatewayError: `answer-not-filterable` where the entry itself is faulty.
     """
 
-    __slots__ = ("_bounds", "_empty_when", "_envelope", "_every", "_fast", "_masks", "_rows", "_tree")
+    __slots__ = (
+        "_bounds",
+        "_empty_when",
+        "_envelope",
+        "_every",
+        "_fast",
+        "_masks",
+        "_of_rows",
+        "_part",
+        "_rows",
+        "_tree",
+    )
 
     def __init__(
         self,
@@ -83,6 +104,8 @@ class DocumentProjector:
         empty_when: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
         bounds: Mapping[str, frozenset[str]] = MappingProxyType({}),
     ) -> None:
+        self._of_rows = (places, granted, masks, bounds)
+        self._part: DocumentProjector | None = None
         self._bounds = [(parse_pointer(places[item]), texts) for item, texts in bounds.items() if item in places]
         self._empty_when = [(parse_pointer(pointer), frozenset(texts)) for pointer, texts in empty_when.items()]
         self._every = place_tree(places, places)
@@ -113,29 +136,37 @@ class DocumentProjector:
         Raises:
             GatewayError: `answer-not-filterable`.
         """
-        if content[:3] == b"\xef\xbb\xbf":
-            content = content[3:]
-        # The decoder does not look into strings it skips or keeps, so octets are checked here.
-        if not content.isascii():
-            try:
-                content.decode("utf-8")
-            except UnicodeDecodeError:
-                raise not_filterable("the answer is not UTF-8") from None
+        content = _octets(content)
         try:
             if self._fast is not None:
                 try:
                     return self._fast.project(content)
                 except msgspec.ValidationError:
                     pass
-            return self._walk(content, is_failure=is_failure)
+            return at_once(self._walk(content, is_failure=is_failure))
         except (msgspec.DecodeError, RecursionError):
             raise not_filterable("the answer is not strict JSON, or nested too deep") from None
 
-    def values(self, content: bytes) -> list[dict[str, Raw]]:
-        """For each row the granted items by name, as they stand: for comparison only, masks are not applied.
+    def steps(self, content: bytes, *, is_failure: bool = False) -> Steps[Projected]:
+        """As `project`, in steps of about `STEP_BYTES` each.
 
         Raises:
             GatewayError: `answer-not-filterable`.
+        """
+        content = _octets(content)
+        yield
+        try:
+            return (yield from self._walk(content, is_failure=is_failure, by_parts=True))
+        except (msgspec.DecodeError, RecursionError):
+            raise not_filterable("the answer is not strict JSON, or nested too deep") from None
+
+    def values(self, content: bytes) -> Iterator[list[dict[str, Raw]]]:
+        """For each row the granted items by name, as they stand, some rows at a time.
+
+        For comparison only: masks are not applied.
+
+        Raises:
+            GatewayError: `answer-not-filterable`; of any row, so that nothing is told before the last of them.
         """
         try:
             content.decode("utf-8-sig")
@@ -146,19 +177,20 @@ class DocumentProjector:
                     break
                 if _kind(raw) != b"{":
                     _empty(raw)
-                    return []
+                    return
                 raw = _OBJECT.decode(raw).get(token)
             if raw is None:
                 self._require_declared(document)
-                return []
+                return
             if _kind(raw) not in {b"{", b"["}:
                 _empty(raw)
-                return []
-            rows = _ARRAY.decode(raw) if _kind(raw) == b"[" else [raw]
-            for row in rows:
-                self._require_known(row)
-            # What is not the grant's matches nothing, as what is not there.
-            return [self._gather(row, self._tree, {}) for row in rows if self._is_within(row)]
+                return
+            for part in _parts(bytes(raw)) if _kind(raw) == b"[" else (b"[%b]" % bytes(raw),):
+                rows = _ARRAY.decode(part)
+                for row in rows:
+                    self._require_known(row)
+                # What is not the grant's matches nothing, as what is not there.
+                yield [self._gather(row, self._tree, {}) for row in rows if self._is_within(row)]
         except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
             raise not_filterable("the answer is not strict JSON, or nested too deep") from None
 
@@ -193,10 +225,10 @@ class DocumentProjector:
         if _OBJECT.decode(row) and not _leads_to_an_item(row, self._every, 0):
             raise not_filterable("rows are there, but nothing in them is where the interface's entry places its items")
 
-    def _walk(self, content: bytes, *, is_failure: bool = False) -> Projected:
+    def _walk(self, content: bytes, *, is_failure: bool = False, by_parts: bool = False) -> Steps[Projected]:
         seen: set[str] = set()
         if not self._rows:
-            rows, count = self._filter_rows(Raw(content), seen)
+            rows, count = yield from self._filter_rows(Raw(content), seen, by_parts=by_parts)
             return Projected(bytes(rows), count, tuple(sorted(seen)))
         if content.lstrip(_SPACE)[:1] != b"{":
             raise not_filterable("the answer is not an object, but the entry places its rows in one")
@@ -213,7 +245,7 @@ class DocumentProjector:
                     self._require_declared(Raw(content))
                 break
             if depth == len(self._rows) - 1:
-                inner[token], count = self._filter_rows(raw, seen)
+                inner[token], count = yield from self._filter_rows(raw, seen, by_parts=by_parts)
                 break
             if _kind(raw) != b"{":
                 inner[token] = _empty(raw)
@@ -222,8 +254,10 @@ class DocumentProjector:
             raw = _OBJECT.decode(raw).get(self._rows[depth + 1])
         return Projected(_encode(out), count, tuple(sorted(seen)))
 
-    def _filter_rows(self, raw: Raw, seen: set[str]) -> tuple[Raw, int]:
+    def _filter_rows(self, raw: Raw, seen: set[str], *, by_parts: bool) -> Steps[tuple[Raw, int]]:
         kind = _kind(raw)
+        if kind == b"[" and by_parts:
+            return (yield from self._filter_parts(bytes(raw), seen))
         if kind == b"[":
             rows = []
             for row in _ARRAY.decode(raw):
@@ -238,6 +272,26 @@ class DocumentProjector:
                 raise not_filterable("the row of the answer is not granted as it stands")
             return kept, 1
         return _empty(raw), 0
+
+    def _filter_parts(self, rows: bytes, seen: set[str]) -> Steps[tuple[Raw, int]]:
+        """As `_filter_rows` of an array, part by part, each as an answer that is an array of rows."""
+        left: list[bytes] = []
+        count = 0
+        for part in _parts(rows):
+            projected = self._by_rows().project(part)
+            if projected.rows:
+                left.append(projected.content[1:-1])
+            count += projected.rows
+            seen.update(projected.items)
+            yield
+        return Raw(b"[%b]" % b",".join(left)), count
+
+    def _by_rows(self) -> "DocumentProjector":
+        """The same entry and grant where the rows are the whole answer; made once."""
+        if self._part is None:
+            places, granted, masks, bounds = self._of_rows
+            self._part = DocumentProjector("", places, (), granted, masks, bounds=bounds) if self._rows else self
+        return self._part
 
     def _is_within(self, row: Raw) -> bool:
         """Whether every value at a bounded place of the row is one of those that the grant allows."""
@@ -306,6 +360,71 @@ class DocumentProjector:
             raw = masked
         seen.add(item)
         return raw
+
+
+def at_once(steps: Steps[T]) -> T:
+    """What steps come to, done one after the other."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+def _octets(content: bytes) -> bytes:
+    """A document without its mark; raises unless it is UTF-8: the decoder looks into no string it skips or keeps."""
+    if content[:3] == b"\xef\xbb\xbf":
+        content = content[3:]
+    if not content.isascii():
+        try:
+            content.decode("utf-8")
+        except UnicodeDecodeError:
+            raise not_filterable("the answer is not UTF-8") from None
+    return content
+
+
+def _parts(rows: bytes) -> Iterator[bytes]:
+    """An array as arrays of about `STEP_BYTES` that have the same elements in the same order.
+
+    It is cut behind a brace before a comma, where a decoder says that what stands before is whole elements: one that
+    has read them is where the next one begins. Where it says otherwise, the braces are counted.
+    """
+    rows = rows.strip(_SPACE)
+    begin = 1
+    while guess := rows.find(b"},", begin + STEP_BYTES) + 1:
+        end = guess if _is_whole(rows[begin:guess]) else _end_of_element(rows, begin)
+        comma = rows.find(b",", end)
+        if not end or comma < 0 or rows[end:comma].strip(_SPACE):
+            break
+        yield b"[%b]" % rows[begin:end]
+        begin = comma + 1
+    # The rest, with the array's own end: also where it is faulty, which whoever decodes it finds.
+    if begin > 1 and rows[begin:].strip(_SPACE) == b"]":
+        raise msgspec.DecodeError("an element is missing behind a comma")
+    yield b"[" + rows[begin:]
+
+
+def _is_whole(elements: bytes) -> bool:
+    try:
+        _ARRAY.decode(b"[%b]" % elements)
+    except msgspec.DecodeError:
+        return False
+    return True
+
+
+def _end_of_element(rows: bytes, begin: int) -> int:
+    """Where the first element ends that reaches over a part; 0 where the array ends before."""
+    depth = 0
+    for mark in _MARKS.finditer(rows, begin):
+        octet = mark[0]
+        if octet in {b"{", b"["}:
+            depth += 1
+        elif octet in {b"}", b"]"}:
+            depth -= 1
+            if depth == 0 and mark.end() >= begin + STEP_BYTES:
+                return mark.end()
+    return 0
 
 
 def masked_value(raw: Raw, mask: Mask) -> Raw | None:

@@ -13,6 +13,7 @@ a missing item match nothing.
 Source: Zhongshan Art. 22 ¶3 (data that may not be shared may still be verified and compared).
 """
 
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
 
 import msgspec
@@ -105,20 +106,34 @@ def told(found: dict[str, bool]) -> bytes:
     return _encode({"matches": found})
 
 
-def matches(question: Question, rows: list[dict[str, Raw]]) -> dict[str, bool]:
-    """For each item whether the one row that holds most of the values holds its value.
+class Matching:
+    """A question held against the rows of an answer, some at a time.
 
     Args:
         question: what the caller asks.
-        rows: for each row of the supplier's answer, its granted items by name.
     """
-    wanted = {item: comparable(value) for item, value in question.values.items()}
-    best: set[str] = set()
-    # By row and not by item: what is asked and what is answered do not multiply.
-    for row in rows:
-        held = {item for item, raw in row.items() if item in wanted and comparable(raw) == wanted[item]}
-        if len(held) > len(best):
-            best = held
-        if len(best) == len(wanted):
-            break
-    return {item: item in best for item in wanted}
+
+    __slots__ = ("_best", "_wanted")
+
+    def __init__(self, question: Question) -> None:
+        self._wanted = {item: comparable(value) for item, value in question.values.items()}
+        self._best: set[str] = set()
+
+    def compare(self, rows: Iterable[dict[str, Raw]]) -> None:
+        """Look for the row that holds most of the values.
+
+        Args:
+            rows: for each row of the supplier's answer, its granted items by name.
+        """
+        wanted = self._wanted
+        # By row and not by item: what is asked and what is answered do not multiply.
+        for row in rows:
+            if len(self._best) == len(wanted):
+                return
+            held = {item for item, raw in row.items() if item in wanted and comparable(raw) == wanted[item]}
+            if len(held) > len(self._best):
+                self._best = held
+
+    def found(self) -> dict[str, bool]:
+        """For each item whether the one row that holds most of the values holds its value."""
+        return {item: item in self._best for item in self._wanted}

@@ -23,13 +23,14 @@ import msgspec
 from gateway.client import SharingProblem, new_private_key, public_jwk
 from gateway.client.keys import ClientKey
 from gateway.domain.errors import GatewayError
+from gateway.domain.officers import AUDITOR
 from gateway.runtime.demo.population import Population
 from gateway.runtime.demo.story import PURPOSE, SYSTEM, Step, World, tell
 from gateway.runtime.demo.suppliers import register_servers, show
 from gateway.runtime.demo.world import OFFICERS, REGION, SHORT_SECONDS, SYSTEMS, directory_document, grant_documents
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.api import REGISTRAR, open_api
-from gateway.runtime.operation.setup import AUDITOR, initialise
+from gateway.runtime.operation.setup import initialise
 
 START_SECONDS = 60.0
 TOKEN_REFRESH_SECONDS = 120.0

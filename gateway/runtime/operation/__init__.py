@@ -9,6 +9,10 @@
     restore_log     the log's part of that
     differences     what a restored state does not have and the log tells of
     api             the control API for the command line
+    remote          what shows a session to a gateway elsewhere
+    sessions        where a session is kept on a user's machine
+    signing_in      how a person at a command line comes by a session
+    loopback        the listener that a browser comes back to
     formats         schemas and samples of what people hand in
     officer_tokens  tokens of officers, signed on the spot
     ring_document   a home's key ring as one document
@@ -16,5 +20,5 @@
     pages           the pages of `docs/` that are made from the code
 
 Used from outside: `api`, `backup`, `checking`, `differences`, `formats`, `officer_tokens`, `restore`, `ring_document`,
-`setup`, `standing`, `status`.
+`sessions`, `setup`, `signing_in`, `standing`, `status`.
 """

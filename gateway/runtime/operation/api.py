@@ -1,4 +1,4 @@
-"""The control API for the command line: over HTTP where a gateway runs, in this process where none does.
+"""The control API for the command line: over HTTP where a gateway runs, here or elsewhere; else in this process.
 
 Either way it is the same application with the same authorisation, the same records and the same barrier; a command
 has no second way to change the state. In this process the home's lock is held meanwhile, so that no gateway starts
@@ -9,18 +9,31 @@ import asyncio
 import os
 import secrets
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import msgspec
 
 from gateway.domain.errors import PROBLEMS, GatewayError
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.incarnation import require_own_state
 from gateway.runtime.operation.officer_tokens import officer_token
+from gateway.runtime.operation.remote import (
+    ACCOUNT_PATH,
+    RENEW_SECONDS,
+    KeyAuth,
+    auth_of,
+    kept_session,
+    needs_sign_in,
+    trust,
+)
+from gateway.runtime.operation.sessions import SessionFolder, control_url
+from gateway.runtime.settings import Settings
 
 REGISTRAR = "registrar"
 """The officer that `gateway init` makes: of the competent department, for the first acts on a new gateway."""
@@ -181,17 +194,24 @@ def error_of(answer: httpx.Response) -> GatewayError:
 
 
 @contextmanager
-def open_api(home_path: Path, officer: str | None = None) -> Iterator[Api]:
-    """The control API of the gateway in `home_path`.
+def open_api(
+    home_path: Path, officer: str | None = None, *, url: str | None = None, otherwise: str | None = None
+) -> Iterator[Api]:
+    """The control API of the gateway in `home_path`, or of the one at `url`.
 
-    The officer's token is, in this order: signed with the home's own keys for `officer`; `$GATEWAY_TOKEN`. Without
-    either nobody acts. Who can read the token key of a home can act as any of its officers: guard the folder.
+    Who acts is, in this order: `officer`, by a token signed with the home's own keys; the session in `$GATEWAY_TOKEN`;
+    the session that `gateway sign-in` keeps for that gateway; `otherwise`, as `officer`. Without any of these nobody
+    acts. Who can read the token key of a home can act as any of its officers: guard the folder.
 
     Raises:
-        GatewayError: `invalid-input` where it is not said who acts; `not-found` where no gateway lives there or
-            the officer is unknown; `unavailable` where it
-            cannot be reached; `conflict` where another command holds the home.
+        GatewayError: `invalid-input` where it is not said who acts; `credential-missing` where nobody is signed in at
+            `url`; `not-found` where no gateway lives there or the officer is unknown; `unavailable` where it cannot be
+            reached; `conflict` where another command holds the home.
     """
+    if url is not None:
+        with _open_elsewhere(control_url(url), officer) as api:
+            yield api
+        return
     home = GatewayHome(home_path)
     home.require()
     settings = home.settings()
@@ -206,27 +226,85 @@ def open_api(home_path: Path, officer: str | None = None) -> Iterator[Api]:
     try:
         if lock:
             require_own_state(home, settings)
-        headers = {"Authorization": f"Bearer {_token(home, officer)}"}
+        auth: httpx.Auth = _who(home, officer, otherwise, url.rstrip("/"), (settings.control.issuer or url).rstrip("/"))
         runner = asyncio.Runner()
         transport: httpx.AsyncBaseTransport | None = None
-        lifespan = None
+        lifespan, verify = None, own_trust(settings)
         if lock:
             # FastAPI and all rooms load here only where no running gateway can answer.
             from gateway.runtime.control import local_app  # noqa: PLC0415 -- see above
 
             app, lifespan = local_app(home, settings, url)
             transport = httpx.ASGITransport(app=app)
-        elif settings.control.tls_certificate:
-            transport = httpx.AsyncHTTPTransport(verify=_pinned(settings.control.tls_certificate))
         # An officer's token goes to the control plane itself, whatever proxy the environment names.
         client = httpx.AsyncClient(
-            base_url=url, headers=headers, transport=transport, timeout=TIMEOUT_SECONDS, trust_env=False
+            base_url=url, auth=auth, transport=transport, verify=verify, timeout=TIMEOUT_SECONDS, trust_env=False
         )
         with Api(client, runner, lifespan) as api:
+            _renew(api, auth)
             yield api
     finally:
         if lock:
             lock.release()
+
+
+@contextmanager
+def _open_elsewhere(url: str, officer: str | None) -> Iterator[Api]:
+    if officer is not None:
+        raise GatewayError(
+            "invalid-input",
+            f"`--as {officer}` signs by the keys of a home, and {url} is elsewhere: leave `--as` and "
+            f"`$GATEWAY_OFFICER` out, and run `gateway sign-in --url {url}`",
+        )
+    given = os.environ.get("GATEWAY_TOKEN")
+    auth: httpx.Auth
+    if given:
+        auth = _Bearer(given)
+    else:
+        session = kept_session(SessionFolder(), url)
+        if session is None:
+            raise needs_sign_in(url)
+        auth = auth_of(session, url)
+    client = httpx.AsyncClient(base_url=url, auth=auth, verify=trust(), timeout=TIMEOUT_SECONDS, trust_env=False)
+    with Api(client, asyncio.Runner()) as api:
+        _renew(api, auth)
+        yield api
+
+
+def _renew(api: Api, auth: httpx.Auth) -> None:
+    """Let a session that ends soon go on, and keep it so; what cannot be renewed is used as long as it stands."""
+    if not isinstance(auth, KeyAuth) or auth.session is None:
+        return
+    session = auth.session
+    if not session.renews or session.expires_unix - time.time() > RENEW_SECONDS:
+        return
+    try:
+        answer = api.post(f"{ACCOUNT_PATH}/renewal")
+    except GatewayError as error:
+        if error.code == "credential-invalid":
+            SessionFolder().forget(session.url)
+            raise GatewayError("credential-missing", f"{error.detail}: run `gateway sign-in` again") from error
+        return
+    expires = int(time.time()) + int(answer["expires_in"])
+    auth.session = msgspec.structs.replace(session, token=answer["access_token"], expires_unix=expires)
+    SessionFolder().keep(auth.session)
+
+
+def own_trust(settings: Settings) -> ssl.SSLContext | bool:
+    """What the certificate of the running gateway of a home with these settings is checked against."""
+    own = settings.control.tls_certificate
+    return _pinned(own) if own else True
+
+
+class _Bearer(httpx.Auth):
+    """A token that is bound to nothing."""
+
+    def __init__(self, token: str) -> None:
+        self._field = f"Bearer {token}"
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = self._field
+        yield request
 
 
 def _pinned(certificate: Path) -> ssl.SSLContext:
@@ -241,17 +319,22 @@ def _pinned(certificate: Path) -> ssl.SSLContext:
     return own
 
 
-def _token(home: GatewayHome, officer: str | None) -> str:
+def _who(home: GatewayHome, officer: str | None, otherwise: str | None, url: str, issuer: str) -> httpx.Auth:
+    """What shows who acts, see `open_api`."""
     given = os.environ.get("GATEWAY_TOKEN")
-    if officer is not None:
-        return officer_token(home.root, officer, TOKEN_SECONDS)
-    if given:
-        return given
+    if officer is None and given:
+        return _Bearer(given)
+    if officer is None:
+        session = kept_session(SessionFolder(), issuer)
+        if session is not None:
+            return auth_of(session, url)
+    if officer or otherwise:
+        return _Bearer(officer_token(home.root, str(officer or otherwise), TOKEN_SECONDS))
     # Who can read a home could act as anyone in it: whoever does says as whom.
     raise GatewayError(
         "invalid-input",
         f"say who acts: `--as OFFICER` (`--as {REGISTRAR}` for the first acts on a new gateway), `$GATEWAY_OFFICER`, "
-        "or a session token in `$GATEWAY_TOKEN`",
+        "a session token in `$GATEWAY_TOKEN`, or `gateway sign-in`",
     )
 
 

@@ -3,6 +3,7 @@
 Nothing is changed: no schema is moved on, no key made, no port kept. Suppliers' hosts are called as far as their port.
 """
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from gateway.ledger.verify.beside import verify_signed
 from gateway.runtime.exposure import findings
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.incarnation import require_own_state
+from gateway.runtime.provider import provider_of
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
 from gateway.runtime.tls import tls_fault
@@ -55,6 +57,7 @@ def look(home: GatewayHome) -> list[Looked]:
     seen += _keys(home, settings)
     seen += _tls(home, settings)
     seen += _ports(home, settings)
+    seen += _provider(home, settings)
     seen += _state(home, settings)
     return seen
 
@@ -107,12 +110,29 @@ def _ports(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
             yield Looked(f"port, {name}", True, f"{where} is free")
 
 
+def _provider(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
+    try:
+        provider = provider_of(settings, settings.control.issuer or home.control_url(settings))
+    except GatewayError as error:
+        yield Looked("OpenID provider", False, error.detail, "correct the settings of `officers`")
+        return
+    if provider is None:
+        return
+    fault = asyncio.run(provider.fault())
+    if fault:
+        yield Looked(
+            "OpenID provider", False, fault, "look at `officers.provider`, and at routes, names and certificates"
+        )
+    else:
+        yield Looked("OpenID provider", True, f"{provider.issuer} answers, with keys")
+
+
 def _state(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
     try:
         if not home.is_running():
             require_own_state(home, settings)
         home.require_state(settings)
-        store = Store.open(home.state_url(settings), migrate_forward=False, read_only=True)
+        store = Store.open(home.state_url(settings), memory=home.state_memory, migrate_forward=False, read_only=True)
     except GatewayError as error:
         yield Looked(
             "state", False, error.detail, "see docs/operate.md, Restore; an older schema is moved on at a start"
@@ -120,6 +140,10 @@ def _state(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
         return
     with store:
         yield Looked("state", True, f"it can be read, and stands at change {store.sequence()}")
+        servers = store.database.servers
+        if servers is not None and not servers.is_synchronous:
+            said = "commits wait for no standby: a failover may lose the last stops"
+            yield Looked("state, copies", True, said)
         yield from _suppliers(store)
 
 

@@ -12,7 +12,7 @@ def list_differences(home: GatewayHome) -> list[dict[str, Any]]:
     home.require()
     settings = home.settings()
     home.require_state(settings)
-    with Store.open(home.state_url(settings), migrate_forward=False, read_only=True) as store:
+    with Store.open(home.state_url(settings), memory=home.state_memory, migrate_forward=False, read_only=True) as store:
         found = []
         for each in store.differences():
             orders = [store.order(order) for order in each.orders]

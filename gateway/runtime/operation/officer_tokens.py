@@ -25,7 +25,7 @@ def officer_token(home_path: Path, officer: str, seconds: int) -> str:
     home.require_state(settings)
     if not 1 <= seconds <= MAX_OFFICER_TOKEN_SECONDS:
         raise GatewayError("invalid-input", f"an officer's token lives 1 to {MAX_OFFICER_TOKEN_SECONDS} seconds")
-    store = Store.open(home.state_url(settings))
+    store = Store.open(home.state_url(settings), memory=home.state_memory)
     try:
         found = store.officer(officer)
         if found is None:

@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 
 from gateway.domain.directory import Department, Level
 from gateway.domain.errors import GatewayError
-from gateway.domain.officers import Officer, Role
+from gateway.domain.officers import AUDITOR, OPERATOR, Officer, Role
 from gateway.identity.keyring import KeyRing
 from gateway.ledger.durable import replace_file, sync_directory
 from gateway.ledger.log.notes import ED25519, VerifierKey
@@ -22,12 +22,6 @@ from gateway.runtime.operation.api import REGISTRAR
 from gateway.runtime.ring import passphrase
 from gateway.runtime.settings import Settings, commented_file, load_settings
 from gateway.store import Store
-
-OPERATOR = "operator"
-"""The other officer that `gateway init` makes: it rotates keys and applies retention."""
-
-AUDITOR = "auditor"
-"""The third: it reads what the others do, and appoints the other auditors, which nobody whom they watch may."""
 
 BYTES_A_USE = 255
 """Disk that the records of a use take for as long as they are kept (`tests/bench/results/ledger.json`)."""

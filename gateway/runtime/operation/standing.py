@@ -18,7 +18,7 @@ def open_standing(home_path: Path) -> Iterator[StandingState]:
     """
     home = GatewayHome(home_path)
     home.require()
-    store = Store.open(home.state_url(home.settings()), migrate_forward=False)
+    store = Store.open(home.state_url(home.settings()), memory=home.state_memory, migrate_forward=False)
     try:
         yield StandingState(store)
     finally:

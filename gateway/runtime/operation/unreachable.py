@@ -30,7 +30,7 @@ def find_unreachable(home: GatewayHome, settings: Settings) -> Unreachable:
         GatewayError: the state cannot be read.
     """
     networks = Networks(settings.suppliers.networks)
-    with Store.open(home.state_url(settings), migrate_forward=False, read_only=True) as store:
+    with Store.open(home.state_url(settings), memory=home.state_memory, migrate_forward=False, read_only=True) as store:
         hosts = {host.id: host for host in store.hosts(standing=True)}
         lost = {
             host.id for host in hosts.values() if all(networks.fault(address) is not None for address in host.addresses)

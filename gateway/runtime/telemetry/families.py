@@ -157,6 +157,11 @@ FAMILIES = _families(
     Family("gateway_change_feed_age_seconds", Kind.MAX, "Since a worker last held a lease on the state.", ("process",)),
     Family("gateway_change_feed_sequence", Kind.MAX, "Last change a process has taken.", ("process",)),
     Family("gateway_fresh", Kind.MIN, "1 while a worker's lease on the state holds.", ("process",)),
+    Family(
+        "gateway_state_trouble",
+        Kind.MAX,
+        "1 while the state has two primaries or an old one, or keeps nothing that is committed.",
+    ),
     # What falls due.
     Family(
         "gateway_certificate_expiry_timestamp_seconds",

@@ -26,6 +26,8 @@ MAX_CELL_CHARACTERS = 32_767
 
 HEADER_ROWS = 10
 """Within how many rows the column names stand: titles and notes may stand above them."""
+MAX_NAME_CHARACTERS = 200
+"""Longest name of a column that is looked at for what templates put around it; the work grows with its square."""
 
 _KINDS: Mapping[str, tuple[Mapping[str, tuple[str, ...]], frozenset[str]]] = {
     "datasets": ({**COLUMNS, "secrecy": SECRECY}, frozenset({"name", "code"})),
@@ -125,6 +127,8 @@ def _csv_sheet(path: Path) -> Sheet:
 def plain_name(cell: str) -> str:
     """A column's name without what templates put around it: required marks, notes in brackets, blanks, line ends."""
     text = re.sub(r"\s+", "", unicodedata.normalize("NFKC", cell))
+    if len(text) > MAX_NAME_CHARACTERS:
+        return text
     while (bare := re.sub(r"\([^()]*\)$|^\([^()]*\)|\[[^\[\]]*\]$", "", text.strip("*:#★☆●.、"))) != text:
         text = bare
     return text

@@ -14,6 +14,7 @@ Source: ECMA-376 part 1, §18.3 (worksheets), §18.8.30, §18.8.31 (number forma
 
 import io
 import lzma
+import posixpath
 import re
 import zipfile
 import zlib
@@ -152,9 +153,7 @@ class _Book:
             if _local(each.tag) == "Relationship" and each.get("TargetMode") != "External":
                 target = each.get("Target", "")
                 place = target.lstrip("/") if target.startswith("/") else f"{folder}/{target}".lstrip("/")
-                while "/../" in place:
-                    place = re.sub(r"[^/]+/\.\./", "", place, count=1)
-                found[each.get("Id", "")] = each.get("Type", "").rpartition("/")[2], place
+                found[each.get("Id", "")] = each.get("Type", "").rpartition("/")[2], posixpath.normpath(place)
         return found
 
     def _part_of(self, part: str, kind: str) -> str | None:

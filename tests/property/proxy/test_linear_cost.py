@@ -25,7 +25,7 @@ from gateway.proxy.http.targets import TargetReader, parameters_of
 from gateway.proxy.projection.codings import Reader
 from gateway.proxy.projection.document import DocumentProjector
 from gateway.proxy.projection.masks import parse_mask
-from gateway.proxy.projection.matching import Question, comparable, matches, parse_question
+from gateway.proxy.projection.matching import Matching, Question, comparable, parse_question
 from gateway.proxy.projection.streams import CsvReducer, NdjsonReducer, RowReducer
 from tests.property.proxy.test_one_answer import Side, Wire
 from tests.support.proxy_ports import House
@@ -117,7 +117,7 @@ def block(fields: bytes) -> Callable[[], object]:
 def asking(rows: int, items: int) -> Callable[[], object]:
     question = Question({f"i{number}": Raw(b'"x"') for number in range(items)})
     answered = [{f"i{number % 500}": Raw(b'"y"') for number in range(row, row + 3)} for row in range(rows)]
-    return lambda: matches(question, answered)
+    return lambda: Matching(question).compare(answered)
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError
-from gateway.proxy.projection.document import DocumentProjector, Projected
+from gateway.proxy.projection import document
+from gateway.proxy.projection.document import DocumentProjector, Projected, at_once
 from gateway.proxy.projection.masks import parse_mask
 
 SECRET = "SECRET"
@@ -74,6 +76,56 @@ def test_granted_items_only(data: Any, beside: dict[str, Any]) -> None:
     assert set(projected.items) <= set(GRANTED)
 
 
+def come_to(work: Callable[[], Projected]) -> Any:
+    """What a projection leaves, or why it leaves nothing."""
+    try:
+        done = work()
+    except GatewayError as error:
+        return error.detail
+    return json.loads(done.content), done.rows, done.items
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.one_of(st.lists(rows, max_size=9), rows, st.lists(values, max_size=4)),
+    st.integers(1, 60),
+    st.integers(0, 2),
+    st.sampled_from(["", "last-4"]),
+    st.sampled_from(["", ",", "]", "},", "\u00e9", "}, {"]),
+)
+def test_in_steps_the_same_leaves_as_at_once(data: Any, step: int, indent: int, mask: str, broken: str) -> None:
+    """Whatever the length of a part and wherever it is cut, of sound answers and of broken ones; and so for values."""
+    text = json.dumps({"code": 1, "data": data, "message": "}, {"}, indent=indent or None)
+    if broken:
+        text = text.replace("]", f"{broken}]", 1)
+    one = projector(**({"a": mask} if mask else {}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(document, "STEP_BYTES", 1 << 30)
+        whole = come_to(lambda: one.project(text.encode()))
+        values = come_to(lambda: Projected(_values(one, text), 0, ()))
+        patch.setattr(document, "STEP_BYTES", step)
+        assert come_to(lambda: at_once(one.steps(text.encode()))) == whole
+        assert come_to(lambda: Projected(_values(one, text), 0, ())) == values
+
+
+def values_of(one: DocumentProjector, content: bytes) -> list[Any]:
+    return [row for rows in one.values(content) for row in rows]
+
+
+def _values(one: DocumentProjector, text: str) -> bytes:
+    rows = values_of(one, text.encode())
+    return json.dumps([{item: bytes(raw).decode() for item, raw in row.items()} for row in rows]).encode()
+
+
+def test_a_long_answer_takes_a_step_for_each_part_of_its_rows() -> None:
+    """No step works on more than a part, masked or not; and the parts are cut behind rows, wherever braces stand."""
+    row = {"a": "}, {", "n": {"c": [{"x": 1}, {"y": 2}]}, "s": SECRET}
+    text = json.dumps({"data": [row] * 20_000}).encode()
+    for masks in ({}, {"a": "last-4"}):
+        steps = sum(1 for _ in projector(**masks).steps(text))
+        assert steps >= len(text) // (2 * document.STEP_BYTES)
+
+
 @settings(max_examples=120, deadline=None)
 @given(st.one_of(st.lists(rows, max_size=3), rows), st.integers(0, 2))
 def test_the_fast_way_and_the_walk_give_the_same(data: Any, indent: int) -> None:
@@ -85,7 +137,7 @@ def test_the_fast_way_and_the_walk_give_the_same(data: Any, indent: int) -> None
         with pytest.raises(GatewayError):
             one.project(content)
         return
-    walked = one._walk(content)
+    walked = at_once(one._walk(content))
     projected = one.project(content)
     assert json.loads(projected.content) == json.loads(walked.content)
     assert (projected.rows, projected.items) == (walked.rows, walked.items)
@@ -232,7 +284,7 @@ def test_answer_of_a_shape_the_entry_does_not_know_is_refused(answer: str, grant
     with pytest.raises(GatewayError, match="answer-not-filterable"):
         one.project(answer.encode())
     with pytest.raises(GatewayError, match="answer-not-filterable"):
-        one.values(answer.encode())
+        values_of(one, answer.encode())
 
 
 @pytest.mark.parametrize("granted", [GRANTED, ("a",), ("s",), ()])
@@ -241,7 +293,7 @@ def test_answer_that_says_nothing_was_found_is_let_out(rows: str, granted: tuple
     """No rows, null, an empty text or an empty row where rows stand."""
     answer = b'{"data":%b}' % rows.encode()
     assert projector(granted).project(answer).content == answer
-    assert projector(granted).values(answer) in ([], [{}])
+    assert values_of(projector(granted), answer) in ([], [{}])
 
 
 def test_row_of_known_items_of_which_none_is_granted_is_known() -> None:
@@ -257,7 +309,7 @@ def test_declared_words_for_nothing_found_are_known() -> None:
     one = DocumentProjector("/data/rows", {"a": "/a"}, ("code", "message"), ("a",), {}, words)
     for answer in ('{"code":404}', '{"code":"1","message":"none"}', '{"head":{"state":"none"},"code":0}'):
         assert one.project(answer.encode()).rows == 0
-        assert one.values(answer.encode()) == []
+        assert values_of(one, answer.encode()) == []
     for answer in ('{"code":500}', '{"head":{"state":"some"}}', '{"head":"none"}', '{"code":{"404":1}}'):
         with pytest.raises(GatewayError, match="does not say why"):
             one.project(answer.encode())

@@ -312,6 +312,63 @@ def test_retry_after_is_honoured_and_spread(asked: str, least: float, most: floa
         assert len(plane.requests) == 1
 
 
+class Down(Plane):
+    """There is no connection to it so many times."""
+
+    times = 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if self.times:
+            self.times -= 1
+            raise httpx.ConnectError("connection refused")
+        return super().handle_request(request)
+
+
+@pytest.mark.parametrize("loop", ["threads", *LOOPS])
+def test_call_without_a_connection_is_made_again(loop: str) -> None:
+    """Nothing was sent, so a POST and a body that can be read once are too; where it lasts, `httpx`'s error ends it."""
+    plane, words = Down(), {"token_endpoint": CONTROL, "client_id": "s", "key": KEY, "purpose": "p"}
+    options = {**words, "transport": plane, "token_transport": Endpoint(), "environment": {}}
+    plane.times = 2
+
+    async def run() -> None:
+        async with AsyncSharingClient(GATEWAY, **options) as sharing:
+            assert (await sharing.call("a/b", json={"id": 1})).is_success
+            plane.times = 9
+            with pytest.raises(httpx.ConnectError):
+                await sharing.call("a/b")
+
+    if loop == "threads":
+        with SharingClient(GATEWAY, **options) as sharing:
+            assert sharing.call("a/b", content=iter([b'{"id"', b":1}"])).is_success
+            plane.times = 9
+            with pytest.raises(httpx.ConnectError):
+                sharing.call("a/b")
+    else:
+        anyio.run(run, backend=loop)
+    assert plane.bodies == [b'{"id":1}']
+    assert (len(plane.requests), plane.times) == (1, 9 - 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "times"), [({}, 2), ({"json": {}}, 1), ({"content": iter([b"1"]), "method": "GET"}, 1)]
+)
+def test_broken_connection_is_met_again_only_where_that_is_safe(words: dict[str, Any], times: int) -> None:
+    """A GET goes on where an idle connection closes under it; a POST, or a body that was read, might be made twice."""
+
+    def broken(_: httpx.Request) -> httpx.Response:
+        raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
+
+    plane = Plane(broken)
+    with client(plane) as sharing:
+        if times == 2:
+            assert sharing.call("a/b", **words).is_success
+        else:
+            with pytest.raises(httpx.RemoteProtocolError):
+                sharing.call("a/b", **words)
+    assert len(plane.requests) == times
+
+
 def test_problem_is_an_httpx_error_with_its_answer() -> None:
     """Caught as `httpx.HTTPStatusError`, streamed or not; with response, record, article, next step; pickled too."""
     explanation = {"articles": ["Decree 809 Art. 22"], "next_step": "apply", "near": []}

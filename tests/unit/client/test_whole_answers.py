@@ -36,29 +36,40 @@ class Between:
 
     Args:
         port: the data plane's.
+
+    Attributes:
+        version: in which it asks; in HTTP/1.1 all is passed on as it comes.
+        most: how many octets of content it passes on.
+        is_chunking: whether in chunks, else until the connection ends.
+        passed: how many octets of content there were.
+        last: all that was last passed on.
     """
 
     def __init__(self, port: int) -> None:
         self._port = port
+        self.version = b"HTTP/1.0"
         self.most = 1 << 30
         self.is_chunking = True
         self.passed = 0
+        self.last = b""
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer):
             asked = await reader.readuntil(b"\r\n\r\n")
             there, to = await asyncio.open_connection("127.0.0.1", self._port)
             with contextlib.closing(to):
-                to.write(asked.replace(b"HTTP/1.1\r\n", b"HTTP/1.0\r\n", 1))
+                line, _, fields = asked.partition(b" HTTP/1.1\r\n")
+                to.write(line + b" " + self.version + b"\r\nConnection: close\r\n" + fields)
                 head, _, content = (await there.read(1 << 20)).partition(b"\r\n\r\n")
                 while more := await there.read(1 << 20):
                     content += more
             self.passed = len(content)
             content = content[: self.most]
-            if self.is_chunking:
+            if self.is_chunking and self.version == b"HTTP/1.0":
                 content = b"%x\r\n%b\r\n0\r\n\r\n" % (len(content), content) if content else b"0\r\n\r\n"
                 head += b"\r\nTransfer-Encoding: chunked"
-            writer.write(head + b"\r\n\r\n" + content)
+            self.last = head + b"\r\n\r\n" + content
+            writer.write(self.last)
             await writer.drain()
 
 

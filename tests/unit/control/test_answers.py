@@ -194,6 +194,7 @@ AS_ONESELF = {
     "GET /v1/policies",
     "GET /v1/policies/activations",
     "GET /v1/grants",
+    "GET /v1/proposals",
     "GET /v1/orders",
     "GET /v1/systems",
     "GET /v1/officers",
@@ -206,6 +207,10 @@ AS_ONESELF = {
     "POST /v1/records/search",
     "POST /v1/account/sign-out",
     "POST /v1/account/password",
+    "POST /v1/account/renewal",
+    "POST /v1/account/authenticator",
+    "POST /v1/account/authenticator/confirmation",
+    "POST /v1/account/authenticator/withdrawal",
     "DELETE /v1/account/sessions/{id}",
     "DELETE /v1/account/recovery",
 }

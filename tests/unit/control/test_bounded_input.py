@@ -1,9 +1,12 @@
 """What is sent to the control plane is bounded in depth and in what it costs, before and after sign-in."""
 
 import base64
+import io
 import json
 import time
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,15 +16,20 @@ from hypothesis import strategies as st
 
 from gateway.client import new_private_key
 from gateway.client.keys import ClientKey
+from gateway.control.act.examples import CERTIFICATES
 from gateway.control.act.nodes import own_cursor
+from gateway.domain.certificates import CertificateUse
 from gateway.domain.errors import GatewayError
 from gateway.domain.nesting import MAX_DEPTH, is_too_deep
 from gateway.identity.dpop import canonical_uri
 from gateway.identity.strict import MAX_TOKEN_BYTES, Unreadable, parse_base64url, parse_jws, parse_object
+from gateway.identity.supplier_certificates import MAX_PEM_BYTES, read_certificates
 from gateway.ledger.index.queries import parse_cursor
 from gateway.ledger.log.record_ids import parse_record_id
 from gateway.store.directory.file import read_json
 from gateway.store.directory.openapi import derive_interface
+from gateway.store.directory.sheets import read_tables
+from gateway.store.directory.workbook import write_workbook
 from gateway.store.values import decode_cursor
 from tests.support.control import World
 from tests.support.state import dataset
@@ -179,6 +187,108 @@ PARSERS: dict[str, tuple[Callable[[Any], Any], Callable[[int], Any]]] = {
     ),
 }
 SMALL, TIMES = 2_000, 16
+
+COLUMNS = "信息资源名称,信息资源代码,信息项名称"
+
+
+def table(text: str) -> Callable[[Path], Any]:
+    """A directory's sheet as CSV, to be read."""
+
+    def read(folder: Path) -> Any:
+        path = folder / "sheet.csv"
+        path.write_text(text, "utf-8")
+        return lambda: read_tables(path)
+
+    return read
+
+
+def workbook(rows: Iterable[Sequence[str]] = (), **parts: str) -> Callable[[Path], Any]:
+    """A workbook of these rows, to be read; `parts` stand in it instead of its own."""
+
+    def read(folder: Path) -> Any:
+        path = folder / "book.xlsx"
+        with (
+            zipfile.ZipFile(io.BytesIO(write_workbook([("sheet", rows)]))) as made,
+            zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as changed,
+        ):
+            for name in made.namelist():
+                short = name.rpartition("/")[2].partition(".")[0]
+                changed.writestr(name, parts.get(short, made.read(name)))
+        return lambda: read_tables(path)
+
+    return read
+
+
+def relations(target: str) -> str:
+    return f'<Relationships><Relationship Id="rId1" Type="x/worksheet" Target="{target}"/></Relationships>'
+
+
+def sheet(inner: str) -> str:
+    return f"<worksheet><sheetData>{inner}</sheetData></worksheet>"
+
+
+def certificates(pem: str) -> Callable[[Path], Any]:
+    """An upload of certificates, to be read."""
+    text = pem.encode()[:MAX_PEM_BYTES]
+    return lambda _: (
+        lambda: read_certificates("s", "n", CertificateUse.AUTHORITY, text, seal=lambda *_: "", now_unix=1.8e9)
+    )
+
+
+BLOCK = CERTIFICATES["pem"]
+FILES: dict[str, tuple[int, Callable[[int], Callable[[Path], Any]]]] = {
+    "CSV: rows": (60, lambda n: table(COLUMNS + "\na,b,c" * n)),
+    "CSV: columns": (200, lambda n: table(COLUMNS + ",x" * n + "\na,b,c" + ",y" * n)),
+    "CSV: columns that nobody knows": (60, lambda n: table(COLUMNS + "".join(f",信息{k}" for k in range(n)))),
+    "CSV: a name of brackets": (600, lambda n: table("信息资源名称" + "()" * n + ",信息资源代码")),
+    "CSV: a name of open brackets": (2000, lambda n: table("信息资源名称" + "(" * n + ",信息资源代码")),
+    "CSV: a name of marks": (2000, lambda n: table("信息资源名称" + "*" * n + "a" + "*" * n + ",信息资源代码")),
+    "CSV: a name of blanks": (2000, lambda n: table("信息资源名称" + " " * n + "a,信息资源代码")),
+    "CSV: dividers": (2000, lambda n: table(";|" * n)),
+    "CSV: a quotation without an end": (4000, lambda n: table(COLUMNS + '\n"' + "a\n" * n)),
+    "workbook: rows": (60, lambda n: workbook([COLUMNS.split(","), *[["a", "b", "c"]] * n])),
+    "workbook: a row": (200, lambda n: workbook([COLUMNS.split(",") + ["x"] * min(n, 4000)])),
+    "workbook: a text": (2000, lambda n: workbook([COLUMNS.split(","), ["_x0041_" * n]])),
+    "workbook: a path that goes up": (20_000, lambda n: workbook(workbook=relations("a/../" * n + "x"))),
+    "workbook: a path of nothing that goes up": (600, lambda n: workbook(workbook=relations("a" + "/" * n + "../x"))),
+    "workbook: depth": (600, lambda n: workbook(sheet1=sheet("<row>" * n + "</row>" * n))),
+    "workbook: cells out of place": (5000, lambda n: workbook(sheet1=sheet('<row><c r="ZZ1"/></row>' * n))),
+    "workbook: styles": (5000, lambda n: workbook(styles="<s><cellXfs>" + '<xf numFmtId="1"/>' * n + "</cellXfs></s>")),
+    "workbook: a format": (
+        20_000,
+        lambda n: workbook(styles=f'<s><numFmts><numFmt numFmtId="1" formatCode="{"[" * n}"/></numFmts></s>'),
+    ),
+    "certificates": (2, lambda n: certificates(BLOCK * n)),
+    "certificates: beginnings": (550, lambda n: certificates("-----BEGIN CERTIFICATE-----\n" * n)),
+    "certificates: a block without an end": (15_000, lambda n: certificates("-----BEGIN CERTIFICATE-----\n" + "A" * n)),
+    "certificates: blocks without an end": (60, lambda n: certificates(("-----BEGIN A-----\n" + "A" * 900) * n)),
+    "certificates: dashes": (15_000, lambda n: certificates("-" * n)),
+}
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("name", FILES)
+def test_cost_of_a_file_grows_with_it_and_no_faster(name: str, tmp_path: Path) -> None:
+    """As below, for what is read of directory files, workbooks and certificates: sixteen times, not 256."""
+    length, make = FILES[name]
+    short, long = (make(size)(tmp_path) for size in (length, length * TIMES))
+    growths: list[float] = []
+    for _ in range(5):
+        # Each reads its own file: both have one name.
+        make(length)(tmp_path)
+        least = min(_cost(short) for _ in range(4))
+        make(length * TIMES)(tmp_path)
+        growths.append(min(_cost(long) for _ in range(2)) / max(least, 300e-6))
+        if growths[-1] < TIMES * 4:
+            break
+    print(f"{name}: {TIMES} times the input, {min(growths):.1f} times the time")
+    assert min(growths) < TIMES * 4
+
+
+def _cost(read: Callable[[], Any]) -> float:
+    began = time.process_time()
+    refuses(lambda _: read(), None)
+    return time.process_time() - began
 
 
 @pytest.mark.deep

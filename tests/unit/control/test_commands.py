@@ -38,8 +38,8 @@ class Commands:
 @pytest.fixture
 def gateway(world: World, monkeypatch: pytest.MonkeyPatch) -> Commands:
     @contextmanager
-    def open_here(_home: Path, officer: str | None = None) -> Iterator[Api]:
-        headers = {"Authorization": f"Bearer {commands.world.token(officer or 'registrar')}"}
+    def open_here(_home: Path, officer: str | None = None, *, otherwise: str = "registrar") -> Iterator[Api]:
+        headers = {"Authorization": f"Bearer {commands.world.token(officer or otherwise)}"}
         transport = httpx.ASGITransport(app=commands.world.app, raise_app_exceptions=False)
         client = httpx.AsyncClient(base_url=ISSUER, headers=headers, transport=transport)
         with Api(client, asyncio.Runner()) as api:

@@ -287,3 +287,24 @@ def test_level_and_competence_come_from_the_level_above(world: World, declared: 
     if "parent" not in declared:
         refused(world.post("registrar", "/v1/departments", new), NOT)
     done(world.post("registrar", "/v1/departments", {**new, "level": "city", "region": "442000", "competent": False}))
+
+
+def test_a_revoked_id_is_registered_anew_by_an_act_that_names_it(world: World) -> None:
+    """With keys that it did not have: what the old ones signed stays refused; everything else about it is refused."""
+    old, new = (
+        {**SYSTEM, "id": "anew", "keys": [ClientKey(new_private_key(), name).registration()]} for name in ("k1", "k2")
+    )
+    done(world.post("civil", "/v1/systems", old))
+    refused(world.post("civil", "/v1/systems?replaces=anew", new), "conflict")
+    done(world.post("civil", "/v1/systems/anew/revocation", {"reason": "decommissioned"}))
+    assert "`replaces`" in refused(world.post("civil", "/v1/systems", new), "conflict")["detail"]
+    refused(world.post("civil", "/v1/systems?replaces=other", new), "invalid-input")
+    refused(world.post("civil", "/v1/systems?replaces=unknown", {**new, "id": "unknown"}), "not-found")
+    again = {**new, "keys": [*new["keys"], *old["keys"]]}
+    said = refused(world.post("civil", "/v1/systems?replaces=anew", again), "invalid-input")
+    assert "revoked registration" in said["faults"][0]["fault"]
+    theirs = {**new, "department": "public-security"}
+    refused(world.post("police", "/v1/systems?replaces=anew", theirs), "act-not-permitted")
+    made = done(world.post("civil", "/v1/systems?replaces=anew", new))
+    assert made["system"]["active"]
+    assert made["system"]["keys"] == new["keys"]

@@ -36,7 +36,7 @@ def used(make_world: Callable[..., World]) -> World:
         return replace(use, caller=caller, call=call, verdict=verdict, supplier="public-security")
 
     near = Explanation(near=(NearMiss(GRANT["id"], ("suspended",), ("Decree 809 Art. 27 ¶2",)),))
-    uses = [of_grant(city.use(EIGHT_IN_THE_MORNING), grant=GRANT["id"])]
+    uses = [replace(of_grant(city.use(EIGHT_IN_THE_MORNING), grant=GRANT["id"]), subject=None)]
     attempt = of_grant(city.refused(EIGHT_IN_THE_MORNING, "suspended"), explanation=near, policies=("order:O1",))
     asyncio.run(record_uses(world.services.tree.parent, uses, city, refused=[attempt]))
     found_of(world, grant=GRANT["id"], kind="use.refused")
@@ -137,3 +137,15 @@ def test_a_plan_that_lets_nothing_go_says_what_keeps_it(used: World) -> None:
     plan = done(used.get("operator", "/v1/retention"))
     assert plan["entries"] == 0
     assert "fill no bundle of 256 yet" in plan["stopped_by"]
+
+
+def test_a_question_about_a_person_names_what_was_registered_otherwise_at_the_time(used: World) -> None:
+    """A use without a subject is named though its interface's entry gives the place today; an export says so too."""
+    body = {"format": "ndjson", "subject": "440106199001011234"}
+    found = done(used.post("auditor", "/v1/records/search", body))
+    assert found["items"] == []
+    placeless = found["not_looked_into"]["interfaces"]
+    assert len(placeless) == 1
+    assert done(used.post("auditor", "/v1/records/export", body))["not_looked_into"]["interfaces"] == placeless
+    other = {**body, "interface": "public-security/household"}
+    assert done(used.post("auditor", "/v1/records/search", other))["not_looked_into"]["interfaces"] == []

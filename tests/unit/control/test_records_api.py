@@ -14,6 +14,7 @@ from gateway.control.records.questions import RecordFilter, looked_past, questio
 from gateway.domain.calendar import CHINA
 from gateway.domain.errors import GatewayError
 from gateway.ledger.index.queries import encode_cursor
+from gateway.ledger.index.unnamed import Unnamed
 from gateway.ledger.process.client import LedgerClient
 from gateway.ledger.verify.record import verify_export, verify_record
 from tests.support.control import World, done, refused
@@ -402,7 +403,7 @@ def test_a_question_about_a_person_says_what_it_could_not_look_into(recorded: Wo
     assert found["not_looked_into"] == {"interfaces": ["public-security/unplaced"], "years": []}
     since = {**body, "from": "2021-01-01T00:00:00+08:00"}
     asked = question_of(RecordFilter(**{"from": datetime(2021, 1, 1, tzinfo=CHINA)}), "x")
-    assert looked_past(recorded.services, asked, Scope(), 2021)["years"] == [2021, 2022, 2024]
+    assert looked_past(recorded.services, asked, Scope(), Unnamed((), 2021))["years"] == [2021, 2022, 2024]
     named = done(recorded.post("auditor", "/v1/records/search", {**since, "interface": "public-security/household"}))
     assert named["not_looked_into"]["interfaces"] == []
     made = done(recorded.post("auditor", "/v1/records/export", body))

@@ -52,8 +52,8 @@ def gateway(world: World, monkeypatch: pytest.MonkeyPatch) -> Commands:
     object.__setattr__(world.services, "hosts", Knowing(look_up=lambda _name, _port: ("192.0.2.9", "2001:db8::9")))
 
     @contextmanager
-    def open_here(_home: Path, officer: str | None = None) -> Iterator[Api]:
-        headers = {"Authorization": f"Bearer {world.token(officer or 'registrar')}"}
+    def open_here(_home: Path, officer: str | None = None, *, otherwise: str = "registrar") -> Iterator[Api]:
+        headers = {"Authorization": f"Bearer {world.token(officer or otherwise)}"}
         transport = httpx.ASGITransport(app=world.app, raise_app_exceptions=False)
         with Api(httpx.AsyncClient(base_url=ISSUER, headers=headers, transport=transport), asyncio.Runner()) as api:
             yield api

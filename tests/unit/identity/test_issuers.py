@@ -143,6 +143,28 @@ def test_withdrawn_key_ends_remembered_tokens(setup: Setup) -> None:
     asyncio.run(run())
 
 
+def test_another_key_under_the_name_of_before_is_met_at_once(setup: Setup) -> None:
+    """A signature that fails asks the issuer, at the same limited rate; tokens of the replaced key end."""
+
+    async def run() -> None:
+        old, name = setup.provider.token(), setup.provider.signer.kid
+        await setup.call(old)
+        setup.house.now.at += 60
+        setup.provider.signer = SoftwareSigner.generate("ES256")
+        setup.provider.signer.kid = name
+        setup.provider.published = []
+        setup.provider.publish()
+        await setup.call(setup.provider.token())
+        assert setup.provider.asked == 2
+        setup.house.now.at += 1
+        for _ in range(100):
+            with pytest.raises(GatewayError, match="does not verify"):
+                await setup.call(old)
+        assert setup.provider.asked == 2
+
+    asyncio.run(run())
+
+
 def test_keys_that_grow_old_verify_no_more(setup: Setup) -> None:
     """An issuer that cannot be reached for an hour is no longer trusted; for less it is."""
 

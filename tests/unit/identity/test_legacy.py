@@ -77,7 +77,7 @@ def test_signature_holds_within_its_window(house: Legacy, contract: str) -> None
 
 def test_signature_before_the_memory_is_refused(tmp_path: Path) -> None:
     """What was signed before the replay memory began might have been used before: it is refused."""
-    house = Legacy(tmp_path, since_unix=int(time.time()) + 5)
+    house = Legacy(tmp_path, since=lambda: int(time.time()) + 5)
     assert refused(house, national(house.now())) == "the signature is not of now"
 
 

@@ -9,7 +9,14 @@ import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.identity.keyring import KeyRing
-from gateway.identity.nonces import LEAD_SECONDS, PERIOD_SECONDS, REFRESH_SECONDS, ROTATE_SECONDS, NonceKeeper
+from gateway.identity.nonces import (
+    HOLDS_SECONDS,
+    LEAD_SECONDS,
+    PERIOD_SECONDS,
+    REFRESH_SECONDS,
+    ROTATE_SECONDS,
+    NonceKeeper,
+)
 from gateway.identity.replay import MAX_BATCH, ClusterReplay, SharedReplay
 
 START = 1_772_000_000.0
@@ -82,6 +89,23 @@ def test_nonce_of_any_node_holds_at_every_other_over_rotations(ring: KeyRing) ->
         numbers.update(state.rows)
     assert len(numbers) >= 3, "secrets are rotated"
     assert len(state.rows) <= 2
+
+
+def test_no_step_of_the_clock_brings_a_nonce_back(ring: KeyRing) -> None:
+    """On a node that is alone: an hour later a nonce is none, also where the clock is set back by that hour, and one of
+    now is one, wherever the clock is set."""
+    clock, ticks = Clock(), Clock()
+    node = NonceKeeper(State(), ring.field_cipher, clock, "this boot", ticks)
+    node.refresh()
+    for seconds in (-3600.0, -1.0, 3600.0, 20 * 86_400.0, -20 * 86_400.0):
+        old = node.nonces.current()
+        assert node.nonces.is_current(old)
+        clock.ahead += seconds
+        node.refresh()
+        assert node.nonces.is_current(old), "nobody's nonce is refused for a step"
+        ticks.at += HOLDS_SECONDS
+        assert not node.nonces.is_current(old)
+        assert node.nonces.is_current(node.nonces.current())
 
 
 def test_nonce_holds_for_minutes_and_its_secret_not_longer(ring: KeyRing) -> None:

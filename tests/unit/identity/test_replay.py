@@ -48,15 +48,62 @@ def test_value_is_fresh_once(tmp_path: Path) -> None:
     assert not SharedReplay(tmp_path / "t").use_once("dpop", "a", until)
 
 
-def test_value_is_forgotten_after_its_time(tmp_path: Path) -> None:
-    """A slot is free again once what stood in it has expired, and not before."""
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables of one bucket."""
+    monkeypatch.setattr(replay, "BUCKETS", 1)
+    monkeypatch.setattr(replay, "_SIZE_BYTES", replay.HEADER_BYTES + replay._BUCKET_BYTES)
+
+
+def test_value_is_known_after_its_time(tmp_path: Path) -> None:
+    """A clock may be set back: what was used is known for as long as there is room."""
     now = Clock(1_000_000.0)
     table = SharedReplay(tmp_path / "t", now)
     assert table.use_once("n", "a", 1_000_060)
-    now.at = 1_000_060.0
-    assert not table.use_once("n", "a", 1_000_120)
-    now.at = 1_000_061.0
-    assert table.use_once("n", "a", 1_000_120)
+    for at in (1_000_061.0, 3_000_000.0, 996_400.0):
+        now.at = at
+        assert not table.use_once("n", "a", 1_000_060)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("step", [-1, -3600, 3600, 20 * 86_400])
+def test_no_step_of_the_clock_makes_a_used_value_fresh(tmp_path: Path, step: int) -> None:
+    """Ten times as many values as there is room for, each used once by a clock that is set while they come, and back:
+    none is let through again, and values of now still are."""
+    now = Clock(1_000_000.0)
+    table = SharedReplay(tmp_path / "t", now)
+    used: list[tuple[str, int]] = []
+
+    def use(count: int) -> None:
+        for _ in range(count):
+            now.at += 30
+            value = (str(len(used)), int(now()) + 60)
+            assert table.use_once("n", *value), "of now, and new"
+            used.append(value)
+
+    use(5 * replay.BUCKET_SLOTS)
+    now.at += step
+    # Set back, what is of now is of a time that was forgotten, until the clock is where it was.
+    while not table.use_once("n", f"of now {now()}", int(now()) + 60):
+        assert step < 0
+        assert now() < used[-1][1]
+        now.at += 30
+    use(5 * replay.BUCKET_SLOTS)
+    now.at -= step
+    assert not any(table.use_once("n", *value) for value in used)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_table_full_of_the_future_refuses_nobody_now(tmp_path: Path) -> None:
+    """A clock that ran ahead has filled the table, and was set back: its values yield, and are used all the same."""
+    now = Clock(1_000_000.0 + 20 * 86_400)
+    table = SharedReplay(tmp_path / "t", now)
+    ahead = [(str(number), int(now()) + 60) for number in range(replay.BUCKET_SLOTS)]
+    assert all(table.use_once("n", *value) for value in ahead)
+    now.at = 1_000_000.0
+    assert table.use_once("n", "of now", 1_000_060)
+    now.at += 20 * 86_400
+    assert not any(table.use_once("n", *value) for value in ahead)
 
 
 def test_processes_race_and_each_value_wins_once(tmp_path: Path) -> None:
@@ -105,10 +152,9 @@ def test_killed_holder_frees_its_lock(tmp_path: Path) -> None:
     assert table.use_once("n", "a", int(time.time()) + 60)
 
 
-def test_full_bucket_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("small")
+def test_full_bucket_refuses(tmp_path: Path) -> None:
     """Where there is no room left, a fresh value is refused: a false alarm, never a replay."""
-    monkeypatch.setattr(replay, "BUCKETS", 1)
-    monkeypatch.setattr(replay, "_SIZE_BYTES", replay.HEADER_BYTES + replay._BUCKET_BYTES)
     now = Clock(1_000_000.0)
     table = SharedReplay(tmp_path / "t", now)
     for number in range(replay.BUCKET_SLOTS):
@@ -116,25 +162,47 @@ def test_full_bucket_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert not table.use_once("n", "one more", 1_000_060)
     now.at = 1_000_061.0
     assert table.use_once("n", "one more", 1_000_120)
+    assert not table.use_once("n", "0", 1_000_060), "forgotten, and not fresh"
+
+
+def another_boot(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(8)
+        file.write(b"another boot....")
 
 
 def test_table_of_an_earlier_boot_is_begun_anew(tmp_path: Path) -> None:
-    """What the machine's crash may have lost is not relied upon: the table says from when on it knows all."""
-    now = Clock(1_000_000.0)
-    first = SharedReplay(tmp_path / "t", now)
-    assert first.since_unix == 1_000_000 - 2
+    """What the machine's crash may have lost is not relied upon: the table says from when on it knows all, by the clock
+    as it is set now."""
+    now, ticks = Clock(1_000_000.0), Clock(500.0)
+    first = SharedReplay(tmp_path / "t", now, ticks=ticks)
+    assert first.since() == 1_000_000 - 2
     assert first.use_once("n", "a", 1_000_600)
     first.close()
-    now.at = 1_000_100.0
-    again = SharedReplay(tmp_path / "t", now)
-    assert again.since_unix == 1_000_000 - 2
+    now.at, ticks.at = 1_000_100.0, 600.0
+    again = SharedReplay(tmp_path / "t", now, ticks=ticks)
+    assert again.since() == 1_000_000 - 2
+    now.at -= 3600
+    assert again.since() == 1_000_000 - 2 - 3600, "set back, it refuses nobody who signs by it"
     assert not again.use_once("n", "a", 1_000_600)
     again.close()
-    with (tmp_path / "t").open("r+b") as file:
-        file.seek(8)
-        file.write(b"another boot....")
-    after = SharedReplay(tmp_path / "t", now)
-    assert after.since_unix == 1_000_100 - 2
+    another_boot(tmp_path / "t")
+    after = SharedReplay(tmp_path / "t", now, ticks=ticks)
+    assert after.since() == now() - 2
+    assert after.use_once("n", "a", 1_000_600)
+
+
+def test_table_that_outlives_the_boot_goes_on(tmp_path: Path) -> None:
+    """What was used before a reboot is known after it, and from when on all of it is."""
+    now, ticks = Clock(1_000_000.0), Clock(500.0)
+    first = SharedReplay(tmp_path / "t", now, outlives=True, ticks=ticks)
+    assert first.use_once("n", "a", 1_000_600)
+    first.close()
+    another_boot(tmp_path / "t")
+    now.at, ticks.at = 1_000_100.0, 7.0
+    after = SharedReplay(tmp_path / "t", now, outlives=True, ticks=ticks)
+    assert after.since() == 1_000_100 - 2
+    assert not after.use_once("n", "a", 1_000_600)
 
 
 def test_torn_file_is_begun_anew(tmp_path: Path) -> None:

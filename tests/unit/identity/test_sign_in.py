@@ -22,9 +22,11 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from gateway.client.keys import ClientKey
-from gateway.control.sign_in.sign_in import OfficerSignIn, SignInServices, sign_in_router
+from gateway.control.sign_in.command_line import command_line_routers
+from gateway.control.sign_in.possession import Possession
+from gateway.control.sign_in.sign_in import OfficerSignIn, SecondFactor, SignInServices, sign_in_router
 from gateway.domain.errors import GatewayError, problem_document
-from gateway.domain.officers import Officer
+from gateway.domain.officers import Authenticator, Officer, ProviderSession
 from gateway.identity.accounts import LocalAccounts
 from gateway.identity.oidc import OpenIdSignIn, Provider, local_path
 from gateway.identity.passwords import HashingPool, require_strong
@@ -67,6 +69,9 @@ class Idp:
         self.kid: str | None = "idp-1"
         self.padding = 0
         self.secret = "client secret"
+        self.token: Callable[[dict[str, Any]], str] | None = None
+        self.userinfo: dict[str, Any] | None = None
+        self.names_keys = True
         self.nonce = ""
         self.challenge = ""
         self.exchanges = 0
@@ -97,8 +102,12 @@ class Idp:
         if path == "/.well-known/openid-configuration":
             return httpx.Response(200, json=self.metadata)
         if path == "/keys":
-            jwk = {k: v for k, v in self.key.registration().items() if k != "alg"}
+            left_out = {"alg"} if self.names_keys else {"alg", "kid"}
+            jwk = {k: v for k, v in self.key.registration().items() if k not in left_out}
             return httpx.Response(200, json={"keys": [jwk]})
+        if path == "/userinfo":
+            known = request.headers["authorization"] == "Bearer at" and self.userinfo is not None
+            return httpx.Response(200, json=self.userinfo) if known else httpx.Response(401)
         self.exchanges += 1
         form = parse_qs(request.content.decode())
         if not self.knows_client(request, form):
@@ -121,7 +130,7 @@ class Idp:
         claims = {name: value for name, value in claims.items() if value is not None}
         claims["padding"] = "x" * self.padding
         headers = {"kid": self.kid} if self.kid else None
-        token = jwt.encode(claims, self.key._key, self.algorithm, headers=headers)
+        token = self.token(claims) if self.token else jwt.encode(claims, self.key._key, self.algorithm, headers=headers)
         return httpx.Response(200, json={"id_token": token, "access_token": "at", "token_type": "Bearer"})
 
 
@@ -136,7 +145,9 @@ class Office:
         self.told: list[tuple[str, str]] = []
         self.accounts = LocalAccounts(house.officers.get, self.hashes.get, house.now, pool=HashingPool(FAST))
         self.persons: dict[str, str] = {}
-        self.ended: list[tuple[str, str]] = []
+        self.ended: list[tuple[str, str, str]] = []
+        self.authenticators: dict[str, Authenticator] = {}
+        self.noted: list[ProviderSession] = []
         self.client_secret = "client secret"
         self.assertion: Callable[[str], str] | None = None
 
@@ -159,17 +170,21 @@ class Office:
             open_session=house.open_session,
             known_as=self.known_as,
             tell=lambda _officer: (),
-            end_as=lambda issuer, subject: self.ended.append((issuer, subject)),
+            end_as=lambda out: self.ended.append((out.issuer, out.subject, out.sid)),
+            note_provider=self.noted.append,
             security=house.security,
             accounts=self.accounts,
             provider=provider,
             cipher=house.ring.field_cipher,
             use_once=house.once,
             signed_in=self.signed_in,
+            second_factor=SecondFactor(self.authenticators.get, house.ring.field_cipher, house.once, house.now),
+            possession=(possession := Possession(house.proofs, house.replay.use_once, ISSUER)),
         )
         app = FastAPI()
-        app.include_router(sign_in_router(services))
-        sign_in = OfficerSignIn(house.verifier, house, house.security, house.now)
+        for router in (sign_in_router(services), *command_line_routers(services)):
+            app.include_router(router)
+        sign_in = OfficerSignIn(house.verifier, house, house.security, house.now, possession)
 
         @app.get("/v1/me")
         def me(officer: Officer = Depends(sign_in.officer_of)) -> dict[str, Any]:  # noqa: B008 -- FastAPI's way
@@ -532,6 +547,7 @@ def test_what_providers_send_is_read(office: Office) -> None:
     at = office.house.now()
     office.idp.claims = {"iat": int(at) + 0.25, "exp": int(at) + 300.5}
     office.idp.kid, office.idp.padding = None, 40_000
+    office.idp.names_keys = False
     assert office.through_provider()[0].status_code == 303
     office.idp.claims["exp"] = float("inf")
     assert office.through_provider()[0].status_code == 401
@@ -561,6 +577,8 @@ def test_rotation_at_the_provider_is_met_at_once_and_withdrawal_within_minutes(o
         ({"events": {}}, 401),
         ({"events": None}, 401),
         ({"sub": None}, 401),
+        ({"sub": None, "sid": "s-1"}, 200),
+        ({"sid": 5}, 401),
         ({"aud": "another"}, 401),
         ({"iss": "https://attacker.test"}, 401),
         ({"exp": 1000, "iat": 900}, 401),
@@ -574,7 +592,8 @@ def test_logout_at_the_provider_ends_sessions_here(office: Office, changed: dict
         return [(await client.post("/sign-in/provider/logout", data=form)).status_code for _ in range(2)]
 
     assert office.browse(story) == [status, status]
-    assert office.ended == ([(IDP, "u-1")] if status == 200 else [])
+    named = {"sub": "u-1", "sid": "", **changed}
+    assert office.ended == ([(IDP, named["sub"] or "", named["sid"])] if status == 200 else [])
 
 
 def test_answer_in_another_browser_is_refused(office: Office) -> None:

@@ -3,13 +3,16 @@
 import shutil
 from datetime import date
 
+import msgspec
 import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
 from gateway.ledger.index.figures import GROUPS, Figure, every_day, figures
+from gateway.ledger.index.manifest import MANIFEST, encode_manifest, parse_manifest
 from gateway.ledger.index.plots import plot_days, plot_top
 from gateway.ledger.index.queries import RecordQuery
+from gateway.ledger.index.unnamed import Unnamed
 from gateway.ledger.journal.entries import Salts, UseEntries, act_entry, new_run
 from gateway.ledger.process.answers import Answers
 from gateway.ledger.verify.record import verify_record
@@ -307,4 +310,34 @@ def test_an_index_ahead_of_its_log_is_refused(tmp_path):
     service = open_ledger(tmp_path / "two")
     with pytest.raises(GatewayError, match="remove `index/`"):
         service.integrator.catch_up()
+    service.close()
+
+
+def test_uses_that_name_no_person_are_known_wherever_they_lie(tmp_path):
+    """In the tail, in a file, in a merged one and in an index made anew: by interface, within the days asked about."""
+    city, made = City(), UseEntries(new_run(NOON_NS), Salts())
+
+    def day(number, subject):
+        use = city.use(NOON_NS + number * DAY_NS, kind=number, subject=subject)
+        use = msgspec.structs.replace(use, subject=subject or None)
+        record, opened = made.opened(use)
+        return use, [opened, made.closed(record, use, city.outcome(use), NOON_NS + number * DAY_NS)]
+
+    days = [day(number, "" if number in {0, 2} else city.pseudonym(number)) for number in range(4)]
+    placed = [(use.call.interface, use.call.dataset) for use, _ in days]
+    expected = Unnamed(tuple(sorted({placed[0], placed[2]})), 2026)
+    service = ledger_with(tmp_path / "ledger", [entry for _, entries in days for entry in entries])
+    assert service.index.unnamed(RecordQuery()) == expected
+    service.index.flush()
+    assert service.index.unnamed(RecordQuery()) == expected
+    from_the_second = RecordQuery(from_unix=NOON_NS // 10**9 + 86_400)
+    assert service.index.unnamed(from_the_second).interfaces == (placed[2],)
+    service.close()
+    manifest = tmp_path / "ledger" / "index" / MANIFEST
+    older, _ = parse_manifest(manifest.read_bytes())
+    manifest.write_bytes(encode_manifest(msgspec.structs.replace(older, v=1)))
+    service = open_ledger(tmp_path / "ledger")
+    assert service.index.size == 0, "an index of other rows is made anew"
+    service.integrator.catch_up()
+    assert service.index.unnamed(RecordQuery()) == expected
     service.close()

@@ -234,8 +234,8 @@ def test_new_uses_are_refused_before_the_disk_is_full(tmp_path):
     asyncio.run(story())
 
 
-def test_what_was_refused_for_want_of_disk_goes_on_once_there_is_room(tmp_path, monkeypatch):
-    """Uses and acts are refused while the disk is low, and taken again without a restart when it is free."""
+def test_what_was_refused_for_want_of_disk_goes_on_once_there_is_room(tmp_path, monkeypatch, caplog):
+    """Uses and acts are refused while the disk is low, and taken again when it is free; the log says both."""
     free = [1 << 40]
     monkeypatch.setattr(journals, "free_bytes", lambda _: free[0])
     monkeypatch.setattr(journals, "_DISK_LOOK_SECONDS", -1.0)
@@ -276,6 +276,9 @@ def test_what_was_refused_for_want_of_disk_goes_on_once_there_is_room(tmp_path, 
         acts.close()
 
     asyncio.run(story())
+    told = [record.getMessage() for record in caplog.records]
+    assert sum(f"`{WRITER}` refuses records" in each and "`ledger.low_water_bytes`" in each for each in told) == 1
+    assert sum(f"`{WRITER}` takes records again" in each for each in told) == 1
 
 
 def test_a_low_disk_is_looked_at_once_a_second(tmp_path, monkeypatch):

@@ -171,3 +171,21 @@ def test_closing_breaks_off_what_is_under_way(tmp_path, gate):
 
     asyncio.run(story())
     assert gate.outcomes == ["_AskerLeft"]
+
+
+def test_what_nobody_foresaw_is_logged_with_its_cause_and_told_to_nobody(tmp_path, caplog):
+    """The asker learns that it failed and no text of the exception; the log says what, and where."""
+
+    def fails(_args, _progress):
+        raise ZeroDivisionError("a value that nobody may see")
+
+    server = QuestionServer(tmp_path / "s.sock", {LONG: {"long": fails}})
+    try:
+        with pytest.raises(GatewayError) as failed:
+            asyncio.run(ask(tmp_path / "s.sock", "long", {}, int))
+    finally:
+        server.close()
+    assert (failed.value.code, failed.value.detail) == ("internal", "")
+    (logged,) = [record for record in caplog.records if record.exc_info]
+    assert logged.getMessage() == "a question could not be answered"
+    assert logged.exc_info[0] is ZeroDivisionError

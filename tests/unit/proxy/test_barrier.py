@@ -10,6 +10,7 @@ import uvloop
 
 from gateway.domain.directory import AnswerFormat
 from gateway.domain.verdicts import Verdict
+from gateway.proxy.exchange.release import Release
 from gateway.proxy.exchange.standing import KEPT_WITHDRAWALS, Withdrawals
 from gateway.proxy.kernel import descriptor, unsent_bytes
 from tests.support.proxy_ports import (
@@ -91,6 +92,45 @@ def test_barrier_what_has_not_begun_is_decided_anew_before_release() -> None:
                 assert b"secret" not in content
                 assert house.ledger.outcomes()[0].end == "cut"
                 assert house.ledger.outcomes()[0].bytes == 0
+
+    uvloop.run(story())
+
+
+@pytest.mark.parametrize("withdrawn", [True, False])
+def test_barrier_holds_between_the_steps_of_work_on_a_long_answer(withdrawn: bool) -> None:
+    """BARRIER, BOUNDED: others are served while it is worked on, and a stop that comes then lets nothing of it out."""
+    row = b'{"xm":"secret"},'
+    answer = json_answer('{"data":[' + (row * 60_000).decode() + '{"xm":"last"}]}')
+
+    async def story() -> None:
+        async with Supplier(answer) as supplier:
+            house = House(interface_for(supplier.port))
+            house.verdict = permit(masks={"xm": "last-4"})
+            async with serving(house) as (plane, port):
+                steps = 0
+                going_on = Release._go_on
+
+                def go_on(release: Release, *given: Any) -> None:
+                    nonlocal steps
+                    steps += 1
+                    if steps == 3 and withdrawn:
+                        house.verdict = deny("suspended")
+                        plane.cut(is_grant_one)
+                    going_on(release, *given)
+
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(Release, "_go_on", go_on)
+                    caller = await CallerSide.connect(port)
+                    status, _, content = await caller.ask(request())
+                assert steps > 5
+                if withdrawn:
+                    assert status == 403
+                    assert b"cret" not in content
+                    assert house.ledger.outcomes()[0].bytes == 0
+                else:
+                    assert status == 200
+                    assert content.count(b"cret") == 60_000
+                    assert house.ledger.outcomes()[0].rows == 60_001
 
     uvloop.run(story())
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from gateway.proxy.projection.matching import Question, matches
+from gateway.proxy.projection.matching import Matching, Question
 from gateway.proxy.projection.meanings import meant
 
 SAME = [
@@ -67,7 +67,10 @@ def asked(values: dict[str, object], *rows: dict[str, object]) -> dict[str, bool
     def raw(each: dict[str, object]) -> dict[str, Raw]:
         return {item: Raw(json.dumps(value).encode()) for item, value in each.items()}
 
-    found: dict[str, bool] = json.loads(matches(Question(raw(values)), [raw(each) for each in rows]))["matches"]
+    matching = Matching(Question(raw(values)))
+    for each in rows:
+        matching.compare([raw(each)])
+    found: dict[str, bool] = matching.found()
     return found
 
 

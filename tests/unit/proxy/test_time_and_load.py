@@ -270,7 +270,7 @@ def test_a_kept_connection_that_the_supplier_closed_is_not_used() -> None:
 
 
 def test_draining_ends_running_calls_and_tells_keep_alive_connections() -> None:
-    """SIGTERM: running exchanges finish and say `close`; idle ones are closed; no new one is taken."""
+    """SIGTERM: what runs, and what was on its way, finishes and says `close`; idle ones are closed; none is taken."""
     go_on = asyncio.Event()
 
     async def slow(_: Any, writer: asyncio.StreamWriter, __: bytes) -> None:
@@ -283,19 +283,23 @@ def test_draining_ends_running_calls_and_tells_keep_alive_connections() -> None:
             plane = house.plane()
             server = await plane.serve("127.0.0.1", 0)
             port = server.sockets[0].getsockname()[1]
-            busy, idle = await CallerSide.connect(port), await CallerSide.connect(port)
+            busy, idle, late = [await CallerSide.connect(port) for _ in range(3)]
             busy.writer.write(request())
-            await until(lambda: len(supplier.requests) == 1)
+            await until(lambda: len(supplier.requests) == 1 and len(plane._connections) == 3)
             draining = asyncio.create_task(plane.drain(5))
+            await asyncio.sleep(0)
+            assert plane.is_draining
+            late.writer.write(request())
             assert await idle.rest() == 0
             with pytest.raises(ConnectionError):
                 await CallerSide.connect(port)
             go_on.set()
-            status, fields, _ = await busy.answer()
-            assert (status, fields[b"connection"]) == (200, b"close")
+            for caller in (busy, late):
+                status, fields, _ = await caller.answer()
+                assert (status, fields[b"connection"]) == (200, b"close")
             assert await draining
-            busy.close()
-            idle.close()
+            for caller in (busy, idle, late):
+                caller.close()
             await asyncio.sleep(0.01)
 
     uvloop.run(story())

@@ -35,6 +35,54 @@ def test_help_loads_no_room(words: tuple[str, ...]) -> None:
     assert loaded(*words) == set()
 
 
+SLOW = HEAVY - {"cedarpy", "cryptography"}
+"""What takes longer to load than a breath."""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "init /dev/null/home",
+        "serve --home /dev/null/home",
+        "status --home /dev/null/home",
+        "check --home /dev/null/home",
+        "backup /dev/null/backup --home /dev/null/home",
+        "restore /dev/null/backup --home /dev/null/home",
+        "differences --home /dev/null/home",
+        "demo --home /dev/null/home",
+        "verify /dev/null/uses.ndjson --key x",
+        "directory import /proc/self/status.json --home /dev/null/home",
+        "directory list --home /dev/null/home",
+        "grants list --home /dev/null/home",
+        "records find --home /dev/null/home",
+        "policies check --root /dev/null/policies",
+        "policies activate /dev/null/policies --home /dev/null/home",
+        "policies history --home /dev/null/home",
+        "retention plan --home /dev/null/home",
+        "keys list --home /dev/null/home",
+    ],
+)
+def test_a_command_says_what_it_does_before_it_loads_what_takes_long(words: str) -> None:
+    """At a terminal the first sentence comes from what is loaded within a breath, or it is the answer itself."""
+    script = (
+        "import sys, json; sys.argv[1:] = json.loads(sys.argv[1]);"
+        "from gateway.cli import main, shell;"
+        "shell.err = shell.Console(stderr=True, force_terminal=True, soft_wrap=True); say = shell.err.print;"
+        "told = lambda *words, **more: (sys.stdout.write(json.dumps([words[0], sorted(sys.modules)]) + chr(10)),"
+        "say(*words, **more));"
+        "shell.err.print = told; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(words.split())],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    said, modules = json.loads(done.stdout.splitlines()[0])
+    assert SLOW & {name.partition(".")[0] for name in modules} == set(), said
+
+
 def test_table_says_what_the_commands_say() -> None:
     """Each name leads to its command, and its line is the first of that command's help."""
     found = typer.main.get_command(app).commands  # type: ignore[attr-defined]

@@ -41,6 +41,17 @@ def faults(tmp_path: Path, text: str, **environment: str) -> list[str]:
     return []
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "127.0.0.1"])
+@pytest.mark.parametrize("issuer", ["", "https://gateway.example"])
+def test_control_plane_on_every_address_without_a_name_is_said(home: GatewayHome, host: str, issuer: str) -> None:
+    """Its tokens would name an address that nobody can reach."""
+    text = f'[control]\nhost = "{host}"\n' + (f'issuer = "{issuer}"\n' if issuer else "")
+    file = home.root / "other.toml"
+    file.write_text(text, "utf-8")
+    said = [each for each in findings(home, load_settings(file, {})) if each.part == "control.issuer"]
+    assert bool(said) is (host != "127.0.0.1" and not issuer)
+
+
 @pytest.mark.parametrize("section", [PLANE, CONTROL])
 @pytest.mark.parametrize(
     ("text", "setting"),
@@ -209,16 +220,16 @@ def test_state_that_takes_no_writes_is_not_ready(home: GatewayHome, monkeypatch:
     with Store.open(f"sqlite:///{home.root / 'state.db'}") as store:
         proof = StateProof(store, "node")
         proof.prove()
-        assert readiness(home, store, None, proof)["state"] is True
+        assert readiness(home, None, proof)["state"] is True
         blocking = sqlite3.connect(home.root / "state.db", isolation_level=None)
         blocking.execute("CREATE TRIGGER no_writes BEFORE INSERT ON one_time BEGIN SELECT RAISE(ABORT, 'disk'); END")
         with pytest.raises(GatewayError):
             proof.prove()
-        assert readiness(home, store, None, proof)["state"] is False
+        assert readiness(home, None, proof)["state"] is False
         blocking.execute("DROP TRIGGER no_writes")
         blocking.close()
         proof.prove()
-        assert readiness(home, store, None, proof)["state"] is True
+        assert readiness(home, None, proof)["state"] is True
     monkeypatch.setattr(os, "access", lambda path, _: Path(path) != home.root / "state.db")
     assert "the state cannot be written" in said(home)
 

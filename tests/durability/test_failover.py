@@ -1,0 +1,148 @@
+"""A gateway over a real primary and standby, on hosts of their own: killed, silent, split, healed, and left alone."""
+
+import logging
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.domain.errors import GatewayError
+from gateway.runtime.demo.population import Population
+from gateway.runtime.demo.stage import bearer_token
+from gateway.runtime.demo.story import PURPOSE
+from gateway.runtime.home import GatewayHome
+from gateway.runtime.operation.api import Api
+from gateway.store import Store
+from tests.support.gateways import RunningGateway, running_gateway, wait_for
+from tests.support.networks import namespace_hosts
+from tests.support.postgres import running_postgres
+
+pytestmark = pytest.mark.deep
+
+MARRIAGES = "/civil-affairs/marriages"
+GRANT = "G-2026-0002"
+WIFE = Population().marriages[0]["wife"]["id_number"]
+PATIENCE_SECONDS = 60
+"""For a machine that does much besides; what is measured is printed."""
+
+log = logging.getLogger(__name__)
+
+
+def called(client: httpx.Client) -> str:
+    answer = client.get(MARRIAGES, params={"id_number": WIFE})
+    return "200" if answer.status_code == 200 else f"{answer.status_code} {answer.json()['type']}"
+
+
+def plain_client(gateway: RunningGateway) -> httpx.Client:
+    """A client that tries nothing again."""
+    token = bearer_token(f"{gateway.control}/oauth/token", gateway.key)
+    fields = {"Authorization": f"Bearer {token}", "Sharing-Purpose": PURPOSE}
+    return httpx.Client(base_url=gateway.data_plane, headers=fields, trust_env=False, timeout=15)
+
+
+def parts(gateway: RunningGateway) -> dict[str, bool]:
+    """What /readyz says, which answers whatever hangs."""
+    found: dict[str, bool] = httpx.get(f"{gateway.control}/readyz", trust_env=False, timeout=10).json()["parts"]
+    return found
+
+
+def until(what: str, ask: Callable[[], bool]) -> None:
+    """Wait until it is so, and print how long that took."""
+    began = time.monotonic()
+    assert wait_for(ask, PATIENCE_SECONDS), what
+    print(f"{what}: {time.monotonic() - began:.1f} s")
+
+
+def said(gateway: RunningGateway, words: str) -> bool:
+    return words in gateway.log.read_text("utf-8", "replace")
+
+
+def refused(url: str, memory: Path | None) -> str:
+    """What opening the state is refused with."""
+    with pytest.raises(GatewayError) as failure:
+        Store.open(url, migrate_forward=False, memory=memory)
+    return failure.value.detail or ""
+
+
+def test_state_follows_the_promoted_standby_and_never_the_old_primary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONE-TIMELINE: silent, promoted, healed, and the old one put in its place, also after a restart of everything."""
+    with namespace_hosts(2) as (first, second), running_postgres(first) as old:
+        database = old.create_database()
+        with old.standby(second) as new:
+            url = old.url(database, new)
+            monkeypatch.setenv("GATEWAY_STATE__URL", url)
+            with running_gateway(tmp_path / "var") as gateway, plain_client(gateway) as client:
+                assert called(client) == "200"
+                first.fall_silent()
+                until("refused after the primary fell silent", lambda: called(client).startswith("503"))
+                assert not parts(gateway)["state"]
+                new.follow_no_more()
+                new.promote()
+                until("served after the promotion", lambda: called(client) == "200")
+                assert parts(gateway)["state"]
+                with gateway.officer() as api:
+                    assert api.get("/v1/grants")["items"]
+                # Two at once: which of them others write to cannot be known.
+                first.heal()
+                until("refused with two primaries", lambda: called(client).startswith("503"))
+                until("said so", lambda: said(gateway, "has two primaries"))
+                assert not parts(gateway)["state"]
+                old.stop(signal.SIGKILL)
+                until("served after the old one ended", lambda: called(client) == "200")
+                new.stop(signal.SIGKILL)
+                until("refused after it was killed", lambda: called(client).startswith("503"))
+                new.start()
+                until("served after it came back", lambda: called(client) == "200")
+            memory = GatewayHome(tmp_path / "var").state_memory
+            # The new one away, and the old one back, alone: it is never taken for the primary again.
+            new.stop(signal.SIGKILL)
+            old.start()
+            assert "timeline 2 has begun elsewhere" in refused(url, memory)
+            Store.open(url, migrate_forward=False).close()
+
+
+def test_act_that_no_standby_confirms_is_told_so_and_nothing_is_served_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """STALE-DENIES: a state that keeps no act gives no lease; what waits holds no lock; all goes on by itself."""
+    with running_postgres(synchronous_standby_names="*", synchronous_commit="local") as primary:
+        database = primary.create_database()
+        with primary.standby() as standby:
+            # Only now: without its standby the server would not have made the database.
+            with primary.connect("postgres") as connection:
+                connection.execute("ALTER ROLE gateway SET synchronous_commit = 'on'")
+            monkeypatch.setenv("GATEWAY_STATE__URL", primary.url(database, standby))
+            with running_gateway(tmp_path / "var") as gateway, plain_client(gateway) as client:
+                assert called(client) == "200"
+                with gateway.officer() as api:
+                    standby.stand_still(still=True)
+                    try:
+                        began = time.monotonic()
+                        told = refusal(api)
+                        print(f"the first act answered after {time.monotonic() - began:.1f} s: {told}")
+                        assert "durable" in told
+                        until("refused", lambda: called(client).startswith("503"))
+                        began = time.monotonic()
+                        told = refusal(api)
+                        print(f"the next act answered after {time.monotonic() - began:.1f} s: {told}")
+                        assert "nothing was changed" in told
+                        assert not parts(gateway)["state"]
+                        assert said(gateway, "no synchronous standby confirms")
+                    finally:
+                        standby.stand_still(still=False)
+                    until("served again", lambda: called(client) in {"200", "403 /problems/suspended"})
+                    until("acts again", lambda: not refusal(api))
+
+
+def refusal(api: Api) -> str:
+    """Why a suspension was refused; "" where it was done, or stands already."""
+    try:
+        api.post(f"/v1/grants/{GRANT}/suspension", {"violation": "another purpose", "rectify_by": "2099-01-31"})
+    except GatewayError as error:
+        return "" if error.code == "conflict" else error.detail or error.code
+    return ""
