@@ -10,6 +10,7 @@
     grants      what a supplier approved, and its life from issue to disposal
     lifecycle   a grant's life as a table of states and acts
     orders      suspensions and terminations that reach wider than one grant
+    proposals   a grant on its way: approved by acts on both sides
     officers    people who act, their roles, and the acts they may ask for
     callers     who calls, and how well that is proven
     verdicts    the answer of a decision: a value, never a truth

@@ -41,18 +41,20 @@ class Quota(msgspec.Struct, frozen=True, omit_defaults=True):
     rows_a_day: int | None = None
 
 
-class Approval(msgspec.Struct, frozen=True):
+class Approval(msgspec.Struct, frozen=True, omit_defaults=True):
     """The approval of the person in charge of one side's working body for data sharing (Decree 809 Art. 20, 21).
 
     Args:
         person: who approved.
         at: when.
         reference: the number of the approval document.
+        digest: of what a signed-in person approved (`domain.proposals`); "" where it was entered from paper.
     """
 
     person: str
     at: datetime
     reference: str = ""
+    digest: str = ""
 
 
 class Grant(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

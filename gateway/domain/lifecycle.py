@@ -38,7 +38,7 @@ class Step(msgspec.Struct, frozen=True):
         states: what the act must state.
         article: what it rests on.
         effect: what it does besides, in words.
-        or_act: the Cedar action that does as well, where either side may act (Art. 35).
+        or_act: the Cedar action that does as well, where either side may act (Art. 35), or by act and on paper.
         subject: what it is done to.
     """
 
@@ -66,7 +66,8 @@ LIFECYCLE: tuple[Step, ...] = (
         GrantState.ISSUED,
         ("legal_basis", "scenario", "scope_of_use", "modes", "valid_until", "demand_approval", "supply_approval"),
         "Decree 809 Art. 20, 21",
-        "not yet valid until `valid_from`, then active",
+        "not yet valid until `valid_from`, then active; by the acts of both sides, or entered from paper",
+        or_act=Act.APPROVE_SUPPLY,
     ),
     Step(
         "become active",
@@ -96,6 +97,7 @@ LIFECYCLE: tuple[Step, ...] = (
         ("legal_basis", "scenario", "scope_of_use", "modes", "valid_until", "demand_approval", "supply_approval"),
         "Decree 809 Art. 20, 25 ¶1",
         "a new version with approvals of its own; the version before is superseded, never edited",
+        or_act=Act.APPROVE_SUPPLY,
     ),
     Step(
         "suspend",

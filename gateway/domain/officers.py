@@ -13,6 +13,7 @@ class Role(StrEnum):
     COMPETENT = "competent"
     AUDITOR = "auditor"
     OPERATOR = "operator"
+    PAPER = "paper"
 
 
 OPERATOR = "operator"
@@ -144,6 +145,10 @@ class Act(StrEnum):
     """Officers' acts: each is a Cedar action of the same name."""
 
     ISSUE_GRANT = "issueGrant"
+    PROPOSE_GRANT = "proposeGrant"
+    APPROVE_DEMAND = "approveDemand"
+    APPROVE_SUPPLY = "approveSupply"
+    REFUSE_GRANT = "refuseGrant"
     SUSPEND = "suspend"
     LIFT = "lift"
     TERMINATE = "terminate"
@@ -185,6 +190,9 @@ class Matter(msgspec.Struct, frozen=True, omit_defaults=True):
         person: the officer concerned, if the act is about an account.
         roles: that officer's roles, as they are or are to be.
         ordered_by: the department whose officer ordered the stop, if the act is to lift one.
+        proposed_by: the officer who proposed the grant, if the act is about a proposal.
+        approved_by: the officer who approved it on the demand side, while that approval stands.
+        valid_days: for how many days a grant is to hold, if the act is about one to be.
     """
 
     supplier: str | None = None
@@ -195,3 +203,6 @@ class Matter(msgspec.Struct, frozen=True, omit_defaults=True):
     person: str | None = None
     roles: tuple[Role, ...] = ()
     ordered_by: str | None = None
+    proposed_by: str | None = None
+    approved_by: str | None = None
+    valid_days: int | None = None

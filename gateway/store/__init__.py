@@ -22,6 +22,7 @@
     coordination  one-time values, quotas, nodes
     figures       figures for supervision, and the duties behind them
     applications  applications for sharing and their clocks
+    proposals     grants on their way
     directory     the directory and its files: sheets, JSON, DCAT, OpenAPI
     values        pages, filters, entity tags and other values besides the domain's
 

@@ -20,6 +20,7 @@ The migrations under `migrations/` build exactly these tables; a test compares t
 | one_time, quota_used, answers, nodes, drawn | what processes share besides: see `coordination` |
 | system_keys | whose a public key or certificate is: one system's, revoked or not, until it is withdrawn |
 | nonce_secrets | what DPoP nonces are made with, sealed by the key ring |
+| proposals | grants on their way, by the id of the grant |
 | disposals, applications | duties with a due date |
 | hosts | a claim of a department on a host that is on its way (`standing` 0), or the host that stands (1) |
 | certificates | a supplier's certificates of one name; a private key among them is sealed by the key ring |
@@ -43,7 +44,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0010"
+HEAD = "0011"
 """The newest migration: a database at another revision is migrated, or refused if it is newer."""
 
 metadata = MetaData()
@@ -400,6 +401,18 @@ applications = Table(
     Index("applications_state", "state", "due_on", "id"),
     Index("applications_supplier", "supplier", "state", "id"),
     Index("applications_department", "department", "state", "id"),
+)
+
+proposals = Table(
+    "proposals",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("department", String(64), nullable=False),
+    Column("supplier", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("body", Text, nullable=False),
+    Index("proposals_department", "department", "state", "id"),
+    Index("proposals_supplier", "supplier", "state", "id"),
 )
 
 policy_sets = Table(

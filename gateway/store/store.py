@@ -33,6 +33,7 @@ from gateway.store.hosts import HostReadings, HostWrites
 from gateway.store.listings import Listings
 from gateway.store.migrate import migrate, require_head
 from gateway.store.policies import PolicyReadings, PolicyTransaction
+from gateway.store.proposals import Proposals
 from gateway.store.readings import Rows
 from gateway.store.values import MAX_PAGE, GrantFilter, Page
 
@@ -60,6 +61,7 @@ class Store(
     CertificateReadings,
     Listings,
     Applications,
+    Proposals,
     Supervision,
     Coordination,
 ):

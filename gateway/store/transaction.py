@@ -36,8 +36,10 @@ from gateway.domain.conditions import narrows
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, GrantState
 from gateway.domain.orders import Order, Reach
+from gateway.domain.proposals import Proposal
 from gateway.store import schema
 from gateway.store.applications import Application, Applications, application_columns
+from gateway.store.proposals import Proposals, proposal_columns
 from gateway.store.readings import Readings, Rows
 from gateway.store.values import Disposal, etag
 
@@ -52,7 +54,7 @@ ANSWER_SECONDS = 24 * 3600
 """How long an answer is remembered under its `Idempotency-Key`."""
 
 
-class WriteBase(Readings, Applications):
+class WriteBase(Readings, Applications, Proposals):
     """The transaction's connection, its changes, and writing with optimistic concurrency.
 
     Args:
@@ -339,6 +341,10 @@ class Transaction(WriteBase):
         """Store an application, new or after an act of `applications`; no worker holds any."""
         self._match(self.application(application.id), if_match)
         self._put(schema.applications, {"id": application.id}, application_columns(application))
+
+    def put_proposal(self, proposal: Proposal) -> None:
+        """Store a grant on its way, new or after an act; no worker holds any."""
+        self._put(schema.proposals, {"id": proposal.id}, proposal_columns(proposal))
 
     def remember_answer(self, key: str, officer: str, digest: str, status: int, body: bytes) -> None:
         """Remember what an act answered under its `Idempotency-Key`, for a day, in the act's own transaction."""

@@ -25,6 +25,7 @@ from gateway.control.act.examples import (
     INTERFACE,
     LIFT,
     ORDER,
+    PROPOSAL,
     REPORT,
     SETTLEMENT,
     STANDS_AT,
@@ -94,6 +95,7 @@ def walk() -> Told:
                 systems_and_officers,
                 credentials,
                 grants,
+                proposals,
                 a_grants_life,
                 orders,
                 figures,
@@ -332,6 +334,19 @@ def grants(teller: Teller) -> None:
     )
     teller.tell("POST /v1/grants/{id}/versions", "police", longer, id="g-2026-0001")
     teller.tell("GET /v1/grants/{id}", "civil", id="g-2026-0001")
+
+
+def proposals(teller: Teller) -> None:
+    """A grant is proposed, approved on both sides by acts, and issued; another is refused."""
+    digest = teller.tell("POST /v1/proposals", "civil", PROPOSAL).json()["digest"]
+    named = {"id": PROPOSAL["id"]}
+    teller.tell("POST /v1/proposals/{id}/demand-approval", "civil", {"digest": digest}, again=True, **named)
+    teller.tell("GET /v1/proposals", "civil")
+    teller.tell("GET /v1/proposals/{id}", "police", **named)
+    teller.tell("POST /v1/proposals/{id}/supply-approval", "police", {"digest": digest}, again=True, **named)
+    teller.world.post("civil", "/v1/proposals", {**PROPOSAL, "id": "g-2026-0101"}).raise_for_status()
+    reasons = {"reasons": "the items are more than the registration needs"}
+    teller.tell("POST /v1/proposals/{id}/refusal", "police", reasons, again=True, id="g-2026-0101")
 
 
 def a_grants_life(teller: Teller) -> None:

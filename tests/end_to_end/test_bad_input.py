@@ -106,7 +106,7 @@ def test_grant_with_many_faults_is_refused_with_all_of_them(made: Path, tmp_path
         "modes": ["query"],
         "systems": ["of-nobody"],
         "valid_from": "2026-01-01T00:00:00Z",
-        "valid_until": "2099-01-01T00:00:00Z",
+        "valid_until": "2029-01-01T00:00:00Z",
         "legal_basis": "",
         "scenario": "x",
         "scope_of_use": "x",

@@ -150,3 +150,42 @@ def test_what_needs_no_grant_has_a_grants_limits(gateway: RunningGateway) -> Non
     assert verify({"name": other["name"]}, row=other) == "purpose-not-granted"
     with pytest.raises(GatewayError), gateway.officer() as api:
         api.post("/v1/grants", grant_document("G-NO", dataset="criminal-clue", items=["name"], modes=["verify"]))
+
+
+def test_a_grant_comes_of_acts_on_both_sides_and_paper_is_entered_by_who_may(gateway: RunningGateway) -> None:
+    """Demand side first, then the supplier; calls are served under it from then on, and not before."""
+    with gateway.officer() as api:
+        for id_, department, roles in (
+            ("fund-sun", "housing-fund", ["demand"]),
+            ("police-ma", "public-security", ["supplier"]),
+        ):
+            api.post("/v1/officers", {"id": id_, "department": department, "region": REGION, "roles": roles})
+    wanted = grant_document("G-ACTS", items=["ethnicity"])
+    proposal = {name: value for name, value in wanted.items() if not name.endswith("_approval")}
+
+    def refused(id_: str, path: str, body: Any) -> str:
+        with gateway.officer(id_) as api, pytest.raises(GatewayError) as caught:
+            api.post(path, body)
+        return caught.value.code
+
+    def status() -> int:
+        with gateway.client(items=("ethnicity",)) as client:
+            number = gateway.population.persons[0]["id_number"]
+            return client.get(PERSONS, params={"id_number": number}).status_code
+
+    path = "/v1/proposals/G-ACTS"
+    assert refused("police-ma", "/v1/grants", wanted) == "act-not-permitted"
+    assert refused("police-ma", "/v1/proposals", proposal) == "act-not-permitted"
+    with gateway.officer("fund-sun") as api:
+        digest = {"digest": api.post("/v1/proposals", proposal)["digest"]}
+    assert refused("police-ma", f"{path}/supply-approval", digest) == "act-not-permitted"
+    with gateway.officer("fund-sun") as api:
+        api.post(f"{path}/demand-approval", digest)
+    assert refused("fund-sun", f"{path}/supply-approval", digest) == "act-not-permitted"
+    assert status() == 403
+    with gateway.officer("police-ma") as api:
+        issued = api.post(f"{path}/supply-approval", digest)["grant"]
+    assert (issued["demand_approval"]["person"], issued["supply_approval"]["person"]) == ("fund-sun", "police-ma")
+    assert status() == 200
+    ends = (datetime.now(UTC) + timedelta(days=2000)).isoformat()
+    assert refused("police-chen", "/v1/grants", grant_document("G-LONG", valid_until=ends)) == "act-not-permitted"

@@ -15,7 +15,7 @@ def no_state(_department: str, _dataset: str) -> SliceState:
 
 
 ENGINE = Engine(NATIONAL, no_state)
-OWN_SUPPLY = Matter(supplier="police", demand="civil-affairs", region="442000", demand_region="440100", dataset="d1")
+OWN_SUPPLY = Matter("police", "civil-affairs", "442000", "d1", "440100", approved_by="li")
 
 CONSULT = {Act.CONSULT_GRANTS, Act.CONSULT_RECORDS, Act.EXPORT_RECORDS, Act.CONSULT_FIGURES, Act.CONSULT_POLICIES}
 STOP = {Act.SUSPEND, Act.LIFT, Act.TERMINATE, Act.ORDER}
@@ -32,8 +32,11 @@ KEEP = {
 RIGHTS: dict[Role, set[Act]] = {
     Role.SUPPLIER: CONSULT
     | (STOP - {Act.LIFT})
-    | {Act.ISSUE_GRANT, Act.DISPUTE, Act.SUBMIT_ENTRY, Act.MANAGE_INTERFACES},
-    Role.DEMAND: CONSULT | {Act.CLOSE, Act.DISPOSE, Act.DISPUTE, Act.FILE_RECORDS, Act.MANAGE_SYSTEMS},
+    | {Act.APPROVE_SUPPLY, Act.REFUSE_GRANT, Act.DISPUTE, Act.SUBMIT_ENTRY, Act.MANAGE_INTERFACES},
+    Role.PAPER: set(),
+    Role.DEMAND: CONSULT
+    | {Act.PROPOSE_GRANT, Act.APPROVE_DEMAND}
+    | {Act.CLOSE, Act.DISPOSE, Act.DISPUTE, Act.FILE_RECORDS, Act.MANAGE_SYSTEMS},
     Role.COMPETENT: CONSULT
     | STOP
     | KEEP

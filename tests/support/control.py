@@ -66,7 +66,7 @@ OFFICERS = (
     Officer("inspector", "province-bureau", "440000", (Role.AUDITOR,)),
     Officer("operator", "province-bureau", "440000", (Role.OPERATOR,)),
     Officer("city-operator", "data-bureau", CITY, (Role.OPERATOR,)),
-    Officer("police", "public-security", CITY, (Role.SUPPLIER,)),
+    Officer("police", "public-security", CITY, (Role.SUPPLIER, Role.PAPER)),
     Officer("civil", "civil-affairs", CITY, (Role.DEMAND,)),
     Officer("market-both", "market", CITY, (Role.SUPPLIER, Role.DEMAND)),
     Officer("stranger", "elsewhere", OTHER_CITY, (Role.COMPETENT,)),

@@ -104,7 +104,7 @@ def grant_document(id_: str) -> dict[str, Any]:
         "scenario": "a test of the barrier",
         "scope_of_use": "this test",
         "demand_approval": approval,
-        "supply_approval": approval,
+        "supply_approval": {**approval, "person": "li-si"},
     }
 
 

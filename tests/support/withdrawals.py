@@ -159,6 +159,15 @@ def renewed(standing: Standing) -> dict[str, Any]:
     return {**standing.grant, "items": ["name"], **sides}
 
 
+def approved(standing: Standing) -> None:
+    """The same, approved by acts on both sides."""
+    body = {name: value for name, value in renewed(standing).items() if not name.endswith("_approval")}
+    applicant, path = f"demand-{standing.number}", f"/v1/proposals/{body['id']}"
+    digest = {"digest": standing.post(applicant, "/v1/proposals", body)["digest"]}
+    standing.post(applicant, f"{path}/demand-approval", digest)
+    standing.post("police", f"{path}/supply-approval", digest)
+
+
 def order(reach: str, name: str) -> Callable[[Standing], Any]:
     def give(standing: Standing) -> Any:
         target = {"system": standing.system["id"], "department": standing.system["department"]}.get(
@@ -220,6 +229,7 @@ TAKES_AWAY: dict[str, dict[str, Act]] = {
         "the grant, its purpose achieved": lambda s: s.act(f"demand-{s.number}", "closure", CLOSURE)
     },
     "POST /v1/grants/{id}/versions": {"an item of the grant": lambda s: s.act("police", "versions", renewed(s))},
+    "POST /v1/proposals/{id}/supply-approval": {"an item of the grant, by acts": approved},
     "POST /v1/orders": {
         "a system": order("system", "registrar"),
         "a department": order("department", "registrar"),
@@ -268,6 +278,9 @@ NEEDS_A_SERVICE = frozenset({"POST /v1/hosts/{supplier}/{id}/confirmation"})
 TAKES_NOTHING = {
     "POST /v1/certificates": "a name is never given anew",
     "POST /v1/grants": "a grant of its own",
+    "POST /v1/proposals": "what is proposed is no grant yet",
+    "POST /v1/proposals/{id}/demand-approval": "half of an approval is none",
+    "POST /v1/proposals/{id}/refusal": "what was proposed is no grant",
     "POST /v1/grants/{id}/disposal": "of a grant that has ended",
     "POST /v1/grants/{id}/dispute": "the grant stands until it is settled",
     "POST /v1/grants/{id}/dispute/settlement": "what it settles is a version or an end of its own",

@@ -1,13 +1,14 @@
 """`gateway grants`: issue, look at, suspend, lift, terminate, close, dispose, dispute (Decree 809 Art. 20 to 28).
 
-`issuing` makes grants of files, `acts` does one act on one grant, `reading` shows what stands, what is due and who may
-do what. Here they become one group of commands.
+`proposing` lets both sides approve by acts, `issuing` enters grants of paper from files, `acts` does one act on one
+grant, `reading` shows what stands, what is due and who may do what. Here they become one group of commands.
 """
 
 import typer
 
 from gateway.cli.grants.acts import close, dispose, dispute, lift, suspend, terminate
 from gateway.cli.grants.issuing import issue, renew, sample
+from gateway.cli.grants.proposing import approve, decline, proposals, propose
 from gateway.cli.grants.reading import figures, lifecycle, list_, overdue, show
 
 grants = typer.Typer(
@@ -19,6 +20,10 @@ grants = typer.Typer(
 # In the order of the help: as a grant goes through its life, then over all of them.
 for name, function in (
     ("sample", sample),
+    ("propose", propose),
+    ("proposals", proposals),
+    ("approve", approve),
+    ("decline", decline),
     ("issue", issue),
     ("renew", renew),
     ("list", list_),

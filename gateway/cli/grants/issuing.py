@@ -53,7 +53,7 @@ def issue(
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Issue grants from FILE. Every fault of every grant is listed before anything is issued."""
+    """Enter grants approved on paper, from FILE. Every fault of every grant is listed before anything is issued."""
     rows = read_rows(file)
     batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
     with open_api(home, officer) as api, _progress(quiet=as_json or len(rows) == 1) as progress:

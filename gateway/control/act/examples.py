@@ -138,6 +138,11 @@ GRANT: dict[str, Any] = {
     "supply_approval": {"person": "wang-fang", "at": "2025-12-10T15:00:00+08:00", "reference": "公函〔2025〕77号"},
 }
 
+PROPOSAL: dict[str, Any] = {
+    **{name: value for name, value in GRANT.items() if name not in ("demand_approval", "supply_approval")},
+    "id": "g-2026-0100",
+}
+
 SUSPENSION: dict[str, Any] = {
     "violation": "queries of persons without a registration pending, found in the May review",
     "rectify_by": "2026-12-31",
@@ -226,6 +231,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "ApplyBody": {"plan": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
     "RotationBody": {"reason": "yearly rotation"},
     "LegacyKeyBody": {"purpose": "marriage-registration", "secret": "as the platform gave it"},
+    "ApprovalBody": {"digest": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
+    "RefusalBody": {"reasons": "the items are more than the registration needs (Zhongshan Art. 19)"},
     "NewPasswordBody": {"password": "a phrase of several words"},
     "PasswordBody": {"officer": "li-ming", "password": "a phrase of several words"},
 }

@@ -35,6 +35,9 @@ from gateway.control.grants import (
     orders as routes_orders,
 )
 from gateway.control.grants import (
+    proposals as routes_proposals,
+)
+from gateway.control.grants import (
     routes as routes_grants,
 )
 from gateway.control.policies import activation as routes_activation
@@ -89,6 +92,7 @@ def create_app(services: ControlServices) -> FastAPI:
         routes_trials,
         routes_certificates,
         routes_systems,
+        routes_proposals,
         routes_grants,
         routes_figures,
         routes_lifecycle,

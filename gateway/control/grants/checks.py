@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.domain.conditions import faults_of
 from gateway.domain.directory import AnswerFormat, Dataset, SharingAttribute
+from gateway.domain.errors import TAKEN
 from gateway.domain.grants import Grant, GrantState
 from gateway.store import Store, StoreTransaction
 
@@ -25,36 +26,37 @@ class GrantChecks:
         self._now = now
         self._department = cache(state.department)
         self._system = cache(state.system)
+        self._officer = cache(state.officer)
         self.entry: Callable[[str], Dataset | None] = cache(state.dataset)
         self._interfaces = cache(state.interfaces_of)
         self._grant = state.grant
         self._purposes = frozenset(each.id for each in state.purposes())
         self._ids: set[str] = set()
 
-    def new(self, grant: Grant) -> list[Fault]:
-        """Every fault of a grant to be issued anew."""
-        faults = self.scope(grant)
+    def new(self, grant: Grant, *, on_paper: bool = True) -> list[Fault]:
+        """Every fault of a grant to be issued anew; of its approvals only where they were given on paper."""
+        faults = self.scope(grant, on_paper=on_paper)
         if grant.id in self._ids:
             faults.append(_fault("id", f"grant `{grant.id}` stands twice"))
         elif self._grant(grant.id) is not None:
-            faults.append(_fault("id", f"there already is a grant `{grant.id}`; renew it instead"))
+            faults.append(_fault("id", TAKEN))
         self._ids.add(grant.id)
         return faults
 
-    def renewal(self, old: Grant, grant: Grant) -> list[Fault]:
-        """Every fault of the next version of `old`."""
-        faults = self.scope(grant)
+    def renewal(self, old: Grant, grant: Grant, *, on_paper: bool = True) -> list[Fault]:
+        """Every fault of the next version of `old`; of its approvals only where they were given on paper."""
+        faults = self.scope(grant, on_paper=on_paper)
         for field in ("department", "dataset"):
             if getattr(old, field) != getattr(grant, field):
                 faults.append(_fault(field, f"a version keeps its {field}; issue a new grant"))
         for side in ("demand_approval", "supply_approval"):
-            if getattr(old, side) == getattr(grant, side):
+            if on_paper and getattr(old, side) == getattr(grant, side):
                 faults.append(_fault(side, "a new version needs an approval of its own (Decree 809 Art. 20)"))
         if old.state is not GrantState.ISSUED:
             faults.append(_fault("id", f"grant `{old.id}` is {old.state.value}"))
         return faults
 
-    def scope(self, grant: Grant) -> list[Fault]:
+    def scope(self, grant: Grant, *, on_paper: bool = True) -> list[Fault]:
         """Every fault of what a grant covers."""
         faults: list[Fault] = []
         if self._department(grant.department) is None:
@@ -66,8 +68,31 @@ class GrantChecks:
             faults += _entry_faults(grant, entry)
         faults += self._named_faults(grant, entry)
         faults += [_fault(field, fault) for field, fault in faults_of(grant)]
-        faults += _approval_faults(grant, self._now)
+        faults += _application_faults(grant, self._now)
+        if on_paper:
+            faults += self._paper_faults(grant)
         return faults
+
+    def _paper_faults(self, grant: Grant) -> Iterator[Fault]:
+        """What keeps approvals that were given on paper from being entered."""
+        sides = {side: getattr(grant, side) for side in ("demand_approval", "supply_approval")}
+        for side, approval in sides.items():
+            if not approval.person.strip():
+                yield _fault(f"{side}.person", "is missing (Decree 809 Art. 20)")
+            if not approval.reference.strip():
+                yield _fault(f"{side}.reference", "is missing: the paper on which it was approved")
+            if approval.digest:
+                yield _fault(f"{side}.digest", "stands for the act of a signed-in person: see `/v1/proposals`")
+            if approval.at > self._now:
+                yield _fault(f"{side}.at", "lies in the future")
+            officer = self._officer(approval.person) if approval.person else None
+            if officer is not None and not officer.active:
+                yield _fault(f"{side}.person", f"`{officer.id}` was dismissed")
+        demand, supply = sides.values()
+        if demand.at > supply.at:
+            yield _fault("supply_approval.at", "lies before the demand side's approval (Decree 809 Art. 20, 21)")
+        if demand.person.strip() and demand.person == supply.person:
+            yield _fault("supply_approval.person", "approved for the demand side, too: they are two persons")
 
     def _named_faults(self, grant: Grant, entry: Dataset | None) -> Iterator[Fault]:
         for purpose in grant.purposes:
@@ -75,10 +100,9 @@ class GrantChecks:
                 yield _fault("purposes", f"there is no purpose `{purpose}`")
         for id_ in grant.systems:
             system = self._system(id_)
-            if system is None:
-                yield _fault("systems", f"there is no system `{id_}`")
-            elif system.department != grant.department:
-                yield _fault("systems", f"system `{id_}` belongs to department `{system.department}`")
+            if system is None or system.department != grant.department:
+                # Whether another department has one of that name is not told.
+                yield _fault("systems", f"department `{grant.department}` has no system `{id_}`")
             elif not system.active:
                 yield _fault("systems", f"system `{id_}` is revoked")
         if entry is not None:
@@ -119,18 +143,12 @@ def _entry_faults(grant: Grant, entry: Dataset) -> Iterator[Fault]:
             yield _fault("purposes", f"`{purpose}` is not a purpose of `{entry.id}` (Decree 809 Art. 15)")
 
 
-def _approval_faults(grant: Grant, now: datetime) -> Iterator[Fault]:
+def _application_faults(grant: Grant, now: datetime) -> Iterator[Fault]:
     for field in ("legal_basis", "scenario", "scope_of_use"):
         if not getattr(grant, field).strip():
             yield _fault(field, "is missing (Decree 809 Art. 20)")
     if grant.valid_until <= now:
         yield _fault("valid_until", "has passed")
-    for side in ("demand_approval", "supply_approval"):
-        approval = getattr(grant, side)
-        if not approval.person.strip():
-            yield _fault(f"{side}.person", "is missing (Decree 809 Art. 20)")
-        if approval.at > now:
-            yield _fault(f"{side}.at", "lies in the future")
 
 
 def _fault(field: str, fault: str) -> Fault:

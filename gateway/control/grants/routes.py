@@ -177,7 +177,7 @@ def _issue(
         records = deed.record_each(
             RecordKind.GRANT,
             [
-                {**_record_of(grant, suppliers[grant.dataset]), "step": row.name, "article": row.article}
+                {**record_of(grant, suppliers[grant.dataset]), "step": row.name, "article": row.article}
                 for grant in issued
             ],
         )
@@ -205,7 +205,8 @@ async def renew_grant(
     grant = parse(GrantBody, Grant, raw)
 
     def work(deed: Deed) -> Answer:
-        old, _ = deed.about_grant(id, Act.ISSUE_GRANT)
+        old, matter = deed.about_grant(id, Act.ISSUE_GRANT)
+        deed.permit(Act.ISSUE_GRANT, msgspec.structs.replace(matter, valid_days=valid_days(grant)))
         if grant.id != id:
             raise GatewayError("not-found", "the body names another id")
         require_match(old, if_match)
@@ -216,7 +217,7 @@ async def renew_grant(
         new = deed.tx.insert_grant(msgspec.structs.replace(grant, version=old.version + 1, disputed=old.disputed))
         supplier = matter_of_grant(deed.tx, new).supplier or ""
         deed.record(
-            RecordKind.GRANT, **_record_of(new, supplier), version=new.version, step=row.name, article=row.article
+            RecordKind.GRANT, **record_of(new, supplier), version=new.version, step=row.name, article=row.article
         )
         return Answer({"grant": new}, 201, {"ETag": entity_tag(new), "Location": f"/v1/grants/{id}"})
 
@@ -306,12 +307,19 @@ def _matters(state: Store | StoreTransaction, officer: Officer, grants: list[tup
         if supplier is not None and (supplier, grant.department) not in found:
             found[supplier, grant.department] = matter_between(state, supplier, grant.department, grant.dataset)
     if found:
-        return list(found.values())
+        days = max(valid_days(grant) for _, grant in grants)
+        return [msgspec.structs.replace(matter, valid_days=days) for matter in found.values()]
     # Every dataset is unknown: who may issue for nobody is told that; who may issue for itself, what is wrong.
     return [matter_between(state, officer.department, None)]
 
 
-def _record_of(grant: Grant, supplier: str) -> dict[str, Any]:
+def valid_days(grant: Grant) -> int:
+    """For how many days a grant is to hold, the last one counted whole."""
+    return -((grant.valid_from - grant.valid_until) // timedelta(days=1))
+
+
+def record_of(grant: Grant, supplier: str) -> dict[str, Any]:
+    """What a grant's record says of it; that it was entered from paper, where no signed-in person approved it."""
     return {
         "grant": grant.id,
         "department": grant.department,
@@ -325,4 +333,5 @@ def _record_of(grant: Grant, supplier: str) -> dict[str, Any]:
         "legal_basis": grant.legal_basis,
         "demand_approval": grant.demand_approval.reference or grant.demand_approval.person,
         "supply_approval": grant.supply_approval.reference or grant.supply_approval.person,
+        "entered": "" if grant.supply_approval.digest else "paper",
     }

@@ -29,7 +29,9 @@ CLOCKS_FILE = "clocks.yaml"
 TABLES_FOLDER = "tests"
 REQUIRED_ANNOTATIONS = ("id", "article", "title")
 USE_ACTIONS = frozenset({"use", "obtain", *(mode.value for mode in SharingMode)})
-ACT_ACTIONS = frozenset({"act", "stop", "consult", "keepDirectory", "runPlatform", *(act.value for act in Act)})
+ACT_ACTIONS = frozenset(
+    {"act", "stop", "consult", "keepDirectory", "runPlatform", "share", *(act.value for act in Act)}
+)
 
 
 class Limits(msgspec.Struct, frozen=True):

@@ -176,9 +176,13 @@ def act_request(
             ("dataset", "Dataset", matter.dataset),
             ("orderedBy", "Department", matter.ordered_by),
             ("person", "Officer", matter.person),
+            ("proposedBy", "Officer", matter.proposed_by),
+            ("approvedBy", "Officer", matter.approved_by),
         )
         if value is not None
     }
+    if matter.valid_days is not None:
+        about["validDays"] = matter.valid_days
     if matter.person is not None:
         about["roles"] = [role.value for role in matter.roles]
     person = {
@@ -279,7 +283,8 @@ FACTS: Facts = {
 
 ACT_GROUPS: dict[str, tuple[str, ...]] = {
     "act": (),
-    **dict.fromkeys(("stop", "consult", "keepDirectory", "runPlatform"), ("act",)),
+    **dict.fromkeys(("stop", "consult", "keepDirectory", "runPlatform", "share"), ("act",)),
+    **dict.fromkeys(("issueGrant", "proposeGrant", "approveDemand", "approveSupply", "refuseGrant"), ("share", "act")),
     **dict.fromkeys(("suspend", "lift", "terminate", "order"), ("stop", "act")),
     **dict.fromkeys(
         ("consultGrants", "consultRecords", "exportRecords", "consultFigures", "consultPolicies", "readLog"),
@@ -299,7 +304,7 @@ ACT_GROUPS: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(("activatePolicies", "applyRetention", "manageKeys"), ("runPlatform", "act")),
     **dict.fromkeys(
-        ("issueGrant", "close", "dispose", "dispute", "settle", "fileRecords", "keepAccount", "consultWatching"),
+        ("close", "dispose", "dispute", "settle", "fileRecords", "keepAccount", "consultWatching"),
         ("act",),
     ),
 }

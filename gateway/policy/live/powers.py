@@ -16,7 +16,11 @@ _OWN, _OTHER, _THIRD = "own", "other", "third"
 _HERE, _FAR = "440000", "990000"
 
 _PROBES: tuple[tuple[str, Role, Matter], ...] = (
-    ("supply department", Role.SUPPLIER, Matter(_OWN, _OTHER, _FAR, None, _FAR, ordered_by=_OWN)),
+    (
+        "supply department",
+        Role.SUPPLIER,
+        Matter(_OWN, _OTHER, _FAR, None, _FAR, ordered_by=_OWN, approved_by="demand-side"),
+    ),
     ("demand department", Role.DEMAND, Matter(_OTHER, _OWN, _FAR, None, _FAR, ordered_by=_OWN)),
     ("competent department of the supplier's region", Role.COMPETENT, Matter(_OTHER, _THIRD, _HERE, None, _FAR)),
     ("competent department of the demand's region", Role.COMPETENT, Matter(_OTHER, _THIRD, _FAR, None, _HERE)),

@@ -198,6 +198,11 @@ def act_probe(chance: random.Random, words: Words) -> tuple[Json, cedarpy.Entiti
     ):
         if chance.random() < 0.7:
             about[name] = {"__entity": {"type": kind, "id": value}}
+    for name in ("proposedBy", "approvedBy"):
+        if chance.random() < 0.5:
+            about[name] = {"__entity": {"type": "Officer", "id": chance.choice(["officer", "another"])}}
+    if chance.random() < 0.5:
+        about["validDays"] = words.number(chance, 365, 36_500)
     if chance.random() < 0.5:
         about["person"] = {"__entity": {"type": "Officer", "id": chance.choice(["officer", "another", "another"])}}
         about["roles"] = chance.sample([role.value for role in Role], chance.choice([1, 1, 1, 2]))

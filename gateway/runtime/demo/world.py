@@ -95,9 +95,9 @@ SHORT_SECONDS = 4
 
 OFFICERS = [
     ("competent-lin", "data-bureau", ["competent"], "林科长"),
-    ("police-chen", "public-security", ["supplier"], "陈警官"),
-    ("civil-wu", "civil-affairs", ["supplier"], "吴科长"),
-    ("market-zhao", "market-regulation", ["supplier"], "赵科长"),
+    ("police-chen", "public-security", ["supplier", "paper"], "陈警官"),
+    ("civil-wu", "civil-affairs", ["supplier", "paper"], "吴科长"),
+    ("market-zhao", "market-regulation", ["supplier", "paper"], "赵科长"),
     ("auditor-he", "audit-office", ["auditor"], "何审计师"),
 ]
 

@@ -194,6 +194,7 @@ AS_ONESELF = {
     "GET /v1/policies",
     "GET /v1/policies/activations",
     "GET /v1/grants",
+    "GET /v1/proposals",
     "GET /v1/orders",
     "GET /v1/systems",
     "GET /v1/officers",

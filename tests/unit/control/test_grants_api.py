@@ -57,7 +57,7 @@ def test_issue_names_every_reason_at_once(world: World) -> None:
     document = refused(world.post("police", "/v1/grants", bad), "invalid-input")
     assert faults_of(document) == {
         "items", "purposes", "systems", "interfaces", "modes", "valid_until", "legal_basis", "supply_approval.person",
-        "supply_approval.at",
+        "supply_approval.at", "supply_approval.reference",
     }  # fmt: skip
     assert sum(fault["field"] == "systems" for fault in document["faults"]) == 2
     assert world.store.grant("g-2026-0001") is None
