@@ -25,9 +25,9 @@ TURN_SECONDS = 0.025
 MOST_SECONDS, LEAST_SECONDS = 0.01, 0.001
 PATIENCE_SECONDS = 0.25
 SHORT_PATIENCE_SECONDS = 0.05
-REFUSED = 48
-"""In any turn, where so many have waited too long; more for half the time that calls have to begin: refusing more
-quickly would leave less for serving, since who is refused soon calls again."""
+REFUSE_SECONDS = 0.0125
+"""How long a turn refuses who has waited too long, one at least: half a turn. A refusal costs a twentieth of a call,
+and who is not refused in time waits until the whole line before was (48 in a turn made that 0.8 s and more)."""
 HELD_TURNS = 4
 """Turns after a change: the link closes what was cut in two, and says so in the next (`runtime.link`)."""
 
@@ -134,11 +134,12 @@ class Turns:
             if self._clock() - now > self._slice:
                 break
         # And the oldest out, which costs little.
-        refused, began = 0, self._clock()
+        began = self._clock()
         while waiting:
             caller = next(iter(waiting))
-            if now - waiting[caller] <= patience or (refused >= REFUSED and self._clock() - began > self._slice / 2):
+            if now - waiting[caller] <= patience:
                 break
-            refused += 1
             del waiting[caller]
             caller.shed_call()
+            if self._clock() - began > REFUSE_SECONDS:
+                break

@@ -1,4 +1,4 @@
-"""Habits of peers against ours, run: `python tests/bench/client_peers.py` prints the table of docs/callers/peers.md.
+"""Habits of peers against ours, run: `python tests/bench/client_peers.py` writes results/client_peers.md.
 
 Each peer is installed as it is published, into an environment of its own (`--environment`, made where it is not there),
 and meets one server on loopback that expires, refuses, hangs and cuts. Nothing is told from documentation. What a peer
@@ -8,6 +8,7 @@ has no such thing for is `-`: stripe and plain httpx get no tokens.
 import argparse
 import json
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -16,7 +17,6 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTESTANTS = Path(__file__).with_name("client_contestants.py")
@@ -193,6 +193,7 @@ def main() -> int:
     parser.add_argument("--environment", type=Path, default=Path(tempfile.gettempdir()) / "gateway-client-peers")
     parser.add_argument("--habits", nargs="*", default=list(HABITS), choices=list(HABITS))
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=list(PEERS))
+    parser.add_argument("--report", type=Path, default=Path(__file__).parent / "results" / "client_peers.md")
     parser.add_argument("--quick", action="store_true", help="the same")
     given = parser.parse_args()
     socket.setdefaulttimeout(60)
@@ -200,12 +201,15 @@ def main() -> int:
     rows: dict[str, dict[str, str]] = {}
     for habit in given.habits:
         rows[habit] = {peer: meet(python, peer, habit) for peer, python in pythons.items()}
-    print(table(rows))
+    lines = [table(rows), "", f"{platform.platform()}, {os.cpu_count()} CPUs, Python {platform.python_version()}.", ""]
     for peer, python in pythons.items():
         command = [str(python), "-m", "pip", "freeze", "--disable-pip-version-check"]
-        frozen: Any = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        frozen = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
         wanted = {name.partition("[")[0].lower() for name in PEERS[peer]}
-        print(peer, *(each for each in frozen if each.partition("==")[0].lower() in wanted))
+        lines.append(f"- {peer}: " + ", ".join(each for each in frozen if each.partition("==")[0].lower() in wanted))
+    text = "\n".join(lines) + "\n"
+    print(text, end="")
+    given.report.write_text(text, "utf-8")
     return 0
 
 

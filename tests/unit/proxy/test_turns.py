@@ -8,7 +8,14 @@ import pytest
 import uvloop
 
 from gateway.proxy import turns
-from gateway.proxy.turns import HELD_TURNS, PATIENCE_SECONDS, REFUSED, SHORT_PATIENCE_SECONDS, TURN_SECONDS, Turns
+from gateway.proxy.turns import (
+    HELD_TURNS,
+    PATIENCE_SECONDS,
+    REFUSE_SECONDS,
+    SHORT_PATIENCE_SECONDS,
+    TURN_SECONDS,
+    Turns,
+)
 from tests.support.proxy_ports import CallerSide, House, Supplier, interface_for, json_answer, request, serving, until
 
 GOOD = json_answer('{"data":[{"xm":"a"}]}')
@@ -20,6 +27,7 @@ class Clockwork:
     def __init__(self, cost: float = 0.0005) -> None:
         self.now = 100.0
         self.cost = cost
+        self.refusal = 0.0
         self.soon: list[Callable[[], Any]] = []
         self.begun: list[int] = []
         self.refused: list[int] = []
@@ -58,6 +66,7 @@ class One:
 
     def shed_call(self) -> None:
         self._house.refused.append(self._number)
+        self._house.now += self._house.refusal
 
 
 def test_at_rest_every_call_begins_at_once_and_in_order() -> None:
@@ -98,7 +107,23 @@ def test_at_twice_what_can_be_done_who_is_served_is_served_soon_and_who_is_not_h
         longest = max(longest, house.now - began)
     assert longest <= TURN_SECONDS + 3 * cost
     assert len(house.begun) >= 0.9 * (ends - 100) / cost
-    assert len(house.turns) <= max(2 * REFUSED, (SHORT_PATIENCE_SECONDS + 4 * TURN_SECONDS + 4 * cost) * 2 / cost)
+    assert len(house.turns) <= (SHORT_PATIENCE_SECONDS + 4 * TURN_SECONDS + 4 * cost) * 2 / cost
+
+
+def test_a_long_line_is_refused_within_some_turns_none_of_which_is_long() -> None:
+    """All who have waited too long hear so as soon as that can be said, in turns that keep their length."""
+    house = Clockwork()
+    house.refusal = 0.00004
+    house.arrive(*range(2000))
+    house.now += PATIENCE_SECONDS + 0.001
+    took: list[float] = []
+    while len(house.turns):
+        began = house.now
+        house.turn()
+        took.append(house.now - began)
+    assert len(house.refused) > 1700
+    assert max(took) <= turns.MOST_SECONDS + REFUSE_SECONDS + 2 * house.cost
+    assert sum(took) < 2000 * house.refusal * 2.5
 
 
 def test_a_line_that_stands_has_little_patience_and_one_at_least_is_served_in_each_turn() -> None:
