@@ -139,8 +139,21 @@ def call_flow(
                 raise _not_repeatable(response)
             return
         source.note("retry", str(response.status_code))
+        request = _once_more(request)
         if wait:
             yield Wait(wait)
+
+
+def _once_more(request: httpx.Request) -> httpx.Request:
+    """The same request to be sent again; of the one that was refused, which a history may show, the proof is taken."""
+    again = httpx.Request(
+        request.method, request.url, headers=request.headers, stream=request.stream, extensions=request.extensions
+    )
+    if isinstance(request.stream, httpx.ByteStream):
+        again.read()
+    for name in ("Authorization", "DPoP"):
+        request.headers.pop(name, None)
+    return again
 
 
 def patience_of(request: httpx.Request, most: float) -> float:

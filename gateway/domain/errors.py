@@ -31,6 +31,10 @@ class Problem(msgspec.Struct, frozen=True):
     retry_after_seconds: int | None = None
 
 
+TAKEN = "this id is taken: take another one"
+"""What is told of an id that something has already: one sentence, whosever it is and whether or not one may see it."""
+
+
 class GatewayError(Exception):
     """A refusal or failure with a machine code, a human sentence, and optional members for the problem document.
 

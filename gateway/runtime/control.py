@@ -5,7 +5,7 @@ import logging
 import shutil
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices, presented_c
 from gateway.control.sign_in.possession import Possession
 from gateway.control.sign_in.sign_in import OfficerSignIn, SecondFactor, SignInServices, recorder, teller
 from gateway.control.suppliers.checks import HostChecks
+from gateway.domain.changes import Change
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks
 from gateway.identity.accounts import LocalAccounts
@@ -54,13 +55,13 @@ from gateway.runtime.control_listener import control_server, nodes_trust, own_ad
 from gateway.runtime.drawn import StateDrawnBook
 from gateway.runtime.examining import Examiner
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.incarnation import begin_life, is_put_back
+from gateway.runtime.incarnation import Position, begin_life, is_put_back
 from gateway.runtime.listeners import OwnListeners
 from gateway.runtime.policies import initial_policies, policies_root
 from gateway.runtime.probe import probe_socket
 from gateway.runtime.provider import provider_of
 from gateway.runtime.readiness import StateProof, answer_probes, readiness
-from gateway.runtime.reconciling import reconcile, settle
+from gateway.runtime.reconciling import after_failover, reconcile, settle
 from gateway.runtime.ring import nonce_keeper, open_ring, proofs_once
 from gateway.runtime.scraping import ScrapeCredential
 from gateway.runtime.settings import Settings
@@ -201,6 +202,7 @@ def assemble(
     many = home.is_shared(settings)
     # One log, one origin, one node: three gateways on one host have three names.
     node = home.origin(settings) if many else None
+    position = Position(home)
     if with_hub:
         hub = Hub(
             home.control_socket,
@@ -215,10 +217,22 @@ def assemble(
             book=store if many else None,
             now=time.time if many else None,
             on_policies=keeper.refresh,
+            on_history=lambda: after_failover(store, acts, home.ledger, home.origin(settings), position),
         )
+
+    def tell(changes: Sequence[Change]) -> None:
+        if feed is not None:
+            feed.tell(changes)
+        if many:
+            try:
+                position.note(changes)
+            except OSError:
+                # The act stands, and its barrier is held all the same.
+                log.exception("up to where the state stands cannot be noted in the home")
+
     barrier = ObservedBarrier(
         hub,
-        feed.tell if feed else lambda _changes: None,
+        tell,
         node=node,
         nodes=store if many else None,
         freshness=settings.state.freshness_seconds,

@@ -4,20 +4,25 @@ A home has an id and, for each start, an incarnation: a random name that stands 
 state that was copied from elsewhere (a backup by hand, another home's) bears another, and is refused before anything
 opens it: SQLite would replay the write-ahead log of the lost state over it. `gateway restore` puts a state in place and
 makes it the home's own. On PostgreSQL, where the state is put back by PostgreSQL's means, another incarnation says that
-it is older than the home, and its acts are compared with the log's (`reconciling`).
+it is older than the home, and its acts are compared with the log's (`reconciling`). So does a state of the same life
+whose feed ends before an act that the home knows to have been committed (`Position`): without that, one lost act would
+look like one that was killed between its record and its commit.
 """
 
 import secrets
 import shutil
 import sqlite3
 import tempfile
+import threading
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from gateway.domain.changes import Change
 from gateway.domain.errors import GatewayError
 from gateway.ledger.durable import replace_file
 from gateway.runtime.home import GatewayHome
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
     from gateway.store import Store  # the supervisor looks at a home, and loads no SQL for it
 
 IDENTITY = "identity.json"
+POSITION = "state-position"
 FOLD_SECONDS = 10.0
 RESTORING = "restoring"
 """Stands in a home while `gateway restore` puts things in place."""
@@ -61,6 +67,36 @@ def read_identity(home: GatewayHome) -> Identity | None:
         raise GatewayError("unavailable", f"`{path}` is damaged: {_way_out(home)}") from error
 
 
+class Position:
+    """Up to which change of the feed this home knows the state in PostgreSQL to have been committed."""
+
+    def __init__(self, home: GatewayHome) -> None:
+        self._path = home.root / POSITION
+        self._lock = threading.Lock()
+        self._noted: int | None = None
+
+    def known(self) -> int:
+        """The last change that was noted; 0 where none was, or where it cannot be read."""
+        try:
+            return int(self._path.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def note(self, changes: Sequence[Change]) -> None:
+        """These were committed here. Durability: noted on return."""
+        with self._lock:
+            if self._noted is None:
+                # Not before there is something to note: until then the state is compared with what stands here.
+                self._noted = self.known()
+            if changes and changes[-1].sequence > self._noted:
+                self.begin(changes[-1].sequence)
+
+    def begin(self, sequence: int) -> None:
+        """The state ends here, whatever was noted before: it has been compared with the log."""
+        replace_file(self._path, b"%d" % sequence)
+        self._noted = sequence
+
+
 def begin_life(home: GatewayHome, store: "Store") -> None:
     """Give the home a new life, in `identity.json` and in the state; also its id, where it has none."""
     held = read_identity(home) or Identity(secrets.token_hex(16))
@@ -71,6 +107,8 @@ def begin_life(home: GatewayHome, store: "Store") -> None:
     if store.database.is_sqlite:
         # What tells this state from another stands in its file, not in a log that could be another's.
         _fold_in(store.database.path)
+    else:
+        Position(home).begin(store.sequence())
     _write(home, Identity(held.home, coming))
 
 
@@ -116,7 +154,9 @@ def is_put_back(home: GatewayHome, store: "Store") -> bool:
     known = store.known_home(held.home)
     if known is None:
         return bool(held.incarnation)
-    return known.restored or known.incarnation not in {held.incarnation, held.next}
+    if known.restored or known.incarnation not in {held.incarnation, held.next}:
+        return True
+    return not store.database.is_sqlite and Position(home).known() > store.sequence()
 
 
 def _incarnations(path: Path) -> dict[str, str] | None:

@@ -26,6 +26,7 @@ from gateway.domain.uses import RecordKind
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.witness.adopting import ToldAct, told_acts
 from gateway.ledger.witness.mirror import checkpoint_of
+from gateway.runtime.incarnation import Position
 from gateway.store import Difference, KnownLog, Store, StoreTransaction
 
 log = logging.getLogger("gateway.reconciling")
@@ -81,6 +82,21 @@ def reconcile(store: Store, acts: ActJournal, ledger: Path, origin: str, *, put_
     if newest is not None:
         settle(store, ledger, origin, leaf=newest.size)
     return found
+
+
+def after_failover(store: Store, acts: ActJournal, ledger: Path, origin: str, position: Position) -> None:
+    """Another server's history of the state was met: hold again what it lacks of this node's acts.
+
+    A standby that was behind its primary has lost what was committed last, also stops. Where the feed ends before what
+    this home knows to have been committed, its records are compared with the state as at a start.
+
+    Raises:
+        GatewayError: as `reconcile`; until it succeeds, no lease is granted.
+    """
+    if position.known() > store.sequence():
+        found = reconcile(store, acts, ledger, origin, put_back=True)
+        log.error("the server that took over lacks the last acts: %d of this node's are held", len(found.held))
+        position.begin(store.sequence())
 
 
 def settle(store: Store, ledger: Path, origin: str, leaf: int | None = None) -> None:

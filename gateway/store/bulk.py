@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import select
 
 from gateway.domain.changes import ChangeKind
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import TAKEN, GatewayError
 from gateway.domain.grants import Grant
 from gateway.store import schema
 from gateway.store.transaction import DAY_SECONDS, Transaction
@@ -57,7 +57,7 @@ class BulkWrites(Transaction):
             if grant.dataset not in suppliers:
                 faults.append(_fault(grant, "dataset", f"`{grant.dataset}` is not a released dataset"))
             if grant.id in taken:
-                faults.append(_fault(grant, "id", f"there already is a grant `{grant.id}`"))
+                faults.append(_fault(grant, "id", TAKEN))
             if grant.version != 1:
                 faults.append(_fault(grant, "version", "a new grant has version 1"))
             if grant.valid_from.tzinfo is None or grant.valid_until.tzinfo is None:

@@ -21,7 +21,10 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 TEXTS = [
     *sorted(DOCS.rglob("*.md")),
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "deploy/README.md", "keys/README.md")),
+    *(
+        ROOT / name
+        for name in ("README.md", "README.zh-CN.md", "CONTRIBUTING.md", "deploy/README.md", "keys/README.md")
+    ),
 ]
 SECTIONS = {name: field.default for name, field in Settings.model_fields.items() if isinstance(field.default, Section)}
 INVARIANTS = {

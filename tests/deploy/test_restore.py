@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from gateway.runtime.operation.restore import restore
 from gateway.runtime.operation.setup import initialise
 from gateway.store import Store
 from tests.support.gateways import RunningGateway, running_gateway, wait_for
+from tests.support.postgres import running_postgres
 
 SUSPENSION = {"violation": "used for another purpose", "rectify_by": "2099-01-31"}
 
@@ -164,8 +165,8 @@ def worst_day(tmp_path: Path) -> Iterator[tuple[RunningGateway, Path]]:
 
 
 @contextlib.contextmanager
-def a_worst_day(folder: Path) -> Iterator[tuple[RunningGateway, Path]]:
-    """The same, in `folder`."""
+def a_worst_day(folder: Path, also: Callable[[], None] = lambda: None) -> Iterator[tuple[RunningGateway, Path]]:
+    """The same, in `folder`; `also` is done under load too."""
     backups = folder / "backups"
     with running_gateway(folder / "var") as gateway:
         stop = threading.Event()
@@ -179,6 +180,7 @@ def a_worst_day(folder: Path) -> Iterator[tuple[RunningGateway, Path]]:
         try:
             assert wait_for((gateway.home.ledger / "tree" / "checkpoint").exists, 30)
             done = command("backup", backups, "--home", gateway.home.root)
+            also()
         finally:
             stop.set()
             thread.join()
@@ -194,6 +196,30 @@ def mirror_again(gateway: RunningGateway, backups: Path) -> None:
     newest = command("backup", backups, "--home", gateway.home.root, "--json")
     assert newest.returncode == 0, newest.stderr
     shutil.rmtree(json.loads(newest.stdout)["state"])
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("is_disk_lost", [False, True])
+def test_state_of_the_night_in_postgresql_is_held_to_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_disk_lost: bool
+) -> None:
+    """Put back by PostgreSQL's means, with the home or without it: the suspension since is held, before any caller."""
+    with running_postgres() as server:
+        database, night = server.create_database(), tmp_path / "night"
+        monkeypatch.setenv("GATEWAY_STATE__URL", server.url(database))
+        with a_worst_day(tmp_path, lambda: server.dump(database, night)) as (gateway, backups):
+            assert wait_for(lambda: _is_in_log(gateway, b'"act":"suspend"'), 30)
+            mirror_again(gateway, backups)
+            gateway.stop(signal.SIGTERM)
+            server.put_back(database, night)
+            if is_disk_lost:
+                shutil.rmtree(gateway.home.root)
+                gateway.home.root.mkdir()
+                done = command("restore", backups, "--home", gateway.home.root, "--json")
+                assert done.returncode == 0, done.stdout + done.stderr
+                assert "/restored-" in json.loads(done.stdout)["origin"]
+            gateway.start()
+            assert call(gateway) == 403
 
 
 @pytest.mark.deep

@@ -106,6 +106,30 @@ def test_state_follows_the_promoted_standby_and_never_the_old_primary(
             Store.open(url, migrate_forward=False).close()
 
 
+def test_stop_that_the_standby_lacks_is_held_again_before_anybody_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BARRIER across an asynchronous failover: the node's own record of the stop outlives the server that had it."""
+    with namespace_hosts(2) as (first, second), running_postgres(first) as old:
+        database = old.create_database()
+        with old.standby(second) as new:
+            monkeypatch.setenv("GATEWAY_STATE__URL", old.url(database, new))
+            with running_gateway(tmp_path / "var") as gateway, plain_client(gateway) as client:
+                assert called(client) == "200"
+                new.follow_no_more()
+                with gateway.officer() as api:
+                    assert not refusal(api)
+                assert called(client) == "403 /problems/suspended"
+                first.fall_silent()
+                until("refused after the primary fell silent", lambda: called(client).startswith("503"))
+                new.promote()
+                seen: list[str] = []
+                until("decided after the promotion", lambda: not (seen.append(called(client)) or seen[-1][:3] == "503"))
+                assert set(seen[-1:]) == {"403 /problems/suspended"}
+                assert {called(client) for _ in range(5)} == {"403 /problems/suspended"}
+                assert said(gateway, "lacks the last acts")
+
+
 def test_act_that_no_standby_confirms_is_told_so_and_nothing_is_served_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -197,6 +197,21 @@ class Postgres:
         with self.connect("postgres") as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
+    def dump(self, database: str, file: Path) -> None:
+        """As an operator's night run does: one consistent copy, taken while others write."""
+        self._tool("pg_dump", "-Fc", "-f", file, database)
+
+    def put_back(self, database: str, file: Path) -> None:
+        """A database as a dump has it, in place of what stands there."""
+        self.drop_database(database)
+        with self.connect("postgres") as connection:
+            connection.execute(f"CREATE DATABASE {database}")
+        self._tool("pg_restore", "-d", database, file)
+
+    def _tool(self, name: str, *arguments: str | Path) -> None:
+        command = [self._bin / name, "-h", self.home, "-U", "gateway", *arguments]
+        subprocess.run(command, check=True, capture_output=True)
+
     def url(self, database: str, *others: "Postgres", by: Path | None = None) -> str:
         """The state's URL for a database; with `others`, for whichever of the servers takes writes.
 

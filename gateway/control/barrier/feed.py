@@ -58,6 +58,7 @@ class Feed:
         node: this node's name where several nodes share the state, else None.
         book: where nodes beat and acknowledge; with `node`.
         now: wall clock, for the beats.
+        on_history: called where another server's history of the state was met, before any lease is granted on it.
         on_policies: called when the policies may have changed, before any worker hears of it and before any lease is
             granted on it; where it raises, the reading does not count and is made again.
     """
@@ -71,6 +72,7 @@ class Feed:
         book: NodeBook | None = None,
         now: Callable[[], float] | None = None,
         on_policies: Callable[[], None] = lambda: None,
+        on_history: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = lease_clock,
     ) -> None:
         if node is not None and (book is None or now is None):
@@ -81,6 +83,7 @@ class Feed:
         self._book = book
         self._now = now
         self._on_policies = on_policies
+        self._on_history = on_history
         self._clock = clock
         self._wake = threading.Event()
         self._reading = threading.Lock()
@@ -181,6 +184,7 @@ class Feed:
         if timeline != self._timeline:
             # INVARIANT: BARRIER: a failover may have lost commits, and the same numbers then name other changes: every
             # worker starts anew, also where the feed has meanwhile grown past what was read.
+            self._on_history()
             self._on_policies()
             self._hub.enter(timeline)
             self._advance(-1.0, 0, [])

@@ -26,7 +26,7 @@ from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import require_departments, scope_of
 from gateway.domain.directory import Department, System
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import TAKEN, GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
 from gateway.identity.jwk import check_public_jwk, thumbprint
@@ -103,10 +103,12 @@ def add_system(
         department = _department(deed.tx, system.department)
         old = deed.tx.system(system.id)
         if replaces is not None:
-            _require_revoked(deed, old, system, replaces)
+            _require_revoked(deed, system, replaces)
+        elif old is not None and not old.active and old.department == system.department:
+            how = "was revoked: name it in `replaces` to register it anew, with new keys"
+            raise GatewayError("conflict", f"there already is a system `{system.id}`, which {how}")
         elif old is not None:
-            how = "" if old.active else ", which was revoked: name it in `replaces` to register it anew, with new keys"
-            raise GatewayError("conflict", f"there already is a system `{system.id}`{how}")
+            raise GatewayError("conflict", TAKEN)
         faults = _key_faults(system)
         if old is not None and set(_thumbprints(system)) & set(_thumbprints(old)):
             faults.append({"field": "keys", "fault": "holds a key of the revoked registration: make a new one"})
@@ -123,13 +125,11 @@ def add_system(
     return perform(services, request, officer, key, {"system": system, "replaces": replaces}, work)
 
 
-def _require_revoked(deed: Deed, old: System | None, new: System, replaces: str) -> None:
+def _require_revoked(deed: Deed, new: System, replaces: str) -> None:
     """Hold that the id is named twice, stands, is revoked, and is in a department whose systems the officer manages."""
     if replaces != new.id:
         raise invalid([{"field": "replaces", "fault": "is another id: a registration is replaced under its own"}])
-    if old is None:
-        raise GatewayError("not-found", f"there is no system `{replaces}`")
-    deed.permit(Act.MANAGE_SYSTEMS, matter_of_department(_department(deed.tx, old.department)))
+    old, _ = deed.about_system(replaces)
     if old.active:
         raise GatewayError("conflict", f"system `{replaces}` is not revoked: add or withdraw a key")
 
@@ -279,6 +279,10 @@ def put_officer(
         department = _department(deed.tx, person.department)
         old = deed.tx.officer(person.id)
         if old is not None:
+            of_old = matter_of_person(old)
+            if not is_permitted(services, deed.officer, Act.CONSULT_GRANTS, of_old, deed.tx):
+                raise GatewayError("conflict", TAKEN)
+            deed.permit(Act.MANAGE_OFFICERS, of_old)
             require_match(old, if_match)
         if not person.roles:
             raise invalid([{"field": "roles", "fault": "names no role"}])
@@ -297,14 +301,9 @@ def put_officer(
 
 
 def _matters_of_person(tx: StoreTransaction, person: Officer) -> list[Matter]:
-    """What registering or changing an officer is about: the person as they are to be, and as they are."""
+    """What registering or changing an officer is about: the person as they are to be."""
     of_department = matter_of_department(_department(tx, person.department))
-    old = tx.officer(person.id)
-    matters = [
-        msgspec.structs.replace(of_department, person=person.id, roles=person.roles),
-        matter_of_person(person),
-    ]
-    return matters if old is None else [*matters, matter_of_person(old)]
+    return [msgspec.structs.replace(of_department, person=person.id, roles=person.roles), matter_of_person(person)]
 
 
 def _matter_of_system(state: Store | StoreTransaction, system: System) -> Matter:

@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.domain.conditions import faults_of
 from gateway.domain.directory import AnswerFormat, Dataset, SharingAttribute
+from gateway.domain.errors import TAKEN
 from gateway.domain.grants import Grant, GrantState
 from gateway.store import Store, StoreTransaction
 
@@ -38,7 +39,7 @@ class GrantChecks:
         if grant.id in self._ids:
             faults.append(_fault("id", f"grant `{grant.id}` stands twice"))
         elif self._grant(grant.id) is not None:
-            faults.append(_fault("id", f"there already is a grant `{grant.id}`; renew it instead"))
+            faults.append(_fault("id", TAKEN))
         self._ids.add(grant.id)
         return faults
 
@@ -99,10 +100,9 @@ class GrantChecks:
                 yield _fault("purposes", f"there is no purpose `{purpose}`")
         for id_ in grant.systems:
             system = self._system(id_)
-            if system is None:
-                yield _fault("systems", f"there is no system `{id_}`")
-            elif system.department != grant.department:
-                yield _fault("systems", f"system `{id_}` belongs to department `{system.department}`")
+            if system is None or system.department != grant.department:
+                # Whether another department has one of that name is not told.
+                yield _fault("systems", f"department `{grant.department}` has no system `{id_}`")
             elif not system.active:
                 yield _fault("systems", f"system `{id_}` is revoked")
         if entry is not None:

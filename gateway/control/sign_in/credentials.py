@@ -28,7 +28,7 @@ from gateway.control.act.paging import json_response
 from gateway.control.act.problems import invalid
 from gateway.domain.changes import ChangeKind
 from gateway.domain.directory import Department, System
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import TAKEN, GatewayError
 from gateway.domain.officers import Act, Matter
 from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.identity.keyring import TOKEN_OVERLAP_SECONDS, KeyRing, Rotation
@@ -135,7 +135,7 @@ def _add_legacy_keys(router: APIRouter, ring: KeyRing) -> None:
                 raise invalid([{"field": "purpose", "fault": f"there is no purpose `{body.purpose}`"}])
             old = deed.tx.legacy_key(contract, name)
             if old is not None and old.system != id:
-                raise GatewayError("conflict", "this key belongs to another system")
+                raise GatewayError("conflict", TAKEN)
             return _store(deed, department, LegacyKey(contract, name, id, body.purpose, sealed), "registered")
 
         return perform(services, request, officer, key, {"purpose": body.purpose, "secret": mark}, work)

@@ -391,7 +391,7 @@ def test_every_data_plane_code_has_a_type() -> None:
     """A code the data plane may answer with is not left untyped."""
     control = {"invalid-input", "act-not-permitted", "not-found", "conflict", "precondition-failed", "internal"}
     control |= {"idempotency-mismatch", "barrier-incomplete", "host-not-proved"}
-    control |= {"record-pruned", "records-incomplete"}
+    control |= {"record-pruned", "records-incomplete", "verification-failed"}
     assert set(PROBLEMS) - control <= set(_CLASSES)
 
 

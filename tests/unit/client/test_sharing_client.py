@@ -288,6 +288,21 @@ def test_what_is_fetched_for_the_caller_is_not_his_answer() -> None:
     assert len(plane.requests) == 2
 
 
+def test_history_shows_no_token() -> None:
+    """On a client of one's own a first attempt that was refused stands in the history, without what it showed."""
+    wants = {"WWW-Authenticate": 'DPoP error="use_dpop_nonce"', "DPoP-Nonce": "m"}
+    plane = Plane(problem("credential-invalid", 401, **wants), problem("draining", 503))
+    auth = SharingAuth(CONTROL, "s", KEY, purpose="p", transport=Endpoint())
+    with httpx.Client(transport=plane, auth=auth) as http:
+        answer = http.post(GATEWAY, json={"id": 1})
+    assert [each.status_code for each in answer.history] == [401, 503]
+    assert {"authorization", "dpop"} <= set(answer.request.headers)
+    for each in answer.history:
+        assert not {"authorization", "dpop"} & set(each.request.headers)
+    assert plane.bodies == [b'{"id":1}'] * 3
+    assert answer.request.content == b'{"id":1}'
+
+
 @pytest.mark.parametrize(
     ("asked", "least", "most"),
     [("60", 60.0, 67.0), ("0", 0.0, 1.0), ("Sun, 01 Mar 2026 00:00:30 GMT", 30.0, 34.0), ("nonsense", 0.0, 1.0)],
