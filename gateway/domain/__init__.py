@@ -1,6 +1,7 @@
 """What the regulation talks about, as frozen values: no I/O, no clock, no framework.
 
     errors      a refusal's code, status and words
+    free_text   what people say in their own words, and what may not stand in it
     nesting     how deep JSON nests, before a parser reads it
     directory   departments, systems, datasets, data items, interfaces, purposes
     conditions  what a grant asks of a use, each condition declared once

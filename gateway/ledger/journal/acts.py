@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from gateway.domain.errors import GatewayError
+from gateway.domain.free_text import require_no_identity_number
 from gateway.domain.uses import RecordKind
 from gateway.ledger.journal.entries import act_entry
 from gateway.ledger.journal.writer import LOW_WATER_BYTES, JournalWriter
 
 ACT_SEGMENT_BYTES = 4 << 20
+WORDS = frozenset({
+    "carried_out_by", "consultation", "filing", "legal_basis", "method", "outcome", "place", "purpose", "purposes",
+    "reason", "rectification", "statement",
+})  # fmt: skip
+"""Fields of acts' records that hold people's own words; all others are names, digests, days and numbers."""
 _USE_KINDS = {RecordKind.USE_OPENED, RecordKind.USE_CLOSED, RecordKind.USE_REFUSED, RecordKind.RECOVERED}
 
 
@@ -68,6 +74,8 @@ class ActJournal:
     ) -> tuple[str, ...]:
         """Write records of one act and return their ids in order, consecutive. Durability: all are synced on return.
 
+        A text in them that holds a number as identity numbers are refuses all of them, whichever field it is in.
+
         `rows` are the record's own: names, counts, references, no values (INVARIANT: NO-VALUES). The keys
         `department`, `system`, `supplier`, `dataset`, `interface`, `grant`, `purpose`, `officer`, `act` and `code`
         can be asked for in questions when they hold text.
@@ -82,6 +90,12 @@ class ActJournal:
         """
         if kind in _USE_KINDS:
             raise GatewayError("invalid-input", f"`{kind.value}` is written by the data plane alone")
+        # INVARIANT: NO-VALUES: what officers say in their own words stands in the log, which is never altered.
+        for fields in rows:
+            for name in WORDS & fields.keys():
+                require_no_identity_number(fields[name], name)
+            if isinstance(question := fields.get("question"), Mapping):
+                require_no_identity_number(question.get("purpose"), "purpose")
         if not self._journal.accepts:
             raise GatewayError("records-unavailable", "the act cannot be recorded, so it is not done")
         waiting = []

@@ -22,6 +22,7 @@ import msgspec
 
 from gateway.domain.calendar import CHINA, CHINA_OFFSET_SECONDS, years_after
 from gateway.domain.errors import GatewayError
+from gateway.domain.free_text import holds_identity_number
 from gateway.domain.uses import Outcome, RecordKind, Use
 from gateway.ledger.journal.frames import MAX_PAYLOAD_BYTES
 
@@ -37,6 +38,9 @@ _MAX_CONSTANT_BYTES = 60_000
 _LISTS = ("asked", "items", "policies", "parameters", "articles")
 _MAX_ROOM_BYTES = 4096
 """Largest call, list of items or rendered part that is kept; what is larger is rendered each time."""
+_WORDS = ("legal_basis", "operator", "purpose", "scenario")
+"""What a record of a use holds of people's own words."""
+WITHHELD = "(a number of 15 or 18 digits: withheld)"
 _MAX_WORDS = 512
 """Longest declared purpose, scenario or operator kept in a record, characters; the header limit allows far more."""
 
@@ -288,6 +292,8 @@ def constant_part(use: Use) -> str:
             {"articles": near.articles, "failed": near.failed, "grant": near.grant} for near in verdict.explanation.near
         ]
         said["articles"] = verdict.explanation.articles
+    # A credential of another issuer may name a purpose, and a grant of before its basis, in anybody's words.
+    said |= {name: WITHHELD for name in _WORDS if said[name] and holds_identity_number(said[name])}
     present = {key: value for key, value in said.items() if value not in (None, "", (), [], 0)}
     content = _ENCODER.encode(present)
     if len(content) > _MAX_CONSTANT_BYTES:

@@ -20,6 +20,7 @@ import msgspec
 
 from gateway.domain.directory import METHODS
 from gateway.domain.errors import GatewayError, prefers_chinese
+from gateway.domain.free_text import HINT, holds_identity_number
 from gateway.proxy.http import hygiene
 from gateway.proxy.limits import Limits
 
@@ -307,6 +308,9 @@ def _text(single: dict[bytes, bytes], name: bytes) -> str:
     value = _decoded(single.get(name, b""), name)
     if len(value) > 256:
         raise malformed(f"the field `{name.decode()}` is longer than 256 characters")
+    # INVARIANT: NO-VALUES: it would stand in the record, which is never altered.
+    if holds_identity_number(value):
+        raise malformed(f"the field `{name.decode()}` {HINT}")
     return value
 
 

@@ -11,6 +11,7 @@ from gateway.control.act.examples import (
     CLOSURE,
     DATASET,
     DISPOSAL,
+    DISPUTE,
     GRANT,
     LIFT,
     REPORT,
@@ -37,6 +38,26 @@ def test_issue_shows_the_grant_and_its_record(world: World) -> None:
     shown = world.get("civil", "/v1/grants/g-2026-0001")
     assert done(shown)["standing"] == "active"
     assert shown.headers["etag"] == answer.headers["etag"]
+
+
+WORDS = {
+    "suspension": ("police", "suspension", SUSPENSION, "violation"),
+    "termination": ("police", "termination", TERMINATION, "filing"),
+    "closure": ("civil", "closure", CLOSURE, "reason"),
+    "dispute": ("civil", "dispute", DISPUTE, "reason"),
+}
+
+
+def test_words_that_hold_an_identity_number_do_nothing(world: World) -> None:
+    """INVARIANT: NO-VALUES: a record is never altered; the refusal gives a hint, and the grant stands as it did."""
+    world.grant()
+    before = done(world.get("police", f"/v1/grants/{GRANT['id']}"))
+    for who, act, body, field in WORDS.values():
+        said = {**body, field: "of 1101 0119 9001 0112 34, see the file"}
+        problem = refused(world.post(who, f"/v1/grants/{GRANT['id']}/{act}", said), "invalid-input")
+        assert "15 or 18 digits" in problem["detail"]
+        assert "1101" not in json.dumps(problem)
+    assert done(world.get("police", f"/v1/grants/{GRANT['id']}")) == before
 
 
 def test_issue_names_every_reason_at_once(world: World) -> None:

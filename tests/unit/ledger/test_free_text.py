@@ -1,0 +1,141 @@
+"""NO-VALUES for people's own words: no identity number enters the log by any field that takes a text from outside."""
+
+import ast
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.free_text import holds_identity_number
+from gateway.domain.uses import RecordKind
+from gateway.ledger.journal.acts import WORDS, ActJournal
+from gateway.ledger.journal.entries import WITHHELD, constant_part
+from gateway.proxy.http.heads import parse_block
+from gateway.proxy.limits import Limits
+from tests.support.ledger import City
+
+NUMBER = "110101199001011234"
+FORMS = {
+    "as it is": NUMBER,
+    "not a valid one": "999999999999999999",
+    "with a check sign": "11010119900101123X",
+    "with a small one": "11010119900101123x",
+    "of fifteen": "110101900101123",
+    "full-width": "１１０１０１１９９００１０１１２３４",
+    "full-width check sign": "11010119900101123Ｘ",
+    "Arabic-Indic": "".join(chr(0x660 + int(each)) for each in NUMBER),
+    "in blanks": "110101 19900101 1234",
+    "in hyphens": "110101-19900101-1234",
+    "in dots": "110101.19900101.1234",
+    "in middle dots": "110101·19900101·1234",
+    "in full-width blanks": "110101\u3000199001011234",
+    "digit by digit": " ".join(NUMBER),
+    "in signs of no width": "110101\u200b19900101\u200b1234",
+    "in underlines": "110101_19900101_1234",
+    "in mixed signs": "110101 - 19900101 / 1234",
+    "in a sentence": f"本人身份证号{NUMBER}，请核实",
+    "behind letters": f"ID{NUMBER}",
+    "behind a date": f"2026-11-29 {NUMBER}",
+    "before a number": f"{NUMBER} 12",
+    "apart from its check sign": "110101 19900101 123 X",
+}
+NONE_OF_THEM = {
+    "a date": "2026-11-29 at 10:15",
+    "a moment": "2026-11-29T10:15:00+08:00",
+    "an entry's code": "see 307001001/000001 and 307001001.000001",
+    "a telephone": "0760-88888888",
+    "twenty digits": "12345678901234567890",
+    "fourteen": "12345678901234",
+    "words": "窗口办理, article 27 ¶1 of 2020",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_identity_number_is_seen_in_every_form(form):
+    assert holds_identity_number(FORMS[form])
+
+
+@pytest.mark.parametrize("form", NONE_OF_THEM)
+def test_what_is_none_is_let_through(form):
+    assert not holds_identity_number(NONE_OF_THEM[form])
+
+
+@pytest.mark.parametrize("field", ["Sharing-Purpose", "Sharing-Scenario", "Sharing-Operator"])
+def test_a_caller_s_words_with_a_number_are_refused_with_a_hint(field):
+    """The refusal names the field and not the number."""
+    block = f"host: gateway\r\n{field}: {FORMS['full-width']}\r\n\r\n".encode()
+    with pytest.raises(GatewayError, match="15 or 18 digits") as refused:
+        parse_block(block, Limits())
+    assert NUMBER not in str(refused.value)
+
+
+@pytest.mark.parametrize("field", ["legal_basis", "operator", "purpose", "scenario"])
+def test_a_use_s_record_withholds_what_came_by_another_way(field):
+    """A purpose of another issuer's credential, the basis of a grant of before: the record stands, without it."""
+    use = City().use()
+    said = f"for {NUMBER}"
+    use = {
+        "legal_basis": lambda: msgspec.structs.replace(
+            use, verdict=msgspec.structs.replace(use.verdict, legal_basis=said)
+        ),
+        "operator": lambda: msgspec.structs.replace(use, operator=said),
+        "purpose": lambda: msgspec.structs.replace(use, call=msgspec.structs.replace(use.call, purpose=said)),
+        "scenario": lambda: msgspec.structs.replace(use, scenario=said),
+    }[field]()
+    assert json.loads(constant_part(use))[field] == WITHHELD
+
+
+def test_an_officer_s_words_with_a_number_refuse_the_act(tmp_path):
+    """Whichever field it is, nothing of the act is written."""
+    journal = ActJournal(tmp_path, "control", clock_ns=lambda: 1, low_water_bytes=0)
+    for field in sorted(WORDS):
+        value = [FORMS["in hyphens"]] if field == "purposes" else FORMS["in hyphens"]
+        with pytest.raises(GatewayError, match="15 or 18 digits") as refused:
+            journal.append_all(RecordKind.GRANT, [{"grant": "g-1"}, {field: value}])
+        assert [each["field"] for each in refused.value.members["faults"]] == [field]
+    with pytest.raises(GatewayError, match="15 or 18 digits"):
+        journal.append(RecordKind.CONSULTATION, {"question": {"purpose": NUMBER}})
+    assert journal.append(RecordKind.GRANT, {"grant": NUMBER, "reason": "due"}).endswith("-1")
+    journal.close()
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*.journal"))
+    assert written.count(b'"kind"') == 1
+
+
+NAMES = {
+    "act", "after", "approved_by", "article", "asked_by", "before", "bundle", "contract", "dataset",
+    "department", "destroyed_on", "digest", "dispose_by", "entries", "format", "former", "grant", "host",
+    "interface", "key", "layers", "of", "of_officer", "of_subject", "officer", "officer_department", "order",
+    "order_kind", "period_from", "period_until", "policy_set", "proof", "question", "reach", "records",
+    "rectify_by", "region", "report_due", "roles", "sessions", "sha256", "size", "state", "step", "supplier",
+    "system", "target", "version", "voids",
+}  # fmt: skip
+"""Fields of acts' records that are names given by the registry or the gateway, digests, days, numbers and states."""
+
+
+def recorded_fields():
+    """Every field's name that the code writes into an act's record, where it names it."""
+    for path in sorted(Path("gateway").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not any("RecordKind" in ast.unparse(each) for each in node.args[:2]):
+                continue
+            if ast.unparse(node.func).rpartition(".")[2] not in {
+                "record",
+                "record_each",
+                "append",
+                "append_all",
+                "_record",
+            }:
+                continue
+            yield from ((path, each.arg) for each in node.keywords if each.arg)
+            for each in (inner for argument in node.args for inner in ast.walk(argument)):
+                if isinstance(each, ast.Dict):
+                    yield from ((path, key.value) for key in each.keys if isinstance(key, ast.Constant))
+
+
+def test_every_field_of_an_act_s_record_is_words_or_a_name():
+    """A new field is put in one of the tables: what takes words is looked at."""
+    found = {(path.as_posix(), name) for path, name in recorded_fields() if "ledger" not in path.parts}
+    assert len(found) > 80
+    assert {each for each in found if each[1] not in NAMES | WORDS} == set()
