@@ -33,7 +33,7 @@ from gateway.runtime.operation.signing_in import (
     sign_out,
 )
 from gateway.store import Store
-from tests.support.gateways import RunningGateway, running_gateway
+from tests.support.gateways import RunningGateway, running_gateway, wait_for
 from tests.support.openid_provider import Browser, CertifiedProvider
 
 pytestmark = pytest.mark.deep
@@ -84,6 +84,7 @@ def through_browser(door: Door, browser: Browser) -> KeptSession:
 
     def show(page: str, words: str) -> None:
         def lead() -> None:
+            browser.pages.clear()
             browser.open(page)
             assert all(words in text for text in browser.pages if 'name="ticket"' in text)
 
@@ -245,13 +246,21 @@ def test_logout_at_the_provider_ends_its_session_alone(
 def test_sign_out_gives_the_refresh_token_back(
     gateway: RunningGateway, provider: CertifiedProvider, door: Door, folder: SessionFolder
 ) -> None:
-    """RFC 7009; and the answer says where a browser signs out there (RP-Initiated Logout)."""
-    signed_in(door, folder, "auditor-he")
-    ended = sign_out(door, folder, everywhere=False)
-    assert ended["provider_sign_out"].startswith(f"{provider.issuer}/session/end?client_id={provider.client_id}")
-    assert "stays at the OpenID provider" not in gateway.log.read_text("utf-8")
-    with pytest.raises(GatewayError, match="nobody is signed in"):
-        sign_out(door, folder, everywhere=False)
+    """RFC 7009; and where the browser then signs out there, its other sessions here end too (RP-Initiated Logout)."""
+    with Browser("auditor-he") as browser:
+        first, other = (through_browser(door, browser) for _ in range(2))
+        folder.keep(first)
+        ended = sign_out(door, folder, everywhere=False)
+        assert "stays at the OpenID provider" not in gateway.log.read_text("utf-8")
+        with pytest.raises(GatewayError, match="nobody is signed in"):
+            sign_out(door, folder, everywhere=False)
+        folder.keep(other)
+        assert is_taken(gateway)
+        page = ended["provider_sign_out"]
+        assert page.startswith(f"{provider.issuer}/session/end?client_id={provider.client_id}")
+        browser.open(page)
+        wait_for(lambda: not is_taken(gateway), 30)
+        assert not is_taken(gateway)
 
 
 def test_rotation_at_the_provider_is_met_at_once(

@@ -165,8 +165,7 @@ class Api:
                 # What was never sent needs no second asking: nobody is there.
                 sent = sent or not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
                 if not sent or not pauses:
-                    detail = f"the control plane cannot be reached: {type(error).__name__}"
-                    raise GatewayError("unavailable", detail) from error
+                    raise unreachable(error) from error
             self._runner.run(asyncio.sleep(pauses.pop(0)))
         if answer.is_error:
             raise error_of(answer)
@@ -177,6 +176,14 @@ def _tag_of(answer: httpx.Response) -> str:
     """The entity tag without its quotes; empty where there is none."""
     tag: str = answer.headers.get("ETag", "")
     return tag.strip('"')
+
+
+def unreachable(error: httpx.HTTPError) -> GatewayError:
+    """What a command says where the control plane cannot be asked."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        what = "the control plane's certificate is not trusted here: name its authority's file in `$GATEWAY_CA`"
+        return GatewayError("unavailable", what)
+    return GatewayError("unavailable", f"the control plane cannot be reached: {type(error).__name__}")
 
 
 def error_of(answer: httpx.Response) -> GatewayError:

@@ -21,7 +21,7 @@ from gateway.client.keys import ClientKey, new_private_key
 from gateway.domain.errors import GatewayError
 from gateway.identity.pairing import challenge_of, new_verifier, words_of
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.operation.api import error_of, own_trust
+from gateway.runtime.operation.api import error_of, own_trust, unreachable
 from gateway.runtime.operation.loopback import Listener
 from gateway.runtime.operation.remote import ACCOUNT_PATH, WAYS_PATH, KeyAuth, auth_of, trust
 from gateway.runtime.operation.sessions import KeptSession, SessionFolder, control_url
@@ -231,8 +231,7 @@ def _asked(client: httpx.Client, method: str, path: str, **options: Any) -> dict
     try:
         answer = client.request(method, path, **options)
     except httpx.HTTPError as error:
-        what = f"the control plane {client.base_url} cannot be reached: {type(error).__name__}"
-        raise GatewayError("unavailable", what) from error
+        raise unreachable(error) from error
     if answer.is_error:
         raise error_of(answer)
     try:
