@@ -40,7 +40,7 @@ from gateway.control.act.preconditions import entity_tag
 from gateway.control.act.problems import invalid
 from gateway.control.grants.checks import GrantChecks
 from gateway.control.grants.routes import GrantBody, record_of, valid_days
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import TAKEN, GatewayError
 from gateway.domain.grants import Approval, Grant
 from gateway.domain.lifecycle import require_step, step
 from gateway.domain.officers import Act, Matter
@@ -242,6 +242,9 @@ def _checked(deed: Deed, grant: Grant) -> list[dict[str, Any]]:
     old = deed.tx.grant(grant.id)
     if old is None:
         return checks.new(grant, on_paper=False)
+    if old.department != grant.department:
+        # Another's grant is not renewed, and how it stands is not told.
+        return [{"field": "id", "fault": TAKEN}]
     require_step("renew", old)
     return checks.renewal(old, grant, on_paper=False)
 
@@ -249,7 +252,7 @@ def _checked(deed: Deed, grant: Grant) -> list[dict[str, Any]]:
 def _put(deed: Deed, proposal: Proposal, name: str, status: int = 200) -> Answer:
     before = deed.tx.proposal(proposal.id)
     if before is not None and before.grant.department != proposal.grant.department:
-        raise GatewayError("conflict", f"there already is a proposal `{proposal.id}`")
+        raise invalid([{"field": "id", "fault": TAKEN}])
     deed.tx.put_proposal(proposal)
     told = {**record_of(proposal.grant, proposal.supplier), "step": name, "article": "Decree 809 Art. 20, 21"}
     deed.record(RecordKind.GRANT, **told, digest=proposal.digest, reasons=proposal.reasons)

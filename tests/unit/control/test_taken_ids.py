@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gateway.control.act.examples import DATASET, GRANT, SYSTEM
+from gateway.control.act.examples import DATASET, GRANT, PROPOSAL, SYSTEM, TERMINATION
 from gateway.domain.errors import TAKEN
 from gateway.domain.officers import Officer, Role
 from tests.support.control import CITY, World, done, refused
@@ -54,6 +54,19 @@ def test_an_id_that_is_taken_is_told_alike_whosever_it_is(furnished: World, path
         return
     done(furnished.post(officer, path.partition("?")[0], {**body, "id": own}))
     assert furnished.post(officer, path, {**body, "id": own}).json() == told.json()
+
+
+def test_a_proposal_is_told_nothing_of_anothers_grant_or_proposal(furnished: World) -> None:
+    """Of a grant that stands, of one that was terminated and of a proposal alike: nothing of how it stands."""
+    with furnished.store.transaction() as tx:
+        tx.put_officer(Officer("market-demand", "market", CITY, (Role.DEMAND,)))
+    done(furnished.post("civil", "/v1/proposals", {**PROPOSAL, "id": "p-0"}))
+    asked = {**PROPOSAL, "department": "market", "systems": []}
+    told = [furnished.post("market-demand", "/v1/proposals", {**asked, "id": id_}) for id_ in ("g-0", "p-0")]
+    done(furnished.post("registrar", "/v1/grants/g-0/termination", TERMINATION))
+    told.append(furnished.post("market-demand", "/v1/proposals", {**asked, "id": "g-0"}))
+    assert [refused(each, "invalid-input")["faults"] for each in told] == [[{"field": "id", "fault": TAKEN}]] * 3
+    done(furnished.post("market-demand", "/v1/proposals", {**asked, "id": "free"}))
 
 
 def test_what_one_may_not_see_is_not_replaced_and_not_told(furnished: World) -> None:
