@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-deep test-clocks lint format bench soak conformance docs lock clean
+.PHONY: help demo test test-deep test-clocks mutants lint format bench soak conformance docs lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test-deep: $(READY)  ## Long crash, fuzz and soak runs
 
 test-clocks: $(READY)  ## The tests two years on, on a 29 February, and across New Year
 	@$(BIN)/python -m tests.clocks
+
+mutants: $(READY)  ## Small changes that some test has to notice (ROOM=ledger/verify)
+	@$(BIN)/python -m tests.mutants $(ROOM)
 
 lint: $(READY)  ## ruff and mypy strict
 	@$(BIN)/ruff check .

@@ -68,6 +68,8 @@ def check_(root: Root = None, layer: LayerNames = None, as_json: AsJson = False)
         names = " + ".join(checked.layers)
         counts = f"{checked.policies} policies, {checked.cases} decision table cases"
         out.print(f"{names}: {counts}: sound ({checked.digest[:16]})", markup=False)
+        if checked.unread:
+            out.print(f"  facts that no policy reads: {', '.join(checked.unread)}", markup=False)
 
 
 @policies.command("test")
@@ -252,6 +254,7 @@ def _checked(checked: Checked) -> dict[str, Any]:
         "policies": checked.policies,
         "cases": checked.cases,
         "sound": checked.is_sound,
+        "unread": checked.unread,
     }
 
 

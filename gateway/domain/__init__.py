@@ -3,6 +3,7 @@
     errors      a refusal's code, status and words
     free_text   what people say in their own words, and what may not stand in it
     nesting     how deep JSON nests, before a parser reads it
+    classification  the classes of data, and the secrets that are none
     directory   departments, systems, datasets, data items, interfaces, purposes
     conditions  what a grant asks of a use, each condition declared once
     header_fields  fields by which services are told who calls

@@ -156,7 +156,7 @@ class Dataset(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         scope: departments a conditional entry may be shared with, in words (Art. 15).
         purposes: ids of the purposes of use a conditional entry allows (Art. 15).
         grade: 1 (lowest) to 4 (highest).
-        classification: data class, in the supplier's own scheme; `state-secret` and `work-secret` are refused (Art. 3).
+        classification: a class of data by a name that `domain.classification` knows; secrets are refused (Art. 3).
         non_shareable_reason: required for non-shareable entries (Art. 15).
         legal_basis: the law, regulation or decision that makes an entry non-shareable (Art. 15).
         openness: whether it is open to the public (开放属性).

@@ -175,6 +175,27 @@ PROBLEMS: Mapping[str, Problem] = {
         "ask only for granted items, or ask the supplier's consent to widen the scope (Decree 809 Art. 25 ¶1)",
         "请仅请求授权的数据项；需扩大使用范围的，应取得提供部门同意（第809号令第二十五条第一款）",
     ),
+    "outside-hours": Problem(
+        403,
+        "the grant does not hold at this hour",
+        "当前不在授权的有效时段内",
+        "call within the hours of your grant, China Standard Time",
+        "请在授权载明的每日时段（北京时间）内调用",
+    ),
+    "parameters-not-granted": Problem(
+        403,
+        "the parameters are not those that the grant allows",
+        "请求参数超出授权范围",
+        "send the parameters that your grant is limited to, once, where the interface's entry describes them",
+        "请按接口目录说明的位置发送授权限定的参数，且仅发送一次",
+    ),
+    "system-not-granted": Problem(
+        403,
+        "the grant is for other systems or interfaces",
+        "授权限于其他系统或接口",
+        "call from a system, and at an interface, that your grant names",
+        "请使用授权载明的系统和接口",
+    ),
     "mode-not-granted": Problem(
         403,
         "the sharing mode is not granted",

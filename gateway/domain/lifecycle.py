@@ -121,12 +121,12 @@ LIFECYCLE: tuple[Step, ...] = (
     Step(
         "lift",
         Act.LIFT,
-        (GrantState.SUSPENDED,),
+        (GrantState.SUSPENDED, *_ENDED, GrantState.DISPOSED),
         GrantState.ISSUED,
         ("reason",),
         "Decree 809 Art. 27 ¶2",
-        "takes that order away and nothing else: suspended stays what another order suspends; by whoever ordered it, "
-        "or the competent department",
+        "takes that order away and nothing else: suspended stays what another order suspends, and ended what has "
+        "ended, whose rectification stays due until this; by whoever ordered it, or the competent department",
         or_act=Act.CLOSE,
     ),
     Step(

@@ -238,7 +238,7 @@ def register_quick(gateway: Any, quick: socket.socket) -> None:
             "scope": "as granted",
             "purposes": [PURPOSE],
             "grade": 1,
-            "classification": "test",
+            "classification": "general",
             "items": [{"name": "bytes"}],
         }
         interface = {

@@ -20,7 +20,7 @@ PERSONS = "/public-security/persons"
 CLUES = "/public-security/clues"
 WHO = {"Sharing-Scenario": "counter", "Sharing-Operator": "li"}
 SHIPPED = read_set(default_policies_root(), ("national", "zhongshan"))
-DENIED = {"not-granted", "items-not-granted"}
+DENIED = {"parameters-not-granted", "items-not-granted"}
 """As the nearest grant says, where more than one comes near."""
 CITY = PolicySet(
     ("national", "zhongshan"),
@@ -189,3 +189,46 @@ def test_a_grant_comes_of_acts_on_both_sides_and_paper_is_entered_by_who_may(gat
     assert status() == 200
     ends = (datetime.now(UTC) + timedelta(days=2000)).isoformat()
     assert refused("police-chen", "/v1/grants", grant_document("G-LONG", valid_until=ends)) == "act-not-permitted"
+
+
+def test_a_refusal_names_the_condition_and_a_stop_outlives_the_grant_that_was_closed(gateway: RunningGateway) -> None:
+    """Hours are not `not-granted`; after closing, the duty to rectify stands until the suspension is lifted."""
+    now = datetime.now(UTC) + timedelta(hours=8)
+    closed = (now.hour * 60 + now.minute + 720) % 1380
+    with gateway.officer("police-chen") as api:
+        hours = {"start_minute": closed, "end_minute": closed + 60}
+        purpose = "statistical-survey"
+        wanted = {"items": ["household_type"], "purposes": [purpose], "hours": hours}
+        api.post("/v1/grants", grant_document("G-HOURS", **wanted))
+    with gateway.client(purpose=purpose, items=("household_type",)) as client:
+        number = gateway.population.persons[0]["id_number"]
+        answer = client.get(PERSONS, params={"id_number": number})
+    assert code_of(answer) == "outside-hours"
+    with gateway.officer() as api:
+        person = {"id": "fund-qian", "department": "housing-fund", "region": REGION, "roles": ["demand"]}
+        api.post("/v1/officers", person)
+    with gateway.officer("police-chen") as api:
+        order = api.post(
+            "/v1/grants/G-HOURS/suspension",
+            {"violation": "used beyond its purpose", "rectify_by": (now + timedelta(days=9)).date().isoformat()},
+        )["order"]["id"]
+    with gateway.officer("fund-qian") as api:
+        api.post("/v1/grants/G-HOURS/closure", {"outcome": "achieved", "reason": "done"})
+    with gateway.officer("police-chen") as api:
+        shown = api.get("/v1/grants/G-HOURS")
+        assert [each.get("lifted_at") for each in shown["orders"] if each["id"] == order] == [None]
+        api.post("/v1/grants/G-HOURS/suspension/lift", {"reason": "rectified"})
+        shown = api.get("/v1/grants/G-HOURS")
+    assert shown["grant"]["state"] == "closed"
+    assert all(each.get("lifted_at") for each in shown["orders"])
+
+
+def test_a_class_that_nobody_knows_and_a_secret_by_any_name_are_not_released(gateway: RunningGateway) -> None:
+    """Art. 3, 13: each is refused where the entry is submitted, the unknown one with the nearest known."""
+    with gateway.officer() as api:
+        entry = api.get("/v1/datasets/household")["released"]
+        body = {name: value for name, value in entry.items() if name not in ("version", "state")}
+        for word, said in (("机密★10年", "Art. 3"), ("Internal", "Art. 3"), ("persnal", "`personal`")):
+            with pytest.raises(GatewayError) as caught:
+                api.post("/v1/datasets", {**body, "classification": word})
+            assert said in str(caught.value.members["faults"])

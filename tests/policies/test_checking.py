@@ -74,3 +74,13 @@ def test_a_change_that_breaks_a_decision_table_is_found(tmp_path: Path) -> None:
 def test_what_does_not_load_is_found_and_not_raised(tmp_path: Path) -> None:
     assert {kind for kind, _ in found(tmp_path, "permit (")} == {"fault"}
     assert not check(tmp_path / "nowhere", ["national"]).is_sound
+
+
+def test_facts_that_no_policy_reads_are_named(tmp_path: Path) -> None:
+    """An attribute of the schema counts as read where a policy of a layer, or one that is built, names it."""
+    unread = check(ROOT, ["national"]).unread
+    assert "Department.level" in unread
+    assert not {"Department.competent", "Grant.returnFlow", "Use.minuteOfDay", "Dataset.supplier"} & set(unread)
+    rule = 'permit (principal, action in Action::"obtain", resource) when { principal.department.level == "city" };'
+    root = root_with(tmp_path, extra=note("extra") + rule)
+    assert "Department.level" not in check(root, ["national", "extra"]).unread

@@ -123,7 +123,7 @@ def furnish_endless(gateway: RunningGateway, supplier: EndlessSupplier) -> None:
         "scope": "as granted",
         "purposes": [PURPOSE],
         "grade": 1,
-        "classification": "test",
+        "classification": "general",
         "items": [{"name": "bytes"}],
     }
     interface = {

@@ -127,7 +127,8 @@ def lift(
         deed.permit_one(lambda tx: lift_choices(tx, order, matter))
         lifted = deed.tx.lift_order(order.id, officer.id, deed.now, body.reason)
         new = grant
-        if len(standing) == 1:
+        # The duty to rectify outlives the grant, and so does the stop, until this; an end stays an end.
+        if len(standing) == 1 and grant.state is GrantState.SUSPENDED:
             new = deed.tx.set_grant_state(grant.id, grant.version, GrantState.ISSUED)
         _record(deed, RecordKind.ORDER, row, grant, new, matter, order=order.id, reason=body.reason)
         return _answer(new, order=lifted)

@@ -204,6 +204,7 @@ UPHELD: tuple[Upheld, ...] = (
         "该授权限于本部门的其他系统",
         lambda grant, _dataset, call, _now: bool(grant.systems) and call.system not in grant.systems,
         _system_cedar,
+        code="system-not-granted",
     ),
     Upheld(
         "interface",
@@ -213,6 +214,7 @@ UPHELD: tuple[Upheld, ...] = (
         _interface_fails,
         _interface_cedar,
         lambda grant, dataset, _call: {"interfaces": _listed(interface_keys(grant, dataset.supplier))},
+        code="system-not-granted",
     ),
     Upheld(
         "parameters",
@@ -224,6 +226,7 @@ UPHELD: tuple[Upheld, ...] = (
         lambda grant, _dataset, _call: {
             "parameters": _listed(f"{name}={'|'.join(values)}" for name, values in sorted(grant.parameters.items()))
         },
+        code="parameters-not-granted",
     ),
     Upheld(
         "assurance",
@@ -251,6 +254,7 @@ UPHELD: tuple[Upheld, ...] = (
         _hours_cedar,
         _hours_words,
         fails_at=_hours_closed,
+        code="outside-hours",
     ),
     Upheld(
         "quota",

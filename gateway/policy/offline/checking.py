@@ -7,6 +7,7 @@ what is reported as `twin`, and as sure as the probes for the rest.
 """
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicySet
 from gateway.policy.law.articles import parse_articles
 from gateway.policy.law.layers import SCHEMA_FILE, Layers, StaticPolicy, est_document, parse_layers, read_set
-from gateway.policy.offline.probing import Words, act_probe, schema_faults, use_probe
+from gateway.policy.offline.probing import Words, act_probe, built_of_every_shape, schema_faults, use_probe
 from gateway.policy.offline.tables import Outcome, read_tables, run_tables
 
 PROBES = 300
@@ -41,13 +42,18 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """What a check looked at and found; it passes with no findings."""
+    """What a check looked at and found; it passes with no findings.
+
+    `unread` names each attribute of the schema, and field of its contexts, that no policy reads: a fact that decides
+    nothing (`Department.level`). It is no fault.
+    """
 
     layers: tuple[str, ...]
     digest: str
     policies: int
     cases: int
     findings: tuple[Finding, ...]
+    unread: tuple[str, ...] = ()
 
     @property
     def is_sound(self) -> bool:
@@ -85,7 +91,20 @@ def check_set(policies: PolicySet) -> Checked:
     findings += [Finding("fault", SCHEMA_FILE, fault) for fault in schema_faults(loaded)]
     findings += _twins(loaded)
     findings += _tried(loaded, outcomes)
-    return Checked(policies.layers, loaded.digest, len(loaded.policies), len(outcomes), tuple(findings))
+    unread = unread_facts(loaded, policies.files[SCHEMA_FILE])
+    return Checked(policies.layers, loaded.digest, len(loaded.policies), len(outcomes), tuple(findings), unread)
+
+
+def unread_facts(layers: Layers, schema: str) -> tuple[str, ...]:
+    """What of the schema no policy reads, built or static: an attribute by name counts as read wherever it stands."""
+    told = {
+        f"{kind}.{name}": name
+        for kind, body in re.findall(r"^(?:entity|type) (\w+)[^{;]*\{(.*?)^\};", schema, re.MULTILINE | re.DOTALL)
+        for name in re.findall(r"^ +(\w+)\??:", body, re.MULTILINE)
+    }
+    static = [policy.est for policy in layers.policies.values()]
+    said = msgspec.json.encode([*static, *built_of_every_shape().values()]).decode()
+    return tuple(sorted(path for path, name in told.items() if f'"attr":"{name}"' not in said))
 
 
 def _twins(layers: Layers) -> Iterator[Finding]:

@@ -9,6 +9,8 @@ import msgspec
 
 from gateway.domain.officers import Act, Matter, Officer, Role
 from gateway.domain.orders import Reach
+from gateway.domain.state import SliceState
+from gateway.domain.verdicts import Call
 from gateway.policy.law.layers import Layers, StaticPolicy, est_document
 from gateway.policy.law.world import (
     ACT_ENTITIES,
@@ -121,7 +123,7 @@ def use_probe(chance: random.Random, words: Words) -> tuple[Json, cedarpy.Entiti
             "update_cycle": "day",
             "format": "json",
             "grade": chance.choice([1, 2, 3, 4]),
-            "classification": words.word(chance, "plain"),
+            "classification": words.word(chance, "general", "unknown"),
             "state": chance.choice(["released", "released", "withdrawn"]),
         },
         "interface": {
@@ -232,11 +234,8 @@ _ACTS = [act.value for act in Act]
 _PERIODS = ("day", "week", "month", "quarter", "year")
 
 
-def schema_faults(layers: Layers) -> list[str]:
-    """What of the policies, entities and requests that the gateway itself makes does not fit the layers' schema.
-
-    Whatever stands in identifiers and values, they all have the shape of these few: what fits these fits all.
-    """
+def _every_shape() -> tuple[SliceState, Call, int]:
+    """A call under a grant with every condition, with an order of every reach in force."""
     grant = {
         **PLAIN["grant"],
         "systems": ["marriage-desk"],
@@ -253,7 +252,20 @@ def schema_faults(layers: Layers) -> list[str]:
         "orders": [{**PLAIN["order"], "id": reach, "reach": reach, "supplier": "police"} for reach in Reach],
         "call": {**PLAIN["call"], "parameters": [["region", "442000"]]},
     }
-    state, call, now = case_call(facts)
+    return case_call(facts)
+
+
+def built_of_every_shape() -> dict[str, Json]:
+    """The policies built from it, one of each shape that there is."""
+    return build_policies(_every_shape()[0])[0]
+
+
+def schema_faults(layers: Layers) -> list[str]:
+    """What of the policies, entities and requests that the gateway itself makes does not fit the layers' schema.
+
+    Whatever stands in identifiers and values, they all have the shape of these few: what fits these fits all.
+    """
+    state, call, now = _every_shape()
     built, _ = build_policies(state)
     officer = Officer("officer", "police", "442000", (Role.SUPPLIER,))
     matter = Matter("police", "civil-affairs", "442000", "household", "442000", "another", (Role.DEMAND,))

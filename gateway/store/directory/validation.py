@@ -1,8 +1,8 @@
 """Whether an entry is one: every lack by Decree 809 Art. 3, 13 and 15 named at once, never only the first."""
 
 import re
-from collections.abc import Mapping
 
+from gateway.domain.classification import class_of, nearest, secret_of
 from gateway.domain.directory import (
     METHODS,
     READING_METHODS,
@@ -27,13 +27,6 @@ _TEMPLATE = re.compile(r"(?:/(?:\{[^{}/]+\}|[^{}/?#%\s]+))+")
 _COLUMN = re.compile(r"[^\x00-\x1f\x7f]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
 _REGION = re.compile(r"[0-9]{6}")
-_SECRETS: Mapping[str, str] = {
-    "state-secret": "state secret",
-    "work-secret": "work secret",
-    "国家秘密": "state secret",
-    "工作秘密": "work secret",
-}
-
 MAX_GRADE = 4
 MIN_RETENTION_YEARS = 3
 
@@ -74,9 +67,12 @@ def validate_dataset(dataset: Dataset) -> list[Fault]:
     ]
     if not _DATASET_ID.fullmatch(dataset.id):
         faults.append(_fault("id", f"`{dataset.id}` is not an id: letters, digits, `.`, `_` and `-`, at most 127"))
-    if dataset.classification.strip().lower() in _SECRETS:
-        secret = _SECRETS[dataset.classification.strip().lower()]
+    if secret := secret_of(dataset.classification):
         faults.append(_fault("classification", f"a {secret} is no government data (Decree 809 Art. 3)"))
+    elif dataset.classification.strip() and not class_of(dataset.classification):
+        near = nearest(dataset.classification)
+        fault = f"`{dataset.classification[:40]}` is no class of data; the nearest known is {near} (Decree 809 Art. 13)"
+        faults.append(_fault("classification", fault))
     if not 1 <= dataset.grade <= MAX_GRADE:
         faults.append(_fault("grade", f"grading is 1 to {MAX_GRADE}, not {dataset.grade} (Decree 809 Art. 13)"))
     if dataset.retention_years < MIN_RETENTION_YEARS:

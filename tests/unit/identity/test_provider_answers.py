@@ -95,3 +95,22 @@ def test_provider_is_looked_at_from_the_start(office: Office, metadata: dict[str
 
     found = asyncio.run(look())
     assert found == fault if not fault else fault in found
+
+
+def test_metadata_are_asked_for_anew(office: Office) -> None:
+    """An endpoint that moves at the provider is met within the hour, without a restart."""
+    asked: list[str] = []
+    serve = office.idp.serve
+
+    async def heard(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return await serve(request)
+
+    office.idp.serve = heard  # type: ignore[method-assign] - heard on its way
+    assert office.through_provider()[0].status_code == 303
+    office.idp.metadata["token_endpoint"] = IDP + "/moved"
+    assert office.through_provider()[0].status_code == 303
+    assert IDP + "/moved" not in asked
+    office.house.now.at += 3601
+    assert office.through_provider()[0].status_code == 303
+    assert IDP + "/moved" in asked
