@@ -33,7 +33,7 @@ test: $(READY)  ## Set up and run the test suite
 test-deep: $(READY)  ## Long crash, fuzz and soak runs
 	@$(BIN)/python -m pytest -m deep --timeout 1200 --durations 12 -n 3
 
-test-clocks: $(READY)  ## The tests two years on, on a 29 February, and across New Year
+test-clocks: $(READY)  ## The tests on a 29 February two years on or more, and across New Year
 	@$(BIN)/python -m tests.clocks
 
 mutants: $(READY)  ## Small changes that some test has to notice (ROOM=ledger/verify)

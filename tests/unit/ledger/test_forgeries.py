@@ -292,6 +292,10 @@ def test_what_is_not_forged_holds(tmp_path):
     """The table's own log, whole and pruned, passes: what is found above is the forgery."""
     write(tmp_path / "whole", entries_of(600))
     assert verify_log(tmp_path / "whole", KEY).entries == 600
+    for size in (300, 600):
+        _, root_then = tiles_of([leaf_hash(each) for each in entries_of(size)])
+        (tmp_path / "whole" / COSIGNED).write_bytes(checkpoint_of(size, root_then))
+        assert f"of {size} leaves is of the same tree" in " ".join(verify_log(tmp_path / "whole", KEY).checked)
     for said in ({}, {"step": "begun"}, {"step": "done", "intent": "r-799"}):
         root = tmp_path / f"pruned {said}"
         write(root, [*entries_of(800), prune(800, **said)])
@@ -362,18 +366,20 @@ def test_a_sound_proof_of_another_record_is_not_the_one_asked_for():
 
 
 def test_each_step_of_an_export_is_the_only_one_that_sees_a_forgery(tmp_path):
-    """File and manifest rewritten together by another key; the file alone; a row dropped; another log's."""
+    """File and manifest rewritten together by another key; the file alone; a row dropped; another log's; other text."""
     path = tmp_path / "x.ndjson"
     lines = b"".join(b'{"entries":[],"leaf":%d}\n' % number for number in range(3))
 
-    def put(content, *, signer=OURS, origin=ORIGIN, name=ORIGIN, **said):
+    def put(content, *, signer=OURS, origin=ORIGIN, name=ORIGIN, header=MANIFEST_HEADER, **said):
         path.write_bytes(content)
         manifest = exports.Manifest(
             "ndjson", RecordQuery(), said.get("records", 3), len(content), said.get("sha256", exports._digest(path)[0]),
             origin, 600, 1,
         )  # fmt: skip
-        assert manifest.text().startswith(MANIFEST_HEADER)
-        manifest_path(path).write_bytes(sign_note(manifest.text(), name, signer).encode().encode())
+        text = manifest.text()
+        assert text.startswith(MANIFEST_HEADER)
+        note = sign_note(text.replace(MANIFEST_HEADER, header, 1), name, signer)
+        manifest_path(path).write_bytes(note.encode().encode())
 
     put(lines)
     was = json.loads(manifest_path(path).read_text().splitlines()[1])["sha256"]
@@ -383,7 +389,13 @@ def test_each_step_of_an_export_is_the_only_one_that_sees_a_forgery(tmp_path):
         lambda: put(lines.replace(b"0", b"9"), sha256=was),
         lambda: put(lines, records=4),
         lambda: put(lines, origin="other.example/log"),
+        # Signed by the log's own key, for something else.
+        lambda: put(lines, header="sharing-gateway/export/v2"),
     ):
         forged()
         with pytest.raises(VerificationFailed):
             verify_export(path, KEY)
+    manifest_path(path).unlink()
+    with pytest.raises(GatewayError, match="is missing") as failure:
+        verify_export(path, KEY)
+    assert failure.value.code == "not-found"
