@@ -1,6 +1,7 @@
 """The data plane: a reverse proxy that forwards one use after its record is durable and releases granted items only.
 
     plane       what one worker serves
+    handshakes  a caller's TLS, in its turn
     downstream  a caller's connection
     exchange    one use, from call to record
     http        heads, targets, bodies, and connections to suppliers

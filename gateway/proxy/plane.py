@@ -25,6 +25,7 @@ from gateway.proxy.exchange.routes import Plan, Route
 from gateway.proxy.exchange.slots import Slots
 from gateway.proxy.exchange.standing import Withdrawals
 from gateway.proxy.guards import ends_exchange
+from gateway.proxy.handshakes import TlsListener
 from gateway.proxy.http.heads import BlockReader
 from gateway.proxy.http.pools import Pool
 from gateway.proxy.http.targets import TargetReader
@@ -114,7 +115,7 @@ class DataPlane:
         self.gathered_bytes = 0
         self.date = b""
         self._tls = tls
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | TlsListener] = []
         self._connections: set[CallerConnection] = set()
         self._routes: dict[str, Route] = {}
         self._plans: dict[int, Plan] = {}
@@ -134,7 +135,7 @@ class DataPlane:
         sock: socket.socket | None = None,
         tls: ssl.SSLContext | None = None,
         backlog: int = 4096,
-    ) -> asyncio.Server:
+    ) -> asyncio.Server | TlsListener:
         """Listen on an address or a bound socket; call it once for each listener.
 
         Args:
@@ -156,13 +157,11 @@ class DataPlane:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             sock.bind((host, port))
         bound_what_kernels_hold(sock, self.limits)
-        server = await self.loop.create_server(
-            lambda: CallerConnection(self),
-            sock=sock,
-            backlog=backlog,
-            ssl=context,
-            ssl_handshake_timeout=self.limits.handshake_timeout_seconds if context is not None else None,
-        )
+        server: asyncio.Server | TlsListener
+        if context is None:
+            server = await self.loop.create_server(lambda: CallerConnection(self), sock=sock, backlog=backlog)
+        else:
+            server = TlsListener(self, sock, context, backlog)
         self._servers.append(server)
         return server
 

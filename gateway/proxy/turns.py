@@ -26,14 +26,14 @@ MOST_SECONDS, LEAST_SECONDS = 0.01, 0.001
 PATIENCE_SECONDS = 0.25
 SHORT_PATIENCE_SECONDS = 0.05
 REFUSE_SECONDS = 0.0125
-"""How long a turn refuses who has waited too long, one at least: half a turn. A refusal costs a twentieth of a call,
-and who is not refused in time waits until the whole line before was (48 in a turn made that 0.8 s and more)."""
+"""How long a turn refuses who has waited too long, one at least: half a turn. A refusal costs little beside a call, and
+who is not refused in time waits until the whole line before was (48 in a turn made that 0.8 s and more)."""
 HELD_TURNS = 4
 """Turns after a change: the link closes what was cut in two, and says so in the next (`runtime.link`)."""
 
 
 class Waiting(Protocol):
-    """A caller's connection with a request that has arrived."""
+    """A caller's connection with a request that has arrived, or one that asks for TLS."""
 
     def begin_call(self) -> None:
         """Begin it now."""

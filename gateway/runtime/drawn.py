@@ -17,10 +17,10 @@ class StateDrawnBook:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def drawn(self, department: str, purpose: str, since_day: int) -> frozenset[str]:
-        """Ids of the datasets drawn for `purpose` on `since_day` (days since 1970-01-01, China) or later."""
+    def drawn(self, department: str, since_day: int) -> frozenset[str]:
+        """Ids of the datasets drawn on `since_day` (days since 1970-01-01, China) or later, for whatever purpose."""
         notes = self._store.drawn(department, _EPOCH + timedelta(days=since_day))
-        return frozenset(note.dataset for note in notes if note.purpose == purpose)
+        return frozenset(note.dataset for note in notes)
 
     def note(self, department: str, dataset: str, purpose: str, day: int) -> None:
         """Note that the department draws from the dataset on `day`."""

@@ -86,12 +86,14 @@ class Told(NamedTuple):
         takes_writes: whether it is a primary.
         is_synchronous: whether a commit waits for a standby.
         at: when it said so, in seconds of the monotonic clock.
+        since: from when on it has said the same.
     """
 
     history: History
     takes_writes: bool
     is_synchronous: bool
     at: float
+    since: float
 
 
 class Judged(NamedTuple):
@@ -113,7 +115,10 @@ def judge(told: Mapping[Host, Told], known: History | None) -> Judged:
         told: the hosts that have answered of late.
         known: the newest history that this node has seen.
     """
-    primaries = [host for host, said in told.items() if said.takes_writes]
+    writing = {host: said for host, said in told.items() if said.takes_writes}
+    # Who has said nothing since the last of them began may have ended before.
+    began = max((said.since for said in writing.values()), default=0.0)
+    primaries = [host for host, said in writing.items() if said.at >= began]
     if len(primaries) > 1:
         # INVARIANT: ONE-TIMELINE: which of them the other nodes write to cannot be known from here.
         names = " and ".join(f"{host} (timeline {told[host].history.timeline})" for host in primaries)
@@ -121,10 +126,12 @@ def judge(told: Mapping[Host, Told], known: History | None) -> Judged:
     if not primaries:
         return Judged(None)
     (primary,) = primaries
-    history = told[primary].history
-    if known is not None and history.system == known.system and history.timeline < known.timeline:
-        return Judged(None, _older(primary, history, known))
-    return Judged(primary)
+    # INVARIANT: ONE-TIMELINE: an older one is not used; it may have ended since, and the new one not have spoken yet.
+    return Judged(None if _is_older(told[primary].history, known) else primary)
+
+
+def _is_older(history: History, known: History | None) -> bool:
+    return known is not None and history.system == known.system and history.timeline < known.timeline
 
 
 def _older(host: Host, history: History, known: History) -> str:
@@ -286,7 +293,8 @@ class Servers:
                 connection.rollback()
         takes_writes = not in_recovery and read_only == "off"
         history = History(system, int(timeline, 16) if timeline else 0)
-        return Told(history, takes_writes, bool(standbys), self._clock())
+        now = self._clock()
+        return Told(history, takes_writes, bool(standbys), now, now)
 
     def _admit(self, host: Host, told: Told) -> None:
         """Take a primary as ours.
@@ -303,7 +311,7 @@ class Servers:
             raise _refusal(
                 f"is another one: {host} is of another cluster; start the gateway anew if it was put back from a backup"
             )
-        if known is not None and history.system == known.system and history.timeline < known.timeline:
+        if known is not None and _is_older(history, known):
             # INVARIANT: ONE-TIMELINE.
             raise _refusal(_older(host, history, known))
         if known is None or history != known:
@@ -351,6 +359,9 @@ class Servers:
                     connection = self._dial(host, autocommit=True)
                 told = self._ask(connection)
                 if told is not None:
+                    before = self._told.get(host)
+                    if before is not None and before[:2] == told[:2]:
+                        told = told._replace(since=before.since)
                     self._told[host] = told
             except psycopg.Error:
                 self._told.pop(host, None)

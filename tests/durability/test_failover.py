@@ -80,18 +80,18 @@ def test_state_follows_the_promoted_standby_and_never_the_old_primary(
                 assert called(client) == "200"
                 first.fall_silent()
                 until("refused after the primary fell silent", lambda: called(client).startswith("503"))
-                assert not parts(gateway)["state"]
+                until("not ready", lambda: not parts(gateway)["state"])
                 new.follow_no_more()
                 new.promote()
                 until("served after the promotion", lambda: called(client) == "200")
-                assert parts(gateway)["state"]
+                until("ready after the promotion", lambda: parts(gateway)["state"])
                 with gateway.officer() as api:
                     assert api.get("/v1/grants")["items"]
                 # Two at once: which of them others write to cannot be known.
                 first.heal()
                 until("refused with two primaries", lambda: called(client).startswith("503"))
                 until("said so", lambda: said(gateway, "has two primaries"))
-                assert not parts(gateway)["state"]
+                until("not ready", lambda: not parts(gateway)["state"])
                 old.stop(signal.SIGKILL)
                 until("served after the old one ended", lambda: called(client) == "200")
                 new.stop(signal.SIGKILL)
@@ -155,7 +155,7 @@ def test_act_that_no_standby_confirms_is_told_so_and_nothing_is_served_meanwhile
                         told = refusal(api)
                         print(f"the next act answered after {time.monotonic() - began:.1f} s: {told}")
                         assert "nothing was changed" in told
-                        assert not parts(gateway)["state"]
+                        until("not ready", lambda: not parts(gateway)["state"])
                         assert said(gateway, "no synchronous standby confirms")
                     finally:
                         standby.stand_still(still=False)

@@ -232,3 +232,26 @@ def test_a_class_that_nobody_knows_and_a_secret_by_any_name_are_not_released(gat
             with pytest.raises(GatewayError) as caught:
                 api.post("/v1/datasets", {**body, "classification": word})
             assert said in str(caught.value.members["faults"])
+
+
+def test_what_may_not_be_drawn_together_is_not_for_another_purpose_either(gateway: RunningGateway) -> None:
+    """A rule of the region's counts what the department has drawn, whatever it declared."""
+    pair = '[Dataset::"household", Dataset::"marriage"]'
+    rule = f"""
+        @id("city-convergence") @article("Decree 809 Art. 25 ¶2") @title("Not together within a month")
+        forbid (principal, action in Action::"obtain", resource)
+        when {{ {pair}.contains(resource.dataset) }}
+        when {{ context has drawn && context.drawn.month.containsAll({pair}) }};"""
+    files = {**CITY.files, "zhongshan/convergence.cedar": rule}
+    with gateway.officer("police-chen") as api:
+        api.post("/v1/grants", grant_document("G-SURVEY", items=["street"], purposes=["business-start-up-subsidy"]))
+    with gateway.officer() as api:
+        api.post("/v1/policies/activation", {"layers": list(CITY.layers), "files": files})
+    number = gateway.population.marriages[0]["wife"]["id_number"]
+    with gateway.client(items=("status",)) as client:
+        assert client.get("/civil-affairs/marriages", params={"id_number": number}).status_code == 200
+    with gateway.client(purpose="business-start-up-subsidy", items=("street",)) as client:
+        answer = client.get(PERSONS, params={"id_number": number})
+    assert (answer.status_code, answer.json()["explanation"]["near"][0]["failed"]) == (403, ["combination"])
+    with gateway.officer() as api:
+        api.post("/v1/policies/rollback", {"reason": "the trial is over"})

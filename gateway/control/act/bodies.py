@@ -173,7 +173,7 @@ def describes(model: type[BaseModel], example: Any = None) -> dict[str, Any]:
     content: dict[str, Any] = {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}
     if example is not None:
         content["example"] = example
-    DESCRIBED[model.__name__] = model
+    assert DESCRIBED.setdefault(model.__name__, model) is model, f"two bodies are called `{model.__name__}`"
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 

@@ -52,6 +52,7 @@ router = APIRouter(prefix="/v1/proposals", tags=["proposals"])
 
 ProposalBody = body_model(
     Grant,
+    name="ProposalBody",
     without=frozenset({"version", "state", "disputed", "demand_approval", "supply_approval"}),
     forms={"id": Identifier, "department": Slug, "dataset": EntryId},
 )

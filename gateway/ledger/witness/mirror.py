@@ -167,7 +167,7 @@ def _require_prune_on_record(tree: Path, mirror: Path) -> None:
         return
     files, size = LogReader(tree), newest.size
     # `kept` is replaced before the index is raised.
-    stated = (kept.end, kept.digest) if kept else (end, "")
+    stated = (max(end, kept.end), kept.digest) if kept else (end, "")
     for n in range((size - 1) // WIDTH, end // WIDTH - 1, -1):
         for entry in files.bundle(n, min(WIDTH, size - n * WIDTH)):
             if _PRUNE in entry and _states(entry, stated):
@@ -217,8 +217,8 @@ def _compare(tree: Path, mirror: Path, at: Path, beside: Path) -> None:
                     "conflict", f"`{held}` may be the last copy of what it holds: the log has nothing in its place"
                 ) from None
             continue
-        if not same and held.suffix == STAYING and _is_sound(source) and kept_digest(tree) != kept_digest(mirror):
-            continue  # a prune on record kept less of it
+        if not same and held.suffix == STAYING and _is_held_elsewhere(tree, mirror, held):
+            continue  # another prune kept less or more of it, and what stays is there
         if not same and _place(held, mirror) is not None and (not _is_sound(source) or _is_sound(held)):
             raise GatewayError("conflict", f"`{source}` is another file than the mirror's `{held}`: one is damaged")
 
@@ -249,7 +249,8 @@ def _is_held_elsewhere(tree: Path, mirror: Path, held: Path) -> bool:
             _stand(files, each, kept.within(each * WIDTH, (each + 1) * WIDTH) if kept else ())
             if each < pruned
             else bool(files.bundle(each, width))
-            for each in range(n, n + bundles)
+            # What a prune kept lies below the minimum index, wherever that divides its pack.
+            for each in range(n, min(n + bundles, pruned) if held.suffix == STAYING else n + bundles)
         )
     except (GatewayError, FileNotFoundError):
         return False
@@ -299,7 +300,11 @@ def _copy(
         new = _listed(tree)[0] - seen
         seen |= new
         held = {name for name in new if name.endswith(STAYING) and (mirror / name).exists()}
-        less += [(tree / name, mirror / name) for name in held if _differ(tree / name, mirror / name)]
+        less += [
+            (tree / name, mirror / name)
+            for name in sorted(held)
+            if _differ(tree / name, mirror / name) and _is_held_elsewhere(*top, mirror / name)
+        ]
         new -= held
         copied += sum(_copy_file(tree / name, mirror / name) for name in sorted(new))
     left = [mirror / name for name in sorted(_listed(mirror)[0] - seen)]

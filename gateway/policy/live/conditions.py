@@ -240,8 +240,8 @@ UPHELD: tuple[Upheld, ...] = (
     Upheld(
         "combination",
         "Decree 809 Art. 25 ¶2",
-        "with what was lately drawn for this purpose, the data may not be combined under it",
-        "与近期为同一目的获取的数据汇聚，超出该授权允许的组合",
+        "with what was lately drawn, for whatever purpose, the data may not be combined under it",
+        "与近期获取的数据（不论声明何种目的）汇聚，超出该授权允许的组合",
         _never_fails,
         elsewhere="the convergence rules of the static layers, which read `context.grant.combination`",
     ),

@@ -1,7 +1,7 @@
-"""Convergence (Decree 809 Art. 25 ¶2): what a department may not draw together for one purpose.
+"""Convergence (Decree 809 Art. 25 ¶2): what a department may not draw together, whatever purpose it declares.
 
-A rule is a static `forbid` that names datasets and looks at `context.drawn`: what the department has drawn for the
-purpose within the last day, week, month, quarter or year, the dataset asked for now included. Only calls on datasets
+A rule is a static `forbid` that names datasets and looks at `context.drawn`: what the department has drawn, for any
+purpose, within the last day, week, month, quarter or year, the dataset asked for now included. Only calls on datasets
 that such a rule names pay for it: their verdicts are not kept, and what they draw is noted. In verify mode nothing is
 drawn, for no value leaves (Zhongshan Art. 22 ¶3).
 
@@ -29,8 +29,8 @@ MAX_NOTED = 16_384
 class DrawnBook(Protocol):
     """What departments have drawn, by day; shared by every worker and node."""
 
-    def drawn(self, department: str, purpose: str, since_day: int) -> frozenset[str]:
-        """Ids of the datasets drawn for `purpose` on `since_day` (days since 1970-01-01, China) or later."""
+    def drawn(self, department: str, since_day: int) -> frozenset[str]:
+        """Ids of the datasets drawn on `since_day` (days since 1970-01-01, China) or later, for whatever purpose."""
 
     def note(self, department: str, dataset: str, purpose: str, day: int) -> None:
         """Note that the department draws from the dataset on `day`; seen by every `drawn` that begins afterwards."""
@@ -73,11 +73,14 @@ class Convergence:
         return verdict
 
     def lately(self, part: Slice, call: Call, now_unix: int) -> dict[str, frozenset[str]]:
-        """What the department has drawn for the purpose of `call`, by the periods that the slice's rules look at."""
+        """What the department has drawn, by the periods that the slice's rules look at.
+
+        Data that came together is together, whatever it was declared for: another purpose is no way around a rule.
+        """
         if self._book is None or not part.periods:
             return {}
         today = china_day(now_unix)
         return {
-            period: self._book.drawn(call.department, call.purpose, today - DAYS_OF_PERIOD[period] + 1) | {call.dataset}
+            period: self._book.drawn(call.department, today - DAYS_OF_PERIOD[period] + 1) | {call.dataset}
             for period in part.periods
         }

@@ -179,7 +179,7 @@ class Slice:
         Args:
             call: of this slice's department and dataset.
             now_unix: the second it is decided at.
-            drawn: what the department has lately drawn for this purpose, by period; needed where `periods` are set.
+            drawn: what the department has lately drawn, by period; needed where `periods` are set.
         """
         until = next_change(now_unix, self.instants, self.minutes, unknown=self.turns_any_time)
         if self.periods:

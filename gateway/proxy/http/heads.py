@@ -231,11 +231,14 @@ def parse_block(block: bytes, limits: Limits) -> Block:
     """
     fields = parse_fields(block, limits)
     single: dict[bytes, bytes] = {}
+    takes_trailers = False
     for name, value in fields:
         if name in _SINGLE:
             if name in single:
                 raise malformed(f"the field `{name.decode()}` is repeated")
             single[name] = value
+        elif name == b"te":
+            takes_trailers = takes_trailers or b"trailers" in [each.strip(b" \t") for each in value.lower().split(b",")]
     host = single.get(b"host")
     if host is None:
         raise malformed("the field `host` is missing")
@@ -269,7 +272,7 @@ def parse_block(block: bytes, limits: Limits) -> Block:
         conditions=passing.conditions,
         withheld=passing.withheld,
         via=passing.via,
-        closing=_closing(single, fields),
+        closing=_closing(single, takes_trailers=takes_trailers),
     )
 
 
@@ -290,15 +293,14 @@ def _content_length(single: dict[bytes, bytes]) -> int | None:
     return int(length)
 
 
-def _closing(single: dict[bytes, bytes], fields: list[tuple[bytes, bytes]]) -> str:
+def _closing(single: dict[bytes, bytes], *, takes_trailers: bool) -> str:
     """What was asked of the end of a streamed answer: by `Sharing-Closing`, else by `TE` (RFC 9110 §10.1.4)."""
     asked = single.get(b"sharing-closing")
-    if asked is not None:
-        if asked.lower() != b"line":
-            raise malformed("the field `sharing-closing` asks for something other than `line`")
-        return "line"
-    codings = b",".join(value for name, value in fields if name == b"te").lower().split(b",")
-    return "trailers" if any(coding.strip(b" \t") == b"trailers" for coding in codings) else ""
+    if asked is None:
+        return "trailers" if takes_trailers else ""
+    if asked.lower() != b"line":
+        raise malformed("the field `sharing-closing` asks for something other than `line`")
+    return "line"
 
 
 def _text(single: dict[bytes, bytes], name: bytes) -> str:

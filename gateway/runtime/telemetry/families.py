@@ -108,7 +108,8 @@ FAMILIES = _families(
         "gateway_shed_total",
         Kind.COUNTER,
         "Calls and connections turned away to protect the gateway, by limit: load (more than the worker can do), "
-        "connections, memory; system (its share), supplier (its share), queue, wait (for a place at the supplier).",
+        "connections, handshake (of TLS, before it begins), memory; system (its share), supplier (its share), queue, "
+        "wait (for a place at the supplier).",
         ("limit",),
     ),
     Family(

@@ -34,7 +34,7 @@ log = logging.getLogger("gateway.uses")
 
 T = TypeVar("T")
 
-LIMITS = ("load", "connections", "memory", "system", "supplier", "queue", "wait")
+LIMITS = ("load", "connections", "handshake", "memory", "system", "supplier", "queue", "wait")
 """What the data plane turns calls and connections away by."""
 MAX_HELD = 10_000
 """Barriers noted between two looks; a look is a second."""

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import threading
 from array import array
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from gateway.ledger.log.proofs import Hashes, verify_consistency
 from gateway.ledger.log.retention import Holds, Pruning, begin_pruning
 from gateway.ledger.process.service import LedgerService
 from gateway.ledger.verify.record import VerificationFailed, verify_export, verify_log, verify_record
+from gateway.ledger.witness import mirror as mirroring
 from gateway.ledger.witness.mirror import mirror_log
 from tests.bench.ledger_decade import decade
 from tests.support.ledger import ORIGIN, City, TestSigner, open_ledger
@@ -449,6 +450,8 @@ def test_what_a_prune_kept_is_missed_where_it_is_lost(tmp_path):
     before = bytes_below(mirror)
     (path,) = tree.rglob("*.kept")
     without = at_rest.encode([b"", *at_rest.decode(path.read_bytes(), "")[1:]], at_rest.PACK_LEVEL)
+    flipped = bytearray(path.read_bytes())
+    flipped[len(flipped) // 2] ^= 1
     losses = [(path, None), (path, without), (tree / "kept", None), (tree / "kept", earlier)]
     for where, left in losses:
         held = where.read_bytes()
@@ -459,7 +462,54 @@ def test_what_a_prune_kept_is_missed_where_it_is_lost(tmp_path):
             mirror_log(tree, mirror)
         assert bytes_below(mirror) == before
         where.write_bytes(held)
+    path.write_bytes(flipped)
+    with suppress(GatewayError):
+        mirror_log(tree, mirror)
     verify_log(mirror, key)
+
+
+@pytest.mark.deep
+def test_a_mirror_that_is_cut_off_anywhere_after_a_prune_verifies_and_goes_on(tmp_path, monkeypatch):
+    """What stays of a pack grows with one prune and goes with the next; each file put or removed may be the last."""
+    clock = Clock(LATER)
+    service = open_at(tmp_path, clock)
+    service.prepare()
+    mixed(service, [LEAP, LATER], per_moment=300)
+    tree, mirror, key = tmp_path / "ledger" / "tree", tmp_path / "mirror", service.log.key.text()
+    mirror_log(tree, mirror)
+    cuts = 0
+    for day, holds in (((2027, 3, 3), NEVER_CLOSED), ((2027, 6, 3), NEVER_CLOSED), ((2027, 6, 4), RELEASED)):
+        clock.set(datetime(*day, tzinfo=CHINA))
+        apply(service, holds)
+        for cut in range(1, 200):
+            work = shutil.copytree(mirror, tmp_path / "cut")
+            left = [cut]
+
+            def failing(real, left=left):
+                def instead(*args, **options):
+                    left[0] -= 1
+                    if not left[0]:
+                        raise OSError("cut off")
+                    return real(*args, **options)
+
+                return instead
+
+            with monkeypatch.context() as cutting:
+                cutting.setattr(mirroring, "replace_file", failing(mirroring.replace_file))
+                cutting.setattr(Path, "unlink", failing(Path.unlink))
+                with suppress(OSError):
+                    mirror_log(tree, work)
+            verify_log(work, key)
+            mirror_log(tree, work)
+            assert verify_log(work, key).size == service.log.size
+            assert {path.name for path in work.rglob("*.kept")} == {path.name for path in tree.rglob("*.kept")}
+            shutil.rmtree(work)
+            cuts += 1
+            if left[0] > 0:
+                break
+        mirror_log(tree, mirror)
+    assert cuts > 30
+    service.close()
 
 
 @pytest.mark.deep

@@ -1,7 +1,8 @@
 """Bulkheads: suppliers that misbehave take no more than their share, and the others' callers do not notice.
 
 Twenty suppliers behind one worker; five of them hang, drip, flood, close right after accepting, and send garbage. The
-same systems call all of them. `python -m tests.unit.proxy.test_bulkheads` prints the table.
+same systems call all of them. `python -m tests.unit.proxy.test_bulkheads` prints the table; one stands in
+`tests/bench/results/bulkheads.txt`.
 """
 
 import asyncio

@@ -22,6 +22,7 @@ from gateway.proxy import DataPlane, Limits
 from gateway.proxy.downstream import CallerConnection
 from gateway.proxy.exchange.exchange import Exchange
 from gateway.proxy.guards import ends_exchange, is_guarded
+from gateway.proxy.handshakes import Handshake, TlsListener
 from gateway.proxy.http.upstream import SupplierConnection
 from gateway.proxy.turns import Turns
 from tests.support.proxy_ports import (
@@ -83,12 +84,13 @@ def test_every_callback_is_guarded_and_tried() -> None:
         "_ask_arrivals",
         "release_on",
     }
-    assert names == {*seen, "_close_once_arrived"}
+    assert names == {*seen, "_close_once_arrived", "_listen"}
     tried = {(owner, name) for owner, name in CALLBACKS}
     for owner in OWNERS:
         for name in TOLD_BY_TRANSPORTS & set(vars(owner)) | {"_made"} & set(vars(owner)):
             assert (owner, name) in tried, (owner, name)
-    for owner, name in CALLBACKS:
+    of_tls = [(TlsListener, "_listen"), (TlsListener, "_accept"), (Handshake, "begin_call"), (Handshake, "shed_call")]
+    for owner, name in [*CALLBACKS, *of_tls]:
         assert is_guarded(getattr(owner, name)), (owner, name)
 
 

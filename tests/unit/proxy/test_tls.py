@@ -1,6 +1,9 @@
 """TLS on both sides: verified, reloadable, certificates handed to identity."""
 
 import asyncio
+import contextlib
+import errno
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,8 @@ import pytest
 import uvloop
 
 from gateway.domain.errors import GatewayError
-from gateway.proxy import Limits
+from gateway.proxy import Limits, handshakes
+from gateway.proxy.handshakes import Handshake
 from gateway.proxy.tls import ClientCertificates, caller_context, load_pair, read_pair, supplier_context
 from tests.support.certificates import Authority
 from tests.support.proxy_ports import CallerSide, House, Supplier, interface_for, request, serving
@@ -151,5 +155,35 @@ def test_a_supplier_is_verified_by_its_authority_and_name(files: Files, name: st
                 caller = await CallerSide.connect(port)
                 assert (await caller.ask(request()))[0] == status
                 assert len(supplier.requests) == (1 if status == 200 else 0)
+
+    uvloop.run(story())
+
+
+def test_a_mistake_with_one_connection_leaves_the_others(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One handshake that raises, one without a descriptor and one of no TLS end alone; the listener goes on."""
+    monkeypatch.setattr(handshakes, "PAUSE_SECONDS", 0.01)
+
+    async def story() -> None:
+        async with Supplier() as supplier:
+            house = House(interface_for(supplier.port))
+            async with serving(house, tls=caller_context(files.server)) as (plane, port):
+
+                def no_descriptor(_: object) -> None:
+                    patch.undo()
+                    raise OSError(errno.EMFILE, "too many open files")
+
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(Handshake, "_shake_hands", lambda _: 1 / 0)
+                    with pytest.raises(ConnectionError):
+                        await CallerSide.connect(port, **files.calling())
+                assert plane.snapshot()["failures"] == 1
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(socket.socket, "accept", no_descriptor)
+                    assert (await (await CallerSide.connect(port, **files.calling())).ask(request()))[0] == 200
+                plain = await CallerSide.connect(port)
+                plain.writer.write(request())
+                with contextlib.suppress(ConnectionError):
+                    assert await plain.rest() < 16, "an alert at most"
+                assert (await (await CallerSide.connect(port, **files.calling())).ask(request()))[0] == 200
 
     uvloop.run(story())

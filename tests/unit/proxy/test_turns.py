@@ -1,13 +1,16 @@
 """When calls begin: newest first, a little in each turn, the oldest refused, changes before calls."""
 
 import asyncio
+import ssl
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
 from gateway.proxy import turns
+from gateway.proxy.tls import caller_context
 from gateway.proxy.turns import (
     HELD_TURNS,
     PATIENCE_SECONDS,
@@ -16,6 +19,7 @@ from gateway.proxy.turns import (
     TURN_SECONDS,
     Turns,
 )
+from tests.support.certificates import Authority
 from tests.support.proxy_ports import CallerSide, House, Supplier, interface_for, json_answer, request, serving, until
 
 GOOD = json_answer('{"data":[{"xm":"a"}]}')
@@ -180,6 +184,52 @@ def test_shed_calls_are_told_and_their_connections_go_on(monkeypatch: pytest.Mon
                 plane.turns.hold()
                 callers[0].writer.write(request() + request("/nobody/here") + request(method="POST", body=b"{}"))
                 assert [(await callers[0].answer())[0] for _ in range(3)] == [200, 404, 200]
+
+    uvloop.run(story())
+
+
+def test_handshakes_wait_for_their_turn_and_are_shed_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a load that lasts a connection is reset without a handshake; one that waits gets it in its turn, with the
+    request that it sent along; one that leaves is forgotten."""
+    authority = Authority()
+    context = caller_context(authority.write("127.0.0.1", tmp_path / "server.pem"))
+    calling = {
+        "ssl": ssl.create_default_context(cafile=authority.write_ca(tmp_path / "ca.pem")),
+        "server_hostname": "127.0.0.1",
+    }
+
+    async def story() -> None:
+        async with Supplier(GOOD) as supplier:
+            house = House(interface_for(supplier.port))
+            async with serving(house, tls=context) as (plane, port):
+                assert (await (await CallerSide.connect(port, **calling)).ask(request()))[0] == 200
+                plane.turns._held = 1 << 30
+                plane.turns.may_begin()
+                waiting = [asyncio.create_task(CallerSide.connect(port, **calling)) for _ in range(3)]
+                await until(lambda: plane.snapshot()["queued"] == 3)
+                assert not any(each.done() for each in waiting)
+                plane.turns._held = 1
+                for each in waiting:
+                    assert (await (await each).ask(request()))[0] == 200
+                # Nobody has patience, and a turn begins one.
+                for name in ("PATIENCE_SECONDS", "SHORT_PATIENCE_SECONDS"):
+                    monkeypatch.setattr(turns, name, -1.0)
+                monkeypatch.setattr(turns, "MOST_SECONDS", 0.0)
+                monkeypatch.setattr(turns, "LEAST_SECONDS", 0.0)
+                plane.turns._held = 1 << 30
+                plane.turns.may_begin()
+                many = [asyncio.create_task(CallerSide.connect(port, **calling)) for _ in range(12)]
+                await until(lambda: plane.snapshot()["queued"] == 12)
+                plane.turns._held = 1
+                ends = await asyncio.gather(*many, return_exceptions=True)
+                refused = [end for end in ends if isinstance(end, ConnectionError)]
+                assert len(refused) >= 8, ends
+                assert plane.snapshot()["shed"] == {"handshake": len(refused)}
+                for end in ends:
+                    if isinstance(end, CallerSide):
+                        end.close()
 
     uvloop.run(story())
 

@@ -15,11 +15,11 @@ from tests.support.postgres import Postgres
 A, B = Host("db-1", "5432"), Host("db-2", "5432")
 
 
-def primary(timeline: int, system: str = "7") -> Told:
-    return Told(History(system, timeline), takes_writes=True, is_synchronous=True, at=0)
+def primary(timeline: int, system: str = "7", at: float = 0, since: float = 0) -> Told:
+    return Told(History(system, timeline), takes_writes=True, is_synchronous=True, at=at, since=since)
 
 
-STANDBY = Told(History("7", 0), takes_writes=False, is_synchronous=False, at=0)
+STANDBY = Told(History("7", 0), takes_writes=False, is_synchronous=False, at=0, since=0)
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,12 @@ STANDBY = Told(History("7", 0), takes_writes=False, is_synchronous=False, at=0)
         # Nobody, or nobody that takes writes: that is no trouble of its own, and nothing is used.
         ({}, History("7", 1), None, ""),
         ({A: STANDBY, B: STANDBY}, History("7", 1), None, ""),
-        # The old one is back alone.
-        ({A: primary(1)}, History("7", 2), None, "timeline 2 has begun elsewhere"),
-        ({A: primary(1), B: STANDBY}, History("7", 2), None, "timeline 2 has begun elsewhere"),
+        # The old one is back alone: nobody is used, and who asks for a connection is told why.
+        ({A: primary(1)}, History("7", 2), None, ""),
+        ({A: primary(1), B: STANDBY}, History("7", 2), None, ""),
+        # The old one was killed, and has said nothing since the new one began; then it says something again.
+        ({A: primary(1, at=9.8), B: primary(2, at=10, since=10)}, History("7", 1), B, ""),
+        ({A: primary(1, at=10.2), B: primary(2, at=10, since=10)}, History("7", 1), None, "has two primaries"),
         # Two at once, also where one is older, where both were promoted, and where they are of two clusters.
         ({A: primary(1), B: primary(2)}, History("7", 2), None, "has two primaries, db-1:5432 (timeline 1)"),
         ({A: primary(2), B: primary(2)}, History("7", 1), None, "has two primaries"),
