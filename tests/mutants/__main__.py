@@ -153,9 +153,8 @@ def main(arguments: list[str]) -> int:
     unexplained = 0
     for name in given.rooms or ROOMS:
         room = Room(name)
-        if not (given.again and room.covering):
-            room.look_who_calls()
-            room.keep()
+        room.look_who_calls()
+        room.keep()
         wanted = room.mutants()
         if given.again:
             wanted = [mutant for mutant in wanted if room.verdicts.get(mutant.key) == SURVIVED]

@@ -108,6 +108,22 @@ def test_what_was_taken_away_or_turned_is_named(made, ledger, change, where):
     assert where in failure.value.detail
 
 
+@pytest.mark.parametrize("acts", [200, 300])
+def test_sound_signer_of_another_log_does_not_know_this_one(made, ledger, tmp_path, acts):
+    """What was signed last is put back to a shorter log of the same key, or to another of the same length."""
+    service = open_ledger(tmp_path / "another")
+    service.prepare()
+    with closing(ActJournal(tmp_path / "another", "control", clock_ns=time.time_ns, low_water_bytes=0)) as journal:
+        journal.append_all(RecordKind.KEY, [{"act": f"another {n}"} for n in range(acts)])
+        while service.step():
+            pass
+    service.close()
+    shutil.copy(tmp_path / "another" / "signer.db", ledger / "signer.db")
+    with pytest.raises(VerificationFailed, match="does not know the checkpoint") as failure:
+        verify_log(ledger, made[1])
+    assert failure.value.where == str(ledger / "signer.db")
+
+
 def test_durable_behind_the_log_is_a_power_failure_and_no_change(made, ledger):
     """It is not synced: what the log has taken is checked all the same, and what came after is not called confirmed."""
     (ledger / "journal/control/durable").write_bytes(bytes(16))
