@@ -16,7 +16,7 @@ the archive are sealed, and protect nothing.
 import json
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gateway.runtime.demo.world import grant_documents
@@ -30,7 +30,9 @@ def main(home: Path) -> None:
     with running_gateway(home) as gateway:
         lasting = grant_documents(datetime.now(UTC).replace(microsecond=0))[0]
         with gateway.officer("competent-lin") as api:
-            api.post("/v1/grants", {**lasting, "id": "G-2026-9001", "valid_until": "2099-12-31T00:00:00Z"})
+            # As long as any release lets one hold: five years.
+            ends = (datetime.now(UTC) + timedelta(days=1800)).isoformat()
+            api.post("/v1/grants", {**lasting, "id": "G-2026-9001", "valid_until": ends})
         with gateway.client() as client:
             params = {"id_number": gateway.population.persons[1]["id_number"]}
             answers = [client.get(PERSONS, params=params) for _ in range(5)]
