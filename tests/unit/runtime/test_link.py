@@ -47,21 +47,27 @@ def change(sequence: int) -> Change:
 
 
 @pytest.mark.parametrize(
-    "then",
+    ("then", "taken"),
     [
-        lambda _asked: Changes(8, (change(9),)),
-        lambda _asked: Changes(7, (change(8),)),
-        lambda asked: Lease(asked.number, LONG_MILLISECONDS, 9),
+        (lambda _asked: Changes(8, (change(9),)), []),
+        (lambda _asked: Changes(7, (change(8),)), [8]),
+        (lambda asked: Lease(asked.number, LONG_MILLISECONDS, 9), []),
     ],
     ids=["changes with a gap", "a change that cannot be applied", "a lease of changes that were not sent"],
 )
-def test_what_a_link_cannot_follow_leaves_nothing_held(tmp_path: Path, then: Callable[[Ask], Down]) -> None:
+def test_what_a_link_cannot_follow_leaves_nothing_held(
+    tmp_path: Path, then: Callable[[Ask], Down], taken: list[int]
+) -> None:
     """STALE-DENIES, BARRIER: everything goes and the lease with it, nothing is acknowledged, and it begins anew."""
     resets: list[int] = []
     fresh_at_reset: list[bool] = []
 
-    def fail(_change: Change) -> None:
-        raise RuntimeError
+    tried: list[int] = []
+
+    def take(change: Change) -> None:
+        tried.append(change.sequence)
+        if change.sequence == 8:
+            raise RuntimeError
 
     async def told() -> None:
         begun_anew = asyncio.Event()
@@ -74,7 +80,7 @@ def test_what_a_link_cannot_follow_leaves_nothing_held(tmp_path: Path, then: Cal
             if len(resets) == 3:
                 begun_anew.set()
 
-        link = Link(tmp_path / "s", "w", fail, on_reset=on_reset)
+        link = Link(tmp_path / "s", "w", take, on_reset=on_reset)
         running = asyncio.create_task(link.run())
         async with asyncio.timeout(20):
             await link.wait_fresh()
@@ -89,6 +95,7 @@ def test_what_a_link_cannot_follow_leaves_nothing_held(tmp_path: Path, then: Cal
     asyncio.run(told())
     # Reset by the hub, by the failure, and by the hub again; the lease is gone before anything is dropped.
     assert resets == [7, 0, 7]
+    assert tried == taken
     assert fresh_at_reset == [False, False, False]
 
 
