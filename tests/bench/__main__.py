@@ -17,6 +17,7 @@ SUITES = {
     "ledger-integration": HERE / "ledger_integration.py",
     "ledger-questions": HERE / "ledger_questions.py",
     "ledger-memory": HERE / "ledger_memory.py",
+    "ledger-decade": HERE / "ledger_decade.py",
     "identity": HERE / "identity_tokens.py",
     "barrier": HERE / "barrier.py",
     "metrics": HERE / "metrics_cost.py",

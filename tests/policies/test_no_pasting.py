@@ -27,11 +27,14 @@ TEXT = st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(exclude_categor
 
 
 def named(name: str) -> dict[str, Any]:
-    """A state in which every identifier that reaches Cedar is `name`, and a call that fits it."""
+    """A state in which every identifier that reaches Cedar is `name`, and a call that fits it.
+
+    But for the class, which is one of a closed list (`domain.classification`).
+    """
     the_state = state(
         department=department(name, region=name),
         supplier=department(name, region=name),
-        dataset=dataset(name, supplier=name, purposes=(name,), classification=name),
+        dataset=dataset(name, supplier=name, purposes=(name,)),
         interfaces=(interface(name, of=name, supplier=name),),
         grants=(
             grant(
