@@ -110,6 +110,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
         items: names of the items that may leave, sorted, or in verify mode may be compared; of a denial, none.
         all_items: whether `items` is every item of the dataset, so that what cannot be filtered may pass.
         masks: (item, mask) pairs to apply before an item leaves.
+        types: of a permit to verify, (item, type) as the directory entry states it: it says how values are compared.
         bounds: (parameter, values) that the grant constrains: rows of the answer that bear others do not leave.
         legal_basis: of the grant.
         approver: who approved the grant on the supplier's side.
@@ -136,6 +137,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     items: tuple[str, ...] = ()
     all_items: bool = False
     masks: tuple[tuple[str, str], ...] = ()
+    types: tuple[tuple[str, str], ...] = ()
     bounds: tuple[tuple[str, tuple[str, ...]], ...] = ()
     legal_basis: str = ""
     approver: str = ""

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.domain.callers import Assurance
@@ -429,3 +430,13 @@ def test_where_every_quota_is_used_up_a_layer_that_permits_without_a_grant_permi
     part = Slice(ZHONGSHAN, state(dataset=free, grants=(grant("a", quota=Quota(1)),)))
     assert told(part.evaluate(call(), NOW)) == [("a", True), (None, True)]
     assert told(Slice(NATIONAL, state(grants=(grant("a", quota=Quota(1)),))).evaluate(call(), NOW)) == [("a", True)]
+
+
+def test_permit_to_verify_bears_the_types_of_what_is_compared() -> None:
+    """As the entry states them, for the items asked alone; who obtains values needs none."""
+    entry = dataset(items=tuple(msgspec.structs.replace(item, type="date") for item in dataset().items))
+    covering = grant(modes=tuple(SharingMode))
+    found = verdict(state(dataset=entry, grants=(covering,)), call(mode=SharingMode.VERIFY, items=("name",)))
+    assert found.is_permit
+    assert found.types == (("name", "date"),)
+    assert verdict(state(dataset=entry, grants=(covering,)), call(items=("name",))).types == ()

@@ -302,6 +302,7 @@ class Slice:
             # INVARIANT: GRANTED-ITEMS-ONLY — what cannot be filtered cannot be masked either.
             all_items=obtains and not masks and self.item_names == frozenset(items),
             masks=masks,
+            types=() if obtains else tuple((item.name, item.type) for item in dataset.items if item.name in items),
             bounds=() if grant is None else tuple(sorted(grant.parameters.items())),
             # Without a grant the rule is the basis, and the record names it.
             legal_basis=f"{', '.join(sorted(answer.permits))}: {'; '.join(articles)}"

@@ -398,7 +398,8 @@ class Release:
 
         INVARIANT: KNOWN-SHAPE: a 404, a 204 and an answer without rows say that there is nobody; an empty 200 does not.
         """
-        compared, count, verdict = matching.Matching(question), 0, self._plan.verdict
+        verdict = self._plan.verdict
+        compared, count = matching.Matching(question, verdict.types), 0
         if self.status not in {204, 404}:
             for rows in self._plan.values(content):
                 compared.compare(rows)

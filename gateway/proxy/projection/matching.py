@@ -6,9 +6,9 @@ query go to the supplier by GET. Where the supplier is asked by POST, its reques
 `{"matches": {"<item>": true | false, …}}`, told of the one row of the supplier's answer that holds most of the values:
 so one person's name never matches beside another's number.
 
-Texts are compared by what they mean to a person (`meanings`), numbers by their value, a number and a text by the
-number's plain text. An object or an array in the caller's values is a fault; one in the supplier's answer, null and
-a missing item match nothing.
+Texts are compared by what they mean to a person, and by the type of their item (`meanings`), numbers by their value, a
+number and a text by the number's plain text. An object or an array in the caller's values is a fault; one in the
+supplier's answer, null and a missing item match nothing.
 
 Source: Zhongshan Art. 22 ¶3 (data that may not be shared may still be verified and compared).
 """
@@ -62,13 +62,13 @@ def parse_question(body: bytes) -> Question:
     return question
 
 
-def comparable(raw: Raw) -> str | None:
-    """A JSON value as the text it is compared by; None for what matches nothing."""
+def comparable(raw: Raw, type: str = "") -> str | None:  # noqa: A002 - the directory's word
+    """A JSON value of an item of that type as the text it is compared by; None for what matches nothing."""
     text = bytes(raw).strip(b" \t\r\n")
     if text[:1] in {b"{", b"[", b"n", b""}:
         return None
     if text[:1] == b'"':
-        return meant(str(msgspec.json.decode(text)))
+        return meant(str(msgspec.json.decode(text)), type)
     if text[:1] in {b"t", b"f"}:
         return text.decode()
     if len(text) > 64:
@@ -77,7 +77,7 @@ def comparable(raw: Raw) -> str | None:
         number = Decimal(text.decode()).normalize()
     except InvalidOperation:
         return text.decode()
-    return meant(f"{number:f}") if abs(number.adjusted()) < 64 else str(number)
+    return meant(f"{number:f}", type) if abs(number.adjusted()) < 64 else str(number)
 
 
 MAX_GUESSABLE_DIGITS = 7
@@ -111,12 +111,14 @@ class Matching:
 
     Args:
         question: what the caller asks.
+        types: (item, type) as the directory entry has them.
     """
 
-    __slots__ = ("_best", "_wanted")
+    __slots__ = ("_best", "_types", "_wanted")
 
-    def __init__(self, question: Question) -> None:
-        self._wanted = {item: comparable(value) for item, value in question.values.items()}
+    def __init__(self, question: Question, types: Iterable[tuple[str, str]] = ()) -> None:
+        self._types = dict(types)
+        self._wanted = {item: comparable(value, self._types.get(item, "")) for item, value in question.values.items()}
         self._best: set[str] = set()
 
     def compare(self, rows: Iterable[dict[str, Raw]]) -> None:
@@ -125,12 +127,16 @@ class Matching:
         Args:
             rows: for each row of the supplier's answer, its granted items by name.
         """
-        wanted = self._wanted
+        wanted, types = self._wanted, self._types
         # By row and not by item: what is asked and what is answered do not multiply.
         for row in rows:
             if len(self._best) == len(wanted):
                 return
-            held = {item for item, raw in row.items() if item in wanted and comparable(raw) == wanted[item]}
+            held = {
+                item
+                for item, raw in row.items()
+                if item in wanted and comparable(raw, types.get(item, "")) == wanted[item]
+            }
             if len(held) > len(self._best):
                 self._best = held
 

@@ -50,6 +50,16 @@ def test_values_are_compared_and_none_leaves() -> None:
     assert "张三".encode() not in content
 
 
+def test_values_are_compared_by_the_type_of_their_item() -> None:
+    """The verdict bears it; a JSON boolean is a yes as much as a text is."""
+    answer = json_answer('{"code":0,"message":"m","data":[{"xm":"1,234.50","hyzk":true}]}')
+    asked = {"values": {"xm": 1234.5, "hyzk": "是"}}
+    as_texts = verify(asked, answer)[1]
+    assert json.loads(as_texts) == {"matches": {"hyzk": False, "xm": False}}
+    by_type = verify(asked, answer, types=(("xm", "number"), ("hyzk", "boolean")))[1]
+    assert json.loads(by_type) == {"matches": {"hyzk": True, "xm": True}}
+
+
 @pytest.mark.parametrize(
     ("value", "is_match"),
     [("李四", True), ("王五", False), ("", False), (10.5, False), (True, False)],
