@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.runtime.demo.world import REGION
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.modes import open_files
 from tests.support.deploy_tools import ROOT
@@ -28,7 +29,8 @@ def test_home_at_work_under_umask_0_is_private(tmp_path: Path) -> None:
 
     before = os.umask(0)
     try:
-        made = json.loads(gateway("init", str(tmp_path / "home"), "--department", "data-bureau", "--json"))
+        where = ("--region", REGION, "--department", "data-bureau")
+        made = json.loads(gateway("init", str(tmp_path / "home"), *where, "--json"))
         home = GatewayHome(tmp_path / "home")
         with served_home(home, made) as house:
             person = house.population.marriages[0]["wife"]["id_number"]
