@@ -108,7 +108,7 @@ def test_barrier_what_takes_away_is_over_when_it_returns(ground: RunningGround, 
     stream = caller("/stream")
     assert stream.status == 200
     slow = caller("/slow", waits=False)
-    assert supplier.is_asked_slowly.wait(20)
+    assert supplier.is_asked_slowly.wait(20), read_within(slow.socket, 1)
     before = arrived_bytes(stream.socket)
     assert before > 0
     TAKES_AWAY[act][what](standing)

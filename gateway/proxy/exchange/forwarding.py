@@ -49,6 +49,11 @@ class Forwarding(Ending):
             self.answer_failed("no connection to the supplier could be made")
             return
         connection = task.result()
+        if connection.is_settling():
+            # A server of TLS 1.3 sends its tickets behind the handshake (RFC 8446 §4.6.1): the loop reads them first.
+            again = self._task = asyncio.ensure_future(connection.settled())
+            again.add_done_callback(self._connect_ended)
+            return
         # INVARIANT: ONE-ANSWER: what a supplier says or does before it was asked answers nobody.
         if not connection.is_quiet():
             self.answer_failed("the supplier closed its connection, or wrote to it, before it was asked")

@@ -135,6 +135,22 @@ class SupplierConnection(asyncio.Protocol):
         self.abort()
         return False
 
+    def is_settling(self) -> bool:
+        """Whether records of TLS itself may wait on a connection that was just made, such as session tickets.
+
+        What is an answer among them comes to `data_received` once the loop has read it, and ends the connection.
+        """
+        return self._is_tls and not self.transport.is_closing() and self._ear.hears()
+
+    async def settled(self) -> "SupplierConnection":
+        """Itself, once the loop has read what waits; given up where nobody waits for it any more."""
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+        return self
+
     def start(
         self, exchange: Answered, request: bytes, *, is_head_request: bool, is_whole: bool, about: str = ""
     ) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import socket
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import uvloop
 
 from gateway.domain.errors import GatewayError
 from gateway.proxy import Limits, handshakes
+from gateway.proxy.exchange.forwarding import Forwarding
 from gateway.proxy.handshakes import Handshake
 from gateway.proxy.tls import ClientCertificates, caller_context, load_pair, read_pair, supplier_context
 from tests.support.certificates import Authority
 from tests.support.proxy_ports import CallerSide, House, Supplier, interface_for, request, serving
+from tests.support.streaming import EndlessSupplier
 
 
 class Files:
@@ -155,6 +158,38 @@ def test_a_supplier_is_verified_by_its_authority_and_name(files: Files, name: st
                 caller = await CallerSide.connect(port)
                 assert (await caller.ask(request()))[0] == status
                 assert len(supplier.requests) == (1 if status == 200 else 0)
+
+    uvloop.run(story())
+
+
+def test_session_tickets_behind_the_handshake_are_no_answer(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A supplier of TLS 1.3 sends them at once on each new connection; a call is served also where the loop is late."""
+    true = Forwarding._connect_ended
+
+    def late(exchange: Forwarding, task: Any) -> None:
+        time.sleep(0.02)  # the tickets arrive meanwhile, and the loop has not read them
+        true(exchange, task)
+
+    monkeypatch.setattr(Forwarding, "_connect_ended", late)
+
+    async def story() -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.num_tickets = 8
+        context.load_cert_chain(files.supplier)
+        # On threads of its own, so that its tickets come whenever they come.
+        supplier = EndlessSupplier(content_type="application/json", context=context)
+        supplier.shown["/api?id=1"] = '{"code":0,"message":"m","data":[{"xm":"a"}]}'
+        where = {"upstream": f"{supplier.url}/api", "plain_http": False, "tls_name": "household.example"}
+        house = House(interface_for(supplier.port, **where))
+        house.supplier_tls = supplier_context(files.ca.read_text())
+        try:
+            async with serving(house) as (_, port):
+                caller = await CallerSide.connect(port)
+                told = [(await caller.ask(request("/hukou/person?id=1")))[0] for _ in range(5)]
+        finally:
+            supplier.close()
+        assert told == [200] * 5
 
     uvloop.run(story())
 
