@@ -83,7 +83,7 @@ def test_full_disk_is_not_ready(tmp_path: Path) -> None:
     """
     mark = 2 * shutil.disk_usage(tmp_path).free
     with running_gateway(tmp_path / "var", GATEWAY_LEDGER__LOW_WATER_BYTES=str(mark)) as gateway:
-        assert ready(gateway) == (503, ["records"])
+        assert wait_for(lambda: ready(gateway) == (503, ["records"]))
         with gateway.client() as client:
             assert call(client) == (503, "/problems/records-unavailable")
         assert gateway.suppliers["public-security"].calls == 0
