@@ -226,7 +226,7 @@ def assemble(
         if many:
             try:
                 position.note(changes)
-            except OSError:
+            except (OSError, GatewayError):
                 # The act stands, and its barrier is held all the same.
                 log.exception("up to where the state stands cannot be noted in the home")
 

@@ -76,11 +76,20 @@ class Position:
         self._noted: int | None = None
 
     def known(self) -> int:
-        """The last change that was noted; 0 where none was, or where it cannot be read."""
+        """The last change that was noted; 0 where none was.
+
+        Raises:
+            GatewayError: `unavailable` where the file is damaged: an older state could not be told from this one.
+        """
         try:
-            return int(self._path.read_bytes())
-        except (FileNotFoundError, ValueError):
+            held = self._path.read_bytes()
+        except FileNotFoundError:
             return 0
+        if not held.isdigit():
+            raise GatewayError(
+                "unavailable", f"`{self._path}` is damaged: delete it once it is sure that the state was not put back"
+            )
+        return int(held)
 
     def note(self, changes: Sequence[Change]) -> None:
         """These were committed here. Durability: noted on return."""
