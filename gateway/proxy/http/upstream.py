@@ -67,6 +67,10 @@ class Answered(Protocol):
         """It takes more."""
 
 
+SETTLED_TURNS = 3
+"""Turns of the loop without anything to read before a new connection over TLS is used."""
+
+
 class SupplierConnection(asyncio.Protocol):
     """One connection to a supplier; at most one exchange uses it at a time.
 
@@ -90,6 +94,7 @@ class SupplierConnection(asyncio.Protocol):
         "_pool",
         "_reader",
         "_searched",
+        "_silent_turns",
         "_telling",
         "_written",
         "about",
@@ -109,6 +114,7 @@ class SupplierConnection(asyncio.Protocol):
         self._interims = 0
         self._written = 0
         self._fd = -1
+        self._silent_turns = 0
         self._is_tls = False
         self._is_paused = self._is_heard = self._has_body = self._is_head_request = False
         self._telling: Answered | None = None
@@ -138,9 +144,13 @@ class SupplierConnection(asyncio.Protocol):
     def is_settling(self) -> bool:
         """Whether records of TLS itself may wait on a connection that was just made, such as session tickets.
 
-        What is an answer among them comes to `data_received` once the loop has read it, and ends the connection.
+        What is an answer among them comes to `data_received` once the loop has read and decrypted it, which takes it a
+        turn or two after the kernel has nothing more, and ends the connection.
         """
-        return self._is_tls and not self.transport.is_closing() and self._ear.hears()
+        if not self._is_tls or self.transport.is_closing():
+            return False
+        self._silent_turns = 0 if self._ear.hears() else self._silent_turns + 1
+        return self._silent_turns <= SETTLED_TURNS
 
     async def settled(self) -> "SupplierConnection":
         """Itself, once the loop has read what waits; given up where nobody waits for it any more."""

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import socket
 import ssl
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from gateway.proxy.exchange.forwarding import Forwarding
 from gateway.proxy.handshakes import Handshake
 from gateway.proxy.tls import ClientCertificates, caller_context, load_pair, read_pair, supplier_context
 from tests.support.certificates import Authority
-from tests.support.proxy_ports import CallerSide, House, Supplier, interface_for, request, serving
+from tests.support.proxy_ports import CallerSide, House, Supplier, interface_for, json_answer, request, serving
 from tests.support.streaming import EndlessSupplier
 
 
@@ -192,6 +193,49 @@ def test_session_tickets_behind_the_handshake_are_no_answer(files: Files, monkey
         assert told == [200] * 5
 
     uvloop.run(story())
+
+
+def test_answer_before_the_request_over_tls_reaches_nobody(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONE-ANSWER: it stands among the session tickets, and the loop reads it before the connection is used."""
+    true = Forwarding._connect_ended
+
+    def late(exchange: Forwarding, task: Any) -> None:
+        time.sleep(0.02)
+        true(exchange, task)
+
+    monkeypatch.setattr(Forwarding, "_connect_ended", late)
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.supplier)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def hasty() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                raw, _ = listener.accept()
+                with context.wrap_socket(raw, server_side=True) as secured:
+                    secured.sendall(json_answer('{"code":0,"message":"forged","data":[{"xm":"a"}]}'))
+                    secured.recv(65536)
+
+    async def story() -> None:
+        port_of_supplier = listener.getsockname()[1]
+        where = {"plain_http": False, "tls_name": "household.example"}
+        where["upstream"] = f"https://127.0.0.1:{port_of_supplier}/api"
+        house = House(interface_for(port_of_supplier, **where))
+        house.supplier_tls = supplier_context(files.ca.read_text())
+        async with serving(house) as (plane, port):
+            for _ in range(3):
+                caller = await CallerSide.connect(port)
+                status, _, content = await caller.ask(request())
+                assert status == 502, (content, plane.counters.strays)
+                assert b"forged" not in content
+
+    threading.Thread(target=hasty, daemon=True).start()
+    try:
+        uvloop.run(story())
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
 
 
 def test_a_mistake_with_one_connection_leaves_the_others(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
