@@ -26,6 +26,11 @@ def ready(gateway: RunningGateway) -> tuple[int, list[str]]:
     return answer.status_code, [part for part, works in answer.json()["parts"].items() if not works]
 
 
+def is_ready(gateway: RunningGateway, seconds: float = 30) -> bool:
+    """Whether every part works within that time: on a machine short of processors a lease may lapse for a moment."""
+    return bool(wait_for(lambda: ready(gateway) == (200, []), seconds))
+
+
 def call(client: httpx.Client) -> tuple[int, str]:
     """Status and problem of a use."""
     answer = client.get(PERSONS, params={"id_number": "x"})
@@ -55,11 +60,11 @@ def status(gateway: RunningGateway) -> subprocess.CompletedProcess[str]:
 def test_uses_go_on_without_the_ledger_process(tmp_path: Path) -> None:
     """Records go into the journals: ready stays true because uses are served, and `gateway status` names the fault."""
     with running_gateway(tmp_path / "var", GATEWAY_LOG__LEVEL="debug") as gateway, gateway.client() as client:
-        assert ready(gateway) == (200, [])
+        assert is_ready(gateway)
         assert call(client) == (200, "")
         with stopped(gateway.pid("ledger")):
             assert call(client) == (200, "")
-            assert ready(gateway) == (200, [])
+            assert is_ready(gateway)
             seen = status(gateway)
         assert seen.returncode == 1
         assert "the ledger process does not answer" in seen.stdout
@@ -98,10 +103,10 @@ def test_no_worker_with_a_lease_is_not_ready(tmp_path: Path) -> None:
     """One worker that hangs leaves the other; both leave nobody; ready again once they are back or replaced."""
     with running_gateway(tmp_path / "var") as gateway:
         with stopped(gateway.pid("worker-0")):
-            assert ready(gateway) == (200, [])
+            assert is_ready(gateway)
             with stopped(gateway.pid("worker-1")):
                 assert wait_for(lambda: ready(gateway) == (503, ["workers", "records"]))
-        assert wait_for(lambda: ready(gateway) == (200, []), 30)
+        assert is_ready(gateway)
 
 
 @pytest.mark.deep
@@ -120,5 +125,5 @@ def test_database_that_is_gone_is_not_ready(tmp_path: Path, monkeypatch: pytest.
             assert wait_for(is_out, 30)
             assert wait_for(lambda: call(client) == (503, "/problems/state-stale"))
             postgres.start()
-            assert wait_for(lambda: ready(gateway) == (200, []), 60)
+            assert is_ready(gateway, 60)
             assert wait_for(lambda: call(client) == (200, ""), 30)
