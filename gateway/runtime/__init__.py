@@ -38,6 +38,7 @@ itself when its supervisor is gone, and the kernel ends it in that instant.
     control           the control plane, wired
     provider          the OpenID provider that officers sign in at
     control_listener  its socket
+    console           the console on it
     probe             whether it lives and can serve, over a socket of the home
     readiness         whether uses can be served
     scraping          who may scrape figures
