@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from gateway.console.session import SessionKeeper
 from gateway.control.act.examples import GRANT
-from gateway.runtime.console import serve_console
+from gateway.runtime.control.console import serve_console
 from gateway.runtime.settings import ControlSettings
 from tests.answers.world import Clock, FullWorld
 from tests.support.console import PASSWORD, Browser
