@@ -2,6 +2,7 @@
 
     errors      a refusal's code, status and words
     free_text   what people say in their own words, and what may not stand in it
+    places      where something stands in a request or an answer, and what is read there
     nesting     how deep JSON nests, before a parser reads it
     classification  the classes of data, and the secrets that are none
     directory   departments, systems, datasets, data items, interfaces, purposes

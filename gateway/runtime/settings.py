@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks
-from gateway.runtime.effect import faults_of
+from gateway.runtime.start.effect import faults_of
 
 RESERVED = frozenset(
     {
