@@ -302,12 +302,6 @@ def _stays() -> list[Patch]:
 
 
 @a_break
-def _less() -> list[Patch]:
-    """a backup goes on with a log that has less than it."""
-    return [(mirror, "_require_beginning", _nothing), (mirror, "_compare", _nothing)]
-
-
-@a_break
 def _backup_names() -> list[Patch]:
     """a backup's checkpoint is durable before the names of its tiles are."""
     return [(mirror, "_folders", lambda _: [])]
