@@ -17,12 +17,13 @@ from gateway.ledger.journal import segments, writer
 from gateway.ledger.journal.marks import confirmed_sequence
 from gateway.ledger.journal.segments import SegmentReader
 from gateway.ledger.journal.writer import JournalWriter
-from gateway.ledger.log import files, retention
+from gateway.ledger.log import files
 from gateway.ledger.log.files import LogFiles
 from gateway.ledger.log.signing import SignedState
 from gateway.ledger.log.tiled_log import TiledLog
 from gateway.ledger.log.tiles import partial_width
 from gateway.ledger.process.integrator import Integrator
+from gateway.ledger.retention import retention
 from gateway.ledger.witness import mirror
 from gateway.ledger.witness.cosigning import Cosigning
 from tests.simulation.ledger.history import Broken, run

@@ -29,9 +29,9 @@ from gateway.ledger.log.files import LogFiles
 from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.log.notes import ED25519, VerifierKey, parse_note
 from gateway.ledger.log.proofs import Hashes, TlogProof
-from gateway.ledger.log.retention import Holds
 from gateway.ledger.log.tiled_log import TiledLog
 from gateway.ledger.log.tiles import WIDTH
+from gateway.ledger.retention.retention import Holds
 from gateway.ledger.verify.log import verify_log
 from gateway.ledger.verify.record import verify_record
 from gateway.ledger.witness.witness import Witness
