@@ -66,8 +66,10 @@ def check_(root: Root = None, layer: LayerNames = None, as_json: AsJson = False)
         return
     for checked in results:
         names = " + ".join(checked.layers)
-        counts = f"{checked.policies} policies, {checked.cases} decision table cases"
+        counts = f"{checked.policies} policies, {checked.cases} decision table cases, {checked.theorems} theorems"
         out.print(f"{names}: {counts}: sound ({checked.digest[:16]})", markup=False)
+        if checked.theorems:
+            out.print("  not proved here: `gateway policies prove` does it", markup=False)
         if checked.unread:
             out.print(f"  facts that no policy reads: {', '.join(checked.unread)}", markup=False)
 
@@ -253,6 +255,7 @@ def _checked(checked: Checked) -> dict[str, Any]:
         "digest": checked.digest,
         "policies": checked.policies,
         "cases": checked.cases,
+        "theorems": checked.theorems,
         "sound": checked.is_sound,
         "unread": checked.unread,
     }
