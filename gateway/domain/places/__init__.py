@@ -5,5 +5,5 @@
     condition  a free condition as equalities
     reading    what stands at places of a request
 
-Used from outside: nothing so far.
+Used from outside: `language`, `reading`.
 """
