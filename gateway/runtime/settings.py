@@ -162,6 +162,7 @@ class ControlSettings(Section):
     client_certificates: Literal["off", "optional"] = Field(
         "off", description="whether systems may show a client certificate when they ask for a token (RFC 8705)"
     )
+    console: bool = Field(True, description="whether pages for officers and auditors are served under `/console`")
 
 
 class StateSettings(Section):

@@ -2,6 +2,7 @@
 
     control     the control plane, wired
     provider    the OpenID provider that officers sign in at
+    console     the pages for officers beside the API, unless the settings leave them out
     readiness   whether uses can be served
     scraping    who may scrape figures
     examining   examining a candidate in a process of its own

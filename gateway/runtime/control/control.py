@@ -50,6 +50,7 @@ from gateway.ledger.witness.witness import Witness
 from gateway.policy import Engine
 from gateway.policy.offline.activating import PolicyKeeper
 from gateway.proxy.limits import Limits
+from gateway.runtime.control.console import serve_console
 from gateway.runtime.control.examining import Examiner
 from gateway.runtime.control.provider import provider_of
 from gateway.runtime.control.readiness import StateProof, answer_probes, readiness
@@ -435,7 +436,9 @@ class Control:
         tls = listener_context(self._settings.control)
         self._reloading = Reloading(tls, self._settings.control)
         share_threads()
-        self._server = control_server(create_app(self._parts.services), tls)
+        app = create_app(self._parts.services)
+        serve_console(app, self._parts.services, self._settings.control, self._issuer)
+        self._server = control_server(app, tls)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="uvicorn")
         while not self._server.started:
             if self._task.done():
