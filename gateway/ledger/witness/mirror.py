@@ -30,9 +30,9 @@ from gateway.ledger.log.kept import KEPT, KEPT_NEXT, Kept, kept_digest, read_kep
 from gateway.ledger.log.minimum import MINIMUM_INDEX, minimum_index
 from gateway.ledger.log.notes import parse_note
 from gateway.ledger.log.reading import LOOSE, MIRROR, PACKED, STAYING, LogReader
-from gateway.ledger.log.retention import PRUNING
 from gateway.ledger.log.tiles import HASH_BYTES, WIDTH, parse_tile_path
 from gateway.ledger.names import WRITING
+from gateway.ledger.retention.retention import PRUNING
 
 NOTES = ("cosigned", "checkpoint")
 """Read in this order: the log cosigns what it has published, and publishes what stands in its tiles."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gateway.console.session import FRESH_SECONDS, IDLE_SECONDS, SessionKeeper
 from gateway.domain.errors import GatewayError
-from gateway.identity.one_time_codes import code_at
+from gateway.identity.officers.one_time_codes import code_at
 from tests.support.console import PASSWORD, Page
 from tests.support.control import done
 from tests.unit.console.conftest import Office

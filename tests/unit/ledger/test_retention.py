@@ -29,8 +29,8 @@ from gateway.ledger.log.kept import Kept
 from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.log.notes import parse_note
 from gateway.ledger.log.proofs import Hashes, verify_consistency
-from gateway.ledger.log.retention import Holds, Pruning, begin_pruning
 from gateway.ledger.process.service import LedgerService
+from gateway.ledger.retention.retention import Holds, Pruning, begin_pruning
 from gateway.ledger.verify.record import VerificationFailed, verify_export, verify_log, verify_record
 from gateway.ledger.witness import mirror as mirroring
 from gateway.ledger.witness.mirror import mirror_log

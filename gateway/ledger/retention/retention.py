@@ -50,8 +50,8 @@ from gateway.ledger.durable import replace_file, sync_directory, unlink_all
 from gateway.ledger.log.files import LogFiles
 from gateway.ledger.log.kept import KEPT, KEPT_NEXT, Kept, kept_digest, read_kept
 from gateway.ledger.log.minimum import MINIMUM_INDEX, minimum_index
-from gateway.ledger.log.spool import sweep
 from gateway.ledger.log.tiles import WIDTH
+from gateway.ledger.retention.spool import sweep
 
 RULE = "Decree 809 Art. 29: three calendar years from the end of the use, or longer where a rule says so"
 PRUNING = "pruning.json"

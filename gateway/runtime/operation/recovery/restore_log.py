@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.keyring import KeyRing
+from gateway.identity.keys.keyring import KeyRing
 from gateway.ledger.durable import make_directory, replace_file, sync_directory
 from gateway.ledger.journal.marks import confirmed_sequence
 from gateway.ledger.journal.segments import Watermark, recover
@@ -25,7 +25,7 @@ from gateway.ledger.verify.log import verify_log
 from gateway.ledger.witness.adopting import adopt_log, journal_entries
 from gateway.ledger.witness.mirror import checkpoint_of
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.operation.backup import Manifest
+from gateway.runtime.operation.recovery.backup import Manifest
 from gateway.runtime.ring import outside_signers, passphrase
 from gateway.runtime.settings import Settings, load_settings, with_origin
 

@@ -29,8 +29,8 @@ from gateway.domain.callers import Assurance, Caller
 from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.directory import System
 from gateway.domain.errors import GatewayError
+from gateway.identity.keys.symmetric import FieldCipher
 from gateway.identity.strict import Unreadable
-from gateway.identity.symmetric import FieldCipher
 
 NATIONAL_WINDOW_SECONDS = 300
 ZHEJIANG_WINDOW_SECONDS = 90

@@ -12,9 +12,9 @@ import msgspec
 
 from gateway.domain.directory import System
 from gateway.domain.errors import GatewayError
-from gateway.identity.jwk import VerifyingKey, parse_public_jwk, thumbprint
+from gateway.identity.keys.jwk import VerifyingKey, parse_public_jwk, thumbprint
 from gateway.identity.strict import Jws, Unreadable, is_text, parse_jws
-from gateway.identity.verify import SKEW_SECONDS, check_times
+from gateway.identity.tokens.verify import SKEW_SECONDS, check_times
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 MAX_ASSERTION_SECONDS = 300

@@ -30,7 +30,7 @@ from gateway.ledger.log.files import LogFiles
 from gateway.ledger.log.notes import ED25519, VerifierKey
 from gateway.ledger.witness.mirror import checkpoint_of
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.operation.backup import (
+from gateway.runtime.operation.recovery.backup import (
     LOG,
     Manifest,
     digest_of,
@@ -39,7 +39,7 @@ from gateway.runtime.operation.backup import (
     read_manifest,
     state_folders,
 )
-from gateway.runtime.operation.restore_log import (
+from gateway.runtime.operation.recovery.restore_log import (
     Say,
     Source,
     has_whole_log,

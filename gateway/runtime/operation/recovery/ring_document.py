@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.keyring import KeyRing
+from gateway.identity.keys.keyring import KeyRing
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.ring import passphrase
 

@@ -25,9 +25,9 @@ from typing import Protocol
 import msgspec
 
 from gateway.domain.errors import GatewayError
+from gateway.identity.keys.symmetric import FieldCipher
 from gateway.identity.strict import to_base64url
-from gateway.identity.symmetric import FieldCipher
-from gateway.identity.verify import SKEW_SECONDS
+from gateway.identity.tokens.verify import SKEW_SECONDS
 
 log = logging.getLogger(__name__)
 

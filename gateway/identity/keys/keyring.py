@@ -20,11 +20,11 @@ from typing import Any
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.identity import keyfiles, symmetric
-from gateway.identity.jwk import VerifyingKey, own_public_key
-from gateway.identity.keyfiles import Bundle, KeyFile, Sealer
+from gateway.identity.keys import keyfiles, symmetric
+from gateway.identity.keys.jwk import VerifyingKey, own_public_key
+from gateway.identity.keys.keyfiles import Bundle, KeyFile, Sealer
+from gateway.identity.keys.symmetric import FieldCipher, SecretKey
 from gateway.identity.signer import LogSigner, RingSigner, Signer, new_signer, parse_signer
-from gateway.identity.symmetric import FieldCipher, SecretKey
 
 PURPOSES = ("token", "log", "witness", "pseudonym", "field")
 TOKEN_OVERLAP_SECONDS = 3600

@@ -20,9 +20,9 @@ from typing import Any, Protocol
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.jwk import VerifyingKey
+from gateway.identity.keys.jwk import VerifyingKey
 from gateway.identity.strict import Jws, Unreadable, is_text, is_time, parse_jws
-from gateway.identity.tokens import ACCESS_TOKEN_TYPE, OFFICER_TOKEN_TYPE, officer_audience
+from gateway.identity.tokens.issuing import ACCESS_TOKEN_TYPE, OFFICER_TOKEN_TYPE, officer_audience
 
 SKEW_SECONDS = 30
 """How far clocks may differ."""

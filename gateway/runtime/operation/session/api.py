@@ -21,8 +21,8 @@ import msgspec
 
 from gateway.domain.errors import PROBLEMS, GatewayError
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.operation.officer_tokens import officer_token
-from gateway.runtime.operation.remote import (
+from gateway.runtime.operation.session.officer_tokens import officer_token
+from gateway.runtime.operation.session.remote import (
     ACCOUNT_PATH,
     RENEW_SECONDS,
     KeyAuth,
@@ -31,7 +31,7 @@ from gateway.runtime.operation.remote import (
     needs_sign_in,
     trust,
 )
-from gateway.runtime.operation.sessions import SessionFolder, control_url
+from gateway.runtime.operation.session.sessions import SessionFolder, control_url
 from gateway.runtime.settings import Settings
 from gateway.runtime.start.incarnation import require_own_state
 

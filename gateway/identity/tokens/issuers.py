@@ -20,9 +20,9 @@ from urllib.parse import urlsplit
 import httpx
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.jwk import VerifyingKey, parse_public_jwk
+from gateway.identity.keys.jwk import VerifyingKey, parse_public_jwk
 from gateway.identity.strict import Unreadable, parse_object
-from gateway.identity.tokens import ACCESS_TOKEN_TYPE
+from gateway.identity.tokens.issuing import ACCESS_TOKEN_TYPE
 
 REFRESH_SECONDS = 300.0
 MIN_REFRESH_SECONDS = 10.0

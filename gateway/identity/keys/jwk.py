@@ -16,7 +16,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from gateway.domain.errors import GatewayError
-from gateway.identity import sm2
+from gateway.identity.keys import sm2
 from gateway.identity.strict import Unreadable, is_text, parse_base64url, to_base64url
 
 MIN_RSA_BITS = 2048

@@ -18,10 +18,16 @@ import httpx
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.assertions import ASSERTION_TYPE
-from gateway.identity.issuers import REFRESH_SECONDS, TIMEOUT_SECONDS, AnswerRefused, ExternalIssuer, fetch_document
+from gateway.identity.callers.assertions import ASSERTION_TYPE
 from gateway.identity.strict import Jws, Unreadable, parse_jws, parse_object
-from gateway.identity.verify import check_audience, check_times
+from gateway.identity.tokens.issuers import (
+    REFRESH_SECONDS,
+    TIMEOUT_SECONDS,
+    AnswerRefused,
+    ExternalIssuer,
+    fetch_document,
+)
+from gateway.identity.tokens.verify import check_audience, check_times
 
 MAX_DOCUMENT_BYTES = 256 * 1024
 MAX_ID_TOKEN_BYTES = 64 * 1024

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.jwk import VerifyingKey, parse_public_jwk, thumbprint
-from gateway.identity.nonces import Nonces
-from gateway.identity.security_log import FailureBudget
+from gateway.identity.callers.nonces import Nonces
+from gateway.identity.callers.security_log import FailureBudget
+from gateway.identity.keys.jwk import VerifyingKey, parse_public_jwk, thumbprint
 from gateway.identity.strict import Unreadable, is_text, is_time, parse_jws, to_base64url
-from gateway.identity.verify import SKEW_SECONDS
+from gateway.identity.tokens.verify import SKEW_SECONDS
 
 PROOF_TYPE = "dpop+jwt"
 ALGORITHMS = ("ES256", "ES384", "EdDSA", "Ed25519", "PS256")

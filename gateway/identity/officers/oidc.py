@@ -25,10 +25,10 @@ import httpx
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.issuers import ERROR_WORD, AnswerRefused
-from gateway.identity.oidc_endpoints import Provider, ProviderEndpoints, is_safe_url
+from gateway.identity.officers.oidc_endpoints import Provider, ProviderEndpoints, is_safe_url
 from gateway.identity.strict import Unreadable, is_text
-from gateway.identity.verify import SKEW_SECONDS
+from gateway.identity.tokens.issuers import ERROR_WORD, AnswerRefused
+from gateway.identity.tokens.verify import SKEW_SECONDS
 
 __all__ = ["DeviceAsked", "OpenIdSignIn", "Pending", "Person", "Provider", "SignedOut", "is_safe_url"]
 

@@ -23,7 +23,7 @@ from typing import Any
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.suite import Suite, suite_named
+from gateway.identity.keys.suite import Suite, suite_named
 
 FORMAT = 1
 SCRYPT = {"n": 2**15, "r": 8, "p": 1}

@@ -19,12 +19,12 @@ import httpx
 
 from gateway.client.keys import ClientKey, new_private_key
 from gateway.domain.errors import GatewayError
-from gateway.identity.pairing import challenge_of, new_verifier, words_of
+from gateway.identity.officers.pairing import challenge_of, new_verifier, words_of
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.operation.api import error_of, own_trust, unreachable
-from gateway.runtime.operation.loopback import Listener
-from gateway.runtime.operation.remote import ACCOUNT_PATH, WAYS_PATH, KeyAuth, auth_of, trust
-from gateway.runtime.operation.sessions import KeptSession, SessionFolder, control_url
+from gateway.runtime.operation.session.api import error_of, own_trust, unreachable
+from gateway.runtime.operation.session.loopback import Listener
+from gateway.runtime.operation.session.remote import ACCOUNT_PATH, WAYS_PATH, KeyAuth, auth_of, trust
+from gateway.runtime.operation.session.sessions import KeptSession, SessionFolder, control_url
 
 BROWSER_SECONDS = 600.0
 TIMEOUT_SECONDS = 30.0

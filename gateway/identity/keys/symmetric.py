@@ -10,8 +10,8 @@ import msgspec
 
 from gateway.domain.calendar import CHINA
 from gateway.domain.errors import GatewayError
+from gateway.identity.keys.suite import Suite
 from gateway.identity.strict import to_base64url
-from gateway.identity.suite import Suite
 
 BEIJING = CHINA
 """China keeps one time and no summer time; years of pseudonyms turn with it."""

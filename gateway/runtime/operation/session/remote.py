@@ -10,7 +10,7 @@ import httpx
 
 from gateway.client.keys import ClientKey
 from gateway.domain.errors import GatewayError
-from gateway.runtime.operation.sessions import KeptSession, SessionFolder
+from gateway.runtime.operation.session.sessions import KeptSession, SessionFolder
 
 WAYS_PATH = "/sign-in"
 ACCOUNT_PATH = "/v1/account"

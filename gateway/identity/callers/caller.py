@@ -16,12 +16,12 @@ from gateway.domain.callers import Assurance, Caller
 from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.directory import System
 from gateway.domain.errors import GatewayError
-from gateway.identity.certificates import certificate_thumbprint
-from gateway.identity.dpop import ALGORITHMS, NonceMissing, ProofVerifier, canonical_uri
-from gateway.identity.jwk import thumbprint
-from gateway.identity.security_log import FailureBudget, SecurityLog
+from gateway.identity.callers.certificates import certificate_thumbprint
+from gateway.identity.callers.dpop import ALGORITHMS, NonceMissing, ProofVerifier, canonical_uri
+from gateway.identity.callers.security_log import FailureBudget, SecurityLog
+from gateway.identity.keys.jwk import thumbprint
 from gateway.identity.strict import MAX_TOKEN_BYTES, Unreadable
-from gateway.identity.verify import SKEW_SECONDS, Claims, KeyUnknown, TokenVerifier, TrustedIssuer
+from gateway.identity.tokens.verify import SKEW_SECONDS, Claims, KeyUnknown, TokenVerifier, TrustedIssuer
 
 MAX_REMEMBERED = 65536
 """About 40 MiB: ten systems' tokens a second for more than an hour; the longest known is forgotten first."""

@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Officer
-from gateway.identity.passwords import HashingPool, slow_down
+from gateway.identity.officers.passwords import HashingPool, slow_down
 
 FREE_FAILURES = 3
 FREE_ADDRESS_FAILURES = 20

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.tokens import MAX_OFFICER_TOKEN_SECONDS, TokenIssuer
+from gateway.identity.tokens.issuing import MAX_OFFICER_TOKEN_SECONDS, TokenIssuer
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.ring import open_ring
 from gateway.store import Store
