@@ -340,7 +340,10 @@ def test_call_that_names_its_people_in_a_package_in_soap_is_found_by_each_of_the
 
     def found(person: str) -> list[str]:
         with gateway.officer("auditor-he") as api:
-            return [each["record"] for each in api.post("/v1/records/search", {"subject": person})["items"]]
+            return [
+                each["record"]
+                for each in api.post("/v1/records/search", {"subject": person, "format": "ndjson"})["items"]
+            ]
 
     for person in people:
         assert wait_for(lambda person=person: record in found(person)), "the record is not found by its person"
