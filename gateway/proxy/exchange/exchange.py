@@ -20,7 +20,7 @@ callback that comes after the exchange has moved on is ignored. Nothing here tou
 import msgspec
 
 from gateway.domain.callers import Caller
-from gateway.domain.directory import Interface, SharingMode
+from gateway.domain.directory import Interface
 from gateway.domain.errors import GatewayError
 from gateway.domain.verdicts import Decision, Verdict
 from gateway.proxy.exchange import states
@@ -42,7 +42,6 @@ from gateway.proxy.ports import RequestHead
 from gateway.proxy.projection.matching import guessable, parse_question
 
 _PERMIT = Decision.PERMIT
-_VERIFY = SharingMode.VERIFY
 
 
 class Exchange(Recording):
@@ -116,7 +115,7 @@ class Exchange(Recording):
         except GatewayError as error:
             self.refuse(error)
             return
-        if self._call.mode is _VERIFY:
+        if route.is_asked_by_values(self._call.mode):
             self._read_question()
         elif body is not NO_BODY and route.scope_names and is_readable(self.block):
             self._is_reading = True

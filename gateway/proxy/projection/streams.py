@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Protocol
 
-from gateway.proxy.projection.document import DocumentProjector, not_filterable
+from gateway.proxy.projection.document import DocumentProjector
+from gateway.proxy.projection.envelope import not_filterable
 from gateway.proxy.projection.masks import Mask
 
 

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError
-from gateway.proxy.projection import document
-from gateway.proxy.projection.document import DocumentProjector, Projected, at_once
+from gateway.proxy.projection import parts
+from gateway.proxy.projection.document import DocumentProjector
+from gateway.proxy.projection.envelope import Answered
 from gateway.proxy.projection.masks import parse_mask
+from gateway.proxy.projection.projected import Projected, at_once
 
 SECRET = "SECRET"
 PLACES = {"a": "/a", "b": "/b", "c": "/n/c", "s": "/s", "t": "/n/t", "deep": "/n/m/deep", "address": "/address"}
@@ -100,10 +102,10 @@ def test_in_steps_the_same_leaves_as_at_once(data: Any, step: int, indent: int, 
         text = text.replace("]", f"{broken}]", 1)
     one = projector(**({"a": mask} if mask else {}))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(document, "STEP_BYTES", 1 << 30)
+        patch.setattr(parts, "STEP_BYTES", 1 << 30)
         whole = come_to(lambda: one.project(text.encode()))
         values = come_to(lambda: Projected(_values(one, text), 0, ()))
-        patch.setattr(document, "STEP_BYTES", step)
+        patch.setattr(parts, "STEP_BYTES", step)
         assert come_to(lambda: at_once(one.steps(text.encode()))) == whole
         assert come_to(lambda: Projected(_values(one, text), 0, ())) == values
 
@@ -123,7 +125,7 @@ def test_a_long_answer_takes_a_step_for_each_part_of_its_rows() -> None:
     text = json.dumps({"data": [row] * 20_000}).encode()
     for masks in ({}, {"a": "last-4"}):
         steps = sum(1 for _ in projector(**masks).steps(text))
-        assert steps >= len(text) // (2 * document.STEP_BYTES)
+        assert steps >= len(text) // (2 * parts.STEP_BYTES)
 
 
 @settings(max_examples=120, deadline=None)
@@ -137,7 +139,7 @@ def test_the_fast_way_and_the_walk_give_the_same(data: Any, indent: int) -> None
         with pytest.raises(GatewayError):
             one.project(content)
         return
-    walked = at_once(one._walk(content))
+    walked = at_once(one.reduce(content, Answered(), is_failure=False))
     projected = one.project(content)
     assert json.loads(projected.content) == json.loads(walked.content)
     assert (projected.rows, projected.items) == (walked.rows, walked.items)
