@@ -121,6 +121,17 @@ class Purpose(msgspec.Struct, frozen=True, omit_defaults=True):
     basis: str = ""
 
 
+def namespace_of(id: str) -> str | None:  # noqa: A002 - the domain's name
+    """The id of the department in whose namespace the id of a system, officer, grant or proposal stands, if any.
+
+    `department.name` is that department's own where there is such a department: nobody else makes anything of that
+    name, and whether it is taken is told to nobody else. A name without a namespace is common to all departments: who
+    asks for one learns that it is taken, and nothing of what has it.
+    """
+    department, dot, _ = id.partition(".")
+    return department if dot else None
+
+
 class DataItem(msgspec.Struct, frozen=True, omit_defaults=True):
     """A data item (信息项) of a dataset: the smallest thing a grant can name.
 

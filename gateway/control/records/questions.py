@@ -10,7 +10,7 @@ import msgspec
 from fastapi import Depends, Query
 from pydantic import AwareDatetime, BeforeValidator, Field
 
-from gateway.control.act.bodies import Body, EntryId, Identifier, Slug
+from gateway.control.act.bodies import Body, EntryId, Identifier, Name, Slug
 from gateway.control.act.paging import every
 from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import Scope, scope_of
@@ -99,7 +99,7 @@ class RecordFilter(Body):
     from_: Moment = Field(None, alias="from", description="RFC 3339, with its zone")
     until: Moment = Field(None, description="RFC 3339, with its zone")
     department: Slug | None = Field(None, description="demand department")
-    system: Slug | None = None
+    system: Name | None = None
     supplier: Slug | None = Field(None, description="supply department")
     dataset: EntryId | None = None
     interface: str | None = Field(None, max_length=130, description="`supplier/id`")
@@ -110,7 +110,7 @@ class RecordFilter(Body):
     policy: str | None = Field(None, max_length=128, description="a determining policy")
     status: int | None = Field(None, ge=0, le=599)
     kind: str | None = Field(None, max_length=32, description="`use`, `use.refused`, `order`, `grant`, …")
-    officer: Slug | None = Field(None, description="who acted")
+    officer: Name | None = Field(None, description="who acted")
     allow_partial: bool | None = Field(None, description="answer with what is known, and say that it is a part")
 
 
