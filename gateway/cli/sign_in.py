@@ -106,7 +106,7 @@ def _at_provider(door: "Door", *, device: bool, opens: bool) -> "Begun":
         raise GatewayError(
             "invalid-input", f"{door.issuer} has no OpenID provider: say `--officer NAME` for a password"
         )
-    if device and not door.ways.get("device"):
+    if device and door.ways.get("device") is False:
         raise GatewayError("invalid-input", "the OpenID provider does not let other devices sign in: leave it out")
     # A browser that is opened through a remote shell is on the wrong machine, and so would the answer be.
     if device or (door.ways.get("device") and "SSH_CONNECTION" in os.environ and opens):

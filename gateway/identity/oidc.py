@@ -144,8 +144,10 @@ class OpenIdSignIn:
         return self._provider.issuer
 
     @property
-    def offers_devices(self) -> bool:
-        """Whether the provider has the device grant, as far as is known: nobody waits for it to say so."""
+    def offers_devices(self) -> bool | None:
+        """Whether the provider has the device grant; None before it has said so, which nobody waits for."""
+        if not self._endpoints.is_known:
+            return None
         return self._endpoints.known_endpoint("device_authorization_endpoint") is not None
 
     async def begin(self, return_to: str) -> tuple[str, Pending]:

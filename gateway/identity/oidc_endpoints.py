@@ -96,6 +96,11 @@ class ProviderEndpoints:
             self._metadata, self._discovered_at = found, self.now()
         return self._metadata
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the provider has told its metadata."""
+        return self._metadata is not None
+
     def known_endpoint(self, name: str) -> str | None:
         """An endpoint that the metadata named when they were last asked for."""
         found = (self._metadata or {}).get(name)

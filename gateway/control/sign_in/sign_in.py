@@ -302,13 +302,16 @@ def sign_in_router(services: SignInServices) -> APIRouter:
 def _add_ways(router: APIRouter, services: SignInServices) -> None:
     @router.get("", summary="The ways to sign in")
     async def ways() -> JSONResponse:
-        """What this control plane calls itself, which proofs name, and by what officers can sign in."""
+        """What this control plane calls itself, which proofs name, and by what officers can sign in.
+
+        `device` is null until the provider has said whether it has that.
+        """
         provider = services.provider
         found = {
             "issuer": services.issuer.issuer,
             "password": services.accounts is not None,
             "provider": provider.issuer if provider is not None else None,
-            "device": provider is not None and provider.offers_devices,
+            "device": provider.offers_devices if provider is not None else False,
         }
         return JSONResponse(found, headers={**NOT_STORED, **services.possession.nonce()})
 

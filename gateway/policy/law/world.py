@@ -252,6 +252,7 @@ FACTS: Facts = {
         "level": lambda one: one.level.value,
         "competent": lambda one: one.competent,
         "matters": lambda one: one.matters,
+        "ended": lambda one: one.succeeded_by is not None,
     },
     "Dataset": {
         "supplier": lambda one: _reference("Department", one.supplier),
@@ -306,7 +307,7 @@ ACT_GROUPS: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(("activatePolicies", "applyRetention", "manageKeys"), ("runPlatform", "act")),
     **dict.fromkeys(
-        ("close", "dispose", "dispute", "settle", "fileRecords", "keepAccount", "consultWatching"),
+        ("close", "dispose", "dispute", "settle", "reorganise", "fileRecords", "keepAccount", "consultWatching"),
         ("act",),
     ),
 }

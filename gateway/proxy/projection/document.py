@@ -21,7 +21,7 @@ from msgspec import Raw
 from gateway.proxy.projection.envelope import Answered, Reduced, Watch, not_filterable
 from gateway.proxy.projection.levels import Level, level_tree
 from gateway.proxy.projection.masks import Mask
-from gateway.proxy.projection.parts import parts_of
+from gateway.proxy.projection.parts import parts_of, require_light
 from gateway.proxy.projection.places import Place, parse_pointer, place_tree
 from gateway.proxy.projection.projected import Projected, Steps, at_once
 from gateway.proxy.projection.typed import Typed
@@ -36,6 +36,7 @@ from gateway.proxy.projection.values import (
     leads_to_an_item,
     masked_value,
     octets_of,
+    picker,
     text_of,
     values_at,
 )
@@ -168,7 +169,7 @@ class DocumentProjector:
             if kind_of(raw) != b"{":
                 _none(raw, answered)
                 return
-            found = decode_object(raw).get(token)
+            found = picker((token,))(raw).get(token)
             if found is None:
                 return
             raw, level = found, level.children[token]
@@ -181,6 +182,7 @@ class DocumentProjector:
             return
         answered.has_rows_place = True
         for part in parts_of(bytes(raw)) if kind_of(raw) == b"[" else (b"[%b]" % bytes(raw),):
+            require_light(part)
             rows = decode_array(part)
             for row in rows:
                 self._require_known(row)
@@ -244,10 +246,8 @@ class DocumentProjector:
             return _none(raw, answered), 0
         out: dict[str, Raw] = {}
         count = 0
-        for name, value in decode_object(raw).items():
-            child = level.children.get(name)
-            if child is None:
-                continue
+        for name, value in picker(tuple(level.children))(raw).items():
+            child = level.children[name]
             if child.is_on_way:
                 left, rows = yield from self._reduce(
                     value, child, seen, answered, is_failure=is_failure, by_parts=by_parts
@@ -287,6 +287,7 @@ class DocumentProjector:
                     raise not_filterable("a row of the answer is not an object")
                 rows.append(kept)
             return Raw(encode(rows)), len(rows)
+        require_light(bytes(raw))
         kept = self._filter_row(raw, seen)
         if kept is None:
             raise not_filterable("the row of the answer is not granted as it stands")
@@ -297,6 +298,7 @@ class DocumentProjector:
         left: list[bytes] = []
         count = 0
         for part in parts_of(rows):
+            require_light(part)
             projected = self._by_rows().project(part)
             if projected.rows:
                 left.append(projected.content[1:-1])

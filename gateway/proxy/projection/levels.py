@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from msgspec import Raw
 
 from gateway.proxy.projection.envelope import ENVELOPE_TEXT_BYTES, Answered, Carrier, Member, Watch, is_plain_text
-from gateway.proxy.projection.values import NESTED, decode_any, decode_object, encode, kind_of, text_of
+from gateway.proxy.projection.values import NESTED, decode_any, encode, kind_of, picker, text_of
 
 Tokens = tuple[str, ...]
 _SHORT = 11
@@ -53,10 +53,9 @@ class Level:
         if self.watch is not None and kind_of(raw) not in NESTED:
             answered.take(self.watch, text_of(raw))
         if self.children and kind_of(raw) == b"{":
-            members = decode_object(raw)
-            for name, child in self.children.items():
-                if child.is_watched and name in members:
-                    child.look(members[name], answered)
+            watched = tuple(name for name, child in self.children.items() if child.is_watched)
+            for name, value in picker(watched)(raw).items():
+                self.children[name].look(value, answered)
 
     def kept(self, raw: Raw, answered: Answered) -> Raw | None:
         """What passes of a value beside the rows; None for nothing."""
@@ -67,8 +66,8 @@ class Level:
             return Raw(encode(answered.meaning)) if is_text else None
         if kind_of(raw) != b"{":
             return None
-        members = decode_object(raw)
-        left = {name: child.kept(members[name], answered) for name, child in self.children.items() if name in members}
+        members = picker(tuple(self.children))(raw)
+        left = {name: self.children[name].kept(value, answered) for name, value in members.items()}
         found = {name: value for name, value in left.items() if value is not None}
         return Raw(encode(found)) if found else None
 

@@ -17,6 +17,7 @@ from typing import Protocol
 from gateway.proxy.projection.document import DocumentProjector
 from gateway.proxy.projection.envelope import not_filterable
 from gateway.proxy.projection.masks import Mask
+from gateway.proxy.projection.parts import require_light
 
 
 class RowReducer(Protocol):
@@ -132,6 +133,7 @@ class NdjsonReducer:
             self._lines.check(len(row))
             if row[:1] != b"{":
                 raise not_filterable("a row of the answer is not an object")
+            require_light(row)
             projected = self._projector.project(row)
             self.rows += 1
             self.items.update(projected.items)

@@ -1,9 +1,10 @@
 """JSON values as a supplier wrote them: what kind they are, and what stands in them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from gateway.proxy.projection.envelope import not_filterable
 from gateway.proxy.projection.masks import Mask
@@ -19,6 +20,19 @@ decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
 decode_array = msgspec.json.Decoder(list[Raw]).decode
 decode_any = msgspec.json.Decoder().decode
 encode = msgspec.json.Encoder().encode
+_astuple = msgspec.structs.astuple
+
+
+@lru_cache(maxsize=4096)
+def picker(names: tuple[str, ...]) -> Callable[[bytes | Raw], dict[str, Raw]]:
+    """What takes these members out of an object and skips all others, however many there are."""
+    fields = [(f"f{at}", Raw | UnsetType, msgspec.field(default=UNSET, name=name)) for at, name in enumerate(names)]
+    decode = msgspec.json.Decoder(msgspec.defstruct("Members", fields)).decode
+
+    def pick(raw: bytes | Raw) -> dict[str, Raw]:
+        return {name: found for name, found in zip(names, _astuple(decode(raw)), strict=True) if found is not UNSET}
+
+    return pick
 
 
 def octets_of(content: bytes) -> bytes:

@@ -311,11 +311,18 @@ def test_json_answers_as_they_are_really_given(
     """A JSON text within JSON, and rows deeper than at the top: one name leaves, and the declared envelope."""
     places = {item: f"/{item}" for item in ("XM", "xm", "name_man", "sfzh", "GMSFHM")}
     done = sample(name, rows, places, ("XM", "xm", "name_man"), format=AnswerFormat.JSON, envelope_members=members)
-    assert json.loads(done.content) == left
+    assert _undone(json.loads(done.content)) == _undone(left)
     assert done.rows == 1
     shallow = rows.rpartition("/")[0] if "~" not in rows else rows.partition("~")[0]
     with pytest.raises(GatewayError, match="answer-not-filterable"):
         sample(name, shallow, places, ("XM", "xm", "name_man"), format=AnswerFormat.JSON)
+
+
+def _undone(value: Any) -> Any:
+    """A value with JSON texts in it read, since members of an object have no order."""
+    if isinstance(value, dict):
+        return {name: _undone(inner) for name, inner in value.items()}
+    return json.loads(value) if isinstance(value, str) and value[:1] in {"{", "["} else value
 
 
 INNER_JSON = '{"data":[{"xm":"a]]>&\\u00e9","sfzh":"SECRET"}]}'
