@@ -20,7 +20,7 @@ callback that comes after the exchange has moved on is ignored. Nothing here tou
 import msgspec
 
 from gateway.domain.callers import Caller
-from gateway.domain.directory import Interface, SharingMode
+from gateway.domain.directory import Interface
 from gateway.domain.errors import GatewayError
 from gateway.domain.verdicts import Decision, Verdict
 from gateway.proxy.exchange import states
@@ -39,11 +39,11 @@ from gateway.proxy.exchange.requests import (
 from gateway.proxy.exchange.routes import Route
 from gateway.proxy.exchange.standing import Standing
 from gateway.proxy.http.bodies import NO_BODY
+from gateway.proxy.http.heads import malformed
 from gateway.proxy.ports import RequestHead
 from gateway.proxy.projection.matching import guessable, parse_question
 
 _PERMIT = Decision.PERMIT
-_VERIFY = SharingMode.VERIFY
 
 
 class Exchange(Recording):
@@ -118,7 +118,7 @@ class Exchange(Recording):
             self.refuse(error)
             return
         asks = route.asks
-        if self._call.mode is _VERIFY:
+        if route.is_asked_by_values(self._call.mode):
             self._read_question()
         elif body is not NO_BODY and (
             (asks is not None and asks.needs_body) or (route.sought_names and is_readable(self.block))
@@ -160,6 +160,9 @@ class Exchange(Recording):
             self.refuse(error)
             return
         if self._route.asks is not None and not self._take_asked(bytes(question.query)):
+            return
+        if len(self._subjects) > 1:
+            self.refuse(malformed("values are compared of one person at a time"))
             return
         declared = self._call.declared
         if bytes(question.query):

@@ -39,11 +39,11 @@ _VERIFYING = frozenset({b"POST"})
 def body_limit_bytes(route: Route, mode: SharingMode) -> int:
     """The largest request body: the interface's, in verify mode one person's values."""
     limit = route.interface.body_limit_bytes
-    return min(limit, MAX_BODY_BYTES) if mode is SharingMode.VERIFY else limit
+    return min(limit, MAX_BODY_BYTES) if route.is_asked_by_values(mode) else limit
 
 
 def _methods(route: Route, mode: SharingMode) -> frozenset[bytes]:
-    return _VERIFYING if mode is SharingMode.VERIFY else route.methods(mode)
+    return _VERIFYING if route.is_asked_by_values(mode) else route.methods(mode)
 
 
 def make_call(
@@ -97,7 +97,7 @@ def _declared(
     if not route.scope_names:
         is_other = is_other or target.rest not in {b"", b"/"}
     # The body of a verification is the question, which is looked into by itself.
-    if is_other or (block.content_length != 0 and mode is not SharingMode.VERIFY):
+    if is_other or (block.content_length != 0 and not route.is_asked_by_values(mode)):
         found.append("other")
     return tuple(sorted(found))
 
@@ -159,8 +159,6 @@ def with_asked(call: Call, asked: Asked, block: Block, subjects: tuple[str, ...]
     for name, said in (("operator", asked.operator), ("scenario", asked.scenario), ("subject", subjects)):
         if said:
             declared.add(name)
-    if call.mode is SharingMode.VERIFY and len(subjects) > 1:
-        raise malformed("a verification is about one person")
     unread = tuple(place for place in call.unread if place != "body" or not asked.is_read)
     return msgspec.structs.replace(
         call,
