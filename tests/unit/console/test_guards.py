@@ -3,12 +3,17 @@
 import base64
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
+from msgspec import to_builtins
+from starlette.responses import Response
+
+from gateway.console.acts import confirmed
 from gateway.console.session import FRESH_SECONDS, IDLE_SECONDS, SessionKeeper
 from gateway.domain.errors import GatewayError
 from gateway.identity.one_time_codes import code_at
 from tests.support.console import PASSWORD, Page
-from tests.support.control import done
+from tests.support.control import CITY, done
 from tests.unit.console.conftest import Office
 
 SUSPENSION = {"violation": "used beyond the purpose", "rectify_by": "2026-12-31"}
@@ -50,6 +55,40 @@ def test_the_cookie_is_host_only_strict_and_out_of_scripts_reach(office: Office)
 
 def _no_unseal(_sealed: str, _context: str) -> bytes:
     raise GatewayError("unavailable")
+
+
+def test_the_cookie_fits_into_every_browser(office: Office) -> None:
+    """However long a name is, or what others did about the account, or who did not confirm a stop: 4,096 octets."""
+    person = {
+        "id": "p-long",
+        "department": "public-security",
+        "region": CITY,
+        "roles": ["supplier"],
+        "name": "名" * 500,
+    }
+    done(office.post("registrar", "/v1/officers", person))
+    code = done(office.post("registrar", "/v1/officers/p-long/enrolment"))["code"]
+    done(office.post(None, "/sign-in/enrolment", {"officer": "p-long", "code": code, "password": PASSWORD}))
+    for number in range(6):
+        reason = {"reason": f"{number} " + "很长的理由" * 300}
+        done(office.post("registrar", "/v1/officers/p-long/recovery", reason))
+    browser = office.browser()
+    page = browser.sign_in("p-long")
+    assert "What happened to your account" in page.text
+    assert "很长的理由" in page.text
+    silent = {"node": "n" * 200, "silent_from": "2026-06-01T02:37:00.123456Z", "most_unsent_bytes": 1}
+    barrier = {"confirmed": [], "out": ["w" * 200] * 64, "silent": [silent] * 64, "milliseconds": 3000}
+    found = office.store.officer("p-long")
+    assert found is not None
+    token = office.issuer.issue_officer(found, 1800, session=office.store.open_session("p-long", "password", 1800).id)
+    session = office.keeper.signed_in(to_builtins(found), token, "password", 1800)
+    told = {
+        "/console/grants/" + "g" * 64: {"done": "The grant is suspended.", "barrier": confirmed(barrier, stops=True)}
+    }
+    answer = Response()
+    office.keeper.write(replace(session, told=told), answer)
+    for line in (*browser.set_cookies, *answer.headers.getlist("set-cookie")):
+        assert len(line) < 4096
 
 
 def test_a_sign_in_leaves_nothing_of_the_session_before(office: Office) -> None:
