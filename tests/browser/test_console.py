@@ -199,6 +199,8 @@ def test_pages_are_for_everybody(person: tuple[Officer, dict[str, str]]) -> None
             emulate(officer.browser, width=width, height=height)
             over = officer.browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
             assert over <= 0, (page, width)
+    officer.browser.execute_script("document.querySelector('main').append(document.createElement('img'))")
+    assert axe(officer.browser) != [], "the rules find nothing at all"
 
 
 def test_a_stop_that_a_worker_does_not_confirm_says_so(gateway: RunningGateway) -> None:

@@ -179,6 +179,30 @@ def test_an_act_of_weight_asks_for_a_sign_in_of_now(office: Office, grant: Calla
     assert "/sign-in" in browser.open("/console/grants").url
 
 
+def test_who_comes_from_the_provider_goes_on_in_a_session_of_the_console(
+    office: Office, grant: Callable[..., str]
+) -> None:
+    """The provider's cookie becomes the console's and ends; an act of weight sends its officer there once more."""
+    id_ = grant()
+    where = f"/console/grants/{id_}/terminate"
+    browser = office.browser()
+    assert "/sign-in" in browser.open("/console/arrived").url
+    browser.cookies["sharing-session"] = office.token("police")
+    page = browser.open(f"/console/arrived?next={where}")
+    assert ("meta", {"http-equiv": "refresh", "content": f"0; url={where}"}) in page.tags
+    assert any(line.startswith('sharing-session=""') and "Max-Age=0" in line for line in browser.set_cookies)
+    del browser.cookies["sharing-session"]
+    form = browser.open(where)
+    assert form.url.endswith(where)
+    office.clock.at += FRESH_SECONDS + 1
+    said = {"reason": "the matter was abolished", "consultation": "record 7", "filing": "filing 9"}
+    review = browser.submit(form, "/terminate", **said)
+    refused = browser.submit(review, "/terminate", step="act")
+    assert (refused.status, office.state(id_)) == (422, "issued")
+    assert "/sign-in/provider?return_to=" in refused.links["Sign in once more"]
+    assert "the matter was abolished" in refused.text
+
+
 def test_a_second_factor_is_asked_for_where_the_account_has_one(office: Office) -> None:
     """A right password alone does not let in; the page asks for the code, and one that was used is none."""
     headers = {"Authorization": f"Bearer {office.token('civil')}"}
