@@ -37,10 +37,10 @@ from gateway.control.act.examples import (
 from gateway.control.policies.routes import CALL
 from gateway.control.sign_in.by_provider import sealed_with
 from gateway.domain.calendar import CHINA
-from gateway.identity.assertions import ASSERTION_TYPE
-from gateway.identity.oidc import Person
-from gateway.identity.one_time_codes import STEP_SECONDS, code_at
-from gateway.identity.pairing import challenge_of
+from gateway.identity.callers.assertions import ASSERTION_TYPE
+from gateway.identity.officers.oidc import Person
+from gateway.identity.officers.one_time_codes import STEP_SECONDS, code_at
+from gateway.identity.officers.pairing import challenge_of
 from gateway.ledger.log.checkpoints import Checkpoint
 from gateway.ledger.log.notes import sign_note
 from gateway.ledger.witness.witness import request_body
@@ -166,6 +166,15 @@ def the_directory(teller: Teller) -> None:
     teller.tell("POST /v1/directory", "province", file)
     for form in ("json", "csv", "dcat"):
         teller.tell("GET /v1/directory", "civil", options={"params": {"format": form}})
+    renamed = {
+        "kind": "rename",
+        "departments": ["housing"],
+        "name": "市住房保障局",
+        "document": "中编办发〔2026〕9号",
+        "reason": "institutional reform of the municipality",
+    }
+    shown = teller.tell("POST /v1/reorganisations/plan", "registrar", renamed).json()["plan"]
+    teller.tell("POST /v1/reorganisations", "registrar", {**renamed, "plan": shown}, again=True)
     abolished = {"reason": "the matter it served was abolished, 国发〔2026〕3号"}
     teller.tell("POST /v1/datasets/{id}/withdrawal", "registrar", abolished, again=True, id=OTHER["id"])
 

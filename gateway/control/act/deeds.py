@@ -321,7 +321,8 @@ def is_permitted(
 def matter_between(
     store: Store | StoreTransaction, supplier: str | None, demand: str | None, dataset: str | None = None
 ) -> Matter:
-    """What an act between two departments is about, with their regions."""
+    """What an act between two departments is about, with their regions; of one that ended, its successor is asked."""
+    supplier, demand = (store.heir(each) if each else each for each in (supplier, demand))
     supplying = store.department(supplier) if supplier else None
     demanding = store.department(demand) if demand else None
     return Matter(

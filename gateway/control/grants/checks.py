@@ -65,8 +65,11 @@ class GrantChecks:
     def scope(self, grant: Grant, *, on_paper: bool = True) -> list[Fault]:
         """Every fault of what a grant covers."""
         faults: list[Fault] = []
-        if self._department(grant.department) is None:
+        department = self._department(grant.department)
+        if department is None:
             faults.append(_fault("department", f"there is no department `{grant.department}`"))
+        elif department.succeeded_by is not None:
+            faults.append(_fault("department", f"`{department.id}` has ended; see `{department.succeeded_by}`"))
         entry = self.entry(grant.dataset)
         if entry is None:
             faults.append(_fault("dataset", f"`{grant.dataset}` is not a released dataset"))

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from gateway.console.acts import confirmed
 from gateway.console.session import FRESH_SECONDS, IDLE_SECONDS, SessionKeeper
 from gateway.domain.errors import GatewayError
-from gateway.identity.one_time_codes import code_at
+from gateway.identity.officers.one_time_codes import code_at
 from tests.support.console import PASSWORD, Page
 from tests.support.control import CITY, done
 from tests.unit.console.conftest import Office
