@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from gateway.domain.directory import EveryItem, Interface
+from gateway.domain.directory import AnswerFormat, EveryItem, Interface
 from gateway.domain.errors import GatewayError
 from gateway.domain.free_text import HINT, holds_identity_number
 from gateway.domain.places.language import Place, PlaceError, Source, parse_place
@@ -31,6 +31,8 @@ MAX_WORDS = 256
 
 _CHARSET = re.compile(rb';[ \t]*charset[ \t]*=[ \t]*"?([A-Za-z0-9._\-]{1,40})"?', re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{15}|[0-9]{17}[0-9Xx]")
+_LOCAL = re.compile(r"[/:}@]")
+"""Before the local name of an element or attribute."""
 _PARAMETER = "parameters."
 _TOLD = ("operator", "matter", "reason")
 
@@ -178,7 +180,10 @@ def _names_of(interface: Interface) -> Mapping[str, str]:
     """Item by its own name and by the last name of its place, as the supplier's service calls it."""
     called: dict[str, set[str]] = {}
     for item, place in interface.places.items():
-        called.setdefault(place.rpartition("/")[2].replace("~1", "/").replace("~0", "~"), set()).add(item)
+        last = place.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
+        if interface.format is AnswerFormat.XML:
+            last = _LOCAL.split(place)[-1]
+        called.setdefault(last, set()).add(item)
     # A name that is of two items is none.
     return {name: next(iter(items)) for name, items in called.items() if len(items) == 1} | {
         item: item for item in interface.places

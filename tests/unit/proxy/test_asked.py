@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 import uvloop
 
-from gateway.domain.directory import EveryItem, Interface, RequestPlaces, SharingMode
+from gateway.domain.directory import AnswerFormat, EveryItem, Interface, RequestPlaces, SharingMode
 from gateway.domain.uses import Use
+from gateway.proxy.exchange.asked import Asks
+from gateway.proxy.http.heads import Block, parse_block
+from gateway.proxy.http.targets import TargetReader
+from gateway.proxy.limits import Limits
 from gateway.store.directory.validation import validate_interface
 from tests.support.proxy_ports import CallerSide, House, Supplier, interface_for, json_answer, permit, request, serving
 
@@ -36,6 +40,10 @@ ANSWER = json_answer('{"code":0,"message":"ok","data":[{"xm":"张三","XM":"张�
 JSON = "Content-Type: application/json\r\n"
 XML = "Content-Type: text/xml; charset=utf-8\r\n"
 FORM = "Content-Type: application/x-www-form-urlencoded\r\n"
+
+
+def block_of(fields: str) -> Block:
+    return parse_block(f"Host: h\r\n{fields}\r\n".encode(), Limits())
 
 
 class Readable(House):
@@ -130,6 +138,15 @@ def test_every_item_is_what_is_granted_or_is_refused_as_the_entry_says() -> None
     assert status == 200
     assert recorded(house).call.items is None
     refused(ask(granted, police(RequiredItems="*,XM"), places=POLICE_PLACES), "every item")
+
+
+def test_items_of_an_xml_answer_are_asked_for_by_the_names_of_their_elements() -> None:
+    """Whatever namespace their places name; one that no place bears stays as it is, for the policies to refuse."""
+    places = {"xm": "/*:XM", "csrq": "/Q{urn:a/b}CSRQ", "number": "/@GMSFHM"}
+    asks = Asks(interface_for(1, request=OF_POLICE, places=places, format=AnswerFormat.XML))
+    body = police(RequiredItems="GMSFHM,XM,CSRQ,HJDZ")
+    asked = asks.read(block_of(JSON), TargetReader().read(b"/a/b", b"h"), body, lambda _: "p")
+    assert asked.items == ("HJDZ", "csrq", "number", "xm")
 
 
 @pytest.mark.parametrize(
