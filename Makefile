@@ -5,11 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help demo test test-deep test-clocks mutants prove lint format bench soak conformance docs messages lock clean
-=======
-.PHONY: help demo test test-deep test-clocks mutants lint format bench soak conformance docs messages screenshots lock clean
->>>>>>> main
+.PHONY: help demo test test-deep test-clocks mutants prove lint format bench soak conformance docs messages screenshots lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
