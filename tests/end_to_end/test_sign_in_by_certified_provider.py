@@ -22,10 +22,10 @@ from typer.testing import CliRunner
 
 from gateway.cli import app
 from gateway.domain.errors import GatewayError
-from gateway.identity.one_time_codes import STEP_SECONDS, code_at
-from gateway.runtime.operation.api import open_api
-from gateway.runtime.operation.sessions import KeptSession, SessionFolder
-from gateway.runtime.operation.signing_in import (
+from gateway.identity.officers.one_time_codes import STEP_SECONDS, code_at
+from gateway.runtime.operation.session.api import open_api
+from gateway.runtime.operation.session.sessions import KeptSession, SessionFolder
+from gateway.runtime.operation.session.signing_in import (
     Door,
     by_browser,
     by_code,

@@ -29,14 +29,14 @@ from gateway.control.sign_in.possession import CHALLENGE, Possession
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import AccountEvent, Authenticator, Officer, ProviderSession, Session
 from gateway.domain.uses import RecordKind
-from gateway.identity.accounts import LocalAccounts
-from gateway.identity.oidc import OpenIdSignIn, SignedOut
-from gateway.identity.one_time_codes import STEP_SECONDS, step_of
-from gateway.identity.security_log import SecurityLog
+from gateway.identity.callers.security_log import SecurityLog
+from gateway.identity.keys.symmetric import FieldCipher
+from gateway.identity.officers.accounts import LocalAccounts
+from gateway.identity.officers.oidc import OpenIdSignIn, SignedOut
+from gateway.identity.officers.one_time_codes import STEP_SECONDS, step_of
 from gateway.identity.strict import MAX_TOKEN_BYTES, Unreadable
-from gateway.identity.symmetric import FieldCipher
-from gateway.identity.tokens import MAX_OFFICER_TOKEN_SECONDS, OFFICER_TOKEN_SECONDS, TokenIssuer
-from gateway.identity.verify import TokenVerifier
+from gateway.identity.tokens.issuing import MAX_OFFICER_TOKEN_SECONDS, OFFICER_TOKEN_SECONDS, TokenIssuer
+from gateway.identity.tokens.verify import TokenVerifier
 from gateway.ledger.journal.acts import ActJournal
 from gateway.store import Store
 
