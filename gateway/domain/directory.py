@@ -247,6 +247,49 @@ class AnswerFormat(StrEnum):
     OPAQUE = "opaque"
 
 
+class EveryItem(StrEnum):
+    """What `*` means where a request names the items it asks for."""
+
+    REFUSED = "refused"
+    GRANTED = "granted"
+
+
+MAX_SUBJECTS_A_CALL = 1000
+"""Most persons that an entry may let one call ask about; the record bears a pseudonym of each."""
+
+
+class RequestPlaces(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Where a request says whom and what it asks, in the language of `domain.places`.
+
+    Args:
+        subject: of the identifiers of whom it asks about; every value at every place counts.
+        parameters: scope parameter -> its one place; it is looked for nowhere else in the body.
+        items: of the items asked for, as names parted by commas.
+        operator: of who asks, in the order in which it is told.
+        unit: of the asking department's unified social credit code: another one than the caller's is refused.
+        matter: of the matter it is for.
+        reason: of why; it is told behind the matter.
+        every_item: what `*` among the items means.
+        subjects_a_call: the most persons that one call may ask about.
+    """
+
+    subject: tuple[str, ...] = ()
+    parameters: dict[str, str] = {}
+    items: tuple[str, ...] = ()
+    operator: tuple[str, ...] = ()
+    unit: tuple[str, ...] = ()
+    matter: tuple[str, ...] = ()
+    reason: tuple[str, ...] = ()
+    every_item: EveryItem = EveryItem.REFUSED
+    subjects_a_call: int = 100
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it names no place."""
+        lists = (self.subject, self.items, self.operator, self.unit, self.matter, self.reason)
+        return not any(lists) and not self.parameters
+
+
 class MemberType(StrEnum):
     """What a member of an answer's envelope holds.
 
@@ -301,6 +344,7 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         match_codes: item -> the codes that it holds, of a service that itself says whether values match: in verify mode
             it is called as in others, and what leaves are these items alone.
         subject_parameter: the query parameter that holds the data subject's identifier, for the pseudonym only.
+        request: where requests say whom and what they ask, beside `subject_parameter` and `scope_parameters`.
         request_fields: header fields that pass to the supplier though they commonly say who calls (`X-User`, `Sec-*`).
         scope_parameters: parameters that a grant may constrain (a region code, say), wherever a caller puts them.
         scope_items: such a parameter -> the item that holds the same in each row, where it has another name.
@@ -341,6 +385,7 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     charset: str = ""
     match_codes: dict[str, tuple[str, ...]] = {}
     subject_parameter: str | None = None
+    request: RequestPlaces = RequestPlaces()
     request_fields: tuple[str, ...] = ()
     scope_parameters: tuple[str, ...] = ()
     scope_items: dict[str, str] = {}
@@ -365,6 +410,11 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
             return listed
         # A grant to query is none to write: what changes something is listed for the very mode, or is not allowed.
         return tuple(method for method in self.methods if method in READING_METHODS)
+
+    @property
+    def names_subject(self) -> bool:
+        """Whether the entry says where a request names the person it asks about."""
+        return bool(self.subject_parameter or self.request.subject)
 
     @property
     def key(self) -> str:

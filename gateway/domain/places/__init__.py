@@ -6,5 +6,5 @@
     reading    what stands at places of a request
     answers    in which of an answer's documents the rows stand, and what stands beside them
 
-Used from outside: `answers`, `documents`, `language`.
+Used from outside: `answers`, `documents`, `language`, `reading`.
 """

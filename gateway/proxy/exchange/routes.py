@@ -10,6 +10,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import parse_upstream
 from gateway.domain.verdicts import Call, Verdict
 from gateway.proxy.counters import Tally
+from gateway.proxy.exchange.asked import Asks
 from gateway.proxy.exchange.refusals import status_line
 from gateway.proxy.exchange.slots import Slots
 from gateway.proxy.http.heads import Block
@@ -30,11 +31,13 @@ class Route:
         tally: where its calls are counted.
 
     Raises:
-        GatewayError: `supplier-unreachable` where the entry's base URL is none, or is `http:` without leave.
+        GatewayError: `supplier-unreachable` where the entry's base URL is none, or is `http:` without leave, or a place
+            that it names is none.
     """
 
     __slots__ = (
         "_methods",
+        "asks",
         "base",
         "host",
         "interface",
@@ -48,7 +51,8 @@ class Route:
         "request_fields",
         "scope_fields",
         "scope_names",
-        "scope_words",
+        "sought_names",
+        "sought_words",
         "tally",
     )
 
@@ -74,7 +78,9 @@ class Route:
             names.add(interface.subject_parameter)
         self.parameter_names = tuple(sorted(names))
         self.scope_names = tuple(sorted(interface.scope_parameters))
-        self.scope_words = {name.casefold(): name for name in self.scope_names}
+        self.asks = None if interface.request.is_empty else Asks(interface)
+        self.sought_names = tuple(name for name in self.scope_names if name not in interface.request.parameters)
+        self.sought_words = {name.casefold(): name for name in self.sought_names}
         plain = (name.lower().replace("-", "").replace("_", "").encode() for name in self.scope_names)
         self.scope_fields = frozenset(plain)
         self.paths = tuple(tuple(path.split("/")) for path in interface.paths)

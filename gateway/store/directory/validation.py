@@ -4,6 +4,7 @@ import re
 
 from gateway.domain.classification import class_of, nearest, secret_of
 from gateway.domain.directory import (
+    MAX_SUBJECTS_A_CALL,
     METHODS,
     READING_METHODS,
     AnswerFormat,
@@ -18,7 +19,7 @@ from gateway.domain.header_fields import says_who
 from gateway.domain.hosts import parse_name, parse_upstream
 from gateway.domain.places.answers import Document, parse_below, parse_beside, parse_rows
 from gateway.domain.places.documents import DocumentFault, charset_named
-from gateway.domain.places.language import Kind, PlaceError
+from gateway.domain.places.language import Decode, Kind, Place, PlaceError, Source, parse_place
 
 Fault = dict[str, object]
 """`field`, `fault`, and where it comes from a file `row`."""
@@ -29,6 +30,7 @@ _ITEM = re.compile(r"[^\s,，、;；|\"\\/~\x00-\x1f\x7f]{1,64}")
 _TEMPLATE = re.compile(r"(?:/(?:\{[^{}/]+\}|[^{}/?#%\s]+))+")
 _COLUMN = re.compile(r"[^\x00-\x1f\x7f]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
+_WHOLE_BODY = Place(Source.BODY)
 _REGION = re.compile(r"[0-9]{6}")
 MAX_GRADE = 4
 MAX_BOUND = 10**20
@@ -174,6 +176,7 @@ def validate_interface(interface: Interface, dataset: Dataset | None = None) -> 
     faults += _method_faults(interface)
     faults += _shape_faults(interface)
     faults += _scope_faults(interface)
+    faults += _request_faults(interface)
     return faults if dataset is None else [*faults, *_faults_against(interface, dataset)]
 
 
@@ -231,6 +234,35 @@ def _scope_faults(interface: Interface) -> list[Fault]:
         for path in interface.paths
         if _TEMPLATE.fullmatch(path) is None
     ]
+
+
+def _request_faults(interface: Interface) -> list[Fault]:
+    """What of the places in requests could never be read, or is said twice."""
+    named = interface.request
+    faults = [
+        _fault("request.parameters", f"`{name[:64]}` is none of `scope_parameters`")
+        for name in sorted(named.parameters.keys() - set(interface.scope_parameters))
+    ]
+    if not 1 <= named.subjects_a_call <= MAX_SUBJECTS_A_CALL:
+        faults.append(_fault("request.subjects_a_call", f"is not 1 to {MAX_SUBJECTS_A_CALL}"))
+    if interface.subject_parameter and named.subject:
+        fault = f"names places beside `subject_parameter`: write that as `query:{interface.subject_parameter}` here"
+        faults.append(_fault("request.subject", fault))
+    segments = {segment[1:-1] for path in interface.paths for segment in path.split("/") if segment[:1] == "{"}
+    lists = ("subject", "items", "operator", "unit", "matter", "reason")
+    texts = [(f"request.{field}", text) for field in lists for text in getattr(named, field)]
+    texts += [(f"request.parameters.{name}", text) for name, text in named.parameters.items()]
+    for field, text in texts:
+        try:
+            place = parse_place(text)
+        except PlaceError as error:
+            faults.append(_fault(field, str(error)))
+            continue
+        if place.source is Source.SEGMENT and place.name not in segments:
+            faults.append(_fault(field, f"`{{{place.name[:64]}}}` stands in none of `paths`"))
+        if place == _WHOLE_BODY or (place.steps and place.steps[-1] is Decode.XML):
+            faults.append(_fault(field, "is a whole document; say by steps where in it the value stands"))
+    return faults
 
 
 def _shape_faults(interface: Interface) -> list[Fault]:
