@@ -69,6 +69,16 @@ def test_each_break_of_the_ledger_is_found(name: str) -> None:
     assert said
 
 
+def test_a_segment_in_the_place_of_an_empty_one_follows_the_one_before(tmp_path) -> None:
+    """History 32: more entries than an empty segment holds came at once, and its successor was refused for good."""
+    for number in range(2):
+        journal = opened(tmp_path, lambda _: None)
+        journal.put(*((entry(10 * number + at), None, "", 0) for at in range(1 + 9 * number)))
+        journal.close()
+    reader = SegmentReader(journal_directory(tmp_path, WRITER), 0)
+    assert reader.read(1 << 20) == [entry(0), *(entry(10 + at) for at in range(10))]
+
+
 def test_a_mark_that_power_took_back_refuses_no_journal_that_holds_what_the_log_took(tmp_path) -> None:
     """The mark is a store to memory: after a loss of power it promises too little, until the writer has looked."""
     journal = opened(tmp_path, lambda _: None)
