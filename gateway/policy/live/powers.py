@@ -3,12 +3,14 @@
 A table of acts can say so without being a second place where rights are written.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from gateway.domain.calendar import Clock
 from gateway.domain.directory import Department, Level
 from gateway.domain.officers import Act, Matter, Officer, Role
+from gateway.domain.processes.table import Process, State, Step
 from gateway.policy.law.layers import Layers
 from gateway.policy.live.acts import decide_act
 
@@ -21,7 +23,11 @@ _PROBES: tuple[tuple[str, Role, Matter], ...] = (
         Role.SUPPLIER,
         Matter(_OWN, _OTHER, _FAR, None, _FAR, ordered_by=_OWN, approved_by="demand-side"),
     ),
-    ("demand department", Role.DEMAND, Matter(_OTHER, _OWN, _FAR, None, _FAR, ordered_by=_OWN)),
+    (
+        "demand department",
+        Role.DEMAND,
+        Matter(_OTHER, _OWN, _FAR, None, _FAR, ordered_by=_OWN, supplied_by="supply-side"),
+    ),
     ("competent department of the supplier's region", Role.COMPETENT, Matter(_OTHER, _THIRD, _HERE, None, _FAR)),
     ("competent department of the demand's region", Role.COMPETENT, Matter(_OTHER, _THIRD, _FAR, None, _HERE)),
     ("auditor of the region", Role.AUDITOR, Matter(_OTHER, _THIRD, _HERE, None, _HERE)),
@@ -53,3 +59,43 @@ def powers(layers: Layers, acts: Iterable[Act], now_unix: int) -> tuple[Power, .
         if permits:
             found.append(Power(who, tuple(permits)))
     return tuple(found)
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A step of a process as it is told: the fields are `Step`'s; `states` is what it must state, `who` who may."""
+
+    name: str
+    acts: tuple[Act, ...]
+    before: tuple[str, ...]
+    after: str | None
+    states: tuple[str, ...]
+    article: str
+    effect: str
+    clock: str | None
+    extends: bool
+    is_once: bool
+    is_late: bool
+    who: tuple[Power, ...]
+
+
+class Told(msgspec.Struct, frozen=True):
+    """The table of a process with who may take each step by the policies, and how long each clock runs."""
+
+    title: str
+    states: tuple[State, ...]
+    items: tuple[Row, ...]
+    clocks: Mapping[str, Clock]
+    next: None = None
+
+
+def table_of(layers: Layers, process: Process, now_unix: int) -> Told:
+    """The table of a process under these layers."""
+    rows = tuple(_row(layers, each, now_unix) for each in process.steps)
+    begun = tuple(each.clock.partition("{")[0] for each in process.steps if each.clock)
+    clocks = {name: clock for name, clock in layers.clocks.items() if name.startswith(begun)}
+    return Told(process.title, process.states, rows, clocks)
+
+
+def _row(layers: Layers, step: Step, now_unix: int) -> Row:
+    told = {name: getattr(step, name) for name in Row.__struct_fields__ if name != "who"}
+    return Row(**told, who=powers(layers, step.acts, now_unix))
