@@ -3,7 +3,8 @@
 A table of acts can say so without being a second place where rights are written.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
@@ -16,6 +17,8 @@ from gateway.policy.live.acts import decide_act
 
 _OWN, _OTHER, _THIRD = "own", "other", "third"
 _HERE, _FAR = "440000", "990000"
+_BOTH = "competent department of both sides' region"
+"""Named where being that of one side's region does not do."""
 
 _PROBES: tuple[tuple[str, Role, Matter], ...] = (
     (
@@ -30,6 +33,11 @@ _PROBES: tuple[tuple[str, Role, Matter], ...] = (
     ),
     ("competent department of the supplier's region", Role.COMPETENT, Matter(_OTHER, _THIRD, _HERE, None, _FAR)),
     ("competent department of the demand's region", Role.COMPETENT, Matter(_OTHER, _THIRD, _FAR, None, _HERE)),
+    (
+        _BOTH,
+        Role.COMPETENT,
+        Matter(_OTHER, _THIRD, _HERE, None, _HERE, approved_by="demand-side", supplied_by="supply-side"),
+    ),
     ("auditor of the region", Role.AUDITOR, Matter(_OTHER, _THIRD, _HERE, None, _HERE)),
     ("operator", Role.OPERATOR, Matter(_OTHER, _THIRD, _FAR, None, _FAR)),
 )
@@ -49,16 +57,37 @@ class Power(msgspec.Struct, frozen=True):
 
 def powers(layers: Layers, acts: Iterable[Act], now_unix: int) -> tuple[Power, ...]:
     """Who may do at least one of `acts` about what is theirs: their data, their grants, their region."""
-    found = []
+    found: list[Power] = []
     wanted = tuple(acts)
-    for who, role, matter in _PROBES:
-        officer = Officer("probe", _OWN, _HERE, (role,))
-        home = Department(_OWN, "", _HERE, Level.PROVINCE, competent=role is Role.COMPETENT)
+    here = _region_of(layers)
+    for who, role, about in _PROBES:
+        if who == _BOTH and any(each.who.startswith("competent") for each in found):
+            continue
+        regions = {name: here for name in ("region", "demand_region") if getattr(about, name) == _HERE}
+        matter = msgspec.structs.replace(about, **regions)
+        officer = Officer("probe", _OWN, here, (role,))
+        home = Department(_OWN, "", here, Level.PROVINCE, competent=role is Role.COMPETENT)
         verdicts = (decide_act(layers, officer, act, matter, now_unix, home) for act in wanted)
         permits = sorted({name for verdict in verdicts if verdict.is_permit for name in verdict.policies})
         if permits:
             found.append(Power(who, tuple(permits)))
     return tuple(found)
+
+
+def _region_of(layers: Layers) -> str:
+    """A region that the policies on acts name, so that what is that region's alone is found; else any."""
+    named = (found for policy in layers.policies.values() if policy.for_acts for found in _regions_in(policy.est))
+    return min(named, default=_HERE)
+
+
+def _regions_in(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if node.get("type") == "Region" and isinstance(node.get("id"), str):
+            yield node["id"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for part in node:
+            yield from _regions_in(part)
 
 
 class Row(msgspec.Struct, frozen=True):
