@@ -64,6 +64,10 @@ COMMANDS = {
     "applications": ("processes", "An application for sharing, from draft to the first use."),
     "verifications": ("processes", "A request to verify shared data, until it is answered."),
     "disputes": ("processes", "A dispute over sharing, until it is agreed, settled or decided."),
+    "duties": (
+        "duties",
+        "List what waits for you: the overdue first, with the days left; dates that are not certain are marked.",
+    ),
     "orders": ("orders", "Stop a system, a department, a dataset or a supplier: effective when the command returns."),
     "policies": (
         "activation",

@@ -10,14 +10,14 @@ from datetime import date
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Executable, func, insert, literal_column, select
+from sqlalchemy import ColumnElement, Executable, func, insert, literal_column, select, union_all
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.processes.cases import Attachment, Case, Event
 from gateway.domain.processes.register import PROCESSES
 from gateway.domain.processes.table import Party
 from gateway.store import schema
-from gateway.store.listings import page_of, rows_bounded, suppliers_of
+from gateway.store.listings import FEW_SUPPLIERS, departments_of, page_of, rows_bounded, suppliers_of
 from gateway.store.readings import Rows, decode, decode_all
 from gateway.store.transaction import WriteBase, encode
 from gateway.store.values import Page, decode_cursor
@@ -87,17 +87,37 @@ class Cases:
         ):
             if value is not None:
                 conditions.append(column == value)
-        if narrow.region:
-            conditions.append(suppliers_of(table.c.supplier, narrow.region))
         if cursor is not None:
             conditions.append(table.c.number < decode_cursor(cursor, (int,))[0])
+        wanted = rows_bounded(limit) + 1
+        runs = [
+            select(select(table.c.number).where(*run).order_by(table.c.number.desc()).limit(wanted).subquery())
+            for run in self._case_runs(conditions, narrow)
+        ]
+        if not runs:
+            return Page((), None)
+        chosen = union_all(*runs).subquery()
+        merged = select(chosen.c.number).order_by(chosen.c.number.desc()).limit(wanted).subquery()
         statement = (
             select(table.c.body, table.c.number)
-            .where(*conditions)
+            .select_from(merged.join(table, table.c.number == merged.c.number))
             .order_by(table.c.number.desc())
-            .limit(rows_bounded(limit) + 1)
         )
         return page_of(Case, self._rows(statement, {}), limit)
+
+    def _case_runs(self, conditions: list[ColumnElement[bool]], narrow: CaseFilter) -> list[list[ColumnElement[bool]]]:
+        """The conditions of each run of an index that together hold the filter's matches.
+
+        Of a small region, one for each of its departments; a larger one is soon met by reading on.
+        """
+        column = schema.cases.c.supplier
+        if not narrow.region:
+            return [conditions]
+        if narrow.supplier is None and narrow.demand is None:
+            rows = self._rows(departments_of(narrow.region).limit(FEW_SUPPLIERS + 1), {})
+            if len(rows) <= FEW_SUPPLIERS:
+                return [[column == row[0], *conditions] for row in rows]
+        return [[*conditions, suppliers_of(column, narrow.region)]]
 
     def open_cases_of(self, grant: str, process: str) -> tuple[Case, ...]:
         """Cases of a process about a grant that have not ended."""
@@ -105,7 +125,9 @@ class Cases:
         rows = self._rows(select(table.c.body).where(table.c.grant_id == grant, table.c.process == process), {})
         return tuple(each for each in decode_all(Case, rows) if not PROCESSES[process].state(each.state).is_end)
 
-    def cases_waiting_for(self, party: Party, department: str | None, limit: int = 1000) -> tuple[Case, ...]:
+    def cases_waiting_for(
+        self, party: Party, department: str | None, limit: int = 1000, *, region: str = ""
+    ) -> tuple[Case, ...]:
         """Cases that wait for a department as supplier or as demand side, or for a competent one; first due first.
 
         Those without a date come last.
@@ -115,14 +137,18 @@ class Cases:
         conditions: list[Any] = [literal_column(f"waits_{party.value}") == literal_column("1")]
         if party is not Party.COMPETENT:
             conditions.append(table.c[party.value] == department)
+        if region:
+            conditions.append(suppliers_of(table.c.supplier, region))
         order = (table.c.due_on.is_(None), table.c.due_on, table.c.number)
         rows = self._rows(select(table.c.body).where(*conditions).order_by(*order).limit(limit), {})
         return decode_all(Case, rows)
 
-    def overdue_cases(self, today: date, limit: int = 1000) -> tuple[Case, ...]:
-        """Cases in which what is due was due before `today`, the longest overdue first."""
+    def overdue_cases(self, today: date, limit: int = 1000, *, region: str = "") -> tuple[Case, ...]:
+        """Cases of a region's suppliers in which what is due was due before `today`, the longest overdue first."""
         table = schema.cases
-        late = (table.c.due_on.is_not(None), table.c.due_on < today.isoformat())
+        late: list[ColumnElement[bool]] = [table.c.due_on.is_not(None), table.c.due_on < today.isoformat()]
+        if region:
+            late.append(suppliers_of(table.c.supplier, region))
         rows = self._rows(select(table.c.body).where(*late).order_by(table.c.due_on, table.c.number).limit(limit), {})
         return decode_all(Case, rows)
 

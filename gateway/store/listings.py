@@ -45,7 +45,7 @@ from gateway.store.values import (
 
 Condition = ColumnElement[bool] | TextClause
 
-_FEW_SUPPLIERS = 40
+FEW_SUPPLIERS = 40
 """Up to how many suppliers of a region are read run by run; a larger region is soon met by reading on."""
 
 _LISTED_STATES = tuple(state for state in GrantState if state is not GrantState.SUPERSEDED)
@@ -93,9 +93,9 @@ class Listings:
             return [[*conditions, table.c.state.concat("").in_(states)]]
         heads: list[list[Condition]] = [[]]
         if narrow.region and narrow.supplier is None and narrow.department is None:
-            of_region = _departments_of(narrow.region).limit(_FEW_SUPPLIERS + 1)
+            of_region = departments_of(narrow.region).limit(FEW_SUPPLIERS + 1)
             suppliers = [row[0] for row in self._rows(of_region, {})]
-            if len(suppliers) <= _FEW_SUPPLIERS:
+            if len(suppliers) <= FEW_SUPPLIERS:
                 heads = [[table.c.supplier == supplier] for supplier in suppliers]
             else:
                 conditions.append(suppliers_of(table.c.supplier, narrow.region))
@@ -242,7 +242,7 @@ def _among(column: ColumnElement[Any], concerned: Concerned) -> ColumnElement[bo
     """Whether a department is one of those that are concerned."""
     parts: list[ColumnElement[bool]] = []
     if concerned.region is not None:
-        parts.append(column.in_(_departments_of(concerned.region)) if concerned.region else column.is_not(None))
+        parts.append(column.in_(departments_of(concerned.region)) if concerned.region else column.is_not(None))
     if concerned.department is not None:
         parts.append(column == concerned.department)
     return or_(false(), *parts)
@@ -321,10 +321,11 @@ def _time_key(narrow: GrantFilter) -> tuple[ColumnElement[int], ...]:
 
 def suppliers_of(column: ColumnElement[Any], region: str) -> ColumnElement[bool]:
     """Supplied in a region; the concatenation keeps the planner from gathering and sorting all that a supplier has."""
-    return column.concat("").in_(_departments_of(region))
+    return column.concat("").in_(departments_of(region))
 
 
-def _departments_of(region: str) -> Select[Any]:
+def departments_of(region: str) -> Select[Any]:
+    """The ids of the departments of a region."""
     table = schema.departments
     return (
         select(table.c.id)

@@ -396,6 +396,7 @@ def applications(teller: Teller) -> None:
     digest = file["attachment"]["digest"]
     teller.tell("GET /v1/applications/{id}/attachments/{digest}", "police", id=id_, digest=digest)
     step("approve", "police", approval, id_)
+    teller.tell("GET /v1/duties", "police")
     step("share", "police", {"shared_on": "2026-06-01", "statement": "by interface household"}, id_)
     second, draft = drafted(submitted)
     step("ask-materials", "police", {"missing": ["the counters by name"]}, second)

@@ -42,6 +42,7 @@ from gateway.control.grants import (
 )
 from gateway.control.policies import activation as routes_activation
 from gateway.control.policies import routes as routes_policies
+from gateway.control.processes import duties as routes_duties
 from gateway.control.processes import routes as routes_processes
 from gateway.control.records import (
     exports as routes_exports,
@@ -99,6 +100,7 @@ def create_app(services: ControlServices) -> FastAPI:
         routes_figures,
         routes_lifecycle,
         routes_orders,
+        routes_duties,
         routes_exports,  # before the records, whose paths would take `export` for an id
         routes_records,
         routes_policies,

@@ -7,7 +7,8 @@
     applications   what the steps of an application do besides: proposal, grant
     verifications  what a verification's do: the record that is doubted
     disputes       what a dispute's do: the hold on the grant's records
+    duties         what waits for an officer, over all processes
     effects        those of every process by its name
 
-Used from outside: `routes`.
+Used from outside: `duties`, `routes`.
 """
