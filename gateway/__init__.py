@@ -9,6 +9,7 @@ The rooms, and what each is for:
     ledger    use records: journal, log, proofs, index, retention, offline verifier
     store     the state: SQL on SQLite or PostgreSQL, migrations, change feed
     control   the control plane's HTTP API, and the barrier
+    console   pages for officers and auditors, over the control API alone
     client    what a demand department's developer imports
     runtime   settings, processes, metrics, logging; wires everything
     cli       the `gateway` command

@@ -47,7 +47,10 @@ COMMANDS = {
     "docs": ("docs", "Print a page of the documentation that came with this version."),
     "verify": ("verify", "Verify a record's proof, an export or a whole log, offline."),
     "directory": ("directory", "Import, list and export the directory."),
-    "departments": ("departments", "Register and list departments."),
+    "departments": (
+        "reorganising",
+        "Register and list departments; merge, split, dissolve and rename them, and hand over what they have.",
+    ),
     "purposes": ("departments", "Register and list purposes of use."),
     "hosts": (
         "hosts",

@@ -7,7 +7,11 @@ import typer
 from gateway.cli.listing import every, tell_act
 from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, open_api, print_json, print_table
 
-departments = typer.Typer(name="departments", help="Register and list departments.", no_args_is_help=True)
+departments = typer.Typer(
+    name="departments",
+    help="Register and list departments; merge, split, dissolve and rename them, and hand over what they have.",
+    no_args_is_help=True,
+)
 purposes = typer.Typer(name="purposes", help="Register and list purposes of use.", no_args_is_help=True)
 
 Identity = Annotated[str, typer.Argument(help="Its id: small letters, digits and `-`.")]

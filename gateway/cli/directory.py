@@ -34,6 +34,10 @@ Version = Annotated[int, typer.Argument(help="Which of its versions.")]
 KINDS = ("departments", "purposes", "datasets", "interfaces")
 
 
+_BY_ACTS = frozenset({"version", "moved_to"})
+"""Fields of an interface that nobody registers."""
+
+
 @directory.command("import")
 @command
 def import_(
@@ -271,7 +275,7 @@ def derive(
     with open_api(home, officer) as api:
         proposal = api.post("/v1/interfaces/derivation", body | ({"upstream": upstream} if upstream else {}))
     if save is not None:
-        interface = {name: value for name, value in proposal["interface"].items() if name != "version"}
+        interface = {name: value for name, value in proposal["interface"].items() if name not in _BY_ACTS}
         save.write_text(json.dumps(interface, ensure_ascii=False, indent=2) + "\n", "utf-8")
     if as_json:
         print_json(proposal)

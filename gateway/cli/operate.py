@@ -112,10 +112,10 @@ def serve(
 ) -> None:
     """Run the gateway until SIGTERM; SIGHUP reads certificates and keys again."""
     working(f"starting the gateway in {home}", quiet=as_json)
-    from gateway.runtime.first_process import leave_the_first_place  # noqa: PLC0415 -- before all others
+    from gateway.runtime.supervision.first_process import leave_the_first_place  # noqa: PLC0415 -- before all others
 
     leave_the_first_place()
-    from gateway.runtime.supervisor import serve as run  # noqa: PLC0415 -- the same
+    from gateway.runtime.supervision.supervisor import serve as run  # noqa: PLC0415 -- the same
     from gateway.runtime.telemetry.logs import configure_logs  # noqa: PLC0415 -- only a process that runs writes logs
 
     place = home_at(home)

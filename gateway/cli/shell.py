@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.domain.errors import GatewayError, problem_document
-from gateway.runtime.modes import keep_private
+from gateway.runtime.start.modes import keep_private
 
 if TYPE_CHECKING:
     from gateway.runtime.home import GatewayHome

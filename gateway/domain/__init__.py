@@ -2,9 +2,11 @@
 
     errors      a refusal's code, status and words
     free_text   what people say in their own words, and what may not stand in it
+    places      where something stands in a request or an answer, and what is read there
     nesting     how deep JSON nests, before a parser reads it
     classification  the classes of data, and the secrets that are none
     directory   departments, systems, datasets, data items, interfaces, purposes
+    reorganisation  departments change: what goes where, by which rule
     conditions  what a grant asks of a use, each condition declared once
     header_fields  fields by which services are told who calls
     hosts       whose a supplier's host is, and what of it an interface may reach

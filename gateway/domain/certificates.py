@@ -29,6 +29,7 @@ class StoredCertificates(msgspec.Struct, frozen=True, omit_defaults=True, gc=Fal
         subjects: the certificates' subjects (RFC 4514), for people.
         fingerprints: SHA-256 of each certificate, hex.
         not_after_unix: when the first of them ends.
+        sealed_as: what the sealed key is bound to, where it came from another department by a reorganisation.
     """
 
     supplier: str
@@ -39,8 +40,9 @@ class StoredCertificates(msgspec.Struct, frozen=True, omit_defaults=True, gc=Fal
     subjects: tuple[str, ...] = ()
     fingerprints: tuple[str, ...] = ()
     not_after_unix: int = 0
+    sealed_as: str = ""
 
     @property
     def key_context(self) -> str:
         """What the sealed key is bound to."""
-        return f"supplier-certificate/{self.supplier}/{self.name}"
+        return self.sealed_as or f"supplier-certificate/{self.supplier}/{self.name}"

@@ -75,6 +75,9 @@ class Department(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         competent: whether it is the competent department of government data sharing of its region (Art. 8).
         code: unified social credit code (提供方代码), if known.
         matters: ids of the purposes that are matters of its own: what it may use data for without an application.
+        succeeded_by: the id of the department that it became, once it has ended (`domain.reorganisation`).
+        succeeds: ids of the departments that became this one, and so on back.
+        former_names: what it was called before.
     """
 
     id: str
@@ -85,6 +88,22 @@ class Department(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     competent: bool = False
     code: str | None = None
     matters: tuple[str, ...] = ()
+    succeeded_by: str | None = None
+    succeeds: tuple[str, ...] = ()
+    former_names: tuple[str, ...] = ()
+
+    def with_history_of(self, known: "Department | None") -> "Department":
+        """As a row of the directory has it, with the history that acts alone write, as it is `known`."""
+        return msgspec.structs.replace(
+            self,
+            succeeded_by=None if known is None else known.succeeded_by,
+            succeeds=() if known is None else known.succeeds,
+            former_names=() if known is None else known.former_names,
+        )
+
+
+HISTORY = frozenset({"succeeded_by", "succeeds", "former_names"})
+"""Fields of a department that no row of a directory sets."""
 
 
 class System(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -119,6 +138,17 @@ class Purpose(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str
     name: str
     basis: str = ""
+
+
+def namespace_of(id: str) -> str | None:  # noqa: A002 - the domain's name
+    """The id of the department in whose namespace the id of a system, officer, grant or proposal stands, if any.
+
+    `department.name` is that department's own where there is such a department: nobody else makes anything of that
+    name, and whether it is taken is told to nobody else. A name without a namespace is common to all departments: who
+    asks for one learns that it is taken, and nothing of what has it.
+    """
+    department, dot, _ = id.partition(".")
+    return department if dot else None
 
 
 class DataItem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -251,6 +281,8 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         concurrency: how many calls at once the supplier takes on this interface.
         version: counts changes of this entry.
         active: False once withdrawn.
+        moved_to: the key of the interface that this one became, where its entry went to another department: who calls
+            by the old path reaches that one.
     """
 
     id: str
@@ -282,6 +314,7 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     concurrency: int = 256
     version: int = 1
     active: bool = True
+    moved_to: str | None = None
 
     def methods_of(self, mode: SharingMode) -> tuple[str, ...]:
         """The request methods that are allowed in a sharing mode."""

@@ -35,6 +35,11 @@ TAKEN = "this id is taken: take another one"
 """What is told of an id that something has already: one sentence, whosever it is and whether or not one may see it."""
 
 
+def another_names(department: str) -> str:
+    """What is told of an id in another department's namespace, taken or free."""
+    return f"names that begin with `{department}.` are department `{department}`'s own: take another one"
+
+
 class GatewayError(Exception):
     """A refusal or failure with a machine code, a human sentence, and optional members for the problem document.
 

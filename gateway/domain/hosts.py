@@ -222,8 +222,9 @@ def parse_prefix(text: str) -> str:
 def may_reach(host: Host | None, supplier: str, upstream: Upstream) -> str | None:
     """Why a department's interface may not reach an upstream over the host as it stands; None where it may."""
     name = upstream.host
-    if host is None or host.state not in STANDING:
-        return f"host `{name}` is not registered: claim, prove and confirm it first (`gateway hosts claim`)"
+    if host is None or host.state not in STANDING or supplier not in (host.supplier, *host.shares.values()):
+        # Whether another department has such a host is not told.
+        return f"host `{name}` is not one of `{supplier}`: claim, prove and confirm it first (`gateway hosts claim`)"
     if upstream.is_tls is not host.is_tls:
         return f"host `{name}` is registered for {'https' if host.is_tls else 'http'}"
     # INVARIANT: HOST-OWNED. Some servers do not tell capitals from small letters, so no two departments' parts do.
@@ -234,7 +235,7 @@ def may_reach(host: Host | None, supplier: str, upstream: Upstream) -> str | Non
         if _is_below(path, part) and len(part) > longest:
             owner, longest = department, len(part)
     if owner != supplier:
-        return f"host `{name}` is another department's there"
+        return f"host `{name}` is another department's at this path"
     for prefix, department in host.shares.items():
         if department != supplier and _is_below(prefix.casefold(), path):
             return f"a part of host `{name}` below this path is another department's: name a longer path"

@@ -166,6 +166,7 @@ class Act(StrEnum):
     SUBMIT_ENTRY = "submitEntry"
     RELEASE_ENTRY = "releaseEntry"
     MANAGE_DEPARTMENTS = "manageDepartments"
+    REORGANISE = "reorganise"
     MANAGE_SYSTEMS = "manageSystems"
     MANAGE_INTERFACES = "manageInterfaces"
     CONFIRM_HOST = "confirmHost"

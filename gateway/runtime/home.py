@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from gateway.domain.errors import GatewayError
-from gateway.runtime.holders import SUPERVISOR, holders_of
-from gateway.runtime.modes import keep_private
 from gateway.runtime.settings import Settings, commented_file, load_settings
+from gateway.runtime.start.holders import SUPERVISOR, holders_of
+from gateway.runtime.start.modes import keep_private
 
 SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket on Linux."""

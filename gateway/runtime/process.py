@@ -24,9 +24,9 @@ from gateway.control.barrier.roll import RollReader
 from gateway.domain.errors import GatewayError
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.memory import give_memory_back
-from gateway.runtime.modes import keep_private
-from gateway.runtime.parentage import end_with_parent
 from gateway.runtime.settings import Settings
+from gateway.runtime.start.modes import keep_private
+from gateway.runtime.supervision.parentage import end_with_parent
 from gateway.runtime.telemetry.logs import configure_logs
 
 log = logging.getLogger("gateway.process")
@@ -88,7 +88,7 @@ async def _part(given: argparse.Namespace, home: GatewayHome, settings: Settings
     # Each role imports only its own rooms: a worker loads no FastAPI, the ledger no Cedar.
     if given.role == "worker":
         give_memory_back()
-        from gateway.runtime.worker import Worker  # noqa: PLC0415 -- see above
+        from gateway.runtime.worker.worker import Worker  # noqa: PLC0415 -- see above
 
         return Worker(
             home,
@@ -100,7 +100,7 @@ async def _part(given: argparse.Namespace, home: GatewayHome, settings: Settings
             stack_fd=given.stack_fd,
         )
     if given.role == "control":
-        from gateway.runtime.control import Control  # noqa: PLC0415 -- see above
+        from gateway.runtime.control.control import Control  # noqa: PLC0415 -- see above
 
         roll = RollReader(given.roll_fd) if given.roll_fd is not None else None
         return Control(home, settings, given.issuer, given.listen_fd, is_first=given.first, roll=roll)

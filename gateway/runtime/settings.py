@@ -19,7 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks
-from gateway.runtime.effect import faults_of
+from gateway.runtime.start.effect import faults_of
 
 RESERVED = frozenset(
     {
@@ -162,6 +162,7 @@ class ControlSettings(Section):
     client_certificates: Literal["off", "optional"] = Field(
         "off", description="whether systems may show a client certificate when they ask for a token (RFC 8705)"
     )
+    console: bool = Field(True, description="whether pages for officers and auditors are served under `/console`")
 
 
 class StateSettings(Section):

@@ -6,7 +6,7 @@ A page is read along one index from the newest on, so that it costs the same wit
 # ruff: noqa: A002 - `id` is the domain's name for it
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
@@ -125,6 +125,14 @@ class Cases:
         rows = self._rows(select(table.c.body).where(table.c.grant_id == grant, table.c.process == process), {})
         return tuple(each for each in decode_all(Case, rows) if not PROCESSES[process].state(each.state).is_end)
 
+    def open_cases(self, **side: str) -> tuple[Case, ...]:
+        """Cases that have not ended, of one side (`supplier=` or `demand=`), in the order of opening."""
+        table = schema.cases
+        mine = [table.c[name] == value for name, value in side.items()]
+        waits = table.c.waits_supplier + table.c.waits_demand + table.c.waits_competent > 0
+        rows = self._rows(select(table.c.body).where(*mine, waits).order_by(table.c.number), {})
+        return decode_all(Case, rows)
+
     def cases_waiting_for(
         self, party: Party, department: str | None, limit: int = 1000, *, region: str = ""
     ) -> tuple[Case, ...]:
@@ -164,6 +172,13 @@ class CaseWrites(WriteBase, Cases):
         """
         self._put(schema.cases, {"id": case.id}, _columns(case))
         self.put_case_event(event)
+
+    def hand_over_case(self, case: Case, giver: str) -> None:
+        """Store a case whose side, or end, a change of departments has changed: told in its history, by nobody."""
+        before = self.case(case.id, case.process)
+        assert before is not None
+        number, at = self.next_event_number(case.id), datetime.fromtimestamp(self._now_unix, UTC)
+        self.put_case(case, Event(case.id, number, "handed-over", "", giver, at, before=before.state, after=case.state))
 
     def next_event_number(self, id: str) -> int:
         """The number that the next event of a case bears."""

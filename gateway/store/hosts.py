@@ -77,15 +77,16 @@ class HostWrites(HostReadings, WriteBase):
 
         Raises:
             GatewayError: `not-found` if its department does not exist; `conflict` where a standing host of another
-                department is the same one, by name or by network address.
+                department is the same one, by name or by network address. Who has proved nothing is not told that.
         """
         if self.department(host.supplier) is None:
             raise GatewayError("not-found", f"there is no department `{host.supplier}`")
         stands = host.state in STANDING
         # INVARIANT: HOST-OWNED: no two departments share a host; what was only inherited yields to what was proved.
-        for other in conflicting(host, self.hosts(standing=True)):
+        same = conflicting(host, self.hosts(standing=True)) if host.state is not HostState.CLAIMED else []
+        for other in same:
             if other.state is HostState.CONFIRMED or host.state is HostState.INHERITED:
-                raise GatewayError("conflict", f"host `{host.id}` is the same as `{other.id}` of another department")
+                raise GatewayError("conflict", f"host `{host.id}` is another department's: it withdraws it first")
             if stands:
                 self.remove_host(other)
         old = self.host(host.id) if stands else None

@@ -31,6 +31,9 @@ Rows = Sequence[Any]
 MAX_DEPTH = 16
 """How many parents above a department are read: the levels of government are five."""
 
+MAX_MOVES = 64
+"""How many reorganisations an old id is followed through: one a year for as long as anybody remembers."""
+
 
 def _slice_statement(gather: str) -> TextClause:
     """One statement that answers with one JSON document; the bodies are JSON already and are joined, not parsed.
@@ -331,10 +334,28 @@ class Readings:
                 return found[0].supplier
         return None
 
+    def entry_owners(self, id: str) -> list[str]:
+        """The departments that have answered for an entry, first to last."""
+        in_force = (entry.supplier for entry in self.dataset_versions(id) if entry.state in _WAS_IN_FORCE)
+        return list(dict.fromkeys(in_force))
+
     def interface(self, supplier: str, id: str) -> Interface | None:
-        """The active interface of that supplier and id."""
+        """The active interface that is reached by that supplier and id: also by those it had before it was moved."""
         found = self.any_interface(supplier, id)
+        for _ in range(MAX_MOVES):
+            if found is None or found.active or found.moved_to is None:
+                break
+            found = self.any_interface(*found.moved_to.split("/", 1))
         return found if found is not None and found.active else None
+
+    def heir(self, department: str) -> str:
+        """Who answers for a department now: itself, or what it became."""
+        for _ in range(MAX_MOVES):
+            found = self.department(department)
+            if found is None or found.succeeded_by is None:
+                break
+            department = found.succeeded_by
+        return department
 
     def any_interface(self, supplier: str, id: str) -> Interface | None:
         """The interface of that supplier and id, active or withdrawn."""

@@ -19,17 +19,18 @@ from gateway.domain.grants import Grant, GrantState
 from gateway.store import schema
 from gateway.store.belonging import Belonging, BelongingTransaction
 from gateway.store.bulk import BulkWrites, Progress, batches, chunks, rows_of
-from gateway.store.cases import Cases, CaseWrites
-from gateway.store.certificates import CertificateReadings, CertificateWrites
+from gateway.store.cases import Cases
+from gateway.store.certificates import CertificateReadings
 from gateway.store.coordination import Coordination, timeline_of
 from gateway.store.database import BULKY_PAUSE_SECONDS, Database
 from gateway.store.directory.effects import ReleaseEffects, effects_of
 from gateway.store.directory.file import DirectoryFile
 from gateway.store.directory.importing import DirectoryImports
+from gateway.store.directory.reorganising import Reorganising
 from gateway.store.directory.rows import DirectoryRows, DirectoryStates
 from gateway.store.feed import CHANNEL, Listener
 from gateway.store.figures import Supervision
-from gateway.store.hosts import HostReadings, HostWrites
+from gateway.store.hosts import HostReadings
 from gateway.store.listings import Listings
 from gateway.store.migrate import migrate, require_head
 from gateway.store.policies import PolicyReadings, PolicyTransaction
@@ -45,9 +46,7 @@ _CHANGE = msgspec.json.Decoder(Change)
 class StoreTransaction(
     BelongingTransaction,
     PolicyTransaction,
-    HostWrites,
-    CertificateWrites,
-    CaseWrites,
+    Reorganising,
     DirectoryImports,
     DirectoryStates,
     BulkWrites,

@@ -174,6 +174,15 @@ def the_directory(teller: Teller) -> None:
     teller.tell("POST /v1/directory", "province", file)
     for form in ("json", "csv", "dcat"):
         teller.tell("GET /v1/directory", "civil", options={"params": {"format": form}})
+    renamed = {
+        "kind": "rename",
+        "departments": ["housing"],
+        "name": "市住房保障局",
+        "document": "中编办发〔2026〕9号",
+        "reason": "institutional reform of the municipality",
+    }
+    shown = teller.tell("POST /v1/reorganisations/plan", "registrar", renamed).json()["plan"]
+    teller.tell("POST /v1/reorganisations", "registrar", {**renamed, "plan": shown}, again=True)
     abolished = {"reason": "the matter it served was abolished, 国发〔2026〕3号"}
     teller.tell("POST /v1/datasets/{id}/withdrawal", "registrar", abolished, again=True, id=OTHER["id"])
 

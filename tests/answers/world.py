@@ -33,7 +33,7 @@ from gateway.ledger.journal.uses import UseJournal
 from gateway.ledger.log.notes import ED25519, VerifierKey
 from gateway.ledger.process.service import LedgerService
 from gateway.ledger.witness.witness import Witness
-from gateway.runtime.readiness import StateProof, readiness
+from gateway.runtime.control.readiness import StateProof, readiness
 from gateway.runtime.telemetry.metrics import render
 from tests.answers.provider import ExampleProvider
 from tests.support.control import ISSUER, World

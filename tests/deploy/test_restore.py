@@ -132,7 +132,7 @@ def test_record_without_its_act_is_voided_at_the_next_start(
     home: GatewayHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The process was killed between record and commit: the log says that it never stood, once."""
-    from gateway.runtime.reconciling import reconcile  # noqa: PLC0415 -- as the control process does
+    from gateway.runtime.start.reconciling import reconcile  # noqa: PLC0415 -- as the control process does
     from gateway.store.belonging import BelongingTransaction  # noqa: PLC0415 -- to be cut off
 
     def killed(*_: object) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.runtime.demo.world import REGION
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.modes import open_files
+from gateway.runtime.start.modes import open_files
 from tests.support.deploy_tools import ROOT
 from tests.support.gateways import served_home
 

@@ -42,7 +42,7 @@ ROOMS = {
         "tests/unit/ledger/test_verify_command.py",
         "tests/unit/ledger/test_retention.py",
     ),
-    "runtime/link": ("tests/simulation", "tests/unit/runtime"),
+    "runtime/worker/link": ("tests/simulation", "tests/unit/runtime"),
     "control/barrier": ("tests/simulation", "tests/unit/control"),
     "policy/live": ("tests/policies", "tests/property"),
     "proxy": ("tests/unit/proxy", "tests/property/proxy", "tests/conformance/http"),

@@ -16,10 +16,10 @@ from gateway.control.barrier.hub import Hub
 from gateway.control.barrier.pulse import Pulse
 from gateway.control.barrier.roster import Roster
 from gateway.control.barrier.wire import Applied, Changes, Lease
-from gateway.runtime import link
-from gateway.runtime.link import Link
-from gateway.runtime.resolver import Resolver
-from gateway.runtime.watch_dog import Watched
+from gateway.runtime.supervision.watch_dog import Watched
+from gateway.runtime.worker import link
+from gateway.runtime.worker.link import Link
+from gateway.runtime.worker.resolver import Resolver
 from tests.simulation import house
 from tests.simulation.history import ACTS, FAULTS_END, Broken, History, run
 from tests.simulation.house import SimulatedHub, SimulatedKernelEnd, Worker

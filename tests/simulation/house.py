@@ -20,10 +20,10 @@ from gateway.control.barrier.pulse import Pulse
 from gateway.control.barrier.settling import Process as Known
 from gateway.domain.changes import Change
 from gateway.domain.errors import GatewayError
-from gateway.runtime.kernel_end import KernelEnd
-from gateway.runtime.link import Link
-from gateway.runtime.resolver import Resolver, is_touched
-from gateway.runtime.watch_dog import LOOK_SECONDS, Watched
+from gateway.runtime.supervision.watch_dog import LOOK_SECONDS, Watched
+from gateway.runtime.worker.kernel_end import KernelEnd
+from gateway.runtime.worker.link import Link
+from gateway.runtime.worker.resolver import Resolver, is_touched
 from tests.simulation.loop import Loop, Machine, Process, World, step_through
 from tests.simulation.state import State, View
 
@@ -266,7 +266,7 @@ class Worker:
             raise ConnectionRefusedError
         return connect(self, control, factory)
 
-    # What the real worker does with a change (`gateway.runtime.worker`), without identity and policies.
+    # What the real worker does with a change (`gateway.runtime.worker.worker`), without identity and policies.
 
     def _apply(self, change: Change) -> None:
         self.resolver.drop(change)

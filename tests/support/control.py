@@ -37,7 +37,7 @@ from gateway.policy.law.layers import read_set
 from gateway.policy.offline.activating import PolicyKeeper
 from gateway.policy.offline.examining import Examined, examine
 from gateway.proxy.ports import Reach
-from gateway.runtime.trying import Trials
+from gateway.runtime.control.trying import Trials
 from gateway.store import Store
 
 BEGAN = time.monotonic()

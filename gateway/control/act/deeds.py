@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from gateway.control.act.problems import invalid
 from gateway.control.act.services import ControlServices
 from gateway.domain.calendar import CHINA, Due, working_days_after
-from gateway.domain.directory import Department, System
-from gateway.domain.errors import GatewayError
+from gateway.domain.directory import Department, System, namespace_of
+from gateway.domain.errors import GatewayError, another_names
 from gateway.domain.grants import Grant
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
@@ -186,6 +187,16 @@ class Deed:
             f"there is no officer `{id_}`",
         )
 
+    def require_own_name(self, id_: str, department: str) -> None:
+        """Hold that a thing to be made has no id in the namespace of another department than the one it is of.
+
+        Raises:
+            GatewayError: `invalid-input`, taken or free.
+        """
+        space = namespace_of(id_)
+        if space is not None and space != department and self.tx.department(space) is not None:
+            raise invalid([{"field": "id", "fault": another_names(space)}])
+
     def record(self, kind: RecordKind, **fields: Any) -> str:
         """Write the act's record and return its id: who acted, what was decided by which policies, and `fields`.
 
@@ -310,7 +321,8 @@ def is_permitted(
 def matter_between(
     store: Store | StoreTransaction, supplier: str | None, demand: str | None, dataset: str | None = None
 ) -> Matter:
-    """What an act between two departments is about, with their regions."""
+    """What an act between two departments is about, with their regions; of one that ended, its successor is asked."""
+    supplier, demand = (store.heir(each) if each else each for each in (supplier, demand))
     supplying = store.department(supplier) if supplier else None
     demanding = store.department(demand) if demand else None
     return Matter(

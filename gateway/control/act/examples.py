@@ -43,6 +43,14 @@ DEPARTMENT: dict[str, Any] = {
     "level": "city",
 }
 
+REORGANISATION: dict[str, Any] = {
+    "kind": "merge",
+    "departments": ["market"],
+    "successor": "civil-affairs",
+    "document": "中编办发〔2026〕9号",
+    "reason": "institutional reform of the municipality",
+}
+
 PURPOSE: dict[str, Any] = {
     "id": "marriage-registration",
     "name": "婚姻登记",

@@ -20,6 +20,9 @@ from gateway.control.directory import (
     file as routes_directory_file,
 )
 from gateway.control.directory import (
+    reorganising as routes_reorganising,
+)
+from gateway.control.directory import (
     routes as routes_directory,
 )
 from gateway.control.directory import (
@@ -91,6 +94,7 @@ def create_app(services: ControlServices) -> FastAPI:
     for routes in (
         routes_directory,
         routes_directory_file,
+        routes_reorganising,
         routes_hosts,
         routes_trials,
         routes_certificates,

@@ -3,7 +3,8 @@
     routes     departments, purposes, entries and interfaces
     file       the directory as a file, out and in again
     importing  a directory file in one transaction, or refused whole
+    reorganising  departments merge, split, end and hand over
     systems    who calls, and who acts
 
-Used from outside: `file`, `routes`, `systems`.
+Used from outside: `file`, `reorganising`, `routes`, `systems`.
 """

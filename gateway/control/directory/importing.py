@@ -204,7 +204,7 @@ def _regions_of_change(known: Department | None, new: Department) -> set[str]:
     if standing != (new.level, new.competent, new.region, new.parent):
         raised = new.competent or (known is not None and known.competent)
         if known is not None or raised or _RANKS[new.level] < _RANKS[_level_of(new.region)]:
-            regions = {_above(region) for region in regions}
+            regions = {region_above(region) for region in regions}
     return regions
 
 
@@ -216,7 +216,7 @@ def _level_of(region: str) -> Level:
     return (Level.COUNTY, Level.CITY, Level.PROVINCE, Level.NATIONAL)[min(3, (6 - len(region.rstrip("0"))) // 2)]
 
 
-def _above(region: str) -> str:
+def region_above(region: str) -> str:
     """The region that a region lies in; of the nation, itself."""
     chain = region_chain(region)
     return chain[1] if len(chain) > 1 else chain[0]

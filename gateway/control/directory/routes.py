@@ -28,7 +28,7 @@ from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.act.scopes import require_departments
 from gateway.control.act.services import ControlServices
 from gateway.control.directory.importing import import_directory
-from gateway.domain.directory import Dataset, Department, EntryState, Interface, Purpose, SharingAttribute
+from gateway.domain.directory import HISTORY, Dataset, Department, EntryState, Interface, Purpose, SharingAttribute
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Officer
 from gateway.domain.uses import RecordKind
@@ -38,10 +38,10 @@ from gateway.store.directory.openapi import derive_interface
 
 router = APIRouter(prefix="/v1", tags=["directory"])
 
-DepartmentBody = body_model(Department)
+DepartmentBody = body_model(Department, without=HISTORY)
 PurposeBody = body_model(Purpose)
 DatasetBody = body_model(Dataset, without=frozenset({"version", "state"}))
-InterfaceBody = body_model(Interface, without=frozenset({"version"}))
+InterfaceBody = body_model(Interface, without=frozenset({"version", "moved_to"}))
 
 
 class ExaminationBody(Body):

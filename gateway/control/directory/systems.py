@@ -18,7 +18,7 @@ from gateway.control.act.acting import (
     perform,
     shown_to,
 )
-from gateway.control.act.bodies import Body, Region, Slug, Statement, body_model, body_of, describes, model_of
+from gateway.control.act.bodies import Body, Name, Region, Slug, Statement, body_model, body_of, describes, model_of
 from gateway.control.act.examples import SYSTEM
 from gateway.control.act.pages import Pages, concerned_of
 from gateway.control.act.paging import json_response
@@ -38,9 +38,9 @@ router = APIRouter(prefix="/v1", tags=["systems and officers"])
 MAX_KEYS = 8
 """Keys a system may have at once: one in use, one to come, and room for several machines."""
 
-SystemBody = body_model(System, without=frozenset({"active"}), forms={"id": Slug, "department": Slug})
-OfficerBody = body_model(Officer, forms={"id": Slug, "department": Slug, "region": Region})
-SystemPath = Annotated[Slug, Path(description="the system's id, which is its `client_id`")]
+SystemBody = body_model(System, without=frozenset({"active"}), forms={"id": Name, "department": Slug})
+OfficerBody = body_model(Officer, forms={"id": Name, "department": Slug, "region": Region})
+SystemPath = Annotated[Name, Path(description="the system's id, which is its `client_id`")]
 
 
 class KeyBody(Body):
@@ -90,7 +90,7 @@ def add_system(
     services: Services,
     officer: SignedIn,
     system: Annotated[System, Depends(body_of(SystemBody, System))],
-    replaces: Annotated[Slug | None, Query(description="the id again, to register it anew after a revocation")] = None,
+    replaces: Annotated[Name | None, Query(description="the id again, to register it anew after a revocation")] = None,
     key: IdempotencyKey = None,
 ) -> Response:
     """Register a system of a department; its keys can be added later.
@@ -102,6 +102,8 @@ def add_system(
         deed.permit(Act.MANAGE_SYSTEMS, lambda tx: matter_of_department(_department(tx, system.department)))
         department = _department(deed.tx, system.department)
         old = deed.tx.system(system.id)
+        if old is None or old.department != system.department:
+            deed.require_own_name(system.id, system.department)
         if replaces is not None:
             _require_revoked(deed, system, replaces)
         elif old is not None and not old.active and old.department == system.department:
@@ -278,10 +280,12 @@ def put_officer(
         deed.permit_all(Act.MANAGE_OFFICERS, lambda tx: _matters_of_person(tx, person))
         department = _department(deed.tx, person.department)
         old = deed.tx.officer(person.id)
-        if old is not None:
-            of_old = matter_of_person(old)
-            if not is_permitted(services, deed.officer, Act.CONSULT_GRANTS, of_old, deed.tx):
+        of_old = matter_of_person(old) if old is not None else None
+        if of_old is None or not is_permitted(services, deed.officer, Act.CONSULT_GRANTS, of_old, deed.tx):
+            deed.require_own_name(person.id, person.department)
+            if of_old is not None:
                 raise GatewayError("conflict", TAKEN)
+        else:
             deed.permit(Act.MANAGE_OFFICERS, of_old)
             require_match(old, if_match)
         if not person.roles:

@@ -6,8 +6,8 @@ from functools import cache
 from typing import Any
 
 from gateway.domain.conditions import faults_of
-from gateway.domain.directory import AnswerFormat, Dataset, SharingAttribute
-from gateway.domain.errors import TAKEN
+from gateway.domain.directory import AnswerFormat, Dataset, SharingAttribute, namespace_of
+from gateway.domain.errors import TAKEN, another_names
 from gateway.domain.grants import Grant, GrantState
 from gateway.store import Store, StoreTransaction
 
@@ -36,7 +36,13 @@ class GrantChecks:
     def new(self, grant: Grant, *, on_paper: bool = True) -> list[Fault]:
         """Every fault of a grant to be issued anew; of its approvals only where they were given on paper."""
         faults = self.scope(grant, on_paper=on_paper)
-        if grant.id in self._ids:
+        entry = self.entry(grant.dataset)
+        # Each side names what it makes: the demand side what it proposes, the supplier what it enters from paper.
+        own = grant.department if not on_paper else entry.supplier if entry is not None else ""
+        space = namespace_of(grant.id)
+        if space is not None and space != own and self._department(space) is not None:
+            faults.append(_fault("id", another_names(space)))
+        elif grant.id in self._ids:
             faults.append(_fault("id", f"grant `{grant.id}` stands twice"))
         elif self._grant(grant.id) is not None:
             faults.append(_fault("id", TAKEN))
@@ -59,8 +65,11 @@ class GrantChecks:
     def scope(self, grant: Grant, *, on_paper: bool = True) -> list[Fault]:
         """Every fault of what a grant covers."""
         faults: list[Fault] = []
-        if self._department(grant.department) is None:
+        department = self._department(grant.department)
+        if department is None:
             faults.append(_fault("department", f"there is no department `{grant.department}`"))
+        elif department.succeeded_by is not None:
+            faults.append(_fault("department", f"`{department.id}` has ended; see `{department.succeeded_by}`"))
         entry = self.entry(grant.dataset)
         if entry is None:
             faults.append(_fault("dataset", f"`{grant.dataset}` is not a released dataset"))

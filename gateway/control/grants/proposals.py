@@ -266,11 +266,9 @@ def faults_of_proposed(deed: Deed, grant: Grant) -> list[dict[str, Any]]:
     """Every fault of what is proposed, but for its approvals."""
     checks = GrantChecks(deed.tx, deed.now)
     old = deed.tx.grant(grant.id)
-    if old is None:
-        return checks.new(grant, on_paper=False)
-    if old.department != grant.department:
+    if old is None or old.department != grant.department:
         # Another's grant is not renewed, and how it stands is not told.
-        return [{"field": "id", "fault": TAKEN}]
+        return checks.new(grant, on_paper=False)
     require_step("renew", old)
     return checks.renewal(old, grant, on_paper=False)
 

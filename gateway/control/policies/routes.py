@@ -7,7 +7,7 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from gateway.control.act.acting import Services, SignedIn, matter_between, require_permit
-from gateway.control.act.bodies import Body, EntryId, Slug, describes, model_of
+from gateway.control.act.bodies import Body, EntryId, Name, Slug, describes, model_of
 from gateway.control.act.paging import json_response
 from gateway.control.policies.activation import require_activation
 from gateway.domain.callers import Assurance
@@ -25,7 +25,7 @@ class CallBody(Body):
     """A call as it would be decided now; without items it asks for what one grant gives."""
 
     department: Slug
-    system: Slug
+    system: Name
     supplier: Slug
     interface: Slug
     purpose: str

@@ -10,7 +10,7 @@ import msgspec
 from fastapi import Depends, Query
 from pydantic import AwareDatetime, BeforeValidator, Field
 
-from gateway.control.act.bodies import Body, EntryId, Identifier, Slug
+from gateway.control.act.bodies import Body, EntryId, Identifier, Name, Slug
 from gateway.control.act.paging import every
 from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import Scope, scope_of
@@ -23,6 +23,7 @@ from gateway.domain.uses import EVERY_DEPARTMENT
 from gateway.ledger.index.queries import RecordQuery
 from gateway.ledger.index.unnamed import Unnamed
 from gateway.ledger.log.record_ids import check_second
+from gateway.store import Store
 
 _COARSE_GROUPS = {"day", "code", "reason", "kind"}
 _COARSE_FIELDS = {"from_", "until", "department", "supplier", "verdict", "code", "status", "kind"}
@@ -99,7 +100,7 @@ class RecordFilter(Body):
     from_: Moment = Field(None, alias="from", description="RFC 3339, with its zone")
     until: Moment = Field(None, description="RFC 3339, with its zone")
     department: Slug | None = Field(None, description="demand department")
-    system: Slug | None = None
+    system: Name | None = None
     supplier: Slug | None = Field(None, description="supply department")
     dataset: EntryId | None = None
     interface: str | None = Field(None, max_length=130, description="`supplier/id`")
@@ -110,7 +111,7 @@ class RecordFilter(Body):
     policy: str | None = Field(None, max_length=128, description="a determining policy")
     status: int | None = Field(None, ge=0, le=599)
     kind: str | None = Field(None, max_length=32, description="`use`, `use.refused`, `order`, `grant`, …")
-    officer: Slug | None = Field(None, description="who acted")
+    officer: Name | None = Field(None, description="who acted")
     allow_partial: bool | None = Field(None, description="answer with what is known, and say that it is a part")
 
 
@@ -153,10 +154,41 @@ def narrowed(services: ControlServices, officer: Officer, act: Act, asked: Quest
     asks_own = scope.region is None and asked.supplier is None and asked.department is None
     narrow = Scope() if asks_own else scope
     within = _within_own(scope) if asks_own else _within(services, scope)
-    query = asked.query(narrow, within, services.pseudonyms)
+    query = _with_history(services.store, asked, scope, asked.query(narrow, within, services.pseudonyms))
     # Readings of auditors are found where records are read; in figures, which more may see, they are not counted.
     watching = () if act is Act.CONSULT_FIGURES or asks_own else watching_of(services, officer)
     return scope, msgspec.structs.replace(query, watching=watching)
+
+
+def _with_history(store: Store, asked: Question, scope: Scope, query: RecordQuery) -> RecordQuery:
+    """A question about a department is about those that became it, too; one about what it took over, about before.
+
+    So nothing that stands on record under an old id is lost to who answers for it now (Decree 809 Art. 17).
+    """
+
+    def became(id_: str) -> list[str]:
+        found = store.department(id_)
+        return [id_, *(found.succeeds if found is not None else ())]
+
+    suppliers = became(scope.supplier) if scope.supplier else []
+    if asked.dataset and scope.supplier and store.entry_owner(asked.dataset) == scope.supplier:
+        suppliers += store.entry_owners(asked.dataset)
+    departments = became(scope.department) if scope.department else []
+    held = store.grant(asked.grant) if asked.grant and scope.department else None
+    if held is not None and held.department == scope.department:
+        departments += [each.department for each in store.grant_history(held.id)]
+    more: dict[str, Any] = {}
+    for named, among, within, ids in (
+        ("supplier", "of_suppliers", "within_suppliers", dict.fromkeys(suppliers)),
+        ("department", "of_departments", "within_departments", dict.fromkeys(departments)),
+    ):
+        if len(ids) < 2:
+            continue
+        if getattr(query, named) is not None:
+            more |= {named: None, among: tuple(ids)}
+        elif getattr(query, within) is not None:
+            more[within] = tuple(dict.fromkeys((*getattr(query, within), *ids)))
+    return msgspec.structs.replace(query, **more)
 
 
 def narrowed_figures(services: ControlServices, officer: Officer, asked: Question, by: str) -> RecordQuery:

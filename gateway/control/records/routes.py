@@ -271,8 +271,13 @@ def _opened(services: ControlServices, officer: Officer, id: str, entries: tuple
         matter = Matter(officer.department, officer.department, officer.region, None, officer.region)
     else:
         matter = matter_between(services.store, supplier, demand)
+    matters = [matter]
+    dataset = _text(first.get("dataset"))
+    if act is Act.CONSULT_RECORDS and dataset is not None and supplier in services.store.entry_owners(dataset):
+        # Who has taken over an entry answers for what was drawn from it before, too.
+        matters.append(matter_between(services.store, services.store.entry_owner(dataset), demand))
     # Whether there is such a record is not told to who may not read it.
-    if not is_permitted(services, officer, act, matter):
+    if not any(is_permitted(services, officer, act, each) for each in matters):
         raise GatewayError("not-found", f"there is no record `{id}`")
     concerned = {"supplier": supplier, "department": demand, "grant": _text(first.get("grant"))}
     return services.acts.append(

@@ -23,7 +23,7 @@ from gateway.control.act.acting import (
     shown_to,
 )
 from gateway.control.act.acting import require_permit as permit
-from gateway.control.act.bodies import Body, Slug, Statement, describes, model_of
+from gateway.control.act.bodies import Body, Name, Slug, Statement, describes, model_of
 from gateway.control.act.paging import json_response
 from gateway.control.act.problems import invalid
 from gateway.domain.changes import ChangeKind
@@ -101,7 +101,7 @@ def _add_keys(router: APIRouter, ring: KeyRing) -> None:
 
 def _add_legacy_keys(router: APIRouter, ring: KeyRing) -> None:
     @router.get("/systems/{id}/legacy-keys", summary="A system's keys of older contracts")
-    def list_legacy_keys(services: Services, officer: SignedIn, id: Slug) -> Response:  # noqa: A002 - the domain's name
+    def list_legacy_keys(services: Services, officer: SignedIn, id: Name) -> Response:  # noqa: A002 - the domain's name
         """Names, contracts and purposes; never a secret."""
         find, absent = (lambda store: store.system(id)), f"there is no system `{id}`"
         shown_to(services, officer, Act.MANAGE_SYSTEMS, find, _matter_of_system, absent)
@@ -116,7 +116,7 @@ def _add_legacy_keys(router: APIRouter, ring: KeyRing) -> None:
         request: Request,
         services: Services,
         officer: SignedIn,
-        id: Slug,  # noqa: A002 - the domain's name
+        id: Name,  # noqa: A002 - the domain's name
         contract: Contract,
         name: KeyName,
         body: Annotated[LegacyKeyBody, Depends(model_of(LegacyKeyBody))],
@@ -145,7 +145,7 @@ def _add_legacy_keys(router: APIRouter, ring: KeyRing) -> None:
         request: Request,
         services: Services,
         officer: SignedIn,
-        id: Slug,  # noqa: A002 - the domain's name
+        id: Name,  # noqa: A002 - the domain's name
         contract: Contract,
         name: KeyName,
         key: IdempotencyKey = None,

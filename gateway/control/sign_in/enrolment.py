@@ -29,7 +29,7 @@ from gateway.control.act.acting import (
     perform,
     require_permit,
 )
-from gateway.control.act.bodies import Body, Slug, Statement, describes, model_of
+from gateway.control.act.bodies import Body, Name, Statement, describes, model_of
 from gateway.control.act.services import ControlServices
 from gateway.control.sign_in.account import account_router
 from gateway.control.sign_in.authenticators import authenticator_router
@@ -45,7 +45,7 @@ from gateway.store import StoreTransaction
 ENROLMENT_SECONDS = 3 * 86_400
 RECOVERY_SECONDS = 86_400
 
-OfficerPath = Annotated[Slug, Path(description="the officer's id")]
+OfficerPath = Annotated[Name, Path(description="the officer's id")]
 
 
 class ReasonBody(Body):

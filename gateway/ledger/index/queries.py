@@ -38,6 +38,8 @@ class RecordQuery(msgspec.Struct, frozen=True, omit_defaults=True):
         ending: how a use ended (`complete`, `cut`, `recovered`, …).
         officer: who acted.
         subjects: pseudonyms of one data subject, one for each year's key.
+        of_suppliers: any of these suppliers: a department and those that became it.
+        of_departments: any of these demand departments, likewise.
         within_suppliers: scope: only records of these suppliers' data …
         watching: marks of auditors' readings that may be found besides; every other reading of an auditor is left out.
         within_departments: … or of these demand departments; both None is everything, both empty is nothing.
@@ -61,6 +63,8 @@ class RecordQuery(msgspec.Struct, frozen=True, omit_defaults=True):
     ending: str | None = None
     officer: str | None = None
     subjects: tuple[str, ...] | None = None
+    of_suppliers: tuple[str, ...] | None = None
+    of_departments: tuple[str, ...] | None = None
     within_suppliers: tuple[str, ...] | None = None
     within_departments: tuple[str, ...] | None = None
     watching: tuple[str, ...] = ()
@@ -185,6 +189,7 @@ def where(query: RecordQuery) -> tuple[str, list[Any]]:
         add("contains(' ' || policies || ' ', ?)", f" {query.policy} ")
     if query.subjects is not None:
         _among(add, "subject", [subject_key(pseudonym) for pseudonym in query.subjects])
+    _within_history(add, query)
     if query.within_suppliers is not None or query.within_departments is not None:
         parts: list[str] = []
         scope: list[Any] = []
@@ -249,6 +254,12 @@ def parse_cursor(cursor: str) -> tuple[int, int]:
 
 def _invalid(field: str, fault: str) -> GatewayError:
     return GatewayError("invalid-input", f"`{field}` {fault}", faults=[{"field": field, "fault": fault}])
+
+
+def _within_history(add: Any, query: RecordQuery) -> None:
+    for column, among in (("supplier", query.of_suppliers), ("department", query.of_departments)):
+        if among is not None:
+            _among(add, column, among)
 
 
 def _among(add: Any, column: str, values: Any) -> None:

@@ -253,6 +253,7 @@ FACTS: Facts = {
         "level": lambda one: one.level.value,
         "competent": lambda one: one.competent,
         "matters": lambda one: one.matters,
+        "ended": lambda one: one.succeeded_by is not None,
     },
     "Dataset": {
         "supplier": lambda one: _reference("Department", one.supplier),
@@ -323,6 +324,7 @@ ACT_GROUPS: dict[str, tuple[str, ...]] = {
             "dispose",
             "dispute",
             "settle",
+            "reorganise",
             "fileRecords",
             "keepAccount",
             "consultWatching",

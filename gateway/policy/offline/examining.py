@@ -1,7 +1,8 @@
 """Examining a candidate before it is put in force or in the shadow: its check, and who gains and who loses by it.
 
 It reads what officers have sent, and takes as long as there are grants; so a running gateway does it in a process of
-its own (`gateway.runtime.examining`), where neither a parser that fails nor a long comparison holds up anything.
+its own (`gateway.runtime.control.examining`), where neither a parser that fails nor a long comparison holds up
+anything.
 """
 
 import msgspec

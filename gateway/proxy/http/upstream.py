@@ -129,10 +129,14 @@ class SupplierConnection(asyncio.Protocol):
     def is_quiet(self) -> bool:
         """Whether a request may be written: the connection stands, and nothing came that nobody asked for.
 
-        One that is not quiet is given up here.
+        One that is not quiet is given up here. What has just settled was asked by that, and is not asked again: what
+        a server of TLS sends between two questions is its tickets.
         """
         if self.transport.is_closing():
             return False
+        if self._silent_turns > SETTLED_TURNS:
+            self._silent_turns = 0
+            return True
         if not self._ear.hears():
             return True
         # What waits under TLS may be a record of TLS itself: it is given up all the same, but not counted.

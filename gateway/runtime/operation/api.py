@@ -21,7 +21,6 @@ import msgspec
 
 from gateway.domain.errors import PROBLEMS, GatewayError
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.incarnation import require_own_state
 from gateway.runtime.operation.officer_tokens import officer_token
 from gateway.runtime.operation.remote import (
     ACCOUNT_PATH,
@@ -34,6 +33,7 @@ from gateway.runtime.operation.remote import (
 )
 from gateway.runtime.operation.sessions import SessionFolder, control_url
 from gateway.runtime.settings import Settings
+from gateway.runtime.start.incarnation import require_own_state
 
 REGISTRAR = "registrar"
 """The officer that `gateway init` makes: of the competent department, for the first acts on a new gateway."""
@@ -244,7 +244,7 @@ def open_api(
         lifespan, verify = None, own_trust(settings)
         if lock:
             # FastAPI and all rooms load here only where no running gateway can answer.
-            from gateway.runtime.control import local_app  # noqa: PLC0415 -- see above
+            from gateway.runtime.control.control import local_app  # noqa: PLC0415 -- see above
 
             app, lifespan = local_app(home, settings, url)
             transport = httpx.ASGITransport(app=app)

@@ -27,8 +27,8 @@ from gateway.ledger.durable import make_directory, replace_file, sync_directory,
 from gateway.ledger.log.checkpoints import Checkpoint
 from gateway.ledger.witness.mirror import check_mirror, checkpoint_of, mirror_log
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.incarnation import read_identity, require_own_state
 from gateway.runtime.settings import Settings
+from gateway.runtime.start.incarnation import read_identity, require_own_state
 
 KEEP = 14
 """How many `state-<time>` folders of a home stay, and of how many days the last one stays."""

@@ -15,13 +15,13 @@ import msgspec
 from gateway.domain.errors import GatewayError
 from gateway.ledger.log.notes import ED25519, VerifierKey
 from gateway.ledger.verify.beside import verify_signed
-from gateway.runtime.exposure import findings
+from gateway.runtime.control.provider import provider_of
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.incarnation import require_own_state
-from gateway.runtime.provider import provider_of
+from gateway.runtime.listeners.tls import tls_fault
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
-from gateway.runtime.tls import tls_fault
+from gateway.runtime.start.exposure import findings
+from gateway.runtime.start.incarnation import require_own_state
 from gateway.store import Store
 from gateway.store.values import MAX_PAGE
 

@@ -30,7 +30,6 @@ from gateway.ledger.log.files import LogFiles
 from gateway.ledger.log.notes import ED25519, VerifierKey
 from gateway.ledger.witness.mirror import checkpoint_of
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.incarnation import IDENTITY, RESTORING, Identity, begin_life, is_put_back, read_identity
 from gateway.runtime.operation.backup import (
     LOG,
     Manifest,
@@ -50,6 +49,7 @@ from gateway.runtime.operation.restore_log import (
     take_up_log,
 )
 from gateway.runtime.settings import Settings, load_settings
+from gateway.runtime.start.incarnation import IDENTITY, RESTORING, Identity, begin_life, is_put_back, read_identity
 from gateway.store import Difference, KnownLog, Store
 from gateway.store.schema import HEAD
 
@@ -310,8 +310,8 @@ def _move(home: GatewayHome, plan: _Moves) -> None:
 
 def _finish(home: GatewayHome, folder: Path, manifest: Manifest, plan: _Moves, replaced: str, say: Say) -> Restored:
     """Steps 5 and 6."""
-    from gateway.runtime.control import assemble  # noqa: PLC0415 -- loads all rooms, once all is in place
-    from gateway.runtime.reconciling import reconcile  # noqa: PLC0415 -- the same
+    from gateway.runtime.control.control import assemble  # noqa: PLC0415 -- loads all rooms, once all is in place
+    from gateway.runtime.start.reconciling import reconcile  # noqa: PLC0415 -- the same
 
     settings = home.settings()
     origin = home.origin(settings)

@@ -16,11 +16,11 @@ from gateway.identity.keyring import KeyRing
 from gateway.ledger.durable import replace_file, sync_directory
 from gateway.ledger.log.notes import ED25519, VerifierKey
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.incarnation import IDENTITY, begin_life
-from gateway.runtime.modes import keep_private
 from gateway.runtime.operation.api import REGISTRAR
 from gateway.runtime.ring import passphrase
 from gateway.runtime.settings import Settings, commented_file, load_settings
+from gateway.runtime.start.incarnation import IDENTITY, begin_life
+from gateway.runtime.start.modes import keep_private
 from gateway.store import Store
 
 BYTES_A_USE = 255

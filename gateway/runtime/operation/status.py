@@ -10,13 +10,13 @@ from gateway.domain.errors import GatewayError
 from gateway.ledger.log.notes import COSIGNATURE, ED25519, VerifierKey
 from gateway.ledger.process.client import LedgerClient
 from gateway.proxy.troubles import TROUBLES
-from gateway.runtime.exposure import findings
 from gateway.runtime.home import CLOSED, GatewayHome
 from gateway.runtime.operation.differences import list_differences
 from gateway.runtime.operation.unreachable import find_unreachable, named
 from gateway.runtime.probe import ask
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
+from gateway.runtime.start.exposure import findings
 from gateway.runtime.telemetry.metrics import STALE_SECONDS, read_snapshots
 
 ASK_SECONDS = 3.0

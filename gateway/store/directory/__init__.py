@@ -9,10 +9,12 @@
     workbook     .xlsx read as a person sees it, and written as texts
     sheets       which sheet holds what, and what in it is not known
     spreadsheet  entries, departments and purposes from sheets
+    handing_over what a supplier has, given to another
+    reorganising departments merge, split, end and hand over
     importing    a directory file in one transaction
     exporting    the directory as a file that reads back to the same
     dcat         the directory as DCAT 3
     openapi      an interface proposed from a supplier's document
 
-Used from outside: `dcat`, `effects`, `exporting`, `file`, `importing`, `openapi`, `rows`, `validation`.
+Used from outside: `dcat`, `effects`, `exporting`, `file`, `importing`, `openapi`, `reorganising`, `rows`, `validation`.
 """

@@ -6,6 +6,7 @@ Importing the same file again changes nothing: an entry that says what its newes
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from enum import StrEnum
+from functools import cache
 
 import msgspec
 from sqlalchemy import bindparam, insert, select, update
@@ -150,7 +151,19 @@ class DirectoryImports(HostReadings, CertificateReadings, DirectoryTransaction):
                 faults += [{"list": "interfaces", "row": row, **wrong} for wrong in validate_interface(one, dataset)]
             for field, sentence in self._reach_faults(one):
                 fault("interfaces", row, field, sentence)
-        return faults
+        return [*faults, *self._ended_faults(found)]
+
+    def _ended_faults(self, found: DirectoryFile) -> Iterator[Fault]:
+        """Entries and interfaces of departments that have ended are their successors' now."""
+        of_entries = ((row, entry.supplier) for row, entry in enumerate(found.datasets, 1))
+        of_interfaces = ((row, one.supplier) for row, one in enumerate(found.interfaces, 1) if one.active)
+        heir_of = cache(self.heir)
+        for name, rows in (("datasets", of_entries), ("interfaces", of_interfaces)):
+            for row, supplier in rows:
+                heir = heir_of(supplier)
+                if heir != supplier:
+                    sentence = f"`{supplier}` has become `{heir}`"
+                    yield {"list": name, "row": row, "field": "supplier", "fault": sentence}
 
     def _codes(self, entries: Sequence[Dataset]) -> dict[str, set[str]]:
         """Code -> ids of the entries that bear it: of the file, and of the released ones that the file leaves alone."""
@@ -231,7 +244,7 @@ class DirectoryImports(HostReadings, CertificateReadings, DirectoryTransaction):
             (row[0], row[1])
             for row in self._among(_INTERFACES, schema.interfaces.c.supplier, {supplier for supplier, _ in wanted})
         }
-        new = [msgspec.structs.replace(one, version=1) for key, one in wanted.items() if key not in held]
+        new = [msgspec.structs.replace(one, version=1, moved_to=None) for key, one in wanted.items() if key not in held]
         if new:
             self._connection.execute(insert(schema.interfaces), [interface_columns(one) for one in new])
         for one in new[:NARROW]:

@@ -211,10 +211,11 @@ class _Words:
     """What cells may call departments and purposes by."""
 
     def __init__(self, departments: Sequence[Department] | None, purposes: Sequence[Purpose] | None) -> None:
+        living = [each for each in departments or () if each.succeeded_by is None]
         self._are_departments_known = departments is not None
         self._are_purposes_known = purposes is not None
-        self._names = _by_word(departments or (), lambda each: (each.name, each.id))
-        self._codes = _by_word(departments or (), lambda each: (each.code, each.id))
+        self._names = _by_word(living, lambda each: (each.name, each.id, *each.former_names))
+        self._codes = _by_word(living, lambda each: (each.code, each.id))
         self._purposes = _by_word(purposes or (), lambda each: (each.name, each.id))
 
     def supplier(self, reading: "_Reading") -> str:

@@ -25,18 +25,35 @@ class DirectoryTransaction(AccountWrites):
     """A `Transaction` that can also write the directory: what `Store.transaction` gives."""
 
     def put_department(self, department: Department, *, if_match: str | None = None) -> None:
-        """Store a department, new or changed."""
+        """Store a department, new or changed; its history is written by reorganisations alone.
+
+        Raises:
+            GatewayError: `conflict` where it has ended.
+        """
         old = self.department(department.id)
         self._match(old, if_match)
+        department = department.with_history_of(old)
         if old == department:
             return
+        self.require_living(department.id)
+        self._write_department(old, department)
+
+    def require_living(self, id: str) -> None:
+        """Nothing new is given to a department that has ended.
+
+        Raises:
+            GatewayError: `conflict`, naming what it became.
+        """
+        found = self.department(id)
+        if found is not None and found.succeeded_by is not None:
+            raise GatewayError("conflict", f"department `{id}` has ended: `{self.heir(id)}` took over from it")
+
+    def _write_department(self, old: Department | None, new: Department) -> None:
         self._put(
-            schema.departments,
-            {"id": department.id},
-            {"parent": department.parent, "region": department.region, "body": _encode(department)},
+            schema.departments, {"id": new.id}, {"parent": new.parent, "region": new.region, "body": _encode(new)}
         )
         # Its children's slices hold it as an ancestor, so every slice is dropped.
-        self.change(ChangeKind.DEPARTMENT, department.id, withdraws=department_withdraws(old, department))
+        self.change(ChangeKind.DEPARTMENT, new.id, withdraws=department_withdraws(old, new))
 
     def claim_keys(self, system: str, thumbprints: Collection[str]) -> None:
         """Note that these keys and certificates are the system's, and no others any more.
@@ -60,7 +77,7 @@ class DirectoryTransaction(AccountWrites):
         """Store a system, new or changed; `active=False` revokes it.
 
         Raises:
-            GatewayError: `not-found` if its department does not exist.
+            GatewayError: `not-found` if its department does not exist; `conflict` if that has ended.
         """
         if self.department(system.department) is None:
             raise GatewayError("not-found", f"there is no department `{system.department}`")
@@ -68,6 +85,8 @@ class DirectoryTransaction(AccountWrites):
         self._match(old, if_match)
         if old == system:
             return
+        if system.active:
+            self.require_living(system.department)
         self._put(
             schema.systems,
             {"id": system.id},
@@ -126,6 +145,8 @@ class DirectoryTransaction(AccountWrites):
             raise GatewayError("conflict", f"`{officer.id}` was dismissed: whoever comes gets an account of their own")
         if old is not None and old.name and old.name != officer.name:
             raise GatewayError("conflict", f"`{officer.id}` is {old.name}: another person gets another account")
+        if officer.active:
+            self.require_living(officer.department)
         values = {"department": officer.department, "body": _encode(officer)}
         if secret_hash is not None:
             values["secret_hash"] = secret_hash
@@ -148,10 +169,11 @@ class DirectoryTransaction(AccountWrites):
         """Store the next version of an entry, submitted for examination; its `version` and `state` are set here.
 
         Raises:
-            GatewayError: `not-found` if its supplier does not exist.
+            GatewayError: `not-found` if its supplier does not exist; `conflict` if that has ended.
         """
         if self.department(dataset.supplier) is None:
             raise GatewayError("not-found", f"there is no department `{dataset.supplier}`")
+        self.require_living(dataset.supplier)
         versions = self.dataset_versions(dataset.id)
         version = versions[-1].version + 1 if versions else 1
         entry = msgspec.structs.replace(dataset, version=version, state=EntryState.SUBMITTED)
@@ -235,12 +257,19 @@ class DirectoryTransaction(AccountWrites):
         """Store an interface, new or changed; its `version` counts the changes; `active=False` withdraws it.
 
         Raises:
-            GatewayError: `not-found` if its supplier does not exist.
+            GatewayError: `not-found` if its supplier does not exist; `conflict` where it has moved, and callers are
+                still led on by its path.
         """
         if self.department(interface.supplier) is None:
             raise GatewayError("not-found", f"there is no department `{interface.supplier}`")
         old = self.any_interface(interface.supplier, interface.id)
         self._match(old, if_match)
+        moved = None if old is None else old.moved_to
+        if moved is not None and interface.active:
+            raise GatewayError(
+                "conflict", f"`{interface.key}` has become `{moved}`: callers are led on; take another id"
+            )
+        interface = msgspec.structs.replace(interface, moved_to=moved)
         new = msgspec.structs.replace(interface, version=old.version + 1 if old else 1)
         if old is not None and old == msgspec.structs.replace(new, version=old.version):
             return old

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gateway.control.barrier.pulse import Pulse
 from gateway.domain.changes import Change
-from gateway.runtime.link import Link
+from gateway.runtime.worker.link import Link
 
 CHUNK = b"x" * 16384
 

@@ -132,15 +132,15 @@ def test_small_department_cannot_serve_from_the_polices_host(world: World, servi
     said = refused(world.post("market-both", path_of("market", host, "proof"), {}), "host-not-proved")
     assert "404" in said["detail"]
     assert police.asked == [mine["proof_path"]]
-    # The police register it; then not even the claim is taken, under whatever name.
+    # The police register it: the claim tells nothing of that, and is proved under no name.
     theirs = claim(world, "police", address=host)
     police.shown[theirs["proof_path"]] = (200, theirs["host"]["nonce"].encode(), {})
     done(world.post("police", path_of("public-security", host, "proof"), {}))
     done(world.post("registrar", path_of("public-security", host, "confirmation"), {}))
     world.looked_up["alias.example"] = ("127.0.0.1",)  # type: ignore[attr-defined]
     for address in (host, f"alias.example:{police.port}", f"ALIAS.example:{police.port}"):
-        body = {"supplier": "market", "address": address, "tls": False}
-        refused(world.post("market-both", "/v1/hosts", body), "conflict")
+        claim(world, "market-both", supplier="market", address=address)
+        refused(world.post("market-both", path_of("market", address.lower(), "proof"), {}), "host-not-proved")
     assert refused(world.post("registrar", path_of("market", host, "confirmation"), {}), "conflict")
 
 

@@ -20,7 +20,7 @@ from gateway.control.app.app import create_app
 from gateway.control.sign_in.credentials import credentials_router
 from gateway.domain.changes import Change
 from gateway.domain.hosts import Host, HostState
-from gateway.runtime.resolver import is_decided, is_touched
+from gateway.runtime.worker.resolver import is_decided, is_touched
 from tests.support.control import ISSUER, World, done
 from tests.support.withdrawals import (
     AFTER,

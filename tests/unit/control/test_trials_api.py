@@ -11,7 +11,7 @@ import pytest
 from gateway.control.act.examples import DATASET, INTERFACE
 from gateway.domain.hosts import Host, HostState
 from gateway.proxy.ports import Reach
-from gateway.runtime.trying import Trials
+from gateway.runtime.control.trying import Trials
 from tests.support.control import World, done, refused
 
 ROW = {"name": "张三", "id_number": "442000199001011234", "marital_status": "已婚", "phone": "13800000000"}

@@ -17,7 +17,7 @@ from gateway.domain.uses import RecordKind
 from gateway.identity.passwords import HashingPool
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.process.service import LedgerService
-from gateway.runtime.control import local_app
+from gateway.runtime.control.control import local_app
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.setup import initialise
 from gateway.runtime.ring import open_ring

@@ -17,6 +17,7 @@ from gateway.domain.errors import GatewayError
 from gateway.proxy import Limits, handshakes
 from gateway.proxy.exchange.forwarding import Forwarding
 from gateway.proxy.handshakes import Handshake
+from gateway.proxy.http.upstream import SupplierConnection
 from gateway.proxy.tls import ClientCertificates, caller_context, load_pair, read_pair, supplier_context
 from tests.support.certificates import Authority
 from tests.support.proxy_ports import CallerSide, House, Supplier, interface_for, json_answer, request, serving
@@ -193,6 +194,62 @@ def test_session_tickets_behind_the_handshake_are_no_answer(files: Files, monkey
         assert told == [200] * 5
 
     uvloop.run(story())
+
+
+def test_tickets_that_come_late_are_no_answer(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A supplier under load sends them when the connection had settled: its calls are served all the same."""
+    true = SupplierConnection.is_settling
+    may_finish, has_finished = threading.Event(), threading.Event()
+
+    def settling(connection: SupplierConnection) -> bool:
+        found = true(connection)
+        if not found:
+            may_finish.set()
+            has_finished.wait(10)
+            time.sleep(0.02)  # until the tickets are in the gateway's kernel
+        return found
+
+    monkeypatch.setattr(SupplierConnection, "is_settling", settling)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(files.supplier)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def busy() -> None:
+        with contextlib.suppress(OSError), listener.accept()[0] as raw:
+            came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+            secured = context.wrap_bio(came, goes, server_side=True)
+            flights, asked = 0, b""
+            while b"\r\n\r\n" not in asked:
+                data = raw.recv(65536)
+                flights += 1
+                if flights == 2:
+                    may_finish.wait(10)
+                came.write(data)
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    secured.do_handshake()
+                    raw.sendall(goes.read())
+                    has_finished.set()
+                    asked += secured.read(65536)
+                raw.sendall(goes.read())
+            secured.write(json_answer('{"code":0,"message":"m","data":[{"xm":"a"}]}'))
+            raw.sendall(goes.read())
+            raw.recv(1)
+
+    async def story() -> None:
+        port_of_supplier = listener.getsockname()[1]
+        where = {"plain_http": False, "tls_name": "household.example"}
+        where["upstream"] = f"https://127.0.0.1:{port_of_supplier}/api"
+        house = House(interface_for(port_of_supplier, **where))
+        house.supplier_tls = supplier_context(files.ca.read_text())
+        async with serving(house) as (_, port):
+            assert (await (await CallerSide.connect(port)).ask(request()))[0] == 200
+
+    threading.Thread(target=busy, daemon=True).start()
+    try:
+        uvloop.run(story())
+    finally:
+        listener.close()
 
 
 def test_answer_before_the_request_over_tls_reaches_nobody(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from gateway.domain.errors import GatewayError
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.checking import look
 from gateway.runtime.operation.setup import initialise
-from gateway.runtime.supervisor import serve
+from gateway.runtime.supervision.supervisor import serve
 
 
 @pytest.fixture

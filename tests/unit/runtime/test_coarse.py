@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError
+from gateway.runtime.control.scraping import ScrapeCredential
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.scraping import ScrapeCredential
 from gateway.runtime.settings import MetricsSettings, Settings
 from gateway.runtime.telemetry.coarse import FILE, STEP, CoarseFigures
 from gateway.runtime.telemetry.families import FAMILIES

@@ -18,11 +18,11 @@ from cryptography.x509.oid import NameOID
 from gateway.cli import app
 from gateway.control.act.addresses import Proxies
 from gateway.domain.errors import GatewayError
-from gateway.runtime.exposure import findings
+from gateway.runtime.control.readiness import StateProof, readiness
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.modes import open_files
-from gateway.runtime.readiness import StateProof, readiness
 from gateway.runtime.settings import load_settings
+from gateway.runtime.start.exposure import findings
+from gateway.runtime.start.modes import open_files
 from gateway.store import Store
 from tests.support.deploy_tools import ROOT
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.runtime.first_process import leave_the_first_place
+from gateway.runtime.supervision.first_process import leave_the_first_place
 from tests.support.gateways import wait_for
 
 UNSHARE = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
@@ -18,7 +18,7 @@ namespaced = pytest.mark.skipif(not ALLOWED, reason="this machine lets nobody ma
 
 ORPHAN = """
 import os, pathlib, sys, time
-from gateway.runtime.first_process import leave_the_first_place
+from gateway.runtime.supervision.first_process import leave_the_first_place
 leave_the_first_place()
 if os.fork() == 0:
     if os.fork() == 0:
@@ -38,7 +38,7 @@ sys.exit(7)
 """
 WAITING = """
 import pathlib, signal, sys
-from gateway.runtime.first_process import leave_the_first_place
+from gateway.runtime.supervision.first_process import leave_the_first_place
 leave_the_first_place()
 signal.signal(signal.SIGHUP, lambda *_: None)
 if sys.argv[2] == "heeds":

@@ -1,6 +1,6 @@
 """What is used once is forgotten by no clock that somebody sets."""
 
-from gateway.runtime.control import FIRST_SECONDS, unhurried
+from gateway.runtime.control.control import FIRST_SECONDS, unhurried
 
 
 def test_no_step_of_the_clock_forgets_early() -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from gateway.control.barrier.pulse import ENDING
-from gateway.runtime.heartbeat import Heartbeat, read_stack
-from gateway.runtime.watch_dog import LOOK_SECONDS, STANDS_SECONDS, Watched
+from gateway.runtime.supervision.heartbeat import Heartbeat, read_stack
+from gateway.runtime.supervision.watch_dog import LOOK_SECONDS, STANDS_SECONDS, Watched
 from tests.support.gateways import wait_for
 
 ARMED = """
 import os, signal, sys, time
 from gateway.control.barrier.lease_clock import lease_clock
-from gateway.runtime.kernel_end import KernelEnd
+from gateway.runtime.worker.kernel_end import KernelEnd
 end = KernelEnd()
 end.at(lease_clock() + 0.3)
 assert end.is_armed
@@ -43,7 +43,7 @@ sys.stdin.read()
 """
 CHILD = """
 import os, sys, time
-from gateway.runtime.parentage import end_with_parent
+from gateway.runtime.supervision.parentage import end_with_parent
 assert end_with_parent(int(sys.argv[1]))
 print("asked", flush=True)
 time.sleep(60)
@@ -82,7 +82,7 @@ def _state(pid: int) -> str:
 
 def test_where_a_loop_stands_is_written_down(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """The stack of a loop that does not turn is written while it stands, and told once it turns again."""
-    monkeypatch.setattr("gateway.runtime.heartbeat.STACK_SECONDS", 0.2)
+    monkeypatch.setattr("gateway.runtime.supervision.heartbeat.STACK_SECONDS", 0.2)
     watched = Watched("worker-0")
 
     def stand_here() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.control.barrier.wire import Applied, Ask, Changes, Down, Frames, Hello, Lease, Reset, Up, frame
 from gateway.domain.changes import Change, ChangeKind
-from gateway.runtime.link import Link
+from gateway.runtime.worker.link import Link
 
 LONG_MILLISECONDS = 60_000
 _decoder = msgspec.msgpack.Decoder(Up)

@@ -7,7 +7,7 @@ import pytest
 from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.errors import GatewayError
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.incarnation import POSITION, Position
+from gateway.runtime.start.incarnation import POSITION, Position
 
 
 def change(sequence: int) -> Change:

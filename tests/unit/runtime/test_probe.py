@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.runtime.control.readiness import answer_probes
 from gateway.runtime.probe import probe_socket
-from gateway.runtime.readiness import answer_probes
 
 
 async def probed(home: Path, parts: dict[str, bool], word: str) -> tuple[int, str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.runtime.listeners.tls import Reloading, listener_context
 from gateway.runtime.settings import DataPlaneSettings
-from gateway.runtime.tls import Reloading, listener_context
 from tests.support.certificates import Authority
 from tests.support.gateways import wait_for
 

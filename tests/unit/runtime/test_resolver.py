@@ -13,7 +13,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Use
 from gateway.domain.verdicts import Call, Decision, Verdict
 from gateway.proxy.ports import Reach
-from gateway.runtime.resolver import Resolver, is_touched
+from gateway.runtime.worker.resolver import Resolver, is_touched
 
 OLD = Interface(id="persons", supplier="police", dataset="household", upstream="http://127.0.0.1:1")
 NEW = Interface(id="persons", supplier="police", dataset="household", upstream="http://127.0.0.1:2")

@@ -7,7 +7,7 @@ import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.runtime.settings import DataPlaneSettings, Settings, commented_file, load_settings
-from gateway.runtime.worker import limits_of
+from gateway.runtime.worker.worker import limits_of
 
 
 def _load(tmp_path: Path, text: str, **environment: str) -> Settings:

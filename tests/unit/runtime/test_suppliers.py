@@ -14,12 +14,12 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Host, HostState, Networks
 from gateway.identity.keyring import KeyRing
 from gateway.identity.supplier_certificates import read_certificates
-from gateway.runtime.adopting import adopt_certificates, pin_inherited
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.listeners import Listeners, OwnListeners, is_this_machine, machine_addresses, machine_mark
+from gateway.runtime.listeners.nodes import Listeners, OwnListeners, is_this_machine, machine_addresses, machine_mark
 from gateway.runtime.operation.setup import initialise
 from gateway.runtime.operation.status import examine
 from gateway.runtime.operation.unreachable import find_unreachable
+from gateway.runtime.start.adopting import adopt_certificates, pin_inherited
 from gateway.runtime.suppliers import Contexts, SupplierReach
 from gateway.store import Node, Store
 from tests.support.certificates import Authority

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from gateway.domain.errors import GatewayError
+from gateway.runtime.listeners.tls import listener_context, tls_fault
 from gateway.runtime.settings import DataPlaneSettings
-from gateway.runtime.tls import listener_context, tls_fault
 
 PEM, DER = serialization.Encoding.PEM, serialization.Encoding.DER
 PRIVATE = serialization.PrivateFormat.PKCS8

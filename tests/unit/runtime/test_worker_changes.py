@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.changes import Change, ChangeKind
-from gateway.runtime.worker import Worker
+from gateway.runtime.worker.worker import Worker
 
 
 class Told:

@@ -11,7 +11,7 @@ from gateway.domain.uses import RecordKind
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.journal.entries import act_entry
 from gateway.ledger.log.tiled_log import TiledLog
-from gateway.runtime.reconciling import reconcile, settle
+from gateway.runtime.start.reconciling import reconcile, settle
 from gateway.store import KnownLog, Store
 from tests.support.ledger import ORIGIN, TestSigner
 from tests.support.state import fill, grant

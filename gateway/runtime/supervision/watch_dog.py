@@ -19,7 +19,7 @@ from gateway.control.barrier.lease_clock import lease_clock
 from gateway.control.barrier.pulse import ENDING, Pulse, make_page
 from gateway.control.barrier.roll import RollCaller
 from gateway.control.barrier.settling import CUT_SECONDS
-from gateway.runtime.heartbeat import read_stack
+from gateway.runtime.supervision.heartbeat import read_stack
 
 log = logging.getLogger("gateway.supervisor")
 

@@ -20,14 +20,14 @@ from typing import Any
 
 from gateway.domain.errors import GatewayError
 from gateway.proxy.kernel import cease_to_listen
-from gateway.runtime.child import Child, Handed, Plan
-from gateway.runtime.exposure import findings
-from gateway.runtime.holders import holders_of
 from gateway.runtime.home import CLOSED, GatewayHome, HomeLock
-from gateway.runtime.incarnation import require_own_state
 from gateway.runtime.settings import Settings
+from gateway.runtime.start.exposure import findings
+from gateway.runtime.start.holders import holders_of
+from gateway.runtime.start.incarnation import require_own_state
+from gateway.runtime.supervision.child import Child, Handed, Plan
+from gateway.runtime.supervision.watch_dog import REASONS, WatchDog, Watched
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher, clear_snapshots
-from gateway.runtime.watch_dog import REASONS, WatchDog, Watched
 
 log = logging.getLogger("gateway.supervisor")
 

@@ -50,28 +50,29 @@ from gateway.ledger.witness.witness import Witness
 from gateway.policy import Engine
 from gateway.policy.offline.activating import PolicyKeeper
 from gateway.proxy.limits import Limits
-from gateway.runtime.adopting import adopt_certificates, pin_inherited
-from gateway.runtime.control_listener import control_server, nodes_trust, own_address
+from gateway.runtime.control.console import serve_console
+from gateway.runtime.control.examining import Examiner
+from gateway.runtime.control.provider import provider_of
+from gateway.runtime.control.readiness import StateProof, answer_probes, readiness
+from gateway.runtime.control.scraping import ScrapeCredential
+from gateway.runtime.control.trying import Trials
 from gateway.runtime.drawn import StateDrawnBook
-from gateway.runtime.examining import Examiner
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.incarnation import Position, begin_life, is_put_back
-from gateway.runtime.listeners import OwnListeners
+from gateway.runtime.listeners.control import control_server, nodes_trust, own_address
+from gateway.runtime.listeners.nodes import OwnListeners
+from gateway.runtime.listeners.tls import Reloading, listener_context
 from gateway.runtime.policies import initial_policies, policies_root
 from gateway.runtime.probe import probe_socket
-from gateway.runtime.provider import provider_of
-from gateway.runtime.readiness import StateProof, answer_probes, readiness
-from gateway.runtime.reconciling import after_failover, reconcile, settle
 from gateway.runtime.ring import nonce_keeper, open_ring, proofs_once
-from gateway.runtime.scraping import ScrapeCredential
 from gateway.runtime.settings import Settings
+from gateway.runtime.start.adopting import adopt_certificates, pin_inherited
+from gateway.runtime.start.incarnation import Position, begin_life, is_put_back
+from gateway.runtime.start.reconciling import after_failover, reconcile, settle
 from gateway.runtime.suppliers import Contexts, SupplierReach
 from gateway.runtime.telemetry.coarse import CoarseFigures
 from gateway.runtime.telemetry.due import Due
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher, read_snapshots, render
 from gateway.runtime.telemetry.observing import ObservedBarrier
-from gateway.runtime.tls import Reloading, listener_context
-from gateway.runtime.trying import Trials
 from gateway.store import Store
 from gateway.store.feed import Listener
 
@@ -435,7 +436,9 @@ class Control:
         tls = listener_context(self._settings.control)
         self._reloading = Reloading(tls, self._settings.control)
         share_threads()
-        self._server = control_server(create_app(self._parts.services), tls)
+        app = create_app(self._parts.services)
+        serve_console(app, self._parts.services, self._settings.control, self._issuer)
+        self._server = control_server(app, tls)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="uvicorn")
         while not self._server.started:
             if self._task.done():

@@ -62,7 +62,7 @@ class Resolver:
         Raises:
             GatewayError: what `prepare` raised; `state-stale` where the interface was changed since.
         """
-        known = self._known.get((interface.supplier, interface.id))
+        known = self._known.get(_key_of(interface))
         if known is None or known.interface is not interface:
             raise GatewayError("state-stale", "the interface was changed under this call")
         if isinstance(known.reach, GatewayError):
@@ -101,8 +101,9 @@ class Resolver:
                 raise GatewayError("interface-unknown")
             if len(self._known) >= MAX_INTERFACES:
                 self._known.clear()
-            self._known[key] = found
-            return found.interface
+            # One that was moved is reached by its old path as by its own: both remember the same.
+            self._known[key] = self._known.setdefault(_key_of(found.interface), found)
+            return self._known[key].interface
         raise GatewayError("state-stale", "the state keeps changing under this call")
 
     def drop(self, change: Change) -> None:
@@ -111,7 +112,9 @@ class Resolver:
         self._pending.clear()
         if change.kind is ChangeKind.INTERFACE:
             supplier, _, interface = change.subject.partition("/")
-            self._known.pop((supplier, interface), None)
+            named = (supplier, interface)
+            for path in [path for path, known in self._known.items() if named in (path, _key_of(known.interface))]:
+                del self._known[path]
         elif change.kind in {ChangeKind.ENTRY, ChangeKind.DEPARTMENT}:
             self._known.clear()
 
@@ -120,6 +123,10 @@ class Resolver:
         self._changes += 1
         self._pending.clear()
         self._known.clear()
+
+
+def _key_of(interface: Interface) -> Key:
+    return interface.supplier, interface.id
 
 
 def is_touched(change: Change, use: Use) -> bool:

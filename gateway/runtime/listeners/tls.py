@@ -6,8 +6,8 @@ import ssl
 
 from gateway.domain.errors import GatewayError
 from gateway.proxy.tls import ClientCertificates, caller_context, load_pair, read_pair
+from gateway.runtime.listeners.tls_faults import certificate_fault, key_fault
 from gateway.runtime.settings import ControlSettings, DataPlaneSettings
-from gateway.runtime.tls_faults import certificate_fault, key_fault
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from gateway.domain.uses import RecordKind
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.witness.adopting import ToldAct, told_acts
 from gateway.ledger.witness.mirror import checkpoint_of
-from gateway.runtime.incarnation import Position
+from gateway.runtime.start.incarnation import Position
 from gateway.store import Difference, KnownLog, Store, StoreTransaction
 
 log = logging.getLogger("gateway.reconciling")

@@ -1,4 +1,4 @@
-"""Examining a candidate in a process of its own: `python -m gateway.runtime.examining` reads a question, and answers.
+"""Examining a candidate in a process of its own, which reads a question and answers.
 
 What officers send is read here first. Cedar's parser ends its process on policies that are nested deeply enough, and a
 YAML file can be small and mean gigabytes; here that is a finding. What has passed here is parsed by the control process
@@ -74,7 +74,7 @@ class Examiner:
             raise GatewayError("conflict", "another set of policies is being examined; try again")
         try:
             done = subprocess.run(
-                [sys.executable, "-P", "-m", "gateway.runtime.examining"],
+                [sys.executable, "-P", "-m", "gateway.runtime.control.examining"],
                 input=question,
                 stdout=subprocess.PIPE,
                 env={**_plain_environment(), "PYTHONPATH": str(Path(gateway.__file__).parent.parent)},

@@ -37,16 +37,14 @@ from gateway.proxy.limits import Limits
 from gateway.proxy.plane import DataPlane
 from gateway.proxy.ports import Watch
 from gateway.runtime.drawn import StateDrawnBook
-from gateway.runtime.heartbeat import Heartbeat
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.kernel_end import KernelEnd
-from gateway.runtime.link import Link
-from gateway.runtime.listeners import OwnListeners
+from gateway.runtime.listeners.nodes import OwnListeners
+from gateway.runtime.listeners.tls import Reloading, listener_context
 from gateway.runtime.memory import keep_returning
 from gateway.runtime.policies import initial_policies
-from gateway.runtime.resolver import Resolver, is_decided, is_touched
 from gateway.runtime.ring import nonce_keeper, open_ring, proofs_once, signature_memory
 from gateway.runtime.settings import DataPlaneSettings, Settings
+from gateway.runtime.supervision.heartbeat import Heartbeat
 from gateway.runtime.suppliers import Contexts, SupplierReach
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher
 from gateway.runtime.telemetry.observing import (
@@ -59,7 +57,9 @@ from gateway.runtime.telemetry.observing import (
 )
 from gateway.runtime.telemetry.spans import SOCKET as SPANS_SOCKET
 from gateway.runtime.telemetry.spans import SpanSender
-from gateway.runtime.tls import Reloading, listener_context
+from gateway.runtime.worker.kernel_end import KernelEnd
+from gateway.runtime.worker.link import Link
+from gateway.runtime.worker.resolver import Resolver, is_decided, is_touched
 from gateway.store import Store
 
 log = logging.getLogger("gateway.worker")

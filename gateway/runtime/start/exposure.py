@@ -15,9 +15,9 @@ import msgspec
 from cryptography import x509
 
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.listeners import is_every
-from gateway.runtime.modes import open_files
+from gateway.runtime.listeners.nodes import is_every
 from gateway.runtime.settings import Settings
+from gateway.runtime.start.modes import open_files
 
 OPEN_TO_OTHERS = stat.S_IROTH | stat.S_IWOTH | stat.S_IXOTH | stat.S_IWGRP
 """What nobody but the owner may do with a key; its group may read it, as Kubernetes and ssl-cert have it."""

@@ -19,7 +19,7 @@ from gateway.control.barrier.settling import CUT_SECONDS
 from gateway.control.barrier.wire import FORMAT, Applied, Ask, Counted, Down, Frames, Hello, Lease, Reset, Up, frame
 from gateway.domain.changes import Change
 from gateway.domain.errors import GatewayError
-from gateway.runtime.kernel_end import KernelEnd
+from gateway.runtime.worker.kernel_end import KernelEnd
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,80 @@
+"""The words for what the API names by values: standings, acts, kinds, fields, and the faults that people meet most."""
+
+from collections.abc import Mapping
+
+
+def N_(text: str) -> str:  # noqa: N802 - gettext's own name for a text that is translated where it is shown
+    """Mark a text for the catalogues."""
+    return text
+
+
+STANDINGS: Mapping[str, str] = {
+    "active": N_("active"),
+    "not-yet-valid": N_("not yet valid"),
+    "expired": N_("expired"),
+    "issued": N_("issued"),
+    "suspended": N_("suspended"),
+    "terminated": N_("terminated"),
+    "closed": N_("closed"),
+    "disposed": N_("disposed of"),
+    "superseded": N_("superseded"),
+}
+MODES: Mapping[str, str] = {
+    "query": N_("query"),
+    "verify": N_("verification"),
+    "batch": N_("batch exchange"),
+    "download": N_("file download"),
+}
+ORDER_KINDS: Mapping[str, str] = {
+    "suspension": N_("suspension"),
+    "emergency": N_("emergency suspension"),
+    "termination": N_("termination"),
+}
+ROLES: Mapping[str, str] = {
+    "supplier": N_("supply department"),
+    "demand": N_("demand department"),
+    "competent": N_("competent department"),
+    "auditor": N_("auditor"),
+    "operator": N_("operator"),
+    "paper": N_("entry from paper"),
+}
+ASSURANCES: Mapping[str, str] = {
+    "legacy": N_("signed header fields"),
+    "bearer": N_("bearer token"),
+    "bound": N_("bound token"),
+    "dpop": N_("token bound by a key"),
+    "mtls": N_("client certificate"),
+}
+FIELDS: Mapping[str, str] = {
+    "state": N_("State"),
+    "version": N_("Version"),
+    "items": N_("Data items"),
+    "purposes": N_("Purposes"),
+    "valid_until": N_("Valid until"),
+    "disputed": N_("In dispute"),
+}
+"""What a stale page shows the difference in."""
+
+FAULTS = (
+    N_("is missing"),
+    N_("has passed"),
+    N_("lies in the future"),
+    N_("is not right"),
+    N_("is not the same"),
+    N_("is no day: write it as 2026-06-30"),
+    N_("has a form that is not allowed here"),
+    N_("is missing: an emergency names its incident (Art. 35)"),
+    N_("is missing: a suspension names the violation (Art. 27 ¶2)"),
+    N_("is missing: a suspension sets a date (Art. 27 ¶2)"),
+    N_("is missing: a record of consultation without a violation (Art. 27 ¶3)"),
+    N_("is missing: a filing reference without a violation (Art. 27 ¶3)"),
+)
+"""Sentences of the API that forms meet; another one stands as the API says it."""
+
+POWERS: Mapping[str, tuple[str, str]] = {
+    "supply department": ("supplier", "supplier"),
+    "demand department": ("demand", "department"),
+    "competent department of the supplier's region": ("competent", ""),
+    "competent department of the demand's region": ("competent", ""),
+}
+"""Whom the table of a grant's life names, as the role and the side of the grant that it stands for; "" is any."""

@@ -1,0 +1,9 @@
+"""The worker: the data plane over the state, the policies, the caller's identity and the ledger.
+
+    worker      the data plane, wired
+    link        a worker's side of the control socket
+    resolver    path to interface, and what a change touches
+    kernel_end  the kernel ends a worker that no longer cuts
+
+Used from outside: `worker`.
+"""
