@@ -54,7 +54,7 @@ def _withdraw(deed: Deed, case: Case, said: Reasons) -> Done:
 
 
 def _settle(deed: Deed, case: Case, said: Agreement) -> Done:
-    return _ended(deed, case, told={"outcome": said.outcome, "reference": said.reference})
+    return _ended(deed, case, told={"outcome": said.outcome})
 
 
 def _reasons(_deed: Deed, _case: Case, said: Reasons) -> Done:

@@ -5,6 +5,7 @@ from typing import Any
 from gateway.control.act.acting import Deed, matter_between
 from gateway.control.act.problems import invalid
 from gateway.control.processes.steps import Done, Effects
+from gateway.domain.free_text import require_no_identity_number
 from gateway.domain.officers import Matter
 from gateway.domain.processes.cases import Case
 from gateway.domain.processes.verifications import Doubt, Outcome
@@ -20,6 +21,7 @@ def _request(deed: Deed, _case: Case, said: Doubt) -> Done:
     entry = deed.tx.dataset(said.dataset)
     if entry is None:
         raise invalid([{"field": "dataset", "fault": f"`{said.dataset}` is not a released dataset"}])
+    require_no_identity_number(said.record, "record")
     faults = [
         {"field": "items", "fault": f"dataset `{entry.id}` has no item `{item}`"}
         for item in sorted(set(said.items) - entry.item_names)
