@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-deep test-clocks mutants lint format bench soak conformance docs messages lock clean
+.PHONY: help demo test test-deep test-clocks mutants lint format bench soak conformance docs messages screenshots lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ messages: $(READY)  ## Collect the console's texts; what is new stands empty in 
 	@$(BIN)/pybabel -q extract -F pyproject.toml -k N_ --no-location --omit-header --sort-output --width 120 -o build/console.pot gateway/console
 	@$(BIN)/pybabel -q update -D console -i build/console.pot -d gateway/console/locale -l zh --no-fuzzy-matching \
 		--ignore-obsolete --omit-header --ignore-pot-creation-date --width 120
+
+screenshots: $(READY)  ## Make the pictures of the console's pages anew (needs chromium and chromedriver)
+	@$(BIN)/python -m tests.browser.screenshots
 
 lock: $(READY)  ## Resolve the lock anew
 	@$(BIN)/python -m pip install --quiet uv

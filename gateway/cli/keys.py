@@ -146,7 +146,7 @@ def bundle(
     as_json: AsJson = False,
 ) -> None:
     """Write the whole ring as one document: for $GATEWAY_KEYS, or the systemd credential `gateway-keys`."""
-    from gateway.runtime.operation.ring_document import write_ring_document  # noqa: PLC0415 -- loads the keys
+    from gateway.runtime.operation.recovery.ring_document import write_ring_document  # noqa: PLC0415 -- loads the keys
 
     count = write_ring_document(home, file)
     if as_json:
@@ -305,8 +305,8 @@ def set_password(
 
 def _set_elsewhere(url: str, name: str, code: str, password: str) -> dict[str, Any]:
     """Nobody is signed in yet: whoever sets the password is from then on."""
-    from gateway.runtime.operation.sessions import SessionFolder  # noqa: PLC0415 -- help needs none of it
-    from gateway.runtime.operation.signing_in import by_code, find_door  # noqa: PLC0415 -- the same
+    from gateway.runtime.operation.session.sessions import SessionFolder  # noqa: PLC0415 -- help needs none of it
+    from gateway.runtime.operation.session.signing_in import by_code, find_door  # noqa: PLC0415 -- the same
 
     with find_door(DEFAULT_HOME, url) as door:
         session = by_code(door, name, code, password).session
@@ -343,7 +343,7 @@ def token(
     as_json: AsJson = False,
 ) -> None:
     """Sign a session token of an officer with the keys of this home, and print it."""
-    from gateway.runtime.operation.officer_tokens import officer_token  # noqa: PLC0415 -- loads the store and the keys
+    from gateway.runtime.operation.session.officer_tokens import officer_token  # noqa: PLC0415 -- loads the store and the keys
 
     made = officer_token(home, name, seconds)
     if as_json:

@@ -8,7 +8,7 @@ from gateway.cli.shell import out, print_json
 from gateway.domain.errors import GatewayError
 
 if TYPE_CHECKING:
-    from gateway.runtime.operation.api import Api
+    from gateway.runtime.operation.session.api import Api
 
 
 def every(api: "Api", path: str, **params: Any) -> Iterator[dict[str, Any]]:

@@ -184,7 +184,7 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Back up settings, keys, state and the log while the gateway runs; see docs/operate.md, "Back up"."""
-    from gateway.runtime.operation.backup import back_up  # noqa: PLC0415 -- loads the ledger, which help does not need
+    from gateway.runtime.operation.recovery.backup import back_up  # noqa: PLC0415 -- loads the ledger, which help does not need
 
     place = home_at(home)
     place.require()
@@ -216,7 +216,7 @@ def restore(
 ) -> None:
     """Put a backup in place of what was lost, and say what is gone and what to do; see docs/operate.md, "Restore"."""
     working(f"restoring {home} from {backup}", quiet=as_json)
-    from gateway.runtime.operation.restore import restore as put_back  # noqa: PLC0415 -- loads all rooms
+    from gateway.runtime.operation.recovery.restore import restore as put_back  # noqa: PLC0415 -- loads all rooms
 
     def say(sentence: str) -> None:
         if not as_json:
@@ -246,7 +246,7 @@ def restore(
 def differences(home: Home = DEFAULT_HOME, as_json: AsJson = False) -> None:
     """List acts on record that a restored state does not have, and the orders that hold what they withdrew."""
     working(f"comparing the records of {home} with its state", quiet=as_json)
-    from gateway.runtime.operation.differences import list_differences  # noqa: PLC0415 -- loads the store
+    from gateway.runtime.operation.recovery.differences import list_differences  # noqa: PLC0415 -- loads the store
 
     found = list_differences(home_at(home))
     if as_json:

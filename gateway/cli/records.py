@@ -31,7 +31,7 @@ from gateway.ledger.log.notes import parse_note
 from gateway.ledger.log.proofs import parse_proof, verify_inclusion
 
 if TYPE_CHECKING:
-    from gateway.runtime.operation.api import Api
+    from gateway.runtime.operation.session.api import Api
 
 records = typer.Typer(
     name="records", help="Find, export and prove records of use. Each reading is itself recorded.", no_args_is_help=True

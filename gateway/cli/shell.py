@@ -26,7 +26,7 @@ from gateway.runtime.start.modes import keep_private
 
 if TYPE_CHECKING:
     from gateway.runtime.home import GatewayHome
-    from gateway.runtime.operation.api import Api
+    from gateway.runtime.operation.session.api import Api
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -145,7 +145,7 @@ def _fault_line(fault: Any) -> str:
 
 @contextmanager
 def open_api(home: Path, officer: str | None = None, *, otherwise: str | None = None) -> Iterator["Api"]:
-    """The control API, see `gateway.runtime.operation.api`; what it takes to speak to it is loaded here.
+    """The control API, see `gateway.runtime.operation.session.api`; what it takes to speak to it is loaded here.
 
     Args:
         home: where the gateway lives; not looked at where the command was given `--url`.
@@ -153,7 +153,7 @@ def open_api(home: Path, officer: str | None = None, *, otherwise: str | None = 
         otherwise: who acts at a home where nobody is named or signed in.
     """
     working(f"asking the gateway {f'at {_url.get()}' if _url.get() else f'in {home}'}")
-    from gateway.runtime.operation.api import open_api as opened  # noqa: PLC0415 -- help needs none of it
+    from gateway.runtime.operation.session.api import open_api as opened  # noqa: PLC0415 -- help needs none of it
 
     with opened(home, officer, url=_url.get(), otherwise=otherwise) as api:
         yield api

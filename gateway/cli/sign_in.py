@@ -12,7 +12,7 @@ from gateway.cli.shell import DEFAULT_HOME, AsJson, Home, Url, command, err, out
 from gateway.domain.errors import GatewayError
 
 if TYPE_CHECKING:
-    from gateway.runtime.operation.signing_in import Begun, Door
+    from gateway.runtime.operation.session.signing_in import Begun, Door
 
 ByDevice = Annotated[
     bool, typer.Option("--device", help="Sign in on another device, by a code; for where there is no browser.")
@@ -35,8 +35,8 @@ def sign_in(
     With --url at a gateway elsewhere: every command that asks the control API then takes the same --url, and needs no
     home. A password is asked for, or read from standard input; so is the one-time code of an account that has one.
     """
-    from gateway.runtime.operation.sessions import SessionFolder  # noqa: PLC0415 -- help needs none of it
-    from gateway.runtime.operation.signing_in import find_door  # noqa: PLC0415 -- the same
+    from gateway.runtime.operation.session.sessions import SessionFolder  # noqa: PLC0415 -- help needs none of it
+    from gateway.runtime.operation.session.signing_in import find_door  # noqa: PLC0415 -- the same
 
     if name is not None and device:
         raise typer.BadParameter("say `--officer` for a password, or `--device` for the OpenID provider")
@@ -64,9 +64,9 @@ def sign_out(
     as_json: AsJson = False,
 ) -> None:
     """End the session that `gateway sign-in` began, and remove it from this machine."""
-    from gateway.runtime.operation.sessions import SessionFolder  # noqa: PLC0415 -- help needs none of it
-    from gateway.runtime.operation.signing_in import find_door, sign_out_away  # noqa: PLC0415 -- the same
-    from gateway.runtime.operation.signing_in import sign_out as end  # noqa: PLC0415 -- the same
+    from gateway.runtime.operation.session.sessions import SessionFolder  # noqa: PLC0415 -- help needs none of it
+    from gateway.runtime.operation.session.signing_in import find_door, sign_out_away  # noqa: PLC0415 -- the same
+    from gateway.runtime.operation.session.signing_in import sign_out as end  # noqa: PLC0415 -- the same
 
     folder = SessionFolder()
     try:
@@ -84,7 +84,7 @@ def sign_out(
 
 
 def _by_password(door: "Door", folder: Any, name: str) -> "Begun":
-    from gateway.runtime.operation.signing_in import by_password  # noqa: PLC0415 -- help needs none of it
+    from gateway.runtime.operation.session.signing_in import by_password  # noqa: PLC0415 -- help needs none of it
 
     if not door.ways.get("password"):
         raise GatewayError("unavailable", f"{door.issuer} has no local accounts: leave `--officer` out")
@@ -100,13 +100,13 @@ def _by_password(door: "Door", folder: Any, name: str) -> "Begun":
 
 
 def _at_provider(door: "Door", *, device: bool, opens: bool) -> "Begun":
-    from gateway.runtime.operation.signing_in import by_browser, by_device  # noqa: PLC0415 -- help needs none of it
+    from gateway.runtime.operation.session.signing_in import by_browser, by_device  # noqa: PLC0415 -- help needs none of it
 
     if not door.ways.get("provider"):
         raise GatewayError(
             "invalid-input", f"{door.issuer} has no OpenID provider: say `--officer NAME` for a password"
         )
-    if device and not door.ways.get("device"):
+    if device and door.ways.get("device") is False:
         raise GatewayError("invalid-input", "the OpenID provider does not let other devices sign in: leave it out")
     # A browser that is opened through a remote shell is on the wrong machine, and so would the answer be.
     if device or (door.ways.get("device") and "SSH_CONNECTION" in os.environ and opens):

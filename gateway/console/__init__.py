@@ -20,6 +20,11 @@ form comes back with what was typed.
     sign_in    signing in and out, by a code, again before an act of weight, language
     grants     grants: the list, and one in the law's words
     acts       what is done to a grant: the form, what it will do, the act, what came of it
+    records    records: questions, a use as a story, its proof, figures, exports
+    today      what is due, stopped and about to end
+    catalogue  entries of the directory
+    policies   the law beside its Cedar, and why a call would be refused
+    operation  how the gateway stands, without contents
     templates  the pages
     static     their style and sign
     locale     gettext catalogues

@@ -20,6 +20,7 @@ from starlette.responses import Response
 
 from gateway.console.api import RefusedError
 from gateway.console.desk import Desk, segment, typed_of
+from gateway.console.session import NAME_CHARACTERS
 from gateway.console.sign_in import require_fresh
 from gateway.console.terms import N_
 from gateway.domain.calendar import CHINA
@@ -27,6 +28,8 @@ from gateway.domain.calendar import CHINA
 SEEN_DAYS = 7
 """How far back the review looks for who calls under a grant."""
 MOST_ROADS = 100
+MOST_NAMED = 6
+"""How many that did not confirm a stop are named."""
 
 
 class Field(NamedTuple):
@@ -271,7 +274,7 @@ async def _act(desk: Desk, act: Act, found: Mapping[str, Any], typed: Mapping[st
         done = (await desk.api.post(f"/v1/grants/{id_}/{act.path}", _body(act, typed), headers)).json
     except RefusedError as refusal:
         return await _not_done(desk, act, typed, refusal)
-    told = {"done": act.done, "record": done["record"], "barrier": _confirmed(done.get("barrier"), stops=act.stops)}
+    told = {"done": act.done, "record": done["record"], "barrier": confirmed(done.get("barrier"), stops=act.stops)}
     return desk.go(f"/console/grants/{segment(id_)}", told)
 
 
@@ -409,17 +412,21 @@ async def _items(asked: Any) -> list[dict[str, Any]] | None:
     return found
 
 
-def _confirmed(barrier: Mapping[str, Any] | None, *, stops: bool) -> dict[str, Any] | None:
+def confirmed(barrier: Mapping[str, Any] | None, *, stops: bool) -> dict[str, Any] | None:
     """How a stop was confirmed, as far as a page tells it; None where nothing had to be."""
     if barrier is None or not stops:
         return None
+    # A cookie carries this to the next page, and holds little: the names of a few, and how many there are in all.
     confirmed, out = barrier["confirmed"], barrier["out"]
     return {
         "confirmed": len(confirmed),
         "of": len(confirmed) + len(out),
         "milliseconds": barrier["milliseconds"],
-        "out": out[:20],
-        "silent": [{"node": each["node"], "from": each["silent_from"]} for each in barrier["silent"][:20]],
+        "out": [each[:NAME_CHARACTERS] for each in out[:MOST_NAMED]],
+        "silent": [
+            {"node": each["node"][:NAME_CHARACTERS], "from": each["silent_from"]}
+            for each in barrier["silent"][:MOST_NAMED]
+        ],
     }
 
 

@@ -117,9 +117,9 @@ class Api:
             raise RefusedError(_problem(answer))
         return answer
 
-    async def relay(self, path: str, send: Send) -> None:
+    async def relay(self, path: str, send: Send, query: Mapping[str, Any]) -> None:
         """Let the API answer the browser itself, as it is asked for a file."""
-        await self._app(self._scope("GET", path, {}, {}, 0), _receiver(b""), send)
+        await self._app(self._scope("GET", path, query, {}, 0), _receiver(b""), send)
 
     def _scope(self, method: str, path: str, query: Mapping[str, Any], fields: Mapping[str, str], length: int) -> Scope:
         given = self._request.scope

@@ -13,8 +13,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.console import acts, grants, sign_in
-from gateway.console.desk import HOME, Console, Desk, Handler, linked, said, segment, served
+from gateway.console import acts, catalogue, grants, operation, policies, records, sign_in, today
+from gateway.console.desk import HOME, Console, Desk, Handler, ProofCheck, linked, said, segment, served
 from gateway.console.names import Names
 from gateway.console.session import SessionKeeper
 from gateway.console.words import LANGUAGES
@@ -42,6 +42,7 @@ def create_console(
     unseal: Callable[[str, str], bytes],
     now: Callable[[], float],
     is_secure: bool,
+    check_proof: ProofCheck,
     ticks: Callable[[], float] = time.monotonic,
 ) -> ASGIApp:
     """The console over a control plane; mount it under `/console` of the same origin.
@@ -52,9 +53,10 @@ def create_console(
         unseal: opens them; raises `GatewayError`.
         now: Unix seconds.
         is_secure: whether browsers come over https.
+        check_proof: checks a record's proof.
         ticks: a clock that nobody can set, in seconds.
     """
-    console = Console(api, SessionKeeper(seal, unseal, now, is_secure=is_secure), _pages(), Names(ticks))
+    console = Console(api, SessionKeeper(seal, unseal, now, is_secure=is_secure), _pages(), Names(ticks), check_proof)
 
     def page(path: str, handler: Handler, *, post: Handler | None = None, is_open: bool = False) -> list[Route]:
         shown = Route(path, served(console, handler, is_open=is_open), methods=["GET"])
@@ -73,6 +75,21 @@ def create_console(
         *page("/grants", grants.listed),
         *page("/grants/{id}", grants.shown),
         *page("/grants/{id}/{act}", acts.show, post=acts.do),
+        *page("/today", today.shown),
+        *page("/records", records.found),
+        Route("/records/search", served(console, records.searched), methods=["POST"]),
+        *page("/records/figures", records.figures),
+        Route("/records/export", served(console, records.begin_export), methods=["POST"]),
+        *page("/records/exports/{name}", records.export),
+        *page("/records/exports/{name}/{file}", records.file),
+        *page("/records/{id}", records.shown),
+        *page("/records/{id}/proof", records.proven),
+        *page("/records/{id}/proof-file", records.file),
+        *page("/catalogue", catalogue.listed),
+        *page("/catalogue/{id}", catalogue.shown),
+        *page("/policies", policies.listed),
+        *page("/policies/explain", policies.explain, post=policies.explained),
+        *page("/operation", operation.shown),
         Route("/{rest:path}", served(console, _unknown, is_open=True)),
     ]
     return Guarded(Starlette(routes=routes))

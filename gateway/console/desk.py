@@ -2,6 +2,7 @@
 
 import logging
 import re
+import secrets
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from gateway.console import terms
 from gateway.console.api import Api, RefusedError
 from gateway.console.names import Names
 from gateway.console.session import SessionKeeper
+from gateway.console.terms import N_
 from gateway.console.words import LANGUAGES, Words, language_of, words_of
 
 log = logging.getLogger(__name__)
@@ -26,10 +28,21 @@ HOME = "/console/grants"
 DEVICE_COOKIE = "sharing-device"
 """What names this browser to an officer's account, so that failures elsewhere do not lock its owner out here."""
 DEVICE_SECONDS = 366 * 86_400
-MENU = (("/console/grants", terms.N_("Grants")),)
+MENU = (
+    ("/console/today", N_("Today")),
+    ("/console/grants", N_("Grants")),
+    ("/console/records", N_("Records")),
+    ("/console/catalogue", N_("Catalogue")),
+    ("/console/policies", N_("Policies")),
+    ("/console/operation", N_("Operation")),
+)
 MAX_FIELDS = 200
 _NOT_CARRIED = frozenset({"form", "password", "one_time_code", "step", "key"})
 _LOCAL = re.compile(r"/console/[A-Za-z0-9._~:/?&=%+,-]*")
+
+
+ProofCheck = Callable[[bytes, str, str], Awaitable[Mapping[str, Any] | None]]
+"""What holds of a proof of a record under a verifier key, "" for this log's own; None where that is another log's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +54,14 @@ class Console:
         keeper: the session cookie.
         pages: the templates.
         names: names for ids.
+        check_proof: checks a record's proof.
     """
 
     api: ASGIApp
     keeper: SessionKeeper
     pages: Environment
     names: Names
+    check_proof: ProofCheck
 
 
 class Desk:
@@ -110,6 +125,10 @@ class Desk:
     async def names(self, kind: str, *ids: str | None) -> dict[str, dict[str, Any]]:
         """See `Names.of`."""
         return await self.console.names.of(self.api, kind, ids)
+
+    def new_key(self) -> str:
+        """An `Idempotency-Key` for a form, so that what is sent twice is done once."""
+        return secrets.token_urlsafe(24)
 
     def take_told(self) -> None:
         """What the page before has left for this one; it is told once."""

@@ -24,8 +24,10 @@ async def listed(desk: Desk) -> Response:
     entries = await desk.names("dataset", *(each["dataset"] for each in grants))
     suppliers = [entry["supplier"] for entry in entries.values()]
     departments = await desk.names("department", *(each["department"] for each in grants), *suppliers)
+    news = (desk.told or {}).get("news", 0)
     return desk.page(
         "grants.html",
+        news=(await desk.api.get("/v1/account")).json["events"][:news] if news else [],
         grants=[{**each, "standing": standing(each, desk.now)} for each in grants],
         entries=entries,
         departments=departments,

@@ -23,6 +23,9 @@ IDLE_SECONDS = 900
 FRESH_SECONDS = 300
 """For how long after a sign-in an act of weight asks for no other one."""
 
+NAME_CHARACTERS = 40
+"""How much of a name the cookie holds: a browser keeps no cookie above 4,096 octets, and nobody could sign in."""
+
 _CONTEXT = "console/session"
 
 
@@ -121,7 +124,7 @@ class SessionKeeper:
         return Session(
             token=token,
             officer=officer["id"],
-            name=officer["name"] or officer["id"],
+            name=(officer["name"] or officer["id"])[:NAME_CHARACTERS],
             department=officer["department"],
             roles=tuple(officer["roles"]),
             method=method,

@@ -19,7 +19,6 @@ from starlette.responses import RedirectResponse, Response
 
 from gateway.console.api import RefusedError
 from gateway.console.desk import DEVICE_COOKIE, HOME, Desk, local
-from gateway.console.session import Session
 from gateway.console.words import LANGUAGE_COOKIE, LANGUAGES
 
 PROVIDER_COOKIE = "sharing-session"
@@ -62,7 +61,8 @@ async def begin(desk: Desk, officer: str, password: str, code: str) -> None:
     begun = (await desk.api.post("/sign-in", body)).json
     await _take_up(desk, begun["access_token"], "password", begun["expires_in"], begun["device"])
     if begun["told"]:
-        desk.session = _with_news(desk.session, begun["told"])
+        # How much there is, and not what: a cookie holds little. The page reads the rest from the account.
+        desk.session = replace(desk.session, told={HOME: {"news": len(begun["told"])}})
 
 
 async def again(desk: Desk, password: str, code: str) -> None:
@@ -180,8 +180,3 @@ async def _page(
     problem: Any = None,
 ) -> Response:
     return await desk.sign_in_page(status, next_, carried, faults or {}, problem)
-
-
-def _with_news(session: Session, news: list[dict[str, Any]]) -> Session:
-    """What others did about the account, for the next page to tell."""
-    return replace(session, told={HOME: {"news": news[:10]}})

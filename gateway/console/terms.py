@@ -45,7 +45,75 @@ ASSURANCES: Mapping[str, str] = {
     "dpop": N_("token bound by a key"),
     "mtls": N_("client certificate"),
 }
+KINDS: Mapping[str, str] = {
+    "use": N_("use"),
+    "use.refused": N_("refused use"),
+    "effect": N_("effect of use"),
+    "storage": N_("storage"),
+    "destruction": N_("destruction"),
+    "order": N_("order"),
+    "grant": N_("act on a grant"),
+    "directory": N_("act on the directory"),
+    "policy": N_("act on policies"),
+    "key": N_("act on keys"),
+    "export": N_("export"),
+    "consultation": N_("reading or sign-in"),
+    "prune": N_("removal after retention"),
+    "recovered": N_("recovered after a failure"),
+}
+VERDICTS: Mapping[str, str] = {"permit": N_("permitted"), "deny": N_("refused")}
+EFFECTS: Mapping[str, str] = {"permit": N_("permits"), "forbid": N_("forbids")}
+ENDINGS: Mapping[str, str] = {
+    "complete": N_("complete"),
+    "cut": N_("cut off"),
+    "overrun": N_("longer than announced"),
+    "supplier-failed": N_("the supplier failed"),
+    "supplier-slow": N_("the supplier was too slow"),
+    "supplier-timeout": N_("the supplier did not answer in time"),
+    "supplier-unreachable": N_("the supplier was not reached"),
+    "internal": N_("failed inside the gateway"),
+}
+REACHES: Mapping[str, str] = {
+    "grant": N_("grant"),
+    "system": N_("system"),
+    "department": N_("department"),
+    "dataset": N_("dataset"),
+    "supplier": N_("supply department"),
+}
+ATTRIBUTES: Mapping[str, str] = {
+    "unconditional": N_("unconditional sharing"),
+    "conditional": N_("conditional sharing"),
+    "non-shareable": N_("not shared"),
+}
+CYCLES: Mapping[str, str] = {
+    "real-time": N_("in real time"),
+    "day": N_("daily"),
+    "week": N_("weekly"),
+    "month": N_("monthly"),
+    "quarter": N_("quarterly"),
+    "year": N_("yearly"),
+}
+ENTRY_STATES: Mapping[str, str] = {
+    "submitted": N_("submitted"),
+    "released": N_("released"),
+    "rejected": N_("rejected"),
+    "superseded": N_("superseded"),
+    "withdrawn": N_("withdrawn"),
+}
+PARTS: Mapping[str, str] = {"state": N_("State"), "workers": N_("Processes that serve calls"), "records": N_("Records")}
+KEY_STATES: Mapping[str, str] = {
+    "active": N_("in use"),
+    "retiring": N_("verifies only"),
+    "expired": N_("expired"),
+}
 FIELDS: Mapping[str, str] = {
+    "name": N_("Name"),
+    "sharing_attribute": N_("Sharing attribute"),
+    "grade": N_("Grade"),
+    "classification": N_("Classification"),
+    "conditions": N_("Conditions of use"),
+    "scope": N_("Scope of use"),
+    "update_cycle": N_("Updated"),
     "state": N_("State"),
     "version": N_("Version"),
     "items": N_("Data items"),

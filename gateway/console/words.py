@@ -94,9 +94,15 @@ class Words:
             return cited
         return "；".join(_in_chinese(each.strip()) for each in cited.split(";"))
 
-    def joined(self, parts: list[str]) -> str:
-        """Names one after the other."""
-        return ("、" if self.language == "zh" else ", ").join(parts)
+    @property
+    def comma(self) -> str:
+        """Between two parts of a sentence."""
+        return "，" if self.language == "zh" else ", "
+
+    @property
+    def between(self) -> str:
+        """Between names one after the other."""
+        return "、" if self.language == "zh" else ", "
 
 
 @cache

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.jwk import thumbprint
-from gateway.identity.sm2 import Sm2Signer
+from gateway.identity.keys.jwk import thumbprint
+from gateway.identity.keys.sm2 import Sm2Signer
 from gateway.identity.strict import parse_base64url
 
 TOKEN_ALGORITHMS = ("ES256", "EdDSA", "SM2")

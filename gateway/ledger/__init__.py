@@ -70,16 +70,17 @@ An optimisation names its benchmark: `tests/bench/ledger_*.py`. Formats change w
 
 The rooms, and what stands beside them:
 
-    journal  what makes a record durable
-    log      the signed tree over all entries, and what may go from it
-    witness  others hold this log to one history, and this node holds theirs
-    index    records as rows, for questions, exports and figures
-    verify   the offline verifier: it reads the formats and writes none
-    process  the process that integrates and answers
-    durable  files that stand when a call returns
-    names    names that files bear while they are written
+    journal   what makes a record durable
+    log       the signed tree over all entries
+    retention what may go from it, and when
+    witness   others hold this log to one history, and this node holds theirs
+    index     records as rows, for questions, exports and figures
+    verify    the offline verifier: it reads the formats and writes none
+    process   the process that integrates and answers
+    durable   files that stand when a call returns
+    names     names that files bear while they are written
 
 Invariants upheld here: RECORD-FIRST (`journal.uses`, `journal.writer`), APPEND-ONLY (`durable`, `log.files`,
-`log.retention`), NEVER-FORKED (`log.signing`, `log.tiled_log`, `witness.cosigning`, `process.service`), NO-VALUES
+`retention.retention`), NEVER-FORKED (`log.signing`, `log.tiled_log`, `witness.cosigning`, `process.service`), NO-VALUES
 (`journal.entries`).
 """

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from gateway.control.barrier.lease_clock import lease_clock
 from gateway.domain.errors import GatewayError
-from gateway.identity.keyring import KeyRing
-from gateway.identity.nonces import HOLDS_SECONDS, NonceKeeper
-from gateway.identity.replay import SharedReplay
+from gateway.identity.callers.nonces import HOLDS_SECONDS, NonceKeeper
+from gateway.identity.callers.replay import SharedReplay
+from gateway.identity.keys.keyring import KeyRing
 from gateway.identity.signer import Signer
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.settings import Settings

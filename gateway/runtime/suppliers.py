@@ -13,7 +13,7 @@ from gateway.domain.certificates import CertificateUse, StoredCertificates
 from gateway.domain.directory import Interface
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Host, Networks, may_reach, parse_upstream
-from gateway.identity.symmetric import FieldCipher
+from gateway.identity.keys.symmetric import FieldCipher
 from gateway.proxy.ports import Reach
 from gateway.proxy.tls import Pair, load_pair, supplier_context
 from gateway.store import Store

@@ -8,7 +8,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.client.keys import ClientKey
-from gateway.identity.oidc import OpenIdSignIn, Provider
+from gateway.identity.officers.oidc import OpenIdSignIn, Provider
 from tests.support.control import ISSUER
 
 URL = "https://identity.example/realms/gov"

@@ -42,10 +42,10 @@ from gateway.control.policies.routes import CALL
 from gateway.control.sign_in.by_provider import sealed_with
 from gateway.domain.calendar import CHINA, Due
 from gateway.domain.processes.cases import Event
-from gateway.identity.assertions import ASSERTION_TYPE
-from gateway.identity.oidc import Person
-from gateway.identity.one_time_codes import STEP_SECONDS, code_at
-from gateway.identity.pairing import challenge_of
+from gateway.identity.callers.assertions import ASSERTION_TYPE
+from gateway.identity.officers.oidc import Person
+from gateway.identity.officers.one_time_codes import STEP_SECONDS, code_at
+from gateway.identity.officers.pairing import challenge_of
 from gateway.ledger.log.checkpoints import Checkpoint
 from gateway.ledger.log.notes import sign_note
 from gateway.ledger.witness.witness import request_body

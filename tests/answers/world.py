@@ -23,11 +23,11 @@ from gateway.domain.directory import SharingMode
 from gateway.domain.hosts import Host
 from gateway.domain.uses import Outcome, RecordKind, Use
 from gateway.domain.verdicts import Call
-from gateway.identity.accounts import LocalAccounts
-from gateway.identity.assertions import AssertionVerifier
-from gateway.identity.dpop import ProofVerifier
-from gateway.identity.keyring import KeyRing
-from gateway.identity.security_log import FailureBudget, SecurityLog
+from gateway.identity.callers.assertions import AssertionVerifier
+from gateway.identity.callers.dpop import ProofVerifier
+from gateway.identity.callers.security_log import FailureBudget, SecurityLog
+from gateway.identity.keys.keyring import KeyRing
+from gateway.identity.officers.accounts import LocalAccounts
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.journal.uses import UseJournal
 from gateway.ledger.log.notes import ED25519, VerifierKey

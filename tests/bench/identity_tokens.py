@@ -23,11 +23,11 @@ if __name__ == "__main__":
 
 from gateway.client.keys import ClientKey
 from gateway.domain.errors import GatewayError
-from gateway.identity.certificates import certificate_thumbprint
-from gateway.identity.keyring import KeyRing
-from gateway.identity.security_log import FailureBudget
-from gateway.identity.tokens import TokenIssuer
-from gateway.identity.verify import OwnIssuer, TokenVerifier
+from gateway.identity.callers.certificates import certificate_thumbprint
+from gateway.identity.callers.security_log import FailureBudget
+from gateway.identity.keys.keyring import KeyRing
+from gateway.identity.tokens.issuing import TokenIssuer
+from gateway.identity.tokens.verify import OwnIssuer, TokenVerifier
 from gateway.proxy.ports import Peer, RequestHead
 from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, PEER, head, part, resigned, unpart
 from tests.unit.identity.legacy_kit import Legacy, guangdong, national

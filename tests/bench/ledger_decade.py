@@ -21,8 +21,8 @@ import msgspec
 
 from gateway.domain.calendar import CHINA
 from gateway.ledger.journal.entries import Salts, UseEntries, new_run
-from gateway.ledger.log.retention import Holds
 from gateway.ledger.process.service import LedgerService, Pruned
+from gateway.ledger.retention.retention import Holds
 from tests.support.ledger import ORIGIN, City, TestSigner
 from tests.support.measuring import Results, is_quick
 

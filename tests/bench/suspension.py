@@ -27,7 +27,7 @@ import httpx
 from gateway.runtime.demo.stage import bearer_token
 from gateway.runtime.demo.story import PURPOSE
 from gateway.runtime.demo.world import grant_documents
-from gateway.runtime.operation.officer_tokens import officer_token
+from gateway.runtime.operation.session.officer_tokens import officer_token
 from tests.bench.barrier import LOAD, STOP, percentiles
 from tests.support.gateways import running_gateway
 

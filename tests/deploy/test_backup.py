@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.keyring import KeyRing
+from gateway.identity.keys.keyring import KeyRing
 from gateway.ledger.durable import take_lock
 from gateway.ledger.verify.record import verify_log
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.operation.backup import back_up
+from gateway.runtime.operation.recovery.backup import back_up
 from gateway.runtime.operation.setup import initialise
 from gateway.store import Store
 from tests.support.gateways import RunningGateway, running_gateway, wait_for

@@ -29,8 +29,8 @@ from gateway.runtime.demo.stage import furnish
 from gateway.runtime.demo.story import PURPOSE, SYSTEM
 from gateway.runtime.demo.suppliers import register_servers
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.operation.api import REGISTRAR
-from gateway.runtime.operation.officer_tokens import officer_token
+from gateway.runtime.operation.session.api import REGISTRAR
+from gateway.runtime.operation.session.officer_tokens import officer_token
 from tests.support.deploy_tools import ROOT, tool
 from tests.support.fronts import free_port, make_certificate, running_front
 from tests.support.gateways import RunningGateway, wait_for

@@ -16,9 +16,9 @@ import pytest
 from gateway.domain.errors import GatewayError
 from gateway.ledger.verify.log import verify_log
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.operation.api import open_api
-from gateway.runtime.operation.backup import back_up
-from gateway.runtime.operation.restore import restore
+from gateway.runtime.operation.recovery.backup import back_up
+from gateway.runtime.operation.recovery.restore import restore
+from gateway.runtime.operation.session.api import open_api
 from gateway.runtime.operation.setup import initialise
 from gateway.store import Store
 from tests.support.gateways import RunningGateway, running_gateway, wait_for

@@ -24,7 +24,7 @@ from gateway.runtime.demo.story import PURPOSE, SYSTEM
 from gateway.runtime.demo.suppliers import register_servers
 from gateway.runtime.demo.world import REGION
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.operation.api import open_api
+from gateway.runtime.operation.session.api import open_api
 from tests.policies.layering import note
 from tests.support.deploy_tools import DEPLOY, ROOT
 from tests.support.gateways import wait_for

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.keyring import KeyRing
+from gateway.identity.keys.keyring import KeyRing
 from gateway.ledger.journal import frames
 from gateway.ledger.journal.writer import JournalWriter, journal_directory
 from gateway.runtime.home import GatewayHome

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from gateway.domain.calendar import CHINA
 from gateway.ledger import durable
 from gateway.ledger.journal.uses import UseJournal
-from gateway.ledger.log.retention import Holds
+from gateway.ledger.retention.retention import Holds
 from tests.support.ledger import City, open_ledger
 
 USES = 12

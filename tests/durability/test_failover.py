@@ -14,7 +14,7 @@ from gateway.runtime.demo.population import Population
 from gateway.runtime.demo.stage import bearer_token
 from gateway.runtime.demo.story import PURPOSE
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.operation.api import Api
+from gateway.runtime.operation.session.api import Api
 from gateway.store import Store
 from tests.support.gateways import RunningGateway, running_gateway, wait_for
 from tests.support.networks import namespace_hosts

@@ -14,7 +14,7 @@ import gateway
 from gateway.cli import app
 from gateway.client import SharingClient
 from gateway.runtime.demo.story import PURPOSE, SYSTEM
-from gateway.runtime.operation.api import REGISTRAR
+from gateway.runtime.operation.session.api import REGISTRAR
 from tests.support.commands import commands, filled, options_of
 from tests.support.gateways import running_gateway
 from tests.support.loopback import Eavesdropper

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import time
 from base64 import b32decode
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import httpx
 import jwt
@@ -20,10 +22,10 @@ from typer.testing import CliRunner
 
 from gateway.cli import app
 from gateway.domain.errors import GatewayError
-from gateway.identity.one_time_codes import STEP_SECONDS, code_at
-from gateway.runtime.operation.api import open_api
-from gateway.runtime.operation.sessions import KeptSession, SessionFolder
-from gateway.runtime.operation.signing_in import (
+from gateway.identity.officers.one_time_codes import STEP_SECONDS, code_at
+from gateway.runtime.operation.session.api import open_api
+from gateway.runtime.operation.session.sessions import KeptSession, SessionFolder
+from gateway.runtime.operation.session.signing_in import (
     Door,
     by_browser,
     by_code,
@@ -296,6 +298,82 @@ def test_local_account_signs_in_elsewhere(gateway: RunningGateway, door: Door, f
     for session in (first, begun.session):
         folder.keep(session)
         assert not is_taken(gateway)
+
+
+@pytest.mark.timeout(400)
+def test_prompts_at_a_terminal(gateway: RunningGateway, folder: SessionFolder, tmp_path: Path) -> None:
+    """Each in a process of its own at a terminal: another device's code; authenticator, password and one-time code."""
+    environment = {**os.environ, "GATEWAY_CONTROL_URL": gateway.control, "HOME": str(tmp_path), "COLUMNS": "200"}
+    with Terminal(["sign-in", "--device"], environment) as asking, Browser("auditor-he") as browser:
+        page = asking.read(r"(http\S+)\s")
+        code = asking.read(r"or shows it: (\S+)\s")
+        browser.open(page.partition("?")[0], user_code=code)
+        assert asking.read(r"signed in at \S+ as `(\S+)`") == "auditor-he"
+    with gateway.officer() as registrar:
+        code = registrar.post("/v1/officers/civil-wu/enrolment")["code"]
+    with find_door(NO_HOME, gateway.control) as door:
+        folder.keep(by_code(door, "civil-wu", code, PASSWORD).session)
+    with Terminal(["officers", "authenticator"], environment) as adding:
+        secret = b32decode(adding.read(r"authenticator: ([A-Z2-7=]+)\s"))
+        step = int(time.time()) // STEP_SECONDS
+        adding.read("(code that it shows): $")
+        adding.type(code_at(secret, step))
+        adding.read("(counts from now on)")
+    with Terminal(["sign-in", "--officer", "civil-wu"], environment) as signing:
+        signing.read("(password of civil-wu).*: $")
+        signing.type(PASSWORD)
+        signing.read("(one-time code of your authenticator): $")
+        signing.type(code_at(secret, step + 1))
+        assert signing.read(r"signed in at \S+ as `(\S+)`") == "civil-wu"
+    assert PASSWORD not in adding.text + signing.text
+    assert is_taken(gateway)
+
+
+class Terminal:
+    """A command at a terminal of its own: what it shows is read up to a pattern, what it asks for is typed.
+
+    A prompt for a secret ends in a space once the terminal shows nothing that is typed, and not before.
+    """
+
+    def __init__(self, words: list[str], environment: dict[str, str]) -> None:
+        self._fd, theirs = os.openpty()
+        self.text = ""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "gateway", *words],
+            env=environment,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+        )
+        os.close(theirs)
+
+    def read(self, pattern: str, seconds: float = 60.0) -> str:
+        """The first group of the pattern, once it is shown."""
+        until = time.monotonic() + seconds
+        while not (found := re.search(pattern, self.text)) and time.monotonic() < until:
+            if select.select([self._fd], [], [], 0.5)[0]:
+                try:
+                    self.text += os.read(self._fd, 65536).decode(errors="replace")
+                except OSError:  # the other side is closed: the command has ended
+                    break
+        found = re.search(pattern, self.text)
+        assert found is not None, self.text
+        return found[1]
+
+    def type(self, text: str) -> None:
+        """Type a line."""
+        os.write(self._fd, f"{text}\n".encode())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_unused: object) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(30)
+        self._process.kill()
+        self._process.wait()
+        os.close(self._fd)
 
 
 def test_gateway_in_between_is_not_believed(gateway: RunningGateway, folder: SessionFolder) -> None:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from gateway.client import new_private_key
-from gateway.identity.keyring import KeyRing
+from gateway.identity.keys.keyring import KeyRing
 from gateway.ledger.log.checkpoints import verify_cosignature
 from gateway.ledger.log.notes import COSIGNATURE, VerifierKey, parse_note, parse_verifier_key, verify_note
 from gateway.runtime.demo.population import Population

@@ -36,12 +36,12 @@ def test_where_an_access_leads_is_where_the_entities_lead() -> None:
     [
         ('resource.dataset.items.contains("name")', "Dataset", "items"),
         ('resource["dataset"]["sensitive"].contains("name")', "Dataset", "sensitive"),
-        ('principal.department.level == "county"', "Department", "level"),
+        ('principal.department.level == Level::"county"', "Department", "level"),
         ("resource.dataset.supplier.competent", "Department", "competent"),
         ("context has grant && context.grant.dataset.purposes.isEmpty()", "Dataset", "purposes"),
         ("context has grant && context.grant.dataset.sensitive.isEmpty()", "Dataset", "sensitive"),
-        ('(if context.mode == "query" then resource else resource).dataset.items.isEmpty()', "Dataset", "items"),
-        ('Department::"police" has level && Department::"police".level == "x"', "Department", "level"),
+        ('(if context.mode == Mode::"query" then resource else resource).dataset.items.isEmpty()', "Dataset", "items"),
+        ('Department::"police" has level && Department::"police".level == Level::"city"', "Department", "level"),
         ("resource.dataset.supplier has competent", "Department", "competent"),
         (
             'context.purpose == "x" || (context has grant && context.grant.dataset has sensitive)',
@@ -65,7 +65,10 @@ def test_what_a_call_says_of_itself_is_not_taken_for_a_fact_of_entities(tmp_path
 
 
 def test_a_fact_that_no_kind_is_known_for_is_told_of_every_kind(tmp_path: Path) -> None:
-    layers = with_rule(tmp_path, '(if context.mode == "query" then resource.dataset else resource.dataset).state == ""')
+    layers = with_rule(
+        tmp_path,
+        '(if context.purpose == "" then resource.dataset else resource.dataset).state == EntryState::"rejected"',
+    )
     kinds = [kind for kind, facts in FACTS.items() if "state" in facts]
     assert all("state" in layers.facts[kind] for kind in kinds)
 

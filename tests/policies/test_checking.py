@@ -24,16 +24,23 @@ def test_the_shipped_layers_are_sound() -> None:
 
 IDLE = {
     "idle-1": f"forbid (principal, {USE}, resource) when {{ context.assurance > 3 }};",
-    "idle-2": f"forbid (principal, {USE}, resource) when {{ resource.dataset.grade == 9 }};",
+    "idle-2": (
+        f'forbid (principal, {USE}, resource) when {{ resource.dataset.grade == Grade::"1" '
+        '&& resource.dataset.grade == Grade::"2" };'
+    ),
     "idle-3": f'forbid (principal, {USE}, resource) when {{ context.purpose == "a" && context.purpose == "b" }};',
-    "idle-4": f'forbid (principal, {USE}, resource) when {{ resource.dataset.attribute == "secret" }};',
+    "idle-4": f"forbid (principal, {USE}, resource) when {{ resource.dataset.grade != resource.dataset.grade }};",
     "idle-5": (
-        'permit (principal is Officer, action == Action::"lift", resource) when { principal.roles.contains("boss") };'
+        'permit (principal is Officer, action == Action::"lift", resource) '
+        'when { principal.roles.contains(Role::"demand") && principal.roles.isEmpty() };'
     ),
 }
 
 RARE = {
-    "rare-1": f'forbid (principal, {USE}, resource) when {{ context.purpose == "a" && resource.dataset.grade == 4 }};',
+    "rare-1": (
+        f'forbid (principal, {USE}, resource) when {{ context.purpose == "a" '
+        '&& resource.dataset.grade == Grade::"4" };'
+    ),
     "rare-2": f'forbid (principal == System::"s9", {USE}, resource in Dataset::"d9");',
     "rare-3": f"forbid (principal, {USE}, resource) when {{ context.minuteOfDay == 17 }};",
     "rare-4": f'forbid (principal, {USE}, resource) when {{ context has grant && context.grant == Grant::"g9" }};',
@@ -51,7 +58,8 @@ def test_a_policy_that_nothing_satisfies_is_found_and_a_rare_one_is_not(tmp_path
 
 def test_vain_repeated_and_wrongly_cited_policies_are_found(tmp_path: Path) -> None:
     """A permit that is always overruled; a policy that says what another says; an article that is in no table."""
-    closed = 'unless { ["unconditional", "conditional"].contains(resource.dataset.attribute) };'
+    known = '[SharingAttribute::"unconditional", SharingAttribute::"conditional"]'
+    closed = f"unless {{ {known}.contains(resource.dataset.attribute) }};"
     cited = '@id("cited") @title("x") @article("Decree 809 Art. 99")\n'
     rules = (
         note("vain") + f'permit (principal is System, action in Action::"obtain", resource) {closed}',
@@ -66,7 +74,7 @@ def test_a_change_that_breaks_a_decision_table_is_found(tmp_path: Path) -> None:
     """The tables are run under the layers they name, as they stand in the checked root."""
     root = root_with(tmp_path)
     grades = root / "national" / "art34-35-grades.cedar"
-    grades.write_text(grades.read_text(encoding="utf-8").replace(">= 3", ">= 4"), encoding="utf-8")
+    grades.write_text(grades.read_text(encoding="utf-8").replace('Grade::"3", ', ""), encoding="utf-8")
     kinds = {finding.kind for finding in check(root, ["national"]).findings}
     assert kinds == {"table"}
 
@@ -81,6 +89,7 @@ def test_facts_that_no_policy_reads_are_named(tmp_path: Path) -> None:
     unread = check(ROOT, ["national"]).unread
     assert "Department.level" in unread
     assert not {"Department.competent", "Grant.returnFlow", "Use.minuteOfDay", "Dataset.supplier"} & set(unread)
-    rule = 'permit (principal, action in Action::"obtain", resource) when { principal.department.level == "city" };'
+    read = 'when { principal.department.level == Level::"city" };'
+    rule = f'permit (principal, action in Action::"obtain", resource) {read}'
     root = root_with(tmp_path, extra=note("extra") + rule)
     assert "Department.level" not in check(root, ["national", "extra"]).unread

@@ -1,11 +1,10 @@
 """Decree 809 Art. 3, 13: classes of data are a closed list, and every word for a secret is known as one."""
 
-import re
-
 import pytest
 
 from gateway.domain.classification import CLASSES, SECRETS, class_of, nearest, secret_of
 from gateway.policy import default_policies_root
+from gateway.policy.law.words import enumerations
 from gateway.store.directory.validation import validate_dataset
 from tests.policies.cases import dataset
 
@@ -39,8 +38,8 @@ def test_an_unknown_class_is_refused_with_the_nearest_known() -> None:
 
 def test_the_law_lists_the_classes_that_the_directory_knows() -> None:
     """One list in Cedar and one for directories' names: they hold the same classes."""
-    text = (default_policies_root() / "national" / "art13-classes.cedar").read_text("utf-8")
-    assert set(re.findall(r'^ +"([a-z-]+)",?$', text, re.MULTILINE)) == CLASSES.keys()
+    text = (default_policies_root() / "schema.cedarschema").read_text("utf-8")
+    assert set(enumerations(text)["Classification"]) == {*CLASSES, "state-secret", "work-secret", "unknown"}
     names = [name for own in CLASSES.values() for name in own]
     assert len(names) == len(set(names))
     assert all(class_of(name) == slug for slug, own in CLASSES.items() for name in (slug, *own))

@@ -84,7 +84,9 @@ class Directory:
 def stricter(tmp_path_factory: pytest.TempPathFactory) -> Layers:
     root = root_with(tmp_path_factory.mktemp("stricter"))
     grades = root / "national" / "art34-35-grades.cedar"
-    grades.write_text(grades.read_text(encoding="utf-8").replace(">= 3", ">= 2"), encoding="utf-8")
+    grades.write_text(
+        grades.read_text(encoding="utf-8").replace('[Grade::"3"', '[Grade::"2", Grade::"3"'), encoding="utf-8"
+    )
     return load_layers(root, ["national"])
 
 
@@ -251,7 +253,7 @@ def test_a_loss_that_only_a_wider_grants_hours_hide_is_seen(tmp_path: Path) -> N
 )
 def test_what_the_kinds_of_calls_do_not_settle_is_not_ruled_out(tmp_path: Path, condition: str, aspect: str) -> None:
     """And only where the policy's other conditions, and its scope, can hold at all."""
-    rule = f"forbid (principal, {USE}, resource) when {{ resource.dataset.grade >= 2 && {condition} }};"
+    rule = f'forbid (principal, {USE}, resource) when {{ resource.dataset.grade != Grade::"1" && {condition} }};'
     found = run(NATIONAL, with_rule(tmp_path, rule))
     assert (found.losing, found.unsettled, found.takes_away) == ((), ("g1",), True)
     (difference,) = found.differences
@@ -290,10 +292,10 @@ CONDITIONS = (
     'principal == System::"desk-2"',
     "context.assurance < 2",
     'context.purpose like "m*"',
-    'context.mode == "verify"',
+    'context.mode == Mode::"verify"',
     'context has grant && context.grant == Grant::"g1"',
     "context.items.contains(context.purpose)",
-    'context.parameters.contains({name: context.mode, value: "441300"})',
+    'context.parameters.contains({name: context.purpose, value: "441300"})',
     "context.now - 3600 >= context.minuteOfDay",
 )
 

@@ -13,7 +13,7 @@ from tests.policies.layering import note, root_with
 
 OPEN = note("open", '@mask("sensitive=keep-last-4, name=hash")') + (
     'permit (principal is System, action in Action::"use", resource) '
-    'when { resource.dataset.attribute == "unconditional" };'
+    'when { resource.dataset.attribute == SharingAttribute::"unconditional" };'
 )
 UNDER_A_GRANT = note("veiled", '@mask("id_number=keep-last-4")') + (
     'permit (principal is System, action in Action::"use", resource) when { context has grant };'

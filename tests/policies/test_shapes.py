@@ -22,7 +22,7 @@ from tests.policies.test_differential import DATASETS, DEPARTMENTS, World, world
 LATER = NOW + 20 * 86_400
 USE = 'action in Action::"use"'
 RULES = (
-    f"forbid (principal, {USE}, resource) when {{ resource.dataset.grade >= 2 && context.assurance < 3 }};",
+    f'forbid (principal, {USE}, resource) when {{ resource.dataset.grade != Grade::"1" && context.assurance < 3 }};',
     f'forbid (principal == System::"sys1", {USE}, resource in Dataset::"s1");',
     f'forbid (principal in Department::"d-city", {USE}, resource == Interface::"police/a");',
     f'forbid (principal, {USE}, resource) when {{ context has grant && context.grant == Grant::"g1" }};',

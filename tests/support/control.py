@@ -24,11 +24,11 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Host, HostState
 from gateway.domain.officers import Officer, Role, Session
 from gateway.domain.policies import PolicySet
-from gateway.identity.dpop import ProofVerifier
-from gateway.identity.keyring import KeyRing
-from gateway.identity.security_log import SecurityLog
-from gateway.identity.tokens import TokenIssuer
-from gateway.identity.verify import OwnIssuer, TokenVerifier
+from gateway.identity.callers.dpop import ProofVerifier
+from gateway.identity.callers.security_log import SecurityLog
+from gateway.identity.keys.keyring import KeyRing
+from gateway.identity.tokens.issuing import TokenIssuer
+from gateway.identity.tokens.verify import OwnIssuer, TokenVerifier
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.process.client import LedgerClient
 from gateway.ledger.process.service import LedgerService

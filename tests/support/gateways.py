@@ -19,7 +19,7 @@ from gateway.runtime.demo.story import PURPOSE, SYSTEM
 from gateway.runtime.demo.suppliers import SupplierServer, register_servers
 from gateway.runtime.demo.world import REGION
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.operation.api import REGISTRAR, Api, open_api
+from gateway.runtime.operation.session.api import REGISTRAR, Api, open_api
 from gateway.runtime.operation.setup import initialise
 
 START_SECONDS = 60.0

@@ -17,8 +17,8 @@ from gateway.domain.uses import Outcome, Use
 from gateway.domain.verdicts import Call, Decision, Explanation, NearMiss, Verdict
 from gateway.ledger.journal.entries import Salts, UseEntries, new_run
 from gateway.ledger.journal.uses import UseJournal
-from gateway.ledger.log.retention import Holds
 from gateway.ledger.process.service import LedgerService
+from gateway.ledger.retention.retention import Holds
 
 ORIGIN = "ledger.example/node-1"
 NOON_NS = 1_767_240_000_000_000_000

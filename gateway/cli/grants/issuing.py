@@ -26,7 +26,7 @@ from gateway.cli.shell import (
 from gateway.domain.errors import GatewayError
 
 if TYPE_CHECKING:
-    from gateway.runtime.operation.api import Api
+    from gateway.runtime.operation.session.api import Api
 
 BATCH = 500
 """Grants sent at once: a second or so for the server, so that progress moves."""

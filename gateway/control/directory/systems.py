@@ -29,8 +29,8 @@ from gateway.domain.directory import Department, System
 from gateway.domain.errors import TAKEN, GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
-from gateway.identity.jwk import check_public_jwk, thumbprint
-from gateway.identity.verify import is_thumbprint
+from gateway.identity.keys.jwk import check_public_jwk, thumbprint
+from gateway.identity.tokens.verify import is_thumbprint
 from gateway.store import Store, StoreTransaction
 
 router = APIRouter(prefix="/v1", tags=["systems and officers"])

@@ -32,7 +32,7 @@ from gateway.control.act.services import ControlServices
 from gateway.domain.calendar import has_ended, years_after
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Officer
-from gateway.ledger.log.retention import Holds, RetentionPlan
+from gateway.ledger.retention.retention import Holds, RetentionPlan
 from gateway.store import GrantFilter
 
 log = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from gateway.control.sign_in.sign_in import SignInServices, begin_session, bound
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act
 from gateway.domain.uses import RecordKind
-from gateway.identity.accounts import LocalAccounts
-from gateway.identity.oidc import OpenIdSignIn, Person
-from gateway.identity.passwords import MAX_PASSWORD_BYTES, require_strong
+from gateway.identity.officers.accounts import LocalAccounts
+from gateway.identity.officers.oidc import OpenIdSignIn, Person
+from gateway.identity.officers.passwords import MAX_PASSWORD_BYTES, require_strong
 
 RENEWAL_SECONDS = 30
 """After an asking that came to nothing, another one may be made."""

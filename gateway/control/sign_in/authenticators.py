@@ -16,8 +16,8 @@ from gateway.control.sign_in.sign_in import SecondFactor, SignInServices, sessio
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act
 from gateway.domain.uses import RecordKind
-from gateway.identity.accounts import LocalAccounts
-from gateway.identity.one_time_codes import new_secret, text_of, uri_of
+from gateway.identity.officers.accounts import LocalAccounts
+from gateway.identity.officers.one_time_codes import new_secret, text_of, uri_of
 
 
 class OneTimeCodeBody(Body):

@@ -29,7 +29,7 @@ from gateway.control.sign_in.sign_in import (
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Officer, ProviderSession
 from gateway.domain.uses import RecordKind
-from gateway.identity.oidc import OpenIdSignIn, Pending, Person, SignedOut
+from gateway.identity.officers.oidc import OpenIdSignIn, Pending, Person, SignedOut
 from gateway.ledger.journal.acts import ActJournal
 from gateway.store import Store
 

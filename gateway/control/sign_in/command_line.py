@@ -45,9 +45,9 @@ from gateway.control.sign_in.possession import CHALLENGE
 from gateway.control.sign_in.sign_in import NOT_STORED, SignInServices, answer_with, begin_session, cookie_name
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Officer
-from gateway.identity.oidc import OpenIdSignIn, Person
-from gateway.identity.pairing import challenge_of, words_of
-from gateway.identity.security_log import FailureBudget
+from gateway.identity.callers.security_log import FailureBudget
+from gateway.identity.officers.oidc import OpenIdSignIn, Person
+from gateway.identity.officers.pairing import challenge_of, words_of
 
 CODE_SECONDS = 120
 """RFC 6749 §4.1.2 allows ten minutes; a listener redeems it at once."""

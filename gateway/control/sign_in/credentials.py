@@ -31,8 +31,8 @@ from gateway.domain.directory import Department, System
 from gateway.domain.errors import TAKEN, GatewayError
 from gateway.domain.officers import Act, Matter
 from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
-from gateway.identity.keyring import TOKEN_OVERLAP_SECONDS, KeyRing, Rotation
-from gateway.identity.legacy import CONTRACTS, seal_secret
+from gateway.identity.callers.legacy import CONTRACTS, seal_secret
+from gateway.identity.keys.keyring import TOKEN_OVERLAP_SECONDS, KeyRing, Rotation
 from gateway.store import LegacyKey, Store
 
 MAX_OVERLAP_SECONDS = 7 * 86400

@@ -38,8 +38,8 @@ from gateway.control.sign_in.sign_in import SignInServices, begin_session, sessi
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Enrolment, Officer
 from gateway.domain.uses import RecordKind
-from gateway.identity.accounts import LocalAccounts
-from gateway.identity.passwords import require_strong
+from gateway.identity.officers.accounts import LocalAccounts
+from gateway.identity.officers.passwords import require_strong
 from gateway.store import StoreTransaction
 
 ENROLMENT_SECONDS = 3 * 86_400

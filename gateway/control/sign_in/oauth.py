@@ -25,12 +25,12 @@ from starlette.concurrency import run_in_threadpool
 from gateway.control.act.addresses import AddressOf, direct_address
 from gateway.domain.directory import System
 from gateway.domain.errors import GatewayError, prefers_chinese, problem_document
-from gateway.identity.assertions import ASSERTION_TYPE, AssertionVerifier, Client, NotProven
-from gateway.identity.certificates import certificate_thumbprint
-from gateway.identity.dpop import ALGORITHMS, NonceMissing, Proof, ProofVerifier, canonical_uri
-from gateway.identity.security_log import FailureBudget, SecurityLog
+from gateway.identity.callers.assertions import ASSERTION_TYPE, AssertionVerifier, Client, NotProven
+from gateway.identity.callers.certificates import certificate_thumbprint
+from gateway.identity.callers.dpop import ALGORITHMS, NonceMissing, Proof, ProofVerifier, canonical_uri
+from gateway.identity.callers.security_log import FailureBudget, SecurityLog
 from gateway.identity.strict import MAX_TOKEN_BYTES, Unreadable
-from gateway.identity.tokens import TokenIssuer
+from gateway.identity.tokens.issuing import TokenIssuer
 
 MAX_FORM_BYTES = 2 * MAX_TOKEN_BYTES
 MAX_FORM_FIELDS = 16

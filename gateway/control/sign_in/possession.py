@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fastapi import Request
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.dpop import ALGORITHMS, NonceMissing, ProofVerifier, canonical_uri
+from gateway.identity.callers.dpop import ALGORITHMS, NonceMissing, ProofVerifier, canonical_uri
 from gateway.identity.strict import Unreadable
 
 CHALLENGE = (("WWW-Authenticate", f'Bearer realm="control", DPoP realm="control", algs="{" ".join(ALGORITHMS)}"'),)

@@ -29,14 +29,14 @@ from gateway.control.sign_in.possession import CHALLENGE, Possession
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import AccountEvent, Authenticator, Officer, ProviderSession, Session
 from gateway.domain.uses import RecordKind
-from gateway.identity.accounts import LocalAccounts
-from gateway.identity.oidc import OpenIdSignIn, SignedOut
-from gateway.identity.one_time_codes import STEP_SECONDS, step_of
-from gateway.identity.security_log import SecurityLog
+from gateway.identity.callers.security_log import SecurityLog
+from gateway.identity.keys.symmetric import FieldCipher
+from gateway.identity.officers.accounts import LocalAccounts
+from gateway.identity.officers.oidc import OpenIdSignIn, SignedOut
+from gateway.identity.officers.one_time_codes import STEP_SECONDS, step_of
 from gateway.identity.strict import MAX_TOKEN_BYTES, Unreadable
-from gateway.identity.symmetric import FieldCipher
-from gateway.identity.tokens import MAX_OFFICER_TOKEN_SECONDS, OFFICER_TOKEN_SECONDS, TokenIssuer
-from gateway.identity.verify import TokenVerifier
+from gateway.identity.tokens.issuing import MAX_OFFICER_TOKEN_SECONDS, OFFICER_TOKEN_SECONDS, TokenIssuer
+from gateway.identity.tokens.verify import TokenVerifier
 from gateway.ledger.journal.acts import ActJournal
 from gateway.store import Store
 
@@ -302,13 +302,16 @@ def sign_in_router(services: SignInServices) -> APIRouter:
 def _add_ways(router: APIRouter, services: SignInServices) -> None:
     @router.get("", summary="The ways to sign in")
     async def ways() -> JSONResponse:
-        """What this control plane calls itself, which proofs name, and by what officers can sign in."""
+        """What this control plane calls itself, which proofs name, and by what officers can sign in.
+
+        `device` is null until the provider has said whether it has that.
+        """
         provider = services.provider
         found = {
             "issuer": services.issuer.issuer,
             "password": services.accounts is not None,
             "provider": provider.issuer if provider is not None else None,
-            "device": provider is not None and provider.offers_devices,
+            "device": provider.offers_devices if provider is not None else False,
         }
         return JSONResponse(found, headers={**NOT_STORED, **services.possession.nonce()})
 

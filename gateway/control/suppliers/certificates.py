@@ -26,7 +26,7 @@ from gateway.domain.certificates import CertificateUse, StoredCertificates
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act
 from gateway.domain.uses import RecordKind
-from gateway.identity.supplier_certificates import MAX_PEM_BYTES, read_certificates
+from gateway.identity.keys.supplier_certificates import MAX_PEM_BYTES, read_certificates
 
 router = APIRouter(prefix="/v1/certificates", tags=["certificates"])
 

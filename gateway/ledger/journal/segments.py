@@ -163,6 +163,24 @@ def _set_aside(path: Path, content: bytes, *, remove: bool = True) -> bool:
     return has_content
 
 
+def _held(directory: Path) -> tuple[Path, int]:
+    """A writer's newest segment that begins, and the sequence of the last whole frame in it; 0 where none does."""
+    for path in reversed(segment_paths(directory)):
+        try:
+            content = path.read_bytes()
+            opening, offset, checksum = frames.parse_opening(content, str(path))
+        except (FileNotFoundError, frames.FrameFault):
+            continue
+        sequence = opening.first - 1
+        try:
+            for _ in frames.frames(content, offset, checksum):
+                sequence += 1
+        except frames.FrameFault:
+            pass
+        return path, sequence
+    return directory, 0
+
+
 class SegmentReader:
     """Reads one writer's confirmed entries in order, from where the log stands; follows a writer at work.
 
@@ -178,6 +196,7 @@ class SegmentReader:
         self._path = directory
         self._offset = 0
         self._checksum = 0
+        self._looked_at = -1
 
     def close(self) -> None:
         """Let the open segment go."""
@@ -193,9 +212,8 @@ class SegmentReader:
         """
         confirmed = confirmed_sequence(self.directory)
         if confirmed < self.sequence:
-            newest = segment_paths(self.directory)
-            where = newest[-1] if newest else self.directory
-            raise corrupt(where, 0, f"entry {self.sequence} is in the log, but only {confirmed} entries were confirmed")
+            self._require_held(confirmed)
+            return []
         taken: list[bytes] = []
         size = 0
         reopened = False
@@ -218,6 +236,18 @@ class SegmentReader:
             else:
                 reopened = False
         return taken
+
+    def _require_held(self, confirmed: int) -> None:
+        """Raise unless the journal holds what the log has taken from it, though it is not said to be confirmed.
+
+        After a loss of power `durable` promises too little until the writer, or who adopts its journal, has looked.
+        """
+        if confirmed == self._looked_at:
+            return
+        where, held = _held(self.directory)
+        if held < self.sequence:
+            raise corrupt(where, 0, f"entry {self.sequence} is in the log, but only {held} entries are there")
+        self._looked_at = confirmed
 
     def _read_some(self, taken: list[bytes], confirmed: int) -> int:
         """Take the confirmed frames of one read; written out, for integration spends its time here."""

@@ -46,6 +46,9 @@ SPREAD_MOST_SECONDS = 0.001
 MAX_SYNCS = 65_536
 """Syncs noted between two looks at them; a look is a second."""
 _DISK_LOOK_SECONDS = 1.0
+SEGMENT_SECONDS = 30 * 86_400.0
+"""How long a segment is written to: what a writer that works for years holds open keeps nothing from retention."""
+_IDLE_LOOK_SECONDS = 3600.0
 
 Waiting = tuple[bytes, Any, str, int]
 """An entry that waits: its bytes, who waits (None: nobody), the record id, and +years, -1 or 0.
@@ -124,6 +127,7 @@ class JournalWriter:
         self._queue: queue.SimpleQueue[list[Waiting] | None] = queue.SimpleQueue()
         self._open: dict[str, int] = {}
         self._fd = -1
+        self._first, self._begun = 0, 0.0
         self._looked = -math.inf
         self._prepared: Future[Path] | None = None
         make_directory(self.directory)
@@ -188,7 +192,11 @@ class JournalWriter:
         pause = 0.0
         stop = False
         while not stop:
-            more = waits.get()
+            try:
+                more = waits.get(True, _IDLE_LOOK_SECONDS)
+            except queue.Empty:
+                self._roll_or_fail()
+                continue
             if pause and more is not None:
                 time.sleep(max(began + pause - clock(), 0.0))
             began = clock()
@@ -201,6 +209,20 @@ class JournalWriter:
             stop = more is None
             opened = sum(self._commit_or_fail(part) for part in _parts(batch))
             pause = min(max(opened - 1, 0) * SPREAD_SECONDS, SPREAD_MOST_SECONDS)
+
+    def _roll_or_fail(self) -> None:
+        """Go on in a new segment where the open one is old: what it holds goes by retention, also of an idle writer."""
+        if self.fault is not None:
+            return
+        try:
+            self._roll(time.monotonic())
+        except OSError as error:
+            self.fault = error
+            self._on_poisoned(error)
+
+    def _roll(self, now: float) -> None:
+        if now - self._begun >= SEGMENT_SECONDS and self._sequence >= self._first:
+            self._switch()
 
     def _commit_or_fail(self, batch: list[Waiting]) -> int:
         """Commit `batch` and tell who waits; how many did."""
@@ -244,6 +266,7 @@ class JournalWriter:
         now = time.monotonic()
         self.syncs.append((now - began, opened))
         self._look_at_disk(now)
+        self._roll(now)
 
     def _switch(self, needed: int = 0) -> None:
         """Go on in a new segment. Durability: its name and opening are synced on return."""
@@ -267,6 +290,7 @@ class JournalWriter:
         sync_directory(self.directory)
         self._offset = len(opening)
         self._checksum = checksum
+        self._first, self._begun = self._sequence + 1, time.monotonic()
         if self._prepared is None:
             self._prepared = self._preparer.submit(self._prepare, self._segment_bytes, "next")
 

@@ -20,9 +20,7 @@ apart; `tiled_log` puts them in the order in which a crash at any point is harml
     minimum      the leaf up to which retention has looked through the log
     kept         what stays below it: which leaves, and their entries
     export_names where an export's manifest stands
-    retention    what may go, why, and that nothing else does
-    spool        exports in the gateway's keeping, which go with their first record
 
 Used from outside: `at_rest`, `checkpoints`, `decimals`, `export_names`, `files`, `kept`, `minimum`, `notes`, `proofs`,
-`reading`, `record_ids`, `retention`, `signed`, `signing`, `spool`, `tiled_log`, `tiles`, `tree`.
+`reading`, `record_ids`, `signed`, `signing`, `tiled_log`, `tiles`, `tree`.
 """

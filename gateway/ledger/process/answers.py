@@ -12,10 +12,10 @@ from gateway.ledger.index.queries import RecordPage, RecordQuery
 from gateway.ledger.index.unnamed import Unnamed
 from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.log.proofs import Hashes, TlogProof
-from gateway.ledger.log.retention import Holds, RetentionPlan
 from gateway.ledger.log.tiles import parse_tile_path
 from gateway.ledger.process.questions import Lane, Progress, QuestionServer
 from gateway.ledger.process.service import LedgerService, Pruned, Status
+from gateway.ledger.retention.retention import Holds, RetentionPlan
 from gateway.ledger.verify.record import verify_record
 
 QUESTIONS = Lane("questions", threads=4, waiting=1024)

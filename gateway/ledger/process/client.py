@@ -11,10 +11,10 @@ from gateway.ledger.index.exports import Manifest
 from gateway.ledger.index.figures import FiguresAnswer
 from gateway.ledger.index.queries import RecordPage, RecordQuery
 from gateway.ledger.index.unnamed import Unnamed
-from gateway.ledger.log.retention import Holds, RetentionPlan
 from gateway.ledger.process.answers import ShownRecord
 from gateway.ledger.process.questions import Progress, ask
 from gateway.ledger.process.service import Pruned, Status
+from gateway.ledger.retention.retention import Holds, RetentionPlan
 
 T = TypeVar("T")
 

@@ -23,7 +23,10 @@ from gateway.ledger.log.checkpoints import Checkpoint
 from gateway.ledger.log.kept import Kept, kept_digest
 from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.log.notes import Signer
-from gateway.ledger.log.retention import (
+from gateway.ledger.log.tiled_log import TiledLog
+from gateway.ledger.process.horizon import Horizon
+from gateway.ledger.process.integrator import Integrator
+from gateway.ledger.retention.retention import (
     Holds,
     Pruning,
     RetentionPlan,
@@ -32,10 +35,7 @@ from gateway.ledger.log.retention import (
     plan_retention,
     pruning_under_way,
 )
-from gateway.ledger.log.spool import drop_partials, sweep
-from gateway.ledger.log.tiled_log import TiledLog
-from gateway.ledger.process.horizon import Horizon
-from gateway.ledger.process.integrator import Integrator
+from gateway.ledger.retention.spool import drop_partials, sweep
 from gateway.ledger.witness.cosigning import Cosigning
 from gateway.ledger.witness.witness import Cosigned, WitnessClient, WitnessTarget
 

@@ -30,12 +30,14 @@ from gateway.ledger.log.kept import KEPT, KEPT_NEXT, Kept, kept_digest, read_kep
 from gateway.ledger.log.minimum import MINIMUM_INDEX, minimum_index
 from gateway.ledger.log.notes import parse_note
 from gateway.ledger.log.reading import LOOSE, MIRROR, PACKED, STAYING, LogReader
-from gateway.ledger.log.retention import PRUNING
 from gateway.ledger.log.tiles import HASH_BYTES, WIDTH, parse_tile_path
 from gateway.ledger.names import WRITING
+from gateway.ledger.retention.retention import PRUNING
 
 NOTES = ("cosigned", "checkpoint")
 """Read in this order: the log cosigns what it has published, and publishes what stands in its tiles."""
+PLACED = ("checkpoint", "cosigned")
+"""Put in place in this order: what was cosigned is of no later checkpoint than the one that stands."""
 CHANGING = (PRUNING, KEPT, MINIMUM_INDEX)
 """Put in place in this order. Every other file, once it has a name and a size, never changes, but for what a prune left
 of a pack, of which the next may leave less."""
@@ -85,9 +87,12 @@ def mirror_log(tree: Path, mirror: Path) -> int:
         raise GatewayError("conflict", f"the tiles of `{tree}` do not hash to its checkpoint of {newest.size} leaves")
     if not (mirror / MIRROR).exists():
         replace_file(mirror / MIRROR, _MARK)
-    # The record of a prune is in the checkpoint: that comes first, and what was pruned goes last.
+    # What the checkpoint needs is durable before it is: where power is lost between, the mirror verifies. The record of
+    # a prune is in the checkpoint: that comes first, and what was pruned goes last.
+    for directory in _folders(mirror):
+        sync_directory(directory)
     stated = {**notes, **_read(tree, (PRUNING,)), **pruned}
-    for name in (*NOTES, *CHANGING):
+    for name in (*PLACED, *CHANGING):
         if name in stated:
             replace_file(mirror / name, stated[name])
     for source, target in less:
@@ -96,10 +101,13 @@ def mirror_log(tree: Path, mirror: Path) -> int:
     # Bundles go from the front: the paths of later ones are as long or longer.
     gone.sort(key=lambda path: (len(path.parts), path))
     unlink_all([*gone, *(mirror / name for name in (*NOTES, *CHANGING) if name not in stated)])
-    for directory in [mirror, *(path for path in mirror.rglob("*") if path.is_dir())]:
+    for directory in _folders(mirror):
         unlink_all(path for path in directory.glob(f".*{WRITING}") if path.is_file())
-        sync_directory(directory)
     return copied if _read(tree, _PRUNED) == pruned else copied + mirror_log(tree, mirror)
+
+
+def _folders(mirror: Path) -> list[Path]:
+    return [mirror, *(path for path in mirror.rglob("*") if path.is_dir())]
 
 
 def check_mirror(tree: Path, mirror: Path) -> None:

@@ -2,10 +2,11 @@
 
     layers       the law's files, one folder a layer
     articles     what each article asks, and what answers it
+    words        closed lists of words, as the schema's enumerated types
     world        directory, grants and officers as entities; a call as a request
     attributes   which attributes policies look at
     masks        what a policy lets out only in part
     time_limits  when a verdict can change by time alone
 
-Used from outside: `articles`, `layers`, `masks`, `time_limits`, `world`.
+Used from outside: `articles`, `layers`, `masks`, `time_limits`, `words`, `world`.
 """

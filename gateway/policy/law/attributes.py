@@ -19,6 +19,12 @@ REFERENCES: Mapping[tuple[str, str], str] = {
     ("Grant", "department"): "Department",
     ("Grant", "dataset"): "Dataset",
     ("Department", "region"): "Region",
+    ("Department", "level"): "Level",
+    ("Dataset", "attribute"): "SharingAttribute",
+    ("Dataset", "classification"): "Classification",
+    ("Dataset", "grade"): "Grade",
+    ("Dataset", "state"): "EntryState",
+    ("Grant", "state"): "GrantState",
 }
 """(entity, attribute) -> the kind of the one entity it names; a test compares it with what `world` builds."""
 

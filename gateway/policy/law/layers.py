@@ -22,6 +22,7 @@ from gateway.domain.officers import Act
 from gateway.domain.policies import PolicySet
 from gateway.policy.law.masks import Mask, parse_masks
 from gateway.policy.law.time_limits import TimeUse, time_use
+from gateway.policy.law.words import knows_words
 from gateway.policy.law.world import facts_looked_at
 
 SCHEMA_FILE = "schema.cedarschema"
@@ -95,6 +96,7 @@ class Layers:
         policies: id -> policy.
         clocks: name -> clock; a later layer replaces an earlier one's.
         schema: the parsed schema.
+        knows_words: whether it has the closed lists as types (`policy.law.words`).
         use_set: the policies that can apply to a use, parsed.
         permit_set: the permits among them, parsed; None where no layer permits a use by itself.
         act_set: the policies that can apply to an officer's act, parsed.
@@ -112,18 +114,23 @@ class Layers:
         policies: Mapping[str, StaticPolicy],
         clocks: Mapping[str, Clock],
         schema: cedarpy.Schema,
+        *,
+        knows_words: bool,
     ) -> None:
         self.names = names
         self.digest = digest
         self.policies = policies
         self.clocks = clocks
         self.schema = schema
+        self.knows_words = knows_words
         self.use_set = _parsed(policy for policy in policies.values() if policy.for_uses)
         permits = [policy for policy in policies.values() if policy.for_uses and policy.effect == "permit"]
         self.permit_set = _parsed(permits) if permits else None
         self.act_set = _parsed(policy for policy in policies.values() if policy.for_acts)
         self.time = TimeUse.together(policy.time for policy in policies.values() if policy.for_uses)
-        self.facts = facts_looked_at(policy.est["conditions"] for policy in policies.values() if policy.for_uses)
+        self.facts = facts_looked_at(
+            (policy.est["conditions"] for policy in policies.values() if policy.for_uses), knows_words=knows_words
+        )
         self.without_grant = frozenset(
             policy.id for policy in policies.values() if _WITHOUT_GRANT in policy.est["conditions"]
         )
@@ -199,7 +206,8 @@ def parse_layers(files: Mapping[str, str], layers: Sequence[str]) -> Layers:
             )
     if faults or schema is None:
         raise GatewayError("invalid-input", "the policies have faults; nothing was put in force", faults=faults)
-    return Layers(tuple(layers), hasher.hexdigest(), policies, clocks, schema)
+    is_closed = knows_words(files[SCHEMA_FILE])
+    return Layers(tuple(layers), hasher.hexdigest(), policies, clocks, schema, knows_words=is_closed)
 
 
 def cedar_files(files: Mapping[str, str], layer: str) -> Iterator[str]:

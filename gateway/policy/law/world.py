@@ -6,13 +6,13 @@ from typing import Any
 import cedarpy
 import msgspec
 
-from gateway.domain.classification import class_of, secret_of
 from gateway.domain.directory import Department, Level, SharingMode
-from gateway.domain.officers import Matter, Officer
+from gateway.domain.officers import Matter, Officer, Role
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call
 from gateway.policy.law.attributes import Attributes
 from gateway.policy.law.time_limits import minute_of_day
+from gateway.policy.law.words import class_word, grade_word, in_strings, word, words
 
 Entity = dict[str, Any]
 
@@ -33,16 +33,32 @@ Facts = Mapping[str, Mapping[str, Callable[[Any], Any]]]
 """Kind of entity -> attribute -> how it is told of a value of the domain."""
 
 
-def facts_looked_at(conditions: Iterable[Any]) -> Facts:
+def facts_looked_at(conditions: Iterable[Any], *, knows_words: bool = True) -> Facts:
     """Those of `FACTS` that policies with these conditions, and built policies, look at.
 
     The others decide nothing, and cost time to parse for every slice: a dataset's items above all.
+
+    Args:
+        conditions: of the policies.
+        knows_words: whether the policies' schema has the closed lists as types (`policy.law.words`).
     """
     looked_at = Attributes(conditions)
-    return {
+    read = {
         kind: {name: tell for name, tell in facts.items() if name in looked_at.of(kind)}
         for kind, facts in FACTS.items()
     }
+    return facts_of(read, knows_words=knows_words)
+
+
+def facts_of(facts: Facts, *, knows_words: bool) -> Facts:
+    """The same facts, told to a schema that has the closed lists as types, or to one that has strings for them."""
+    if knows_words:
+        return facts
+    return {kind: {name: _in_strings(tell) for name, tell in told.items()} for kind, told in facts.items()}
+
+
+def _in_strings(tell: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda one: in_strings(tell(one))
 
 
 def slice_entities(state: SliceState, facts: Facts | None = None) -> list[Entity]:
@@ -82,6 +98,11 @@ def system_entity(system: str, department: str) -> Entity:
     return _entity("System", system, {"department": {"__entity": home}}, [home])
 
 
+def department_entity(department: Department, *, knows_words: bool = True) -> Entity:
+    """A department and what is told of it, without what it lies in."""
+    return _told(facts_of(FACTS, knows_words=knows_words), "Department", department.id, department)
+
+
 def region_entities(codes: Iterable[str]) -> list[Entity]:
     """The regions named by `codes`, each with all that it lies in: what is named needs no entity of its own."""
     return [
@@ -106,7 +127,15 @@ def region_chain(code: str) -> list[str]:
     return chain
 
 
-def use_request(call: Call, now_unix: int, items: Iterable[str], grant: str | None, drawn: str | None) -> Entity:
+def use_request(
+    call: Call,
+    now_unix: int,
+    items: Iterable[str],
+    grant: str | None,
+    drawn: str | None,
+    *,
+    knows_words: bool = True,
+) -> Entity:
     """The Cedar request of a call, made under `grant` or under none.
 
     Args:
@@ -115,10 +144,11 @@ def use_request(call: Call, now_unix: int, items: Iterable[str], grant: str | No
         items: the items asked for, or those a grant gives where the call names none.
         grant: the id of the grant the use would be made under.
         drawn: `context.drawn` as JSON, where a convergence rule needs it.
+        knows_words: whether the policies' schema has the closed lists as types (`policy.law.words`).
     """
     names = [name for name, _ in call.parameters]
     context: dict[str, Any] = {
-        "mode": call.mode.value,
+        "mode": word("Mode", call.mode) if knows_words else call.mode.value,
         "purpose": call.purpose,
         "items": list(items),
         "assurance": call.assurance.rank,
@@ -149,7 +179,13 @@ def drawn_context(drawn: dict[str, frozenset[str]]) -> str:
 
 
 def act_request(
-    officer: Officer, act: str, matter: Matter, now_unix: int, home: Department | None = None
+    officer: Officer,
+    act: str,
+    matter: Matter,
+    now_unix: int,
+    home: Department | None = None,
+    *,
+    knows_words: bool = True,
 ) -> tuple[Entity, str]:
     """The Cedar request of an officer's act, and its entities as JSON.
 
@@ -159,6 +195,7 @@ def act_request(
         matter: what it is about.
         now_unix: when.
         home: the officer's department as the state has it; one that it does not know is no competent one.
+        knows_words: whether the policies' schema has the closed lists as types (`policy.law.words`).
     """
     if home is None or home.id != officer.department:
         home = Department(officer.department, "", officer.region, Level.TOWNSHIP)
@@ -186,16 +223,16 @@ def act_request(
     if matter.valid_days is not None:
         about["validDays"] = matter.valid_days
     if matter.person is not None:
-        about["roles"] = [role.value for role in matter.roles]
+        about["roles"] = _roles(matter.roles, knows_words=knows_words)
     person = {
         "department": _reference("Department", officer.department),
         "region": _reference("Region", officer.region),
-        "roles": [role.value for role in officer.roles],
+        "roles": _roles(officer.roles, knows_words=knows_words),
         "active": officer.active,
     }
     entities = [
         _entity("Officer", officer.id, person),
-        _told(FACTS, "Department", home.id, home),
+        department_entity(home, knows_words=knows_words),
         _entity("Matter", "matter", about),
         *region_entities(regions),
         *ACT_ENTITIES,
@@ -207,6 +244,11 @@ def act_request(
         "context": _json({"now": now_unix}),
     }
     return request, _json(entities)
+
+
+def _roles(roles: Iterable[Role], *, knows_words: bool) -> list[Any]:
+    told: list[Any] = words("Role", roles)
+    return told if knows_words else in_strings(told)
 
 
 def parse_entities(entities: Iterable[Entity]) -> cedarpy.Entities:
@@ -250,34 +292,33 @@ def _json(value: Any) -> str:
 FACTS: Facts = {
     "Department": {
         "region": lambda one: _reference("Region", one.region),
-        "level": lambda one: one.level.value,
+        "level": lambda one: word("Level", one.level),
         "competent": lambda one: one.competent,
         "matters": lambda one: one.matters,
         "ended": lambda one: one.succeeded_by is not None,
     },
     "Dataset": {
         "supplier": lambda one: _reference("Department", one.supplier),
-        "attribute": lambda one: one.sharing_attribute.value,
-        # A word that names a secret stays itself, so that the law on secrets sees it; what nobody knows is nothing.
-        "classification": lambda one: class_of(one.classification) or secret_of(one.classification).replace(" ", "-"),
-        "grade": lambda one: one.grade,
+        "attribute": lambda one: word("SharingAttribute", one.sharing_attribute),
+        "classification": lambda one: class_word(one.classification),
+        "grade": lambda one: grade_word(one.grade),
         "items": lambda one: [item.name for item in one.items],
         "sensitive": lambda one: [item.name for item in one.items if item.sensitive],
         "purposes": lambda one: one.purposes,
-        "modes": lambda one: one.sharing_modes,
-        "state": lambda one: one.state.value,
+        "modes": lambda one: words("Mode", one.sharing_modes),
+        "state": lambda one: word("EntryState", one.state),
     },
     "Interface": {
         "dataset": lambda one: _reference("Dataset", one.dataset),
-        "modes": lambda one: one.modes,
+        "modes": lambda one: words("Mode", one.modes),
     },
     "Grant": {
         "department": lambda one: _reference("Department", one.department),
         "dataset": lambda one: _reference("Dataset", one.dataset),
         "items": lambda one: one.items,
         "purposes": lambda one: one.purposes,
-        "modes": lambda one: one.modes,
-        "state": lambda one: one.state.value,
+        "modes": lambda one: words("Mode", one.modes),
+        "state": lambda one: word("GrantState", one.state),
         "combination": lambda one: [_reference("Dataset", name) for name in one.combination],
         "returnFlow": lambda one: one.return_flow,
         "constrained": lambda one: bool(one.parameters),

@@ -19,7 +19,7 @@ def decide_act(
     cites the articles of the forbids that determined it.
     """
     try:
-        request, entities = act_request(officer, act.value, matter, now_unix, home)
+        request, entities = act_request(officer, act.value, matter, now_unix, home, knows_words=layers.knows_words)
         result = cedarpy.is_authorized(request, layers.act_set, entities)
     except ValueError:
         # An identifier that is no text (a lone surrogate, say) is nobody's; UnicodeEncodeError is a ValueError.

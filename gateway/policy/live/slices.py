@@ -215,7 +215,14 @@ class Slice:
         for start in range(0, len(under), AT_ONCE):
             together = under[start : start + AT_ONCE]
             requests = [
-                use_request(call, now_unix, self._asked(call, grant), None if grant is None else grant.id, lately)
+                use_request(
+                    call,
+                    now_unix,
+                    self._asked(call, grant),
+                    None if grant is None else grant.id,
+                    lately,
+                    knows_words=self.layers.knows_words,
+                )
                 for grant in together
             ]
             sets = [self.layers.use_set]
@@ -232,7 +239,7 @@ class Slice:
         """Whether a layer permits the call without a grant, so that a forbid alone stands in its way."""
         if self.layers.permit_set is None or self.entities is None:
             return False
-        request = use_request(call, now_unix, self._asked(call, None), None, None)
+        request = use_request(call, now_unix, self._asked(call, None), None, None, knows_words=self.layers.knows_words)
         entities = self.entities.with_added_json_str(caller_entities(call))
         return cedarpy.is_authorized(request, self.layers.permit_set, entities).allowed
 

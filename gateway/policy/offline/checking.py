@@ -143,7 +143,7 @@ def _try(layers: Layers, policy: StaticPolicy) -> tuple[bool, bool]:
     satisfied = False
     whole, probe = (layers.use_set, use_probe) if policy.for_uses else (layers.act_set, act_probe)
     for _ in range(PROBES):
-        request, entities = probe(chance, words)
+        request, entities = probe(chance, words, knows_words=layers.knows_words)
         if policy.id in cedarpy.is_authorized(request, alone, entities).diagnostics.reasons:
             satisfied = True
             if policy.effect == "forbid" or cedarpy.is_authorized(request, whole, entities).allowed:

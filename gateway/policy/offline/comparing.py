@@ -28,7 +28,7 @@ from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call, Verdict
 from gateway.policy.law.layers import Layers, est_document
 from gateway.policy.law.time_limits import unix_seconds
-from gateway.policy.law.world import caller_entities, parse_entities, slice_entities, use_request
+from gateway.policy.law.world import FACTS, caller_entities, facts_of, parse_entities, slice_entities, use_request
 from gateway.policy.live.slices import Slice, asked_items, is_void
 from gateway.policy.offline.aspects_read import GRANT, Looks, loosened
 from gateway.policy.offline.normal_forms import Shape, literals_of
@@ -289,31 +289,41 @@ class _Differing:
         self.request_facts = frozenset(name for name in REQUEST_FACTS if f'"attr":"{name}"' in said)
         """What of a request, besides what every call has, they look at."""
         self._by_grant = GRANT in Looks.of(est for policies in alone for est in policies.values()).aspects
-        self._sets = [_parsed(policies) for policies in alone if policies]
+        self._words = (old.knows_words, new.knows_words)
+        self._sets = [
+            (_parsed(policies), words) for policies, words in zip(alone, self._words, strict=True) if policies
+        ]
         self.only_take = all(
             est["effect"] == "permit" and "mask" not in est["annotations"] for est in alone[0].values()
         )
         self.only_take &= all(est["effect"] == "forbid" for est in alone[1].values())
         """Whether nobody can gain by them: then one loss of a kind of call is all there is to find of it."""
         # A permit less, a forbid more, and a permit more that masks or errs.
-        self._taking = {
-            **{f"old {name}": est for name, est in alone[0].items() if est["effect"] == "permit"},
-            **{f"new {name}": est for name, est in alone[1].items()},
-        }
+        self._taking = ({name: est for name, est in alone[0].items() if est["effect"] == "permit"}, alone[1])
 
     def touched(self, state: SliceState, put: list[Put]) -> list[Put]:
         """The calls of `put` on which the two sets can differ."""
-        touched = {place for rules in self._sets for place, _ in _satisfied(rules, state, put, by_grant=self._by_grant)}
+        touched = {
+            place
+            for rules, words in self._sets
+            for place, _ in _satisfied(rules, state, put, by_grant=self._by_grant, knows_words=words)
+        }
         return [put[place] for place in sorted(touched)]
 
     def may_take(
         self, state: SliceState, put: list[Put], aspects: frozenset[str]
     ) -> Iterator[tuple[Put, tuple[str, ...]]]:
         """The calls of `put` that could lose if they had other `aspects`, and the policies by which."""
-        if self._taking and put:
-            loose = _parsed({name: loosened(est, aspects) for name, est in self._taking.items()})
-            for place, reasons in _satisfied(loose, state, put, by_grant=self._by_grant):
-                yield put[place], tuple(sorted({name.partition(" ")[2] for name in reasons}))
+        found: dict[int, set[str]] = {}
+        for taking, words in zip(self._taking, self._words, strict=True):
+            loose = {name: loosened(est, aspects) for name, est in taking.items()}
+            if loose and put:
+                for place, reasons in _satisfied(
+                    _parsed(loose), state, put, by_grant=self._by_grant, knows_words=words
+                ):
+                    found.setdefault(place, set()).update(reasons)
+        for place in sorted(found):
+            yield put[place], tuple(sorted(found[place]))
 
 
 def _on_uses(layers: Layers) -> dict[str, dict[str, Any]]:
@@ -325,7 +335,7 @@ def _parsed(policies: Mapping[str, dict[str, Any]]) -> cedarpy.PolicySet:
 
 
 def _satisfied(
-    rules: cedarpy.PolicySet, state: SliceState, put: list[Put], *, by_grant: bool
+    rules: cedarpy.PolicySet, state: SliceState, put: list[Put], *, by_grant: bool, knows_words: bool
 ) -> Iterator[tuple[int, list[str]]]:
     """Places in `put` of the calls that some of `rules` is satisfied by, or errs on, under some grant or none.
 
@@ -334,6 +344,7 @@ def _satisfied(
         state: what they are asked about.
         put: the calls.
         by_grant: whether the rules look at the grant a call is made under; else it is all one.
+        knows_words: whether their schema has the closed lists as types.
     """
     if not put:
         return
@@ -346,11 +357,22 @@ def _satisfied(
         for call in callers.values()
         for thing in msgspec.json.decode(caller_entities(call))
     }
-    known = parse_entities([*slice_entities(state), *named.values()])
+    told = facts_of(FACTS, knows_words=knows_words)
+    known = parse_entities([*slice_entities(state, told), *named.values()])
     of_dataset = state.dataset.item_names
     for start in range(0, len(put), AT_ONCE):
         asked = [
-            (place, use_request(call, moment, asked_items(call, one, of_dataset), _id_of(one), None))
+            (
+                place,
+                use_request(
+                    call,
+                    moment,
+                    asked_items(call, one, of_dataset),
+                    _id_of(one),
+                    None,
+                    knows_words=knows_words,
+                ),
+            )
             for place, (grant, call, moment) in enumerate(put[start : start + AT_ONCE], start)
             for one in ((*state.grants, None) if by_grant or call.items is None else (grant,))
         ]

@@ -1,23 +1,29 @@
 """Random calls and acts to try a policy on, made of what the policy speaks of and of plain values."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import cedarpy
 import msgspec
 
+from gateway.domain.directory import Department, Level
 from gateway.domain.officers import Act, Matter, Officer, Role
 from gateway.domain.orders import Reach
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call
 from gateway.policy.law.layers import Layers, StaticPolicy, est_document
+from gateway.policy.law.words import WORDS
+from gateway.policy.law.words import words as told_words
 from gateway.policy.law.world import (
     ACT_ENTITIES,
+    FACTS,
     USE_GROUPS,
     act_request,
     caller_entities,
+    department_entity,
     drawn_context,
+    facts_of,
     region_entities,
     slice_entities,
     use_request,
@@ -88,8 +94,14 @@ def _collect(node: Any, strings: set[str], numbers: set[int], entities: dict[str
             _collect(part, strings, numbers, entities)
 
 
-def use_probe(chance: random.Random, words: Words) -> tuple[Json, cedarpy.Entities]:
-    """A use whose facts are drawn at random; the grant, if any, mostly fits."""
+def use_probe(chance: random.Random, words: Words, *, knows_words: bool = True) -> tuple[Json, cedarpy.Entities]:
+    """A use whose facts are drawn at random; the grant, if any, mostly fits.
+
+    Args:
+        chance: draws.
+        words: what it is drawn from.
+        knows_words: whether the schema has the closed lists as types (`policy.law.words`).
+    """
     home = words.pick(chance, "Department", "demand", "supply")
     supplier = words.pick(chance, "Department", "supply")
     name = words.pick(chance, "Dataset", "dataset")
@@ -102,14 +114,14 @@ def use_probe(chance: random.Random, words: Words) -> tuple[Json, cedarpy.Entiti
             "id": home,
             "name": "",
             "region": region,
-            "level": "city",
+            "level": words.pick(chance, "Level", "city"),
             "matters": chance.choice([[purpose], []]),
         },
         "supplier": {
             "id": supplier,
             "name": "",
             "region": chance.choice([region, words.pick(chance, "Region", "442000", "110000")]),
-            "level": "city",
+            "level": words.pick(chance, "Level", "city"),
         },
         "dataset": {
             "id": name,
@@ -117,14 +129,14 @@ def use_probe(chance: random.Random, words: Words) -> tuple[Json, cedarpy.Entiti
             "name": "",
             "supplier": supplier,
             "items": [{"name": item, "sensitive": chance.random() < 0.5} for item in items],
-            "sharing_attribute": chance.choice(["unconditional", "conditional", "non-shareable"]),
+            "sharing_attribute": chance.choice(WORDS["SharingAttribute"]),
             "sharing_modes": [chance.choice(["query", "batch", "download"])],
             "purposes": words.words(chance, "purpose"),
             "update_cycle": "day",
             "format": "json",
-            "grade": chance.choice([1, 2, 3, 4]),
-            "classification": words.word(chance, "general", "unknown"),
-            "state": chance.choice(["released", "released", "withdrawn"]),
+            "grade": chance.choice([1, 2, 3, 4, 9]),
+            "classification": words.pick(chance, "Classification", "general", "unknown"),
+            "state": words.pick(chance, "EntryState", "released", "released", "withdrawn"),
         },
         "interface": {
             "id": "interface",
@@ -155,11 +167,13 @@ def use_probe(chance: random.Random, words: Words) -> tuple[Json, cedarpy.Entiti
         facts["grants"] = [_grant_facts(chance, words, grant, facts, named)]
     state, call, now = case_call(facts)
     drawn = {period: frozenset(chance.sample(named, chance.randint(0, len(named)))) for period in _PERIODS}
-    request = use_request(call, words.number(chance, now), call.items or (), grant, drawn_context(drawn))
+    asked, moment = call.items or (), words.number(chance, now)
+    request = use_request(call, moment, asked, grant, drawn_context(drawn), knows_words=knows_words)
     context = msgspec.json.decode(request["context"])
     context["minuteOfDay"] = words.number(chance, context["minuteOfDay"])
     request["context"] = msgspec.json.encode(context).decode()
-    entities = cedarpy.Entities.from_json_str(msgspec.json.encode(slice_entities(state)).decode())
+    told = slice_entities(state, facts_of(FACTS, knows_words=knows_words))
+    entities = cedarpy.Entities.from_json_str(msgspec.json.encode(told).decode())
     return request, entities.with_added_json_str(caller_entities(call))
 
 
@@ -181,12 +195,13 @@ def _grant_facts(chance: random.Random, words: Words, name: str, facts: Json, na
         "supply_approval": approval,
         "combination": chance.sample([*named, "other"], chance.randint(0, len(named) + 1)),
         "return_flow": chance.random() < 0.3,
-        "state": chance.choice(["issued", "issued", "suspended", "terminated", "closed"]),
+        "state": chance.choice(["issued", "issued", *WORDS["GrantState"]]),
     }
 
 
-def act_probe(chance: random.Random, words: Words) -> tuple[Json, cedarpy.Entities]:
+def act_probe(chance: random.Random, words: Words, *, knows_words: bool = True) -> tuple[Json, cedarpy.Entities]:
     """An officer's act whose facts are drawn at random; the officer's own department is mostly concerned."""
+    told = _roles if knows_words else list
     home = words.pick(chance, "Department", "supply", "demand")
     acts = [action for action in words.entities.get("Action", ()) if action in _ACTS] or _ACTS
     regions = [words.pick(chance, "Region", "442000", "440000", "000000", "110000") for _ in range(3)]
@@ -207,16 +222,19 @@ def act_probe(chance: random.Random, words: Words) -> tuple[Json, cedarpy.Entiti
         about["validDays"] = words.number(chance, 365, 36_500)
     if chance.random() < 0.5:
         about["person"] = {"__entity": {"type": "Officer", "id": chance.choice(["officer", "another", "another"])}}
-        about["roles"] = chance.sample([role.value for role in Role], chance.choice([1, 1, 1, 2]))
+        about["roles"] = told(chance.sample(WORDS["Role"], chance.choice([1, 1, 1, 2])))
     officer = {
         "department": {"__entity": {"type": "Department", "id": home}},
         "region": {"__entity": {"type": "Region", "id": regions[0]}},
-        "roles": chance.sample([role.value for role in Role], chance.choice([1, 1, 1, 2])),
+        "roles": told(chance.sample(WORDS["Role"], chance.choice([1, 1, 1, 2]))),
         "active": chance.random() < 0.9,
     }
+    level = Level(words.pick(chance, "Level", "city"))
+    office = Department(home, "", chance.choice([regions[0], *regions]), level, competent=chance.random() < 0.5)
     entities = [
         {"uid": {"type": "Officer", "id": "officer"}, "attrs": officer, "parents": []},
         {"uid": {"type": "Matter", "id": "matter"}, "attrs": about, "parents": []},
+        department_entity(office, knows_words=knows_words),
         *region_entities(regions),
         *ACT_ENTITIES,
     ]
@@ -227,6 +245,10 @@ def act_probe(chance: random.Random, words: Words) -> tuple[Json, cedarpy.Entiti
         "context": msgspec.json.encode({"now": words.number(chance, 1_772_424_000)}).decode(),
     }
     return request, cedarpy.Entities.from_json_str(msgspec.json.encode(entities).decode())
+
+
+def _roles(names: Iterable[str]) -> list[Any]:
+    return told_words("Role", names)
 
 
 _MODES = [str(action) for action in USE_GROUPS if action not in ("use", "obtain")]
@@ -270,12 +292,14 @@ def schema_faults(layers: Layers) -> list[str]:
     officer = Officer("officer", "police", "442000", (Role.SUPPLIER,))
     matter = Matter("police", "civil-affairs", "442000", "household", "442000", "another", (Role.DEMAND,))
     drawn = drawn_context({})
-    asked = use_request(call, now, ["name"], "G1", drawn)
-    acted, about = act_request(officer, Act.SUSPEND.value, matter, now)
-    of_use = msgspec.json.encode([*slice_entities(state), *msgspec.json.decode(caller_entities(call))]).decode()
+    knows = layers.knows_words
+    asked = use_request(call, now, ["name"], "G1", drawn, knows_words=knows)
+    acted, about = act_request(officer, Act.SUSPEND.value, matter, now, knows_words=knows)
+    facts = facts_of(FACTS, knows_words=knows)
+    of_use = msgspec.json.encode([*slice_entities(state, facts), *msgspec.json.decode(caller_entities(call))]).decode()
     faults = layers.faults_of(built)
     nothing = cedarpy.PolicySet.from_json_str(est_document({}))
-    bare = use_request(call, now, ["name"], None, None)
+    bare = use_request(call, now, ["name"], None, None, knows_words=knows)
     for request, entities in ((asked, of_use), (bare, of_use), (acted, about)):
         try:
             known = cedarpy.Entities.from_json_str(entities, layers.schema)

@@ -14,6 +14,7 @@ where the entry places any item, granted or not, the entry does not know the ans
 
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -31,7 +32,10 @@ MAX_ARRAYS = 4
 """How many arrays within arrays a place may pass through."""
 
 STEP_BYTES = 128 * 1024
-"""How much of the rows is worked on in one step; one row that is longer is one step."""
+"""How much of the rows is worked on in one step; one row that is longer is one step, and must not hold too much."""
+
+MAX_MEMBERS = 1 << 16
+"""Most members and elements of a row that is longer than two steps: a photograph is long, and holds one thing."""
 
 T = TypeVar("T")
 Steps = Generator[None, None, T]
@@ -43,6 +47,7 @@ _encode = msgspec.json.Encoder().encode
 _astuple = msgspec.structs.astuple
 _SPACE = b" \t\r\n"
 _MARKS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _NESTED = (b"{", b"[")
 
 
@@ -178,7 +183,7 @@ class DocumentProjector:
                 if _kind(raw) != b"{":
                     _empty(raw)
                     return
-                raw = _OBJECT.decode(raw).get(token)
+                raw = _picker((token,))(raw).get(token)
             if raw is None:
                 self._require_declared(document)
                 return
@@ -186,6 +191,7 @@ class DocumentProjector:
                 _empty(raw)
                 return
             for part in _parts(bytes(raw)) if _kind(raw) == b"[" else (b"[%b]" % bytes(raw),):
+                require_light(part)
                 rows = _ARRAY.decode(part)
                 for row in rows:
                     self._require_known(row)
@@ -213,7 +219,7 @@ class DocumentProjector:
         for tokens, texts in self._empty_when:
             raw: Raw | None = document
             for token in tokens:
-                raw = _OBJECT.decode(raw).get(token) if raw is not None and _kind(raw) == b"{" else None
+                raw = _picker((token,))(raw).get(token) if raw is not None and _kind(raw) == b"{" else None
             if raw is not None and _kind(raw) not in _NESTED and _text_of(raw) in texts:
                 return
         raise not_filterable("the answer has no rows where the interface's entry places them, and does not say why")
@@ -232,7 +238,7 @@ class DocumentProjector:
             return Projected(bytes(rows), count, tuple(sorted(seen)))
         if content.lstrip(_SPACE)[:1] != b"{":
             raise not_filterable("the answer is not an object, but the entry places its rows in one")
-        members = _OBJECT.decode(content)
+        members = _picker((*sorted(self._envelope), self._rows[0]))(content)
         out: dict[str, Any] = {
             name: raw for name, raw in members.items() if name in self._envelope and is_envelope_scalar(raw)
         }
@@ -251,7 +257,7 @@ class DocumentProjector:
                 inner[token] = _empty(raw)
                 break
             inner[token] = inner = {}
-            raw = _OBJECT.decode(raw).get(self._rows[depth + 1])
+            raw = _picker((self._rows[depth + 1],))(raw).get(self._rows[depth + 1])
         return Projected(_encode(out), count, tuple(sorted(seen)))
 
     def _filter_rows(self, raw: Raw, seen: set[str], *, by_parts: bool) -> Steps[tuple[Raw, int]]:
@@ -267,6 +273,7 @@ class DocumentProjector:
                 rows.append(kept)
             return Raw(_encode(rows)), len(rows)
         if kind == b"{":
+            require_light(bytes(raw))
             kept = self._filter_row(raw, seen)
             if kept is None:
                 raise not_filterable("the row of the answer is not granted as it stands")
@@ -278,6 +285,7 @@ class DocumentProjector:
         left: list[bytes] = []
         count = 0
         for part in _parts(rows):
+            require_light(part)
             projected = self._by_rows().project(part)
             if projected.rows:
                 left.append(projected.content[1:-1])
@@ -372,6 +380,38 @@ def at_once(steps: Steps[T]) -> T:
             return result
 
 
+@lru_cache(maxsize=4096)
+def _picker(names: tuple[str, ...]) -> Callable[[bytes | Raw], dict[str, Raw]]:
+    """What takes these members out of an object and skips all others, however many there are."""
+    fields = [(f"f{at}", Raw | UnsetType, msgspec.field(default=UNSET, name=name)) for at, name in enumerate(names)]
+    decode = msgspec.json.Decoder(msgspec.defstruct("Members", fields)).decode
+
+    def pick(raw: bytes | Raw) -> dict[str, Raw]:
+        return {name: found for name, found in zip(names, _astuple(decode(raw)), strict=True) if found is not UNSET}
+
+    return pick
+
+
+def require_light(rows: bytes) -> None:
+    """Raises where what is worked on in one step is long and holds much.
+
+    INVARIANT: BOUNDED: while one answer is worked on, the loop serves nobody else.
+    """
+    if len(rows) <= 2 * STEP_BYTES or _members(rows) <= MAX_MEMBERS:
+        return
+    # Texts may hold what looks like members; how many texts there are at most is known.
+    if _members(rows) > 16 * MAX_MEMBERS or _members(_STRINGS.sub(b"", rows)) > MAX_MEMBERS:
+        raise _too_much()
+
+
+def _too_much() -> GatewayError:
+    return not_filterable(f"a row of the answer holds more than {MAX_MEMBERS} members and elements")
+
+
+def _members(rows: bytes) -> int:
+    return rows.count(b",") + rows.count(b"[") + rows.count(b"{")
+
+
 def _octets(content: bytes) -> bytes:
     """A document without its mark; raises unless it is UTF-8: the decoder looks into no string it skips or keeps."""
     if content[:3] == b"\xef\xbb\xbf":
@@ -416,7 +456,9 @@ def _is_whole(elements: bytes) -> bool:
 def _end_of_element(rows: bytes, begin: int) -> int:
     """Where the first element ends that reaches over a part; 0 where the array ends before."""
     depth = 0
-    for mark in _MARKS.finditer(rows, begin):
+    for count, mark in enumerate(_MARKS.finditer(rows, begin)):
+        if count > STEP_BYTES + 4 * MAX_MEMBERS:
+            raise _too_much()
         octet = mark[0]
         if octet in {b"{", b"["}:
             depth += 1

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Protocol
 
-from gateway.proxy.projection.document import DocumentProjector, not_filterable
+from gateway.proxy.projection.document import DocumentProjector, not_filterable, require_light
 from gateway.proxy.projection.masks import Mask
 
 
@@ -131,6 +131,7 @@ class NdjsonReducer:
             self._lines.check(len(row))
             if row[:1] != b"{":
                 raise not_filterable("a row of the answer is not an object")
+            require_light(row)
             projected = self._projector.project(row)
             self.rows += 1
             self.items.update(projected.items)

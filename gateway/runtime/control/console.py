@@ -1,12 +1,18 @@
 """The console on the control plane's own listener: `/console`, unless the settings leave it out."""
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from fastapi import FastAPI
+from msgspec import to_builtins
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from gateway.control.act.services import ControlServices
+from gateway.ledger.log.notes import parse_verifier_key
+from gateway.ledger.log.proofs import parse_proof
+from gateway.ledger.verify.record import verify_record
 from gateway.runtime.settings import ControlSettings
 
 log = logging.getLogger("gateway.control")
@@ -23,6 +29,15 @@ def serve_console(app: FastAPI, services: ControlServices, settings: ControlSett
     """
     if not settings.console:
         return
+
+    async def check_proof(proof: bytes, record: str, key: str) -> Mapping[str, Any] | None:
+        if not key:
+            key = (await services.ledger.status()).verifier_key
+            if parse_verifier_key(key).name != parse_proof(proof).checkpoint.decode().partition("\n")[0]:
+                return None
+        found: Mapping[str, Any] = to_builtins(verify_record(proof, key, record=record))
+        return found
+
     try:
         from gateway.console.app import create_console  # noqa: PLC0415 -- see below
     except ModuleNotFoundError as error:
@@ -30,7 +45,12 @@ def serve_console(app: FastAPI, services: ControlServices, settings: ControlSett
         log.error("there is no console: `%s` is not installed; install the gateway's dependencies anew", error.name)
         return
     console = create_console(
-        app, seal=services.seal, unseal=services.unseal, now=services.now, is_secure=issuer.startswith("https://")
+        app,
+        seal=services.seal,
+        unseal=services.unseal,
+        now=services.now,
+        is_secure=issuer.startswith("https://"),
+        check_proof=check_proof,
     )
 
     async def first_page(_request: Request) -> Response:

@@ -33,16 +33,16 @@ from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.changes import Change
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks
-from gateway.identity.accounts import LocalAccounts
-from gateway.identity.assertions import AssertionVerifier
-from gateway.identity.dpop import ProofVerifier
-from gateway.identity.keyring import KeyRing
-from gateway.identity.nonces import NonceKeeper
-from gateway.identity.oidc import OpenIdSignIn
-from gateway.identity.security_log import FailureBudget, SecurityLog
-from gateway.identity.symmetric import Pseudonymiser
-from gateway.identity.tokens import TokenIssuer
-from gateway.identity.verify import OwnIssuer, TokenVerifier
+from gateway.identity.callers.assertions import AssertionVerifier
+from gateway.identity.callers.dpop import ProofVerifier
+from gateway.identity.callers.nonces import NonceKeeper
+from gateway.identity.callers.security_log import FailureBudget, SecurityLog
+from gateway.identity.keys.keyring import KeyRing
+from gateway.identity.keys.symmetric import Pseudonymiser
+from gateway.identity.officers.accounts import LocalAccounts
+from gateway.identity.officers.oidc import OpenIdSignIn
+from gateway.identity.tokens.issuing import TokenIssuer
+from gateway.identity.tokens.verify import OwnIssuer, TokenVerifier
 from gateway.ledger.journal.acts import ActJournal, acts_low_water_bytes
 from gateway.ledger.log.notes import parse_verifier_key
 from gateway.ledger.process.client import LedgerClient

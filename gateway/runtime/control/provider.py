@@ -5,7 +5,7 @@ from pathlib import Path
 
 from gateway.client.keys import ClientKey
 from gateway.domain.errors import GatewayError
-from gateway.identity.oidc import OpenIdSignIn, Provider, is_safe_url
+from gateway.identity.officers.oidc import OpenIdSignIn, Provider, is_safe_url
 from gateway.runtime.settings import Settings
 
 PROVIDER_ANSWER_PATH = "/sign-in/provider/answer"

@@ -32,7 +32,7 @@ from gateway.runtime.demo.stage import (
 from gateway.runtime.demo.story import Step, World, tell
 from gateway.runtime.demo.suppliers import SupplierServer, register_servers
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.operation.api import REGISTRAR, open_api
+from gateway.runtime.operation.session.api import REGISTRAR, open_api
 
 LOOPBACK = "127.0.0.0/8"
 _UNSET = "# networks = []"

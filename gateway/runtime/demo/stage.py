@@ -29,7 +29,7 @@ from gateway.runtime.demo.story import PURPOSE, SYSTEM, Step, World, tell
 from gateway.runtime.demo.suppliers import register_servers, show
 from gateway.runtime.demo.world import OFFICERS, REGION, SHORT_SECONDS, SYSTEMS, directory_document, grant_documents
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.operation.api import REGISTRAR, open_api
+from gateway.runtime.operation.session.api import REGISTRAR, open_api
 from gateway.runtime.operation.setup import initialise
 
 START_SECONDS = 60.0

@@ -19,7 +19,7 @@ from gateway.ledger.log.export_names import manifest_path
 from gateway.ledger.verify.record import verify_export
 from gateway.runtime.demo.population import Population
 from gateway.runtime.demo.suppliers import SupplierServer
-from gateway.runtime.operation.api import Api
+from gateway.runtime.operation.session.api import Api
 
 PURPOSE = "housing-fund-withdrawal"
 SYSTEM = "housing-fund-approval"

@@ -12,11 +12,11 @@ from sqlalchemy import make_url
 from gateway.domain.directory import Department, Level
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import AUDITOR, OPERATOR, Officer, Role
-from gateway.identity.keyring import KeyRing
+from gateway.identity.keys.keyring import KeyRing
 from gateway.ledger.durable import replace_file, sync_directory
 from gateway.ledger.log.notes import ED25519, VerifierKey
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.operation.api import REGISTRAR
+from gateway.runtime.operation.session.api import REGISTRAR
 from gateway.runtime.ring import passphrase
 from gateway.runtime.settings import Settings, commented_file, load_settings
 from gateway.runtime.start.incarnation import IDENTITY, begin_life

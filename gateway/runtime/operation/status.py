@@ -11,7 +11,7 @@ from gateway.ledger.log.notes import COSIGNATURE, ED25519, VerifierKey
 from gateway.ledger.process.client import LedgerClient
 from gateway.proxy.troubles import TROUBLES
 from gateway.runtime.home import CLOSED, GatewayHome
-from gateway.runtime.operation.differences import list_differences
+from gateway.runtime.operation.recovery.differences import list_differences
 from gateway.runtime.operation.unreachable import find_unreachable, named
 from gateway.runtime.probe import ask
 from gateway.runtime.ring import open_ring

@@ -21,7 +21,7 @@ from gateway.domain.certificates import CertificateUse, StoredCertificates
 from gateway.domain.directory import Interface
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import HostState
-from gateway.identity.supplier_certificates import MAX_PEM_BYTES, Seal, read_certificates
+from gateway.identity.keys.supplier_certificates import MAX_PEM_BYTES, Seal, read_certificates
 from gateway.store import Store, StoreTransaction
 
 log = logging.getLogger("gateway.control")

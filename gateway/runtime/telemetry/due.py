@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography import x509
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.keyring import KeyInfo
+from gateway.identity.keys.keyring import KeyInfo
 from gateway.runtime.telemetry.metrics import MetricSet
 from gateway.store import Store
 from gateway.store.figures import Figures

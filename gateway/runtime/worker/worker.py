@@ -20,15 +20,15 @@ import msgspec
 from gateway.control.barrier.pulse import Pulse
 from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.hosts import Networks
-from gateway.identity.caller import Identifier
-from gateway.identity.dpop import ProofVerifier
-from gateway.identity.issuers import ExternalIssuer
-from gateway.identity.keyring import KeyRing
-from gateway.identity.legacy import LegacyIdentifier
-from gateway.identity.replay import ClusterReplay
-from gateway.identity.security_log import FailureBudget, SecurityLog
-from gateway.identity.symmetric import Pseudonymiser
-from gateway.identity.verify import OwnIssuer, TokenVerifier
+from gateway.identity.callers.caller import Identifier
+from gateway.identity.callers.dpop import ProofVerifier
+from gateway.identity.callers.legacy import LegacyIdentifier
+from gateway.identity.callers.replay import ClusterReplay
+from gateway.identity.callers.security_log import FailureBudget, SecurityLog
+from gateway.identity.keys.keyring import KeyRing
+from gateway.identity.keys.symmetric import Pseudonymiser
+from gateway.identity.tokens.issuers import ExternalIssuer
+from gateway.identity.tokens.verify import OwnIssuer, TokenVerifier
 from gateway.ledger.journal.uses import UseJournal
 from gateway.policy import Decider, Engine, QuotaMeter
 from gateway.policy.offline.activating import PolicyKeeper

@@ -30,8 +30,8 @@ from gateway.domain.directory import (
 )
 from gateway.domain.grants import Approval, Grant
 from gateway.domain.hosts import Host, HostState
-from gateway.identity.keyring import KeyRing
-from gateway.identity.tokens import TokenIssuer
+from gateway.identity.keys.keyring import KeyRing
+from gateway.identity.tokens.issuing import TokenIssuer
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.setup import initialise
 from gateway.store import Store

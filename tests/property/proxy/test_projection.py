@@ -13,6 +13,7 @@ from gateway.domain.errors import GatewayError
 from gateway.proxy.projection import document
 from gateway.proxy.projection.document import DocumentProjector, Projected, at_once
 from gateway.proxy.projection.masks import parse_mask
+from gateway.proxy.projection.streams import NdjsonReducer
 
 SECRET = "SECRET"
 PLACES = {"a": "/a", "b": "/b", "c": "/n/c", "s": "/s", "t": "/n/t", "deep": "/n/m/deep", "address": "/address"}
@@ -124,6 +125,48 @@ def test_a_long_answer_takes_a_step_for_each_part_of_its_rows() -> None:
     for masks in ({}, {"a": "last-4"}):
         steps = sum(1 for _ in projector(**masks).steps(text))
         assert steps >= len(text) // (2 * document.STEP_BYTES)
+
+
+HEAVY = {
+    # One row, or one object, that is long and holds much: all of it would be one step.
+    "elements of a row": (b'{"data":[{"n":{"c":[', b'{"x":1}', b"]}}]}"),
+    "elements within elements": (b'{"data":[{"n":{"c":[', b'[[{"x":1}]]', b"]}}]}"),
+    "empty elements": (b'{"data":[{"a":1,"s":[', b"{}", b"]}]}"),
+    "scalars": (b'{"data":[{"a":1,"s":[', b"1", b"]}]}"),
+    "texts": (b'{"data":[{"a":1,"s":[', b'""', b"]}]}"),
+    "members of a row": (b'{"data":[{"a":1,', b'"k":1', b"}]}"),
+    "members of a single row": (b'{"data":{"a":1,', b'"k":1', b"}}"),
+    "members of no item": (b'{"data":{"n":{"c":[', b'{"q":1}', b"]}}}"),
+}
+
+
+@pytest.mark.parametrize("heavy", HEAVY)
+def test_a_row_that_is_long_and_holds_much_is_refused(heavy: str) -> None:
+    """No step takes longer than a row may hold: an answer of one row is not worked on while nobody else is served."""
+    begin, unit, end = HEAVY[heavy]
+    content = begin + b",".join([unit] * (document.MAX_MEMBERS + 400_000 // len(unit))) + end
+    for work in (lambda: at_once(projector().steps(content)), lambda: values_of(projector(), content)):
+        with pytest.raises(GatewayError, match="holds more than"):
+            work()
+
+
+def test_a_row_of_a_stream_is_no_heavier() -> None:
+    """NDJSON's rows are shorter, and held to the same."""
+    row = b'{"a":1,"s":[' + b",".join([b"{}"] * 150_000) + b"]}\n"
+    with pytest.raises(GatewayError, match="holds more than"):
+        NdjsonReducer(PLACES, GRANTED, {}, 1 << 20).feed(row)
+
+
+def test_a_long_row_that_holds_little_leaves() -> None:
+    """A photograph, a text of many commas, and as many members as a row may have, wherever they stand."""
+    photograph = "x" * (4 << 20)
+    row = {"a": photograph, "n": {"c": "1,2,[{" * 100_000}, "s": list(range(10_000))}
+    for data in ([row], row, [row, {"a": "b"}]):
+        content = json.dumps({"code": 0, "data": data, **{f"k{number}": 1 for number in range(200_000)}}).encode()
+        left = json.loads(at_once(projector().steps(content)).content)
+        first = left["data"][0] if isinstance(data, list) else left["data"]
+        assert first["a"] == photograph
+        assert first["n"]["c"] == row["n"]["c"]  # type: ignore[index]
 
 
 @settings(max_examples=120, deadline=None)

@@ -34,8 +34,8 @@ from gateway.client import (
 from gateway.client.problems import _CLASSES
 from gateway.domain.callers import Caller
 from gateway.domain.errors import PROBLEMS, GatewayError, problem_document
-from gateway.identity.dpop import ProofVerifier
-from gateway.identity.nonces import Nonces, NonceSecret
+from gateway.identity.callers.dpop import ProofVerifier
+from gateway.identity.callers.nonces import Nonces, NonceSecret
 from tests.support.bridge import Bridge
 from tests.support.gateways import wait_for
 from tests.support.loopback import Loopback

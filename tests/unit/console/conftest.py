@@ -14,6 +14,7 @@ from gateway.runtime.settings import ControlSettings
 from tests.answers.world import Clock, FullWorld
 from tests.support.console import PASSWORD, Browser
 from tests.support.control import ISSUER, done
+from tests.support.gateways import wait_for
 
 MORNING = 1_780_300_000.0
 
@@ -50,6 +51,12 @@ class Office(FullWorld):
         browser = self.browser(language)
         browser.keep(answer.headers.getlist("set-cookie"))
         return browser
+
+    def settle(self) -> None:
+        """Wait until the index has everything that was recorded by now."""
+        record = done(self.post("police", "/v1/grants", {**GRANT, "id": f"g-settle-{self.store.sequence()}"}))["record"]
+        assert wait_for(lambda: self.get("auditor", f"/v1/records/{record}").status_code == 200)
+        self.clock.at += 3
 
     def state(self, grant: str) -> str:
         return str(done(self.get("police", f"/v1/grants/{grant}"))["grant"]["state"])

@@ -3,12 +3,17 @@
 import base64
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
+from msgspec import to_builtins
+from starlette.responses import Response
+
+from gateway.console.acts import confirmed
 from gateway.console.session import FRESH_SECONDS, IDLE_SECONDS, SessionKeeper
 from gateway.domain.errors import GatewayError
-from gateway.identity.one_time_codes import code_at
+from gateway.identity.officers.one_time_codes import code_at
 from tests.support.console import PASSWORD, Page
-from tests.support.control import done
+from tests.support.control import CITY, done
 from tests.unit.console.conftest import Office
 
 SUSPENSION = {"violation": "used beyond the purpose", "rectify_by": "2026-12-31"}
@@ -50,6 +55,40 @@ def test_the_cookie_is_host_only_strict_and_out_of_scripts_reach(office: Office)
 
 def _no_unseal(_sealed: str, _context: str) -> bytes:
     raise GatewayError("unavailable")
+
+
+def test_the_cookie_fits_into_every_browser(office: Office) -> None:
+    """However long a name is, or what others did about the account, or who did not confirm a stop: 4,096 octets."""
+    person = {
+        "id": "p-long",
+        "department": "public-security",
+        "region": CITY,
+        "roles": ["supplier"],
+        "name": "名" * 500,
+    }
+    done(office.post("registrar", "/v1/officers", person))
+    code = done(office.post("registrar", "/v1/officers/p-long/enrolment"))["code"]
+    done(office.post(None, "/sign-in/enrolment", {"officer": "p-long", "code": code, "password": PASSWORD}))
+    for number in range(6):
+        reason = {"reason": f"{number} " + "很长的理由" * 300}
+        done(office.post("registrar", "/v1/officers/p-long/recovery", reason))
+    browser = office.browser()
+    page = browser.sign_in("p-long")
+    assert "What happened to your account" in page.text
+    assert "很长的理由" in page.text
+    silent = {"node": "n" * 200, "silent_from": "2026-06-01T02:37:00.123456Z", "most_unsent_bytes": 1}
+    barrier = {"confirmed": [], "out": ["w" * 200] * 64, "silent": [silent] * 64, "milliseconds": 3000}
+    found = office.store.officer("p-long")
+    assert found is not None
+    token = office.issuer.issue_officer(found, 1800, session=office.store.open_session("p-long", "password", 1800).id)
+    session = office.keeper.signed_in(to_builtins(found), token, "password", 1800)
+    told = {
+        "/console/grants/" + "g" * 64: {"done": "The grant is suspended.", "barrier": confirmed(barrier, stops=True)}
+    }
+    answer = Response()
+    office.keeper.write(replace(session, told=told), answer)
+    for line in (*browser.set_cookies, *answer.headers.getlist("set-cookie")):
+        assert len(line) < 4096
 
 
 def test_a_sign_in_leaves_nothing_of_the_session_before(office: Office) -> None:
@@ -138,6 +177,30 @@ def test_an_act_of_weight_asks_for_a_sign_in_of_now(office: Office, grant: Calla
     assert office.state(id_) == "terminated"
     browser.cookies = before
     assert "/sign-in" in browser.open("/console/grants").url
+
+
+def test_who_comes_from_the_provider_goes_on_in_a_session_of_the_console(
+    office: Office, grant: Callable[..., str]
+) -> None:
+    """The provider's cookie becomes the console's and ends; an act of weight sends its officer there once more."""
+    id_ = grant()
+    where = f"/console/grants/{id_}/terminate"
+    browser = office.browser()
+    assert "/sign-in" in browser.open("/console/arrived").url
+    browser.cookies["sharing-session"] = office.token("police")
+    page = browser.open(f"/console/arrived?next={where}")
+    assert ("meta", {"http-equiv": "refresh", "content": f"0; url={where}"}) in page.tags
+    assert any(line.startswith('sharing-session=""') and "Max-Age=0" in line for line in browser.set_cookies)
+    del browser.cookies["sharing-session"]
+    form = browser.open(where)
+    assert form.url.endswith(where)
+    office.clock.at += FRESH_SECONDS + 1
+    said = {"reason": "the matter was abolished", "consultation": "record 7", "filing": "filing 9"}
+    review = browser.submit(form, "/terminate", **said)
+    refused = browser.submit(review, "/terminate", step="act")
+    assert (refused.status, office.state(id_)) == (422, "issued")
+    assert "/sign-in/provider?return_to=" in refused.links["Sign in once more"]
+    assert "the matter was abolished" in refused.text
 
 
 def test_a_second_factor_is_asked_for_where_the_account_has_one(office: Office) -> None:

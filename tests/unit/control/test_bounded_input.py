@@ -21,9 +21,9 @@ from gateway.control.act.nodes import own_cursor
 from gateway.domain.certificates import CertificateUse
 from gateway.domain.errors import GatewayError
 from gateway.domain.nesting import MAX_DEPTH, is_too_deep
-from gateway.identity.dpop import canonical_uri
+from gateway.identity.callers.dpop import canonical_uri
+from gateway.identity.keys.supplier_certificates import MAX_PEM_BYTES, read_certificates
 from gateway.identity.strict import MAX_TOKEN_BYTES, Unreadable, parse_base64url, parse_jws, parse_object
-from gateway.identity.supplier_certificates import MAX_PEM_BYTES, read_certificates
 from gateway.ledger.index.queries import parse_cursor
 from gateway.ledger.log.record_ids import parse_record_id
 from gateway.store.directory.file import read_json

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from gateway.cli import app
 from gateway.control.act.examples import DATASET, DEPARTMENT, DERIVATION, GRANT, SYSTEM
 from gateway.domain.errors import GatewayError
-from gateway.runtime.operation.api import Api
+from gateway.runtime.operation.session.api import Api
 from tests.support.control import ISSUER, World
 
 

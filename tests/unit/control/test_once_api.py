@@ -11,8 +11,8 @@ import pytest
 
 from gateway.control.act.examples import DEPARTMENT
 from gateway.domain.errors import GatewayError
-from gateway.ledger.log.retention import RULE, Holds, RetentionPlan
 from gateway.ledger.process.service import Pruned
+from gateway.ledger.retention.retention import RULE, Holds, RetentionPlan
 from tests.support.control import World, done, refused
 from tests.support.postgres import Postgres, running_postgres
 

@@ -18,7 +18,7 @@ from gateway.control.act.examples import CERTIFICATES, DERIVATION, INTERFACE
 from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Host
-from gateway.runtime.operation.api import Api
+from gateway.runtime.operation.session.api import Api
 from tests.support.control import ISSUER, World
 
 HOST = "records.example:8443"

@@ -8,10 +8,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.client.keys import ClientKey
 from gateway.domain.changes import Change, ChangeKind
-from gateway.identity.certificates import certificate_thumbprint
-from gateway.identity.issuers import ExternalIssuer
+from gateway.identity.callers.certificates import certificate_thumbprint
 from gateway.identity.signer import SoftwareSigner
-from gateway.identity.verify import OwnIssuer, TokenVerifier
+from gateway.identity.tokens.issuers import ExternalIssuer
+from gateway.identity.tokens.verify import OwnIssuer, TokenVerifier
 from gateway.proxy.ports import Peer
 from tests.unit.identity.attack_row import OFFICER_TOKEN, TOKEN, attack
 from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, House, part, resigned

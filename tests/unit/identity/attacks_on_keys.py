@@ -5,7 +5,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from gateway.identity.jwk import check_public_jwk
+from gateway.identity.keys.jwk import check_public_jwk
 from gateway.identity.strict import to_base64url
 from tests.unit.identity.attack_row import KEY, attack, own_jwk
 from tests.unit.identity.identity_kit import unpart

@@ -9,8 +9,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.client.keys import ClientKey
-from gateway.identity.dpop import ProofVerifier
-from gateway.identity.nonces import Nonces, NonceSecret
+from gateway.identity.callers.dpop import ProofVerifier
+from gateway.identity.callers.nonces import Nonces, NonceSecret
 from gateway.identity.signer import SoftwareSigner
 from tests.unit.identity.attack_row import ASSERTION, PROOF, attack, own_jwk
 from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, House, part, unpart

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateway.identity.certificates import certificate_thumbprint
+from gateway.identity.callers.certificates import certificate_thumbprint
 from gateway.identity.signer import SoftwareSigner
 from gateway.identity.strict import to_base64url
 from gateway.proxy.ports import Peer

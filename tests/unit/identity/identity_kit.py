@@ -21,16 +21,16 @@ from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices, oauth_route
 from gateway.domain.callers import Caller
 from gateway.domain.directory import System
 from gateway.domain.officers import Officer, Role, Session
-from gateway.identity.assertions import AssertionVerifier
-from gateway.identity.caller import Identifier
-from gateway.identity.certificates import certificate_thumbprint
-from gateway.identity.dpop import ProofVerifier
-from gateway.identity.keyring import KeyRing
-from gateway.identity.nonces import Nonces, NonceSecret
-from gateway.identity.replay import SharedReplay
-from gateway.identity.security_log import FailureBudget, SecurityLog
-from gateway.identity.tokens import TokenIssuer
-from gateway.identity.verify import OwnIssuer, TokenVerifier
+from gateway.identity.callers.assertions import AssertionVerifier
+from gateway.identity.callers.caller import Identifier
+from gateway.identity.callers.certificates import certificate_thumbprint
+from gateway.identity.callers.dpop import ProofVerifier
+from gateway.identity.callers.nonces import Nonces, NonceSecret
+from gateway.identity.callers.replay import SharedReplay
+from gateway.identity.callers.security_log import FailureBudget, SecurityLog
+from gateway.identity.keys.keyring import KeyRing
+from gateway.identity.tokens.issuing import TokenIssuer
+from gateway.identity.tokens.verify import OwnIssuer, TokenVerifier
 from gateway.proxy.ports import Peer, RequestHead
 
 ISSUER = "https://control.test"

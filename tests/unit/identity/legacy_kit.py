@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway.identity.legacy import CONTRACTS, LegacyIdentifier, seal_secret
+from gateway.identity.callers.legacy import CONTRACTS, LegacyIdentifier, seal_secret
 from tests.unit.identity.identity_kit import House
 
 SECRET = "294c30aa4c03c8f51dfdb9f6fb99d845"

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from gateway.client.keys import ClientKey, new_private_key
-from gateway.identity.pairing import challenge_of, words_of
+from gateway.identity.officers.pairing import challenge_of, words_of
 from tests.unit.identity.identity_kit import ISSUER, OFFICER, House
 from tests.unit.identity.test_sign_in import Office
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from gateway.client.keys import ClientKey
 from gateway.domain.errors import GatewayError
-from gateway.identity.jwk import parse_public_jwk
-from gateway.identity.security_log import FailureBudget
+from gateway.identity.callers.security_log import FailureBudget
+from gateway.identity.keys.jwk import parse_public_jwk
 from gateway.identity.signer import SoftwareSigner
 from gateway.identity.strict import Unreadable
 from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, part, resigned, unpart

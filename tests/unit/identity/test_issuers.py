@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from gateway.client.keys import ClientKey
 from gateway.domain.callers import Caller
 from gateway.domain.errors import GatewayError
-from gateway.identity import issuers
-from gateway.identity.issuers import MAX_AGE_SECONDS, ExternalIssuer
 from gateway.identity.signer import SoftwareSigner
-from gateway.identity.tokens import TokenIssuer
-from gateway.identity.verify import OwnIssuer, TokenVerifier
+from gateway.identity.tokens import issuers
+from gateway.identity.tokens.issuers import MAX_AGE_SECONDS, ExternalIssuer
+from gateway.identity.tokens.issuing import TokenIssuer
+from gateway.identity.tokens.verify import OwnIssuer, TokenVerifier
 from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, PEER, Clock, House, head
 
 NAME = "https://idp.province.test"

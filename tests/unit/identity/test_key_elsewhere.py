@@ -14,7 +14,7 @@ from gateway.domain.errors import GatewayError
 from gateway.identity.signer import LogSigner
 from gateway.ledger.log.notes import ED25519, VerifierKey
 from gateway.ledger.verify.record import verify_record
-from gateway.runtime.operation.api import Api
+from gateway.runtime.operation.session.api import Api
 from gateway.runtime.ring import outside_signers
 from gateway.runtime.settings import Settings
 from tests.support.gateways import RunningGateway, running_gateway, wait_for

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.errors import GatewayError
-from gateway.identity import keyfiles
-from gateway.identity.keyring import PURPOSES, KeyRing, Rotation
+from gateway.identity.keys import keyfiles
+from gateway.identity.keys.keyring import PURPOSES, KeyRing, Rotation
+from gateway.identity.keys.symmetric import Pseudonymiser
 from gateway.identity.signer import SoftwareSigner
-from gateway.identity.symmetric import Pseudonymiser
-from gateway.identity.verify import OwnIssuer
+from gateway.identity.tokens.verify import OwnIssuer
 from tests.unit.identity.identity_kit import Clock
 
 PASSPHRASE = "three horses, one door"
@@ -163,7 +163,7 @@ def test_other_process_sees_a_rotation(tmp_path: Path) -> None:
     """A ring that is open takes in what another process rotates, at the latest when it meets the new key."""
     KeyRing.create(tmp_path)
     worker = KeyRing.open(tmp_path, only=frozenset())
-    script = "import sys; from pathlib import Path; from gateway.identity.keyring import KeyRing; "
+    script = "import sys; from pathlib import Path; from gateway.identity.keys.keyring import KeyRing; "
     script += "print(KeyRing.open(Path(sys.argv[1])).rotate('token').new)"
     made = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
     assert made.stdout.strip() in worker.token_keys(eager=True)

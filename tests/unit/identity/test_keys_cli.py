@@ -9,9 +9,9 @@ from typer.testing import CliRunner, Result
 
 from gateway.cli.keys import keys, officers
 from gateway.domain.officers import Officer, Role
-from gateway.identity.keyring import PURPOSES, KeyRing
+from gateway.identity.keys.keyring import PURPOSES, KeyRing
 from gateway.identity.strict import Unreadable
-from gateway.identity.verify import OwnIssuer, TokenVerifier
+from gateway.identity.tokens.verify import OwnIssuer, TokenVerifier
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.setup import initialise
 from gateway.runtime.operation.status import examine

@@ -11,8 +11,8 @@ import pytest
 from gateway.domain.callers import Assurance
 from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.errors import GatewayError
-from gateway.identity import legacy
-from gateway.identity.legacy import LegacyIdentifier, seal_secret
+from gateway.identity.callers import legacy
+from gateway.identity.callers.legacy import LegacyIdentifier, seal_secret
 from tests.unit.identity.identity_kit import House
 from tests.unit.identity.legacy_kit import MAKERS, SECRET, WINDOWS, Legacy, guangdong, national, zhejiang
 

@@ -18,7 +18,7 @@ from gateway.client.core import ASSERTION_TYPE
 from gateway.client.keys import ClientKey
 from gateway.domain.errors import GatewayError
 from gateway.runtime.demo.story import PURPOSE, SYSTEM
-from gateway.runtime.operation.api import Api
+from gateway.runtime.operation.session.api import Api
 from tests.support.gateways import RunningGateway, running_gateway, wait_for
 from tests.unit.identity.legacy_kit import SECRET, national
 

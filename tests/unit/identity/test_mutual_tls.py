@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from gateway.client import AsyncSharingClient, GatewayUnavailable, SharingAuth, SharingClient, TokenRefused
-from gateway.identity.certificates import certificate_thumbprint
+from gateway.identity.callers.certificates import certificate_thumbprint
 from gateway.runtime.demo.story import PURPOSE, SYSTEM
 from tests.support.certificates import Authority
 from tests.support.gateways import RunningGateway, running_gateway, wait_for

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.keyring import KeyRing
-from gateway.identity.nonces import (
+from gateway.identity.callers.nonces import (
     HOLDS_SECONDS,
     LEAD_SECONDS,
     PERIOD_SECONDS,
@@ -17,7 +16,8 @@ from gateway.identity.nonces import (
     ROTATE_SECONDS,
     NonceKeeper,
 )
-from gateway.identity.replay import MAX_BATCH, ClusterReplay, SharedReplay
+from gateway.identity.callers.replay import MAX_BATCH, ClusterReplay, SharedReplay
+from gateway.identity.keys.keyring import KeyRing
 
 START = 1_772_000_000.0
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.identity.legacy import _signed_paths, _signed_queries
+from gateway.identity.callers.legacy import _signed_paths, _signed_queries
 
 
 def meaning(query: str) -> list[tuple[bytes, tuple[bytes, ...]]]:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from gateway.domain.officers import Authenticator
-from gateway.identity.one_time_codes import STEP_SECONDS, code_at, new_secret, step_of, text_of, uri_of
+from gateway.identity.officers.one_time_codes import STEP_SECONDS, code_at, new_secret, step_of, text_of, uri_of
 from tests.unit.identity.identity_kit import OFFICER, House
 from tests.unit.identity.test_sign_in import PASSWORD, Office
 

@@ -9,7 +9,7 @@ import httpx
 import jwt
 import pytest
 
-from gateway.identity.oidc import OpenIdSignIn, Provider
+from gateway.identity.officers.oidc import OpenIdSignIn, Provider
 from tests.unit.identity.identity_kit import ISSUER, OFFICER, House, part
 from tests.unit.identity.test_sign_in import IDP, Office
 

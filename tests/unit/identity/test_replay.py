@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.errors import GatewayError
-from gateway.identity import replay
-from gateway.identity.dpop import ProofVerifier
-from gateway.identity.nonces import Nonces, NonceSecret
-from gateway.identity.replay import SharedReplay
+from gateway.identity.callers import replay
+from gateway.identity.callers.dpop import ProofVerifier
+from gateway.identity.callers.nonces import Nonces, NonceSecret
+from gateway.identity.callers.replay import SharedReplay
 from tests.unit.identity.identity_kit import Clock, House
 
 RACER = """
 import sys
 from pathlib import Path
-from gateway.identity.replay import SharedReplay
+from gateway.identity.callers.replay import SharedReplay
 table = SharedReplay(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()

@@ -27,9 +27,9 @@ from gateway.control.sign_in.possession import Possession
 from gateway.control.sign_in.sign_in import OfficerSignIn, SecondFactor, SignInServices, sign_in_router
 from gateway.domain.errors import GatewayError, problem_document
 from gateway.domain.officers import Authenticator, Officer, ProviderSession
-from gateway.identity.accounts import LocalAccounts
-from gateway.identity.oidc import OpenIdSignIn, Provider, local_path
-from gateway.identity.passwords import HashingPool, require_strong
+from gateway.identity.officers.accounts import LocalAccounts
+from gateway.identity.officers.oidc import OpenIdSignIn, Provider, local_path
+from gateway.identity.officers.passwords import HashingPool, require_strong
 from tests.unit.identity.identity_kit import ISSUER, OFFICER, House
 
 PASSWORD = "nine cups of jasmine tea"

@@ -14,7 +14,7 @@ import pytest
 from gateway.control.sign_in.sign_in import SESSION_COOKIE
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
-from gateway.identity.passwords import HashingPool
+from gateway.identity.officers.passwords import HashingPool
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.process.service import LedgerService
 from gateway.runtime.control.control import local_app

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.dpop import canonical_uri
+from gateway.identity.callers.dpop import canonical_uri
 from gateway.identity.strict import MAX_SAFE_INTEGER, Unreadable, parse_base64url, parse_object, to_base64url
 from tests.unit.identity.identity_kit import PEER, House, head
 

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.jwk import check_public_jwk
-from gateway.identity.keyring import KeyRing
-from gateway.identity.sm2 import Sm2PublicKey, Sm2Signer
+from gateway.identity.keys.jwk import check_public_jwk
+from gateway.identity.keys.keyring import KeyRing
+from gateway.identity.keys.sm2 import Sm2PublicKey, Sm2Signer
+from gateway.identity.keys.suite import SUITES
+from gateway.identity.keys.symmetric import Pseudonymiser
 from gateway.identity.strict import Unreadable
-from gateway.identity.suite import SUITES
-from gateway.identity.symmetric import Pseudonymiser
-from gateway.identity.tokens import TokenIssuer
-from gateway.identity.verify import OwnIssuer, TokenVerifier
+from gateway.identity.tokens.issuing import TokenIssuer
+from gateway.identity.tokens.verify import OwnIssuer, TokenVerifier
 from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, Clock, House
 
 # GB/T 32918.5 Annex A.2.
@@ -66,7 +66,7 @@ def test_sm2_point_is_checked() -> None:
 
 def test_sm3_gives_what_its_standard_prints() -> None:
     """GB/T 32905 Annex A.1: the hash of `abc`."""
-    from gateway.identity.sm2 import _sm3  # noqa: PLC0415 -- a private function, tested by its standard
+    from gateway.identity.keys.sm2 import _sm3  # noqa: PLC0415 -- a private function, tested by its standard
 
     assert _sm3(b"abc").hex() == "66c7f0f462eeedd9d1f2d46bdc10e4e24167c4875cf2f7a2297da02b8f4ba8e0"
 

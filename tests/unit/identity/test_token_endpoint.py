@@ -16,9 +16,9 @@ from fastapi import Request
 from gateway.client.keys import ClientKey, PrivateKey
 from gateway.control.sign_in.oauth import CERTIFICATE_SCOPE, certificate_from_proxy, presented_certificate
 from gateway.domain.callers import Assurance
-from gateway.identity.assertions import ASSERTION_TYPE
-from gateway.identity.jwk import VerifyingKey
-from gateway.identity.security_log import FailureBudget
+from gateway.identity.callers.assertions import ASSERTION_TYPE
+from gateway.identity.callers.security_log import FailureBudget
+from gateway.identity.keys.jwk import VerifyingKey
 from gateway.proxy.ports import Peer
 from tests.unit.identity.identity_kit import AUDIENCE, ISSUER, House
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.assertions import AssertionVerifier
+from gateway.identity.callers.assertions import AssertionVerifier
 from gateway.store import Store
 from tests.unit.identity.identity_kit import ISSUER, House
 

@@ -181,6 +181,14 @@ def cosigned_ahead(root):
     (root / COSIGNED).write_bytes(checkpoint_of(700, later))
 
 
+def set_back_behind_what_a_witness_saw(root):
+    """An older checkpoint is put back; the tiles of the later one, which a witness cosigned, still stand."""
+    later = write(root, entries_of(700))
+    _, earlier = tiles_of([leaf_hash(each) for each in entries_of(600)])
+    (root / COSIGNED).write_bytes(checkpoint_of(700, later))
+    (root / "checkpoint").write_bytes(checkpoint_of(600, earlier))
+
+
 def dropped_bundle(root):
     write(root, entries_of(600))
     drop_bundle(root, 1)
@@ -252,6 +260,12 @@ def nothing(*_args):
     return None
 
 
+def of_the_same_tree(files, _checkpoint, older):
+    """As `_verify_older`, however far the cosigned one reaches."""
+    if Hashes(older.size, files.tile).span(0, older.size) != older.root:
+        raise GatewayError("conflict", "it is of another tree")
+
+
 TABLE = [
     ("signature", rewritten_with_the_forgers_key, "verify_checkpoint", unsigned),
     ("signature", swapped_for_another_log, "verify_checkpoint", unsigned),
@@ -265,6 +279,7 @@ TABLE = [
     ("partial bundles", rewritten_older_partial_bundle, "_verify_partial_bundles", nothing),
     ("cosigned", cosigned_of_another_tree, "_verify_older", nothing),
     ("cosigned", cosigned_ahead, "_verify_older", nothing),
+    ("cosigned", set_back_behind_what_a_witness_saw, "_verify_older", of_the_same_tree),
     ("pruned", dropped_bundle, "_pruned", lambda *_: 0),
     ("pruned", dropped_more_than_was_pruned, "_pruned", lambda *_: 0),
     ("pruned", dropped_after_a_prune_that_failed, "_pruned", lambda *_: 0),
@@ -286,6 +301,14 @@ def test_each_step_is_the_only_one_that_sees_a_forgery(tmp_path, monkeypatch, st
         verify_log(tmp_path, KEY)
     monkeypatch.setattr(verifier, name, without)
     assert verify_log(tmp_path, KEY).size
+
+
+@pytest.mark.parametrize("forge", [cosigned_ahead, set_back_behind_what_a_witness_saw])
+def test_a_log_that_is_behind_its_witness_is_told_so(tmp_path, forge):
+    """Not as another tree: what is left may well be the beginning of it."""
+    forge(tmp_path)
+    with pytest.raises(VerificationFailed, match="ahead of the checkpoint of 600 leaves"):
+        verify_log(tmp_path, KEY)
 
 
 def test_what_is_not_forged_holds(tmp_path):

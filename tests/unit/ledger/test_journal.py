@@ -15,6 +15,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.uses import RecordKind
 from gateway.ledger.journal import frames
 from gateway.ledger.journal import writer as journals
+from gateway.ledger.journal import writer as writer_module
 from gateway.ledger.journal.acts import ActJournal, acts_low_water_bytes
 from gateway.ledger.journal.marks import confirmed_sequence, segment_paths
 from gateway.ledger.journal.segments import SegmentReader, Watermark, recover
@@ -69,6 +70,22 @@ def test_what_was_confirmed_is_read_in_order_across_segments(tmp_path):
     assert len(segment_paths(journal_directory(tmp_path, WRITER))) > 5
     assert read_all(tmp_path) == payloads
     assert read_all(tmp_path, 1234) == payloads[1234:]
+
+
+def test_a_segment_is_written_to_for_a_while_alone(tmp_path, monkeypatch):
+    """Then another one begins, behind what was written, and none behind an empty one; what is read stays the same."""
+    monkeypatch.setattr(writer_module, "SEGMENT_SECONDS", 0.0)
+    monkeypatch.setattr(writer_module, "_IDLE_LOOK_SECONDS", 0.001)
+    payloads = [entry(n) for n in range(60)]
+    journal = write(tmp_path, payloads)
+    paths = segment_paths(journal.directory)
+    assert 3 < len(paths) <= 61
+    time.sleep(0.05)  # some fifty looks, each of which finds nothing written
+    assert segment_paths(journal.directory) == paths
+    journal.close()
+    assert read_all(tmp_path) == payloads
+    write(tmp_path, payloads[:1]).close()
+    assert read_all(tmp_path) == [*payloads, payloads[0]]
 
 
 def test_an_entry_larger_than_a_segment_gets_one_of_its_own(tmp_path):

@@ -8,10 +8,10 @@ import pytest
 
 from gateway.domain.errors import GatewayError
 from gateway.ledger.index.queries import RecordQuery
-from gateway.ledger.log.retention import Holds
 from gateway.ledger.process import answers
 from gateway.ledger.process.client import LedgerClient
 from gateway.ledger.process.questions import Lane, QuestionServer, ask
+from gateway.ledger.retention.retention import Holds
 from tests.support.ledger import City, ledger_with
 
 

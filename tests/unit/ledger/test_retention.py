@@ -21,7 +21,9 @@ from gateway.domain.uses import RecordKind
 from gateway.domain.verdicts import Explanation, NearMiss
 from gateway.ledger.index import exports
 from gateway.ledger.index.queries import RecordQuery
+from gateway.ledger.journal import writer as writer_module
 from gateway.ledger.journal.entries import Salts, UseEntries, act_entry, china_day, new_run, retain_until
+from gateway.ledger.journal.marks import segment_paths
 from gateway.ledger.journal.writer import JournalWriter
 from gateway.ledger.log import at_rest
 from gateway.ledger.log.checkpoints import parse_checkpoint
@@ -29,12 +31,13 @@ from gateway.ledger.log.kept import Kept
 from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.log.notes import parse_note
 from gateway.ledger.log.proofs import Hashes, verify_consistency
-from gateway.ledger.log.retention import Holds, Pruning, begin_pruning
 from gateway.ledger.process.service import LedgerService
+from gateway.ledger.retention.retention import Holds, Pruning, begin_pruning
 from gateway.ledger.verify.record import VerificationFailed, verify_export, verify_log, verify_record
 from gateway.ledger.witness import mirror as mirroring
 from gateway.ledger.witness.mirror import mirror_log
 from tests.bench.ledger_decade import decade
+from tests.support.gateways import wait_for
 from tests.support.ledger import ORIGIN, City, TestSigner, open_ledger
 
 RELEASED = City().released
@@ -560,8 +563,12 @@ def bytes_below(directory):
     return b"\n".join(pieces)
 
 
-def test_every_copy_goes(tmp_path):
-    """Journals, repair copies and what the signer's database has left free hold nothing of a record that went."""
+def test_every_copy_goes(tmp_path, monkeypatch):
+    """Journals, repair copies and what the signer's database has left free hold nothing of a record that went.
+
+    Of a writer at work too, which goes on in a new segment when its old one has stood for a month.
+    """
+    monkeypatch.setattr(writer_module, "_IDLE_LOOK_SECONDS", 0.01)
     clock = Clock(LEAP)
     service = open_at(tmp_path, clock)
     service.prepare()
@@ -587,13 +594,15 @@ def test_every_copy_goes(tmp_path):
     begun, failed = prunes(service)
     assert (begun["step"], failed["step"], failed["intent"]) == ("begun", "failed", begun["id"])
     assert "worker-2" in failed["reason"]
-    at_work.close()
+    monkeypatch.setattr(writer_module, "SEGMENT_SECONDS", 0.0)
+    assert wait_for(lambda: len(segment_paths(at_work.directory)) == 2)
     everything = bytes_below(tmp_path / "ledger")
     assert all(salt in everything for salt in salts)
     pruned = apply(service)
     assert pruned.end == 1024
     everything = bytes_below(tmp_path / "ledger")
     assert [salt for salt in salts[: pruned.end] if salt in everything] == []
+    at_work.close()
     service.close()
     with closing(sqlite3.connect(tmp_path / "ledger" / "signer.db")) as signer:
         assert signer.execute("PRAGMA freelist_count").fetchone() == (0,)

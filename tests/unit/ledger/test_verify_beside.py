@@ -15,7 +15,7 @@ from gateway.domain.uses import RecordKind
 from gateway.ledger.index.index import Index
 from gateway.ledger.index.manifest import parse_manifest
 from gateway.ledger.journal.acts import ActJournal
-from gateway.ledger.journal.frames import parse_opening
+from gateway.ledger.journal.frames import frames, parse_opening
 from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.verify.record import VerificationFailed, verify_log
 from tests.support.ledger import open_ledger
@@ -66,6 +66,15 @@ def remove_all_but_the_newest(ledger):
         path.unlink()
 
 
+def cut_off_the_last_entry(ledger):
+    """The newest segment ends one entry before what was confirmed, whole frame by whole frame."""
+    *_, path = sorted((ledger / "journal" / "control").glob("*.journal"))
+    content = path.read_bytes()
+    _, offset, checksum = parse_opening(content, "")
+    *_, last = frames(content, offset, checksum)
+    path.write_bytes(content[: last.offset])
+
+
 def turn_trigger(ledger):
     path = ledger / "signer.db"
     flip(path, path.read_bytes().index(b"NEW.size < OLD.size") + 9)
@@ -90,6 +99,7 @@ def write_minimum(text):
         (lambda ledger: (ledger / "journal/control/durable").write_bytes(b""), "durable"),
         (remove_segments, "control: it has no segment"),
         (remove_all_but_the_newest, "control: entries 301 to "),
+        (cut_off_the_last_entry, "control: it ends before entry 500"),
         (lambda ledger: shutil.rmtree(ledger / "journal/control"), "control: it is missing"),
         (lambda ledger: shutil.rmtree(ledger / "journal"), "control: it is missing"),
         (lambda ledger: (ledger / "signer.db").unlink(), "signer.db: it is missing"),

@@ -15,7 +15,7 @@ from gateway.ledger.index.queries import RecordQuery, RecordRow
 from gateway.ledger.log.proofs import Hashes, TlogProof
 from gateway.ledger.log.tiled_log import TiledLog
 from gateway.ledger.process.answers import Answers
-from gateway.ledger.verify.record import VerificationFailed, verify_record
+from gateway.ledger.verify.record import VerificationFailed, parse_key, verify_record
 from tests.support.ledger import ORIGIN, City, TestSigner, ledger_with
 
 APP = typer.Typer()
@@ -49,6 +49,12 @@ def test_each_is_verified_and_named(made, target, what):
     assert report["what"] == what
     assert report["checked"]
     assert report["not_checked"]
+
+
+def test_a_key_is_given_as_text_or_as_the_file_that_holds_it(made):
+    text = (made / "key").read_text("utf-8")
+    assert parse_key(text) == parse_key(str(made / "key"))
+    assert parse_key(text).text() == text.strip()
 
 
 def rows_of(made):

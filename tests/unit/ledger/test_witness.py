@@ -11,9 +11,9 @@ from gateway.ledger.index.queries import RecordQuery
 from gateway.ledger.log.checkpoints import parse_checkpoint, verify_cosignature
 from gateway.ledger.log.notes import COSIGNATURE, VerifierKey, parse_note, sign_note
 from gateway.ledger.log.proofs import Hashes, parse_proof
-from gateway.ledger.log.retention import Holds
 from gateway.ledger.process.answers import Answers
 from gateway.ledger.process.service import LedgerService
+from gateway.ledger.retention.retention import Holds
 from gateway.ledger.verify.record import verify_log, verify_record
 from gateway.ledger.witness.cosigning import Cosigning
 from gateway.ledger.witness.witness import Witness, WitnessClient, WitnessTarget, parse_request, request_body

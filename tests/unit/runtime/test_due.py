@@ -11,7 +11,7 @@ from cryptography.x509.oid import NameOID
 
 from gateway.domain.directory import Department, Level
 from gateway.domain.orders import Order, OrderKind, Reach
-from gateway.identity.keyring import PURPOSES, KeyRing
+from gateway.identity.keys.keyring import PURPOSES, KeyRing
 from gateway.runtime.telemetry.due import Due, certificate_end_unix
 from gateway.runtime.telemetry.metrics import MetricSet
 from gateway.store import Store

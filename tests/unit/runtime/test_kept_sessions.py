@@ -10,9 +10,9 @@ import pytest
 
 from gateway.client.keys import ClientKey, new_private_key
 from gateway.domain.errors import GatewayError
-from gateway.runtime.operation.loopback import Listener
-from gateway.runtime.operation.remote import auth_of
-from gateway.runtime.operation.sessions import KeptSession, SessionFolder, control_url
+from gateway.runtime.operation.session.loopback import Listener
+from gateway.runtime.operation.session.remote import auth_of
+from gateway.runtime.operation.session.sessions import KeptSession, SessionFolder, control_url
 
 URL = "https://share.example"
 SESSION = KeptSession(URL, "lin", "the token", new_private_key(), 2_000_000_000)

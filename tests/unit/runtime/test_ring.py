@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.errors import GatewayError
-from gateway.identity.keyring import KeyRing
+from gateway.identity.keys.keyring import KeyRing
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.ring import open_ring, passphrase
 from gateway.runtime.settings import Settings

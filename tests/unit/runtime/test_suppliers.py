@@ -12,8 +12,8 @@ from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.certificates import CertificateUse
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Host, HostState, Networks
-from gateway.identity.keyring import KeyRing
-from gateway.identity.supplier_certificates import read_certificates
+from gateway.identity.keys.keyring import KeyRing
+from gateway.identity.keys.supplier_certificates import read_certificates
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.listeners.nodes import Listeners, OwnListeners, is_this_machine, machine_addresses, machine_mark
 from gateway.runtime.operation.setup import initialise
