@@ -58,6 +58,7 @@ class Use(msgspec.Struct, frozen=True):
         span_id: the span of the supplier's part, 16 hex digits, as the supplier is told it.
         parent_id: the caller's span, 16 hex digits, "" if it sent none.
         trace_flags: the flags of the trace, two hex digits; the lowest bit says that it is sampled.
+        besides: pseudonyms of the other data subjects, where the call asks about several.
     """
 
     caller: Caller
@@ -73,6 +74,7 @@ class Use(msgspec.Struct, frozen=True):
     span_id: str = ""
     parent_id: str = ""
     trace_flags: str = "00"
+    besides: tuple[str, ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -70,7 +70,9 @@ def body_model(
             continue
         annotation = (forms or {}).get(field.name, _annotation(hints[field.name]))
         if field.default is not msgspec.NODEFAULT:
-            default = Field(default=field.default, description=words.get(field.name))
+            # A default of several fields stands in the OpenAPI document as the JSON that means the same.
+            value = msgspec.to_builtins(field.default) if isinstance(field.default, msgspec.Struct) else field.default
+            default = Field(default=value, description=words.get(field.name))
         elif field.default_factory is not msgspec.NODEFAULT:
             default = Field(default_factory=field.default_factory, description=words.get(field.name))
         else:
