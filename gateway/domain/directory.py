@@ -241,9 +241,79 @@ class AnswerFormat(StrEnum):
     """What an interface answers with, for item filtering."""
 
     JSON = "json"
+    XML = "xml"
     NDJSON = "ndjson"
     CSV = "csv"
     OPAQUE = "opaque"
+
+
+class EveryItem(StrEnum):
+    """What `*` means where a request names the items it asks for."""
+
+    REFUSED = "refused"
+    GRANTED = "granted"
+
+
+MAX_SUBJECTS_A_CALL = 1000
+"""Most persons that an entry may let one call ask about; the record bears a pseudonym of each."""
+
+
+class RequestPlaces(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Where a request says whom and what it asks, in the language of `domain.places`.
+
+    Args:
+        subject: of the identifiers of whom it asks about; every value at every place counts.
+        parameters: scope parameter -> its one place; it is looked for nowhere else in the body.
+        items: of the items asked for, as names parted by commas.
+        operator: of who asks, in the order in which it is told.
+        unit: of the asking department's unified social credit code: another one than the caller's is refused.
+        matter: of the matter it is for.
+        reason: of why; it is told behind the matter.
+        every_item: what `*` among the items means.
+        subjects_a_call: the most persons that one call may ask about.
+    """
+
+    subject: tuple[str, ...] = ()
+    parameters: dict[str, str] = {}
+    items: tuple[str, ...] = ()
+    operator: tuple[str, ...] = ()
+    unit: tuple[str, ...] = ()
+    matter: tuple[str, ...] = ()
+    reason: tuple[str, ...] = ()
+    every_item: EveryItem = EveryItem.REFUSED
+    subjects_a_call: int = 100
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it names no place."""
+        lists = (self.subject, self.items, self.operator, self.unit, self.matter, self.reason)
+        return not any(lists) and not self.parameters
+
+
+class MemberType(StrEnum):
+    """What a member of an answer's envelope holds.
+
+    `text` is one line without the look of a trace and without an identity number; of `meaning` nothing is believed: the
+    registered meaning of the answer's code stands in its place.
+    """
+
+    INTEGER = "integer"
+    BOOLEAN = "boolean"
+    CODE = "code"
+    TEXT = "text"
+    MEANING = "meaning"
+
+
+class EnvelopeMember(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A member of an answer's envelope, as its interface's entry declares it.
+
+    Args:
+        type: what it holds.
+        most: the largest integer, or the longest code or text in characters.
+    """
+
+    type: MemberType = MemberType.TEXT
+    most: int = 128
 
 
 class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -259,12 +329,22 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         mode_methods: sharing mode -> its request methods, in place of `methods`; only here PUT, PATCH and DELETE count.
         modes: sharing modes this interface serves; the first is the default of a call that names none.
         format: the answer's format.
-        rows: JSON Pointer (RFC 6901) to the row array or the single row object in a JSON answer; "" is the root.
-        places: item name -> JSON Pointer below a row (JSON, NDJSON) or column name (CSV).
+        rows: where the rows stand in an answer, in the language of `places`: of JSON a pointer (RFC 6901) to the array
+            or the single object, "" is the root; of XML the path of the elements; with `~json`, `~xml` and `~base64`
+            also in a document within a text of it.
+        places: item name -> place below a row (JSON, NDJSON, XML) or column name (CSV).
         envelope: top-level members of a JSON answer outside `rows` that may pass (such as `code`, `message`).
-        empty_when: JSON Pointer into a JSON answer -> texts: an answer without rows that holds one of them there says
-            "nothing found"; any other without rows is refused.
+        envelope_members: place in the answer -> what may pass there, by its type and bound.
+        empty_when: place in the answer -> texts: an answer without rows that holds one of them there says "nothing
+            found"; `*` is any text. Any other without rows is refused.
+        failed_when: the same for answers that say "failed".
+        code_at: place of the answer's code, "" where it has none.
+        code_meanings: code -> what stands in place of a text that is not what the entry declares.
+        charset: the answer's character set, where header or declaration say another one; "" believes them.
+        match_codes: item -> the codes that it holds, of a service that itself says whether values match: in verify mode
+            it is called as in others, and what leaves are these items alone.
         subject_parameter: the query parameter that holds the data subject's identifier, for the pseudonym only.
+        request: where requests say whom and what they ask, beside `subject_parameter` and `scope_parameters`.
         request_fields: header fields that pass to the supplier though they commonly say who calls (`X-User`, `Sec-*`).
         scope_parameters: parameters that a grant may constrain (a region code, say), wherever a caller puts them.
         scope_items: such a parameter -> the item that holds the same in each row, where it has another name.
@@ -297,8 +377,15 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     rows: str = "/data"
     places: dict[str, str] = {}
     envelope: tuple[str, ...] = ("code", "message", "msg")
+    envelope_members: dict[str, EnvelopeMember] = {}
     empty_when: dict[str, tuple[str, ...]] = {}
+    failed_when: dict[str, tuple[str, ...]] = {}
+    code_at: str = ""
+    code_meanings: dict[str, str] = {}
+    charset: str = ""
+    match_codes: dict[str, tuple[str, ...]] = {}
     subject_parameter: str | None = None
+    request: RequestPlaces = RequestPlaces()
     request_fields: tuple[str, ...] = ()
     scope_parameters: tuple[str, ...] = ()
     scope_items: dict[str, str] = {}
@@ -323,6 +410,11 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
             return listed
         # A grant to query is none to write: what changes something is listed for the very mode, or is not allowed.
         return tuple(method for method in self.methods if method in READING_METHODS)
+
+    @property
+    def names_subject(self) -> bool:
+        """Whether the entry says where a request names the person it asks about."""
+        return bool(self.subject_parameter or self.request.subject)
 
     @property
     def key(self) -> str:

@@ -159,6 +159,13 @@ PROBLEMS: Mapping[str, Problem] = {
         "use a purpose of your grant, or ask the supplier's consent for another (Decree 809 Art. 25 ¶1)",
         "请使用授权所载目的；需用于其他目的的，应取得提供部门同意（第809号令第二十五条第一款）",
     ),
+    "unit-mismatch": Problem(
+        403,
+        "the request names another unit than the caller's department",
+        "请求所载单位与调用方所属部门不一致",
+        "send your own department's unified social credit code; if it is not registered, ask the competent department",
+        "请填写本部门的统一社会信用代码；尚未登记的，请联系主管部门（第809号令第三十五条）",
+    ),
     "declaration-missing": Problem(
         403,
         "a use without a grant does not say what it must",

@@ -31,6 +31,7 @@ class RecordKind(StrEnum):
     DESTRUCTION = "destruction"
     ORDER = "order"
     GRANT = "grant"
+    PROCESS = "process"
     DIRECTORY = "directory"
     POLICY = "policy"
     KEY = "key"
@@ -57,6 +58,7 @@ class Use(msgspec.Struct, frozen=True):
         span_id: the span of the supplier's part, 16 hex digits, as the supplier is told it.
         parent_id: the caller's span, 16 hex digits, "" if it sent none.
         trace_flags: the flags of the trace, two hex digits; the lowest bit says that it is sampled.
+        besides: pseudonyms of the other data subjects, where the call asks about several.
     """
 
     caller: Caller
@@ -72,6 +74,7 @@ class Use(msgspec.Struct, frozen=True):
     span_id: str = ""
     parent_id: str = ""
     trace_flags: str = "00"
+    besides: tuple[str, ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -37,6 +37,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
         declared: what the request names besides: `scenario`, `operator`, `subject` (the person asked about), and
             `other` where it holds parameters, a path or a body that the interface's entry does not tell of.
         guessable: in verify mode, the items compared with a value of which there are few (`matching.guessable`).
+        unit: the code of the department that the request says it comes from, "" if it does not say.
         unread: `body` or `path`, where such a parameter may stand there and the gateway does not read it.
     """
 
@@ -52,11 +53,12 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     unread: tuple[str, ...] = ()
     declared: tuple[str, ...] = ()
     guessable: tuple[str, ...] = ()
+    unit: str = ""
 
     @property
     def room_bytes(self) -> int:
         """About how much memory the caller's own words take: what keeps calls is bounded by it, not by number alone."""
-        words = [self.purpose, *(self.items or ()), *(value for _, value in self.parameters)]
+        words = [self.purpose, self.unit, *(self.items or ()), *(value for _, value in self.parameters)]
         # A text of Python takes some 50 bytes besides its own, at most four bytes a character, and 8 where it is named.
         return sum(64 + (len(word) if word.isascii() else 4 * len(word)) for word in words)
 

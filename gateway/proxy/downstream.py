@@ -365,7 +365,7 @@ class CallerConnection(asyncio.Protocol):
             if len(self._buffer) > self._plane.limits.read_high_bytes:
                 self._pause(1)
             return False
-        if exchange.body.held_bytes() >= self._plane.limits.read_high_bytes:
+        if exchange.body.held_bytes() >= max(self._plane.limits.read_high_bytes, exchange.body.wanted_bytes + 1):
             self._pause(1)
             return False
         data, self._buffer = self._buffer, b""

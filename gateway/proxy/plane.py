@@ -287,7 +287,7 @@ class DataPlane:
         plan = self._plans.get(id(verdict))
         if plan is not None and plan.verdict is verdict and plan.route is route and plan.call == call:
             return plan
-        plan = Plan(route, call, verdict, self.pseudonym)
+        plan = Plan(route, call, verdict, self.pseudonym, row_bytes=self.limits.row_bytes)
         if len(self._plans) >= MAX_PLANS:
             del self._plans[next(iter(self._plans))]
         self._plans[id(verdict)] = plan

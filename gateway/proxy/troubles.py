@@ -1,6 +1,6 @@
 """Which interfaces are in trouble, and why: said once in the log, and while it lasts in figures and status.
 
-Names of the directory and fixed words alone (INVARIANT: NO-VALUES).
+Names of the directory, fixed words, and names of members of an answer alone (INVARIANT: NO-VALUES).
 """
 
 import logging
@@ -43,12 +43,13 @@ class Troubles:
         self._now = now
         self._seen: dict[tuple[str, str, str], float] = {}
 
-    def note(self, interface: Interface, trouble: str) -> None:
-        """An interface shows a trouble of `TROUBLES`; it is logged where it is new."""
+    def note(self, interface: Interface, trouble: str, found: Callable[[], str] = str) -> None:
+        """An interface shows a trouble of `TROUBLES`; it is logged where it is new, with what `found` then tells."""
         key, now = (interface.supplier, interface.id, trouble), self._now()
         before = self._seen.get(key)
         if before is None or now - before > LASTS_SECONDS:
-            _log.warning("interface %s/%s: %s", interface.supplier, interface.id, TROUBLES[trouble][0])
+            words = " ".join(filter(None, (TROUBLES[trouble][0], found())))
+            _log.warning("interface %s/%s: %s", interface.supplier, interface.id, words)
         self._seen[key] = now
 
     def standing(self) -> list[tuple[str, str, str]]:

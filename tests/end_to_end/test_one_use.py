@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -282,3 +284,74 @@ def test_home_that_is_missing_says_what_to_do(tmp_path: Path) -> None:
     answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert answer.returncode == 1
     assert "gateway init" in answer.stderr
+
+
+ASKING = {
+    "subject": ["body~xml/*:Envelope/*:Body/*:CHECK_IDENTITY/*:in0~xml/PACKAGE/DATA/RECORD/GMSFHM"],
+    "operator": [
+        "body~xml/*:Envelope/*:Body/*:CHECK_IDENTITY/*:in0~xml/PACKAGE/PACKAGEHEAD/QQRXM",
+        "body~xml/*:Envelope/*:Body/*:CHECK_IDENTITY/*:in0~xml/PACKAGE/PACKAGEHEAD/QQRGMSFHM",
+    ],
+    "unit": ["body~xml/*:Envelope/*:Body/*:CHECK_IDENTITY/*:in0~xml/PACKAGE/PACKAGEHEAD/QQRDWDM"],
+}
+
+
+def test_call_that_names_its_people_in_a_package_in_soap_is_found_by_each_of_them(gateway: RunningGateway) -> None:
+    """Whom, who and from where stand in the body alone; another unit is refused; the service sees the same bytes."""
+    body = (Path(__file__).parents[1] / "support" / "exchange" / "national-soap-call.xml").read_bytes()
+    people, operator, unit = ("110101199003070000", "110101199105080000"), "110101198001010000", "11440000000000000X"
+    received: list[bytes] = []
+    supplier = gateway.suppliers["public-security"]
+    answer_get = supplier._server.RequestHandlerClass.do_GET
+
+    def answer_post(handler: Any) -> None:
+        received.append(handler.rfile.read(int(handler.headers["Content-Length"])))
+        answer_get(handler)
+
+    supplier._server.RequestHandlerClass.do_POST = answer_post
+    with gateway.officer() as api:
+        home = api.get("/v1/departments/housing-fund")
+        (persons,) = (each for each in api.get("/v1/interfaces")["items"] if each["id"] == "persons")
+        entry = {name: persons[name] for name in ("supplier", "dataset", "upstream", "places", "modes", "plain_http")}
+        api.post("/v1/interfaces", {**entry, "id": "asked", "methods": ["POST"], "request": ASKING})
+    with gateway.client() as client:
+
+        def ask(content: bytes) -> httpx.Response:
+            return client.post("/public-security/asked", content=content, headers={"Content-Type": "text/xml"})
+
+        other = ask(body)
+        assert (other.status_code, other.json()["type"]) == (403, "/problems/unit-mismatch")
+        with gateway.officer() as api:
+            api.post(
+                "/v1/departments", {name: home[name] for name in ("id", "name", "region", "level")} | {"code": unit}
+            )
+        answer = ask(body)
+        assert answer.status_code == 200, answer.text
+        assert received == [body]
+        for wrong in (
+            body.replace(b"<GMSFHM>110101199105080000</GMSFHM>", b""),
+            b"<!DOCTYPE x>" + body,
+            body.replace(b'encoding="UTF-8"', b'encoding="GBK"'),
+        ):
+            refused = ask(wrong)
+            assert (refused.status_code, refused.json()["type"]) == (400, "/problems/malformed-request")
+    assert len(received) == 1
+    record = answer.headers["Sharing-Record"]
+
+    def found(person: str) -> list[str]:
+        with gateway.officer("auditor-he") as api:
+            return [
+                each["record"]
+                for each in api.post("/v1/records/search", {"subject": person, "format": "ndjson"})["items"]
+            ]
+
+    for person in people:
+        assert wait_for(lambda person=person: record in found(person)), "the record is not found by its person"
+    assert found(operator) == []
+    with gateway.officer("auditor-he") as api:
+        (opened, *_) = api.get(f"/v1/records/{record}")["entries"]
+    assert len(opened["subjects"]) == 2
+    assert re.fullmatch(r"李经办 \d{4}\.[\w-]{22}", opened["use"]["operator"])
+    for file in gateway.home.root.rglob("*"):
+        content = file.read_bytes() if file.is_file() else b""
+        assert [number for number in (*people, operator) if number.encode() in content] == [], file

@@ -268,7 +268,7 @@ def looked_past(services: ControlServices, asked: Question, scope: Scope, unname
     registered = (
         (f"{each.supplier}/{each.id}", each.dataset)
         for each in every(lambda cursor: services.store.list_interfaces(cursor, 1000, supplier=scope.supplier))
-        if not each.subject_parameter
+        if not each.names_subject
     )
     interfaces = sorted(
         {

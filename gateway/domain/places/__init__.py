@@ -4,6 +4,7 @@
     documents  texts, JSON and XML with one meaning, or not at all
     condition  a free condition as equalities
     reading    what stands at places of a request
+    answers    in which of an answer's documents the rows stand, and what stands beside them
 
-Used from outside: nothing so far.
+Used from outside: `answers`, `documents`, `language`, `reading`.
 """

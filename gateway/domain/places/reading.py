@@ -235,22 +235,25 @@ def _folded(name: str) -> str:
 
 
 def _found_by(step: Path, point: Any) -> list[Any]:
-    first = point.root if isinstance(point, _Document) else None
-    at = [point] if first is None else []
-    for name in step.elements:
-        at = (
-            [first]
-            if first is not None and _named(name, first)
-            else [c for e in at for c in e.children if _named(name, c)]
-        )
-        first = None
+    names = step.elements
+    at = [point]
+    if isinstance(point, _Document):
+        at, names = ([point.root] if _named(names[0], point.root) else []), names[1:]
+    for name in names:
+        at = _together([[child for child in element.children if _named(name, child)] for element in at])
     attribute = step.attribute
     if attribute is None:
         return at
-    values = []
-    for element in at:
-        values += [value for named, value in element.attributes.items() if _is_named(attribute, *named)]
-    return values
+    return _together(
+        [[value for named, value in each.attributes.items() if _is_named(attribute, *named)] for each in at]
+    )
+
+
+def _together(found: list[list[Any]]) -> list[Any]:
+    """What was found in each of several elements; none of them lacks what others have."""
+    if any(found) and not all(found):
+        raise DocumentFault("it stands in some elements and not in others")
+    return [each for listed in found for each in listed]
 
 
 def _named(name: Name, element: Element) -> bool:

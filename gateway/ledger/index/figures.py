@@ -33,7 +33,7 @@ _SUMS = (
     "count(*) FILTER (kind = 'use'), count(*) FILTER (kind = 'use.refused'), coalesce(sum(rows), 0), "
     "coalesce(sum(bytes), 0), count(DISTINCT subject), "
     "coalesce(CAST(quantile_disc(duration_us, 0.5) AS BIGINT), 0), "
-    "coalesce(CAST(quantile_disc(duration_us, 0.95) AS BIGINT), 0)"
+    "coalesce(CAST(quantile_disc(duration_us, 0.95) AS BIGINT), 0), coalesce(bool_or(besides IS NOT NULL), false)"
 )
 
 
@@ -93,4 +93,9 @@ def figures(index: "Index", query: RecordQuery, by: str) -> list[Figure]:
     """
     if by not in GROUPS:
         raise GatewayError("invalid-input", f"figures are grouped by {', '.join(GROUPS)}; not `{by}`")
-    return [Figure(row[0] or "", *(int(value) for value in row[1:])) for row in index.figures(query, GROUPS[by], _SUMS)]
+    rows = index.figures(query, GROUPS[by], _SUMS)
+    persons = {row[0]: row[5] for row in rows}
+    if any(row[-1] for row in rows):
+        # Of uses that name several persons each counts; without any of them the rows need not be parted.
+        persons |= dict(index.figures(query, GROUPS[by], "count(DISTINCT person)", of_each_person=True))
+    return [Figure(key or "", *(int(value) for value in (*sums[:4], persons[key], *sums[5:7]))) for key, *sums in rows]

@@ -298,14 +298,19 @@ class Index:
             return bool(seq < found[0])
         return oldest is None or oldest[0] is None or started_unix(run) * 1_000_000 < oldest[0]
 
-    def figures(self, query: RecordQuery, by: str, sql: str) -> list[tuple[Any, ...]]:
-        """Rows of `SELECT {by}, {sql} … GROUP BY {by}` over the records of `query`; both are the program's own text."""
+    def figures(self, query: RecordQuery, by: str, sql: str, *, of_each_person: bool = False) -> list[tuple[Any, ...]]:
+        """Rows of `SELECT {by}, {sql} … GROUP BY {by}` over the records of `query`; both are the program's own text.
+
+        With `of_each_person` a record stands once for each of the data subjects that it names, as `person`.
+        """
         condition, values = where(query)
         with self._snapshot() as (connection, files, _):
-            source = self._source(files, query)
-            return connection.execute(
-                f"SELECT {by}, {sql} FROM ({source}) WHERE {condition} GROUP BY {by} ORDER BY {by}", values
-            ).fetchall()
+            rows = f"(SELECT * FROM ({self._source(files, query)}) WHERE {condition})"
+            if of_each_person:
+                rows = (
+                    f"(SELECT *, unnest(list_prepend(subject, coalesce(besides, []::UBIGINT[]))) AS person FROM {rows})"
+                )
+            return connection.execute(f"SELECT {by}, {sql} FROM {rows} GROUP BY {by} ORDER BY {by}", values).fetchall()
 
     def copy_csv_to_parquet(self, source: Path, target: Path, columns: Iterable[str]) -> None:
         """Turn an export's CSV of texts into Parquet."""

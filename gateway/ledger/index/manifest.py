@@ -13,8 +13,9 @@ import msgspec
 from gateway.domain.errors import GatewayError
 
 MANIFEST = "manifest.json"
-ROWS = 2
-"""Since 2 a refused attempt stands under the grant that it came nearest, and a file says what `unnamed` reads."""
+ROWS = 3
+"""Since 2 a refused attempt stands under the grant that it came nearest, and a file says what `unnamed` reads; since 3
+a use that names several persons is found by each of them (`besides`)."""
 _SEAL_BYTES = 77
 _sealed = re.compile(rb',"sha256":"([0-9a-f]{64})"\}').fullmatch
 

@@ -188,7 +188,10 @@ def where(query: RecordQuery) -> tuple[str, list[Any]]:
     if query.policy is not None:
         add("contains(' ' || policies || ' ', ?)", f" {query.policy} ")
     if query.subjects is not None:
-        _among(add, "subject", [subject_key(pseudonym) for pseudonym in query.subjects])
+        keys = [subject_key(pseudonym) for pseudonym in query.subjects]
+        add(
+            f"(subject IN ({', '.join('?' * len(keys)) or 'NULL'}) OR list_has_any(besides, ?::UBIGINT[]))", *keys, keys
+        )
     _within_history(add, query)
     if query.within_suppliers is not None or query.within_departments is not None:
         parts: list[str] = []
@@ -223,7 +226,7 @@ def row_of(values: tuple[Any, ...]) -> RecordRow:
     """A row of the index, in the order of `COLUMNS`, as the value readers get."""
     said = dict(zip(COLUMNS, values, strict=True))
     run, seq = said.pop("run"), said.pop("seq")
-    said.pop("subject")
+    del said["subject"], said["besides"]
     return RecordRow(
         record=f"{run}-{seq}",
         time_unix_us=said.pop("time_us"),

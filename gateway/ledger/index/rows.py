@@ -15,6 +15,7 @@ COLUMNS = {
     "seq": "UBIGINT",
     "time_us": "BIGINT",
     "subject": "UBIGINT",
+    "besides": "UBIGINT[]",
     "status": "USMALLINT",
     "rows": "UBIGINT",
     "bytes": "UBIGINT",
@@ -41,7 +42,8 @@ COLUMNS = {
 """The index's columns in order, with DuckDB's types.
 
 `leaf` is the first entry of the record, `last` the last (NULL while a use is open); the record id is `run-seq`;
-`subject` is `subject_key` of the pseudonym; `released` and `policies` are words joined by spaces.
+`subject` is `subject_key` of the pseudonym, `besides` of the others where a use names several; `released` and
+`policies` are words joined by spaces.
 """
 
 LAST_NS = 253_402_271_999 * 1_000_000_000
@@ -58,6 +60,7 @@ class _Entry(msgspec.Struct):
     kind: str
     time: int
     subject: str | None = None
+    subjects: tuple[str, ...] = ()
     use: msgspec.Raw = msgspec.Raw()
     status: int = 0
     rows: int = 0
@@ -140,14 +143,15 @@ class Rows:
     def _begin(self, entry: _Entry) -> str:
         run, _, number = entry.id.rpartition("-")
         subject = "" if entry.subject is None else str(subject_key(entry.subject))
-        return f"{run}\x1f{number}\x1f{entry.time // 1000}\x1f{subject}"
+        besides = f"[{','.join(str(subject_key(each)) for each in entry.subjects[1:])}]" if entry.subjects else ""
+        return f"{run}\x1f{number}\x1f{entry.time // 1000}\x1f{subject}\x1f{besides}"
 
     def _close(self, leaf: int, entry: _Entry, end: str, items: str) -> None:
         opened = self.open.pop(entry.id, None)
         if opened is None:
             # Its opening was pruned or lies before a torn tail: the closing entry alone names nobody.
             run, _, number = entry.id.rpartition("-")
-            opened = (leaf, f"{run}\x1f{number}\x1f{entry.time // 1000}\x1f", f"{USE}{SEPARATOR * 15}")
+            opened = (leaf, f"{run}\x1f{number}\x1f{entry.time // 1000}\x1f\x1f", f"{USE}{SEPARATOR * 15}")
         else:
             self._closed.append(opened[0])
         first, begin, constant = opened
@@ -175,7 +179,7 @@ class Rows:
         run, _, number = entry.id.rpartition("-")
         subject = subject_key(known["subject"]) if "subject" in known else ""
         self._finished.append(
-            f"{leaf}\x1f{leaf}\x1f{cell(run)}\x1f{number}\x1f{entry.time // 1000}\x1f{subject}{_NO_END}"
+            f"{leaf}\x1f{leaf}\x1f{cell(run)}\x1f{number}\x1f{entry.time // 1000}\x1f{subject}\x1f{_NO_END}"
             f"{cell(entry.kind)}\x1f{_constant_cells(known)}"
         )
 

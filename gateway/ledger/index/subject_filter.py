@@ -29,7 +29,8 @@ def filter_path(parquet: Path) -> Path:
 
 def write_filter(connection: duckdb.DuckDBPyConnection, parquet: Path) -> None:
     """Make the filter of an index file. Durability: its content; the name is left to the caller."""
-    source = f"read_parquet('{str(parquet).replace(chr(39), chr(39) * 2)}', hive_partitioning = false)"
+    file = f"read_parquet('{str(parquet).replace(chr(39), chr(39) * 2)}', hive_partitioning = false)"
+    source = f"(SELECT subject FROM {file} UNION ALL SELECT unnest(besides) FROM {file} WHERE besides IS NOT NULL)"  # noqa: S608 — our path
     counted = connection.execute(f"SELECT count(DISTINCT subject) FROM {source}").fetchone()  # noqa: S608 — our path
     words = array("Q", bytes(_WORD_BYTES * (int(counted[0] if counted else 0) * BITS_A_KEY // 64 + 1)))
     found = connection.execute(

@@ -185,6 +185,8 @@ class UseEntries:
         record = f"{self.run}-{self._number}"
         day = self._days.text(use.started_unix_ns, use.verdict.retention_years)
         subject = f'"subject":{text(use.subject)},' if use.subject is not None else ""
+        if use.besides:
+            subject += f'"subjects":{msgspec.json.encode((use.subject, *use.besides)).decode()},'
         content = (
             f'{{"id":"{record}","kind":"{kind}","request":"{use.request_digest}","retain_until":"{day}",'
             f'"salt":"{self._salt()}",{subject}"time":{use.started_unix_ns},"trace":"{use.trace_id}",'

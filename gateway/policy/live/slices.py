@@ -250,6 +250,8 @@ class Slice:
             return "not-granted"
         if call.department != getattr(state.department, "id", None) or call.dataset != state.dataset.id:
             return "not-granted"
+        if call.unit and call.unit != getattr(state.department, "code", None):
+            return "unit-mismatch"
         if all(interface.key != call.interface for interface in state.interfaces):
             return "interface-unknown"
         if call.items is not None and not self.item_names.issuperset(call.items):

@@ -157,7 +157,9 @@ class KindsOf:
                     purpose,
                     items,
                     given,
-                    **facts,
+                    unread=facts.get("unread", ()),
+                    declared=facts.get("declared", ()),
+                    guessable=facts.get("guessable", ()),
                 ),
                 moment,
             )

@@ -17,6 +17,7 @@
     closing     how a streamed answer says that it ends here
     endings     every way out
     constrained parameters that a grant constrains, in every place where a caller can put one
+    asked       what a request says itself, at the places that the entry names
     requests    what a request asks, and how it is told to the supplier
     routes      what is made once of an interface's entry and of a verdict
     lanes       what a repeated request means

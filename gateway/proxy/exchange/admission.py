@@ -120,9 +120,9 @@ class Admission:
             self._has_slot = False
             self._slots.free()
 
-    def trouble(self, trouble: str) -> None:
-        """Note a trouble of the interface that `troubles` names."""
-        self._plane.troubles.note(self._route.interface, trouble)
+    def trouble(self, trouble: str, found: Callable[[], str] = str) -> None:
+        """Note a trouble of the interface that `troubles` names, with what `found` tells where it is new."""
+        self._plane.troubles.note(self._route.interface, trouble, found)
 
     def failed(self, trouble: str) -> None:
         """The supplier has failed this call, in a way that `troubles` names."""

@@ -5,7 +5,8 @@ one meaning, and what is not read is told to the policies (`Call.unread`), which
 
     query   once, spelt exactly (`targets.parameters_of`)
     path    where the interface's entry describes it (`Interface.paths`)
-    body    a form, read as a query, or JSON, in which the name is looked for at every depth
+    body    a form, read as a query, or JSON, in which the name is looked for at every depth; a parameter for which
+            the entry names a place is read there alone (`asked`)
     header  fields of a parameter's name are refused
 
 One parameter in two places is refused, equal or not: which of them the supplier reads is not known.
@@ -21,17 +22,14 @@ from typing import Any, NoReturn
 from gateway.domain.grants import MAX_VALUE_BYTES
 from gateway.proxy.exchange.routes import Route
 from gateway.proxy.http.heads import Block, malformed
-from gateway.proxy.http.targets import parameters_of, path_parameters
+from gateway.proxy.http.targets import is_form, is_form_text, parameters_of, path_parameters
 from gateway.proxy.projection.matching import MAX_BODY_BYTES
 
 Parameters = tuple[tuple[str, str], ...]
 
-_FORM = re.compile(rb"application/x-www-form-urlencoded *(?:; *charset=\"?utf-8\"?)? *", re.IGNORECASE)
 _JSON = re.compile(rb"application/(?:[a-z0-9.+-]+\+)?json *(?:; *charset=\"?utf-8\"?)? *", re.IGNORECASE)
-_FORM_TEXT = re.compile(rb"[A-Za-z0-9\-._~!$'()*+,=:@/?%&]*")
 _OF_HTTP = frozenset({b"accept", b"date", b"from", b"host", b"range"})
 """Fields that have a meaning of their own, whatever a parameter is called."""
-_BROKEN = re.compile(rb"%(?![0-9A-Fa-f]{2})|%00")
 
 
 def constrained_of(route: Route, block: Block, query: Parameters, rest: bytes) -> tuple[Parameters, tuple[str, ...]]:
@@ -61,7 +59,7 @@ def is_readable(block: Block) -> bool:
         return False
     kinds = [value for name, value in block.fields if name == b"content-type"]
     codings = [value for name, value in block.fields if name == b"content-encoding"]
-    return len(kinds) == 1 and not codings and any(form.fullmatch(kinds[0]) for form in (_FORM, _JSON))
+    return len(kinds) == 1 and not codings and (is_form(kinds[0]) or _JSON.fullmatch(kinds[0]) is not None)
 
 
 def of_body(route: Route, block: Block, body: bytes) -> Parameters | None:
@@ -73,10 +71,7 @@ def of_body(route: Route, block: Block, body: bytes) -> Parameters | None:
     kind = next(value for name, value in block.fields if name == b"content-type")
     if _JSON.fullmatch(kind):
         return of_json(route, body)
-    # What is no form as browsers write it may be read as something else by a server that guesses.
-    if _FORM_TEXT.fullmatch(body) is None or _BROKEN.search(body):
-        return None
-    return parameters_of(body, route.scope_names)
+    return parameters_of(body, route.sought_names) if is_form_text(body) else None
 
 
 def of_json(route: Route, body: bytes) -> Parameters | None:
@@ -95,7 +90,7 @@ def of_json(route: Route, body: bytes) -> Parameters | None:
         )
         found: dict[str, str] = {}
         for name, value in _members(document):
-            exact = route.scope_words.get(name.partition("[")[0].rpartition(".")[2].strip().casefold())
+            exact = route.sought_words.get(name.partition("[")[0].rpartition(".")[2].strip().casefold())
             if exact is None:
                 continue
             if name != exact:

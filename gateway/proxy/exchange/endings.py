@@ -9,7 +9,6 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 
-from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Outcome
 from gateway.domain.verdicts import Decision, Explanation
@@ -24,7 +23,6 @@ T = TypeVar("T")
 
 _PERMIT = Decision.PERMIT
 _NONE: Any = None
-_VERIFY = SharingMode.VERIFY
 _MEMORY = {
     "memory": "no more can be held in memory",
     "supplier": "this supplier's calls take their whole share of the memory",
@@ -62,6 +60,11 @@ class Ending(Course):
         self._leave()
         head = status_line(status) + fields + b"Content-Length: %d\r\n" % len(content)
         self.connection.send_answer(head, b"" if self.method == b"HEAD" else content)
+
+    def tell_misfit(self, found: Callable[[], str]) -> None:
+        """The answer does not fit the interface's entry: tell whoever keeps it what was found instead."""
+        if self._admission is not None:
+            self._admission.trouble("misfits", found)
 
     def refuse_memory(self, limit: str) -> None:
         """End because more would be held than a limit of the `shares` allows."""
@@ -131,7 +134,7 @@ class Ending(Course):
     def _awaits_body(self) -> bool:
         """Whether the body is awaited before anything is decided."""
         return self.state is states.DECIDING and (
-            self._is_reading or (self._call.mode is _VERIFY and self.question is None)
+            self._is_reading or (self.question is None and self._route.is_asked_by_values(self._call.mode))
         )
 
     # With a cut.

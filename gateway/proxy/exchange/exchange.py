@@ -20,7 +20,7 @@ callback that comes after the exchange has moved on is ignored. Nothing here tou
 import msgspec
 
 from gateway.domain.callers import Caller
-from gateway.domain.directory import Interface, SharingMode
+from gateway.domain.directory import Interface
 from gateway.domain.errors import GatewayError
 from gateway.domain.verdicts import Decision, Verdict
 from gateway.proxy.exchange import states
@@ -33,16 +33,17 @@ from gateway.proxy.exchange.requests import (
     check_question,
     make_call,
     parameters_for,
+    with_asked,
     with_body,
 )
 from gateway.proxy.exchange.routes import Route
 from gateway.proxy.exchange.standing import Standing
 from gateway.proxy.http.bodies import NO_BODY
+from gateway.proxy.http.heads import malformed
 from gateway.proxy.ports import RequestHead
 from gateway.proxy.projection.matching import guessable, parse_question
 
 _PERMIT = Decision.PERMIT
-_VERIFY = SharingMode.VERIFY
 
 
 class Exchange(Recording):
@@ -80,7 +81,7 @@ class Exchange(Recording):
         self._standing = Standing(self, call, lane.verdict)
         if route.parameter_names:
             try:
-                _, self._subject = parameters_for(route, self.target, plane.pseudonym)
+                _, self._subjects = parameters_for(route, self.target, plane.pseudonym)
             except GatewayError as error:
                 self.refuse(error)
                 return
@@ -107,7 +108,7 @@ class Exchange(Recording):
         try:
             route = plane.route_of(interface)
             self._take(route)
-            self._call, self._subject = make_call(
+            self._call, self._subjects = make_call(
                 route, self._caller, self.method, self.target, self.block, plane.pseudonym
             )
             if body is not NO_BODY:
@@ -116,13 +117,31 @@ class Exchange(Recording):
         except GatewayError as error:
             self.refuse(error)
             return
-        if self._call.mode is _VERIFY:
+        asks = route.asks
+        if route.is_asked_by_values(self._call.mode):
             self._read_question()
-        elif body is not NO_BODY and route.scope_names and is_readable(self.block):
+        elif body is not NO_BODY and (
+            (asks is not None and asks.needs_body) or (route.sought_names and is_readable(self.block))
+        ):
             self._is_reading = True
+            body.wanted_bytes = body.limit_bytes
             self._read_parameters()
-        else:
+        elif asks is None or self._take_asked(b""):
             self._decide()
+
+    def _take_asked(self, body: bytes) -> bool:
+        """What the request says of itself, at the entry's places; False where it cannot be read, and was refused."""
+        asks, pseudonym = self._route.asks, self.plane.pseudonym
+        assert asks is not None
+        try:
+            asked = self._asked = asks.read(self.block, self.target, body, pseudonym)
+            named = [pseudonym(subject.encode()) for subject in asked.subjects]
+            self._subjects = tuple(dict.fromkeys((*self._subjects, *named)))
+            self._call = with_asked(self._call, asked, self.block, self._subjects)
+        except GatewayError as error:
+            self.refuse(error)
+            return False
+        return True
 
     # What do the policies say?
 
@@ -140,6 +159,11 @@ class Exchange(Recording):
         except GatewayError as error:
             self.refuse(error)
             return
+        if self._route.asks is not None and not self._take_asked(bytes(question.query)):
+            return
+        if len(self._subjects) > 1:
+            self.refuse(malformed("values are compared of one person at a time"))
+            return
         declared = self._call.declared
         if bytes(question.query):
             declared = tuple(sorted({*declared, "other"}))
@@ -149,17 +173,19 @@ class Exchange(Recording):
         self._decide()
 
     def _read_parameters(self) -> None:
-        """A parameter that grants constrain may stand in the body, so it is read first."""
+        """What grants constrain, or whom it asks about, may stand in the body, so it is read first."""
         if not self._has_body():
             return
         self._is_reading = False
+        route, octets = self._route, b"".join(self.body.pieces)
         try:
-            found = of_body(self._route, self.block, b"".join(self.body.pieces))
-            self._call = with_body(self._call, found)
+            if route.sought_names and is_readable(self.block):
+                self._call = with_body(self._call, of_body(route, self.block, octets))
         except GatewayError as error:
             self.refuse(error)
             return
-        self._decide()
+        if route.asks is None or self._take_asked(octets):
+            self._decide()
 
     def _has_body(self) -> bool:
         """Whether the body is whole; asks for it where it is not."""

@@ -11,8 +11,8 @@ INVARIANT: BARRIER: every change of the state that reaches the worker forgets al
 A lane is made of a header block that was read before (`heads.BlockReader` bounds those by size and number), of answers
 that the ports gave at once, of a permit, and of a credential that is good more than once (a bearer token, or one bound
 to the client certificate it came with); never of a DPoP proof or a signature, which differ with every call, and not
-where a query parameter decides (`scope_parameters`, or a rule about uses without a grant) or a body is part of the
-question.
+where a query parameter decides (`scope_parameters`, places of `request`, or a rule about uses without a grant) or a
+body is part of the question.
 """
 
 from gateway.domain.callers import Assurance, Caller
@@ -106,6 +106,7 @@ class Lanes:
             or call.mode is SharingMode.VERIFY
             or verdict.grant is None
             or route.interface.scope_parameters
+            or route.asks is not None
         ):
             return
         until_ns = min(

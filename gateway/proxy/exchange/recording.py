@@ -33,9 +33,10 @@ class Recording(Forwarding):
             self.block,
             self.trace,
             request_digest(self.plane.digest, self.method, self.target, body.pieces if body.is_whole else ()),
-            self._subject,
+            self._subjects,
             self._started_ns,
-            self.plane.sample_ratio,
+            asked=self._asked,
+            sample_ratio=self.plane.sample_ratio,
         )
 
     def _deny(self, use: Use) -> None:

@@ -2,8 +2,8 @@
 
 How an answer leaves is chosen once, when its head has arrived (`How`):
 
-    WHOLE    gathered, reduced as one document, sent with its length (JSON, verify mode)
-    ROWS     reduced row by row as it comes (NDJSON, CSV)
+    WHOLE    gathered, reduced as one document, sent with its length (JSON, XML that is short or failed, verify mode)
+    ROWS     reduced row by row as it comes (NDJSON, CSV, other XML)
     AS_IS    not read: only under a grant of all items without masks, where it cannot be filtered
     EMPTY    its status alone: a failure whose content cannot be filtered, or an answer without content
 
@@ -27,8 +27,10 @@ from gateway.proxy.exchange.refusals import status_line
 from gateway.proxy.http import hygiene
 from gateway.proxy.http.answers import PLAIN_TYPES
 from gateway.proxy.projection import matching
+from gateway.proxy.projection.answers import XmlProjector
 from gateway.proxy.projection.codings import Reader
-from gateway.proxy.projection.document import Projected, Steps
+from gateway.proxy.projection.projected import Projected, Steps
+from gateway.proxy.projection.shapes import shape_of
 from gateway.proxy.projection.streams import CsvReducer, NdjsonReducer, RowReducer
 
 if TYPE_CHECKING:
@@ -40,7 +42,16 @@ if TYPE_CHECKING:
 TURN_BYTES = 512 * 1024
 """Decoded octets of one answer that are reduced row by row, or as a whole, before the loop serves others."""
 
+XML_TURN_BYTES = 24 * 1024
+"""The same of XML, which takes longer where its rows are not alike."""
+
 _RELEASING = (states.COLLECTING, states.STREAMING)
+
+
+def _found(content: bytes, *, is_xml: bool) -> str:
+    """Words for the shape of an answer."""
+    names = shape_of(content, is_xml=is_xml)
+    return f"(found: {', '.join(names)})" if names else ""
 
 
 class How(IntEnum):
@@ -53,7 +64,8 @@ class How(IntEnum):
 
 
 _WHOLE, _ROWS, _AS_IS, _EMPTY = How
-_JSON, _NDJSON, _OPAQUE = AnswerFormat.JSON, AnswerFormat.NDJSON, AnswerFormat.OPAQUE
+_JSON, _NDJSON, _OPAQUE, _XML = AnswerFormat.JSON, AnswerFormat.NDJSON, AnswerFormat.OPAQUE, AnswerFormat.XML
+_XML_TYPES = frozenset({b"text/xml", b"application/xml", b"application/soap+xml"})
 
 
 class Release:
@@ -155,6 +167,10 @@ class Release:
             # INVARIANT: BOUNDED: what is gathered is held, so it has a total besides its pace.
             exchange.gather_within(exchange.plane.limits.gather_seconds)
 
+    @property
+    def _most_turn_bytes(self) -> int:
+        return XML_TURN_BYTES if self._plan.route.interface.format is _XML else TURN_BYTES
+
     def _refusal(self) -> str:
         """Why a status of the supplier's is not the caller's to act upon, "" where it may pass.
 
@@ -185,15 +201,24 @@ class Release:
         if exchange.question is not None:
             if self.status >= 300 and self.status != 404:
                 raise GatewayError("answer-not-filterable", "the supplier answered with an error")
-            form = _JSON
+            form = _XML if form is _XML else _JSON
         if self._length == 0:
             return _AS_IS if form is _OPAQUE and self._may_pass else _WHOLE
         if self.status == 206 or form is _OPAQUE:
             raise GatewayError("answer-not-filterable", "a part of an answer, or an opaque one, cannot be filtered")
-        if coding or kind not in PLAIN_TYPES:
-            reader = Reader(coding.decode("latin-1"), kind.decode("latin-1"), exchange.plane.limits)
+        charset = plan.route.interface.charset
+        if coding or charset or form is _XML or kind not in PLAIN_TYPES:
+            reader = Reader(
+                coding.decode("latin-1"),
+                kind.decode("latin-1"),
+                exchange.plane.limits,
+                charset=charset,
+                is_xml=form is _XML,
+            )
             self._reader = None if reader.is_plain else reader
-        if form is _JSON:
+        if form is _XML and self._streams_xml():
+            return _ROWS
+        if form in {_JSON, _XML}:
             if self._length is not None and self._length > exchange.plane.limits.collect_bytes:
                 raise GatewayError("answer-not-filterable", "the answer is too large to be filtered as a whole")
             if self._length is None and self._may_pass:
@@ -205,12 +230,22 @@ class Release:
         kind_of_reducer = NdjsonReducer if form is _NDJSON else CsvReducer
         self._reducer = kind_of_reducer(
             plan.route.interface.places,
-            plan.verdict.items,
+            plan.items,
             plan.masks,
             exchange.plane.limits.row_bytes,
             plan.bounds,
         )
         return _ROWS
+
+    def _streams_xml(self) -> bool:
+        """Whether an XML answer leaves as it comes: its rows do not stand in a text of it, and it is no short one."""
+        projector = self._plan.projector
+        assert isinstance(projector, XmlProjector)
+        is_short = self._length is not None and self._length <= TURN_BYTES
+        if is_short or self.status >= 300 or self._exchange.question is not None or not projector.streams:
+            return False
+        self._reducer = projector.reducer()
+        return True
 
     def begin_whole(self, content: bytes) -> None:
         """The supplier's answer has arrived at once."""
@@ -326,7 +361,7 @@ class Release:
                 content = yield from self._matched(content, question)
             elif not content:
                 return b"", b""
-            elif len(content) > TURN_BYTES:
+            elif len(content) > self._most_turn_bytes:
                 self._took(projected := (yield from plan.steps(content, is_failure=self.status >= 300)))
                 content = projected.content
             else:
@@ -337,8 +372,26 @@ class Release:
                 return hygiene.answer_fields(self._head.fields), raw
             if self.status >= 300 and question is None:
                 return b"", b""
+            is_xml = plan.route.interface.format is _XML
+            self._exchange.tell_misfit(lambda: _found(content, is_xml=is_xml))
             raise
-        return b"Content-Type: application/json\r\n", content
+        if question is not None:
+            return b"Content-Type: application/json\r\n", content
+        return self._content_type(b"application/json"), self._encoded(content)
+
+    def _content_type(self, base: bytes) -> bytes:
+        """The field that says what leaves: its kind by the interface's entry, its character set as it came."""
+        charset = self._reader.charset.encode() if self._reader is not None else b""
+        if self._plan.route.interface.format is _XML:
+            kind = self._head.named.get(b"content-type", b"").partition(b";")[0].strip().lower()
+            base = kind if kind in _XML_TYPES else b"application/xml"
+            charset = charset or b"; charset=utf-8"
+        elif charset:
+            base = base.partition(b";")[0]
+        return b"Content-Type: %b%b\r\n" % (base, charset)
+
+    def _encoded(self, content: bytes, *, is_first: bool = True) -> bytes:
+        return self._reader.encode(content, is_first=is_first) if self._reader is not None else content
 
     def _took(self, projected: Projected) -> None:
         self.rows, self.items = projected.rows, projected.items
@@ -390,7 +443,7 @@ class Release:
             if size - turn_bytes > TURN_BYTES:
                 turn_bytes = size
                 yield
-        reader.finish()
+        pieces.append(reader.finish())
         return b"".join(pieces)
 
     def _matched(self, content: bytes, question: matching.Question) -> Steps[bytes]:
@@ -407,7 +460,7 @@ class Release:
                 if verdict.grant is None and count > 1:
                     # Whether anybody is so, in a whole register, is no question about the person who was named.
                     raise GatewayError("answer-not-filterable", "the supplier's answer is about more than one person")
-                if len(content) > TURN_BYTES:
+                if len(content) > self._most_turn_bytes:
                     yield
         self.status = 200
         self.rows = count
@@ -488,7 +541,7 @@ class Release:
         try:
             while self._step():
                 # INVARIANT: BOUNDED: a few octets that grow to many rows are reduced turn by turn of the loop.
-                if self._turn_bytes > TURN_BYTES:
+                if self._turn_bytes > self._most_turn_bytes:
                     self._exchange.pause_supplier()
                     self._exchange.release_on_soon()
                     break
@@ -557,14 +610,14 @@ class Release:
     def _finish(self) -> None:
         exchange, reducer = self._exchange, self._reducer
         if reducer is not None:
-            if self._reader is not None:
-                self._reader.finish()
-            self._emit_rows(reducer.finish(), self.rows)
+            before = self.rows
+            last = self._reader.finish() if self._reader is not None else b""
+            self._emit_rows((reducer.feed(last) if last else b"") + reducer.finish(), before)
             if self._is_held:
                 return
             if exchange.state is states.COLLECTING:
                 # No row came: the answer is empty.
-                self._send_whole(b"Content-Type: %b\r\n" % reducer.content_type, b"")
+                self._send_whole(self._content_type(reducer.content_type), b"")
                 return
         self._end_stream()
 
@@ -586,6 +639,7 @@ class Release:
             self.items = tuple(sorted(reducer.items))
         if not out:
             return
+        out = self._encoded(out, is_first=exchange.state is states.COLLECTING)
         drawn = self.rows - before
         if drawn and self._plan.verdict.metered:
             self._is_held = True
@@ -608,10 +662,10 @@ class Release:
             exchange.status = self.status
             self.digest = exchange.plane.digest.copy()
             exchange.connection.begin_answer(
-                b"%bContent-Type: %b\r\n%b%bSharing-Record: %b\r\n"
+                b"%b%b%b%bSharing-Record: %b\r\n"
                 % (
                     status_line(self.status),
-                    self._reducer.content_type,
+                    self._content_type(self._reducer.content_type),
                     self._framing(None),
                     self._plan.answer_fields,
                     exchange.record_name,

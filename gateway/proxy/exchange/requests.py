@@ -11,9 +11,10 @@ from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Use
 from gateway.domain.verdicts import Call, Decision, Explanation, Verdict
+from gateway.proxy.exchange.asked import NOTHING_ASKED, Asked
 from gateway.proxy.exchange.constrained import Parameters, constrained_of, joined
 from gateway.proxy.exchange.routes import Plan, Route
-from gateway.proxy.http.heads import Block, Trace
+from gateway.proxy.http.heads import Block, Trace, malformed
 from gateway.proxy.http.targets import Target, parameters_of
 from gateway.proxy.ports import Pseudonym
 from gateway.proxy.projection.matching import MAX_BODY_BYTES, Question
@@ -38,17 +39,17 @@ _VERIFYING = frozenset({b"POST"})
 def body_limit_bytes(route: Route, mode: SharingMode) -> int:
     """The largest request body: the interface's, in verify mode one person's values."""
     limit = route.interface.body_limit_bytes
-    return min(limit, MAX_BODY_BYTES) if mode is SharingMode.VERIFY else limit
+    return min(limit, MAX_BODY_BYTES) if route.is_asked_by_values(mode) else limit
 
 
 def _methods(route: Route, mode: SharingMode) -> frozenset[bytes]:
-    return _VERIFYING if mode is SharingMode.VERIFY else route.methods(mode)
+    return _VERIFYING if route.is_asked_by_values(mode) else route.methods(mode)
 
 
 def make_call(
     route: Route, caller: Caller, method: bytes, target: Target, block: Block, pseudonym: Pseudonym
-) -> tuple[Call, str | None]:
-    """The question for the policies, and the data subject's pseudonym where the interface names one.
+) -> tuple[Call, tuple[str, ...]]:
+    """The question for the policies, and the pseudonym of the data subject that stands in the query, if one does.
 
     Raises:
         GatewayError: `mode-not-granted`, `method-not-allowed`, `body-too-large`, `malformed-request`,
@@ -64,7 +65,7 @@ def make_call(
     length = block.content_length
     if length and length > body_limit_bytes(route, mode):
         raise GatewayError("body-too-large", f"the interface takes at most {body_limit_bytes(route, mode)} bytes")
-    query, subject = parameters_for(route, target, pseudonym)
+    query, subjects = parameters_for(route, target, pseudonym)
     parameters, unread = constrained_of(route, block, query, target.rest)
     purpose = block.purpose or caller.purpose
     if not purpose:
@@ -80,46 +81,46 @@ def make_call(
         block.items,
         parameters,
         unread,
-        _declared(route, target, block, mode, subject, unread),
+        _declared(route, target, block, mode, subjects, unread),
     )
-    return call, subject
+    return call, subjects
 
 
 def _declared(
-    route: Route, target: Target, block: Block, mode: SharingMode, subject: str | None, unread: tuple[str, ...]
+    route: Route, target: Target, block: Block, mode: SharingMode, subjects: tuple[str, ...], unread: tuple[str, ...]
 ) -> tuple[str, ...]:
     """What the request names besides, sorted, for rules about uses without a grant."""
-    named = {"scenario": block.scenario, "operator": block.operator, "subject": subject}
+    named = {"scenario": block.scenario, "operator": block.operator, "subject": subjects}
     found = [name for name, value in named.items() if value]
     told = [part.partition(b"=")[0].decode("latin-1") for part in target.query.split(b"&") if part]
     is_other = any(name not in route.parameter_names for name in told) or "path" in unread
     if not route.scope_names:
         is_other = is_other or target.rest not in {b"", b"/"}
     # The body of a verification is the question, which is looked into by itself.
-    if is_other or (block.content_length != 0 and mode is not SharingMode.VERIFY):
+    if is_other or (block.content_length != 0 and not route.is_asked_by_values(mode)):
         found.append("other")
     return tuple(sorted(found))
 
 
 def parameters_for(
     route: Route, target: Target, pseudonym: Pseudonym
-) -> tuple[tuple[tuple[str, str], ...], str | None]:
-    """The query parameters that policies look at, and the data subject's pseudonym where the interface names one.
+) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """The query parameters that policies look at, and the pseudonym of the data subject that stands there, if one does.
 
     Raises:
         GatewayError: `malformed-request`.
     """
     if not route.parameter_names:
-        return (), None
+        return (), ()
     interface = route.interface
     parameters = parameters_of(target.query, route.parameter_names)
-    subject = None
+    subjects: tuple[str, ...] = ()
     if interface.subject_parameter:
         for name, value in parameters:
             if name == interface.subject_parameter:
-                subject = pseudonym(value.encode("utf-8"))
+                subjects = (pseudonym(value.encode("utf-8")),)
         parameters = tuple(pair for pair in parameters if pair[0] in interface.scope_parameters)
-    return parameters, subject
+    return parameters, subjects
 
 
 def with_body(call: Call, found: Parameters | None) -> Call:
@@ -132,6 +133,41 @@ def with_body(call: Call, found: Parameters | None) -> Call:
         return call
     unread = tuple(place for place in call.unread if place != "body")
     return msgspec.structs.replace(call, parameters=joined(call.parameters, found), unread=unread)
+
+
+def with_asked(call: Call, asked: Asked, block: Block, subjects: tuple[str, ...]) -> Call:
+    """The call with what its request says of itself at the entry's places.
+
+    Args:
+        call: as it is without.
+        asked: what the request says.
+        block: its header block.
+        subjects: pseudonyms of all that it asks about.
+
+    Raises:
+        GatewayError: `malformed-request` where the gateway's own fields say something else.
+    """
+    for field, told, said in (
+        ("sharing-operator", asked.operator, block.operator),
+        ("sharing-scenario", asked.scenario, block.scenario),
+        ("sharing-items", asked.items, block.items),
+    ):
+        # INVARIANT: ONE-MEANING.
+        if told and said and told != said:
+            raise malformed(f"the field `{field}` and the place that the interface's entry names differ")
+    declared = set(call.declared)
+    for name, said in (("operator", asked.operator), ("scenario", asked.scenario), ("subject", subjects)):
+        if said:
+            declared.add(name)
+    unread = tuple(place for place in call.unread if place != "body" or not asked.is_read)
+    return msgspec.structs.replace(
+        call,
+        items=block.items if asked.items is None else asked.items,
+        parameters=joined(call.parameters, asked.parameters),
+        unread=unread,
+        declared=tuple(sorted(declared)),
+        unit=asked.unit,
+    )
 
 
 def check_question(question: Question, route: Route) -> None:
@@ -149,8 +185,10 @@ def make_use(
     block: Block,
     trace: Trace | None,
     digest: str,
-    subject: str | None,
+    subjects: tuple[str, ...],
     started_unix_ns: int,
+    *,
+    asked: Asked = NOTHING_ASKED,
     sample_ratio: float = 0.0,
 ) -> Use:
     """The use as its record will name it; a caller's trace goes on, else `sample_ratio` of the new ones are sampled.
@@ -165,15 +203,16 @@ def make_use(
         call,
         verdict,
         route.interface.supplier,
-        block.scenario,
-        block.operator,
+        block.scenario or asked.scenario,
+        block.operator or asked.operator,
         trace[0],
         digest,
-        subject,
+        subjects[0] if subjects else None,
         started_unix_ns,
         f"{getrandbits(64) or 1:016x}",
         trace[1],
         trace[2],
+        subjects[1:],
     )
 
 

@@ -10,12 +10,15 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import parse_upstream
 from gateway.domain.verdicts import Call, Verdict
 from gateway.proxy.counters import Tally
+from gateway.proxy.exchange.asked import Asks
 from gateway.proxy.exchange.refusals import status_line
 from gateway.proxy.exchange.slots import Slots
 from gateway.proxy.http.heads import Block
 from gateway.proxy.http.pools import Pool
-from gateway.proxy.projection.document import DocumentProjector, Projected, Steps, not_filterable
+from gateway.proxy.projection.answers import make_projector
+from gateway.proxy.projection.envelope import not_filterable
 from gateway.proxy.projection.masks import parse_mask
+from gateway.proxy.projection.projected import Projected, Steps
 
 _SAFE = "!#$&'*+-.^_`|~:/@,()=?"
 
@@ -28,11 +31,13 @@ class Route:
         tally: where its calls are counted.
 
     Raises:
-        GatewayError: `supplier-unreachable` where the entry's base URL is none, or is `http:` without leave.
+        GatewayError: `supplier-unreachable` where the entry's base URL is none, or is `http:` without leave, or a place
+            that it names is none.
     """
 
     __slots__ = (
         "_methods",
+        "asks",
         "base",
         "host",
         "interface",
@@ -46,7 +51,8 @@ class Route:
         "request_fields",
         "scope_fields",
         "scope_names",
-        "scope_words",
+        "sought_names",
+        "sought_words",
         "tally",
     )
 
@@ -72,7 +78,9 @@ class Route:
             names.add(interface.subject_parameter)
         self.parameter_names = tuple(sorted(names))
         self.scope_names = tuple(sorted(interface.scope_parameters))
-        self.scope_words = {name.casefold(): name for name in self.scope_names}
+        self.asks = None if interface.request.is_empty else Asks(interface)
+        self.sought_names = tuple(name for name in self.scope_names if name not in interface.request.parameters)
+        self.sought_words = {name.casefold(): name for name in self.sought_names}
         plain = (name.lower().replace("-", "").replace("_", "").encode() for name in self.scope_names)
         self.scope_fields = frozenset(plain)
         self.paths = tuple(tuple(path.split("/")) for path in interface.paths)
@@ -84,6 +92,10 @@ class Route:
         host = f"[{self.host}]" if ":" in self.host else self.host
         default = 443 if self.is_tls else 80
         return (host if self.port == default else f"{host}:{self.port}").encode()
+
+    def is_asked_by_values(self, mode: SharingMode) -> bool:
+        """Whether a call of that mode brings the values that are compared here; else it goes on as it is."""
+        return mode is SharingMode.VERIFY and not self.interface.match_codes
 
     def methods(self, mode: SharingMode) -> frozenset[bytes]:
         """The request methods that the interface's entry allows in a sharing mode."""
@@ -111,14 +123,17 @@ class Plan:
         call: the call.
         verdict: a permit of it.
         pseudonym: for the `hash` mask.
+        row_bytes: the longest row of an answer that is reduced as it comes.
     """
 
     __slots__ = (
         "answer_fields",
+        "answers_matches",
         "bounds",
         "call",
         "document_head",
         "is_document",
+        "items",
         "masks",
         "own_fields",
         "passes_unfiltered",
@@ -128,7 +143,9 @@ class Plan:
         "verdict",
     )
 
-    def __init__(self, route: Route, call: Call, verdict: Verdict, pseudonym: Callable[[bytes], str]) -> None:
+    def __init__(
+        self, route: Route, call: Call, verdict: Verdict, pseudonym: Callable[[bytes], str], *, row_bytes: int
+    ) -> None:
         self.route = route
         self.call = call
         self.verdict = verdict
@@ -137,20 +154,24 @@ class Plan:
         # What cannot be filtered leaves only under a grant of all items, and never where an item is masked.
         # Nor under one that is limited by parameters: whether rows keep to it cannot be seen.
         self.passes_unfiltered = verdict.all_items and not verdict.masks and not verdict.bounds
+        self.passes_unfiltered &= not interface.match_codes
         self.masks = {item: parse_mask(mask, pseudonym) for item, mask in verdict.masks}
         self.bounds = {interface.scope_items.get(name, name): frozenset(values) for name, values in verdict.bounds}
-        self.projector: DocumentProjector | None = None
-        self.is_document = interface.format is AnswerFormat.JSON
-        if self.is_document:
-            self.projector = DocumentProjector(
-                interface.rows,
-                interface.places,
-                interface.envelope,
-                verdict.items,
-                self.masks,
-                interface.empty_when,
-                self.bounds,
-            )
+        self.items = verdict.items
+        self.answers_matches = call.mode is SharingMode.VERIFY and bool(interface.match_codes)
+        if self.answers_matches:
+            if verdict.grant is None:
+                # What the supplier compares is neither counted nor about one person for certain.
+                raise GatewayError("mode-not-granted", "the supplier itself compares here, which takes a grant")
+            # INVARIANT: GRANTED-ITEMS-ONLY: of a comparison that the supplier makes, its codes leave and no value.
+            self.items = tuple(item for item in verdict.items if item in interface.match_codes)
+            codes = {item: frozenset(codes) for item, codes in interface.match_codes.items()}
+            self.bounds = {item: codes.get(item, texts) & texts for item, texts in self.bounds.items()} | {
+                item: texts for item, texts in codes.items() if item not in self.bounds
+            }
+        # A row of an answer that is gathered is bounded by the answer's own limit.
+        self.projector = make_projector(interface, self.items, self.masks, self.bounds, row_bytes=row_bytes)
+        self.is_document = interface.format is AnswerFormat.JSON and not interface.charset
         told = {
             "Sharing-System": call.system,
             "Sharing-Department": call.department,
@@ -165,7 +186,7 @@ class Plan:
         )
         self.own_fields = self.request_fields + b"Via: 1.1 sharing-gateway\r\nSharing-Record: "
         # In verify mode neither status nor content are the supplier's.
-        origin = b"gateway" if call.mode is SharingMode.VERIFY else b"supplier"
+        origin = b"gateway" if call.mode is SharingMode.VERIFY and not self.answers_matches else b"supplier"
         self.answer_fields = b"Cache-Control: no-store\r\nSharing-Origin: %b\r\n" % origin
         if verdict.grant is not None:
             self.answer_fields += f"Sharing-Grant: {quote(verdict.grant, safe=_SAFE)}\r\n".encode()

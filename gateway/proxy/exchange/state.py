@@ -8,6 +8,7 @@ from gateway.domain.uses import Use
 from gateway.domain.verdicts import Call
 from gateway.proxy.exchange import states
 from gateway.proxy.exchange.admission import Admission
+from gateway.proxy.exchange.asked import NOTHING_ASKED
 from gateway.proxy.exchange.release import Release
 from gateway.proxy.exchange.routes import Plan, Route
 from gateway.proxy.exchange.standing import Standing
@@ -47,6 +48,7 @@ class Course:
         "_admission",
         "_answer_bytes",
         "_answered_ns",
+        "_asked",
         "_began_epoch",
         "_began_ticks",
         "_call",
@@ -69,7 +71,7 @@ class Course:
         "_route",
         "_standing",
         "_started_ns",
-        "_subject",
+        "_subjects",
         "_tally",
         "_task",
         "_total_due",
@@ -122,7 +124,8 @@ class Course:
         self._began_ticks = plane.ticks()
         self._began_epoch = plane.withdrawals.epoch
         self._opened_ns = self._durable_ns = self._answered_ns = self._ended_ns = 0
-        self._subject: str | None = None
+        self._asked = NOTHING_ASKED
+        self._subjects: tuple[str, ...] = ()
         self._record: str | None = None
         self._release: Release | None = None
         self._admission: Admission | None = None

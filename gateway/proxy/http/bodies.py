@@ -14,9 +14,10 @@ class RequestBody:
         is_whole: whether it has arrived to its end.
         pieces: what is held.
         limit_bytes: the most that is taken; set once the interface is known.
+        wanted_bytes: so much is read before anything is decided.
     """
 
-    __slots__ = ("_bytes", "_content_length", "_is_stopped", "_to", "is_whole", "limit_bytes", "pieces")
+    __slots__ = ("_bytes", "_content_length", "_is_stopped", "_to", "is_whole", "limit_bytes", "pieces", "wanted_bytes")
 
     def __init__(self, content_length: int | None) -> None:
         self._content_length = content_length
@@ -25,6 +26,7 @@ class RequestBody:
         self._is_stopped = False
         self.is_whole = content_length == 0
         self.limit_bytes = -1
+        self.wanted_bytes = 0
         self.pieces: list[bytes] = []
 
     def held_bytes(self) -> int:

@@ -19,6 +19,9 @@ _BROKEN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _ABSOLUTE = re.compile(rb"(?i:http(s?))://([^/?#@]+)(/[^#]*)")
 _BAD_ENCODED = re.compile(rb"%(?:2[fF]|5[cC]|2[eE]|[01][0-9A-Fa-f]|7[fF]|3[bB]|25)")
 _DOTS = re.compile(rb"/\.{1,2}(?:/|$)")
+_FORM = re.compile(rb"application/x-www-form-urlencoded *(?:; *charset=\"?utf-8\"?)? *", re.IGNORECASE)
+_FORM_TEXT = re.compile(rb"[A-Za-z0-9\-._~!$'()*+,=:@/?%&]*")
+_NO_FORM = re.compile(rb"%(?![0-9A-Fa-f]{2})|%00")
 _SLUG = re.compile(rb"/([a-z0-9][a-z0-9\-]{0,62})/([A-Za-z0-9][A-Za-z0-9\-._]{0,62})(/.*)?")
 
 
@@ -169,6 +172,16 @@ def parameters_of(query: bytes, names: tuple[str, ...]) -> tuple[tuple[str, str]
         except UnicodeDecodeError:
             raise GatewayError("malformed-request", f"the query parameter `{exact}` is not UTF-8") from None
     return tuple(sorted(found.items()))
+
+
+def is_form(content_type: bytes) -> bool:
+    """Whether a body of this type is a form, whose fields stand in it as parameters stand in a query."""
+    return _FORM.fullmatch(content_type) is not None
+
+
+def is_form_text(body: bytes) -> bool:
+    """Whether a body is a form as browsers write it; what is none may be read as something else by a server."""
+    return _FORM_TEXT.fullmatch(body) is not None and _NO_FORM.search(body) is None
 
 
 def path_parameters(

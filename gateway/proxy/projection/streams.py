@@ -14,8 +14,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Protocol
 
-from gateway.proxy.projection.document import DocumentProjector, not_filterable, require_light
+from gateway.proxy.projection.document import DocumentProjector
+from gateway.proxy.projection.envelope import not_filterable
 from gateway.proxy.projection.masks import Mask
+from gateway.proxy.projection.parts import require_light
 
 
 class RowReducer(Protocol):

@@ -16,8 +16,14 @@ from gateway.control.suppliers.tried import TriedAnswer
 from gateway.domain.directory import AnswerFormat, Dataset, Interface
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import parse_upstream
+from gateway.domain.places.answers import parse_rows
+from gateway.domain.places.language import Kind
+from gateway.proxy.limits import Limits
 from gateway.proxy.ports import Reach
+from gateway.proxy.projection.answers import make_projector
+from gateway.proxy.projection.codings import Reader
 from gateway.proxy.projection.document import DocumentProjector
+from gateway.proxy.projection.shapes import shape_of
 from gateway.proxy.projection.streams import CsvReducer
 
 CALL_SECONDS = 15.0
@@ -87,9 +93,16 @@ class Trials:
                 reducer.finish()
                 found = dict.fromkeys(sorted(reducer.items), reducer.rows)
                 return _told(interface, reducer.rows, found, unplaced, (), ())
+            if interface.format is AnswerFormat.XML or _is_nested(interface):
+                return _judged(interface, every, unplaced, content)
             is_one = interface.format is AnswerFormat.JSON
             rows, envelope = (interface.rows, interface.envelope) if is_one else ("", ())
-            projector = DocumentProjector(rows, interface.places, envelope, every, {}, interface.empty_when)
+            projector = (
+                make_projector(interface, every, {}, row_bytes=ANSWER_BYTES)
+                if is_one
+                else DocumentProjector("", interface.places, (), every, {})
+            )
+            assert projector is not None
             documents = (
                 [content] if interface.format is AnswerFormat.JSON else [x for x in content.split(b"\n") if x.strip()]
             )
@@ -101,11 +114,29 @@ class Trials:
                 if interface.rows and isinstance(left, dict):
                     passing |= left.keys() & set(envelope)
         except GatewayError as error:
-            return TriedAnswer(0, {}, unplaced, (), (), (error.detail,))
+            names = shape_of(content, is_xml=interface.format is AnswerFormat.XML)
+            seen = (f"found: {', '.join(names)}",) if names else ()
+            return TriedAnswer(0, {}, unplaced, (), (), (error.detail, *seen))
         found = {item: sum(item in row for row in held) for item in every if any(item in row for row in held)}
         claimed = {place for item, place in interface.places.items() if item in found}
         unknown = sorted(_unknown(documents, rows, claimed))[:NAMED]
         return _told(interface, len(held), found, unplaced, tuple(unknown), tuple(sorted(passing)))
+
+
+def _is_nested(interface: Interface) -> bool:
+    return interface.format is AnswerFormat.JSON and len(parse_rows(interface.rows, Kind.JSON)) > 1
+
+
+def _judged(interface: Interface, every: tuple[str, ...], unplaced: tuple[str, ...], content: bytes) -> TriedAnswer:
+    """What the entry makes of XML, and of a document within another: rows and items, without what no entry names."""
+    reader = Reader("", "", Limits(), charset=interface.charset, is_xml=interface.format is AnswerFormat.XML)
+    text = b"".join((*reader.feed(content), reader.finish()))
+    projector = make_projector(interface, every, {}, row_bytes=ANSWER_BYTES)
+    assert projector is not None
+    projector.project(text)
+    held = [row for rows in projector.values(text) for row in rows]
+    found = {item: sum(item in row for row in held) for item in every if any(item in row for row in held)}
+    return _told(interface, len(held), found, unplaced, (), ())
 
 
 def _told(

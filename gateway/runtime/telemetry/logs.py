@@ -4,12 +4,17 @@ Messages hold no data values and no credentials (INVARIANT: NO-VALUES): callers 
 """
 
 import datetime as dt
+import errno
 import json
 import logging
+import os
 import sys
 
 CONTEXT = ("record", "trace", "code", "worker")
 """Attributes of a log record (given by `extra=`) that are written beside the message."""
+
+_CHAIN = 8
+"""Errors that are looked at from the last one back."""
 
 
 class JsonLines(logging.Formatter):
@@ -38,7 +43,18 @@ class JsonLines(logging.Formatter):
             # The kind and the place, never the exception's text: it may quote what was being worked on.
             line["exception"] = record.exc_info[0].__name__
             line["at"] = _places(record)
+            line |= _of_system(record.exc_info[1])
         return json.dumps(line, ensure_ascii=False)
+
+
+def _of_system(error: BaseException | None) -> dict[str, str]:
+    """What the operating system said, and of which file: of the first error in the chain that is its own."""
+    for _ in range(_CHAIN):
+        if isinstance(error, OSError) and error.errno is not None:
+            told = {"error": errno.errorcode.get(error.errno, str(error.errno))}
+            return {**told, "file": os.fsdecode(error.filename)} if isinstance(error.filename, (str, bytes)) else told
+        error = (error.__cause__ or error.__context__) if error is not None else None
+    return {}
 
 
 def _places(record: logging.LogRecord) -> list[str]:

@@ -4,6 +4,7 @@ import re
 
 from gateway.domain.classification import class_of, nearest, secret_of
 from gateway.domain.directory import (
+    MAX_SUBJECTS_A_CALL,
     METHODS,
     READING_METHODS,
     AnswerFormat,
@@ -12,9 +13,13 @@ from gateway.domain.directory import (
     Interface,
     Purpose,
     SharingAttribute,
+    SharingMode,
 )
 from gateway.domain.header_fields import says_who
 from gateway.domain.hosts import parse_name, parse_upstream
+from gateway.domain.places.answers import Document, parse_below, parse_beside, parse_rows
+from gateway.domain.places.documents import DocumentFault, charset_named
+from gateway.domain.places.language import Decode, Kind, Place, PlaceError, Source, parse_place
 
 Fault = dict[str, object]
 """`field`, `fault`, and where it comes from a file `row`."""
@@ -22,12 +27,16 @@ Fault = dict[str, object]
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _DATASET_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}")
 _ITEM = re.compile(r"[^\s,，、;；|\"\\/~\x00-\x1f\x7f]{1,64}")
-_POINTER = re.compile(r"(?:/(?:[^~/\x00-\x1f\x7f]|~[01])*)*")
 _TEMPLATE = re.compile(r"(?:/(?:\{[^{}/]+\}|[^{}/?#%\s]+))+")
 _COLUMN = re.compile(r"[^\x00-\x1f\x7f]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
+_WHOLE_BODY = Place(Source.BODY)
 _REGION = re.compile(r"[0-9]{6}")
 MAX_GRADE = 4
+MAX_BOUND = 10**20
+MAX_MEANING = 200
+MAX_CODE = 32
+"""Longest code of a comparison: a longer text could be a value."""
 MIN_RETENTION_YEARS = 3
 
 
@@ -167,6 +176,7 @@ def validate_interface(interface: Interface, dataset: Dataset | None = None) -> 
     faults += _method_faults(interface)
     faults += _shape_faults(interface)
     faults += _scope_faults(interface)
+    faults += _request_faults(interface)
     return faults if dataset is None else [*faults, *_faults_against(interface, dataset)]
 
 
@@ -226,31 +236,58 @@ def _scope_faults(interface: Interface) -> list[Fault]:
     ]
 
 
+def _request_faults(interface: Interface) -> list[Fault]:
+    """What of the places in requests could never be read, or is said twice."""
+    named = interface.request
+    faults = [
+        _fault("request.parameters", f"`{name[:64]}` is none of `scope_parameters`")
+        for name in sorted(named.parameters.keys() - set(interface.scope_parameters))
+    ]
+    if not 1 <= named.subjects_a_call <= MAX_SUBJECTS_A_CALL:
+        faults.append(_fault("request.subjects_a_call", f"is not 1 to {MAX_SUBJECTS_A_CALL}"))
+    if interface.subject_parameter and named.subject:
+        fault = f"names places beside `subject_parameter`: write that as `query:{interface.subject_parameter}` here"
+        faults.append(_fault("request.subject", fault))
+    segments = {segment[1:-1] for path in interface.paths for segment in path.split("/") if segment[:1] == "{"}
+    lists = ("subject", "items", "operator", "unit", "matter", "reason")
+    texts = [(f"request.{field}", text) for field in lists for text in getattr(named, field)]
+    texts += [(f"request.parameters.{name}", text) for name, text in named.parameters.items()]
+    for field, text in texts:
+        try:
+            place = parse_place(text)
+        except PlaceError as error:
+            faults.append(_fault(field, str(error)))
+            continue
+        if place.source is Source.SEGMENT and place.name not in segments:
+            faults.append(_fault(field, f"`{{{place.name[:64]}}}` stands in none of `paths`"))
+        if place == _WHOLE_BODY or (place.steps and place.steps[-1] is Decode.XML):
+            faults.append(_fault(field, "is a whole document; say by steps where in it the value stands"))
+    return faults
+
+
 def _shape_faults(interface: Interface) -> list[Fault]:
     """What of an entry could never be found in an answer (INVARIANT: KNOWN-SHAPE)."""
     faults: list[Fault] = []
-    if _POINTER.fullmatch(interface.rows) is None:
-        faults.append(_fault("rows", "not a JSON Pointer (RFC 6901): it is empty or begins with `/`"))
-    faults += [
-        _fault("empty_when", f"`{pointer[:100]}` is not a JSON Pointer (RFC 6901)")
-        for pointer in interface.empty_when
-        if not pointer or _POINTER.fullmatch(pointer) is None
-    ]
+    kind = Kind.XML if interface.format is AnswerFormat.XML else Kind.JSON
+    try:
+        documents = parse_rows(interface.rows, kind)
+    except PlaceError as error:
+        return [_fault("rows", f"no place of rows: {error}")]
+    faults += _beside_faults(interface, kind, documents)
     if interface.format is AnswerFormat.OPAQUE:
         return faults
     if not interface.places:
         faults.append(_fault("places", "missing: where each item stands; without it nothing could ever leave"))
-    form = _COLUMN if interface.format is AnswerFormat.CSV else _POINTER
-    words = (
-        "a column's name"
-        if interface.format is AnswerFormat.CSV
-        else "a JSON Pointer below a row (RFC 6901), such as `/name`"
-    )
-    faults += [
-        _fault("places", f"the place of `{item[:64]}` is not {words}")
-        for item, place in interface.places.items()
-        if not place or form.fullmatch(place) is None
-    ]
+    for item, place in interface.places.items():
+        what = f"the place of `{item[:64]}`"
+        if interface.format is AnswerFormat.CSV:
+            if _COLUMN.fullmatch(place) is None:
+                faults.append(_fault("places", f"{what} is not a column's name"))
+            continue
+        try:
+            parse_below(place, documents[-1].kind)
+        except PlaceError as error:
+            faults.append(_fault("places", f"{what} is none below a row, such as `/name`: {error}"))
     for field, texts in (
         ("title", (interface.title,)),
         ("subject_parameter", (interface.subject_parameter or "x",)),
@@ -262,21 +299,81 @@ def _shape_faults(interface: Interface) -> list[Fault]:
     return faults
 
 
+def _beside_faults(interface: Interface, kind: Kind, documents: tuple[Document, ...]) -> list[Fault]:
+    """What of the declared members, codes and words could never be found, or would be believed for nothing."""
+    faults: list[Fault] = []
+    at_code = {interface.code_at: ()} if interface.code_at else {}
+    for field, places in (
+        ("envelope_members", interface.envelope_members),
+        ("empty_when", interface.empty_when),
+        ("failed_when", interface.failed_when),
+        ("code_at", at_code),
+    ):
+        for place in places:
+            try:
+                parse_beside(place, kind, documents)
+            except PlaceError as error:
+                faults.append(_fault(field, f"`{place[:100]}` is no place beside the rows: {error}"))
+    faults += [
+        _fault("envelope_members", f"the bound of `{place[:100]}` is not between 1 and {MAX_BOUND}")
+        for place, member in interface.envelope_members.items()
+        if not 1 <= member.most <= MAX_BOUND
+    ]
+    if interface.code_meanings and not interface.code_at:
+        faults.append(_fault("code_at", "missing: where the code stands that `code_meanings` explain"))
+    faults += [
+        _fault("code_meanings", f"the meaning of `{code[:20]}` is no plain text of {MAX_MEANING} characters")
+        for code, meaning in interface.code_meanings.items()
+        if len(meaning) > MAX_MEANING or _CONTROL.search(meaning)
+    ]
+    if interface.charset:
+        try:
+            charset_named(interface.charset)
+        except DocumentFault as error:
+            faults.append(_fault("charset", str(error)))
+    return faults + _match_faults(interface)
+
+
+def _match_faults(interface: Interface) -> list[Fault]:
+    faults: list[Fault] = []
+    if interface.match_codes and SharingMode.VERIFY not in interface.modes:
+        faults.append(_fault("match_codes", "`verify` is no mode of this interface"))
+    if interface.match_codes and interface.format not in {AnswerFormat.JSON, AnswerFormat.XML}:
+        faults.append(_fault("match_codes", "codes are read in JSON and XML alone"))
+    for item, codes in interface.match_codes.items():
+        if item not in interface.places:
+            faults.append(_fault("match_codes", f"`{item[:64]}` has no place"))
+        if not codes or any(not code or len(code) > MAX_CODE for code in codes):
+            faults.append(
+                _fault("match_codes", f"a code of `{item[:64]}` is missing, or none of 1 to {MAX_CODE} characters")
+            )
+    return faults
+
+
 def _envelope_faults(interface: Interface, dataset: Dataset) -> list[Fault]:
     """INVARIANT: GRANTED-ITEMS-ONLY: what passes beside the rows is asked for by no grant, so it is no item."""
     if not interface.rows:
         return []
     known = {word.casefold() for item in dataset.items for word in (item.name, item.title) if word}
-    known |= {
-        place.rpartition("/")[2].replace("~1", "/").replace("~0", "~").casefold() for place in interface.places.values()
-    }
-    return [
+    known |= {_last_name(place) for place in interface.places.values()}
+    members = [
+        _fault("envelope_members", f"`{place[:100]}` bears the name of an item: it would leave under every grant")
+        for place in interface.envelope_members
+        if _last_name(place) in known
+    ]
+    return members + [
         _fault(
             "envelope", f"`{name[:64]}` is an item of the entry: what stands in the envelope leaves under every grant"
         )
         for name in interface.envelope
         if name.casefold() in known
     ]
+
+
+def _last_name(place: str) -> str:
+    """The name that a place ends with, without namespace, folded."""
+    name = re.sub(r"Q\{[^}]*\}", "", place).rpartition("/")[2].lstrip("@")
+    return name.removeprefix("*:").replace("~1", "/").replace("~0", "~").casefold()
 
 
 def _upstream_faults(interface: Interface) -> list[Fault]:

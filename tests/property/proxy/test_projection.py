@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError
-from gateway.proxy.projection import document
-from gateway.proxy.projection.document import DocumentProjector, Projected, at_once
+from gateway.proxy.projection import parts
+from gateway.proxy.projection.document import DocumentProjector
+from gateway.proxy.projection.envelope import Answered
 from gateway.proxy.projection.masks import parse_mask
+from gateway.proxy.projection.projected import Projected, at_once
 from gateway.proxy.projection.streams import NdjsonReducer
 
 SECRET = "SECRET"
@@ -101,10 +103,10 @@ def test_in_steps_the_same_leaves_as_at_once(data: Any, step: int, indent: int, 
         text = text.replace("]", f"{broken}]", 1)
     one = projector(**({"a": mask} if mask else {}))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(document, "STEP_BYTES", 1 << 30)
+        patch.setattr(parts, "STEP_BYTES", 1 << 30)
         whole = come_to(lambda: one.project(text.encode()))
         values = come_to(lambda: Projected(_values(one, text), 0, ()))
-        patch.setattr(document, "STEP_BYTES", step)
+        patch.setattr(parts, "STEP_BYTES", step)
         assert come_to(lambda: at_once(one.steps(text.encode()))) == whole
         assert come_to(lambda: Projected(_values(one, text), 0, ())) == values
 
@@ -124,7 +126,7 @@ def test_a_long_answer_takes_a_step_for_each_part_of_its_rows() -> None:
     text = json.dumps({"data": [row] * 20_000}).encode()
     for masks in ({}, {"a": "last-4"}):
         steps = sum(1 for _ in projector(**masks).steps(text))
-        assert steps >= len(text) // (2 * document.STEP_BYTES)
+        assert steps >= len(text) // (2 * parts.STEP_BYTES)
 
 
 HEAVY = {
@@ -144,7 +146,7 @@ HEAVY = {
 def test_a_row_that_is_long_and_holds_much_is_refused(heavy: str) -> None:
     """No step takes longer than a row may hold: an answer of one row is not worked on while nobody else is served."""
     begin, unit, end = HEAVY[heavy]
-    content = begin + b",".join([unit] * (document.MAX_MEMBERS + 400_000 // len(unit))) + end
+    content = begin + b",".join([unit] * (parts.MAX_MEMBERS + 400_000 // len(unit))) + end
     for work in (lambda: at_once(projector().steps(content)), lambda: values_of(projector(), content)):
         with pytest.raises(GatewayError, match="holds more than"):
             work()
@@ -180,7 +182,7 @@ def test_the_fast_way_and_the_walk_give_the_same(data: Any, indent: int) -> None
         with pytest.raises(GatewayError):
             one.project(content)
         return
-    walked = at_once(one._walk(content))
+    walked = at_once(one.reduce(content, Answered(), is_failure=False))
     projected = one.project(content)
     assert json.loads(projected.content) == json.loads(walked.content)
     assert (projected.rows, projected.items) == (walked.rows, walked.items)

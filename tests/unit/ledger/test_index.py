@@ -109,6 +109,30 @@ def test_one_person_s_uses_are_found_by_pseudonyms(tmp_path):
     service.close()
 
 
+@pytest.mark.parametrize("flushed", [False, True])
+def test_use_that_names_several_persons_is_found_by_each_and_counts_each(tmp_path, flushed):
+    """Whose data one call asked about is each of them: in the tail as in Parquet, in answers as in figures."""
+    city = City()
+    made = UseEntries(new_run(NOON_NS), Salts())
+    entries, wanted = [], ""
+    for n in range(40):
+        people = [city.pseudonym(person) for person in ([3, 4, 5] if n == 7 else [5] if n == 8 else [100 + n])]
+        use = msgspec.structs.replace(city.use(NOON_NS, kind=0), subject=people[0], besides=tuple(people[1:]))
+        record, content = made.opened(use)
+        entries += [content, made.closed(record, use, city.outcome(use), NOON_NS)] if n != 7 else [content]
+        wanted = record if n == 7 else wanted
+    service = ledger_with(tmp_path / "ledger", entries)
+    if flushed:
+        service.index.flush()
+    for person, count in ((3, 1), (4, 1), (5, 2), (6, 0)):
+        found = everything(service.index, RecordQuery(subjects=(city.pseudonym(person),)))
+        assert len(found) == count, person
+        assert not count or wanted in [row.record for row in found]
+    (figure,) = figures(service.index, RecordQuery(), "department")
+    assert (figure.uses, figure.subjects) == (40, 38 + 3)
+    service.close()
+
+
 def test_a_cursor_stays_right_while_records_arrive(tmp_path):
     """Pages of one reading hold what stood when it began: no record twice, none left out, though uses close."""
     city = City()

@@ -1,9 +1,11 @@
 """Logs are one JSON object a line, with the process, the record and the trace, and never an exception's text."""
 
+import errno
 import json
 import logging
 import sys
 
+from gateway.domain.errors import GatewayError
 from gateway.runtime.telemetry.logs import JsonLines
 
 LINES = JsonLines("worker-0")
@@ -43,3 +45,17 @@ def test_exception_is_told_by_its_kind_and_place_alone() -> None:
     assert told["exception"] == "ValueError"
     assert "test_logs.py" in str(told["at"])
     assert "110101199003071234" not in json.dumps(told)
+
+
+def test_an_error_of_the_system_names_its_file() -> None:
+    """Also behind another one: a disk that is full, a file that is not there, a permission that is missing."""
+    full = OSError(errno.ENOSPC, "110101199003071234", "/srv/gateway/ledger/tree/tile/0/000")
+    told = line("failed", error=full)
+    assert (told["exception"], told["error"], told["file"]) == ("OSError", "ENOSPC", full.filename)
+    behind = GatewayError("records-unavailable")
+    behind.__cause__ = PermissionError(errno.EACCES, "x", b"/srv/gateway/state.db")
+    told = line("failed", error=behind)
+    assert (told["exception"], told["error"], told["file"]) == ("GatewayError", "EACCES", "/srv/gateway/state.db")
+    assert line("failed", error=ConnectionResetError(errno.ECONNRESET, "x"))["error"] == "ECONNRESET"
+    assert "110101199003071234" not in json.dumps(line("failed", error=full))
+    assert not {"error", "file"} & set(line("failed", error=OSError("110101199003071234")))
