@@ -64,6 +64,13 @@ COMMANDS = {
     "systems": ("systems", "Register demand departments' systems and their keys."),
     "officers": ("keys", "Register officers, give them codes for a password, sign their tokens."),
     "grants": ("grants", "Issue grants, look at them, and stop them: a stop is effective when the command returns."),
+    "applications": ("processes", "An application for sharing, from draft to the first use."),
+    "verifications": ("processes", "A request to verify shared data, until it is answered."),
+    "disputes": ("processes", "A dispute over sharing, until it is agreed, settled or decided."),
+    "duties": (
+        "duties",
+        "List what waits for you: the overdue first, with the days left; dates that are not certain are marked.",
+    ),
     "orders": ("orders", "Stop a system, a department, a dataset or a supplier: effective when the command returns."),
     "policies": (
         "activation",

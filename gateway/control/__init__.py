@@ -31,6 +31,7 @@ killed (by pidfd), because what a stopped process had already given to its kerne
     directory  departments, systems, officers, purposes, entries, interfaces
     suppliers  where suppliers' services stand, and what they are called with
     grants     grants, the acts of their life, orders, figures
+    processes  applications, verifications, disputes: routes made from the tables of the law
     records    questions, exports, the log, retention
     policies   what is in force, and what would change
     sign_in    tokens, sessions and credentials

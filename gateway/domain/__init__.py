@@ -14,6 +14,7 @@
     grants      what a supplier approved, and its life from issue to disposal
     lifecycle   a grant's life as a table of states and acts
     orders      suspensions and terminations that reach wider than one grant
+    processes   applications, verifications, disputes: each a table of states and steps
     proposals   a grant on its way: approved by acts on both sides
     officers    people who act, their roles, and the acts they may ask for
     callers     who calls, and how well that is proven
@@ -21,6 +22,7 @@
     uses        one use of data, from opened to closed, as its record names it
     policies    sets of policies: their files, digest and activation
     state       what one decision reads of the state
+    words       what docstrings say of fields, for bodies and options
     changes     what a committed change touches, so that what was kept can be dropped
     calendar    clocks in working days
 

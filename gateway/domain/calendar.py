@@ -21,6 +21,20 @@ MAX_WORKING_DAYS = 250
 """Longest clock: about one working year; no article asks for more."""
 
 
+class Clock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A period in working days that a layer of the law sets (`<layer>/clocks.yaml`).
+
+    Args:
+        days: the period.
+        article: where it stands.
+        extension: how many working days it may be extended by, 0 if none.
+    """
+
+    days: int
+    article: str
+    extension: int = 0
+
+
 class Due(msgspec.Struct, frozen=True):
     """When a duty falls due.
 

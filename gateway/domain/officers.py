@@ -149,6 +149,12 @@ class Act(StrEnum):
     APPROVE_DEMAND = "approveDemand"
     APPROVE_SUPPLY = "approveSupply"
     REFUSE_GRANT = "refuseGrant"
+    ACCEPT_NARROWED = "acceptNarrowed"
+    REPLY_INSTEAD = "replyInstead"
+    EXAMINE_APPLICATION = "examineApplication"
+    SUPERVISE_SHARING = "superviseSharing"
+    REQUEST_VERIFICATION = "requestVerification"
+    ANSWER_VERIFICATION = "answerVerification"
     SUSPEND = "suspend"
     LIFT = "lift"
     TERMINATE = "terminate"
@@ -193,6 +199,7 @@ class Matter(msgspec.Struct, frozen=True, omit_defaults=True):
         ordered_by: the department whose officer ordered the stop, if the act is to lift one.
         proposed_by: the officer who proposed the grant, if the act is about a proposal.
         approved_by: the officer who approved it on the demand side, while that approval stands.
+        supplied_by: the officer who approved it for the supplier, while that approval stands.
         valid_days: for how many days a grant is to hold, if the act is about one to be.
     """
 
@@ -206,4 +213,5 @@ class Matter(msgspec.Struct, frozen=True, omit_defaults=True):
     ordered_by: str | None = None
     proposed_by: str | None = None
     approved_by: str | None = None
+    supplied_by: str | None = None
     valid_days: int | None = None

@@ -43,6 +43,9 @@ class Proposal(msgspec.Struct, frozen=True, omit_defaults=True):
         proposed_by: the officer who proposed it.
         proposed_at: when.
         demand_approval: the demand side's, once given.
+        supply_approval: the supplier's, where it came first: of less than was applied for.
+        application: the application that it belongs to (`gateway.domain.processes.applications`), whose steps alone
+            act on it; "" where it was proposed by itself.
         state: where it stands.
         reasons: of a refusal (Art. 21), or of a withdrawal.
     """
@@ -53,6 +56,8 @@ class Proposal(msgspec.Struct, frozen=True, omit_defaults=True):
     proposed_by: str
     proposed_at: datetime
     demand_approval: Approval | None = None
+    supply_approval: Approval | None = None
+    application: str = ""
     state: ProposalState = ProposalState.PROPOSED
     reasons: str = ""
 
@@ -73,11 +78,17 @@ class Proposal(msgspec.Struct, frozen=True, omit_defaults=True):
             fault = {"field": "digest", "fault": "is not of what is proposed now: read it again"}
             raise GatewayError("invalid-input", "what was proposed has changed", faults=[fault])
 
-    def granted(self, supply_approval: Approval) -> Grant:
+    def granted(self) -> Grant:
         """The grant that both sides approved."""
         assert self.demand_approval is not None
-        approvals = {"demand_approval": self.demand_approval, "supply_approval": supply_approval}
+        assert self.supply_approval is not None
+        approvals = {"demand_approval": self.demand_approval, "supply_approval": self.supply_approval}
         return msgspec.structs.replace(self.grant, **approvals)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may still become a grant."""
+        return self.state in (ProposalState.PROPOSED, ProposalState.APPROVED)
 
 
 def digest_of(grant: Grant) -> str:

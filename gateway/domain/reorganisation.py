@@ -185,7 +185,8 @@ RULES: Mapping[str, tuple[str, str]] = {
     ),
     "proposal-moves": ("the new supplier replies to what is proposed for its data", "由新的提供部门答复相应申请"),
     "proposal-refused": ("what is proposed for data that is withdrawn is refused", "数据已撤回的申请予以拒绝"),
-    "application-moves": ("an application on its way goes to who answers for it now", "办理中的申请由承接部门继续办理"),
+    "case-moves": ("a case on its way goes to who answers for it now", "办理中的事项由承接部门继续办理"),
+    "case-ends": ("what is applied for is applied for anew, by the successor", "办理中的申请终止，由承接部门重新提出"),
     "duty-moves": ("a duty to dispose of data goes to the successor", "数据处置义务由承接部门履行"),
     "officer-moves": (
         "a person keeps the roles that the new department is worth, in a region that is no wider",

@@ -31,6 +31,7 @@ class RecordKind(StrEnum):
     DESTRUCTION = "destruction"
     ORDER = "order"
     GRANT = "grant"
+    PROCESS = "process"
     DIRECTORY = "directory"
     POLICY = "policy"
     KEY = "key"

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,7 +47,13 @@ def make_directory(directory: Path) -> None:
         at = at.parent
     for path in reversed(missing):
         path.mkdir(mode=0o700, exist_ok=True)
-        sync_directory(path.parent)
+        try:
+            sync_directory(path.parent)
+        except OSError:
+            # Who tries again must not take a name for durable that is not.
+            with suppress(OSError):
+                path.rmdir()
+            raise
 
 
 def write_all(fd: int, content: bytes | memoryview, offset: int) -> None:

@@ -21,7 +21,7 @@
     belonging     what ties the state to its home and its log
     coordination  one-time values, quotas, nodes
     figures       figures for supervision, and the duties behind them
-    applications  applications for sharing and their clocks
+    cases         cases of processes, their history and attachments
     proposals     grants on their way
     directory     the directory and its files: sheets, JSON, DCAT, OpenAPI
     values        pages, filters, entity tags and other values besides the domain's
@@ -32,6 +32,7 @@ does the block end; `tx.changes` is what the barrier is then held on.
 """
 
 from gateway.store.belonging import Difference, KnownHome, KnownLog
+from gateway.store.cases import CaseFilter
 from gateway.store.store import Store, StoreTransaction
 from gateway.store.values import (
     Answer,
@@ -49,6 +50,7 @@ from gateway.store.values import (
 
 __all__ = [
     "Answer",
+    "CaseFilter",
     "Concerned",
     "DatasetFilter",
     "Difference",

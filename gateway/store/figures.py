@@ -107,6 +107,10 @@ class Supervision:
         orders = self._orders_in_force(supplier, department)
         return tuple(order for order in orders if is_rectification_overdue(order, today))
 
+    def open_rectifications(self, department: str) -> tuple[Order, ...]:
+        """Suspensions in force of a demand department that set a date for rectification (Art. 27 ¶2)."""
+        return tuple(order for order in self._orders_in_force(None, department) if order.rectify_by is not None)
+
     def overdue_reports(
         self, at: datetime, *, supplier: str | None = None, department: str | None = None
     ) -> tuple[Order, ...]:

@@ -45,7 +45,7 @@ from gateway.store.values import (
 
 Condition = ColumnElement[bool] | TextClause
 
-_FEW_SUPPLIERS = 40
+FEW_SUPPLIERS = 40
 """Up to how many suppliers of a region are read run by run; a larger region is soon met by reading on."""
 
 _LISTED_STATES = tuple(state for state in GrantState if state is not GrantState.SUPERSEDED)
@@ -65,7 +65,7 @@ class Listings:
         table = schema.grants
         key = _time_key(narrow) if narrow.is_by_time else (table.c.number,)
         place = decode_cursor(cursor, (int,) * len(key)) if cursor is not None else None
-        rows_wanted = _bounded(limit) + 1
+        rows_wanted = rows_bounded(limit) + 1
         runs = [
             select(select(*key).where(*run, *_after(key, place)).order_by(*key).limit(rows_wanted).subquery())
             for run in self._runs(narrow)
@@ -81,7 +81,7 @@ class Listings:
             .select_from(merged.join(table, table.c.number == merged.c.number))
             .order_by(*places)
         )
-        return _page(Grant, self._rows(statement, {}), limit)
+        return page_of(Grant, self._rows(statement, {}), limit)
 
     def _runs(self, narrow: GrantFilter) -> list[list[Condition]]:
         """The conditions of each run of an index that together hold the filter's matches."""
@@ -93,14 +93,14 @@ class Listings:
             return [[*conditions, table.c.state.concat("").in_(states)]]
         heads: list[list[Condition]] = [[]]
         if narrow.region and narrow.supplier is None and narrow.department is None:
-            of_region = _departments_of(narrow.region).limit(_FEW_SUPPLIERS + 1)
+            of_region = departments_of(narrow.region).limit(FEW_SUPPLIERS + 1)
             suppliers = [row[0] for row in self._rows(of_region, {})]
-            if len(suppliers) <= _FEW_SUPPLIERS:
+            if len(suppliers) <= FEW_SUPPLIERS:
                 heads = [[table.c.supplier == supplier] for supplier in suppliers]
             else:
-                conditions.append(_of_region(narrow.region))
+                conditions.append(suppliers_of(table.c.supplier, narrow.region))
         elif narrow.region:
-            conditions.append(_of_region(narrow.region))
+            conditions.append(suppliers_of(table.c.supplier, narrow.region))
         narrowed = heads != [[]] or narrow.department is not None or narrow.supplier is not None
         # Few grants are yet to begin: their own index serves, and the state must not tempt the planner into its own.
         by_state = narrow.is_by_time and narrow.begins_after is None
@@ -193,7 +193,7 @@ class Listings:
             select(table.c.id, table.c.version)
             .where(*conditions)
             .order_by(table.c.id, table.c.version)
-            .limit(_bounded(limit) + 1)
+            .limit(rows_bounded(limit) + 1)
             .subquery()
         )
         statement = (
@@ -201,7 +201,7 @@ class Listings:
             .select_from(chosen.join(table, and_(table.c.id == chosen.c.id, table.c.version == chosen.c.version)))
             .order_by(chosen.c.id, chosen.c.version)
         )
-        return _page(Dataset, self._rows(statement, {}), limit)
+        return page_of(Dataset, self._rows(statement, {}), limit)
 
     def list_interfaces(
         self,
@@ -227,22 +227,22 @@ class Listings:
             select(table.c.body, table.c.supplier, table.c.id)
             .where(*conditions)
             .order_by(table.c.supplier, table.c.id)
-            .limit(_bounded(limit) + 1)
+            .limit(rows_bounded(limit) + 1)
         )
-        return _page(Interface, self._rows(statement, {}), limit)
+        return page_of(Interface, self._rows(statement, {}), limit)
 
     def _by_id(self, kind: type[S], statement: Select[Any], table: Table, cursor: str | None, limit: int) -> Page[S]:
         if cursor is not None:
             statement = statement.where(table.c.id > decode_cursor(cursor, (str,))[0])
-        rows = self._rows(statement.order_by(table.c.id).limit(_bounded(limit) + 1), {})
-        return _page(kind, rows, limit)
+        rows = self._rows(statement.order_by(table.c.id).limit(rows_bounded(limit) + 1), {})
+        return page_of(kind, rows, limit)
 
 
 def _among(column: ColumnElement[Any], concerned: Concerned) -> ColumnElement[bool]:
     """Whether a department is one of those that are concerned."""
     parts: list[ColumnElement[bool]] = []
     if concerned.region is not None:
-        parts.append(column.in_(_departments_of(concerned.region)) if concerned.region else column.is_not(None))
+        parts.append(column.in_(departments_of(concerned.region)) if concerned.region else column.is_not(None))
     if concerned.department is not None:
         parts.append(column == concerned.department)
     return or_(false(), *parts)
@@ -319,12 +319,13 @@ def _time_key(narrow: GrantFilter) -> tuple[ColumnElement[int], ...]:
     return (table.c.valid_until // DAY_SECONDS).label("expires_day"), table.c.number
 
 
-def _of_region(region: str) -> Condition:
-    """Supplied in a region; the concatenation keeps the planner from gathering and sorting every supplier's grants."""
-    return schema.grants.c.supplier.concat("").in_(_departments_of(region))
+def suppliers_of(column: ColumnElement[Any], region: str) -> ColumnElement[bool]:
+    """Supplied in a region; the concatenation keeps the planner from gathering and sorting all that a supplier has."""
+    return column.concat("").in_(departments_of(region))
 
 
-def _departments_of(region: str) -> Select[Any]:
+def departments_of(region: str) -> Select[Any]:
+    """The ids of the departments of a region."""
     table = schema.departments
     return (
         select(table.c.id)
@@ -339,14 +340,15 @@ def _after(key: Sequence[ColumnElement[int]], place: Sequence[int] | None) -> li
     return [tuple_(*key) > tuple_(*place) if len(key) > 1 else key[0] > place[0]]
 
 
-def _bounded(limit: int) -> int:
+def rows_bounded(limit: int) -> int:
+    """`limit`, if a page may hold so many rows; raises `invalid-input`."""
     if not 1 <= limit <= MAX_PAGE:
         fault = f"a page holds 1 to {MAX_PAGE} rows, not {limit}"
         raise GatewayError("invalid-input", fault, faults=[{"field": "limit", "fault": fault}])
     return limit
 
 
-def _page(kind: type[S], rows: Rows, limit: int) -> Page[S]:
+def page_of(kind: type[S], rows: Rows, limit: int) -> Page[S]:
     """The page of rows read as (body, *sort key), one more than `limit` where another page follows."""
     if len(rows) <= limit:
         return Page(decode_all(kind, rows), None)

@@ -19,6 +19,7 @@ from gateway.domain.directory import Dataset, Department, EntryState, Interface,
 from gateway.domain.grants import Grant
 from gateway.domain.officers import AccountEvent, Authenticator, Enrolment, Officer, ProviderSession, Session
 from gateway.domain.orders import Order
+from gateway.domain.processes.cases import Attachment, Case, Event
 from gateway.domain.state import SliceState
 from gateway.store import schema
 from gateway.store.values import Answer, Disposal, LegacyKey
@@ -180,7 +181,10 @@ _SEQUENCE = select(schema.feed.c.sequence)
 
 _DECODERS: dict[type[msgspec.Struct], Any] = {
     kind: msgspec.json.Decoder(kind)
-    for kind in (Department, System, Purpose, Dataset, Interface, Grant, Officer, Order, Enrolment, AccountEvent)
+    for kind in (
+        *(Department, System, Purpose, Dataset, Interface, Grant, Officer, Order, Enrolment, AccountEvent),
+        *(Case, Event, Attachment),
+    )
 }
 
 

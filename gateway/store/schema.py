@@ -21,7 +21,8 @@ The migrations under `migrations/` build exactly these tables; a test compares t
 | system_keys | whose a public key or certificate is: one system's, revoked or not, until it is withdrawn |
 | nonce_secrets | what DPoP nonces are made with, sealed by the key ring |
 | proposals | grants on their way, by the id of the grant |
-| disposals, applications | duties with a due date |
+| disposals | duties to dispose of what was drawn |
+| cases, case_events, case_files | a case (`gateway.domain.processes`), what was done in it, its attachments |
 | hosts | a claim of a department on a host that is on its way (`standing` 0), or the host that stands (1) |
 | certificates | a supplier's certificates of one name; a private key among them is sealed by the key ring |
 | policy_sets, policy_events | the text of a set of policies, and each step that put one in force or in the shadow |
@@ -44,7 +45,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0011"
+HEAD = "0012"
 """The newest migration: a database at another revision is migrated, or refused if it is newer."""
 
 metadata = MetaData()
@@ -388,19 +389,67 @@ disposals = Table(
     Index("disposals_due", "due_on", "grant_id"),
 )
 
-applications = Table(
-    "applications",
+cases = Table(
+    "cases",
     metadata,
-    Column("id", String(64), primary_key=True),
-    Column("department", String(64), nullable=False),
-    Column("dataset", String(128), nullable=False),
-    Column("supplier", String(64), nullable=False),
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("id", String(64), nullable=False),
+    Column("process", String(24), nullable=False),
     Column("state", String(24), nullable=False),
+    Column("supplier", String(64)),
+    Column("demand", String(64)),
+    Column("dataset", String(128)),
+    Column("grant_id", String(64)),
+    Column("waits_supplier", Integer, nullable=False),
+    Column("waits_demand", Integer, nullable=False),
+    Column("waits_competent", Integer, nullable=False),
     Column("due_on", String(10)),
     Column("body", Text, nullable=False),
-    Index("applications_state", "state", "due_on", "id"),
-    Index("applications_supplier", "supplier", "state", "id"),
-    Index("applications_department", "department", "state", "id"),
+    Index("cases_id", "id", unique=True),
+    Index("cases_process", "process", "number", "supplier"),
+    Index("cases_state", "process", "state", "number", "supplier"),
+    Index("cases_supplier", "supplier", "process", "number"),
+    Index("cases_demand", "demand", "process", "number"),
+    Index("cases_grant", "grant_id", "process"),
+    *(
+        Index(
+            f"cases_waits_{party}",
+            *((party,) if party != "competent" else ()),
+            "due_on",
+            "number",
+            sqlite_where=text(f"waits_{party} = 1"),
+            postgresql_where=text(f"waits_{party} = 1"),
+        )
+        for party in ("supplier", "demand", "competent")
+    ),
+    Index(
+        "cases_due",
+        "due_on",
+        "number",
+        sqlite_where=text("due_on IS NOT NULL"),
+        postgresql_where=text("due_on IS NOT NULL"),
+    ),
+)
+"""`number` rises in the order of opening; `waits_…` says whom a case waits for."""
+
+case_events = Table(
+    "case_events",
+    metadata,
+    Column("case_id", String(64), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+    PrimaryKeyConstraint("case_id", "number"),
+)
+
+case_files = Table(
+    "case_files",
+    metadata,
+    Column("case_id", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("body", Text, nullable=False),
+    PrimaryKeyConstraint("case_id", "digest"),
 )
 
 proposals = Table(

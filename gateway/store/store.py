@@ -17,9 +17,9 @@ from gateway.domain.directory import Dataset
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, GrantState
 from gateway.store import schema
-from gateway.store.applications import Applications
 from gateway.store.belonging import Belonging, BelongingTransaction
 from gateway.store.bulk import BulkWrites, Progress, batches, chunks, rows_of
+from gateway.store.cases import Cases
 from gateway.store.certificates import CertificateReadings
 from gateway.store.coordination import Coordination, timeline_of
 from gateway.store.database import BULKY_PAUSE_SECONDS, Database
@@ -60,7 +60,7 @@ class Store(
     HostReadings,
     CertificateReadings,
     Listings,
-    Applications,
+    Cases,
     Proposals,
     Supervision,
     Coordination,

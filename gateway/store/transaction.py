@@ -38,7 +38,6 @@ from gateway.domain.grants import Grant, GrantState
 from gateway.domain.orders import Order, Reach
 from gateway.domain.proposals import Proposal
 from gateway.store import schema
-from gateway.store.applications import Application, Applications, application_columns
 from gateway.store.proposals import Proposals, proposal_columns
 from gateway.store.readings import Readings, Rows
 from gateway.store.values import Disposal, etag
@@ -54,7 +53,7 @@ ANSWER_SECONDS = 24 * 3600
 """How long an answer is remembered under its `Idempotency-Key`."""
 
 
-class WriteBase(Readings, Applications, Proposals):
+class WriteBase(Readings, Proposals):
     """The transaction's connection, its changes, and writing with optimistic concurrency.
 
     Args:
@@ -336,11 +335,6 @@ class Transaction(WriteBase):
             update(table).where(table.c.grant_id == grant).values(destroyed_record=record, destroyed_on=on.isoformat())
         )
         return msgspec.structs.replace(duty, destroyed_record=record, destroyed_on=on)
-
-    def put_application(self, application: Application, *, if_match: str | None = None) -> None:
-        """Store an application, new or after an act of `applications`; no worker holds any."""
-        self._match(self.application(application.id), if_match)
-        self._put(schema.applications, {"id": application.id}, application_columns(application))
 
     def put_proposal(self, proposal: Proposal) -> None:
         """Store a grant on its way, new or after an act; no worker holds any."""

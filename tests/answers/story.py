@@ -4,21 +4,25 @@ import hashlib
 import re
 import tempfile
 from base64 import b32decode
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import jwt
+import msgspec
 
 from gateway.client.keys import ClientKey, new_private_key
 from gateway.control.act.examples import (
     CERTIFICATES,
     CLOSURE,
+    CONTENTION,
     DATASET,
     DERIVATION,
     DISPOSAL,
     DISPUTE,
+    DOUBT,
+    DRAFT,
     EXAMPLES,
     GRANT,
     HOST,
@@ -36,7 +40,8 @@ from gateway.control.act.examples import (
 )
 from gateway.control.policies.routes import CALL
 from gateway.control.sign_in.by_provider import sealed_with
-from gateway.domain.calendar import CHINA
+from gateway.domain.calendar import CHINA, Due
+from gateway.domain.processes.cases import Event
 from gateway.identity.callers.assertions import ASSERTION_TYPE
 from gateway.identity.officers.oidc import Person
 from gateway.identity.officers.one_time_codes import STEP_SECONDS, code_at
@@ -96,6 +101,9 @@ def walk() -> Told:
                 credentials,
                 grants,
                 proposals,
+                applications,
+                verifications,
+                disputes,
                 a_grants_life,
                 orders,
                 figures,
@@ -358,6 +366,134 @@ def proposals(teller: Teller) -> None:
     teller.tell("POST /v1/proposals/{id}/refusal", "police", reasons, again=True, id="g-2026-0101")
 
 
+def _case(teller: Teller, process: str, officer: str, body: dict[str, Any], *steps: tuple[str, str, Any]) -> str:
+    """A case after some steps that are told of elsewhere."""
+    world = teller.world
+    answer = world.post(officer, f"/v1/{process}", body)
+    answer.raise_for_status()
+    id_ = Path(answer.headers["Location"]).name
+    for who, name, said in steps:
+        stated = {"digest": answer.json()["digest"]} if said is None else said
+        world.post(who, f"/v1/{process}/{id_}/{name}", stated).raise_for_status()
+    return id_
+
+
+def applications(teller: Teller) -> None:
+    """Drafted, submitted and approved; others asked for materials, put off, narrowed, refused, urged, taken back."""
+    numbers = iter(range(200, 300))
+    submitted = ("civil", "submit", None)
+
+    def step(name: str, officer: str, said: dict[str, Any], id_: str, **more: Any) -> Any:
+        return teller.tell(f"POST /v1/applications/{{id}}/{name}", officer, said, again=True, id=id_, **more)
+
+    def drafted(*steps: tuple[str, str, Any]) -> tuple[str, dict[str, Any]]:
+        draft = {**DRAFT, "grant": {**PROPOSAL, "id": f"g-2026-{next(numbers):04d}"}}
+        return _case(teller, "applications", "civil", draft, *steps), draft
+
+    first = teller.tell("POST /v1/applications", "civil", DRAFT).json()
+    id_, approval = first["application"]["id"], {"digest": first["digest"]}
+    step("submit", "civil", approval, id_)
+    teller.tell("GET /v1/applications", "civil")
+    teller.tell("GET /v1/applications/{id}", "police", id=id_)
+    teller.tell("GET /v1/applications/lifecycle", None)
+    teller.tell("POST /v1/applications/{id}/comments", "police", {"comment": "which counters are meant?"}, id=id_)
+    attached = {"content": b"counters: 1 to 4\n", "params": {"name": "counters.txt"}}
+    plain = {"Content-Type": "text/plain"}
+    file = teller.tell(
+        "POST /v1/applications/{id}/attachments", "civil", options=attached, headers=plain, id=id_
+    ).json()
+    digest = file["attachment"]["digest"]
+    teller.tell("GET /v1/applications/{id}/attachments/{digest}", "police", id=id_, digest=digest)
+    step("approve", "police", approval, id_)
+    teller.tell("GET /v1/duties", "police")
+    step("share", "police", {"shared_on": "2026-06-01", "statement": "by interface household"}, id_)
+    second, draft = drafted(submitted)
+    step("ask-materials", "police", {"missing": ["the counters by name"]}, second)
+    amended = teller.tell("POST /v1/applications/{id}/amend", "civil", draft, id=second).json()
+    step("complete", "civil", {"digest": amended["digest"]}, second)
+    extension = {"days": 5, "reasons": "the register is being moved"}
+    step("request-extension", "police", extension, second)
+    step("approve-extension", "registrar", {"reference": "政数〔2026〕3号"}, second)
+    step("refuse", "police", {"reasons": "the items are more than the registration needs"}, second)
+    third, _ = drafted(submitted, ("police", "request-extension", extension))
+    step("deny-extension", "registrar", {"reasons": "no special reason is stated"}, third)
+    fourth, draft = drafted(submitted)
+    less = {"grant": {**draft["grant"], "items": ["name"]}, "reasons": "the registration needs the name alone"}
+    narrowed = teller.tell("POST /v1/applications/{id}/narrow", "police", less, id=fourth).json()
+    step("accept", "civil", {"digest": narrowed["digest"]}, fourth)
+    fifth, draft = drafted(submitted)
+    done = teller.world.post(
+        "police", f"/v1/applications/{fifth}/narrow", {**less, "grant": {**draft["grant"], "items": ["name"]}}
+    )
+    done.raise_for_status()
+    step("decline", "civil", {"reasons": "without the status the need is not met"}, fifth)
+    sixth, _ = drafted(submitted)
+    step("withdraw", "civil", {"reasons": "the need has gone"}, sixth)
+
+
+def _no_reply(teller: Teller) -> None:
+    """A supplier is urged; where the region's layer is in force, the competent department replies instead."""
+    draft = {**DRAFT, "grant": {**PROPOSAL, "id": "g-2026-0300"}}
+    id_ = _case(teller, "applications", "civil", draft, ("civil", "submit", None))
+    store = teller.world.store
+    found = store.case(id_, "applications")
+    assert found is not None
+    event = Event(id_, 9, "comment", "civil", "civil-affairs", STANDS_AT, said={"comment": "a month ago"})
+    with store.transaction() as tx:  # as if it had been submitted a month ago
+        tx.put_case(msgspec.structs.replace(found, due=Due(date(2026, 5, 11), provisional=False)), event)
+    path = "POST /v1/applications/{id}"
+    overdue = {"reasons": "no reply within the time of the law"}
+    teller.tell(f"{path}/urge", "registrar", overdue, id=id_)
+    digest = {"digest": found.facts["digest"]}
+    teller.tell(f"{path}/approve-instead", "registrar", digest, again=True, id=id_)
+
+
+def verifications(teller: Teller) -> None:
+    """One is answered, another taken back."""
+    told = teller.tell("POST /v1/verifications", "civil", DOUBT).json()["verification"]
+    named = {"id": told["id"]}
+    teller.tell("GET /v1/verifications", "police")
+    teller.tell("GET /v1/verifications/{id}", "police", **named)
+    teller.tell("GET /v1/verifications/lifecycle", None)
+    _talk(teller, "verifications", "police", "civil", told["id"])
+    outcome = {"outcome": "corrected", "statement": "the status was that of before the registration"}
+    teller.tell("POST /v1/verifications/{id}/answer", "police", outcome, again=True, **named)
+    other = _case(teller, "verifications", "civil", DOUBT)
+    teller.tell("POST /v1/verifications/{id}/withdraw", "civil", {"reasons": "our own mistake"}, again=True, id=other)
+
+
+def _talk(teller: Teller, process: str, officer: str, other: str, id_: str) -> None:
+    """A comment, and a file that the other side fetches."""
+    teller.tell(f"POST /v1/{process}/{{id}}/comments", officer, {"comment": "see the attached note"}, id=id_)
+    sent = {"content": b"a note\n", "params": {"name": "note.txt"}}
+    at = f"POST /v1/{process}/{{id}}/attachments"
+    file = teller.tell(at, officer, options=sent, headers={"Content-Type": "text/plain"}, id=id_).json()["attachment"]
+    teller.tell(f"GET /v1/{process}/{{id}}/attachments/{{digest}}", other, id=id_, digest=file["digest"])
+
+
+def disputes(teller: Teller) -> None:
+    """Agreed; settled; referred and decided; withdrawn."""
+
+    def step(name: str, officer: str, said: dict[str, Any], id_: str) -> None:
+        teller.tell(f"POST /v1/disputes/{{id}}/{name}", officer, said, again=True, id=id_)
+
+    first = teller.tell("POST /v1/disputes", "civil", CONTENTION, again=True).json()["dispute"]["id"]
+    teller.tell("GET /v1/disputes", "police")
+    teller.tell("GET /v1/disputes/{id}", "police", id=first)
+    teller.tell("GET /v1/disputes/lifecycle", None)
+    _talk(teller, "disputes", "civil", "police", first)
+    teller.tell("POST /v1/disputes/{id}/offer", "police", {"outcome": "the item is applied for anew"}, id=first)
+    step("agree", "civil", {"reasons": "that is what was meant"}, first)
+    second = _case(teller, "disputes", "civil", CONTENTION)
+    step("apply", "civil", {"reasons": "no agreement in two meetings"}, second)
+    step("settle", "registrar", {"outcome": "the item stays out", "reference": "政数协〔2026〕5号"}, second)
+    third = _case(teller, "disputes", "civil", CONTENTION, ("civil", "apply", {"reasons": "no agreement"}))
+    step("refer", "registrar", {"reasons": "coordination failed on 2026-05-14"}, third)
+    step("decide", "registrar", {"outcome": "the item is shared", "reference": "府〔2026〕8号"}, third)
+    fourth = _case(teller, "disputes", "civil", CONTENTION)
+    step("withdraw", "civil", {"reasons": "the need has gone"}, fourth)
+
+
 def a_grants_life(teller: Teller) -> None:
     """Suspended, lifted, disputed, settled; another terminated, a third closed and disposed of."""
 
@@ -410,6 +546,7 @@ def policies(teller: Teller) -> None:
     teller.tell("GET /v1/policies/shadow", "province")
     teller.tell("POST /v1/policies/shadow/end", "province", {"reason": "seen enough"}, again=True)
     teller.tell("POST /v1/policies/activation", "province", candidate, again=True)
+    _no_reply(teller)
     teller.tell("POST /v1/policies/rollback", "province", {"reason": "a mistake"})
     teller.tell("GET /v1/policies/activations", "auditor")
 

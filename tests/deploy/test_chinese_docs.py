@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = {"README.zh-CN.md": "README.md"} | {
     f"docs/zh/{path.name}": f"docs/{path.name}" for path in sorted((ROOT / "docs" / "zh").glob("*.md"))
 }
-READ_BY_OFFICERS = {"first-day.md", "directory.md", "auditors.md", "console.md"}
+READ_BY_OFFICERS = {"first-day.md", "directory.md", "auditors.md", "console.md", "processes.md"}
 
 
 def prose(text: str) -> str:

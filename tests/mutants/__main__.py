@@ -50,7 +50,8 @@ ROOMS = {
     "store/coordination": ("tests/unit/store",),
 }
 """Room -> the tests among which those are looked for that call its functions."""
-NOTICED, SURVIVED, UNCALLED = "noticed", "survived", "called by no test"
+NOTICED, SURVIVED, UNCALLED, UNJUDGED = "noticed", "survived", "called by no test", "not judged"
+"""Not judged is what ended a run otherwise than by its tests: it says nothing of them, and is tried again."""
 
 
 class Room:
@@ -94,8 +95,10 @@ class Room:
             return UNCALLED
         tree = changed(running.path_of(mutant.module), mutant.number)
         status = running.run({mutant.module: tree}, tests, "-x", "-m", "not deep", "--timeout", "60")
-        # A failed test, a module that is not imported, a hang; whatever else ended the run says nothing of the tests.
-        return NOTICED if status in {1, 2, None} else SURVIVED
+        # A failed test, a module that is not imported, a hang.
+        if status in {1, 2, None}:
+            return NOTICED
+        return SURVIVED if status == 0 else UNJUDGED
 
     def keep(self) -> None:
         """Write what is known, of changes that there still are."""
@@ -158,7 +161,7 @@ def main(arguments: list[str]) -> int:
         room.keep()
         wanted = room.mutants()
         if given.again:
-            wanted = [mutant for mutant in wanted if room.verdicts.get(mutant.key) == SURVIVED]
+            wanted = [mutant for mutant in wanted if room.verdicts.get(mutant.key) in {SURVIVED, UNJUDGED}]
         elif given.most is not None:
             unjudged = [mutant for mutant in wanted if mutant.key not in room.verdicts]
             wanted = random.Random(len(unjudged)).sample(unjudged, min(given.most, len(unjudged)))

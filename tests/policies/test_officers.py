@@ -15,7 +15,7 @@ def no_state(_department: str, _dataset: str) -> SliceState:
 
 
 ENGINE = Engine(NATIONAL, no_state)
-OWN_SUPPLY = Matter("police", "civil-affairs", "442000", "d1", "440100", approved_by="li")
+OWN_SUPPLY = Matter("police", "civil-affairs", "442000", "d1", "440100", approved_by="li", supplied_by="wang")
 
 CONSULT = {Act.CONSULT_GRANTS, Act.CONSULT_RECORDS, Act.EXPORT_RECORDS, Act.CONSULT_FIGURES, Act.CONSULT_POLICIES}
 STOP = {Act.SUSPEND, Act.LIFT, Act.TERMINATE, Act.ORDER}
@@ -32,15 +32,17 @@ KEEP = {
 RIGHTS: dict[Role, set[Act]] = {
     Role.SUPPLIER: CONSULT
     | (STOP - {Act.LIFT})
-    | {Act.APPROVE_SUPPLY, Act.REFUSE_GRANT, Act.DISPUTE, Act.SUBMIT_ENTRY, Act.MANAGE_INTERFACES},
+    | {Act.APPROVE_SUPPLY, Act.REFUSE_GRANT, Act.DISPUTE, Act.SUBMIT_ENTRY, Act.MANAGE_INTERFACES}
+    | {Act.EXAMINE_APPLICATION, Act.ANSWER_VERIFICATION},
     Role.PAPER: set(),
     Role.DEMAND: CONSULT
-    | {Act.PROPOSE_GRANT, Act.APPROVE_DEMAND}
+    | {Act.PROPOSE_GRANT, Act.APPROVE_DEMAND, Act.ACCEPT_NARROWED, Act.REQUEST_VERIFICATION}
     | {Act.CLOSE, Act.DISPOSE, Act.DISPUTE, Act.FILE_RECORDS, Act.MANAGE_SYSTEMS},
     Role.COMPETENT: CONSULT
     | STOP
     | KEEP
-    | {Act.ISSUE_GRANT, Act.SETTLE, Act.DISPUTE, Act.READ_LOG, Act.ACTIVATE_POLICIES, Act.REORGANISE},
+    | {Act.ISSUE_GRANT, Act.SETTLE, Act.DISPUTE, Act.READ_LOG, Act.ACTIVATE_POLICIES}
+    | {Act.SUPERVISE_SHARING, Act.REORGANISE},
     Role.AUDITOR: CONSULT | {Act.READ_LOG, Act.CONSULT_WATCHING},
     Role.OPERATOR: {Act.MANAGE_KEYS, Act.APPLY_RETENTION, Act.CONSULT_FIGURES, Act.CONSULT_POLICIES},
 }
@@ -60,7 +62,8 @@ def test_each_role_has_its_rights_and_no_others(role: Role) -> None:
 
 
 def test_every_act_is_some_officers_right() -> None:
-    assert set().union(*RIGHTS.values()) == set(Act) - {Act.KEEP_ACCOUNT}
+    # To reply for a supplier is a right of a region's layer alone.
+    assert set().union(*RIGHTS.values()) == set(Act) - {Act.KEEP_ACCOUNT, Act.REPLY_INSTEAD}
     for role in Role:
         assert may(role, Act.KEEP_ACCOUNT, msgspec.structs.replace(OWN_SUPPLY, person="o", roles=(role,)))
         assert not may(role, Act.KEEP_ACCOUNT, msgspec.structs.replace(OWN_SUPPLY, person="another", roles=(role,)))

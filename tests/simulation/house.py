@@ -239,8 +239,8 @@ class Worker:
         if self.link.is_fresh():
             Stream(self, grant)
 
-    def _read(self, _supplier: str, grant: str) -> Any:
-        return object() if self.node.view.stands(grant) else None
+    def _read(self, supplier: str, grant: str) -> Any:
+        return SimpleNamespace(supplier=supplier, id=grant) if self.node.view.stands(grant) else None
 
     def _executor(self, function: Any, args: Any, future: Any) -> None:
         """A thread reads the state: it asks now or a little later, and the answer comes later still."""

@@ -23,6 +23,7 @@ from gateway.control.act.examples import (
 from gateway.domain.directory import Department, Level
 from gateway.domain.hosts import Host
 from gateway.domain.officers import Officer, Role
+from gateway.domain.processes.register import PROCESSES
 from gateway.policy import default_policies_root
 from gateway.policy.law.layers import read_set
 from gateway.store import StoreTransaction
@@ -168,6 +169,34 @@ def approved(standing: Standing) -> None:
     standing.post("police", f"{path}/supply-approval", digest)
 
 
+def applied_for(standing: Standing) -> None:
+    """The same, as an application that is approved."""
+    case, digest = _submitted(standing, renewed(standing))
+    standing.post("police", f"{case}/approve", digest)
+
+
+def accepted(standing: Standing) -> None:
+    """The same, as less than was applied for, which the applicant accepts."""
+    asked = {**standing.grant, "items": renewed(standing)["items"]}
+    case, _ = _submitted(standing, asked)
+    less = {**_bare(asked), "valid_until": "2026-12-01T00:00:00+08:00"}
+    digest = standing.post("police", f"{case}/narrow", {"grant": less, "reasons": "less will do"})["digest"]
+    standing.post(f"demand-{standing.number}", f"{case}/accept", {"digest": digest})
+
+
+def _submitted(standing: Standing, grant: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    """An application for it, and its digest."""
+    applicant = f"demand-{standing.number}"
+    made = standing.post(applicant, "/v1/applications", {"grant": _bare(grant), "answers": ["as stated"]})
+    case, digest = f"/v1/applications/{made['application']['id']}", {"digest": made["digest"]}
+    standing.post(applicant, f"{case}/submit", digest)
+    return case, digest
+
+
+def _bare(grant: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in grant.items() if not name.endswith("_approval")}
+
+
 def order(reach: str, name: str) -> Callable[[Standing], Any]:
     def give(standing: Standing) -> Any:
         target = {"system": standing.system["id"], "department": standing.system["department"]}.get(
@@ -230,6 +259,8 @@ TAKES_AWAY: dict[str, dict[str, Act]] = {
     },
     "POST /v1/grants/{id}/versions": {"an item of the grant": lambda s: s.act("police", "versions", renewed(s))},
     "POST /v1/proposals/{id}/supply-approval": {"an item of the grant, by acts": approved},
+    "POST /v1/applications/{id}/approve": {"an item of the grant, applied for": applied_for},
+    "POST /v1/applications/{id}/accept": {"an item of the grant, by less than was applied for": accepted},
     "POST /v1/orders": {
         "a system": order("system", "registrar"),
         "a department": order("department", "registrar"),
@@ -281,6 +312,12 @@ TAKES_NOTHING = {
     "POST /v1/proposals": "what is proposed is no grant yet",
     "POST /v1/proposals/{id}/demand-approval": "half of an approval is none",
     "POST /v1/proposals/{id}/refusal": "what was proposed is no grant",
+    **{
+        f"POST /v1/{process.name}{path}": "a case: the grant it becomes is one of its own, or told as a renewal is"
+        for process in PROCESSES.values()
+        for path in ("", "/{id}/comments", "/{id}/attachments", *(f"/{{id}}/{each.name}" for each in process.steps[1:]))
+        if f"POST /v1/{process.name}{path}" not in TAKES_AWAY
+    },
     "POST /v1/grants/{id}/disposal": "of a grant that has ended",
     "POST /v1/grants/{id}/dispute": "the grant stands until it is settled",
     "POST /v1/grants/{id}/dispute/settlement": "what it settles is a version or an end of its own",

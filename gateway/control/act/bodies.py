@@ -4,7 +4,6 @@ The domain's structs say what there is and mean; pydantic names all faults of a 
 missing materials are named in one go), msgspec then builds the value. A body that holds an unknown field is refused.
 """
 
-import re
 import types
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
@@ -16,6 +15,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstrai
 
 from gateway.control.act.problems import faults_of
 from gateway.domain.errors import GatewayError
+from gateway.domain.words import field_words
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -97,15 +97,6 @@ def _annotation(hint: Any) -> Any:
     if origin in {Union, types.UnionType}:
         return Union[inner]  # noqa: UP007 - built at run time
     return origin[inner]
-
-
-def field_words(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """What the docstring's `Args` say of each field."""
-    _, _, arguments = (struct.__doc__ or "").partition("Args:")
-    found: dict[str, str] = {}
-    for name, text in re.findall(r"^\s+(\w+): ((?:.|\n(?!\s+\w+: ))*)", arguments, re.MULTILINE):
-        found[name] = " ".join(text.split())
-    return found
 
 
 def parse(model: type[Body], struct: type[S], raw: bytes, *, row: int | None = None, **given: Any) -> S:

@@ -151,6 +151,22 @@ PROPOSAL: dict[str, Any] = {
     "id": "g-2026-0100",
 }
 
+DRAFT: dict[str, Any] = {
+    "grant": {**PROPOSAL, "id": "g-2026-0200"},
+    "answers": ["only couples whose registration is pending are looked up"],
+}
+
+DOUBT: dict[str, Any] = {
+    "dataset": "307010001.000012",
+    "items": ["marital_status"],
+    "statement": "the status is that of before a registration of May",
+}
+
+CONTENTION: dict[str, Any] = {
+    "grant": "g-2026-0001",
+    "reason": "the demand department holds that the third item was part of the application",
+}
+
 SUSPENSION: dict[str, Any] = {
     "violation": "queries of persons without a registration pending, found in the May review",
     "rectify_by": "2026-12-31",
@@ -241,6 +257,23 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "LegacyKeyBody": {"purpose": "marriage-registration", "secret": "as the platform gave it"},
     "ApprovalBody": {"digest": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
     "RefusalBody": {"reasons": "the items are more than the registration needs (Zhongshan Art. 19)"},
+    "DraftBody": DRAFT,
+    "DoubtBody": DOUBT,
+    "ContentionBody": CONTENTION,
+    "OutcomeBody": {"outcome": "corrected", "statement": "the status was that of before the registration"},
+    "AgreementBody": {"outcome": "the item is applied for anew", "reference": "政数协〔2026〕5号"},
+    "DigestApprovalBody": {"digest": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
+    "ReasonsBody": {"reasons": "the need has gone"},
+    "MissingBody": {"missing": ["the counters by name"]},
+    "ExtensionBody": {"days": 5, "reasons": "the register is being moved"},
+    "ExtensionApprovalBody": {"reference": "政数〔2026〕3号"},
+    "NarrowingBody": {
+        "grant": {**PROPOSAL, "id": "g-2026-0200", "items": ["name"]},
+        "reasons": "the registration needs the name alone",
+    },
+    "SharingBody": {"shared_on": "2026-06-01", "statement": "by the interface household"},
+    "UrgingBody": {"reasons": "no reply within ten working days", "reference": "政数催〔2026〕1号"},
+    "CommentBody": {"comment": "which counters are meant?"},
     "NewPasswordBody": {"password": "a phrase of several words"},
     "PasswordBody": {"officer": "li-ming", "password": "a phrase of several words"},
 }

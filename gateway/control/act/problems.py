@@ -6,6 +6,7 @@ A 5xx never bears an exception's text: what was not foreseen is logged by its ty
 
 import asyncio
 import logging
+import re
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -33,6 +34,9 @@ LARGE_BODY_BYTES: Mapping[str, int] = {
     **dict.fromkeys(("/v1/policies/activation", "/v1/policies/shadow", "/v1/policies/compare"), 8 << 20),
 }
 """Routes that take files: a batch of grants, a directory of a city (1,392 interfaces are some 3 MiB), policies."""
+ATTACHMENT_BYTES = 8 << 20
+"""The largest attachment of a case."""
+_ATTACHMENTS = re.compile(r"/v1/[a-z]+/[^/]+/attachments")
 
 
 BODY_SECONDS, LEAST_BYTES_A_SECOND = 20.0, 32 << 10
@@ -170,7 +174,7 @@ class Shield:
             return
         begun = False
         path = str(scope["path"])
-        limit = LARGE_BODY_BYTES.get(path, BODY_BYTES)
+        limit = ATTACHMENT_BYTES if _ATTACHMENTS.fullmatch(path) else LARGE_BODY_BYTES.get(path, BODY_BYTES)
         is_json = any(name == b"content-type" and b"json" in value.lower() for name, value in scope["headers"])
         bounded = _BoundedBody(receive, limit, is_json=is_json).receive
 

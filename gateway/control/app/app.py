@@ -45,6 +45,8 @@ from gateway.control.grants import (
 )
 from gateway.control.policies import activation as routes_activation
 from gateway.control.policies import routes as routes_policies
+from gateway.control.processes import duties as routes_duties
+from gateway.control.processes import routes as routes_processes
 from gateway.control.records import (
     exports as routes_exports,
 )
@@ -69,6 +71,7 @@ from gateway.domain.directory import Dataset, Department, Interface, Purpose, Sy
 from gateway.domain.errors import PROBLEMS
 from gateway.domain.grants import Grant
 from gateway.domain.orders import Order
+from gateway.domain.processes.register import PROCESSES
 
 _REFERENCE = "#/components/schemas/{name}"
 _SHOWN = (Department, System, Purpose, Dataset, Interface, Grant, Order)
@@ -101,6 +104,7 @@ def create_app(services: ControlServices) -> FastAPI:
         routes_figures,
         routes_lifecycle,
         routes_orders,
+        routes_duties,
         routes_exports,  # before the records, whose paths would take `export` for an id
         routes_records,
         routes_policies,
@@ -111,6 +115,8 @@ def create_app(services: ControlServices) -> FastAPI:
         routes_health,
     ):
         app.include_router(routes.router)
+    for router in routes_processes.ROUTERS:
+        app.include_router(router)
     if services.oauth is not None:
         app.include_router(oauth_router(services.oauth))
     app.openapi = lambda: _told_today(app)  # type: ignore[method-assign]
@@ -181,8 +187,8 @@ _SESSION = (
     "`Authorization: DPoP`, with a proof for each request (RFC 9449)"
 )
 
-_OPEN = frozenset({"/v1/grants/lifecycle"})
-"""Told to anybody: a table of the law, and of the policies in force."""
+_OPEN = frozenset({"/v1/grants/lifecycle", *(f"/v1/{name}/lifecycle" for name in PROCESSES)})
+"""Told to anybody: tables of the law, and of the policies in force."""
 
 _PROBLEM: dict[str, Any] = {
     "type": "object",

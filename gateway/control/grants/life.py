@@ -43,6 +43,7 @@ from gateway.domain.grants import Grant, GrantState
 from gateway.domain.lifecycle import Step, require_step, step
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.orders import Order, OrderKind, Reach
+from gateway.domain.processes.disputes import DISPUTES
 from gateway.domain.uses import RecordKind
 from gateway.ledger.index.queries import RecordQuery
 from gateway.store import Disposal, OrderFilter, StoreTransaction
@@ -386,6 +387,8 @@ def _set_disputed(
         row = require_step(name, grant)
         if grant.disputed == (name == "dispute"):
             raise GatewayError("conflict", f"grant `{id}` is {'already' if grant.disputed else 'not'} disputed")
+        for case in deed.tx.open_cases_of(id, DISPUTES.name) if name == "settle" else ():
+            raise GatewayError("conflict", f"grant `{id}` is disputed in `{case.id}`: settle it there")
         new = deed.tx.set_disputed(id, not grant.disputed, version_expected=grant.version)
         _record(deed, RecordKind.GRANT, row, grant, new, matter, reason=reason)
         return _answer(new)

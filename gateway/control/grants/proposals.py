@@ -125,7 +125,10 @@ async def propose(
             return msgspec.structs.replace(found, valid_days=valid_days(grant))
 
         deed.permit(Act.PROPOSE_GRANT, matter)
-        faults = _checked(deed, grant)
+        before = deed.tx.proposal(grant.id)
+        if before is not None and before.application and before.is_open:
+            raise _applied_for(before)
+        faults = faults_of_proposed(deed, grant)
         if faults:
             raise invalid(faults)
         entry = deed.tx.dataset(grant.dataset)
@@ -171,21 +174,9 @@ def approve_supply(
     def work(deed: Deed) -> Answer:
         proposal = _about(deed, id, Act.APPROVE_SUPPLY)
         proposal.require(body.digest, ProposalState.APPROVED)
-        faults = _checked(deed, proposal.grant)
-        if faults:
-            raise invalid(faults)
-        grant = proposal.granted(Approval(officer.id, deed.now, body.reference, proposal.digest))
-        old = deed.tx.grant(id)
-        if old is None:
-            deed.tx.issue_grants([grant])
-        else:
-            grant = msgspec.structs.replace(grant, version=old.version + 1, disputed=old.disputed)
-            deed.tx.insert_grant(grant)
-        issued = msgspec.structs.replace(proposal, state=ProposalState.ISSUED)
-        deed.tx.put_proposal(issued)
-        row = step("issue" if old is None else "renew")
-        told = {**record_of(grant, proposal.supplier), "step": row.name, "article": row.article}
-        deed.record(RecordKind.GRANT, **told, digest=proposal.digest, version=grant.version)
+        approval = Approval(officer.id, deed.now, body.reference, proposal.digest)
+        grant, told = issue_proposed(deed, msgspec.structs.replace(proposal, supply_approval=approval))
+        deed.record(RecordKind.GRANT, **told)
         location = {"ETag": entity_tag(grant), "Location": f"/v1/grants/{grant.id}"}
         return Answer({"grant": grant}, 201, location)
 
@@ -217,27 +208,61 @@ def refuse(
 def matter_of(state: Store | StoreTransaction, proposal: Proposal) -> Matter:
     """What an act on a proposal is about; an approval counts while who gave it is an officer of that side."""
     found = matter_between(state, proposal.supplier, proposal.grant.department, proposal.grant.dataset)
-    approved = proposal.demand_approval
-    person = state.officer(approved.person) if approved is not None else None
-    stands = person is not None and person.active and person.department == proposal.grant.department
     return msgspec.structs.replace(
         found,
         valid_days=valid_days(proposal.grant),
         proposed_by=proposal.proposed_by,
-        approved_by=person.id if person is not None and stands else None,
+        approved_by=_standing(state, proposal.demand_approval, proposal.grant.department),
+        supplied_by=_standing(state, proposal.supply_approval, proposal.supplier),
     )
 
 
+def _standing(state: Store | StoreTransaction, approval: Approval | None, department: str) -> str | None:
+    """Who gave an approval, while that person is an officer of the department."""
+    person = state.officer(approval.person) if approval is not None else None
+    stands = person is not None and person.active and person.department == department
+    return person.id if person is not None and stands else None
+
+
+def issue_proposed(deed: Deed, proposal: Proposal) -> tuple[Grant, dict[str, Any]]:
+    """Issue the grant, or its next version, that both sides approved; with what its record says.
+
+    Raises:
+        GatewayError: `invalid-input` with every fault that it has by now.
+    """
+    faults = faults_of_proposed(deed, proposal.grant)
+    if faults:
+        raise invalid(faults)
+    grant, old = proposal.granted(), deed.tx.grant(proposal.id)
+    if old is None:
+        deed.tx.issue_grants([grant])
+    else:
+        grant = msgspec.structs.replace(grant, version=old.version + 1, disputed=old.disputed)
+        deed.tx.insert_grant(grant)
+    deed.tx.put_proposal(msgspec.structs.replace(proposal, state=ProposalState.ISSUED))
+    row = step("issue" if old is None else "renew")
+    told = {**record_of(grant, proposal.supplier), "step": row.name, "article": row.article}
+    return grant, {**told, "digest": proposal.digest, "version": grant.version}
+
+
 def _about(deed: Deed, id_: str, *acts: Act) -> Proposal:
-    return deed.about(
+    found = deed.about(
         lambda tx: tx.proposal(id_),
         lambda tx, found: [(act, matter_of(tx, found)) for act in acts],
         lambda tx, found: (Act.CONSULT_GRANTS, matter_of(tx, found)),
         f"there is no proposal `{id_}`",
     )
+    if found.application:
+        raise _applied_for(found)
+    return found
 
 
-def _checked(deed: Deed, grant: Grant) -> list[dict[str, Any]]:
+def _applied_for(proposal: Proposal) -> GatewayError:
+    where = f"proposal `{proposal.id}` belongs to application `{proposal.application}`: act there"
+    return GatewayError("conflict", where, application=proposal.application)
+
+
+def faults_of_proposed(deed: Deed, grant: Grant) -> list[dict[str, Any]]:
     """Every fault of what is proposed, but for its approvals."""
     checks = GrantChecks(deed.tx, deed.now)
     old = deed.tx.grant(grant.id)

@@ -135,7 +135,8 @@ class JournalWriter:
         try:
             self.recovered: Recovered = recover(self.directory)
             self._sequence = self.recovered.sequence
-            self._checksum = self.recovered.chain
+            self._checksum = self._chain = self.recovered.chain
+            self._begun_after = -1
             self._open = dict(self.recovered.open)
             self._mark = Watermark(self.directory)
             self._preparer = ThreadPoolExecutor(1, thread_name_prefix=f"journal-{writer}-next")
@@ -270,8 +271,11 @@ class JournalWriter:
 
     def _switch(self, needed: int = 0) -> None:
         """Go on in a new segment. Durability: its name and opening are synced on return."""
+        if self._sequence != self._begun_after:
+            # One that takes the place of an empty segment follows the same one before it.
+            self._chain, self._begun_after = self._checksum, self._sequence
         opening, checksum = frames.opening_bytes(
-            frames.Opening(1, self.writer, self.run, self._sequence + 1, self._checksum, tuple(self._open.items()))
+            frames.Opening(1, self.writer, self.run, self._sequence + 1, self._chain, tuple(self._open.items()))
         )
         size = len(opening) + needed
         if size > self._segment_bytes or self._prepared is None:

@@ -15,6 +15,7 @@ import cedarpy
 import msgspec
 import yaml
 
+from gateway.domain.calendar import MAX_WORKING_DAYS, Clock
 from gateway.domain.directory import SharingMode
 from gateway.domain.errors import PROBLEMS, GatewayError
 from gateway.domain.officers import Act
@@ -84,20 +85,6 @@ class StaticPolicy(msgspec.Struct, frozen=True):
     for_acts: bool
     time: TimeUse
     limits: "Limits"
-
-
-class Clock(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A period in working days that a layer sets.
-
-    Args:
-        days: the period.
-        article: where it stands.
-        extension: how many working days it may be extended by, 0 if none.
-    """
-
-    days: int
-    article: str
-    extension: int = 0
 
 
 class Layers:
@@ -361,9 +348,14 @@ def _action_names(scope: dict[str, Any]) -> frozenset[str] | None:
 
 def _add_clocks(clocks: dict[str, Clock], name: str, text: str, faults: list[dict[str, Any]]) -> None:
     try:
-        clocks.update(msgspec.convert(yaml.safe_load(text) or {}, dict[str, Clock]))
+        found = msgspec.convert(yaml.safe_load(text) or {}, dict[str, Clock])
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         faults.append({"field": name, "fault": f"does not state clocks: {error}"})
+        return
+    for each, clock in found.items():
+        if not (1 <= clock.days <= MAX_WORKING_DAYS and 0 <= clock.extension <= MAX_WORKING_DAYS):
+            faults.append({"field": name, "fault": f"clock `{each}` does not run 1 to {MAX_WORKING_DAYS} working days"})
+    clocks.update(found)
 
 
 def _convergence(policies: Iterable[StaticPolicy]) -> dict[str, frozenset[str]]:

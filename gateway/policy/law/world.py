@@ -216,6 +216,7 @@ def act_request(
             ("person", "Officer", matter.person),
             ("proposedBy", "Officer", matter.proposed_by),
             ("approvedBy", "Officer", matter.approved_by),
+            ("suppliedBy", "Officer", matter.supplied_by),
         )
         if value is not None
     }
@@ -328,7 +329,18 @@ FACTS: Facts = {
 ACT_GROUPS: dict[str, tuple[str, ...]] = {
     "act": (),
     **dict.fromkeys(("stop", "consult", "keepDirectory", "runPlatform", "share"), ("act",)),
-    **dict.fromkeys(("issueGrant", "proposeGrant", "approveDemand", "approveSupply", "refuseGrant"), ("share", "act")),
+    **dict.fromkeys(
+        (
+            "issueGrant",
+            "proposeGrant",
+            "approveDemand",
+            "approveSupply",
+            "refuseGrant",
+            "acceptNarrowed",
+            "replyInstead",
+        ),
+        ("share", "act"),
+    ),
     **dict.fromkeys(("suspend", "lift", "terminate", "order"), ("stop", "act")),
     **dict.fromkeys(
         ("consultGrants", "consultRecords", "exportRecords", "consultFigures", "consultPolicies", "readLog"),
@@ -348,7 +360,20 @@ ACT_GROUPS: dict[str, tuple[str, ...]] = {
     ),
     **dict.fromkeys(("activatePolicies", "applyRetention", "manageKeys"), ("runPlatform", "act")),
     **dict.fromkeys(
-        ("close", "dispose", "dispute", "settle", "reorganise", "fileRecords", "keepAccount", "consultWatching"),
+        (
+            "close",
+            "dispose",
+            "dispute",
+            "settle",
+            "reorganise",
+            "fileRecords",
+            "keepAccount",
+            "consultWatching",
+            "examineApplication",
+            "superviseSharing",
+            "requestVerification",
+            "answerVerification",
+        ),
         ("act",),
     ),
 }

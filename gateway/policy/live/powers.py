@@ -3,17 +3,22 @@
 A table of acts can say so without being a second place where rights are written.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
+from gateway.domain.calendar import Clock
 from gateway.domain.directory import Department, Level
 from gateway.domain.officers import Act, Matter, Officer, Role
+from gateway.domain.processes.table import Process, State, Step
 from gateway.policy.law.layers import Layers
 from gateway.policy.live.acts import decide_act
 
 _OWN, _OTHER, _THIRD = "own", "other", "third"
 _HERE, _FAR = "440000", "990000"
+_BOTH = "competent department of both sides' region"
+"""Named where being that of one side's region does not do."""
 
 _PROBES: tuple[tuple[str, Role, Matter], ...] = (
     (
@@ -21,9 +26,18 @@ _PROBES: tuple[tuple[str, Role, Matter], ...] = (
         Role.SUPPLIER,
         Matter(_OWN, _OTHER, _FAR, None, _FAR, ordered_by=_OWN, approved_by="demand-side"),
     ),
-    ("demand department", Role.DEMAND, Matter(_OTHER, _OWN, _FAR, None, _FAR, ordered_by=_OWN)),
+    (
+        "demand department",
+        Role.DEMAND,
+        Matter(_OTHER, _OWN, _FAR, None, _FAR, ordered_by=_OWN, supplied_by="supply-side"),
+    ),
     ("competent department of the supplier's region", Role.COMPETENT, Matter(_OTHER, _THIRD, _HERE, None, _FAR)),
     ("competent department of the demand's region", Role.COMPETENT, Matter(_OTHER, _THIRD, _FAR, None, _HERE)),
+    (
+        _BOTH,
+        Role.COMPETENT,
+        Matter(_OTHER, _THIRD, _HERE, None, _HERE, approved_by="demand-side", supplied_by="supply-side"),
+    ),
     ("auditor of the region", Role.AUDITOR, Matter(_OTHER, _THIRD, _HERE, None, _HERE)),
     ("operator", Role.OPERATOR, Matter(_OTHER, _THIRD, _FAR, None, _FAR)),
 )
@@ -43,13 +57,74 @@ class Power(msgspec.Struct, frozen=True):
 
 def powers(layers: Layers, acts: Iterable[Act], now_unix: int) -> tuple[Power, ...]:
     """Who may do at least one of `acts` about what is theirs: their data, their grants, their region."""
-    found = []
+    found: list[Power] = []
     wanted = tuple(acts)
-    for who, role, matter in _PROBES:
-        officer = Officer("probe", _OWN, _HERE, (role,))
-        home = Department(_OWN, "", _HERE, Level.PROVINCE, competent=role is Role.COMPETENT)
+    here = _region_of(layers)
+    for who, role, about in _PROBES:
+        if who == _BOTH and any(each.who.startswith("competent") for each in found):
+            continue
+        regions = {name: here for name in ("region", "demand_region") if getattr(about, name) == _HERE}
+        matter = msgspec.structs.replace(about, **regions)
+        officer = Officer("probe", _OWN, here, (role,))
+        home = Department(_OWN, "", here, Level.PROVINCE, competent=role is Role.COMPETENT)
         verdicts = (decide_act(layers, officer, act, matter, now_unix, home) for act in wanted)
         permits = sorted({name for verdict in verdicts if verdict.is_permit for name in verdict.policies})
         if permits:
             found.append(Power(who, tuple(permits)))
     return tuple(found)
+
+
+def _region_of(layers: Layers) -> str:
+    """A region that the policies on acts name, so that what is that region's alone is found; else any."""
+    named = (found for policy in layers.policies.values() if policy.for_acts for found in _regions_in(policy.est))
+    return min(named, default=_HERE)
+
+
+def _regions_in(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if node.get("type") == "Region" and isinstance(node.get("id"), str):
+            yield node["id"]
+        node = list(node.values())
+    if isinstance(node, list):
+        for part in node:
+            yield from _regions_in(part)
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A step of a process as it is told: the fields are `Step`'s; `states` is what it must state, `who` who may."""
+
+    name: str
+    acts: tuple[Act, ...]
+    before: tuple[str, ...]
+    after: str | None
+    states: tuple[str, ...]
+    article: str
+    effect: str
+    clock: str | None
+    extends: bool
+    is_once: bool
+    is_late: bool
+    who: tuple[Power, ...]
+
+
+class Told(msgspec.Struct, frozen=True):
+    """The table of a process with who may take each step by the policies, and how long each clock runs."""
+
+    title: str
+    states: tuple[State, ...]
+    items: tuple[Row, ...]
+    clocks: Mapping[str, Clock]
+    next: None = None
+
+
+def table_of(layers: Layers, process: Process, now_unix: int) -> Told:
+    """The table of a process under these layers."""
+    rows = tuple(_row(layers, each, now_unix) for each in process.steps)
+    begun = tuple(each.clock.partition("{")[0] for each in process.steps if each.clock)
+    clocks = {name: clock for name, clock in layers.clocks.items() if name.startswith(begun)}
+    return Told(process.title, process.states, rows, clocks)
+
+
+def _row(layers: Layers, step: Step, now_unix: int) -> Row:
+    told = {name: getattr(step, name) for name in Row.__struct_fields__ if name != "who"}
+    return Row(**told, who=powers(layers, step.acts, now_unix))

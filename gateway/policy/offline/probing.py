@@ -215,7 +215,7 @@ def act_probe(chance: random.Random, words: Words, *, knows_words: bool = True) 
     ):
         if chance.random() < 0.7:
             about[name] = {"__entity": {"type": kind, "id": value}}
-    for name in ("proposedBy", "approvedBy"):
+    for name in ("proposedBy", "approvedBy", "suppliedBy"):
         if chance.random() < 0.5:
             about[name] = {"__entity": {"type": "Officer", "id": chance.choice(["officer", "another"])}}
     if chance.random() < 0.5:

@@ -208,7 +208,7 @@ class JsonCarrier:
             if collects:
                 values = [row for rows in self._inner.gather(content, answered) for row in rows]
                 return Reduced("", len(values), frozenset(), values)
-            left = at_once(self._inner.reduce(content, answered, is_failure=is_failure))
+            left = self._inner.reduce_within(content, answered, is_failure=is_failure)
         except (DocumentFault, UnicodeError, msgspec.DecodeError, RecursionError):
             raise not_filterable("the document in a text of the answer is no JSON that has one meaning") from None
         return Reduced(_packed(left.content, is_base64=self._is_base64), left.rows, frozenset(left.items), [])

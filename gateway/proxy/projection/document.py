@@ -230,6 +230,25 @@ class DocumentProjector:
         )
         return Projected(bytes(left) if left is not None else b"null", count, tuple(sorted(seen)))
 
+    def reduce_within(self, content: bytes, answered: Answered, *, is_failure: bool) -> Projected:
+        """As `reduce`, at once, of a document within another one.
+
+        Raises:
+            GatewayError: `answer-not-filterable`.
+            msgspec.DecodeError: it is no JSON.
+        """
+        if self._fast is not None:
+            try:
+                projected = self._fast.project(content)
+            except msgspec.ValidationError:
+                pass
+            else:
+                answered.has_rows_place = True
+                if self._level.is_watched:
+                    self._level.look(Raw(content), answered)
+                return projected
+        return at_once(self.reduce(content, answered, is_failure=is_failure))
+
     def _reduce(
         self, raw: Raw, level: Level, seen: set[str], answered: Answered, *, is_failure: bool, by_parts: bool
     ) -> Steps[tuple[Raw | None, int]]:

@@ -18,7 +18,7 @@ from msgspec import Raw
 
 from gateway.domain.directory import EnvelopeMember, MemberType
 from gateway.domain.errors import GatewayError
-from gateway.domain.free_text import holds_identity_number
+from gateway.domain.free_text import LENGTHS, holds_identity_number
 
 ENVELOPE_TEXT_BYTES = 512
 """Longest text of a member that is declared by its name alone, as JSON text."""
@@ -28,7 +28,11 @@ ANY = "*"
 
 _SHORT = 9
 """A shorter text is neither a trace nor an identity number."""
-_TRACE = re.compile(r"[\r\n\t]|\bat [\w$.<>]+\(|(?:Exception|Traceback|Error)\b|\bORA-[0-9]|SQLSTATE")
+_TRACES = ("Exception", "Traceback", "Error", "SQLSTATE", "ORA-", "\n", "\r", "\t")
+_FRAME = re.compile(r"\bat [\w$.<>]+\(")
+_FEW = 5
+"""Signs of other scripts may stand for three digits each."""
+_COUNTED = re.compile(r"[\u3358-\u3370\u33e0-\u33fe]")
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
 _CODE = re.compile(r"[A-Za-z0-9_.:\-]+")
 _BOOLEANS = frozenset({"true", "false", "0", "1", "Y", "N"})
@@ -41,7 +45,13 @@ def not_filterable(detail: str) -> GatewayError:
 
 def is_plain_text(text: str) -> bool:
     """Whether a text has neither a line end, nor the look of a trace, nor digits as identity numbers have."""
-    return len(text) < _SHORT or not (_TRACE.search(text) or holds_identity_number(text))
+    if len(text) < _SHORT:
+        return True
+    if any(word in text for word in _TRACES) or ("at " in text and _FRAME.search(text)):
+        return False
+    # Most texts have too few digits for a number of a person, which is told at less cost than that they hold none.
+    few = min(LENGTHS) if text.isascii() else _FEW
+    return (sum(map(str.isnumeric, text)) < few and not _COUNTED.search(text)) or not holds_identity_number(text)
 
 
 class Member:

@@ -7,11 +7,11 @@ from typing import Any, get_type_hints
 import msgspec
 
 from gateway.client.keys import new_private_key, public_jwk_of_pem
-from gateway.control.act.bodies import field_words
 from gateway.control.act.examples import DATASET, DEPARTMENT, GRANT, INTERFACE, PURPOSE, standing_on
 from gateway.domain.calendar import CHINA
 from gateway.domain.directory import Dataset, Department, Interface, Purpose
 from gateway.domain.errors import GatewayError
+from gateway.domain.words import field_words
 from gateway.store.directory.exporting import export_csv, export_xlsx
 from gateway.store.directory.file import DirectoryFile
 

@@ -7,12 +7,10 @@ given later by the new supplier would not reach it; the next call is served.
 
 # ruff: noqa: A001, A002 - `id` is the domain's name for it
 
-from collections.abc import Iterable, Mapping
-from enum import StrEnum
 from typing import TypeVar
 
 import msgspec
-from sqlalchemy import Table, insert, select, text, update
+from sqlalchemy import insert, select, text, update
 
 from gateway.domain.changes import ChangeKind
 from gateway.domain.directory import Dataset, EntryState, Interface
@@ -21,22 +19,20 @@ from gateway.domain.hosts import Host, may_reach, parse_upstream
 from gateway.domain.proposals import Proposal, ProposalState
 from gateway.domain.reorganisation import Step
 from gateway.store import schema
-from gateway.store.applications import Application, ApplicationState
+from gateway.store.cases import CaseWrites
 from gateway.store.certificates import CertificateWrites
 from gateway.store.directory.writes import DirectoryTransaction, entry_columns, interface_columns
 from gateway.store.hosts import HostWrites, leads_to
 
 S = TypeVar("S", bound=msgspec.Struct)
 MAX_SLUG = 63
-ON_ITS_WAY = (ApplicationState.RECEIVED, ApplicationState.AWAITING_MATERIALS, ApplicationState.APPROVED)
-"""States of an application in which somebody still owes something."""
 _DUTIES_OF_ENTRY = text(
     "UPDATE disposals SET supplier = :to WHERE destroyed_record IS NULL"
     " AND grant_id IN (SELECT id FROM grants WHERE dataset = :dataset)"
 )
 
 
-class HandingOver(HostWrites, CertificateWrites, DirectoryTransaction):
+class HandingOver(HostWrites, CertificateWrites, DirectoryTransaction, CaseWrites):
     """A transaction that can also hand over what a supplier has; each method says what it did."""
 
     def entries_of(self, supplier: str) -> tuple[Dataset, ...]:
@@ -216,17 +212,11 @@ class HandingOver(HostWrites, CertificateWrites, DirectoryTransaction):
 
     def open_proposals(self, **side: str) -> list[Proposal]:
         """Proposals on their way of one side, `supplier=` or `department=`, by id."""
-        return self._on_its_way(schema.proposals, Proposal, (ProposalState.PROPOSED, ProposalState.APPROVED), side)
-
-    def open_applications(self, **side: str) -> list[Application]:
-        """Applications on their way of one side, `supplier=` or `department=`, by id."""
-        return self._on_its_way(schema.applications, Application, ON_ITS_WAY, side)
-
-    def _on_its_way(self, table: Table, kind: type[S], states: Iterable[StrEnum], side: Mapping[str, str]) -> list[S]:
+        table = schema.proposals
         mine = [table.c[name] == value for name, value in side.items()]
-        among = table.c.state.in_([state.value for state in states])
+        among = table.c.state.in_([ProposalState.PROPOSED.value, ProposalState.APPROVED.value])
         rows = self._rows(select(table.c.body).where(*mine, among).order_by(table.c.id), {})
-        return [msgspec.json.decode(row[0], type=kind) for row in rows]
+        return [msgspec.json.decode(row[0], type=Proposal) for row in rows]
 
     def _hand_over_proposals(self, dataset: str, giver: str, to: str) -> list[Step]:
         steps = []
@@ -234,10 +224,10 @@ class HandingOver(HostWrites, CertificateWrites, DirectoryTransaction):
             if proposal.grant.dataset == dataset:
                 self.put_proposal(msgspec.structs.replace(proposal, supplier=to))
                 steps.append(Step("proposal", proposal.id, "proposal-moves", to))
-        for application in self.open_applications(supplier=giver):
-            if application.dataset == dataset:
-                self.put_application(msgspec.structs.replace(application, supplier=to))
-                steps.append(Step("application", application.id, "application-moves", to))
+        for case in self.open_cases(supplier=giver):
+            if case.dataset == dataset:
+                self.hand_over_case(msgspec.structs.replace(case, supplier=to), giver)
+                steps.append(Step("case", case.id, "case-moves", to))
         return steps
 
 

@@ -20,6 +20,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, GrantState
 from gateway.domain.officers import Officer, Role
 from gateway.domain.orders import Order, Reach
+from gateway.domain.processes.applications import APPLICATIONS
 from gateway.domain.proposals import ProposalState
 from gateway.domain.reorganisation import PartKind, Reorganisation, ReorganisationKind, Step
 from gateway.store import schema
@@ -377,7 +378,7 @@ class _Change:
         self._note("order", order.id, "stop-follows", f"{reach.value} {target}: {id}", loses=True)
 
     def _proposals(self) -> None:
-        """What the department has proposed needs an approval of its successor's own; its applications go on."""
+        """What the department has applied for needs an approval of its successor's own; its other cases go on."""
         if not self._act.ends:
             return
         giver, heir = self._giver.id, self._act.successor or ""
@@ -385,9 +386,13 @@ class _Change:
             gone = msgspec.structs.replace(proposal, state=ProposalState.WITHDRAWN, reasons=self._act.document)
             self._tx.put_proposal(gone)
             self._note("proposal", proposal.id, "proposal-withdrawn", loses=True)
-        for application in self._tx.open_applications(department=giver):
-            self._tx.put_application(msgspec.structs.replace(application, department=heir))
-            self._note("application", application.id, "application-moves", heir)
+            case = self._tx.case(proposal.application, APPLICATIONS.name) if proposal.application else None
+            if case is not None:
+                self._tx.hand_over_case(msgspec.structs.replace(case, state="withdrawn", clock="", due=None), giver)
+                self._note("case", case.id, "case-ends", loses=True)
+        for case in self._tx.open_cases(demand=giver):
+            self._tx.hand_over_case(msgspec.structs.replace(case, demand=heir), giver)
+            self._note("case", case.id, "case-moves", heir)
 
     def _officers(self) -> None:
         for person in self._tx.officers_of(self._giver.id):

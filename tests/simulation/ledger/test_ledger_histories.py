@@ -36,6 +36,12 @@ def test_histories_of_the_ledger_keep_every_promise() -> None:
 
 
 @pytest.mark.deep
+def test_a_folder_whose_sync_failed_is_made_anew() -> None:
+    """Seed 632: a backup's folder was taken for durable because it stood there, and went with all that was in it."""
+    run(632)
+
+
+@pytest.mark.deep
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_many_histories_of_the_ledger_keep_every_promise(chunk: int) -> None:
@@ -61,6 +67,16 @@ def test_each_break_of_the_ledger_is_found(name: str) -> None:
         number, said = first_found(MOST, kept.get(name))
     assert 0 < number <= MOST, name
     assert said
+
+
+def test_a_segment_in_the_place_of_an_empty_one_follows_the_one_before(tmp_path) -> None:
+    """History 32: more entries than an empty segment holds came at once, and its successor was refused for good."""
+    for number in range(2):
+        journal = opened(tmp_path, lambda _: None)
+        journal.put(*((entry(10 * number + at), None, "", 0) for at in range(1 + 9 * number)))
+        journal.close()
+    reader = SegmentReader(journal_directory(tmp_path, WRITER), 0)
+    assert reader.read(1 << 20) == [entry(0), *(entry(10 + at) for at in range(10))]
 
 
 def test_a_mark_that_power_took_back_refuses_no_journal_that_holds_what_the_log_took(tmp_path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.control.act.examples import GRANT, SUSPENSION, SYSTEM
 from gateway.domain.officers import Officer, Role
+from gateway.domain.processes.register import PROCESSES
 from tests.support.control import CITY, OTHER_CITY, World, done, refused
 
 PEOPLE = {
@@ -17,8 +18,12 @@ PEOPLE = {
 }
 EVERYBODYS = {"/v1/departments", "/v1/purposes", "/v1/datasets", "/v1/interfaces"}
 """The directory is every officer's to read."""
-ELSEWHERE = {"/v1/hosts", "/v1/certificates", "/v1/policies/activations", "/v1/records", "/v1/retention", "/v1/account"}
-"""Lists without pages of hidden rows, or tested where they are made: records in `test_records_api`."""
+ELSEWHERE = {
+    *("/v1/hosts", "/v1/certificates", "/v1/policies/activations", "/v1/records", "/v1/retention", "/v1/account"),
+    *(f"/v1/{name}" for name in PROCESSES),
+}
+"""Lists without pages of hidden rows, or tested where they are made: records in `test_records_api`, cases of processes
+in `test_applications_api`."""
 
 
 @pytest.fixture(scope="module")

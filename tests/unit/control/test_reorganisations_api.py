@@ -2,7 +2,17 @@
 
 from typing import Any
 
-from gateway.control.act.examples import DATASET, GRANT, INTERFACE, ORDER, REORGANISATION, SUSPENSION, SYSTEM
+from gateway.control.act.examples import (
+    DATASET,
+    DOUBT,
+    DRAFT,
+    GRANT,
+    INTERFACE,
+    ORDER,
+    REORGANISATION,
+    SUSPENSION,
+    SYSTEM,
+)
 from gateway.domain.directory import Department, Level
 from gateway.domain.grants import GrantState
 from tests.support.control import CITY, World, done, refused
@@ -186,3 +196,23 @@ def test_a_name_changes_and_the_id_stays(world: World) -> None:
     carry_out(world, {"kind": "rename", "departments": ["civil-affairs"], "name": "市社会工作部"})
     shown = done(world.get("civil", "/v1/departments/civil-affairs"))
     assert (shown["name"], shown["former_names"]) == ("市社会工作部", ["市民政局"])
+
+
+def test_cases_go_to_who_answers_for_them_now(world: World) -> None:
+    """A supplier's with the entry; a demand side's to its successor, but what it applied for, which ends."""
+    made = done(world.post("civil", "/v1/applications", DRAFT))
+    application = f"/v1/applications/{made['application']['id']}"
+    done(world.post("civil", f"{application}/submit", {"digest": made["digest"]}))
+    doubt = done(world.post("civil", "/v1/verifications", DOUBT))["verification"]["id"]
+    done_to = rules(carry_out(world, transfer("public-security", entry=f"{ENTRY}=market")))
+    assert {(made["application"]["id"], "case-moves"), (doubt, "case-moves")} <= done_to
+    refused(world.post("police", f"{application}/approve", {"digest": made["digest"]}), "not-found")
+    shown = done(world.get("market-both", application))
+    assert (shown["application"]["supplier"], shown["history"][-1]["step"]) == ("market", "handed-over")
+    answer = {**REORGANISATION, "departments": ["civil-affairs"], "successor": "public-security"}
+    done_to = rules(carry_out(world, answer))
+    assert {(made["application"]["id"], "case-ends"), (doubt, "case-moves")} <= done_to
+    assert done(world.get("market-both", application))["application"]["state"] == "withdrawn"
+    found = world.store.case(doubt, "verifications")
+    assert found is not None
+    assert (found.supplier, found.demand) == ("market", "public-security")

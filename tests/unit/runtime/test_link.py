@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.control.barrier.pulse import Pulse, make_page
 from gateway.control.barrier.wire import Applied, Ask, Changes, Down, Frames, Hello, Lease, Reset, Up, frame
 from gateway.domain.changes import Change, ChangeKind
-from gateway.runtime.worker.link import Link
+from gateway.runtime.worker.link import TURNS, Link
 
 LONG_MILLISECONDS = 60_000
 _decoder = msgspec.msgpack.Decoder(Up)
@@ -116,3 +117,48 @@ def test_a_lease_that_runs_out_cuts(tmp_path: Path) -> None:
         server.close()
 
     asyncio.run(told())
+
+
+class Timer:
+    """What the kernel was told of when to end the process."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def at(self, _moment: float) -> None:
+        self.told.append("at")
+
+    def never(self) -> None:
+        self.told.append("never")
+
+
+@pytest.mark.parametrize("is_seen", [True, False], ids=["with pulse and timer", "with neither"])
+def test_a_worker_that_has_cut_says_so_and_is_not_ended(tmp_path: Path, is_seen: bool) -> None:
+    """BARRIER: others see the lease before anything is released under it, and that it is dry once it has cut."""
+    pulse, timer = Pulse(make_page("w")), Timer()
+    failed: list[dict[str, object]] = []
+
+    async def told() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+        stale = asyncio.Event()
+        hub = Hub(lambda asked: Lease(asked.number, 0, 7), milliseconds=300)
+        server = await asyncio.start_unix_server(hub.serve, tmp_path / "s")
+        seen = {"pulse": pulse, "kernel_end": timer} if is_seen else {}
+        link = Link(tmp_path / "s", "w", lambda _: None, on_reset=lambda _: None, on_stale=stale.set, **seen)
+        running = asyncio.create_task(link.run())
+        async with asyncio.timeout(20):
+            await link.wait_fresh()
+            assert not is_seen or pulse.read().may_hold
+            await stale.wait()
+            for _ in range(2 * TURNS):
+                await asyncio.sleep(0)
+        assert link.sequence == 7
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        server.close()
+
+    asyncio.run(told())
+    assert failed == []
+    assert timer.told == (["at", "never"] if is_seen else [])
+    assert (pulse.read().leased_until > 0) is pulse.read().is_dry is is_seen
+    pulse.close()

@@ -57,7 +57,7 @@ class Scope:
 
     def is_masked(self, node: RowNode) -> bool:
         """Whether an item that stands there is masked."""
-        return any(item in self.masks for item in node.items)
+        return bool(self.masks) and any(item in self.masks for item in node.items)
 
     def masked(self, node: RowNode, text: str) -> str | None:
         """What masks leave of a text, None for nothing."""
@@ -133,7 +133,6 @@ class RowReading:
         "_is_known",
         "_node",
         "_open",
-        "_reads",
         "_scope",
         "_skipped",
         "_source",
@@ -147,7 +146,6 @@ class RowReading:
     def __init__(self, scope: Scope, source: Octets, tag: Tag, names: Names, *, collects: bool) -> None:
         self._scope = scope
         self._collects = collects
-        self._reads = collects or scope.reads
         self._source = source
         self._skipped = 0
         self._node: RowNode | None = None
@@ -180,7 +178,7 @@ class RowReading:
         self._has_any = above.is_complex = True
         self._node = above.node.children.find(name) if above.node is not None else None
         node = self._node
-        if above.is_item or above.is_denied or (node is not None and (node.leads or self._reads or node.children)):
+        if above.is_item or above.is_denied or (node is not None and (node.leads or node.is_bounded or node.children)):
             return True
         # Nothing of it leaves; where it is an item, or has one, the row is known.
         if node is not None and (node.items or not node.attributes):
@@ -200,7 +198,7 @@ class RowReading:
         one = _Open(tag, node, above.names, len(self.spans))
         if node.items:
             self._is_known = True
-            one.texts = [] if self._reads else None
+            one.texts = [] if self._reads(node) else None
         one.is_item = node.passes
         if node.passes:
             self.items.update(node.items)
@@ -214,8 +212,8 @@ class RowReading:
         """An element begins within an item."""
         one = _Open(tag, node, above.names, len(self.spans))
         one.is_item, one.is_denied = above.is_item, above.is_denied
-        if node is not None and node.items:
-            one.texts = [] if self._reads else None
+        if node is not None and node.items and self._reads(node):
+            one.texts = []
         if not above.is_denied:
             if node is not None and node.items and (not node.passes or self._scope.is_masked(node)):
                 # INVARIANT: GRANTED-ITEMS-ONLY: an item within another that is not granted is taken out of it.
@@ -246,6 +244,10 @@ class RowReading:
             else:
                 self._close_run(each.start)
                 self.spans.append((each.end, -1))
+
+    def _reads(self, node: RowNode) -> bool:
+        """Whether the text of an item there is looked into."""
+        return self._collects or node.allowed is not None or self._scope.is_masked(node)
 
     def passes_over(self) -> bool:
         """Whether an element that ends was passed over."""

@@ -115,16 +115,17 @@ class RowNode:
         passes: whether what stands here may leave: there are such items, and all of them are granted.
         leads: whether something at or below may leave.
         allowed: the texts that the grant is limited to, None where it is not.
+        is_bounded: whether it is limited here or below.
     """
 
-    __slots__ = ("allowed", "attributes", "children", "items", "leads", "passes")
+    __slots__ = ("allowed", "attributes", "children", "is_bounded", "items", "leads", "passes")
 
     def __init__(self) -> None:
         self.children: Named[RowNode] = Named()
         self.attributes: Named[RowNode] = Named()
         self.items: list[str] = []
         self.passes = False
-        self.leads = False
+        self.leads = self.is_bounded = False
         self.allowed: frozenset[str] | None = None
 
     def below(self, path: Path) -> "RowNode":
@@ -140,8 +141,10 @@ class RowNode:
         """Find out what may leave, here and below; whether anything."""
         # INVARIANT: GRANTED-ITEMS-ONLY: what an item outside the grant also names does not leave.
         self.passes = bool(self.items) and granted.issuperset(self.items)
-        below = [node.settle(granted) for node in (*self.children.every(), *self.attributes.every())]
+        nodes = (*self.children.every(), *self.attributes.every())
+        below = [node.settle(granted) for node in nodes]
         self.leads = self.passes or any(below)
+        self.is_bounded = self.allowed is not None or any(node.is_bounded for node in nodes)
         return self.leads
 
 

@@ -106,6 +106,11 @@ class Api:
         """The JSON answer to a POST."""
         return self._json("POST", path, json=body, headers=dict(headers or {}), timeout=timeout_seconds)
 
+    def post_bytes(self, path: str, content: bytes, media_type: str, **params: Any) -> Any:
+        """The JSON answer to a POST of a file."""
+        headers = {"Content-Type": media_type}
+        return self._json("POST", path, content=content, headers=headers, params=_given(params))
+
     def post_once(self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None) -> tuple[Any, str]:
         """As `post`, under an `Idempotency-Key` of its own; with the answer's entity tag, as `get_tagged`.
 

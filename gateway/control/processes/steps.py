@@ -1,0 +1,190 @@
+"""One step while it is taken: found, decided, fitted, written and recorded, in one transaction.
+
+find the case, or make an empty one               (gives nothing but the case)
+one of the step's acts is permitted               Cedar, over the matter of the case
+If-Match; the step fits the state                 the table
+what the step does besides                        `Effects`
+the case moves on, its clock with it              `gateway.domain.processes.cases.advance`
+case, event and record                            the same transaction
+"""
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import msgspec
+
+from gateway.control.act.acting import Answer, Choice, Deed, matter_between
+from gateway.control.act.preconditions import entity_tag, require_match
+from gateway.domain.officers import Matter
+from gateway.domain.processes.cases import Case, Event, advance, require_fit
+from gateway.domain.processes.table import Process, Step
+from gateway.domain.uses import RecordKind
+from gateway.store import Store, StoreTransaction
+
+State = Store | StoreTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a step did besides moving its case.
+
+    Args:
+        fields: of the case, changed.
+        facts: of the case, beside what was stated.
+        kept: what of the statement the case keeps as facts; None keeps all.
+        on: the day that its clock counts from, if not today.
+        told: fields of the record.
+        kind: of the record.
+        shown: members of the answer.
+        headers: of the answer.
+    """
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    kept: tuple[str, ...] | None = None
+    on: date | None = None
+    told: Mapping[str, Any] = field(default_factory=dict)
+    kind: RecordKind = RecordKind.PROCESS
+    shown: Mapping[str, Any] = field(default_factory=dict)
+
+
+Effect = Callable[[Deed, Case, Any], Done]
+
+
+def matter_of_case(state: State, case: Case) -> Matter:
+    """What a step of a case is about: its departments and entry."""
+    return matter_between(state, case.supplier, case.demand, case.dataset)
+
+
+def no_effect(_deed: Deed, _case: Case, _said: Any) -> Done:
+    """A step that only moves its case."""
+    return Done()
+
+
+def _nothing_more(_state: State, _case: Case) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What the steps of one process do besides.
+
+    Args:
+        opens: what opening a case is about, from what is stated; it gives nothing else.
+        steps: by the step's name; one that is not named only moves its case.
+        matter: what a step of a case is about.
+        shows: what is shown with a case.
+    """
+
+    opens: Callable[[StoreTransaction, Any, str], Matter]
+    steps: Mapping[str, Effect]
+    matter: Callable[[State, Case], Matter] = matter_of_case
+    shows: Callable[[State, Case], dict[str, Any]] = _nothing_more
+
+
+def open_case(deed: Deed, process: Process, effects: Effects, said: msgspec.Struct) -> Answer:
+    """Open a case by the first step of its table."""
+    step = process.opening
+    deed.permit(step.acts[0], lambda tx: effects.opens(tx, said, deed.officer.department))
+    id_ = f"{process.prefix}-{deed.today:%Y%m%d}-{secrets.token_hex(6)}"
+    empty = Case(id_, process.name, "", deed.officer.id, deed.now)
+    return _taken(deed, process, step, empty, said, effects, 201)
+
+
+def take_step(
+    deed: Deed, process: Process, effects: Effects, step: Step, id_: str, said: msgspec.Struct, if_match: str | None
+) -> Answer:
+    """Take a step of a case.
+
+    Raises:
+        GatewayError: `not-found` also for who may not see it; `act-not-permitted`; `precondition-failed`; `conflict`
+            with the state and the steps that fit it; `invalid-input` with every fault.
+    """
+    case = about_case(deed, process, effects, id_, step)
+    require_match(case, if_match)
+    require_fit(process, step, case, deed.today)
+    return _taken(deed, process, step, case, said, effects, 200)
+
+
+def about_case(deed: Deed, process: Process, effects: Effects, id_: str, step: Step | None) -> Case:
+    """The case that a step, or without one a comment, is about: who may take any step of it may comment."""
+    acts = step.acts if step is not None else tuple(dict.fromkeys(act for each in process.steps for act in each.acts))
+
+    def choices(tx: StoreTransaction, case: Case) -> list[Choice]:
+        matter = effects.matter(tx, case)
+        return [(act, matter) for act in acts]
+
+    return deed.about(
+        lambda tx: tx.case(id_, process.name),
+        choices,
+        lambda tx, case: (process.sees, matter_of_case(tx, case)),
+        f"there is no {process.singular} `{id_}`",
+    )
+
+
+def _taken(
+    deed: Deed, process: Process, step: Step, case: Case, said: msgspec.Struct, effects: Effects, status: int
+) -> Answer:
+    done = effects.steps.get(step.name, no_effect)(deed, case, said)
+    stated: dict[str, Any] = msgspec.to_builtins(said)
+    facts = stated if done.kept is None else {name: stated[name] for name in done.kept if name in stated}
+    filled = msgspec.structs.replace(case, **done.fields) if done.fields else case
+    clocks = deed.services.engine.layers.clocks
+    new, in_time = advance(step, filled, {**facts, **done.facts}, clocks, done.on or deed.today)
+    number = deed.tx.next_event_number(case.id)
+    deed.tx.put_case(
+        new,
+        Event(
+            case.id,
+            number,
+            step.name,
+            deed.officer.id,
+            deed.officer.department,
+            deed.now,
+            before=case.state,
+            after=new.state,
+            said=stated,
+            in_time=in_time,
+        ),
+    )
+    record_step(deed, process, step.name, new, {"article": step.article, "before": case.state, **done.told}, done.kind)
+    headers = {"ETag": entity_tag(new)}
+    if status == 201:
+        headers["Location"] = f"/v1/{process.name}/{new.id}"
+    return Answer({process.singular: new, **done.shown}, status, headers)
+
+
+def record_step(
+    deed: Deed,
+    process: Process,
+    name: str,
+    case: Case,
+    told: Mapping[str, Any],
+    kind: RecordKind = RecordKind.PROCESS,
+) -> None:
+    """Write the record of what was done in a case.
+
+    INVARIANT: NO-VALUES — what people say in their own words stands in the state, and of it only reasons and outcomes,
+    which the journal looks through, on record.
+    """
+    said = {
+        "department": case.demand,
+        "supplier": case.supplier,
+        "dataset": case.dataset,
+        "grant": case.grant,
+        "due": case.due.on.isoformat() if case.due else None,
+    }
+    deed.record(
+        kind,
+        **{
+            **{field_: value for field_, value in said.items() if value is not None},
+            "after": case.state,
+            **told,
+            "process": process.name,
+            "case": case.id,
+            "step": name,
+        },
+    )
