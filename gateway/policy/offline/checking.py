@@ -137,16 +137,22 @@ def _widened(layers: Layers, tables: Sequence[Table]) -> Iterator[Finding]:
     """Acts that the tables of the national layer deny, and that another layer on top of it permits.
 
     A region's layer may permit a use for which nothing but a grant is missing, and says so by what it permits; it
-    gives no officer a power that national law denies.
+    gives no officer a power that national law denies, unless the policy names that act in its `@widens`.
     """
     cases = (case for table in tables if table.layers == (NATIONAL,) for case in table.cases)
     for case in cases if len(layers.names) > 1 else ():
         if case.expected.deny is not None and "act" in case.facts:
             verdict = run_case(layers, case).verdict
-            if verdict is not None and verdict.is_permit:
+            if verdict is not None and verdict.is_permit and not _says_so(layers, verdict.policies, case.facts["act"]):
                 by = ", ".join(f"`{name}`" for name in verdict.policies)
                 what = f"is denied by the national layer, and permitted by {by}"
                 yield Finding("widened", f"{case.table}: {case.name}", what)
+
+
+def _says_so(layers: Layers, permits: Sequence[str], act: str) -> bool:
+    """Whether each of the policies names the act in its `@widens`, acts separated by `; `."""
+    said = (layers.policies[name].est.get("annotations", {}).get("widens", "") for name in permits)
+    return all(act in [part.strip() for part in names.split(";")] for names in said)
 
 
 def unread_facts(layers: Layers, schema: str) -> tuple[str, ...]:
