@@ -23,6 +23,9 @@ from gateway.domain.nesting import is_too_deep
 MAX_XML_DEPTH = 64
 """Elements within each other; SOAP with a package in it needs some ten."""
 
+MAX_PARTS = 20_000
+"""Elements of one XML document, objects of one JSON text: each costs some microseconds of whoever reads it."""
+
 BLANKS = " \t\r\n"
 """What XML calls white space (§2.3)."""
 
@@ -102,6 +105,9 @@ def read_json(text: str) -> Any:
         octets = text.encode("utf-8")
     except UnicodeEncodeError:
         raise DocumentFault("it is no JSON") from None
+    # INVARIANT: BOUNDED: whoever reads it holds up everybody else meanwhile.
+    if octets.count(b"{") > MAX_PARTS:
+        raise DocumentFault(f"it holds more than {MAX_PARTS} objects")
     if is_too_deep(octets):
         raise DocumentFault("its objects and arrays stand too deep within each other")
     try:
@@ -266,6 +272,7 @@ class _Builder:
     def __init__(self) -> None:
         self.root: Element | None = None
         self._open: list[Element] = []
+        self._left = MAX_PARTS
 
     def parser(self) -> expat.XMLParserType:
         """The parser that tells it."""
@@ -283,6 +290,9 @@ class _Builder:
         return parser
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise DocumentFault(f"it holds more than {MAX_PARTS} elements")
         if len(self._open) >= MAX_XML_DEPTH:
             raise DocumentFault("its elements stand too deep within each other")
         element = Element(*split_name(name), {split_name(each): value for each, value in attributes.items()})

@@ -54,9 +54,17 @@ class Office(FullWorld):
 
     def settle(self) -> None:
         """Wait until the index has everything that was recorded by now."""
-        record = done(self.post("police", "/v1/grants", {**GRANT, "id": f"g-settle-{self.store.sequence()}"}))["record"]
-        assert wait_for(lambda: self.get("auditor", f"/v1/records/{record}").status_code == 200)
+        id_ = f"g-settle-{self.store.sequence()}"
+        self.grant(id=id_)
+        assert wait_for(lambda: done(self.get("auditor", "/v1/records", grant=id_))["items"])
         self.clock.at += 3
+
+    def lift_all(self) -> None:
+        """Lift what other tests have suspended: a suspension closes every road of its pair of department and data."""
+        for order in done(self.get("police", "/v1/orders", in_force="true", limit=1000))["items"]:
+            if order["kind"] != "termination":
+                said = {"reason": "another test begins", "order": order["id"]}
+                done(self.post("police", f"/v1/grants/{order['target']}/suspension/lift", said))
 
     def state(self, grant: str) -> str:
         return str(done(self.get("police", f"/v1/grants/{grant}"))["grant"]["state"])
@@ -72,7 +80,8 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
 
 @pytest.fixture
 def grant(office: Office, request: pytest.FixtureRequest) -> Callable[..., str]:
-    """Issues grants, each with a number of its own."""
+    """Issues grants, each with a number of its own, where nothing is suspended."""
+    office.lift_all()
     issued: list[str] = []
 
     def issue(**fields: Any) -> str:

@@ -132,6 +132,8 @@ NAMES_NOTHING = {
     "/v1/policies/rollback": "policies of the whole gateway",
     "/v1/policies/shadow": "policies of the whole gateway",
     "/v1/policies/shadow/end": "policies of the whole gateway",
+    "/v1/reorganisations": "of departments, which the catalogue shows",
+    "/v1/reorganisations/plan": "a question",
     "/v1/retention": "of records",
     "/witness/add-checkpoint": "of logs that settings name",
 }

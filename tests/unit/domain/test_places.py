@@ -147,6 +147,8 @@ AMBIGUOUS = [
     ("body~json/x~base64", '{"x":"MR=="}', "as encoders write it"),
     ("body~json/x~base64", '{"x":"MQ==!"}', "no base64"),
     ("body~xml/a/b", "<a><b>1</b><B>2</B></a>", "by case"),
+    ("body~xml/a/b", "<a><b>1</b>" + "<c/>" * 30_000 + "</a>", "more than 20000 elements"),
+    ("body~json/id", '{"id":"1","x":[' + "{}," * 30_000 + "{}]}", "more than 20000 objects"),
     ("body~xml/a/r/b", "<a><r><b>1</b></r><r><c>2</c></r></a>", "not in others"),
     ("body~xml/a/r/b", "<a><r><b>1</b></r><r><b/></r></a>", "not in others"),
     ("body~xml/a/r/@b", "<a><r b='1'/><r c='2'/></a>", "not in others"),
