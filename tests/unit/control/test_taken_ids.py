@@ -122,8 +122,6 @@ NAMES_NOTHING = {
     "/v1/interfaces/trial": "a trial, which nothing keeps",
     "/v1/orders": "its id is random",
     "/v1/records": "its id is the gateway's",
-    "/v1/reorganisations": "ids of what follows are made of ids that stand",
-    "/v1/reorganisations/plan": "a plan, which nothing keeps",
     "/v1/records/export": "its id is random",
     "/v1/records/search": "a question",
     "/v1/policies/compare": "a question",
