@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-deep test-clocks mutants lint format bench soak conformance docs messages screenshots lock clean
+.PHONY: help demo test test-deep test-clocks mutants prove lint format bench soak conformance docs messages screenshots lock clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ test-clocks: $(READY)  ## The tests on a 29 February two years on or more, and a
 
 mutants: $(READY)  ## Small changes that some test has to notice (ROOM=ledger/verify)
 	@$(BIN)/python -m tests.mutants $(ROOM)
+
+prove: $(READY)  ## Prove the sentences of the law of the policies (builds the prover once)
+	@deploy/tools prove
+	@$(BIN)/gateway policies prove --root policies
 
 lint: $(READY)  ## ruff and mypy strict
 	@$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """`gateway policies`: check and test policies as files, look at the exact Cedar, explain a call, compare two sets."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,10 +23,12 @@ from gateway.cli.shell import (
     working,
 )
 from gateway.domain.errors import GatewayError
-from gateway.policy.law.layers import default_policies_root, load_layers, read_set
+from gateway.policy.law.layers import default_policies_root, parse_layers, read_set
 from gateway.policy.offline.checking import Checked, check
 from gateway.policy.offline.comparing import Comparison, compare
 from gateway.policy.offline.tables import read_tables, run_tables
+from gateway.policy.proofs.proving import Compared, compare_all
+from gateway.policy.proofs.solver import find_tools
 
 policies = typer.Typer(
     name="policies",
@@ -66,8 +69,10 @@ def check_(root: Root = None, layer: LayerNames = None, as_json: AsJson = False)
         return
     for checked in results:
         names = " + ".join(checked.layers)
-        counts = f"{checked.policies} policies, {checked.cases} decision table cases"
+        counts = f"{checked.policies} policies, {checked.cases} decision table cases, {checked.theorems} theorems"
         out.print(f"{names}: {counts}: sound ({checked.digest[:16]})", markup=False)
+        if checked.theorems:
+            out.print("  not proved here: `gateway policies prove` does it", markup=False)
         if checked.unread:
             out.print(f"  facts that no policy reads: {', '.join(checked.unread)}", markup=False)
 
@@ -175,21 +180,27 @@ def compare_(
             "--no-loss", help="Fail where anything that stands loses, or may lose (Decree 809 Art. 15, 39(2))."
         ),
     ] = False,
+    ever: Annotated[
+        bool,
+        typer.Option("--ever", help="Compare too what could ever be, over all requests: needs what `prove` needs."),
+    ] = False,
     home: Home = DEFAULT_HOME,
     as_json: AsJson = False,
 ) -> None:
     """List over all standing grants and datasets who gains and who loses from OLD to NEW."""
     from gateway.runtime.operation.standing import open_standing  # noqa: PLC0415 -- checking files needs no gateway
 
-    before = load_layers(old, layer or [NATIONAL])
-    after = load_layers(new, new_layer or layer or [NATIONAL])
+    sets = read_set(old, layer or [NATIONAL]), read_set(new, new_layer or layer or [NATIONAL])
+    before, after = (parse_layers(each.files, each.layers) for each in sets)
+    over_all = compare_all(*sets, find_tools()) if ever else ()
     with open_standing(home) as standing, _progress(quiet=as_json) as progress:
         task = progress.add_task("compared", total=None)
         found = compare(before, after, standing, int(time.time()), lambda: progress.advance(task))
     if as_json:
-        print_json({**_compared(found), "differences": found.differences})
+        print_json({**_compared(found), "differences": found.differences, "ever": over_all})
     else:
         _print_comparison(found)
+        _print_ever(over_all)
     if no_loss and found.takes_away:
         raise typer.Exit(1)
 
@@ -253,6 +264,7 @@ def _checked(checked: Checked) -> dict[str, Any]:
         "digest": checked.digest,
         "policies": checked.policies,
         "cases": checked.cases,
+        "theorems": checked.theorems,
         "sound": checked.is_sound,
         "unread": checked.unread,
     }
@@ -299,6 +311,21 @@ def _print_comparison(found: Comparison) -> None:
             for one in found.differences
         ),
     )
+
+
+def _print_ever(over_all: Sequence[Compared]) -> None:
+    """What could ever be, by use and act; what is equal is counted alone."""
+    for one in over_all:
+        if one.change != "equal":
+            out.print(f"over all requests, `{one.action}` is {one.change}", markup=False)
+        for word, case in (("no longer", one.lost), ("newly", one.gained)):
+            if case is not None:
+                out.print(f"  {word} permitted, for example:", markup=False)
+                for line in case.lines:
+                    out.print(f"    {line}", markup=False)
+    if over_all:
+        equal = sum(one.change == "equal" for one in over_all)
+        out.print(f"over all requests, {equal} of {len(over_all)} uses and acts are equal", markup=False)
 
 
 def _progress(*, quiet: bool) -> Progress:

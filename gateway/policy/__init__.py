@@ -7,6 +7,7 @@
     law      the static layers, and what policies can see
     live     decides live traffic and officers' acts: slices, verdicts, refusals, quotas
     offline  examines policies without traffic: check, tables, compare, put in force
+    proofs   proves sentences of the law of the policies, over every request there can be
 
 - `law.layers` reads and validates the static layers; `live.building` makes entries, grants and orders into policies, in
   Cedar's JSON form; `live.slices` decides; `live.refusals` explains; `live.engine` holds slices and verdicts and drops

@@ -26,6 +26,7 @@ class Article(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         enforced_by: what answers it.
         through: an article that asks the same, by which it is enforced at a call.
         why: why nothing answers it, where nothing does.
+        theorems: ids of the theorems that state it, of whatever layers.
     """
 
     article: str
@@ -34,6 +35,7 @@ class Article(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     enforced_by: tuple[Literal["policy", "built", "record", "clock", "act", "import", "gateway"], ...]
     through: str | None = None
     why: str = ""
+    theorems: tuple[str, ...] = ()
 
 
 def read_articles(root: Path) -> Mapping[str, Article]:

@@ -28,6 +28,7 @@ from gateway.policy.law.world import facts_looked_at
 SCHEMA_FILE = "schema.cedarschema"
 ARTICLES_FILE = "articles.yaml"
 CLOCKS_FILE = "clocks.yaml"
+THEOREMS_FILE = "theorems.yaml"
 TABLES_FOLDER = "tests"
 REQUIRED_ANNOTATIONS = ("id", "article", "title")
 USE_ACTIONS = frozenset({"use", "obtain", *(mode.value for mode in SharingMode)})
@@ -167,7 +168,7 @@ def load_layers(root: Path, layers: Sequence[str]) -> Layers:
 
 
 def read_set(root: Path, layers: Sequence[str]) -> PolicySet:
-    """The files of the named layers below `root`, with the schema, the table of articles and the decision tables.
+    """The files of the named layers below `root`, with the schema, the table of articles, theorems and decision tables.
 
     What is missing is left out, and what is no UTF-8 is kept so that `parse_layers` names it.
     """
@@ -175,7 +176,7 @@ def read_set(root: Path, layers: Sequence[str]) -> PolicySet:
     for layer in dict.fromkeys(layers):
         folder = root / layer
         if layer and folder.resolve().parent == root.resolve():
-            files += [*sorted(folder.glob("*.cedar")), folder / CLOCKS_FILE]
+            files += [*sorted(folder.glob("*.cedar")), folder / CLOCKS_FILE, folder / THEOREMS_FILE]
             files += sorted((folder / TABLES_FOLDER).glob("*.yaml"))
     found = {
         file.relative_to(root).as_posix(): file.read_bytes().decode("utf-8", "surrogateescape")

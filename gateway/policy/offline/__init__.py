@@ -10,5 +10,5 @@
     examining     a candidate's check, gains and losses
     activating    putting a set in force, and keeping an engine at what is
 
-Used from outside: `activating`, `checking`, `comparing`, `examining`, `tables`.
+Used from outside: `activating`, `checking`, `comparing`, `examining`, `probing`, `tables`.
 """

@@ -16,7 +16,15 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicyEvent, PolicySet
-from gateway.policy.law.layers import ARTICLES_FILE, CLOCKS_FILE, SCHEMA_FILE, TABLES_FOLDER, Layers, parse_layers
+from gateway.policy.law.layers import (
+    ARTICLES_FILE,
+    CLOCKS_FILE,
+    SCHEMA_FILE,
+    TABLES_FOLDER,
+    THEOREMS_FILE,
+    Layers,
+    parse_layers,
+)
 from gateway.policy.live.engine import Engine
 
 log = logging.getLogger(__name__)
@@ -32,7 +40,9 @@ RETRY_SECONDS = 0.25
 
 _LAYER = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
-_FILE = re.compile(rf"(?P<layer>[^/]+)/(?:{_NAME}\.cedar|{re.escape(CLOCKS_FILE)}|{TABLES_FOLDER}/{_NAME}\.yaml)")
+_FILE = re.compile(
+    rf"(?P<layer>[^/]+)/(?:{_NAME}\.cedar|{re.escape(CLOCKS_FILE)}|{re.escape(THEOREMS_FILE)}|{TABLES_FOLDER}/{_NAME}\.yaml)"
+)
 
 
 class PolicyBook(Protocol):

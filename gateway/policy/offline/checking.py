@@ -8,7 +8,7 @@ what is reported as `twin`, and as sure as the probes for the rest.
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import cedarpy
@@ -16,10 +16,15 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicySet
-from gateway.policy.law.articles import parse_articles
+from gateway.policy.law.articles import Article, parse_articles
 from gateway.policy.law.layers import SCHEMA_FILE, Layers, StaticPolicy, est_document, parse_layers, read_set
 from gateway.policy.offline.probing import Words, act_probe, built_of_every_shape, schema_faults, use_probe
-from gateway.policy.offline.tables import Outcome, read_tables, run_tables
+from gateway.policy.offline.tables import Outcome, Table, read_tables, run_case, run_tables
+from gateway.policy.proofs.questions import theorem_faults
+from gateway.policy.proofs.theorems import Theorem, read_theorems
+
+NATIONAL = "national"
+"""The layer of Decree 809, which every other stands on."""
 
 PROBES = 300
 """Probes for each policy that no decision table shows, at about a millisecond each."""
@@ -30,8 +35,9 @@ class Finding(msgspec.Struct, frozen=True):
 
     Args:
         kind: `fault` (does not load), `table` (a case came out otherwise), `article` (cites what the table of
-            articles lacks), `unreachable`, `overruled` (a permit that some forbid always overrules), `twin` (says the
-            same as another policy).
+            articles lacks), `theorem` (a sentence that is not stated, or badly), `widened` (a layer permits what the
+            national layer's tables deny), `unreachable`, `overruled` (a permit that some forbid always overrules),
+            `twin` (says the same as another policy).
         subject: the file, case or policy.
         what: one sentence.
     """
@@ -44,6 +50,8 @@ class Finding(msgspec.Struct, frozen=True):
 class Checked(msgspec.Struct, frozen=True):
     """What a check looked at and found; it passes with no findings.
 
+    `theorems` are read and fit the schema; whether they are true is for `gateway policies prove`.
+
     `unread` names each attribute of the schema, and field of its contexts, that no policy reads: a fact that decides
     nothing (`Department.level`). It is no fault.
     """
@@ -54,6 +62,7 @@ class Checked(msgspec.Struct, frozen=True):
     cases: int
     findings: tuple[Finding, ...]
     unread: tuple[str, ...] = ()
+    theorems: int = 0
 
     @property
     def is_sound(self) -> bool:
@@ -68,10 +77,14 @@ def check(root: Path, layers: Sequence[str]) -> Checked:
 
 def check_set(policies: PolicySet) -> Checked:
     """Check a set of policies. Findings are values."""
+    if policies.layers[:1] != (NATIONAL,):
+        what = f"do not begin with `{NATIONAL}`: without it no sentence of the law holds"
+        return Checked(policies.layers, "", 0, 0, (Finding("fault", "layers", what),))
     try:
         loaded = parse_layers(policies.files, policies.layers)
         tables = read_tables(policies)
         articles = parse_articles(policies.files)
+        theorems = read_theorems(policies)
         outcomes = list(run_tables(policies, tables, loaded))
     except GatewayError as error:
         faults = error.members.get("faults") or [{"field": "policies", "fault": error.detail}]
@@ -88,11 +101,52 @@ def check_set(policies: PolicySet) -> Checked:
         for article in policy.articles
         if article not in articles
     ]
+    findings += _stated(loaded, articles, theorems)
+    findings += _widened(loaded, tables)
     findings += [Finding("fault", SCHEMA_FILE, fault) for fault in schema_faults(loaded)]
     findings += _twins(loaded)
     findings += _tried(loaded, outcomes)
     unread = unread_facts(loaded, policies.files[SCHEMA_FILE])
-    return Checked(policies.layers, loaded.digest, len(loaded.policies), len(outcomes), tuple(findings), unread)
+    return Checked(
+        policies.layers, loaded.digest, len(loaded.policies), len(outcomes), tuple(findings), unread, len(theorems)
+    )
+
+
+def _stated(layers: Layers, articles: Mapping[str, Article], theorems: Sequence[Theorem]) -> Iterator[Finding]:
+    """Articles that a policy upholds and no theorem states, and theorems that are badly said or named nowhere."""
+    if not layers.knows_words:
+        # A set as older gateways put it in force: it states no theorems, and can be gone back to.
+        return
+    known = {theorem.id for theorem in theorems}
+    stated = {name for name, article in articles.items() if not known.isdisjoint(article.theorems)}
+    cited = {article: policy.id for policy in layers.policies.values() for article in policy.articles}
+    for article, policy in cited.items():
+        row = articles.get(article)
+        if row is not None and "policy" in row.enforced_by and article not in stated:
+            yield Finding("theorem", article, f"is upheld by `{policy}`, and `articles.yaml` names no theorem for it")
+    for theorem in theorems:
+        for article in theorem.articles:
+            if article not in articles:
+                yield Finding("theorem", theorem.id, f"cites `{article}`, which `articles.yaml` does not have")
+            elif theorem.id not in articles[article].theorems:
+                yield Finding("theorem", theorem.id, f"is not among the theorems of `{article}` in `articles.yaml`")
+        yield from (Finding("theorem", theorem.id, fault) for fault in theorem_faults(layers, theorem))
+
+
+def _widened(layers: Layers, tables: Sequence[Table]) -> Iterator[Finding]:
+    """Acts that the tables of the national layer deny, and that another layer on top of it permits.
+
+    A region's layer may permit a use for which nothing but a grant is missing, and says so by what it permits; it
+    gives no officer a power that national law denies.
+    """
+    cases = (case for table in tables if table.layers == (NATIONAL,) for case in table.cases)
+    for case in cases if len(layers.names) > 1 else ():
+        if case.expected.deny is not None and "act" in case.facts:
+            verdict = run_case(layers, case).verdict
+            if verdict is not None and verdict.is_permit:
+                by = ", ".join(f"`{name}`" for name in verdict.policies)
+                what = f"is denied by the national layer, and permitted by {by}"
+                yield Finding("widened", f"{case.table}: {case.name}", what)
 
 
 def unread_facts(layers: Layers, schema: str) -> tuple[str, ...]:

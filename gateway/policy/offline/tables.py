@@ -273,7 +273,7 @@ def _read_table(name: str, text: str) -> Table:
         text.encode()
         document = yaml.load(text, _LOADER)  # noqa: S506 - both loaders are safe ones
         given = document.get("given", {})
-        cases = tuple(_case(name, given, line) for line in document["cases"])
+        cases = tuple(read_case(name, given, line) for line in document["cases"])
         return Table(name, str(document.get("about", "")), tuple(document["layers"]), cases)
     except (
         yaml.YAMLError,
@@ -287,7 +287,12 @@ def _read_table(name: str, text: str) -> Table:
         raise GatewayError("invalid-input", f"`{name}` is no decision table: {error}") from error
 
 
-def _case(table: str, given: Mapping[str, Any], line: Mapping[str, Any]) -> Case:
+def read_case(table: str, given: Mapping[str, Any], line: Mapping[str, Any]) -> Case:
+    """One line of a table, merged with what the table gives.
+
+    Raises:
+        ValueError, KeyError, msgspec.ValidationError: if it is no case.
+    """
     unknown = set(line) - _THINGS - _OTHERS
     if unknown:
         raise ValueError(f"`{line.get('case')}` names {sorted(unknown)}, which no case has")

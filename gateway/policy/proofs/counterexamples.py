@@ -1,0 +1,283 @@
+"""A counterexample, as `cedar` prints it, told as a case that people read and as a row of a decision table."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import cedarpy
+import msgspec
+
+_HEAD = re.compile(r"principal: (.*), action: (Action::\".*\"), resource: (.*)")
+_ENTITY = re.compile(r"  (\w+::\"(?:[^\"\\]|\\.)*\")(?: in \[(.*)\])?( \{|,)")
+_UID = re.compile(r"(\w+)::\"((?:[^\"\\]|\\.)*)\"")
+
+
+class Counterexample(msgspec.Struct, frozen=True):
+    """A request and the world it is made in, for which a claim fails.
+
+    Args:
+        principal: as `Type::"id"`.
+        action: the action's name.
+        resource: as `Type::"id"`.
+        context: by name; an entity is `Type::"id"`.
+        entities: `Type::"id"` -> its attributes, and `in` with what it lies in.
+    """
+
+    principal: str
+    action: str
+    resource: str
+    context: dict[str, Any]
+    entities: dict[str, dict[str, Any]]
+
+    def of(self, name: Any, *path: str) -> Any:
+        """The attribute that a path leads to from an entity, None where it leads nowhere."""
+        value = name
+        for step in path:
+            value = self.entities.get(str(value), {}).get(step)
+        return value
+
+
+def parse_counterexample(text: str) -> Counterexample:
+    """Read what `cedar symcc` prints.
+
+    Raises:
+        ValueError: if it is of another form.
+    """
+    lines = iter(text.splitlines())
+    head = _HEAD.fullmatch(next(lines, "").strip())
+    if head is None:
+        raise ValueError("does not begin with principal, action and resource")
+    context: dict[str, Any] = {}
+    entities: dict[str, dict[str, Any]] = {}
+    of: dict[str, Any] = {}
+    for line in lines:
+        if line.startswith("context: "):
+            context = _value(line.removeprefix("context: "))
+        elif (found := _ENTITY.fullmatch(line)) is not None:
+            of = entities[found[1]] = {"in": [match[0] for match in _UID.finditer(found[2] or "")]}
+        elif line.startswith("    "):
+            name, _, value = line.strip().rstrip(",").partition(": ")
+            of[name] = _value(value)
+    principal, action, resource = head.groups()
+    return Counterexample(principal, action.removeprefix('Action::"').removesuffix('"'), resource, context, entities)
+
+
+def _value(text: str) -> Any:
+    """A value that Cedar prints is an expression of Cedar, so Cedar parses it."""
+    try:
+        document = msgspec.json.decode(
+            cedarpy.policies_to_json_str(f"permit (principal, action, resource) when {{ {text} }};")
+        )
+    except ValueError:
+        return text
+    (policy,) = document["staticPolicies"].values()
+    return _plain(policy["conditions"][0]["body"])
+
+
+def _plain(node: Any) -> Any:
+    if "Value" in node:
+        value = node["Value"]
+        if isinstance(value, dict) and "__entity" in value:
+            return f'{value["__entity"]["type"]}::"{value["__entity"]["id"]}"'
+        return value
+    if "Set" in node:
+        return [_plain(each) for each in node["Set"]]
+    if "Record" in node:
+        return {name: _plain(each) for name, each in node["Record"].items()}
+    if "neg" in node:
+        return -_plain(node["neg"]["arg"])
+    return str(node)
+
+
+def told(found: Counterexample, *, chinese: bool = False) -> list[str]:
+    """The case in lines for people: who, from where, under which grant in which state, asks what."""
+    lines = _use_lines(found) if found.principal.startswith("System::") else _act_lines(found)
+    return [zh if chinese else en for en, zh in lines]
+
+
+def _use_lines(found: Counterexample) -> Iterator[tuple[str, str]]:
+    home, dataset = found.of(found.principal, "department"), found.of(found.resource, "dataset")
+    supplier, context = found.of(dataset, "supplier"), found.context
+    yield (
+        f"system {_id(found.principal)} of department {_id(home)} in region {_id(found.of(home, 'region'))}",
+        f"部门 {_id(home)}（区域 {_id(found.of(home, 'region'))}）的系统 {_id(found.principal)}",
+    )
+    items = _listed(context.get("items"))
+    yield (
+        (
+            f"asks by `{found.action}` (the call says {_id(context.get('mode'))}) for the items {items}, for the "
+            f"purpose `{context.get('purpose')}`, with a credential of assurance {context.get('assurance')}"
+        ),
+        (
+            f"以 `{found.action}` 方式（请求写明 {_id(context.get('mode'))}）请求数据项 {items}，目的 "
+            f"`{context.get('purpose')}`，凭证等级 {context.get('assurance')}"
+        ),
+    )
+    of = {name: _id(found.of(dataset, name)) for name in ("attribute", "classification", "grade", "state")}
+    yield (
+        (
+            f"of dataset {_id(dataset)} of supplier {_id(supplier)} in region {_id(found.of(supplier, 'region'))}: "
+            f"{of['attribute']}, class {of['classification']}, grade {of['grade']}, {of['state']}"
+        ),
+        (
+            f"数据集 {_id(dataset)}，提供部门 {_id(supplier)}（区域 {_id(found.of(supplier, 'region'))}）："
+            f"{of['attribute']}，类别 {of['classification']}，等级 {of['grade']}，{of['state']}"
+        ),
+    )
+    grant = context.get("grant")
+    if grant is None:
+        yield "under no grant", "无授权"
+        return
+    held = {name: _id(found.of(grant, name)) for name in ("state", "department", "dataset")}
+    lists = {name: _listed(found.of(grant, name)) for name in ("items", "purposes", "modes")}
+    yield (
+        (
+            f"under grant {_id(grant)}, which is {held['state']}, for department {held['department']} and dataset "
+            f"{held['dataset']}: items {lists['items']}, purposes {lists['purposes']}, modes {lists['modes']}"
+        ),
+        (
+            f"依据授权 {_id(grant)}（{held['state']}），部门 {held['department']}，数据集 {held['dataset']}："
+            f"数据项 {lists['items']}，目的 {lists['purposes']}，方式 {lists['modes']}"
+        ),
+    )
+
+
+def _act_lines(found: Counterexample) -> Iterator[tuple[str, str]]:
+    home = found.of(found.principal, "department")
+    roles, region = _listed(found.of(found.principal, "roles")), _id(found.of(found.principal, "region"))
+    is_active, is_competent = found.of(found.principal, "active"), found.of(home, "competent")
+    yield (
+        f"officer {_id(found.principal)} in the roles {roles}, region {region}, {'' if is_active else 'not '}active",
+        f"人员 {_id(found.principal)}，角色 {roles}，区域 {region}，{'在职' if is_active else '已停用'}",
+    )
+    yield (
+        (
+            f"of department {_id(home)} in region {_id(found.of(home, 'region'))}, "
+            f"{'a' if is_competent else 'no'} competent department"
+        ),
+        f"所属部门 {_id(home)}（区域 {_id(found.of(home, 'region'))}），{'是' if is_competent else '不是'}主管部门",
+    )
+    matter = found.entities.get(found.resource, {})
+    about = ", ".join(f"{name} {_said(value)}" for name, value in sorted(matter.items()) if name != "in") or "-"
+    yield f"does `{found.action}` about: {about}", f"作出 `{found.action}`，事项：{about}"
+
+
+def table_row(found: Counterexample, name: str) -> dict[str, Any]:
+    """The case as a row for a decision table, to be denied; what a table has no field for is left out."""
+    if found.principal.startswith("System::"):
+        return {"case": name, **_use_row(found), "expect": "not-granted"}
+    return {"case": name, **_act_row(found), "expect": "act-not-permitted"}
+
+
+def _use_row(found: Counterexample) -> dict[str, Any]:
+    home, dataset = found.of(found.principal, "department"), found.of(found.resource, "dataset")
+    supplier, context, grant = found.of(dataset, "supplier"), found.context, found.context.get("grant")
+    grade = _id(found.of(dataset, "grade"))
+    items = [{"name": item} for item in dict.fromkeys([*_list(found, dataset, "items"), *_many(context, "items")])]
+    row: dict[str, Any] = {
+        "department": {
+            "id": _id(home),
+            "region": _id(found.of(home, "region")),
+            "matters": _list(found, home, "matters"),
+        },
+        "supplier": {"id": _id(supplier), "region": _id(found.of(supplier, "region"))},
+        "dataset": {
+            "id": _id(dataset),
+            "supplier": _id(supplier),
+            "sharing_attribute": _id(found.of(dataset, "attribute")),
+            "classification": _id(found.of(dataset, "classification")),
+            "grade": int(grade) if grade.isdigit() else 9,
+            "state": _id(found.of(dataset, "state")),
+            "items": items,
+        },
+        "interface": {
+            "id": "people",
+            "supplier": _id(supplier),
+            "dataset": _id(dataset),
+            "modes": _list(found, found.resource, "modes"),
+        },
+        "call": {
+            "system": _id(found.principal),
+            "department": _id(home),
+            "assurance": ("legacy", "bearer", "dpop", "mtls")[min(3, max(0, int(context.get("assurance", 0))))],
+            "interface": f"{_id(supplier)}/people",
+            "dataset": _id(dataset),
+            "mode": found.action,
+            "purpose": context.get("purpose", ""),
+            "items": _many(context, "items"),
+            "unread": _many(context, "unread"),
+            "declared": _many(context, "declared"),
+            "guessable": _many(context, "guessable"),
+        },
+        "grant": None,
+    }
+    if grant is not None:
+        row["grant"] = {
+            "id": _id(grant),
+            "department": _id(found.of(grant, "department")),
+            "dataset": _id(found.of(grant, "dataset")),
+            "items": _list(found, grant, "items"),
+            "purposes": _list(found, grant, "purposes"),
+            "modes": _list(found, grant, "modes"),
+            "state": _id(found.of(grant, "state")),
+            "combination": _list(found, grant, "combination"),
+            "return_flow": bool(found.of(grant, "returnFlow")),
+        }
+    return row
+
+
+def _act_row(found: Counterexample) -> dict[str, Any]:
+    officer, home = found.entities.get(found.principal, {}), found.of(found.principal, "department")
+    matter = found.entities.get(found.resource, {})
+    about: dict[str, Any] = {
+        field: _id(matter[name]) if name in matter else None
+        for name, field in (
+            ("supplier", "supplier"),
+            ("demand", "demand"),
+            ("region", "region"),
+            ("demandRegion", "demand_region"),
+            ("dataset", "dataset"),
+            ("orderedBy", "ordered_by"),
+            ("person", "person"),
+            ("proposedBy", "proposed_by"),
+            ("approvedBy", "approved_by"),
+        )
+    }
+    if "roles" in matter:
+        about["roles"] = [_id(role) for role in matter["roles"]]
+    if "validDays" in matter:
+        about["valid_days"] = matter["validDays"]
+    return {
+        "officer": {
+            "id": _id(found.principal),
+            "department": _id(home),
+            "region": _id(officer.get("region")),
+            "roles": [_id(role) for role in officer.get("roles", ())],
+            "active": bool(officer.get("active")),
+        },
+        "office": {"region": _id(found.of(home, "region")), "competent": bool(found.of(home, "competent"))},
+        "act": found.action,
+        "matter": about,
+    }
+
+
+def _id(name: Any) -> str:
+    """The id of an entity; the solver's own names are short words."""
+    match = _UID.fullmatch(name) if isinstance(name, str) else None
+    return match[2] if match else str(name)
+
+
+def _said(value: Any) -> str:
+    return _listed(value) if isinstance(value, list) else _id(value)
+
+
+def _listed(values: Any) -> str:
+    return f"[{', '.join(_id(value) for value in values or ())}]"
+
+
+def _many(of: dict[str, Any], name: str) -> list[Any]:
+    return [_id(value) for value in of.get(name) or ()]
+
+
+def _list(found: Counterexample, entity: Any, name: str) -> list[str]:
+    return [_id(value) for value in found.of(entity, name) or ()]

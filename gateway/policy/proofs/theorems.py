@@ -1,0 +1,104 @@
+"""Theorems (`<layer>/theorems.yaml`): sentences of the law, each with a claim that a solver proves of the policies."""
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import msgspec
+import yaml
+
+from gateway.domain.directory import SharingMode
+from gateway.domain.errors import GatewayError
+from gateway.domain.officers import Act
+from gateway.domain.policies import PolicySet
+from gateway.policy.law.layers import THEOREMS_FILE
+
+PERMITTED = "permitted"
+"""The claim that whatever is given is permitted (of uses: that nothing forbids it)."""
+
+MAX_THEOREMS = 1_000
+
+
+class Theorem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One sentence and its claim.
+
+    Args:
+        id: unique in the layers that are read together.
+        article: where it stands, a row of `articles.yaml`; several are separated by `; `.
+        sentence: the sentence in English.
+        sentence_zh: the sentence in Chinese.
+        claim: a Cedar expression that holds of whatever is permitted, or `permitted`.
+        about: uses or officers' acts.
+        under: of uses: under any grant and without (`any`), under a grant alone, or without one alone.
+        actions: the sharing modes or acts it speaks of; all where none is named.
+        given: a Cedar expression: what else is presumed.
+        rests_on: the static policies alone, or with them those built of the sample of every shape.
+        layer: whose it is.
+    """
+
+    id: str
+    article: str
+    sentence: str
+    sentence_zh: str
+    claim: str
+    about: Literal["uses", "acts"] = "uses"
+    under: Literal["any", "grant", "none"] = "any"
+    actions: tuple[str, ...] = ()
+    given: str = "true"
+    rests_on: Literal["static", "built"] = "static"
+    layer: str = ""
+
+    @property
+    def articles(self) -> tuple[str, ...]:
+        """The citations of `article`."""
+        return tuple(part.strip() for part in self.article.split(";"))
+
+    @property
+    def asked_actions(self) -> tuple[str, ...]:
+        """The actions that it is asked of."""
+        return self.actions or _ACTIONS[self.about]
+
+
+_ACTIONS: Mapping[str, tuple[str, ...]] = {
+    "uses": tuple(mode.value for mode in SharingMode),
+    "acts": tuple(act.value for act in Act),
+}
+
+
+def read_theorems(policies: PolicySet) -> tuple[Theorem, ...]:
+    """The theorems of the set's layers, in the order of layers and files.
+
+    Raises:
+        GatewayError: `invalid-input`, naming every fault: no such table, an id twice, an action that there is not.
+    """
+    faults: list[dict[str, str]] = []
+    found: dict[str, Theorem] = {}
+    for layer in policies.layers:
+        name = f"{layer}/{THEOREMS_FILE}"
+        for theorem in _rows(name, policies.files.get(name), faults):
+            if theorem.id in found:
+                faults.append({"field": name, "fault": f"`{theorem.id}` stands twice"})
+            strange = sorted(set(theorem.actions) - set(_ACTIONS[theorem.about]))
+            if strange:
+                faults.append(
+                    {"field": name, "fault": f"`{theorem.id}` speaks of {strange}, which are no such actions"}
+                )
+            if theorem.about == "acts" and (theorem.under, theorem.rests_on) != ("any", "static"):
+                faults.append({"field": name, "fault": f"`{theorem.id}`: an act is done under no grant"})
+            found[theorem.id] = msgspec.structs.replace(theorem, layer=layer)
+    if faults:
+        raise GatewayError("invalid-input", "the theorems have faults", faults=faults)
+    return tuple(found.values())
+
+
+def _rows(name: str, text: str | None, faults: list[dict[str, str]]) -> Iterator[Theorem]:
+    if text is None:
+        return
+    try:
+        rows = msgspec.convert(yaml.safe_load(text) or [], list[Theorem])
+    except (yaml.YAMLError, msgspec.ValidationError, RecursionError) as error:
+        faults.append({"field": name, "fault": f"is no table of theorems: {error}"})
+        return
+    if len(rows) > MAX_THEOREMS:
+        faults.append({"field": name, "fault": f"has more than {MAX_THEOREMS} theorems"})
+        return
+    yield from rows
