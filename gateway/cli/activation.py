@@ -39,6 +39,7 @@ LayerNames = Annotated[str, typer.Option("--layers", help="Layers in order, sepa
 NoLoss = Annotated[
     bool, typer.Option("--no-loss", help="Refuse where anything that stands loses (Decree 809 Art. 15, 39(2)).")
 ]
+Revives = Annotated[bool, typer.Option("--revives", help="What did not flow before shall flow: see `--dry-run`.")]
 Reason = Annotated[str | None, typer.Option(help="Why, in words; it stands in the act's record.")]
 
 
@@ -49,6 +50,7 @@ def activate(
     root: Root,
     layers: LayerNames = "national",
     no_loss: NoLoss = False,
+    revives: Revives = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and compare, and put nothing in force.")] = False,
     reason: Reason = None,
     home: Home = DEFAULT_HOME,
@@ -61,7 +63,7 @@ def activate(
         found = _post(home, officer, "compare", body)
         answer = {"checked": found["checked"], "loss": found["comparison"]}
     else:
-        answer = _act(home, officer, "activation", {**body, "no_loss": no_loss}, reason, as_json=as_json)
+        answer = _act(home, officer, "activation", {**body, **_said(no_loss, revives)}, reason, as_json=as_json)
     _told(answer, as_json=as_json)
     if dry_run and no_loss and answer["loss"]["takes_away"]:
         raise typer.Exit(1)
@@ -71,13 +73,14 @@ def activate(
 @command
 def roll_back(
     no_loss: NoLoss = False,
+    revives: Revives = False,
     reason: Reason = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
     """Put the policies in force that were in force before the present ones."""
-    _told(_act(home, officer, "rollback", {"no_loss": no_loss}, reason, as_json=as_json), as_json=as_json)
+    _told(_act(home, officer, "rollback", _said(no_loss, revives), reason, as_json=as_json), as_json=as_json)
 
 
 @policies.command("history")
@@ -165,6 +168,10 @@ def _set(root: Path, layers: str) -> dict[str, Any]:
         faults = [{"field": name, "fault": "is not UTF-8"} for name in unread]
         raise GatewayError("invalid-input", "the policies are not sound and are not put in force", faults=faults)
     return {"layers": names, "files": dict(found.files)}
+
+
+def _said(no_loss: bool, revives: bool) -> dict[str, bool]:
+    return {"no_loss": no_loss, **({"revives": True} if revives else {})}
 
 
 def _post(home: Path, officer: str | None, path: str, body: dict[str, Any]) -> Any:

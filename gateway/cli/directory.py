@@ -34,8 +34,9 @@ Version = Annotated[int, typer.Argument(help="Which of its versions.")]
 KINDS = ("departments", "purposes", "datasets", "interfaces")
 
 
-_BY_ACTS = frozenset({"version", "moved_to"})
-"""Fields of an interface that nobody registers."""
+Revives = Annotated[
+    bool, typer.Option("--revives", help="What standing grants give again, or more, by the release shall flow.")
+]
 
 
 @directory.command("import")
@@ -52,6 +53,7 @@ def import_(
             "--if-match", help="Only if nothing it names was changed since: the `etag` of `export` or `import --check`."
         ),
     ] = None,
+    revives: Revives = False,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
@@ -68,6 +70,7 @@ def import_(
     release = "false" if submit_only else "true"
     with open_api(home, officer) as api:
         path = f"/v1/directory?release={release}&check={'true' if check else 'false'}"
+        path += "&revives=true" if revives else ""
         answer, tag = api.post_once(path, body, headers=matching(if_match))
     answer["etag"] = tag
     if as_json:
@@ -77,6 +80,7 @@ def import_(
     done = "would import" if check else "imported and released" if answer["released"] else "submitted"
     out.print(f"{done}: {counted}; {answer['unchanged_datasets']} datasets unchanged", markup=False)
     out.print(f"etag {tag}", markup=False)
+    _print_reviving(answer.get("reviving_grants", []))
     for each in answer["skipped"]:
         out.print(f"note: {each}", markup=False)
     for entry, version in sorted(answer.get("versions", {}).items()):
@@ -209,6 +213,7 @@ def diff(
     )
     out.print(f"{len(effects['grants'])} of {effects['standing']} standing grants would lose", markup=False)
     _print_losing(effects["grants"])
+    _print_reviving(effects["revives"])
 
 
 @directory.command("release")
@@ -216,13 +221,15 @@ def diff(
 def release(
     entry_id: EntryId,
     version: Version,
+    revives: Revives = False,
     if_match: IfMatch = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
     """Release a submitted version of an entry (Art. 16, 17); read its `diff` first."""
-    _examine(home, officer, entry_id, version, {"release": True}, if_match, as_json=as_json)
+    said = {"release": True, **({"revives": True} if revives else {})}
+    _examine(home, officer, entry_id, version, said, if_match, as_json=as_json)
 
 
 @directory.command("reject")
@@ -275,7 +282,7 @@ def derive(
     with open_api(home, officer) as api:
         proposal = api.post("/v1/interfaces/derivation", body | ({"upstream": upstream} if upstream else {}))
     if save is not None:
-        interface = {name: value for name, value in proposal["interface"].items() if name not in _BY_ACTS}
+        interface = {name: value for name, value in proposal["interface"].items() if name != "version"}
         save.write_text(json.dumps(interface, ensure_ascii=False, indent=2) + "\n", "utf-8")
     if as_json:
         print_json(proposal)
@@ -335,6 +342,12 @@ def register(
     if answer.get("trial") and not as_json:
         tell(answer["trial"])
     tell_act(answer, f"interface `{body['supplier']}/{body['id']}` is registered", as_json=as_json)
+
+
+def _print_reviving(grants: list[str]) -> None:
+    if grants:
+        out.print(f"{len(grants)} standing grants would give data again, or more: {', '.join(grants)}", markup=False)
+        out.print("to release it all the same: --revives", markup=False)
 
 
 def _print_losing(grants: Iterable[dict[str, Any]]) -> None:

@@ -75,7 +75,8 @@ class Department(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         competent: whether it is the competent department of government data sharing of its region (Art. 8).
         code: unified social credit code (提供方代码), if known.
         matters: ids of the purposes that are matters of its own: what it may use data for without an application.
-        succeeded_by: the id of the department that it became, once it has ended (`domain.reorganisation`).
+        succeeded_by: the id of the department that it became, once it has ended (`domain.reorganisation`); like the two
+            fields below it is written by reorganisations alone, whatever a row of a directory says.
         succeeds: ids of the departments that became this one, and so on back.
         former_names: what it was called before.
     """
@@ -100,10 +101,6 @@ class Department(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
             succeeds=() if known is None else known.succeeds,
             former_names=() if known is None else known.former_names,
         )
-
-
-HISTORY = frozenset({"succeeded_by", "succeeds", "former_names"})
-"""Fields of a department that no row of a directory sets."""
 
 
 class System(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -362,7 +359,7 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         version: counts changes of this entry.
         active: False once withdrawn.
         moved_to: the key of the interface that this one became, where its entry went to another department: who calls
-            by the old path reaches that one.
+            by the old path reaches that one. Written by reorganisations alone.
     """
 
     id: str

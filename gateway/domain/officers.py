@@ -4,6 +4,8 @@ from enum import StrEnum
 
 import msgspec
 
+from gateway.domain.directory import Level
+
 
 class Role(StrEnum):
     """What an officer is, bound to a department and its region."""
@@ -194,6 +196,7 @@ class Matter(msgspec.Struct, frozen=True, omit_defaults=True):
         region: the region concerned; that of the supplier unless said otherwise.
         dataset: the dataset concerned, if one.
         demand_region: the demand department's region, if one is concerned.
+        levels: levels of government of supplier and demand department.
         person: the officer concerned, if the act is about an account.
         roles: that officer's roles, as they are or are to be.
         ordered_by: the department whose officer ordered the stop, if the act is to lift one.
@@ -215,3 +218,4 @@ class Matter(msgspec.Struct, frozen=True, omit_defaults=True):
     approved_by: str | None = None
     supplied_by: str | None = None
     valid_days: int | None = None
+    levels: tuple[Level, ...] = ()

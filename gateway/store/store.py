@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -211,7 +212,8 @@ class Store(
     def effects_on_grants(self, new: Dataset) -> ReleaseEffects:
         """The same for an entry that is not stored yet, such as one of a directory file before its import."""
         standing = GrantFilter(dataset=new.id, states=(GrantState.ISSUED, GrantState.SUSPENDED))
-        return effects_of(self.dataset(new.id), new, tuple(self.every_grant(standing)))
+        now = datetime.fromtimestamp(self._clock(), UTC)
+        return effects_of(self.dataset(new.id), new, tuple(self.every_grant(standing)), now)
 
     def every_grant(self, filter: GrantFilter | None = None) -> Iterator[Grant]:  # noqa: A002 - the listing's name
         """All grants of a filter, read page by page."""

@@ -545,9 +545,10 @@ def policies(teller: Teller) -> None:
     teller.tell("POST /v1/policies/shadow", "province", candidate)
     teller.tell("GET /v1/policies/shadow", "province")
     teller.tell("POST /v1/policies/shadow/end", "province", {"reason": "seen enough"}, again=True)
-    teller.tell("POST /v1/policies/activation", "province", candidate, again=True)
+    said = {"reason": "a trial", "revives": True}
+    teller.tell("POST /v1/policies/activation", "province", {**candidate, **said}, again=True)
     _no_reply(teller)
-    teller.tell("POST /v1/policies/rollback", "province", {"reason": "a mistake"})
+    teller.tell("POST /v1/policies/rollback", "province", said)
     teller.tell("GET /v1/policies/activations", "auditor")
 
 

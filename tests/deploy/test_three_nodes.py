@@ -273,14 +273,14 @@ def test_policies_put_in_force_on_one_node_decide_on_all_when_it_returns(nodes: 
     with open_api(nodes.home(2).root, "registrar") as api:
         assert wait_for(lambda: api.get("/v1/policies/shadow")["tally"]["losses"] >= 3, 10)
         assert len(api.get("/v1/policies/shadow")["nodes"]) == 3
-        said = api.post("/v1/policies/activation", body)
+        said = api.post("/v1/policies/activation", {**body, "reason": "a trial"})
     assert [nodes.call(number) for number in (1, 2, 3)] == [403] * 3
     assert said["barrier"]["out"] == []
     for number in (1, 2, 3):
         with open_api(nodes.home(number).root, "registrar") as api:
             assert api.get("/v1/policies")["digest"] == said["activation"]["digest"]
     with open_api(nodes.home(3).root, "registrar") as api:
-        api.post("/v1/policies/rollback", {})
+        api.post("/v1/policies/rollback", {"revives": True})
     assert [nodes.call(number) for number in (1, 2, 3)] == [200] * 3
 
 

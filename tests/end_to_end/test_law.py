@@ -52,7 +52,9 @@ cases:
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
     with running_gateway(tmp_path_factory.mktemp("law") / "home") as running:
         with running.officer() as api:
-            api.post("/v1/policies/activation", {"layers": list(CITY.layers), "files": dict(CITY.files)})
+            api.post(
+                "/v1/policies/activation", {"layers": list(CITY.layers), "files": dict(CITY.files), "revives": True}
+            )
         yield running
 
 
@@ -246,7 +248,7 @@ def test_what_may_not_be_drawn_together_is_not_for_another_purpose_either(gatewa
     with gateway.officer("police-chen") as api:
         api.post("/v1/grants", grant_document("G-SURVEY", items=["street"], purposes=["business-start-up-subsidy"]))
     with gateway.officer() as api:
-        api.post("/v1/policies/activation", {"layers": list(CITY.layers), "files": files})
+        api.post("/v1/policies/activation", {"layers": list(CITY.layers), "files": files, "reason": "a trial"})
     number = gateway.population.marriages[0]["wife"]["id_number"]
     with gateway.client(items=("status",)) as client:
         assert client.get("/civil-affairs/marriages", params={"id_number": number}).status_code == 200
@@ -254,4 +256,4 @@ def test_what_may_not_be_drawn_together_is_not_for_another_purpose_either(gatewa
         answer = client.get(PERSONS, params={"id_number": number})
     assert (answer.status_code, answer.json()["explanation"]["near"][0]["failed"]) == (403, ["combination"])
     with gateway.officer() as api:
-        api.post("/v1/policies/rollback", {"reason": "the trial is over"})
+        api.post("/v1/policies/rollback", {"reason": "the trial is over", "revives": True})

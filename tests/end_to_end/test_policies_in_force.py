@@ -41,7 +41,7 @@ def _as_it_was(gateway: RunningGateway) -> Iterator[None]:
     yield
     with gateway.officer() as api:
         with suppress(GatewayError):
-            api.post("/v1/policies/activation", body_of(SHIPPED))
+            api.post("/v1/policies/activation", {**body_of(SHIPPED), **SAID})
         with suppress(GatewayError):
             api.post("/v1/policies/shadow/end", {})
 
@@ -50,9 +50,12 @@ def body_of(policies: PolicySet) -> dict[str, Any]:
     return {"layers": list(policies.layers), "files": dict(policies.files)}
 
 
+SAID = {"reason": "a trial", "revives": True}
+
+
 def activate(gateway: RunningGateway, policies: PolicySet, **more: Any) -> Any:
     with gateway.officer() as api:
-        return api.post("/v1/policies/activation", {**body_of(policies), **more})
+        return api.post("/v1/policies/activation", {**SAID, **body_of(policies), **more})
 
 
 def statuses(gateway: RunningGateway, connections: int = 6) -> set[int]:
@@ -78,7 +81,7 @@ def test_what_takes_away_holds_everywhere_when_the_call_returns(gateway: Running
     assert said["barrier"]["confirmed"] == ["worker-0", "worker-1"]
     assert "G-2026-0001" in said["loss"]["grants_losing"]
     with gateway.officer() as api:
-        back = api.post("/v1/policies/rollback", {"reason": "too strict"})
+        back = api.post("/v1/policies/rollback", {"reason": "too strict", "revives": True})
     assert statuses(gateway) == {200}
     assert back["barrier"]["confirmed"] == ["worker-0", "worker-1"]
     acts = {said["record"], back["record"]}

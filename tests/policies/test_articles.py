@@ -1,5 +1,6 @@
 """The table of articles and the citations hold together."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,18 @@ def test_every_article_enforceable_at_a_call_is_cited_by_a_policy(article: str) 
     else:
         assert "built" in row.enforced_by
         assert article in BUILT_CITATIONS
+
+
+LAST = {"Decree 809": 44, "Zhongshan": 42}
+"""The number of the last article of each text."""
+
+
+@pytest.mark.parametrize("law", LAST)
+def test_every_article_of_both_texts_stands_in_the_table(law: str) -> None:
+    """Each with what upholds it, or with why nothing does, and never with both."""
+    numbers = (re.match(rf"{law} Art\. (\d+)", name) for name in ARTICLES)
+    assert {int(found[1]) for found in numbers if found} == set(range(1, LAST[law] + 1))
+    assert [name for name, row in ARTICLES.items() if bool(row.why) is bool(row.enforced_by)] == []
 
 
 def test_every_citation_in_policies_and_code_exists_in_the_table() -> None:

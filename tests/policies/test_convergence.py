@@ -10,9 +10,10 @@ import pytest
 from gateway.domain.directory import SharingMode
 from gateway.domain.state import SliceState
 from gateway.policy import Engine, load_layers
-from gateway.policy.law.layers import Layers
+from gateway.policy.law.layers import Layers, parse_layers, read_set
 from gateway.policy.law.time_limits import china_day
-from tests.policies.cases import NATIONAL, NOW, call, dataset, grant, interface, state
+from gateway.policy.offline.tables import read_tables, run_tables
+from tests.policies.cases import NATIONAL, NOW, ROOT, call, dataset, grant, interface, state
 from tests.policies.layering import note, root_with
 
 RULE = (
@@ -158,3 +159,16 @@ def test_a_rule_that_names_no_dataset_concerns_every_dataset(tmp_path: Path) -> 
     layers = load_layers(root_with(tmp_path, extra=rule), ["national", "extra"])
     assert layers.convergence == {"": frozenset({"day"})}
     assert NATIONAL.convergence == {}
+
+
+def test_the_first_rules_are_off_by_default_and_do_as_their_tables_say() -> None:
+    """The layer `convergence` is nobody's until it is named; each of its rules has a case that it stops."""
+    assert not NATIONAL.convergence_rules
+    found = read_set(ROOT, ("national", "convergence"))
+    tables = [table for table in read_tables(found) if table.file.startswith("convergence/")]
+    outcomes = [outcome for table in tables for outcome in run_tables(found, [table])]
+    assert [outcome.fault for outcome in outcomes if outcome.fault] == []
+    shown = {name for outcome in outcomes if outcome.verdict is not None for name in outcome.verdict.policies}
+    own = set(parse_layers(found.files, found.layers).policies) - set(NATIONAL.policies)
+    assert own
+    assert own <= shown

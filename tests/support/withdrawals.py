@@ -124,13 +124,13 @@ def activate(standing: Standing, rule: str) -> None:
     """Put the national layer in force with a rule above it; the dates in its decision tables stay what they are."""
     found = read_set(default_policies_root(), ("national",))
     files = {**found.files, "city/city.cedar": note("city-rule") + rule}
-    body = {"layers": ["national", "city"], "files": files}
+    body = {"layers": ["national", "city"], "files": files, "reason": "a trial", "revives": True}
     standing.ground.ask("province", "POST", "/v1/policies/activation", body)
 
 
 def roll_back(standing: Standing) -> None:
     """To what stood before."""
-    standing.post("province", "/v1/policies/rollback", {"reason": "a mistake"})
+    standing.post("province", "/v1/policies/rollback", {"reason": "a mistake", "revives": True})
 
 
 def forbid_and_return(standing: Standing) -> None:
@@ -209,6 +209,25 @@ def order(reach: str, name: str) -> Callable[[Standing], Any]:
     return give
 
 
+def reorganise(kind: str, **said: Any) -> Callable[[Standing], Any]:
+    """The demand department changes, as it is planned."""
+
+    def carry_out(standing: Standing) -> None:
+        parts = [{**part, "id": standing.system["id"]} for part in said.get("parts", ())]
+        body = {
+            **said,
+            **({"parts": parts} if parts else {}),
+            "kind": kind,
+            "departments": [standing.system["department"]],
+            "document": "中编办发〔2026〕9号",
+            "reason": "institutional reform",
+        }
+        plan = standing.post("province", "/v1/reorganisations/plan", body)["plan"]
+        standing.post("province", "/v1/reorganisations", {**body, "plan": plan})
+
+    return carry_out
+
+
 Act = Callable[[Standing], Any]
 
 TAKES_AWAY: dict[str, dict[str, Act]] = {
@@ -251,6 +270,10 @@ TAKES_AWAY: dict[str, dict[str, Act]] = {
     },
     "POST /v1/hosts/{supplier}/{id}/confirmation": {
         "where the host is": lambda s: s.post("registrar", f"/v1/hosts/public-security/{s.place.host.id}/confirmation")
+    },
+    "POST /v1/reorganisations": {
+        "the department": reorganise("dissolve", successor="public-security"),
+        "the system": reorganise("transfer", parts=[{"thing": "system", "to": "public-security"}]),
     },
     "POST /v1/grants/{id}/suspension": {"the grant, for a while": lambda s: s.act("police", "suspension", SUSPENSION)},
     "POST /v1/grants/{id}/termination": {"the grant": lambda s: s.act("police", "termination", TERMINATION)},
@@ -334,6 +357,7 @@ TAKES_NOTHING = {
     "POST /v1/policies/shadow": "decides nothing",
     "POST /v1/policies/shadow/end": "decides nothing",
     "POST /v1/purposes": "grants name a purpose by its id, and that stays",
+    "POST /v1/reorganisations/plan": "a plan is taken back",
     "POST /v1/records": "a record",
     "POST /v1/records/export": "a question",
     "POST /v1/records/search": "a question",

@@ -331,6 +331,7 @@ def matter_between(
         region=_region(supplying),
         demand_region=_region(demanding),
         dataset=dataset,
+        levels=tuple(sorted({each.level for each in (supplying, demanding) if each is not None})),
     )
 
 

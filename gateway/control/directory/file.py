@@ -17,7 +17,7 @@ from gateway.control.act.paging import json_response
 from gateway.control.act.preconditions import IfMatch, require_tag
 from gateway.control.act.services import ControlServices
 from gateway.control.directory.importing import check_directory, read_upload
-from gateway.control.directory.routes import import_once, shown_interface
+from gateway.control.directory.routes import Revives, import_once, shown_interface
 from gateway.domain.officers import Act, Officer
 from gateway.store import StoreTransaction
 from gateway.store.directory.dcat import export_dcat
@@ -116,6 +116,7 @@ async def import_file(
     officer: SignedIn,
     release: Annotated[bool, Query(description="release what is submitted; takes the right to release")] = True,
     check: Check = False,
+    revives: Revives = False,
     if_match: IfMatch = None,
     key: IdempotencyKey = None,
 ) -> Response:
@@ -127,7 +128,7 @@ async def import_file(
     """
     raw = await read_json(request)
     guard = FileGuard(if_match)
-    return await run_in_threadpool(_import_file, request, services, officer, raw, release, check, guard, key)
+    return await run_in_threadpool(_import_file, request, services, officer, raw, release, check, revives, guard, key)
 
 
 def _import_file(
@@ -137,6 +138,7 @@ def _import_file(
     raw: bytes,
     release: bool,
     check: bool,
+    revives: bool,
     guard: FileGuard,
     key: str | None,
 ) -> Response:
@@ -156,7 +158,8 @@ def _import_file(
             tags.update(guard.tagged(tx, found))
 
         return json_response(check_directory(services, officer, found, release=release, look=look), headers=tags)
-    return import_once(request, services, officer, key, found, sha256(raw).hexdigest(), release=release, guard=guard)
+    digest = sha256(raw).hexdigest()
+    return import_once(request, services, officer, key, found, digest, release=release, guard=guard, revives=revives)
 
 
 def tagged(rows: DirectoryRows) -> dict[str, str]:

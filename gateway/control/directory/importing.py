@@ -4,7 +4,7 @@ import base64
 import binascii
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from gateway.control.act.acting import Choice, Deed, matter_of_gateway
 from gateway.control.act.paging import every
 from gateway.control.act.problems import invalid
 from gateway.control.act.services import ControlServices
-from gateway.domain.directory import Department, Level
+from gateway.domain.directory import Dataset, Department, Level
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
@@ -60,7 +60,12 @@ def read_upload(store: Store, raw: bytes, spool: Path) -> DirectoryFile:
 
 
 def import_directory(
-    deed: Deed, found: DirectoryFile, *, release: bool, look: Callable[[StoreTransaction], None]
+    deed: Deed,
+    found: DirectoryFile,
+    *,
+    release: bool,
+    look: Callable[[StoreTransaction], None],
+    revives: bool = False,
 ) -> dict[str, Any]:
     """Import `found` within `deed`: decided first, then looked at, checked whole, written whole and recorded.
 
@@ -75,6 +80,7 @@ def import_directory(
     faults = _own_faults(found)
     if faults:
         raise invalid(faults)
+    revived = require_said(deed.tx, found.datasets if release else (), said=revives)
     imported = deed.tx.import_directory(found, release=release, on=deed.today)
     counts = {
         "departments": imported.departments,
@@ -89,9 +95,35 @@ def import_directory(
         **counts,
         digest=hashlib.sha256(msgspec.json.encode(found, order="deterministic")).hexdigest(),
         **_subject(found),
+        revives=revived,
         entries=[f"{name}@{version}" for name, version in imported.submitted[:NAMED]],
     )
     return {**counts, "versions": dict(imported.submitted[:NAMED]), "skipped": list(found.skipped[:NAMED])}
+
+
+def require_said(tx: StoreTransaction, entries: Iterable[Dataset], *, said: bool) -> list[str]:
+    """What flows again by a release is listed and asked for, as what is lost is shown (Decree 809 Art. 15, 16).
+
+    Args:
+        tx: before the release.
+        entries: the versions that are to be released.
+        said: whether the officer has said that it shall flow.
+
+    Returns:
+        ids of the grants that give data again, at most `NAMED`.
+
+    Raises:
+        GatewayError: `conflict`, with the grants, where that was not said.
+    """
+    revived = tx.revived_by(entries)
+    grants = sorted({grant for of_entry in revived.values() for grant in of_entry})
+    if grants and not said:
+        raise GatewayError(
+            "conflict",
+            f"{len(grants)} standing grants would give data again, or more: look at them, then say `revives`",
+            revives=grants[:NAMED],
+        )
+    return grants[:NAMED]
 
 
 def check_directory(
@@ -115,6 +147,7 @@ def check_directory(
             faults = _own_faults(found)
             if faults:
                 raise invalid(faults)
+            revived = tx.revived_by(found.datasets if release else ())
             imported = tx.import_directory(found, release=release, on=deed.today)
             _take_back()
     except _TakenBack:
@@ -133,6 +166,7 @@ def check_directory(
         "interfaces": imported.interfaces,
         "released": imported.released,
         "losing_grants": touched[:NAMED],
+        "reviving_grants": sorted({grant for of_entry in revived.values() for grant in of_entry})[:NAMED],
         "skipped": list(found.skipped[:NAMED]),
     }
 

@@ -27,8 +27,8 @@ from gateway.control.act.paging import json_response, page_response
 from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.act.scopes import require_departments
 from gateway.control.act.services import ControlServices
-from gateway.control.directory.importing import import_directory
-from gateway.domain.directory import HISTORY, Dataset, Department, EntryState, Interface, Purpose, SharingAttribute
+from gateway.control.directory.importing import import_directory, require_said
+from gateway.domain.directory import Dataset, Department, EntryState, Interface, Purpose, SharingAttribute
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Officer
 from gateway.domain.uses import RecordKind
@@ -38,10 +38,10 @@ from gateway.store.directory.openapi import derive_interface
 
 router = APIRouter(prefix="/v1", tags=["directory"])
 
-DepartmentBody = body_model(Department, without=HISTORY)
+DepartmentBody = body_model(Department)
 PurposeBody = body_model(Purpose)
 DatasetBody = body_model(Dataset, without=frozenset({"version", "state"}))
-InterfaceBody = body_model(Interface, without=frozenset({"version", "moved_to"}))
+InterfaceBody = body_model(Interface, without=frozenset({"version"}))
 
 
 class ExaminationBody(Body):
@@ -49,6 +49,7 @@ class ExaminationBody(Body):
 
     release: bool
     reason: Statement | None = None
+    revives: bool = False
 
 
 class ImportGuard(Protocol):
@@ -83,6 +84,9 @@ class Guard:
         return {"ETag": entity_tag(now)} if now is not None else {}
 
 
+Revives = Annotated[
+    bool, Query(description="that what standing grants give again, or more, by the release shall flow: see `check`")
+]
 EntryPath = Annotated[EntryId, Path(description="the entry's id")]
 Supplier = Annotated[Slug | None, Query(description="supply department")]
 
@@ -196,13 +200,14 @@ def submit_dataset(
     officer: SignedIn,
     dataset: Annotated[Dataset, Depends(body_of(DatasetBody, Dataset))],
     release: Annotated[bool, Query(description="release it at once; takes the right to release")] = False,
+    revives: Revives = False,
     if_match: IfMatch = None,
     key: IdempotencyKey = None,
 ) -> Response:
     """Submit an entry for examination (Art. 16), or submit and release it; `If-Match` is about the released version."""
     found = DirectoryFile(datasets=(dataset,))
     guard = Guard(if_match, lambda tx: tx.dataset(dataset.id))
-    return import_once(request, services, officer, key, found, dataset, release=release, guard=guard)
+    return import_once(request, services, officer, key, found, dataset, release=release, guard=guard, revives=revives)
 
 
 @router.post(
@@ -226,7 +231,7 @@ def examine_dataset(
     """
 
     def work(deed: Deed) -> Answer:
-        deed.about(
+        found = deed.about(
             lambda tx: next((each for each in tx.dataset_versions(id) if each.version == version), None),
             lambda tx, found: [(Act.RELEASE_ENTRY, matter_between(tx, found.supplier, None, id))],
             None,
@@ -237,6 +242,7 @@ def examine_dataset(
             raise GatewayError(
                 "invalid-input", "a rejection states its reason", faults=[{"field": "reason", "fault": "is missing"}]
             )
+        revived = require_said(deed.tx, [found] if word.release else [], said=word.revives)
         entry = (
             deed.tx.release_dataset(id, version, on=deed.today) if word.release else deed.tx.reject_dataset(id, version)
         )
@@ -247,6 +253,7 @@ def examine_dataset(
             version=version,
             state=entry.state.value,
             reason=word.reason or "",
+            revives=revived,
         )
         return Answer({"dataset": entry}, headers={"ETag": entity_tag(entry)})
 
@@ -382,6 +389,7 @@ def import_once(
     *,
     release: bool = False,
     guard: ImportGuard,
+    revives: bool = False,
     tried: Callable[[], dict[str, Any]] = dict,
 ) -> Response:
     """Import `found` once under `key`, whole or not at all, unless `guard` finds that it would overwrite a change.
@@ -391,7 +399,7 @@ def import_once(
     told: dict[str, Any] = {}
 
     def work(deed: Deed) -> Answer:
-        done = import_directory(deed, found, release=release, look=lambda tx: guard.require(tx, found))
+        done = import_directory(deed, found, release=release, look=lambda tx: guard.require(tx, found), revives=revives)
         return Answer({**done, **told}, 201, guard.tagged(deed.tx, found))
 
     return perform(services, request, officer, key, body, work, prepare=lambda: told.update(tried()))

@@ -61,16 +61,21 @@ class PolicySetBody(Body):
 
 
 class ActivationBody(PolicySetBody):
-    """The set to put in force; with `no_loss` it is refused where anything that stands loses (Art. 15, 39(2))."""
+    """The set to put in force; with `no_loss` it is refused where anything that stands loses (Art. 15, 39(2)).
+
+    What is lost needs a `reason`; that something flows which did not has to be said (`revives`).
+    """
 
     no_loss: bool = False
+    revives: bool = False
     reason: Statement | None = None
 
 
 class RollbackBody(Body):
-    """Whether to refuse where anything that stands loses, and why it is rolled back."""
+    """Whether to refuse where anything that stands loses, whether what did not flow shall, and why."""
 
     no_loss: bool = False
+    revives: bool = False
     reason: Statement | None = None
 
 
@@ -124,7 +129,7 @@ def activate(
 ) -> Response:
     """Check the set, say who gains and who loses, and put it in force at once on every worker of every node."""
     policies = PolicySet(body.layers, body.files)
-    act = _Activation(services, PolicyStep.ACTIVATE, lambda: policies, no_loss=body.no_loss, reason=body.reason)
+    act = _Activation(services, PolicyStep.ACTIVATE, lambda: policies, body)
     return act.perform(request, officer, key, body)
 
 
@@ -142,7 +147,7 @@ def roll_back(
 ) -> Response:
     """Put the set in force that was in force before the present one; it is checked and compared like any other."""
     choose = lambda: _set_before(services.store)  # noqa: E731
-    act = _Activation(services, PolicyStep.ROLL_BACK, choose, no_loss=body.no_loss, reason=body.reason)
+    act = _Activation(services, PolicyStep.ROLL_BACK, choose, body)
     return act.perform(request, officer, key, body)
 
 
@@ -221,15 +226,12 @@ class _Activation:
         services: ControlServices,
         step: PolicyStep,
         choose: Callable[[], PolicySet],
-        *,
-        no_loss: bool,
-        reason: str | None,
+        said: ActivationBody | RollbackBody,
     ) -> None:
         self._services = services
         self._step = step
         self._choose = choose
-        self._no_loss = no_loss
-        self._reason = reason
+        self._said = said
 
     def perform(self, request: Request, officer: Officer, key: str | None, body: Body) -> Response:
         """Do it; see `gateway.control.act.acting`."""
@@ -269,13 +271,7 @@ class _Activation:
         now, loss = self._now, self._loss
         if deed.tx.policies_in_force() != now.event:
             raise GatewayError("conflict", "other policies were put in force meanwhile; try again")
-        if self._no_loss and (loss.takes_away or self._takes_away_since()):
-            raise GatewayError(
-                "conflict",
-                f"{loss.losing} standing grants lose and {loss.unsettled} others may lose, and nothing may "
-                "(Decree 809 Art. 15, 39(2))",
-                loss=_told(loss),
-            )
+        self._require_said(loss)
         if now.event is None:
             # The set of the settings is kept, so that there is one to go back to.
             deed.tx.put_policy_set(now.policies)
@@ -296,7 +292,7 @@ class _Activation:
             self._policies.id,
             self._layers.digest,
             self._layers.names,
-            self._reason,
+            self._said.reason,
             withdraws=can_withdraw(now.layers, self._layers),
             previous_digest=now.layers.digest,
             gaining=loss.gaining,
@@ -305,6 +301,22 @@ class _Activation:
         )
         checked = {"policies": self._checked.policies, "cases": self._checked.cases}
         return Answer({"activation": event, "before": now.layers.digest, "checked": checked, "loss": _told(loss)})
+
+    def _require_said(self, loss: Loss) -> None:
+        """Nothing is lost without a reason, or where nothing may be; nothing begins to flow without a word."""
+        words = f"{loss.losing} standing grants lose and {loss.unsettled} others may lose"
+        if self._said.no_loss and (loss.takes_away or self._takes_away_since()):
+            raise GatewayError("conflict", f"{words}, and nothing may (Decree 809 Art. 15, 39(2))", loss=_told(loss))
+        if loss.takes_away and self._said.reason is None:
+            fault = {"field": "reason", "fault": "is missing: what is taken away is told why"}
+            raise GatewayError("invalid-input", f"{words}: give a reason", faults=[fault], loss=_told(loss))
+        if loss.gives and not self._said.revives:
+            raise GatewayError(
+                "conflict",
+                f"{loss.gaining} standing grants, or departments without one, obtain what they do not now: look at it, "
+                "then say `revives`",
+                loss=_told(loss),
+            )
 
     def _takes_away_since(self) -> bool:
         """Whether the set takes anything from what was granted while the comparison ran."""

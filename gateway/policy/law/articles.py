@@ -25,6 +25,7 @@ class Article(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         at_call: whether it can be enforced at the moment of a call.
         enforced_by: what answers it.
         through: an article that asks the same, by which it is enforced at a call.
+        why: why nothing answers it, where nothing does.
         theorems: ids of the theorems that state it, of whatever layers.
     """
 
@@ -33,6 +34,7 @@ class Article(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     at_call: bool
     enforced_by: tuple[Literal["policy", "built", "record", "clock", "act", "import", "gateway"], ...]
     through: str | None = None
+    why: str = ""
     theorems: tuple[str, ...] = ()
 
 

@@ -220,6 +220,9 @@ def act_request(
         )
         if value is not None
     }
+    if matter.levels:
+        levels: list[Any] = words("Level", matter.levels)
+        about["levels"] = levels if knows_words else in_strings(levels)
     if matter.valid_days is not None:
         about["validDays"] = matter.valid_days
     if matter.person is not None:

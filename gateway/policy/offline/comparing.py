@@ -102,6 +102,7 @@ class Comparison(msgspec.Struct, frozen=True):
         losing: ids of grants that lose something.
         unsettled: ids of further grants that may lose something: it is not ruled out.
         takes_away: whether a standing grant, or a department without one, loses anything, or may.
+        gives: whether a standing grant, or a department without one, gains anything.
         differences: each kind of call that differs, once; at most `MAX_LISTED`.
     """
 
@@ -114,6 +115,7 @@ class Comparison(msgspec.Struct, frozen=True):
     losing: tuple[str, ...]
     unsettled: tuple[str, ...]
     takes_away: bool
+    gives: bool
     differences: tuple[Difference, ...]
 
 
@@ -136,7 +138,7 @@ def compare(
     found: dict[tuple[str | None, ...], Difference] = {}
     changed: dict[str, set[str]] = {"gains": set(), "loses": set(), "may-lose": set()}
     grants = datasets = calls = 0
-    takes_away = False
+    takes_away = gives = False
     comparing = _Comparing(old, new, standing, now_unix)
     without = any(layers.permit_set is not None for layers in (old, new))
     named = comparing.literals.get("Department", frozenset()).union(comparing.homes.values())
@@ -148,6 +150,7 @@ def compare(
         calls += outcome.calls
         for one in outcome.differences:
             takes_away = takes_away or one.change != "gains"
+            gives = gives or one.change == "gains"
             grant = None if one.grant is None else shape.named(one.grant)
             if grant is not None:
                 changed[one.change].add(grant)
@@ -170,6 +173,7 @@ def compare(
         tuple(sorted(changed["loses"])),
         tuple(sorted(changed["may-lose"] - changed["loses"])),
         takes_away,
+        gives,
         tuple(found.values()),
     )
 

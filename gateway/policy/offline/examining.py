@@ -27,6 +27,7 @@ class Loss(msgspec.Struct, frozen=True):
         losing: how many lose.
         unsettled: how many others may lose: it is not ruled out.
         takes_away: whether a standing grant, or a department without one, loses anything, or may.
+        gives: whether one gains anything: what did not flow will.
         grants_gaining: ids, at most `MAX_NAMED`.
         grants_losing: likewise.
         grants_unsettled: likewise.
@@ -40,6 +41,7 @@ class Loss(msgspec.Struct, frozen=True):
     losing: int
     unsettled: int
     takes_away: bool
+    gives: bool
     grants_gaining: tuple[str, ...]
     grants_losing: tuple[str, ...]
     grants_unsettled: tuple[str, ...]
@@ -73,6 +75,7 @@ def loss_of(found: Comparison) -> Loss:
         len(found.losing),
         len(found.unsettled),
         found.takes_away,
+        found.gives,
         found.gaining[:MAX_NAMED],
         found.losing[:MAX_NAMED],
         found.unsettled[:MAX_NAMED],

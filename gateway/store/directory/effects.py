@@ -5,12 +5,14 @@ non-shareable, or if its grade rises, which may ask its callers for stronger cre
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from gateway.domain.directory import Dataset, SharingAttribute
-from gateway.domain.grants import Grant
+from gateway.domain.classification import class_of
+from gateway.domain.directory import Dataset, SharingAttribute, SharingMode
+from gateway.domain.grants import Grant, GrantState
 from gateway.store.scope import entry_withdraws
 
 _NOT_COMPARED = frozenset({"version", "state"})
@@ -59,6 +61,7 @@ class ReleaseEffects(msgspec.Struct, frozen=True):
         withdraws: whether answers that stream under the dataset are cut when it is released.
         standing: how many issued or suspended grants stand on the dataset.
         grants: those that lose something, by id.
+        revives: ids of grants in force by which something flows that does not flow now.
     """
 
     dataset: str
@@ -68,10 +71,11 @@ class ReleaseEffects(msgspec.Struct, frozen=True):
     withdraws: bool
     standing: int
     grants: tuple[TouchedGrant, ...]
+    revives: tuple[str, ...] = ()
 
 
-def effects_of(old: Dataset | None, new: Dataset, grants: Sequence[Grant]) -> ReleaseEffects:
-    """What releasing `new` over `old` changes for the standing `grants` on the dataset."""
+def effects_of(old: Dataset | None, new: Dataset, grants: Sequence[Grant], now: datetime) -> ReleaseEffects:
+    """What releasing `new` over `old` at `now` changes for the standing `grants` on the dataset."""
     before = msgspec.to_builtins(msgspec.structs.asdict(old)) if old is not None else {}
     after = msgspec.to_builtins(msgspec.structs.asdict(new))
     touched = (_touched(grant, old, new) for grant in grants)
@@ -87,7 +91,42 @@ def effects_of(old: Dataset | None, new: Dataset, grants: Sequence[Grant]) -> Re
         withdraws=entry_withdraws(old, new),
         standing=len(grants),
         grants=tuple(found for found in touched if found is not None),
+        revives=revived(old, new, grants, now),
     )
+
+
+GUARDED_GRADE = 3
+"""From this grade on a credential is bound to its sender (Decree 809 Art. 35): below it, more callers come through."""
+
+
+def revived(old: Dataset | None, new: Dataset, grants: Sequence[Grant], now: datetime) -> tuple[str, ...]:
+    """Ids of the grants in force by which something flows under `new` that does not flow under `old`.
+
+    A grant outlives the withdrawal of its entry, or a stricter version of it: what comes back is shown, and asked for.
+    """
+    found = []
+    for grant in grants:
+        if grant.state is not GrantState.ISSUED or grant.valid_until <= now:
+            continue
+        before, after = _flows(old, grant), _flows(new, grant)
+        wider = after is not None and (
+            before is None or any(set(a) - set(b) for a, b in zip(after, before, strict=True))
+        )
+        eased = before is not None and after is not None and old is not None and new.grade < GUARDED_GRADE <= old.grade
+        if wider or eased:
+            found.append(grant.id)
+    return tuple(sorted(found))
+
+
+def _flows(entry: Dataset | None, grant: Grant) -> tuple[tuple[str, ...], ...] | None:
+    """Items, modes and purposes by which a grant gives something of an entry; None where it gives nothing."""
+    if entry is None or entry.sharing_attribute is SharingAttribute.NON_SHAREABLE or not class_of(entry.classification):
+        return None
+    limited = entry.sharing_attribute is SharingAttribute.CONDITIONAL and entry.purposes
+    items = tuple(item for item in grant.items if item in entry.item_names)
+    modes = tuple(m.value for m in grant.modes if m is SharingMode.VERIFY or m in entry.sharing_modes)
+    purposes = tuple(purpose for purpose in grant.purposes if not limited or purpose in entry.purposes)
+    return (items, modes, purposes) if items and modes and purposes else None
 
 
 def _touched(grant: Grant, old: Dataset | None, new: Dataset) -> TouchedGrant | None:

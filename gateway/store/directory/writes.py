@@ -3,10 +3,10 @@
 An entry is enforced from its release on (Decree 809 Art. 16, 17); submitting a version touches no worker.
 """
 
-# ruff: noqa: A002 - `id` and `filter` are the domain's names for them
+# ruff: noqa: A001, A002 - `id` and `filter` are the domain's names for them
 
-from collections.abc import Collection
-from datetime import date
+from collections.abc import Collection, Iterable
+from datetime import UTC, date, datetime
 
 import msgspec
 from sqlalchemy import delete, insert, select, update
@@ -14,9 +14,11 @@ from sqlalchemy import delete, insert, select, update
 from gateway.domain.changes import ChangeKind
 from gateway.domain.directory import Dataset, Department, EntryState, Interface, Purpose, System
 from gateway.domain.errors import GatewayError
+from gateway.domain.grants import Grant, GrantState
 from gateway.domain.officers import Officer
 from gateway.store import schema
 from gateway.store.accounts import AccountWrites
+from gateway.store.directory.effects import revived
 from gateway.store.scope import department_withdraws, entry_withdraws, interface_withdraws, system_withdraws
 from gateway.store.values import LegacyKey
 
@@ -234,6 +236,18 @@ class DirectoryTransaction(AccountWrites):
             raise GatewayError("not-found", f"no version of entry `{id}` is released")
         self.change(ChangeKind.ENTRY, id, dataset=id, supplier=old.supplier, withdraws=True)
         return self._set_entry_state(old, EntryState.WITHDRAWN)
+
+    def revived_by(self, entries: Iterable[Dataset]) -> dict[str, tuple[str, ...]]:
+        """Entry -> ids of the grants in force that would give data again, or more, if these versions were released."""
+        wanted = {entry.id: entry for entry in entries}
+        table = schema.grants
+        issued = select(table.c.dataset, table.c.body).where(table.c.state == GrantState.ISSUED.value)
+        held: dict[str, list[Grant]] = {}
+        for id, body in self._among(issued, table.c.dataset, wanted):
+            held.setdefault(id, []).append(msgspec.json.decode(body, type=Grant))
+        now = datetime.fromtimestamp(self._now_unix, UTC)
+        found = {id: revived(self.dataset(id), wanted[id], grants, now) for id, grants in sorted(held.items())}
+        return {id: grants for id, grants in found.items() if grants}
 
     def _submitted(self, id: str, version: int) -> Dataset:
         entry = next((found for found in self.dataset_versions(id) if found.version == version), None)

@@ -42,8 +42,11 @@ NO_WEDDINGS = (
 NO_NEW_SYSTEMS = 'forbid (principal is Officer, action == Action::"manageSystems", resource);'
 
 
+SAID = {"reason": "a trial", "revives": True}
+
+
 def activate(world: World, body: dict[str, Any], officer: str = "province", **options: Any) -> Any:
-    return world.post(officer, "/v1/policies/activation", body, **options)
+    return world.post(officer, "/v1/policies/activation", {**SAID, **body}, **options)
 
 
 def digest_now(world: World) -> str:
@@ -61,9 +64,9 @@ def test_a_set_is_put_in_force_and_rolled_back(world: World) -> None:
     again = activate(world, shipped(*BOTH), headers={"Idempotency-Key": "activate-1"})
     assert again.headers["Idempotency-Replayed"] == "true"
     refused(activate(world, shipped(*BOTH)), "conflict")
-    done(world.post("province", "/v1/policies/rollback", {"reason": "a mistake"}))
+    done(world.post("province", "/v1/policies/rollback", SAID))
     assert digest_now(world) == before
-    done(world.post("province", "/v1/policies/rollback", {}))
+    done(world.post("province", "/v1/policies/rollback", SAID))
     assert digest_now(world) == said["activation"]["digest"]
     steps = done(world.get("auditor", "/v1/policies/activations"))["items"]
     assert [one["step"] for one in steps] == ["roll-back", "roll-back", "activate", "initial"]
@@ -71,6 +74,21 @@ def test_a_set_is_put_in_force_and_rolled_back(world: World) -> None:
     assert all(one["record"] for one in steps[:3])
     page = done(world.get("auditor", "/v1/policies/activations", limit=3))
     assert [one["step"] for one in done(world.get("auditor", "/v1/policies/activations", before=page["next"]))["items"]]
+
+
+def test_what_is_lost_is_told_why_and_what_flows_anew_is_said(world: World) -> None:
+    """Decree 809 Art. 15: neither a loss without a reason nor a gain without a word, by activation or by rollback."""
+    grant, before = world.grant()["id"], digest_now(world)
+    strict = with_city(NO_WEDDINGS)
+    refusal = refused(activate(world, {**strict, "reason": None}), "invalid-input")
+    assert (refusal["loss"]["grants_losing"], refusal["faults"][0]["field"]) == ([grant], "reason")
+    assert digest_now(world) == before
+    done(activate(world, {**strict, "revives": False}))
+    back = {"reason": "a mistake"}
+    refusal = refused(world.post("province", "/v1/policies/rollback", back), "conflict")
+    assert (refusal["loss"]["grants_gaining"], refusal["loss"]["gives"]) == ([grant], True)
+    done(world.post("province", "/v1/policies/rollback", {**back, "revives": True}))
+    assert digest_now(world) == before
 
 
 def test_there_is_nothing_to_roll_back_to_at_first(world: World) -> None:
@@ -198,7 +216,7 @@ def test_the_feed_names_an_activation_and_whether_it_can_withdraw(world: World) 
     """Adding permits cuts nobody; a forbid more, or a permit less, can."""
     start = world.store.sequence()
     done(activate(world, shipped(*BOTH)))
-    done(world.post("province", "/v1/policies/rollback", {}))
+    done(world.post("province", "/v1/policies/rollback", SAID))
     changes = [one for one in world.store.changes_after(start) if one.kind is ChangeKind.POLICY]
     assert [(one.subject, one.withdraws) for one in changes] == [("activate", False), ("roll-back", True)]
 

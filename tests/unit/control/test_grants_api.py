@@ -398,7 +398,7 @@ def test_lifecycle_says_who_may_by_the_policies(world: World) -> None:
     assert who["suspend"] == {supplier} | competent
     assert who["suspend in an emergency"] == {supplier, demand} | competent
     assert who["close"] == who["dispose"] == {demand}
-    assert who["settle"] == {"competent department of the supplier's region"}
+    assert who["settle"] == {"competent department of both sides' region"}
     assert who["order a stop"] == {supplier} | competent
     assert [power["policies"] for power in rows["close"]["who"]] == [["national-art27-demand-closes"]]
 

@@ -24,6 +24,7 @@ QUESTIONS = {
     "/v1/policies/compare",
     "/v1/policies/explain",
     "/v1/records/search",
+    "/v1/reorganisations/plan",
 }
 """What is asked by POST and does nothing: no key is needed to ask again."""
 
