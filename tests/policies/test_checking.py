@@ -87,9 +87,9 @@ def test_what_does_not_load_is_found_and_not_raised(tmp_path: Path) -> None:
 def test_facts_that_no_policy_reads_are_named(tmp_path: Path) -> None:
     """An attribute of the schema counts as read where a policy of a layer, or one that is built, names it."""
     unread = check(ROOT, ["national"]).unread
-    assert "Department.level" in unread
+    assert "Dataset.sensitive" in unread
     assert not {"Department.competent", "Grant.returnFlow", "Use.minuteOfDay", "Dataset.supplier"} & set(unread)
-    read = 'when { principal.department.level == Level::"city" };'
+    read = "when { resource.dataset.sensitive.isEmpty() };"
     rule = f'permit (principal, action in Action::"obtain", resource) {read}'
     root = root_with(tmp_path, extra=note("extra") + rule)
-    assert "Department.level" not in check(root, ["national", "extra"]).unread
+    assert "Dataset.sensitive" not in check(root, ["national", "extra"]).unread

@@ -16,7 +16,7 @@ from tests.policies.cases import ROOT
 from tests.policies.layering import note, root_with
 
 OPENED = ["t27-who-lifts", "t3-secrets", "t8-competent-power"]
-LAYERS = [["national"], ["national", "zhongshan"]]
+LAYERS = [["national"], ["national", "convergence"], ["national", "zhongshan"]]
 
 
 @pytest.fixture(scope="module")
