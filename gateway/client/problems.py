@@ -164,6 +164,7 @@ _CLASSES: Mapping[str, type[SharingProblem]] = {
     "assurance-too-low": NotGranted,
     "not-granted": NotGranted,
     "purpose-not-granted": NotGranted,
+    "unit-mismatch": NotGranted,
     "declaration-missing": NotGranted,
     "guess-refused": NotGranted,
     "items-not-granted": NotGranted,

@@ -15,8 +15,8 @@ from gateway.ledger.journal.writer import LOW_WATER_BYTES, JournalWriter
 
 ACT_SEGMENT_BYTES = 4 << 20
 WORDS = frozenset({
-    "carried_out_by", "consultation", "filing", "legal_basis", "method", "outcome", "place", "purpose", "purposes",
-    "reason", "reasons", "rectification", "statement",
+    "carried_out_by", "consultation", "document", "filing", "legal_basis", "method", "outcome", "place", "purpose",
+    "purposes", "reason", "reasons", "rectification", "statement",
 })  # fmt: skip
 """Fields of acts' records that hold people's own words; all others are names, digests, days and numbers."""
 _USE_KINDS = {RecordKind.USE_OPENED, RecordKind.USE_CLOSED, RecordKind.USE_REFUSED, RecordKind.RECOVERED}

@@ -28,6 +28,8 @@ NATIONAL = "national"
 
 PROBES = 300
 """Probes for each policy that no decision table shows, at about a millisecond each."""
+MOST_PROBES = 1500
+"""Probes until a permit that some of them satisfy is said to be overruled in all."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -191,7 +193,11 @@ def _tried(layers: Layers, outcomes: Sequence[Outcome]) -> Iterator[Finding]:
                 "no call or act that was tried satisfies it; if it can be satisfied, add a decision table case",
             )
         elif not mattered:
-            yield Finding("overruled", policy.id, "whenever it permits, some forbid overrules it")
+            yield Finding(
+                "overruled",
+                policy.id,
+                "some forbid overrules it in all that was tried; if it can permit, add a decision table case",
+            )
 
 
 def _try(layers: Layers, policy: StaticPolicy) -> tuple[bool, bool]:
@@ -202,7 +208,9 @@ def _try(layers: Layers, policy: StaticPolicy) -> tuple[bool, bool]:
     chance = random.Random(policy.id)  # noqa: S311
     satisfied = False
     whole, probe = (layers.use_set, use_probe) if policy.for_uses else (layers.act_set, act_probe)
-    for _ in range(PROBES):
+    for number in range(MOST_PROBES):
+        if number >= PROBES and not satisfied:
+            break
         request, entities = probe(chance, words, knows_words=layers.knows_words)
         if policy.id in cedarpy.is_authorized(request, alone, entities).diagnostics.reasons:
             satisfied = True

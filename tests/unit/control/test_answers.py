@@ -195,6 +195,11 @@ AS_ONESELF = {
     "GET /v1/policies/activations",
     "GET /v1/grants",
     "GET /v1/proposals",
+    "GET /v1/applications",
+    "GET /v1/verifications",
+    "GET /v1/disputes",
+    "GET /v1/duties",
+    "POST /v1/verifications",
     "GET /v1/orders",
     "GET /v1/systems",
     "GET /v1/officers",
@@ -214,7 +219,7 @@ AS_ONESELF = {
     "DELETE /v1/account/sessions/{id}",
     "DELETE /v1/account/recovery",
 }
-"""Questions that name nobody are narrowed to who asks, and an account is its owner's."""
+"""Questions that name nobody are narrowed to who asks; an account is its owner's; a doubt is its department's own."""
 
 UNMADE = {f"GET /v1/records/export/{{name}}{part}" for part in ("", "/manifest", "/progress")} | {
     "POST /v1/datasets/{id}/withdrawal",

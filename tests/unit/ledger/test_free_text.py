@@ -105,11 +105,11 @@ def test_an_officer_s_words_with_a_number_refuse_the_act(tmp_path):
 
 NAMES = {
     "act", "after", "approved_by", "article", "asked_by", "before", "bundle", "contract", "dataset",
-    "department", "destroyed_on", "digest", "dispose_by", "entries", "format", "former", "grant", "host",
+    "department", "departments", "destroyed_on", "digest", "dispose_by", "entries", "format", "former", "grant", "host",
     "interface", "key", "layers", "of", "of_officer", "of_subject", "officer", "officer_department", "order",
-    "order_kind", "period_from", "period_until", "policy_set", "proof", "question", "reach", "records",
-    "rectify_by", "region", "report_due", "roles", "sessions", "sha256", "size", "state", "step", "supplier",
-    "system", "target", "version", "voids",
+    "order_kind", "period_from", "period_until", "plan", "policy_set", "proof", "question", "reach", "receivers",
+    "records", "rectify_by", "region", "report_due", "revives", "roles", "sessions", "sha256", "size", "state", "step",
+    "steps", "successor", "supplier", "system", "target", "version", "voids",
 }  # fmt: skip
 """Fields of acts' records that are names given by the registry or the gateway, digests, days, numbers and states."""
 
