@@ -1,6 +1,7 @@
 """The law as Cedar: static layers read whole, and what policies can see.
 
     layers       the law's files, one folder a layer
+    documents    the YAML beside policies
     articles     what each article asks, and what answers it
     words        closed lists of words, as the schema's enumerated types
     world        directory, grants and officers as entities; a call as a request
@@ -8,5 +9,5 @@
     masks        what a policy lets out only in part
     time_limits  when a verdict can change by time alone
 
-Used from outside: `articles`, `layers`, `masks`, `time_limits`, `words`, `world`.
+Used from outside: `articles`, `documents`, `layers`, `masks`, `time_limits`, `words`, `world`.
 """

@@ -9,6 +9,7 @@ import msgspec
 import yaml
 
 from gateway.domain.errors import GatewayError
+from gateway.policy.law.documents import read_yaml
 from gateway.policy.law.layers import ARTICLES_FILE
 
 _LAWS = r"(Decree 809|Zhongshan)"
@@ -53,7 +54,7 @@ def read_articles(root: Path) -> Mapping[str, Article]:
 def parse_articles(files: Mapping[str, str]) -> Mapping[str, Article]:
     """The table among `files`, by citation; raises as `read_articles`."""
     try:
-        rows = msgspec.convert(yaml.safe_load(files[ARTICLES_FILE]), list[Article])
+        rows = msgspec.convert(read_yaml(files[ARTICLES_FILE]), list[Article])
     except (KeyError, yaml.YAMLError, msgspec.ValidationError) as error:
         raise _no_table() from error
     return {row.article: row for row in rows}

@@ -20,6 +20,7 @@ from gateway.domain.directory import SharingMode
 from gateway.domain.errors import PROBLEMS, GatewayError
 from gateway.domain.officers import Act
 from gateway.domain.policies import PolicySet
+from gateway.policy.law.documents import read_yaml
 from gateway.policy.law.masks import Mask, parse_masks
 from gateway.policy.law.time_limits import TimeUse, time_use
 from gateway.policy.law.words import knows_words
@@ -349,7 +350,7 @@ def _action_names(scope: dict[str, Any]) -> frozenset[str] | None:
 
 def _add_clocks(clocks: dict[str, Clock], name: str, text: str, faults: list[dict[str, Any]]) -> None:
     try:
-        found = msgspec.convert(yaml.safe_load(text) or {}, dict[str, Clock])
+        found = msgspec.convert(read_yaml(text) or {}, dict[str, Clock])
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         faults.append({"field": name, "fault": f"does not state clocks: {error}"})
         return

@@ -48,18 +48,26 @@ def _claimed(theorem: Theorem, action: str) -> tuple[str, str]:
 
 def theorem_faults(layers: Layers, theorem: Theorem) -> list[str]:
     """What of a theorem's expressions does not parse, or does not fit the schema; no solver is needed for it."""
-    faults: list[str] = []
-    for action in theorem.asked_actions:
-        for text in filter(None, _claimed(theorem, action)):
-            try:
-                said = len(msgspec.json.decode(cedarpy.policies_to_json_str(text))["staticPolicies"])
-            except ValueError as error:
-                return [f"`{theorem.id}` does not parse: {error}"]
-            if said != 1:
-                return [f"`{theorem.id}` says more than one expression"]
-            checked = cedarpy.validate_policies(text, layers.schema)
-            faults += [f"`{theorem.id}`, of `{action}`: {fault.error}" for fault in checked.errors]
-    return faults
+    texts = {action: list(filter(None, _claimed(theorem, action))) for action in theorem.asked_actions}
+    # They differ by their action alone, so one is parsed, and all are held to the schema together.
+    for text in next(iter(texts.values()), ()):
+        try:
+            said = len(msgspec.json.decode(cedarpy.policies_to_json_str(text))["staticPolicies"])
+        except ValueError as error:
+            return [f"`{theorem.id}` does not parse: {error}"]
+        if said != 1:
+            return [f"`{theorem.id}` says more than one expression"]
+    if not _misfits(layers, "".join(text for each in texts.values() for text in each)):
+        return []
+    return [
+        f"`{theorem.id}`, of `{action}`: {fault}"
+        for action, each in texts.items()
+        for fault in _misfits(layers, "".join(each))
+    ]
+
+
+def _misfits(layers: Layers, text: str) -> list[str]:
+    return [fault.error for fault in cedarpy.validate_policies(text, layers.schema).errors]
 
 
 def _under_grant(theorem: Theorem) -> bool:

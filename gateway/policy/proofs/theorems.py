@@ -10,6 +10,7 @@ from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act
 from gateway.domain.policies import PolicySet
+from gateway.policy.law.documents import read_yaml
 from gateway.policy.law.layers import THEOREMS_FILE
 
 PERMITTED = "permitted"
@@ -94,7 +95,7 @@ def _rows(name: str, text: str | None, faults: list[dict[str, str]]) -> Iterator
     if text is None:
         return
     try:
-        rows = msgspec.convert(yaml.safe_load(text) or [], list[Theorem])
+        rows = msgspec.convert(read_yaml(text) or [], list[Theorem])
     except (yaml.YAMLError, msgspec.ValidationError, RecursionError) as error:
         faults.append({"field": name, "fault": f"is no table of theorems: {error}"})
         return
