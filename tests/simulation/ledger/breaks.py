@@ -26,7 +26,7 @@ from gateway.ledger.process.integrator import Integrator
 from gateway.ledger.retention import retention
 from gateway.ledger.witness import mirror
 from gateway.ledger.witness.cosigning import Cosigning
-from tests.simulation.ledger.history import Broken, run
+from tests.simulation.ledger.history import BEFORE, Broken, long_ago, run
 from tests.simulation.ledger.world import THE, World
 
 KEPT = Path(__file__).with_name("found_by.json")
@@ -44,7 +44,9 @@ def a_break(what: Callable[[], list[Patch]]) -> Callable[[], list[Patch]]:
 
 @contextmanager
 def broken(name: str) -> Iterator[None]:
-    """The house with one break."""
+    """The house with one break; the logs that histories begin with were made by a whole one, and are kept."""
+    for count in BEFORE:
+        long_ago(count)
     with ExitStack() as stack:
         for where, attribute, value in BREAKS[name]():
             stack.enter_context(patch.object(where, attribute, value))
