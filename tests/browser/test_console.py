@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.support.chromium import axe, chromium, emulate
+from tests.support.chromium import axe, chromium, emulate, follow
 from tests.support.console import PASSWORD
 from tests.support.gateways import RunningGateway, running_gateway, wait_for
 
@@ -66,7 +66,7 @@ class Officer:
 
     def click(self, selector: str = "", *, link: str = "") -> None:
         found = self.browser.find_element("link text", link) if link else self.browser.find_element("css", selector)
-        found.click()
+        follow(self.browser, found)
         self.clicks += 1
 
     def type(self, name: str, text: str) -> None:
@@ -152,7 +152,7 @@ def test_who_used_a_persons_data_is_found_in_three_clicks(person: tuple[Officer,
 
     def found() -> bool:
         officer.type("subject", number)
-        officer.browser.find_element("css", "form[action$=search] button").click()
+        officer.click("form[action$=search] button")
         return GRANT in officer.text or bool(officer.open("/console/records"))
 
     assert wait_for(found)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.gateways import wait_for
+
 AXE = Path(__file__).parent / "axe" / "node_modules" / "axe-core" / "axe.min.js"
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
@@ -39,6 +41,20 @@ def chromium(language: str, *, size: tuple[int, int] = (1366, 768)) -> Iterator[
         yield browser
     finally:
         browser.quit()
+
+
+def follow(browser: Any, found: Any) -> None:
+    """Click what leads to another page, and wait for that page: the driver's own wait may end before it has begun."""
+    exceptions = pytest.importorskip("selenium.common.exceptions")
+
+    def page() -> Any:
+        with contextlib.suppress(exceptions.WebDriverException):
+            return browser.execute_script("return document.readyState === 'complete' && performance.timeOrigin")
+        return False
+
+    before = wait_for(page, 60.0)
+    found.click()
+    assert wait_for(lambda: page() not in {before, False}, 60.0), "a click led nowhere"
 
 
 def emulate(browser: Any, *, width: int, height: int, dark: bool = False) -> None:
