@@ -52,8 +52,8 @@ def describe(carrier: Carrier, block: Block, asking: Peer, targets: TargetReader
         limits: as for a call that comes to the gateway itself.
 
     Raises:
-        GatewayError: `malformed-request`, `method-unknown`, `target-too-long`; `interface-unknown` where the carrier may not ask about
-            what the path names, or it names nothing.
+        GatewayError: `malformed-request`, `method-unknown`, `target-too-long`; `interface-unknown` where the carrier
+            may not ask about what the path names, or it names nothing.
     """
     method = _one(block, carrier.method_field)
     if method not in KNOWN_METHODS:

@@ -1,9 +1,8 @@
 """Real proxies that carry calls by this gateway's decision and record, before the suppliers of a running gateway."""
 
 import contextlib
-import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
