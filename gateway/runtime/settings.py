@@ -225,6 +225,11 @@ class PolicySettings(Section):
 
     root: Path | None = Field(None, description="folder of the policies; default: those the gateway ships")
     layers: tuple[str, ...] = Field(("national",), description="layers in force: `national`, then a region's")
+    proofs: Literal["known", "possible", "required"] = Field(
+        "possible",
+        description="whether theorems are proved when policies are activated: `known`: what was proved before is told; "
+        "`possible`: they are proved where `cedar` and cvc5 are; `required`: what is not proved is refused",
+    )
 
 
 class IssuerSettings(Section):
