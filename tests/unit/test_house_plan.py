@@ -18,10 +18,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"domain"},
     "proxy": {"domain"},
     "control": {"domain", "store", "policy", "ledger", "identity"},
+    # It speaks to what the data plane speaks to, through the data plane's own ports.
+    "authorizer": {"domain", "proxy"},
     # The console asks the control API as any officer's program does; what it shares are words and the calendar.
     "console": {"domain"},
     "client": set(),
-    "runtime": {"domain", "store", "policy", "ledger", "identity", "proxy", "control", "console", "client"},
+    "runtime": {
+        "domain",
+        "store",
+        "policy",
+        "ledger",
+        "identity",
+        "proxy",
+        "control",
+        "authorizer",
+        "console",
+        "client",
+    },
     # The command line reaches the house through `runtime`; beside it only what needs no home: words and checks.
     "cli": {"runtime", "domain", "ledger", "policy"},
 }
@@ -30,6 +43,7 @@ FOREIGN = {
     "domain": {"sqlalchemy", "fastapi", "httpx", "asyncio", "cedarpy", "duckdb", "socket", "time"},
     "policy": {"sqlalchemy", "fastapi", "httpx"},
     "proxy": {"sqlalchemy", "fastapi", "cedarpy", "duckdb", "httpx"},
+    "authorizer": {"sqlalchemy", "fastapi", "cedarpy", "duckdb", "httpx"},
     "console": {"sqlalchemy", "fastapi", "cedarpy", "duckdb"},
     "client": {"sqlalchemy", "fastapi", "cedarpy", "duckdb"},
 }

@@ -57,6 +57,7 @@ from gateway.runtime.telemetry.observing import (
 )
 from gateway.runtime.telemetry.spans import SOCKET as SPANS_SOCKET
 from gateway.runtime.telemetry.spans import SpanSender
+from gateway.runtime.worker.checks import ChecksListener
 from gateway.runtime.worker.kernel_end import KernelEnd
 from gateway.runtime.worker.link import Link
 from gateway.runtime.worker.resolver import Resolver, is_decided, is_touched
@@ -82,6 +83,7 @@ class Worker:
         listen_fd: the socket that the supervisor bound.
         pulse: where the supervisor and the control process see whether this worker lives; None where nobody looks.
         stack_fd: where the stack of a loop that stands is written; None for nowhere.
+        checks_fd: the socket for those who carry calls themselves; None where there is none.
     """
 
     def __init__(
@@ -94,12 +96,14 @@ class Worker:
         *,
         pulse: Pulse | None = None,
         stack_fd: int | None = None,
+        checks_fd: int | None = None,
     ) -> None:
         self._home = home
         self._settings = settings
         self._name = name
         self._issuer = issuer
         self._listener = socket.socket(fileno=listen_fd)
+        self._checks = None if checks_fd is None else ChecksListener(home, settings.checks, checks_fd)
         self._pulse = pulse
         self._stack_fd = stack_fd
         self._heartbeat: Heartbeat | None = None
@@ -189,6 +193,8 @@ class Worker:
             self._heartbeat = Heartbeat(self._pulse, self._stack_fd)
             self._heartbeat.start()
         await self._plane.serve(sock=self._listener, tls=tls)
+        if self._checks is not None:
+            await self._checks.open(self._plane, self._name, self._journal.run)
         # At once, so that /readyz knows of this worker before the supervisor says that the gateway is ready.
         publisher.publish()
         return {}
@@ -241,6 +247,8 @@ class Worker:
         if hasattr(self, "_plane"):
             # The supervisor holds the socket too: it would go on taking connections for nobody.
             cease_to_listen(self._listener)
+            if self._checks is not None:
+                self._checks.cease()
             await self._plane.drain(self._settings.data_plane.drain_seconds)
         for task in self._tasks:
             task.cancel()
@@ -248,6 +256,8 @@ class Worker:
             self._link.close()
         if self._heartbeat is not None:
             self._heartbeat.stop()
+        if self._checks is not None:
+            self._checks.stop()
         if hasattr(self, "_journal"):
             self._journal.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -255,6 +265,8 @@ class Worker:
     def reload(self) -> None:
         """Read the listener's certificate again; connections that stand are not touched."""
         self._reloading()
+        if self._checks is not None:
+            self._checks.reload()
 
     def _apply(self, change: Change) -> None:
         # INVARIANT: BARRIER: everything kept is dropped before anything is cut, and both before the acknowledgement.
