@@ -100,7 +100,7 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningGa
 
 def register(gateway: RunningGateway, supplier: Spoken, **changes: Any) -> None:
     """The police's interface as it is now; its supplier asks for no credential yet."""
-    supplier.wants = b""
+    supplier.wants, supplier.kind, supplier.tokens = b"", "text/xml; charset=utf-8", 0
     with gateway.officer() as api:
         found = next(each for each in api.get("/v1/interfaces")["items"] if each["id"] == "persons")
         kept = {name: found[name] for name in ("id", "supplier", "dataset", "title", "modes", "plain_http", *SUBJECT)}
@@ -197,10 +197,10 @@ def test_suppliers_are_shown_what_they_ask_for(spoken: tuple[RunningGateway, Spo
     number = gateway.population.persons[0]["id_number"]
     is_token = kind == "oauth"
     said = {"user": "gate", "token_url": f"{supplier.url}/token"} if is_token else APPCODE
-    supplier.kind, supplier.content = "application/json", b'{"data":[{"xm":"\xe7\x8e\x8b"}]}'
     with gateway.officer() as api:
         api.post("/v1/credentials", {**KEY, "kind": kind, "secret": "not-yet", **said})
     register(gateway, supplier, places={"name": "/xm"}, credential="key")
+    supplier.kind, supplier.content = "application/json", b'{"data":[{"xm":"\xe7\x8e\x8b"}]}'
     with gateway.client() as client:
 
         def ask() -> Any:
