@@ -8,6 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from gateway.cli.policies import layer_sets
+from gateway.policy import default_policies_root
+from gateway.policy.law.layers import read_set
+from gateway.policy.proofs.kept import proof_digest, read_proofs
+
 PACKAGE = Path(__file__).parents[2] / "gateway"
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -204,3 +209,13 @@ def test_no_files_import_each_other_in_a_circle() -> None:
         if module in reach[module]
     }
     assert circles == set(CIRCLES)
+
+
+def test_what_is_kept_of_proofs_is_of_the_policies_that_stand() -> None:
+    """Who changes a shipped policy, a theorem or the shape of a built one proves them again: `make prove KEEP=1`."""
+    root = default_policies_root()
+    kept = read_proofs(root)
+    assert [one.result for one in kept] == ["proved"] * len(kept)
+    assert {one.layers: one.of for one in kept} == {
+        layers: proof_digest(read_set(root, layers)) for layers in layer_sets(root, None)
+    }
