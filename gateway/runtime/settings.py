@@ -321,7 +321,7 @@ class CarrierSettings(Section):
     """An existing gateway or proxy that carries calls by this gateway's decision and record."""
 
     name: str = Field(pattern=_ASKER, description="its name; its credential stands in the file of that name")
-    kind: Literal["nginx", "caddy", "traefik", "apisix", "kong", "haproxy"] = Field(
+    kind: Literal["nginx", "caddy", "traefik", "apisix", "kong", "haproxy", "envoy"] = Field(
         description="what it is: by which header fields it describes a call"
     )
     paths: dict[str, str] = Field(
