@@ -31,7 +31,7 @@ from gateway.proxy.http.pools import Pool
 from gateway.proxy.http.targets import TargetReader
 from gateway.proxy.kernel import bound_what_kernels_hold
 from gateway.proxy.limits import Limits
-from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, ReachOf, Resolve, UseLedger, Watch
+from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, Reach, ReachOf, Resolve, UseLedger, Watch
 from gateway.proxy.shares import Shares
 from gateway.proxy.troubles import Troubles
 from gateway.proxy.turns import Turns
@@ -135,6 +135,7 @@ class DataPlane:
         sock: socket.socket | None = None,
         tls: ssl.SSLContext | None = None,
         backlog: int = 4096,
+        accept: Callable[[], CallerConnection] | None = None,
     ) -> asyncio.Server | TlsListener:
         """Listen on an address or a bound socket; call it once for each listener.
 
@@ -145,6 +146,7 @@ class DataPlane:
             sock: a bound socket, in place of host and port.
             tls: the listener's own context; the data plane's if None.
             backlog: connections the kernel queues.
+            accept: makes the end of a connection here; callers' where it is None.
 
         Raises:
             OSError: the address is in use or not ours.
@@ -158,10 +160,11 @@ class DataPlane:
             sock.bind((host, port))
         bound_what_kernels_hold(sock, self.limits)
         server: asyncio.Server | TlsListener
+        make = accept or functools.partial(CallerConnection, self)
         if context is None:
-            server = await self.loop.create_server(lambda: CallerConnection(self), sock=sock, backlog=backlog)
+            server = await self.loop.create_server(make, sock=sock, backlog=backlog)
         else:
-            server = TlsListener(self, sock, context, backlog)
+            server = TlsListener(self, sock, context, backlog, make)
         self._servers.append(server)
         return server
 
@@ -294,13 +297,16 @@ class DataPlane:
         return plan
 
     def place_of(self, route: Route) -> tuple[Slots, Pool]:
-        """The slots of the route's interface and the connections to its host, from now on at hand in the route."""
-        place = route.place = (self.slots_of(route), self.pool_of(route))
+        """The slots of the route's interface and the connections to its host, from now on at hand in the route.
+
+        What its supplier is shown of who calls is at hand there too.
+        """
+        reach = self._reach(route.interface)
+        place = route.place = (self.slots_of(route), self._pool_of(route, reach))
+        route.credential = reach.credential
         return place
 
-    def pool_of(self, route: Route) -> Pool:
-        """The connections to the route's host."""
-        reach = self._reach(route.interface)
+    def _pool_of(self, route: Route, reach: Reach) -> Pool:
         if route.is_tls is not (reach.context is not None):
             raise GatewayError("supplier-unreachable", "the interface's host does not speak what its entry says")
         # INVARIANT: ONE-ANSWER: a connection is one supplier's, whatever another's entry says of the same host.

@@ -15,6 +15,7 @@ from gateway.proxy.exchange.refusals import status_line
 from gateway.proxy.exchange.slots import Slots
 from gateway.proxy.http.heads import Block
 from gateway.proxy.http.pools import Pool
+from gateway.proxy.ports import Credential
 from gateway.proxy.projection.answers import make_projector
 from gateway.proxy.projection.envelope import not_filterable
 from gateway.proxy.projection.masks import parse_mask
@@ -39,6 +40,7 @@ class Route:
         "_methods",
         "asks",
         "base",
+        "credential",
         "host",
         "interface",
         "is_tls",
@@ -67,6 +69,7 @@ class Route:
         self.interface = interface
         self.tally = tally
         self.place: tuple[Slots, Pool] | None = None
+        self.credential: Credential | None = None
         self.key = interface.key
         self.host = upstream.address
         self.port = upstream.port
@@ -140,6 +143,7 @@ class Plan:
         "projector",
         "request_fields",
         "route",
+        "told_fields",
         "verdict",
     )
 
@@ -181,9 +185,8 @@ class Plan:
         }
         if verdict.grant is not None:
             told["Sharing-Grant"] = verdict.grant
-        self.request_fields = b"Host: %b\r\nAccept-Encoding: identity\r\n" % route.authority + b"".join(
-            f"{name}: {quote(value, safe=_SAFE)}\r\n".encode() for name, value in told.items()
-        )
+        self.told_fields = b"".join(f"{name}: {quote(value, safe=_SAFE)}\r\n".encode() for name, value in told.items())
+        self.request_fields = b"Host: %b\r\nAccept-Encoding: identity\r\n" % route.authority + self.told_fields
         self.own_fields = self.request_fields + b"Via: 1.1 sharing-gateway\r\nSharing-Record: "
         # In verify mode neither status nor content are the supplier's.
         origin = b"gateway" if call.mode is SharingMode.VERIFY and not self.answers_matches else b"supplier"
