@@ -229,7 +229,7 @@ def test_barrier_a_yes_that_has_not_arrived_is_cut(tmp_path: Path) -> None:
         loop = asyncio.get_running_loop()
         await loop.sock_connect(slow, ("127.0.0.1", at.port))
         await loop.sock_sendall(slow, check() * 60)
-        await until(lambda: len(house.ledger.events) >= 60)
+        await until(lambda: len(at.desk.open_uses) == 60)
         assert at.desk.plane.cut(lambda _: True) >= 1
         with pytest.raises(ConnectionResetError):
             await _read_to_the_end(slow)
