@@ -279,6 +279,7 @@ def assemble(
         unseal=lambda sealed, context: ring.field_cipher().unseal(sealed, context),
         seal=lambda secret, context: ring.field_cipher().seal(secret, context),
         pseudonyms=lambda identifier: tuple(pseudonymiser.every(identifier, ring.pseudonym_years())),
+        address=address,
     )
     return Parts(services, store, acts, ring, nonces, proof, feed, hub, provider)
 
