@@ -39,9 +39,9 @@ test-clocks: $(READY)  ## The tests on a 29 February two years on or more, and a
 mutants: $(READY)  ## Small changes that some test has to notice (ROOM=ledger/verify)
 	@$(BIN)/python -m tests.mutants $(ROOM)
 
-prove: $(READY)  ## Prove the sentences of the law of the policies (builds the prover once)
+prove: $(READY)  ## Prove the sentences of the law of the policies (builds the prover once; KEEP=1: keep it)
 	@deploy/tools prove
-	@$(BIN)/gateway policies prove --root policies
+	@$(BIN)/gateway policies prove --root policies $(if $(KEEP),--keep)
 
 lint: $(READY)  ## ruff and mypy strict
 	@$(BIN)/ruff check .

@@ -7,6 +7,7 @@ The rooms, and what each is for:
     identity  credential -> Caller; tokens; the key ring
     proxy     the data plane: one exchange from caller to supplier and back
     ledger    use records: journal, log, proofs, index, retention, offline verifier
+    authorizer  the same decision and record for proxies and platforms that carry calls themselves
     store     the state: SQL on SQLite or PostgreSQL, migrations, change feed
     control   the control plane's HTTP API, and the barrier
     console   pages for officers and auditors, over the control API alone

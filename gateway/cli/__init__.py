@@ -45,7 +45,7 @@ COMMANDS = {
     ),
     "sign-out": ("sign_in", "End the session that `gateway sign-in` began, and remove it from this machine."),
     "docs": ("docs", "Print a page of the documentation that came with this version."),
-    "verify": ("verify", "Verify a record's proof, an export or a whole log, offline."),
+    "verify": ("verify", "Verify a record's proof, an export or a whole log, trusting nobody."),
     "directory": ("directory", "Import, list and export the directory."),
     "departments": (
         "reorganising",

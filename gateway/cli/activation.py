@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
-from gateway.cli.policies import policies
+from gateway.cli.policies import policies, proved_line
 from gateway.cli.shell import (
     DEFAULT_HOME,
     AsJson,
@@ -20,6 +21,7 @@ from gateway.cli.shell import (
     print_table,
 )
 from gateway.domain.errors import GatewayError
+from gateway.domain.policies import Proved
 from gateway.policy.law.layers import read_set
 
 __all__ = ["policies"]
@@ -61,7 +63,7 @@ def activate(
     body = _set(root, layers)
     if dry_run:
         found = _post(home, officer, "compare", body)
-        answer = {"checked": found["checked"], "loss": found["comparison"]}
+        answer = {"checked": found["checked"], "proving": found["proving"], "loss": found["comparison"]}
     else:
         answer = _act(home, officer, "activation", {**body, **_said(no_loss, revives)}, reason, as_json=as_json)
     _told(answer, as_json=as_json)
@@ -183,9 +185,11 @@ def _act(home: Path, officer: str | None, path: str, body: dict[str, Any], reaso
     try:
         return _post(home, officer, path, {**body, **({"reason": reason} if reason else {})})
     except GatewayError as error:
-        loss = error.members.get("loss")
+        loss, proving = error.members.get("loss"), error.members.get("proving")
         if isinstance(loss, dict) and not as_json:
             _print_loss(loss, err_too=True)
+        if isinstance(proving, dict) and not as_json:
+            _print_proving(proving, err_too=True)
         fail(error, as_json=as_json)
 
 
@@ -195,6 +199,7 @@ def _told(answer: dict[str, Any], *, as_json: bool) -> None:
         return
     checked = answer["checked"]
     out.print(f"checked: {checked['policies']} policies, {checked['cases']} decision table cases: sound", markup=False)
+    _print_proving(answer["proving"])
     _print_loss(answer["loss"])
     step = answer.get("activation")
     if step is None:
@@ -205,6 +210,23 @@ def _told(answer: dict[str, Any], *, as_json: bool) -> None:
     barrier = answer.get("barrier")
     if barrier is not None:
         out.print(f"  confirmed by {', '.join(barrier['confirmed']) or 'no worker: none runs here'}", markup=False)
+
+
+def _print_proving(proving: dict[str, Any], *, err_too: bool = False) -> None:
+    console = err if err_too else out
+    proved = proving["proved"]
+    console.print(proved_line(None if proved is None else msgspec.convert(proved, Proved)), markup=False)
+    if proving["unasked"]:
+        console.print(f"  {proving['unasked']}", markup=False)
+    for proof in proving["failed"]:
+        console.print(f"  {proof['result']}: {proof['subject']} ({proof['statement']}): {proof['what']}", markup=False)
+        for line in (proof["case"] or {}).get("lines", ()):
+            console.print(f"    {line}", markup=False)
+    for one in proving["ever"]:
+        console.print(f"  `{one['action']}` can ever be permitted: {one['change']}", markup=False)
+        for word, case in (("lost", one["lost"]), ("gained", one["gained"])):
+            if case is not None:
+                console.print(f"    {word}: {'; '.join(case['lines'])}", markup=False)
 
 
 def _print_loss(loss: dict[str, Any], *, err_too: bool = False) -> None:

@@ -23,10 +23,12 @@ from gateway.cli.shell import (
     working,
 )
 from gateway.domain.errors import GatewayError
+from gateway.domain.policies import Proved
 from gateway.policy.law.layers import default_policies_root, parse_layers, read_set
 from gateway.policy.offline.checking import Checked, check
 from gateway.policy.offline.comparing import Comparison, compare
 from gateway.policy.offline.tables import read_tables, run_tables
+from gateway.policy.proofs.kept import proof_digest, read_proofs
 from gateway.policy.proofs.proving import Compared, compare_all
 from gateway.policy.proofs.solver import find_tools
 
@@ -67,12 +69,15 @@ def check_(root: Root = None, layer: LayerNames = None, as_json: AsJson = False)
     if as_json:
         print_json([_checked(checked) for checked in results])
         return
+    kept = {each.of: each for each in read_proofs(folder)}
     for checked in results:
         names = " + ".join(checked.layers)
         counts = f"{checked.policies} policies, {checked.cases} decision table cases, {checked.theorems} theorems"
         out.print(f"{names}: {counts}: sound ({checked.digest[:16]})", markup=False)
         if checked.theorems:
-            out.print("  not proved here: `gateway policies prove` does it", markup=False)
+            proved = kept.get(proof_digest(read_set(folder, checked.layers)))
+            said = "not proved here: `gateway policies prove` does it"
+            out.print(f"  {proved_line(proved) if proved else said}", markup=False)
         if checked.unread:
             out.print(f"  facts that no policy reads: {', '.join(checked.unread)}", markup=False)
 
@@ -203,6 +208,16 @@ def compare_(
         _print_ever(over_all)
     if no_loss and found.takes_away:
         raise typer.Exit(1)
+
+
+def proved_line(proved: Proved | None) -> str:
+    """What is known of a set's theorems, in one line."""
+    if proved is None:
+        return "not proved here"
+    by = " and ".join(proved.tools)
+    if proved.failed:
+        return f"{proved.result}: {', '.join(proved.failed)}; by {by}"
+    return f"proved: {proved.theorems} theorems and {proved.statements} statements about policies, by {by}"
 
 
 def layer_sets(root: Path, named: list[str] | None) -> list[tuple[str, ...]]:

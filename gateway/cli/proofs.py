@@ -11,7 +11,9 @@ from gateway.cli.activation import policies
 from gateway.cli.policies import LayerNames, Root, layer_sets
 from gateway.cli.shell import AsJson, command, err, out, print_json
 from gateway.domain.errors import GatewayError
+from gateway.domain.policies import Proved
 from gateway.policy.law.layers import default_policies_root, read_set
+from gateway.policy.proofs.kept import proved_of, write_proofs
 from gateway.policy.proofs.proving import Proof, prove
 from gateway.policy.proofs.solver import find_tools
 
@@ -27,6 +29,9 @@ def prove_(
         list[str] | None, typer.Option("--theorem", help="A theorem's or policy's id, repeated; default: all.")
     ] = None,
     chinese: Annotated[bool, typer.Option("--chinese", "--zh", help="Counterexamples in Chinese.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep what came of it below the root, as `proofs.json`.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Prove the theorems of each layer, and of each policy that it never errs, can matter and says more than others.
@@ -37,10 +42,18 @@ def prove_(
     tools = find_tools()
     folder = root or default_policies_root()
     found: list[Proof] = []
+    kept: list[Proved] = []
+    if keep and theorem:
+        raise GatewayError("invalid-input", "the results of some theorems are not kept: leave out `--theorem`")
     with _progress(quiet=as_json) as progress:
         task = progress.add_task("questions answered", total=None)
         for names in layer_sets(folder, layer):
-            found += prove(read_set(folder, names), tools, only=theorem or (), progress=lambda: progress.advance(task))
+            of = read_set(folder, names)
+            proofs = prove(of, tools, only=theorem or (), progress=lambda: progress.advance(task))
+            kept.append(proved_of(of, proofs, tools))
+            found += proofs
+    if keep:
+        write_proofs(folder, kept)
     if theorem and not set(theorem) <= {proof.subject for proof in found}:
         raise GatewayError("invalid-input", f"no theorem or policy is called {sorted(set(theorem))}")
     if as_json:

@@ -168,6 +168,7 @@ _CLASSES: Mapping[str, type[SharingProblem]] = {
     "declaration-missing": NotGranted,
     "guess-refused": NotGranted,
     "items-not-granted": NotGranted,
+    "carrier-cannot-limit": NotGranted,
     "outside-hours": NotGranted,
     "parameters-not-granted": NotGranted,
     "system-not-granted": NotGranted,

@@ -63,6 +63,7 @@ KINDS: Mapping[str, str] = {
 }
 VERDICTS: Mapping[str, str] = {"permit": N_("permitted"), "deny": N_("refused")}
 EFFECTS: Mapping[str, str] = {"permit": N_("permits"), "forbid": N_("forbids")}
+PROVED: Mapping[str, str] = {"proved": N_("all proved"), "refuted": N_("refuted"), "unknown": N_("not all proved")}
 ENDINGS: Mapping[str, str] = {
     "complete": N_("complete"),
     "cut": N_("cut off"),

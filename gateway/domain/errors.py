@@ -328,6 +328,13 @@ PROBLEMS: Mapping[str, Problem] = {
         "请降低频率后重试",
         1,
     ),
+    "carrier-cannot-limit": Problem(
+        403,
+        "the proxy that carries this call cannot keep it within the grant",
+        "承载该调用的代理无法将其限制在授权范围内",
+        "make this call through the gateway, or have a grant of every item without limits",
+        "请经网关发起该调用，或取得包含全部数据项且无其他限制的授权",
+    ),
     "answer-not-filterable": Problem(
         502,
         "the supplier's answer cannot be reduced to the granted items",

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -28,6 +29,28 @@ class PolicySet(msgspec.Struct, frozen=True):
             hasher.update(len(content).to_bytes(8, "big"))
             hasher.update(content)
         return hasher.hexdigest()
+
+
+class Proved(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is known of the theorems of a set, and of what is stated of each policy (`policy.proofs`).
+
+    Args:
+        of: digest of what was proved: schema, policies and theorems, and the shapes that policies are built in.
+        layers: the layers' names, in order.
+        result: `refuted` where a statement is; else `unknown` where the solver's limit left one open.
+        theorems: how many theorems were asked.
+        statements: how many statements about policies were asked.
+        failed: what is not proved, `statement subject`, the first hundred.
+        tools: the programs' versions.
+    """
+
+    of: str
+    layers: tuple[str, ...]
+    result: Literal["proved", "refuted", "unknown"]
+    theorems: int
+    statements: int
+    tools: tuple[str, str]
+    failed: tuple[str, ...] = ()
 
 
 class PolicyStep(StrEnum):
@@ -56,6 +79,7 @@ class PolicyEvent(msgspec.Struct, frozen=True, omit_defaults=True):
         at: when.
         reason: in words, if given.
         record: the id of the act's record, if it is an act.
+        proved: what was known of its theorems when it was done; None where they were not proved.
     """
 
     number: int
@@ -67,3 +91,4 @@ class PolicyEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     at: datetime
     reason: str = ""
     record: str = ""
+    proved: Proved | None = None

@@ -6,11 +6,11 @@ of `turns`, before anything was computed for it, and counted (`handshake`).
 
 import asyncio
 import contextlib
-import functools
 import logging
 import socket
 import ssl
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gateway.proxy.downstream import CallerConnection
@@ -36,9 +36,18 @@ class TlsListener:
         listening: bound; not blocking from now on.
         context: the listener's.
         backlog: connections that the kernel queues.
+        accept: makes the end of a connection here.
     """
 
-    def __init__(self, plane: "DataPlane", listening: socket.socket, context: ssl.SSLContext, backlog: int) -> None:
+    def __init__(
+        self,
+        plane: "DataPlane",
+        listening: socket.socket,
+        context: ssl.SSLContext,
+        backlog: int,
+        accept: Callable[[], CallerConnection],
+    ) -> None:
+        self.accept = accept
         self._plane = plane
         self._context = context
         self._socket = listening
@@ -142,7 +151,7 @@ class Handshake:
         plane = self._plane
         try:
             await plane.loop.connect_accepted_socket(
-                functools.partial(CallerConnection, plane),
+                self._listener.accept,
                 self._socket,
                 ssl=self._context,
                 ssl_handshake_timeout=plane.limits.handshake_timeout_seconds,

@@ -135,6 +135,7 @@ class DataPlane:
         sock: socket.socket | None = None,
         tls: ssl.SSLContext | None = None,
         backlog: int = 4096,
+        accept: Callable[[], CallerConnection] | None = None,
     ) -> asyncio.Server | TlsListener:
         """Listen on an address or a bound socket; call it once for each listener.
 
@@ -145,6 +146,7 @@ class DataPlane:
             sock: a bound socket, in place of host and port.
             tls: the listener's own context; the data plane's if None.
             backlog: connections the kernel queues.
+            accept: makes the end of a connection here; callers' where it is None.
 
         Raises:
             OSError: the address is in use or not ours.
@@ -158,10 +160,11 @@ class DataPlane:
             sock.bind((host, port))
         bound_what_kernels_hold(sock, self.limits)
         server: asyncio.Server | TlsListener
+        make = accept or functools.partial(CallerConnection, self)
         if context is None:
-            server = await self.loop.create_server(lambda: CallerConnection(self), sock=sock, backlog=backlog)
+            server = await self.loop.create_server(make, sock=sock, backlog=backlog)
         else:
-            server = TlsListener(self, sock, context, backlog)
+            server = TlsListener(self, sock, context, backlog, make)
         self._servers.append(server)
         return server
 

@@ -63,6 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--pulse-fd", type=int)
     parser.add_argument("--stack-fd", type=int)
     parser.add_argument("--roll-fd", type=int)
+    parser.add_argument("--checks-fd", type=int)
     parser.add_argument("--first", action="store_true")
     parser.add_argument("--issuer", required=True)
     given = parser.parse_args(arguments)
@@ -98,6 +99,7 @@ async def _part(given: argparse.Namespace, home: GatewayHome, settings: Settings
             given.listen_fd,
             pulse=Pulse(given.pulse_fd) if given.pulse_fd is not None else None,
             stack_fd=given.stack_fd,
+            checks_fd=given.checks_fd,
         )
     if given.role == "control":
         from gateway.runtime.control.control import Control  # noqa: PLC0415 -- see above

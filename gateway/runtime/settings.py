@@ -37,6 +37,9 @@ RESERVED = frozenset(
 )
 """Names in the environment that are not settings: they say where, who and how to unlock, or are a caller's."""
 
+_ASKER = r"^[a-z0-9][a-z0-9\-]{0,62}$"
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9\-_~]+(?:\.[A-Za-z0-9\-_~]+)*)+")
+_INTERFACE = re.compile(r"[a-z0-9][a-z0-9\-]{0,62}/[A-Za-z0-9][A-Za-z0-9\-._]{0,62}")
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 FORMAT = 1
@@ -222,6 +225,11 @@ class PolicySettings(Section):
 
     root: Path | None = Field(None, description="folder of the policies; default: those the gateway ships")
     layers: tuple[str, ...] = Field(("national",), description="layers in force: `national`, then a region's")
+    proofs: Literal["known", "possible", "required"] = Field(
+        "possible",
+        description="whether theorems are proved when policies are activated: `known`: what was proved before is told; "
+        "`possible`: they are proved where `cedar` and cvc5 are; `required`: what is not proved is refused",
+    )
 
 
 class IssuerSettings(Section):
@@ -309,6 +317,71 @@ class LogSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity written")
 
 
+class CarrierSettings(Section):
+    """An existing gateway or proxy that carries calls by this gateway's decision and record."""
+
+    name: str = Field(pattern=_ASKER, description="its name; its credential stands in the file of that name")
+    kind: Literal["nginx", "caddy", "traefik", "apisix", "kong", "haproxy"] = Field(
+        description="what it is: by which header fields it describes a call"
+    )
+    paths: dict[str, str] = Field(
+        description='beginnings of its own paths, each with the interface behind it: {"/api/marriages" = '
+        '"civil-affairs/marriages"}; it may ask about these alone'
+    )
+
+    @field_validator("paths")
+    @classmethod
+    def _are_paths(cls, paths: dict[str, str]) -> dict[str, str]:
+        """Refuse what no path of a call can begin with, and what is no interface."""
+        if not paths:
+            raise PydanticCustomError("paths", "is empty: name the interfaces that it may ask about")
+        for prefix, interface in paths.items():
+            if _PREFIX.fullmatch(prefix) is None or _INTERFACE.fullmatch(interface) is None:
+                raise PydanticCustomError(
+                    "paths",
+                    '`{prefix}` is written `"/path" = "supplier/interface"`, without dots, `//` or percent signs',
+                    {"prefix": prefix},
+                )
+        return paths
+
+
+class EvaluatorSettings(Section):
+    """A tool that asks what the policies say, by AuthZEN; its credential stands in the file of its name."""
+
+    name: str = Field(pattern=_ASKER, description="its name")
+    departments: tuple[str, ...] = Field((), description="departments whose systems it may ask about")
+    datasets: tuple[str, ...] = Field((), description="datasets that it may ask about, whoever uses them")
+
+
+class ChecksSettings(Section):
+    """Decision and record for existing gateways and platforms, on a listener of its own; off unless a port is set."""
+
+    host: str = Field("127.0.0.1", description="address that it listens on")
+    port: int | None = Field(
+        None, ge=0, le=65535, description="its port, by UDP too for lines of logs; 0 lets the system choose; unset: off"
+    )
+    tls_certificate: Path | None = Field(None, description="PEM chain of the listener; none serves plain HTTP")
+    tls_key: Path | None = Field(None, description="PEM private key of the listener")
+    client_ca: Path | None = Field(None, description="PEM authorities of the certificates of those who ask")
+    client_certificates: Literal["off", "optional", "required"] = Field(
+        "off", description="whether those who ask may or must present a client certificate, besides their credential"
+    )
+    credentials: Path | None = Field(
+        None,
+        description="folder with the credential of each who asks, in a file of its name, 20 characters or more; "
+        "default: `checks` in the home",
+    )
+    unclosed_seconds: float = Field(
+        120.0, ge=1, le=86400, description="until a use that its carrier does not close is closed as `unknown`"
+    )
+    carriers: tuple[CarrierSettings, ...] = Field((), description="existing gateways and proxies that may ask")
+    evaluators: tuple[EvaluatorSettings, ...] = Field(
+        (),
+        description="tools that may ask by AuthZEN, each about the `departments` or `datasets` that it is named for "
+        "and nothing else",
+    )
+
+
 class Settings(Section):
     """Every setting of a gateway."""
 
@@ -321,6 +394,7 @@ class Settings(Section):
     policies: PolicySettings = PolicySettings()  # type: ignore[call-arg]
     identity: IdentitySettings = IdentitySettings()  # type: ignore[call-arg]
     officers: OfficersSettings = OfficersSettings()  # type: ignore[call-arg]
+    checks: ChecksSettings = ChecksSettings()  # type: ignore[call-arg]
     traces: TracesSettings = TracesSettings()  # type: ignore[call-arg]
     metrics: MetricsSettings = MetricsSettings()  # type: ignore[call-arg]
     log: LogSettings = LogSettings()  # type: ignore[call-arg]

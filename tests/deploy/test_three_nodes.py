@@ -160,6 +160,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "GATEWAY": str(program), "GATEWAY_BASE_PORT": str(base)}
     environment["GATEWAY_SUPPLIERS__NETWORKS"] = "127.0.0.0/8"
     environment["GATEWAY_REGION"] = REGION
+    environment["GATEWAY_POLICIES__PROOFS"] = "known"
     with running_postgres() as postgres:
         # Who runs the tests under `nohup` ignores SIGHUP, and a shell cannot trap what was ignored when it began.
         command = [

@@ -35,7 +35,7 @@ from gateway.ledger.process.service import LedgerService
 from gateway.policy import Engine, default_policies_root
 from gateway.policy.law.layers import read_set
 from gateway.policy.offline.activating import PolicyKeeper
-from gateway.policy.offline.examining import Examined, examine
+from gateway.policy.offline.examining import Examined, Solve, examine
 from gateway.proxy.ports import Reach
 from gateway.runtime.control.trying import Trials
 from gateway.store import Store
@@ -172,9 +172,9 @@ class World:
             tx.put_host(HOST)
             tx.put_purpose(Purpose("social-assistance", "社会救助"))
 
-    def _examine(self, candidate: PolicySet, current: PolicySet | None, now_unix: int) -> Examined:
+    def _examine(self, candidate: PolicySet, current: PolicySet | None, now_unix: int, solve: Solve) -> Examined:
         """As in a process of its own, without the process."""
-        return examine(candidate, current, StandingState(self.store), now_unix)
+        return examine(candidate, current, StandingState(self.store), now_unix, solve)
 
     def close(self) -> None:
         self._runner.run(self._client.aclose())

@@ -59,6 +59,8 @@ class RunningGateway:
             "GATEWAY_CONTROL__PORT": "0",
             "GATEWAY_DATA_PLANE__DRAIN_SECONDS": "5",
             "GATEWAY_SUPPLIERS__NETWORKS": "127.0.0.0/8",
+            # Where the solver is installed an activation would prove the law anew, which takes a minute.
+            "GATEWAY_POLICIES__PROOFS": "known",
             **environment,
         }
         self._process: subprocess.Popen[bytes] | None = None

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from pydantic import Field
@@ -31,7 +32,7 @@ from gateway.control.policies.standing import PairsOf, StandingState
 from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
-from gateway.domain.policies import PolicyEvent, PolicySet, PolicyStep
+from gateway.domain.policies import PolicyEvent, PolicySet, PolicyStep, Proved
 from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.policy.law.layers import parse_layers
 from gateway.policy.offline.activating import can_withdraw
@@ -262,7 +263,8 @@ class _Activation:
         self._sequence = services.store.sequence()
         found = services.policies.examine(self._policies, self._now.policies, int(services.now()))
         assert found.loss is not None, "what is sound was compared"
-        self._checked, self._loss = found.checked, found.loss
+        self._checked, self._loss, self._proving = found.checked, found.loss, found.proving
+        self._require_proved()
         # What the examination has parsed is parsed here without harm.
         self._layers = parse_layers(self._policies.files, self._policies.layers)
 
@@ -298,9 +300,38 @@ class _Activation:
             gaining=loss.gaining,
             losing=loss.losing,
             losing_grants=list(loss.grants_losing[:RECORDED_IDS]),
+            proved=self._proving.proved,
+            ever={one.action: one.change for one in self._proving.ever},
         )
         checked = {"policies": self._checked.policies, "cases": self._checked.cases}
-        return Answer({"activation": event, "before": now.layers.digest, "checked": checked, "loss": _told(loss)})
+        return Answer(
+            {
+                "activation": event,
+                "before": now.layers.digest,
+                "checked": checked,
+                "proving": self._proving,
+                "loss": _told(loss),
+            }
+        )
+
+    def _require_proved(self) -> None:
+        """What is refuted is put in force for a reason alone, and nothing unproved where that is demanded."""
+        proved, demand = self._proving.proved, self._services.policies.proofs
+        if demand == "required" and (proved is None or proved.result != "proved"):
+            why = "were not proved: " + self._proving.unasked if proved is None else "are not all proved"
+            raise GatewayError(
+                "conflict",
+                f"theorems of these policies {why}; the setting `policies.proofs` asks for proofs",
+                proving=msgspec.to_builtins(self._proving),
+            )
+        if proved is not None and proved.result == "refuted" and self._said.reason is None:
+            fault = {"field": "reason", "fault": "is missing: why policies are put in force that break a theorem"}
+            raise GatewayError(
+                "invalid-input",
+                f"refuted: {', '.join(proved.failed)}",
+                faults=[fault],
+                proving=msgspec.to_builtins(self._proving),
+            )
 
     def _require_said(self, loss: Loss) -> None:
         """Nothing is lost without a reason, or where nothing may be; nothing begins to flow without a word."""
@@ -354,9 +385,10 @@ def _step(
     reason: str | None,
     *,
     withdraws: bool = False,
+    proved: Proved | None = None,
     **recorded: Any,
 ) -> PolicyEvent:
-    """Record the step and take it."""
+    """Record the step and take it; the record says what is proved of the set."""
     if withdraws:
         deed.will_withdraw()
     record = deed.record(
@@ -367,10 +399,11 @@ def _step(
         digest=digest,
         layers=list(layers),
         reason=reason or "",
+        proved=None if proved is None else msgspec.to_builtins(proved),
         **recorded,
     )
     event = PolicyEvent(
-        _next_number(deed.tx), step, policy_set, digest, layers, deed.officer.id, deed.now, reason or "", record
+        _next_number(deed.tx), step, policy_set, digest, layers, deed.officer.id, deed.now, reason or "", record, proved
     )
     deed.tx.add_policy_event(event, withdraws=withdraws)
     return event

@@ -3,21 +3,27 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.domain.policies import PolicySet
+from gateway.domain.policies import PolicySet, Proved
+from gateway.policy.law.layers import default_policies_root
 from gateway.policy.live.shadow import NodeCounts, ShadowDifference, ShadowReport, ShadowTally, listed
 from gateway.policy.offline.activating import PolicyKeeper, set_faults
-from gateway.policy.offline.examining import Examined
+from gateway.policy.offline.examining import Examined, Solve
+from gateway.policy.proofs.kept import proof_digest, read_proofs
+from gateway.policy.proofs.theorems import Theorem, read_theorems
 from gateway.store import Store, StoreTransaction
 
 log = logging.getLogger(__name__)
 
-Examine = Callable[[PolicySet, PolicySet | None, int], Examined]
-"""(candidate, what to compare it with, now) -> what the examination found."""
+Examine = Callable[[PolicySet, PolicySet | None, int, Solve], Examined]
+"""(candidate, what to compare it with, now, what to ask the solver) -> what the examination found."""
+
+ProofDemand = Literal["known", "possible", "required"]
+"""Whether theorems are proved when policies are activated; see the setting `policies.proofs`."""
 
 _reports = msgspec.msgpack.Decoder(ShadowReport)
 _counts = msgspec.json.Decoder(NodeCounts)
@@ -66,10 +72,18 @@ class PolicyDesk:
         examine: examines a candidate.
         node: this node's name; what its workers count stands under it.
         counters: where its workers' counters arrive; None where no worker hangs on this process.
+        proofs: whether theorems are proved when policies are activated.
     """
 
     def __init__(
-        self, store: Store, keeper: PolicyKeeper, examine: Examine, *, node: str, counters: Counters | None = None
+        self,
+        store: Store,
+        keeper: PolicyKeeper,
+        examine: Examine,
+        *,
+        node: str,
+        counters: Counters | None = None,
+        proofs: ProofDemand = "known",
     ) -> None:
         self._store = store
         self._examine = examine
@@ -78,6 +92,8 @@ class PolicyDesk:
         self._gathering = threading.Lock()
         self._gathered: tuple[int, NodeCounts] = (0, NodeCounts())
         self.keeper = keeper
+        self.proofs = proofs
+        self._stated: tuple[str, tuple[Theorem, ...]] = ("", ())
 
     def require_current(self, tx: StoreTransaction) -> None:
         """Within a transaction: decide it by the policies that are in force for it, whoever put them there when."""
@@ -98,11 +114,40 @@ class PolicyDesk:
         """
         faults = set_faults(candidate)
         if not faults:
-            found = self._examine(candidate, current, now_unix)
+            known = None if current is None else self.known(candidate)
+            found = self._examine(candidate, current, now_unix, self._asked(current, known))
             faults = [{"field": each.subject, "fault": f"{each.what} ({each.kind})"} for each in found.checked.findings]
             if not faults:
-                return found
+                proved = found.proving.proved or known
+                return msgspec.structs.replace(found, proving=msgspec.structs.replace(found.proving, proved=proved))
         raise GatewayError("invalid-input", "the policies are not sound and are not put in force", faults=faults)
+
+    def _asked(self, current: PolicySet | None, known: Proved | None) -> Solve:
+        """What the solver is asked: nothing of a candidate for the shadow, which decides nothing."""
+        if self.proofs == "known" or current is None:
+            return ()
+        return {"compare"} if known is not None else {"prove", "compare"}
+
+    def theorems(self) -> tuple[Theorem, ...]:
+        """What is stated of the policies in force."""
+        policies = self.keeper.now.policies
+        if self._stated[0] != policies.id:
+            self._stated = (policies.id, read_theorems(policies))
+        return self._stated[1]
+
+    def known(self, policies: PolicySet) -> Proved | None:
+        """What is known of a set's proofs: from when these policies were released, or from an earlier activation."""
+        digest = proof_digest(policies)
+        for each in read_proofs(default_policies_root()):
+            if each.of == digest:
+                return each
+        before = None
+        while page := self._store.policy_events(before):
+            for event in page:
+                if event.proved is not None and event.proved.of == digest:
+                    return event.proved
+            before = page[-1].number
+        return None
 
     def gather(self) -> None:
         """Keep what this node's workers have counted for the candidate in the shadow; does nothing without one.

@@ -47,7 +47,10 @@ CALL = {
 
 @router.get("", summary="The static layers in force")
 def active(services: Services, officer: SignedIn) -> Response:
-    """The layers in force, their digest, who put them in force when (null: the settings), and each policy."""
+    """The layers in force, their digest, who put them in force when (null: the settings), each policy and theorem.
+
+    `proved` is what is known of the theorems; null where they were not proved.
+    """
     require_permit(
         services,
         officer,
@@ -67,7 +70,20 @@ def active(services: Services, officer: SignedIn) -> Response:
         }
         for each in layers.policies.values()
     ]
-    return json_response({"layers": layers.names, "digest": layers.digest, "since": event, "policies": policies})
+    theorems = [
+        {"id": each.id, "articles": each.articles, "sentence": each.sentence, "sentence_zh": each.sentence_zh}
+        for each in services.policies.theorems()
+    ]
+    return json_response(
+        {
+            "layers": layers.names,
+            "digest": layers.digest,
+            "since": event,
+            "proved": services.policies.known(services.policies.keeper.now.policies),
+            "theorems": theorems,
+            "policies": policies,
+        }
+    )
 
 
 class ComparisonBody(Body):
@@ -91,7 +107,14 @@ def compare_layers(
     coming = read_set(services.policies_root, body.layers) if own else PolicySet(body.layers, body.files or {})
     found = services.policies.examine(coming, services.policies.keeper.now.policies, int(services.now()))
     assert found.loss is not None, "what is sound was compared"
-    return json_response({"checked": found.checked, "comparison": found.loss, "takes_away": found.loss.takes_away})
+    return json_response(
+        {
+            "checked": found.checked,
+            "proving": found.proving,
+            "comparison": found.loss,
+            "takes_away": found.loss.takes_away,
+        }
+    )
 
 
 @router.get("/show", summary="The exact Cedar of one department and one dataset")

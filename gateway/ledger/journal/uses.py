@@ -66,6 +66,11 @@ class UseJournal:
         self._entries = UseEntries(self._journal.run, self._journal.salts)
 
     @property
+    def run(self) -> str:
+        """What the ids of this writer's records begin with, up to their `-`."""
+        return self._journal.run
+
+    @property
     def is_poisoned(self) -> bool:
         """Whether nothing can be recorded any more by this process."""
         return self._journal.fault is not None

@@ -21,6 +21,6 @@ apart; `tiled_log` puts them in the order in which a crash at any point is harml
     kept         what stays below it: which leaves, and their entries
     export_names where an export's manifest stands
 
-Used from outside: `at_rest`, `checkpoints`, `decimals`, `export_names`, `files`, `kept`, `minimum`, `notes`, `proofs`,
-`reading`, `record_ids`, `signed`, `signing`, `tiled_log`, `tiles`, `tree`.
+Used from outside: `at_rest`, `bundles`, `checkpoints`, `decimals`, `export_names`, `files`, `kept`, `minimum`, `notes`,
+`proofs`, `reading`, `record_ids`, `signed`, `signing`, `tiled_log`, `tiles`, `tree`.
 """

@@ -19,6 +19,11 @@ def minimum_index(root: Path) -> int:
         content = (root / MINIMUM_INDEX).read_bytes()
     except FileNotFoundError:
         return 0
+    return parse_minimum_index(content, str(root / MINIMUM_INDEX))
+
+
+def parse_minimum_index(content: bytes, where: str) -> int:
+    """The leaf that the document says; raises as `minimum_index`, naming `where`."""
     if _is_leaf(content) is None:
-        raise GatewayError("conflict", f"`{root / MINIMUM_INDEX}` does not hold the number of a leaf")
+        raise GatewayError("conflict", f"`{where}` does not hold the number of a leaf")
     return int(content)

@@ -18,9 +18,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -37,6 +35,7 @@ from gateway.ledger.log.tiles import HASH_BYTES, WIDTH, bundle_path, full_tiles,
 from gateway.ledger.log.tree import Edge, perfect_root
 from gateway.ledger.names import WRITING
 from gateway.ledger.verify.beside import verify_beside
+from gateway.ledger.verify.entries import Prune, not_failed, prunes_in, verify_entries
 from gateway.ledger.verify.report import Checked, VerificationFailed
 
 SPAN_BUNDLES = 16 * PACK
@@ -45,20 +44,8 @@ _SMALL_LEAVES = 300_000
 """Below, one core is done before others have started."""
 _SPANS_AHEAD = 2
 """Spans that wait for each other process while this one is busy with its own."""
-_PRUNE = b'"kind":"prune"'
 
 Progress = Callable[[int, int], None]
-
-
-class _Prune(msgspec.Struct, frozen=True):
-    """A prune as it is on record: what was intended, or what became of the intent (of older ones, both at once)."""
-
-    kind: str
-    id: Any = ""
-    end: Any = 0
-    step: Any = "done"
-    intent: Any = ""
-    kept: Any = ""
 
 
 class _Span(msgspec.Struct, frozen=True):
@@ -66,15 +53,15 @@ class _Span(msgspec.Struct, frozen=True):
 
     Args:
         hashed: entries that hash to their leaves.
-        missing: bundles that are missing, or of which entries are.
+        missing: bundles that are missing, or of which entries are, as (first, end) of those that follow each other.
         gone: entries that are missing.
         prunes: the prune records in it.
     """
 
     hashed: int
-    missing: tuple[int, ...]
+    missing: tuple[tuple[int, int], ...]
     gone: int
-    prunes: tuple[_Prune, ...]
+    prunes: tuple[Prune, ...]
 
 
 def verify_log(
@@ -216,9 +203,9 @@ def _spans(root: Path, size: int, kept: Kept | None, progress: Progress, process
 def _verify_span(root: Path, first: int, end: int, size: int, staying: tuple[int, ...]) -> _Span:
     files = LogReader(root)
     hashed = gone = 0
-    missing = []
+    missing: list[tuple[int, int]] = []
     left = set(staying)
-    prunes: list[_Prune] = []
+    prunes: list[Prune] = []
     above = {n: _above(files, 0, n, size) for n in range(first // WIDTH, (end - 1) // WIDTH + 1)}
     for n in range(first, end):
         width = min(WIDTH, size - n * WIDTH)
@@ -231,27 +218,14 @@ def _verify_span(root: Path, first: int, end: int, size: int, staying: tuple[int
             if error.code != "not-found":
                 raise VerificationFailed(f"leaves {n * WIDTH} to {n * WIDTH + width - 1}", error.detail) from error
             entries = [b""] * width
-        _verify_entries(entries, stated, n * WIDTH)
+        verify_entries(entries, stated, n * WIDTH)
         if b"" in entries:
-            missing.append(n)
+            missing.append((missing.pop()[0] if missing and missing[-1][1] == n else n, n + 1))
             _require_staying(entries, n * WIDTH, left)
         hashed += width - entries.count(b"")
         gone += entries.count(b"")
-        if _PRUNE in b"".join(entries):
-            prunes += [prune for entry in entries if _PRUNE in entry and (prune := _parse_prune(entry)) is not None]
+        prunes += prunes_in(entries)
     return _Span(hashed, tuple(missing), gone, tuple(prunes))
-
-
-def _verify_entries(entries: list[bytes], stated: bytes, first: int) -> None:
-    """Raise unless each entry that is there hashes to its leaf."""
-    hashes = b"".join(
-        [
-            sha256(b"\x00" + entry).digest() if entry else stated[at * HASH_BYTES : (at + 1) * HASH_BYTES]
-            for at, entry in enumerate(entries)
-        ]
-    )
-    if hashes != stated:
-        raise VerificationFailed(_first_difference(hashes, stated, first), "the entry is not what was logged")
 
 
 def _require_staying(entries: list[bytes], first: int, staying: set[int]) -> None:
@@ -259,14 +233,6 @@ def _require_staying(entries: list[bytes], first: int, staying: set[int]) -> Non
     for leaf, entry in enumerate(entries, first):
         if not entry and leaf in staying:
             raise VerificationFailed(f"leaf {leaf}", "the entry is missing, and the prune on record kept it")
-
-
-def _parse_prune(entry: bytes) -> _Prune | None:
-    try:
-        prune = msgspec.json.decode(entry, type=_Prune)
-    except msgspec.DecodeError:
-        return None  # it says nothing that a prune record says
-    return prune if prune.kind == "prune" and isinstance(prune.end, int) else None
 
 
 def _pruned(spans: list[_Span], path: Path, stated: int) -> tuple[int, int] | None:
@@ -279,21 +245,19 @@ def _pruned(spans: list[_Span], path: Path, stated: int) -> tuple[int, int] | No
     ends = {0} | {prune.end for prune in _not_failed(spans)}
     if stated not in ends:
         raise VerificationFailed(str(path), f"it says {stated}, and no prune record in the log ends there")
-    missing = sorted(n for span in spans for n in span.missing)
-    for n in missing:
+    missing = sorted(bundles for span in spans for bundles in span.missing)
+    for n in (n for bundles in missing for n in range(*bundles)):
         leaves = f"leaves {n * WIDTH} to {(n + 1) * WIDTH - 1}"
         if (n + 1) * WIDTH > max(ends):
             raise VerificationFailed(leaves, "the bundle is missing, and no prune record says why")
         if (n + 1) * WIDTH > stated:
             raise VerificationFailed(str(path), f"it says {stated}, and {leaves} are missing, which were pruned")
-    end = (missing[-1] + 1) * WIDTH if missing else 0
+    end = missing[-1][1] * WIDTH if missing else 0
     return (end, end - sum(span.gone for span in spans)) if end else None
 
 
-def _not_failed(spans: list[_Span]) -> list[_Prune]:
-    prunes = [prune for span in spans for prune in span.prunes]
-    failed = {str(prune.intent) for prune in prunes if prune.step == "failed"}
-    return [prune for prune in prunes if prune.step != "failed" and str(prune.id) not in failed]
+def _not_failed(spans: list[_Span]) -> list[Prune]:
+    return not_failed(prune for span in spans for prune in span.prunes)
 
 
 def _require_kept_on_record(spans: list[_Span], path: Path, stated: int, kept: Kept | None) -> None:
@@ -405,10 +369,3 @@ def _tile(files: LogReader, level: int, n: int, width: int) -> bytes:
         return files.tile(level, n, width)
     except GatewayError as error:
         raise VerificationFailed(f"tile {n} at level {level}", error.detail) from error
-
-
-def _first_difference(hashes: bytes, stated: bytes, first: int) -> str:
-    for at in range(0, len(stated), HASH_BYTES):
-        if hashes[at : at + HASH_BYTES] != stated[at : at + HASH_BYTES]:
-            return f"leaf {first + at // HASH_BYTES}"
-    return f"the bundle at leaf {first}"

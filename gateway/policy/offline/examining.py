@@ -1,19 +1,29 @@
-"""Examining a candidate before it is put in force or in the shadow: its check, and who gains and who loses by it.
+"""Examining a candidate before it is put in force or in the shadow: its check, its proofs, who gains and who loses.
 
 It reads what officers have sent, and takes as long as there are grants; so a running gateway does it in a process of
 its own (`gateway.runtime.control.examining`), where neither a parser that fails nor a long comparison holds up
 anything.
 """
 
+from collections.abc import Collection
+from typing import Literal
+
 import msgspec
 
-from gateway.domain.policies import PolicySet
-from gateway.policy.law.layers import parse_layers
+from gateway.domain.errors import GatewayError
+from gateway.domain.policies import PolicySet, Proved
+from gateway.policy.law.layers import SCHEMA_FILE, parse_layers
 from gateway.policy.offline.checking import Checked, check_set
 from gateway.policy.offline.comparing import Comparison, Difference, Standing, compare
+from gateway.policy.proofs.kept import proved_of
+from gateway.policy.proofs.proving import Compared, Proof, compare_all, prove
+from gateway.policy.proofs.solver import find_tools
 
 MAX_NAMED = 1_000
 """Grants and differences named; all are counted."""
+
+Solve = Collection[Literal["prove", "compare"]]
+"""What the solver is asked of a candidate: its theorems, and what it could ever permit beside what is in force."""
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -48,20 +58,61 @@ class Loss(msgspec.Struct, frozen=True):
     differences: tuple[Difference, ...]
 
 
+class Proving(msgspec.Struct, frozen=True):
+    """What the solver found of a candidate.
+
+    Args:
+        proved: what the proofs come to; None where there is no solver here, or it was not asked to prove.
+        failed: theorems and statements that are not proved, each with its case if there is one.
+        ever: actions for which it could ever be otherwise than under what is in force, over all requests.
+        unasked: why something was not asked; "" where all was.
+    """
+
+    proved: Proved | None = None
+    failed: tuple[Proof, ...] = ()
+    ever: tuple[Compared, ...] = ()
+    unasked: str = ""
+
+
 class Examined(msgspec.Struct, frozen=True):
     """What an examination found; without a `loss` where the check found something, or nothing was to be compared."""
 
     checked: Checked
     loss: Loss | None = None
+    proving: Proving = Proving()
 
 
-def examine(candidate: PolicySet, current: PolicySet | None, standing: Standing, now_unix: int) -> Examined:
-    """Check the candidate and, if it is sound, compare it with `current` over what stands."""
+def examine(
+    candidate: PolicySet, current: PolicySet | None, standing: Standing, now_unix: int, solve: Solve = ()
+) -> Examined:
+    """Check the candidate and, if it is sound, compare it with `current` over what stands, and ask the solver."""
     checked = check_set(candidate)
-    if not checked.is_sound or current is None:
+    if not checked.is_sound:
         return Examined(checked)
+    proving = _proving(candidate, current, solve)
+    if current is None:
+        return Examined(checked, None, proving)
     old, new = (parse_layers(each.files, each.layers) for each in (current, candidate))
-    return Examined(checked, loss_of(compare(old, new, standing, now_unix)))
+    return Examined(checked, loss_of(compare(old, new, standing, now_unix)), proving)
+
+
+def _proving(candidate: PolicySet, current: PolicySet | None, solve: Solve) -> Proving:
+    if not solve:
+        return Proving()
+    try:
+        tools = find_tools()
+    except GatewayError as error:
+        return Proving(unasked=error.detail)
+    proofs = prove(candidate, tools) if "prove" in solve else ()
+    proved = proved_of(candidate, proofs, tools) if proofs else None
+    ever: tuple[Compared, ...] = ()
+    unasked = ""
+    if "compare" in solve and current is not None:
+        if current.files[SCHEMA_FILE] == candidate.files[SCHEMA_FILE]:
+            ever = tuple(one for one in compare_all(current, candidate, tools) if one.change != "equal")
+        else:
+            unasked = "what could ever be is compared under one schema, and these have two"
+    return Proving(proved, tuple(one for one in proofs if one.result != "proved"), ever, unasked)
 
 
 def loss_of(found: Comparison) -> Loss:

@@ -71,7 +71,7 @@ def find_tools() -> Tools:
     missing = [name for name, path in (("cedar", cedar), ("cvc5", cvc5)) if path is None]
     if cedar is None or cvc5 is None:
         raise _cannot(f"no {' and no '.join(f'`{name}`' for name in missing)} here")
-    versions = (_first_line([cedar, "--version"]), _first_line([cvc5, "--version"]))
+    versions = (_first_line([cedar, "--version"]), _first_line([cvc5, "--version"]).removeprefix("This is "))
     # A `cedar` without the feature knows the command and says that it was built without it.
     told = _run([cedar, "symcc", "--help"])
     if told is None or "never-errors" not in told.stdout:

@@ -27,5 +27,6 @@
     refusals    problems as they leave
     digests     digests of requests and answers
 
-Used from outside: `digests`, `endings`, `exchange`, `lanes`, `refusals`, `routes`, `slots`, `standing`, `states`.
+Used from outside: `digests`, `endings`, `exchange`, `lanes`, `refusals`, `requests`, `routes`, `slots`,
+`standing`, `states`.
 """

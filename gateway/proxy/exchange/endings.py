@@ -53,13 +53,17 @@ class Ending(Course):
         status, fields, content = refusal(
             error, chinese=self.block.chinese, record=self._record, explanation=explanation
         )
-        self.status = status
+        self.status = status = self.told_status(status)
         self._is_refused = True
         self.plane.counters.refused(error.code)
         self._tell(end or error.code)
         self._leave()
         head = status_line(status) + fields + b"Content-Length: %d\r\n" % len(content)
         self.connection.send_answer(head, b"" if self.method == b"HEAD" else content)
+
+    def told_status(self, status: int) -> int:
+        """The status by which a refusal is told to who asks: its own."""
+        return status
 
     def tell_misfit(self, found: Callable[[], str]) -> None:
         """The answer does not fit the interface's entry: tell whoever keeps it what was found instead."""

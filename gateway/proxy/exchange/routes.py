@@ -140,6 +140,7 @@ class Plan:
         "projector",
         "request_fields",
         "route",
+        "told_fields",
         "verdict",
     )
 
@@ -181,9 +182,8 @@ class Plan:
         }
         if verdict.grant is not None:
             told["Sharing-Grant"] = verdict.grant
-        self.request_fields = b"Host: %b\r\nAccept-Encoding: identity\r\n" % route.authority + b"".join(
-            f"{name}: {quote(value, safe=_SAFE)}\r\n".encode() for name, value in told.items()
-        )
+        self.told_fields = b"".join(f"{name}: {quote(value, safe=_SAFE)}\r\n".encode() for name, value in told.items())
+        self.request_fields = b"Host: %b\r\nAccept-Encoding: identity\r\n" % route.authority + self.told_fields
         self.own_fields = self.request_fields + b"Via: 1.1 sharing-gateway\r\nSharing-Record: "
         # In verify mode neither status nor content are the supplier's.
         origin = b"gateway" if call.mode is SharingMode.VERIFY and not self.answers_matches else b"supplier"

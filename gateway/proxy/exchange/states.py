@@ -70,9 +70,11 @@ _FORWARDED = {**_REFUSABLE, Event.SUPPLIER_FAILED: State.FLUSHING}
 TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
     State.IDENTIFYING: {Event.IDENTIFIED: State.RESOLVING, Event.KNOWN: State.ADMITTING, **_REFUSABLE},
     State.RESOLVING: {Event.RESOLVED: State.DECIDING, **_REFUSABLE},
-    State.DECIDING: {Event.PERMITTED: State.ADMITTING, **_REFUSABLE},
+    # A question about a decision is answered here, and goes no further (`gateway.authorizer`).
+    State.DECIDING: {Event.PERMITTED: State.ADMITTING, Event.RELEASED: State.FLUSHING, **_REFUSABLE},
     State.ADMITTING: {Event.ADMITTED: State.RECORDING, **_FORWARDED},
-    State.RECORDING: {Event.RECORDED: State.CONNECTING, **_REFUSABLE},
+    # Who carries the call itself (`gateway.authorizer`) is told that it may; nobody is called from here.
+    State.RECORDING: {Event.RECORDED: State.CONNECTING, Event.RELEASED: State.FLUSHING, **_REFUSABLE},
     State.CONNECTING: {Event.CONNECTED: State.FORWARDING, **_FORWARDED},
     State.FORWARDING: {Event.GATHERS: State.COLLECTING, Event.STREAMS: State.STREAMING, **_FORWARDED},
     State.COLLECTING: {Event.RELEASED: State.FLUSHING, Event.STREAMS: State.STREAMING, **_FORWARDED},

@@ -258,7 +258,12 @@ def assemble(
         spool=spool,
         policies_root=policies_root(settings),
         policies=PolicyDesk(
-            store, keeper, Examiner(home.state_url(settings)), node=home.origin(settings), counters=hub
+            store,
+            keeper,
+            Examiner(home.state_url(settings)),
+            node=home.origin(settings),
+            counters=hub,
+            proofs=settings.policies.proofs,
         ),
         oauth=oauth,
         hub=hub,

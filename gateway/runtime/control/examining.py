@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -20,7 +21,7 @@ from gateway.control.policies.standing import StandingState
 from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicySet
 from gateway.policy.offline.checking import Checked, Finding
-from gateway.policy.offline.examining import Examined, examine
+from gateway.policy.offline.examining import Examined, Solve, examine
 from gateway.store import Store
 
 STACK_BYTES = 2 << 20
@@ -41,12 +42,14 @@ class Question(msgspec.Struct, frozen=True):
         current: the set to compare it with; None compares nothing.
         state: URL of the state to compare over.
         now_unix: the second from which it is looked at.
+        solve: what the solver is asked, where there is one.
     """
 
     candidate: PolicySet
     current: PolicySet | None
     state: str
     now_unix: int
+    solve: tuple[Literal["prove", "compare"], ...] = ()
 
 
 class Examiner:
@@ -62,14 +65,14 @@ class Examiner:
         self._limit_seconds = limit_seconds
         self._one = threading.Lock()
 
-    def __call__(self, candidate: PolicySet, current: PolicySet | None, now_unix: int) -> Examined:
+    def __call__(self, candidate: PolicySet, current: PolicySet | None, now_unix: int, solve: Solve = ()) -> Examined:
         """What the examination found; blocks.
 
         Raises:
             GatewayError: `conflict` while another runs; `unavailable` if the state could not be read or it took too
                 long.
         """
-        question = msgspec.msgpack.encode(Question(candidate, current, self._state, now_unix))
+        question = msgspec.msgpack.encode(Question(candidate, current, self._state, now_unix, tuple(solve)))
         if not self._one.acquire(blocking=False):
             raise GatewayError("conflict", "another set of policies is being examined; try again")
         try:
@@ -111,7 +114,7 @@ def main() -> int:
     store = None
     try:
         store = Store.open(question.state, migrate_forward=False, read_only=True)
-        found = examine(question.candidate, question.current, StandingState(store), question.now_unix)
+        found = examine(question.candidate, question.current, StandingState(store), question.now_unix, question.solve)
     except GatewayError:
         return UNREADABLE
     finally:

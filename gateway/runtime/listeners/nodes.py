@@ -72,7 +72,9 @@ class OwnListeners:
 
     def told(self) -> str:
         """What this node tells the others, as text for the book of nodes; blocks."""
-        hosts = (self._settings.data_plane.host, self._settings.control.host)
+        checks = self._settings.checks
+        hosts = [self._settings.data_plane.host, self._settings.control.host]
+        hosts += [] if checks.port is None else [checks.host]
         found = set(machine_addresses()) if any(map(is_every, hosts)) else set()
         found |= {host for host in hosts if not is_every(host) and not _is_local(host)}
         listeners = Listeners(self._machine, tuple(sorted(self._own_ports() - {0})), tuple(sorted(found)))
@@ -80,8 +82,8 @@ class OwnListeners:
 
     def _own_ports(self) -> set[int]:
         found = self._home.addresses() or {}
-        ports = {_port_of(str(found.get(name, ""))) for name in ("data_plane", "control")}
-        return ports | {self._settings.data_plane.port, self._settings.control.port}
+        ports = {_port_of(str(found.get(name, ""))) for name in ("data_plane", "control", "checks")}
+        return ports | {self._settings.data_plane.port, self._settings.control.port, self._settings.checks.port or 0}
 
 
 def machine_mark() -> str:

@@ -7,9 +7,12 @@ import ssl
 from gateway.domain.errors import GatewayError
 from gateway.proxy.tls import ClientCertificates, caller_context, load_pair, read_pair
 from gateway.runtime.listeners.tls_faults import certificate_fault, key_fault
-from gateway.runtime.settings import ControlSettings, DataPlaneSettings
+from gateway.runtime.settings import ChecksSettings, ControlSettings, DataPlaneSettings
 
 log = logging.getLogger(__name__)
+
+Listener = DataPlaneSettings | ControlSettings | ChecksSettings
+_SECTIONS = {DataPlaneSettings: "data_plane", ControlSettings: "control", ChecksSettings: "checks"}
 
 
 class Reloading:
@@ -23,7 +26,7 @@ class Reloading:
         settings: that name the files.
     """
 
-    def __init__(self, context: ssl.SSLContext | None, settings: DataPlaneSettings | ControlSettings) -> None:
+    def __init__(self, context: ssl.SSLContext | None, settings: Listener) -> None:
         self._context = context
         self._settings = settings
         self._is_asked = False
@@ -52,7 +55,7 @@ class Reloading:
             self._reading = None
 
 
-def listener_context(settings: DataPlaneSettings | ControlSettings) -> ssl.SSLContext | None:
+def listener_context(settings: Listener) -> ssl.SSLContext | None:
     """A listener's TLS context, or None where no certificate is set."""
     if settings.tls_certificate is None:
         return None
@@ -67,9 +70,9 @@ def listener_context(settings: DataPlaneSettings | ControlSettings) -> ssl.SSLCo
         raise GatewayError("unavailable", tls_fault(settings) or error.detail) from error
 
 
-def tls_fault(settings: DataPlaneSettings | ControlSettings) -> str:
+def tls_fault(settings: Listener) -> str:
     """What is wrong with a listener's files, by setting and file; "" where nothing is found."""
-    section = "control" if isinstance(settings, ControlSettings) else "data_plane"
+    section = _SECTIONS[type(settings)]
     certificate, key = settings.tls_certificate, settings.tls_key
     if certificate is None:
         return ""

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from gateway.runtime.settings import ControlSettings, DataPlaneSettings, Section, Settings
+    from gateway.runtime.settings import ChecksSettings, ControlSettings, DataPlaneSettings, Section, Settings
 
 Fault = dict[str, str]
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 _NEEDS: dict[str, tuple[str, dict[str, str]]] = {
     "officers": (
@@ -23,6 +24,10 @@ _NEEDS: dict[str, tuple[str, dict[str, str]]] = {
         ),
     ),
     "traces": ("endpoint", {"sample_ratio": "tracing"}),
+    "checks": (
+        "port",
+        dict.fromkeys(("host", "credentials", "unclosed_seconds", "carriers", "evaluators"), "this listener"),
+    ),
 }
 """Section to the setting that switches its matter on, and those that do nothing without it."""
 
@@ -32,6 +37,8 @@ def faults_of(settings: "Settings") -> list[Fault]:
     return [
         *_of_listener("data_plane", settings.data_plane),
         *_of_listener("control", settings.control),
+        *_of_listener("checks", settings.checks),
+        *_of_checks(settings),
         *_of_nodes(settings),
         *_of_switches(settings),
         *_of_proxies(settings),
@@ -39,7 +46,7 @@ def faults_of(settings: "Settings") -> list[Fault]:
     ]
 
 
-def _of_listener(section: str, listener: "DataPlaneSettings | ControlSettings") -> Iterator[Fault]:
+def _of_listener(section: str, listener: "DataPlaneSettings | ControlSettings | ChecksSettings") -> Iterator[Fault]:
     without = "has no effect without `tls_certificate`: the listener would serve plain HTTP"
     asks = listener.client_certificates != "off"
     if listener.tls_certificate is None:
@@ -54,6 +61,22 @@ def _of_listener(section: str, listener: "DataPlaneSettings | ControlSettings") 
         yield _fault(section, "client_certificates", "needs `client_ca`, the authorities of callers' certificates")
     if not asks and listener.client_ca is not None:
         yield _fault(section, "client_ca", 'has no effect while `client_certificates` is "off"')
+
+
+def _of_checks(settings: "Settings") -> Iterator[Fault]:
+    checks = settings.checks
+    if checks.port is None:
+        return
+    if checks.tls_certificate is None and checks.host not in _LOOPBACK:
+        yield _fault("checks", "host", "credentials would pass in the clear: set `tls_certificate`, or use loopback")
+    names = [*(each.name for each in checks.carriers), *(each.name for each in checks.evaluators)]
+    if not names:
+        yield _fault("checks", "port", "has no effect without `carriers` or `evaluators`: nobody could ask")
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield _fault("checks", "carriers", f"`{name}` stands twice")
+    for evaluator in checks.evaluators:
+        if not evaluator.departments and not evaluator.datasets:
+            yield _fault("checks", "evaluators", f"`{evaluator.name}` is named for nothing that it may ask about")
 
 
 def _of_nodes(settings: "Settings") -> Iterator[Fault]:

@@ -45,18 +45,24 @@ class _WorkerHand:
         supervisor: whose.
         name: `worker-N`.
         listener: the socket.
+        checks: the one for those who carry calls themselves; None where there is none.
     """
 
-    def __init__(self, supervisor: "Supervisor", name: str, listener: socket.socket) -> None:
+    def __init__(
+        self, supervisor: "Supervisor", name: str, listener: socket.socket, checks: socket.socket | None
+    ) -> None:
         self._supervisor = supervisor
         self._listener = listener
+        self._checks = checks
         self.watched = Watched(name)
 
     def arguments(self) -> list[str]:
-        return ["--pulse-fd", str(self.watched.page), "--stack-fd", str(self.watched.stack)]
+        checks = [] if self._checks is None else ["--checks-fd", str(self._checks.fileno())]
+        return ["--pulse-fd", str(self.watched.page), "--stack-fd", str(self.watched.stack), *checks]
 
     def descriptors(self) -> tuple[int, ...]:
-        return (self.watched.page, self.watched.stack)
+        checks = () if self._checks is None else (self._checks.fileno(),)
+        return (self.watched.page, self.watched.stack, *checks)
 
     def started(self, pid: int) -> None:
         self._supervisor.watch_dog.started(self.watched, pid)
@@ -71,6 +77,8 @@ class _WorkerHand:
         # Callers in its queue are served by its successor: not where that does not come and others can serve them.
         if failures > (0 if attended else 1):
             cease_to_listen(self._listener)
+            if self._checks is not None:
+                cease_to_listen(self._checks)
 
 
 class _ControlHand:
@@ -132,13 +140,17 @@ class Supervisor:
         workers = 0 if self._closed else plane.workers
         self._sockets = _listeners(plane.host, plane.port, workers) if workers else []
         control = _listeners(self._settings.control.host, self._settings.control.port, 1)[0]
-        self._sockets = [*self._sockets, control]
+        checks_of = self._settings.checks
+        checks = _listeners(checks_of.host, checks_of.port, workers) if workers and checks_of.port is not None else []
+        self._sockets = [*self._sockets, control, *checks]
         scheme = "https" if plane.tls_certificate else "http"
         addresses = self._addresses = {
             "pid": os.getpid(),
             "data_plane": f"{scheme}://{_authority(self._sockets[0])}" if workers else CLOSED,
             "control": f"{'https' if self._settings.control.tls_certificate else 'http'}://{_authority(control)}",
         }
+        if checks:
+            addresses["checks"] = f"{'https' if checks_of.tls_certificate else 'http'}://{_authority(checks[0])}"
         clear_snapshots(self._home.run / "metrics")
         self._public = self._settings.control.issuer or addresses["control"]
         exporter = [self._child("exporter", "exporter", STOP_SECONDS)] if self._settings.traces.endpoint else []
@@ -148,7 +160,9 @@ class Supervisor:
             self._child("ledger", "ledger", STOP_SECONDS),
             self._child("control", "control", STOP_SECONDS, control, lambda: _ControlHand(self.watch_dog)),
         )
-        await self._add(*(self._worker(index, listener) for index, listener in enumerate(self._sockets[:workers])))
+        beside: list[socket.socket] | list[None] = checks or [None] * workers
+        pairs = zip(self._sockets[:workers], beside, strict=True)
+        await self._add(*(self._worker(index, *pair) for index, pair in enumerate(pairs)))
         self._publish()
         publisher = Publisher(self._metrics, self._home.run / "metrics", [self._count], time.monotonic)
         self._tasks.append(asyncio.create_task(publisher.run(), name="metrics"))
@@ -176,10 +190,10 @@ class Supervisor:
             if outcome is not None:
                 raise outcome
 
-    def _worker(self, index: int, listener: socket.socket) -> Child:
+    def _worker(self, index: int, listener: socket.socket, checks: socket.socket | None) -> Child:
         name = f"worker-{index}"
         seconds = self._settings.data_plane.drain_seconds + STOP_SECONDS
-        return self._child(name, "worker", seconds, listener, lambda: _WorkerHand(self, name, listener))
+        return self._child(name, "worker", seconds, listener, lambda: _WorkerHand(self, name, listener, checks))
 
     def _child(
         self,

@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import cryptography.hazmat.backends.openssl.backend  # noqa: F401 - else the first call loads it, on the loop
@@ -57,6 +58,8 @@ from gateway.runtime.telemetry.observing import (
 )
 from gateway.runtime.telemetry.spans import SOCKET as SPANS_SOCKET
 from gateway.runtime.telemetry.spans import SpanSender
+from gateway.runtime.worker.book import StateBook
+from gateway.runtime.worker.checks import ChecksListener
 from gateway.runtime.worker.kernel_end import KernelEnd
 from gateway.runtime.worker.link import Link
 from gateway.runtime.worker.resolver import Resolver, is_decided, is_touched
@@ -82,6 +85,7 @@ class Worker:
         listen_fd: the socket that the supervisor bound.
         pulse: where the supervisor and the control process see whether this worker lives; None where nobody looks.
         stack_fd: where the stack of a loop that stands is written; None for nowhere.
+        checks_fd: the socket for those who carry calls themselves; None where there is none.
     """
 
     def __init__(
@@ -94,12 +98,15 @@ class Worker:
         *,
         pulse: Pulse | None = None,
         stack_fd: int | None = None,
+        checks_fd: int | None = None,
     ) -> None:
         self._home = home
         self._settings = settings
         self._name = name
         self._issuer = issuer
         self._listener = socket.socket(fileno=listen_fd)
+        self._checks_fd = checks_fd
+        self._checks: ChecksListener | None = None
         self._pulse = pulse
         self._stack_fd = stack_fd
         self._heartbeat: Heartbeat | None = None
@@ -131,6 +138,9 @@ class Worker:
             OwnListeners(home, settings, self._store.nodes),
         )
         self._resolver = Resolver(self._store.interface, self._pool, prepare)
+        if self._checks_fd is not None:
+            book = StateBook(self._store, self._pool)
+            self._checks = ChecksListener(home, settings.checks, self._checks_fd, book)
         self._journal = UseJournal(
             home.ledger,
             self._name,
@@ -175,6 +185,7 @@ class Worker:
             JournalFigures(metrics, self._journal.syncs).fill,
             PartFigures(metrics, self._engine, self._journal, spans).fill,
             lambda: observed.fill(self._plane.lanes.followed),
+            *(() if self._checks is None else (partial(self._checks.fill, metrics),)),
         )
         publisher = Publisher(metrics, home.run / "metrics", fill, time.monotonic)
         self._tasks.append(asyncio.create_task(publisher.run(), name="metrics"))
@@ -188,6 +199,8 @@ class Worker:
             self._heartbeat = Heartbeat(self._pulse, self._stack_fd)
             self._heartbeat.start()
         await self._plane.serve(sock=self._listener, tls=tls)
+        if self._checks is not None:
+            await self._checks.open(self._plane, self._name, self._journal.run)
         # At once, so that /readyz knows of this worker before the supervisor says that the gateway is ready.
         publisher.publish()
         return {}
@@ -240,6 +253,8 @@ class Worker:
         if hasattr(self, "_plane"):
             # The supervisor holds the socket too: it would go on taking connections for nobody.
             cease_to_listen(self._listener)
+            if self._checks is not None:
+                self._checks.cease()
             await self._plane.drain(self._settings.data_plane.drain_seconds)
         for task in self._tasks:
             task.cancel()
@@ -247,6 +262,8 @@ class Worker:
             self._link.close()
         if self._heartbeat is not None:
             self._heartbeat.stop()
+        if self._checks is not None:
+            self._checks.stop()
         if hasattr(self, "_journal"):
             self._journal.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -254,6 +271,8 @@ class Worker:
     def reload(self) -> None:
         """Read the listener's certificate again; connections that stand are not touched."""
         self._reloading()
+        if self._checks is not None:
+            self._checks.reload()
 
     def _apply(self, change: Change) -> None:
         # INVARIANT: BARRIER: everything kept is dropped before anything is cut, and both before the acknowledgement.
@@ -263,6 +282,8 @@ class Worker:
         self._engine.drop(change)
         self._identifier.forget(change)
         self._resolver.drop(change)
+        if self._checks is not None:
+            self._checks.book.drop(change)
         if change.withdraws:
             self._plane.cut(lambda use: is_touched(change, use), decided=is_decided(change))
 
@@ -273,6 +294,8 @@ class Worker:
         self._engine.drop(Change(sequence=sequence, kind=ChangeKind.POLICY, subject="reset"))
         self._identifier.forget_all()
         self._resolver.drop_all()
+        if self._checks is not None:
+            self._checks.book.drop_all()
         self._cut_all("the changes cannot be told one by one", decided=False)
 
     def _cut_all(self, reason: str, *, decided: bool = True) -> None:

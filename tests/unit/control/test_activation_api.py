@@ -1,6 +1,7 @@
 """Putting policies in force over the API: checked, compared, recorded, exact, and gone back from."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -16,6 +17,7 @@ from gateway.domain.grants import Grant
 from gateway.domain.policies import PolicyEvent, PolicySet, PolicyStep
 from gateway.policy import default_policies_root
 from gateway.policy.law.layers import parse_layers, read_set
+from gateway.policy.proofs.solver import find_tools
 from gateway.store import Store
 from tests.policies.layering import note
 from tests.support.control import World, done, refused, standing_time
@@ -261,3 +263,73 @@ def test_a_candidate_goes_into_the_shadow_and_out_again(world: World) -> None:
     done(world.post("province", "/v1/policies/shadow/end", {"reason": "seen enough"}))
     assert done(world.get("province", "/v1/policies/shadow"))["running"] is False
     assert [one.step for one in world.store.policy_events()] == [PolicyStep.SHADOW_END, PolicyStep.SHADOW]
+
+
+SECRETS = "national/art03-secrets.cedar"
+
+
+def one_rule(claim: str) -> dict[str, Any]:
+    """A law of one sentence, which says what it is claimed to."""
+    files = read_set(default_policies_root(), ("national",)).files
+    theorem = f"""
+- {{id: t3-one, article: Decree 809 Art. 3, sentence: A sentence., sentence_zh: 一句话。, claim: '{claim}'}}
+"""
+    articles = """
+- article: Decree 809 Art. 3
+  duty: state secrets are not shared
+  at_call: true
+  enforced_by: [policy]
+  theorems: [t3-one]
+"""
+    kept = {name: files[name] for name in ("schema.cedarschema", SECRETS)}
+    return {
+        "layers": ["national"],
+        "files": {**kept, "articles.yaml": articles, "national/theorems.yaml": theorem},
+    }
+
+
+@pytest.fixture
+def _no_solver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CEDAR", "CVC5"):
+        monkeypatch.setenv(name, str(tmp_path / "nothing"))
+
+
+@pytest.mark.usefixtures("_no_solver")
+def test_what_was_proved_at_the_release_is_known_and_recorded(world: World) -> None:
+    """A gateway without a solver says so of other policies, and refuses them where proofs are demanded."""
+    said = done(activate(world, shipped(*BOTH)))
+    proved = said["proving"]["proved"]
+    assert (proved["result"], proved["layers"]) == ("proved", list(BOTH))
+    assert said["activation"]["proved"] == proved
+    now = done(world.get("province", "/v1/policies"))
+    assert now["proved"] == proved
+    assert len(now["theorems"]) == proved["theorems"]
+    city = with_city(NO_WEDDINGS)
+    world.services.policies.proofs = "required"
+    assert "cargo install" in refused(activate(world, city), "conflict")["detail"]
+    done(activate(world, shipped()))
+    world.services.policies.proofs = "possible"
+    told = done(activate(world, city))["proving"]
+    assert told["proved"] is None
+    assert "cargo install" in told["unasked"]
+    assert done(world.get("province", "/v1/policies"))["proved"] is None
+
+
+@pytest.mark.deep
+def test_what_is_refuted_needs_a_reason_which_is_recorded(world: World) -> None:
+    """The case is told; what it could ever be otherwise is told beside; `required` takes no reason."""
+    try:
+        find_tools()
+    except GatewayError as error:
+        pytest.skip(error.detail)
+    wrong = one_rule('resource.dataset.classification == Classification::"public"')
+    world.services.policies.proofs = "required"
+    refused(activate(world, wrong), "conflict")
+    world.services.policies.proofs = "possible"
+    problem = refused(activate(world, {**wrong, "reason": None}), "invalid-input")
+    assert [fault["field"] for fault in problem["faults"]] == ["reason"]
+    (failed,) = problem["proving"]["failed"]
+    assert failed["case"]["lines"]
+    said = done(activate(world, wrong))
+    assert said["activation"]["proved"]["failed"] == ["theorem t3-one"]
+    assert {one["action"]: one["change"] for one in said["proving"]["ever"]}["suspend"] == "narrower"

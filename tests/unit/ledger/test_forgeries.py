@@ -269,9 +269,9 @@ def of_the_same_tree(files, _checkpoint, older):
 TABLE = [
     ("signature", rewritten_with_the_forgers_key, "verify_checkpoint", unsigned),
     ("signature", swapped_for_another_log, "verify_checkpoint", unsigned),
-    ("entries", rewritten_entry, "_verify_entries", nothing),
-    ("entries", doubled_entry, "_verify_entries", nothing),
-    ("entries", reordered_entries, "_verify_entries", nothing),
+    ("entries", rewritten_entry, "verify_entries", nothing),
+    ("entries", doubled_entry, "verify_entries", nothing),
+    ("entries", reordered_entries, "verify_entries", nothing),
     ("tile above", rewritten_entry_with_its_tile, "_verify_tile", nothing),
     ("root", rewritten_entry_with_all_tiles, "_verify_root", nothing),
     ("root", cut_short, "_verify_root", nothing),
@@ -287,7 +287,7 @@ TABLE = [
     ("kept", dropped_what_was_kept, "_require_staying", nothing),
     ("kept", dropped_from_what_is_said_to_stay, "_require_kept_on_record", nothing),
     ("kept", dropped_the_list_of_what_stays, "_require_kept_on_record", nothing),
-    ("kept", rewritten_entry_that_was_kept, "_verify_entries", nothing),
+    ("kept", rewritten_entry_that_was_kept, "verify_entries", nothing),
 ]
 
 
@@ -337,7 +337,7 @@ def test_a_tile_of_the_middle_is_seen_by_the_one_above(tmp_path, monkeypatch):
     write(tmp_path, entries_of(WIDTH * WIDTH + 300))
     tiles, _ = tiles_of([leaf_hash(each) for each in forged])
     put_tile(tmp_path, 1, 0, tiles[1, 0])
-    monkeypatch.setattr(verifier, "_verify_entries", nothing)
+    monkeypatch.setattr(verifier, "verify_entries", nothing)
     put_tile(tmp_path, 0, 0, tiles[0, 0])
     with pytest.raises(VerificationFailed, match="tile 0 at level 1"):
         verify_log(tmp_path, KEY, processes=1)

@@ -13,7 +13,8 @@ READERS = {
     "index.manifest", "journal.frames", "journal.marks", "log.at_rest", "log.bundles", "log.checkpoints",
     "log.decimals", "log.export_names", "log.kept",
     "log.minimum", "log.notes", "log.proofs", "log.reading", "log.record_ids",
-    "log.signed", "log.tiles", "log.tree", "names", "verify.beside", "verify.log", "verify.record", "verify.report",
+    "log.signed", "log.tiles", "log.tree", "names", "verify.beside", "verify.entries", "verify.log", "verify.record",
+    "verify.report",
 }  # fmt: skip
 SCRIPT = """
 import json, sys
@@ -24,11 +25,14 @@ verify_record(folder / "a.tlog-proof", key)
 verify_export(folder / "a.ndjson", key)
 verify_log(folder / "ledger", key)
 print(json.dumps(sorted(sys.modules)))
+import gateway.ledger.verify.over_http
+import gateway.ledger.verify.walk
+print(json.dumps(sorted(sys.modules)))
 """
 
 
 def test_the_verifier_loads_readers_alone(tmp_path):
-    """A record, an export and a whole log are verified by a process that holds no way of writing one."""
+    """A record, an export and a whole log, here or at an address, are verified by what holds no way of writing one."""
     service = open_ledger(tmp_path / "ledger")
     service.log.commit(list(City().entries(600)), {})
     service.prepare()
@@ -43,7 +47,7 @@ def test_the_verifier_loads_readers_alone(tmp_path):
         [sys.executable, "-c", SCRIPT, tmp_path, key], capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
-    loaded = json.loads(done.stdout)
+    loaded, served = map(json.loads, done.stdout.splitlines())
     rooms = {name.removeprefix("gateway.ledger.") for name in loaded if name.startswith("gateway.ledger.")}
     assert rooms - {"index", "journal", "log", "verify"} == READERS
     assert {name for name in loaded if name.startswith("gateway.")} - {f"gateway.ledger.{name}" for name in rooms} == {
@@ -51,3 +55,5 @@ def test_the_verifier_loads_readers_alone(tmp_path):
     }  # fmt: skip
     foreign = {"duckdb", "fastapi", "httpx", "sqlalchemy", "uvloop", "pydantic", "cedarpy", "chinese_calendar"}
     assert foreign & set(loaded) <= {"chinese_calendar"}
+    ours = {name for name in set(served) - set(loaded) if name.startswith("gateway.")}
+    assert ours == {"gateway.ledger.verify.over_http", "gateway.ledger.verify.walk"}

@@ -10,7 +10,7 @@ import os
 import secrets
 import ssl
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +25,7 @@ from gateway.runtime.operation.session.officer_tokens import officer_token
 from gateway.runtime.operation.session.remote import (
     ACCOUNT_PATH,
     RENEW_SECONDS,
+    Bearer,
     KeyAuth,
     auth_of,
     kept_session,
@@ -271,7 +272,7 @@ def _open_elsewhere(url: str, officer: str | None) -> Iterator[Api]:
     given = os.environ.get("GATEWAY_TOKEN")
     auth: httpx.Auth
     if given:
-        auth = _Bearer(given)
+        auth = Bearer(given)
     else:
         session = kept_session(SessionFolder(), url)
         if session is None:
@@ -308,17 +309,6 @@ def own_trust(settings: Settings) -> ssl.SSLContext | bool:
     return _pinned(own) if own else True
 
 
-class _Bearer(httpx.Auth):
-    """A token that is bound to nothing."""
-
-    def __init__(self, token: str) -> None:
-        self._field = f"Bearer {token}"
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers["Authorization"] = self._field
-        yield request
-
-
 def _pinned(certificate: Path) -> ssl.SSLContext:
     """Trusts the home's own certificate and no other, whatever host it names: the address is this machine's."""
     own = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -335,13 +325,13 @@ def _who(home: GatewayHome, officer: str | None, otherwise: str | None, url: str
     """What shows who acts, see `open_api`."""
     given = os.environ.get("GATEWAY_TOKEN")
     if officer is None and given:
-        return _Bearer(given)
+        return Bearer(given)
     if officer is None:
         session = kept_session(SessionFolder(), issuer)
         if session is not None:
             return auth_of(session, url)
     if officer or otherwise:
-        return _Bearer(officer_token(home.root, str(officer or otherwise), TOKEN_SECONDS))
+        return Bearer(officer_token(home.root, str(officer or otherwise), TOKEN_SECONDS))
     # Who can read a home could act as anyone in it: whoever does says as whom.
     raise GatewayError(
         "invalid-input",

@@ -63,6 +63,17 @@ class KeyAuth(httpx.Auth):
         return request
 
 
+class Bearer(httpx.Auth):
+    """A token that is bound to nothing."""
+
+    def __init__(self, token: str) -> None:
+        self._field = f"Bearer {token}"
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        request.headers["Authorization"] = self._field
+        yield request
+
+
 def trust(environment: Mapping[str, str] = os.environ) -> ssl.SSLContext | bool:
     """What a control plane's certificate is checked against: `$GATEWAY_CA`, else the system's authorities."""
     file = environment.get(CA)
