@@ -68,15 +68,14 @@ def make_late(teller: Teller, process: str, id_: str) -> None:
 
 
 class _Steps:
-    """The steps of one process, each told briefly: its first at length, with what refuses it."""
+    """The steps of one process, told briefly."""
 
     def __init__(self, teller: Teller, process: str) -> None:
-        self._teller, self._process, self._is_first = teller, process, True
+        self._teller, self._process = teller, process
 
     def __call__(self, name: str, officer: str, said: dict[str, Any], id_: str) -> Any:
         path = f"POST /v1/{self._process}/{{id}}/{name}"
-        first, self._is_first = self._is_first, False
-        return self._teller.tell(path, officer, said, again=first, brief=not first, id=id_).json()
+        return self._teller.tell(path, officer, said, brief=True, id=id_).json()
 
 
 def _read(teller: Teller, process: str, officer: str, other: str, id_: str) -> None:
@@ -120,7 +119,7 @@ def rectifications(teller: Teller) -> None:
     )
     with teller.world.store.transaction() as tx:  # as an earlier version ordered it
         tx.put_order(order)
-    teller.tell("POST /v1/rectifications", "police", {"order": order.id}, again=True)
+    teller.tell("POST /v1/rectifications", "police", {"order": order.id})
 
 
 def disposals(teller: Teller) -> None:
@@ -145,7 +144,7 @@ def disposals(teller: Teller) -> None:
         for one in tx.open_cases_of("g-2026-0405", "disposals"):
             tx.put_case_event(Event(one.id, 8, "comment", "", "civil-affairs", STANDS_AT))
             tx._connection.exec_driver_sql("DELETE FROM cases WHERE grant_id = 'g-2026-0405'")
-    teller.tell("POST /v1/disposals", "civil", {"grant": "g-2026-0405"}, again=True)
+    teller.tell("POST /v1/disposals", "civil", {"grant": "g-2026-0405"})
 
 
 def incidents(teller: Teller) -> None:

@@ -19,6 +19,8 @@ from tests.answers.stand_ins import StandIns
 from tests.answers.story import PASSWORD, SECRET, Told, walk
 from tests.support.control import World, done
 
+pytestmark = pytest.mark.timeout(400)  # a whole story is told once, on a machine that may be busy
+
 REMEDY = "tell the story anew: `python -m tests.answers`, and look at what changed"
 
 
