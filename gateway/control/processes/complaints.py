@@ -74,7 +74,7 @@ def ask(request: Request, services: Services, reference: Reference, code: Code) 
 
 
 def _take_in(services: ControlServices, said: Complaint) -> Response:
-    code, at = secrets.token_urlsafe(16), datetime.fromtimestamp(services.now(), UTC)
+    code, at = secrets.token_hex(16), datetime.fromtimestamp(services.now(), UTC)
     records: tuple[str, ...] = ()
     try:
         with services.store.transaction() as tx:

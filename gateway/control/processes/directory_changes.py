@@ -18,16 +18,24 @@ from gateway.store import StoreTransaction
 
 
 def _opens(tx: StoreTransaction, said: DirectoryChange, department: str) -> Matter:
-    return matter_between(tx, said.supplier or department, None, said.dataset or None)
+    return matter_between(tx, _whose(tx, said, department), None, said.dataset or None)
+
+
+def _whose(tx: StoreTransaction, said: DirectoryChange, department: str) -> str:
+    """Whose directory is to be changed: an entry says that itself."""
+    owner = tx.entry_owner(said.dataset) if said.dataset else None
+    return owner or said.supplier or department
 
 
 def _announce(deed: Deed, _case: Case, said: DirectoryChange) -> Done:
-    supplier = said.supplier or deed.officer.department
+    supplier = _whose(deed.tx, said, deed.officer.department)
     faults = []
     if said.occurred_on > deed.today:
         faults.append({"field": "occurred_on", "fault": "lies in the future"})
-    if said.dataset and deed.tx.entry_owner(said.dataset) != supplier:
-        faults.append({"field": "dataset", "fault": f"is no entry of `{supplier}`"})
+    if said.dataset and deed.tx.entry_owner(said.dataset) is None:
+        faults.append({"field": "dataset", "fault": f"there is no entry `{said.dataset}`"})
+    if said.supplier not in ("", supplier):
+        faults.append({"field": "supplier", "fault": f"the entry is of `{supplier}`"})
     if faults:
         raise invalid(faults)
     fields = {"supplier": supplier, "dataset": said.dataset or None}
