@@ -13,6 +13,7 @@ A call that a carrier asks about goes so:
 4. The carrier tells how it ended: by a second call (`closing`), or by a line of its log (`hook`). A use that nobody
    closes is closed by itself, as `unknown`, in bounded time (`open_uses`).
 
+    authzen     what the policies say, asked by the standard
     askers      who may ask, by which credential, and about what
     described   a call as a carrier's header fields describe it
     carried     a use whose bytes somebody else carries

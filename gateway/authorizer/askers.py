@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -56,7 +56,14 @@ def digest_of(credential: bytes) -> bytes:
     return hashlib.sha256(credential).digest()
 
 
-A = TypeVar("A", bound="Carrier")
+class Asker(Protocol):
+    """Who asks."""
+
+    @property
+    def digest(self) -> bytes: ...
+
+
+A = TypeVar("A", bound=Asker)
 
 
 def known_by(credential: bytes, askers: Sequence[A]) -> A:

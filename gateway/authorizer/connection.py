@@ -2,14 +2,18 @@
 
     any   /check       whether a call may be made, and its record (`carried`)
     POST  /closing     how a use ended (`closing`)
+    POST  /access/v1/… what the policies say, by AuthZEN (`authzen`)
+    GET   /.well-known/authzen-configuration
 
-Who asks is known before anything else is looked at; nobody else gets an answer but that. Framing, hygiene, deadlines
-and bounds are those of callers' connections.
+Carriers show their credential in `Sharing-Carrier`, evaluators in `Authorization: Bearer`. Who asks is known before
+anything else is looked at; nobody else gets an answer but that. Framing, hygiene, deadlines and bounds are those of
+callers' connections.
 """
 
 from typing import TYPE_CHECKING
 
 from gateway.authorizer.askers import known_by
+from gateway.authorizer.authzen.questions import CONFIGURATION, ENDPOINTS, AuthZenQuestion
 from gateway.authorizer.carried import CarriedUse
 from gateway.authorizer.closing import ClosingCall
 from gateway.domain.errors import GatewayError
@@ -40,7 +44,14 @@ class AskingConnection(CallerConnection):
         self._closes = block.is_last or is_old
         self.takes_chunks = not is_old
         desk = self._desk
-        carrier = known_by(_credential(block), desk.carriers)
+        if target in ENDPOINTS or target == CONFIGURATION:
+            evaluator = known_by(_bearer(block), desk.authzen.evaluators)
+            wanted = b"GET" if target == CONFIGURATION else b"POST"
+            if method != wanted:
+                allow = (("Allow", wanted.decode()),)
+                raise GatewayError("method-not-allowed", "this is asked in another way", headers=allow)
+            return AuthZenQuestion(desk, self, evaluator, method, target, block)
+        carrier = known_by(_one(block, CREDENTIAL_FIELD), desk.carriers)
         if target == b"/check":
             if block.content_length != 0:
                 raise malformed("a check has no body: the carrier must not send its caller's")
@@ -52,8 +63,13 @@ class AskingConnection(CallerConnection):
         raise GatewayError("not-found", "carriers ask for `/check` and `/closing`")
 
 
-def _credential(block: Block) -> bytes:
-    shown = [value for name, value in block.fields if name == CREDENTIAL_FIELD]
+def _bearer(block: Block) -> bytes:
+    scheme, _, credential = _one(block, b"authorization").partition(b" ")
+    return credential.strip(b" ") if scheme.lower() == b"bearer" else b""
+
+
+def _one(block: Block, field: bytes) -> bytes:
+    shown = [value for name, value in block.fields if name == field]
     if len(shown) > 1:
         raise GatewayError("credential-invalid", "the credential stands twice")
     return shown[0] if shown else b""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gateway.authorizer.askers import Carrier
+from gateway.authorizer.authzen.questions import AuthZen
 from gateway.authorizer.connection import AskingConnection
 from gateway.authorizer.hook import listen
 from gateway.authorizer.open_uses import OpenUses
@@ -25,6 +26,7 @@ class Desk:
     Args:
         plane: the data plane, whose ports it asks.
         carriers: who may ask for checks.
+        authzen: what evaluators ask.
         seconds: until a use that nobody closes is closed by itself.
 
     Attributes:
@@ -34,9 +36,10 @@ class Desk:
 
     relay: Relay
 
-    def __init__(self, plane: DataPlane, carriers: Sequence[Carrier], seconds: float) -> None:
+    def __init__(self, plane: DataPlane, carriers: Sequence[Carrier], authzen: AuthZen, seconds: float) -> None:
         self.plane = plane
         self.carriers = tuple(carriers)
+        self.authzen = authzen
         self.open_uses = OpenUses(plane, seconds)
         self.blocks = BlockReader(plane.limits)
         self.targets = TargetReader()

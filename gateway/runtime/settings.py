@@ -345,6 +345,14 @@ class CarrierSettings(Section):
         return paths
 
 
+class EvaluatorSettings(Section):
+    """A tool that asks what the policies say, by AuthZEN; its credential stands in the file of its name."""
+
+    name: str = Field(pattern=_ASKER, description="its name")
+    departments: tuple[str, ...] = Field((), description="departments whose systems it may ask about")
+    datasets: tuple[str, ...] = Field((), description="datasets that it may ask about, whoever uses them")
+
+
 class ChecksSettings(Section):
     """Decision and record for existing gateways and platforms, on a listener of its own; off unless a port is set."""
 
@@ -367,6 +375,11 @@ class ChecksSettings(Section):
         120.0, ge=1, le=86400, description="until a use that its carrier does not close is closed as `unknown`"
     )
     carriers: tuple[CarrierSettings, ...] = Field((), description="existing gateways and proxies that may ask")
+    evaluators: tuple[EvaluatorSettings, ...] = Field(
+        (),
+        description="tools that may ask by AuthZEN, each about the `departments` or `datasets` that it is named for "
+        "and nothing else",
+    )
 
 
 class Settings(Section):

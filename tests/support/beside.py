@@ -6,16 +6,43 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from gateway.authorizer.askers import make_carrier
+from gateway.authorizer.askers import digest_of, make_carrier
+from gateway.authorizer.authzen.evaluating import Evaluating, Evaluator
+from gateway.authorizer.authzen.questions import AuthZen
 from gateway.authorizer.desk import Desk
+from gateway.domain.directory import Interface, System
 from gateway.runtime.demo.world import REGION
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.setup import initialise
 from tests.support.gateways import RunningGateway, served_home
 from tests.support.proxy_ports import CallerSide, House
 
-CREDENTIALS = {"front": "f" * 32, "other": "o" * 32}
+CREDENTIALS = {"front": "f" * 32, "other": "o" * 32, "pdp": "p" * 32, "narrow": "n" * 32}
 PATHS = {"/api/person": "hukou/person"}
+
+
+class MemoryBook:
+    """Three systems, of two departments, and the interfaces of a house."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._departments = {"alice": "civil-affairs", "bob": "civil-affairs", "eve": "elsewhere"}
+
+    def system(self, id: str) -> System | None:  # noqa: A002 - the domain's name
+        department = self._departments.get(id)
+        return None if department is None else System(id, department, id)
+
+    async def systems(self, department: str | None, cursor: str | None, limit: int) -> tuple[list[System], str | None]:
+        found = [System(id_, of, id_) for id_, of in sorted(self._departments.items()) if department in {None, of}]
+        left = [system for system in found if system.id > (cursor or "")]
+        return left[:limit], left[limit - 1].id if len(left) > limit else None
+
+    async def interfaces(
+        self, dataset: str | None, cursor: str | None, limit: int
+    ) -> tuple[list[Interface], str | None]:
+        found = sorted(self._house.interfaces.values(), key=lambda each: each.key)
+        left = [each for each in found if dataset in {None, each.dataset} and each.key > (cursor or "")]
+        return left[:limit], left[limit - 1].key if len(left) > limit else None
 
 
 class Asking:
@@ -38,7 +65,11 @@ async def asking(house: House, folder: Path, *, seconds: float = 60, kind: str =
         make_carrier("front", kind, CREDENTIALS["front"].encode(), PATHS),
         make_carrier("other", "caddy", CREDENTIALS["other"].encode(), PATHS),
     ]
-    desk = Desk(plane, carriers, seconds)
+    evaluators = (
+        Evaluator("pdp", digest_of(CREDENTIALS["pdp"].encode()), frozenset({"civil-affairs"}), frozenset()),
+        Evaluator("narrow", digest_of(CREDENTIALS["narrow"].encode()), frozenset(), frozenset({"d-2"})),
+    )
+    desk = Desk(plane, carriers, AuthZen(Evaluating(plane, MemoryBook(house)), evaluators), seconds)
     listener = socket.create_server(("127.0.0.1", 0))
     CallerSide.planes.append(plane)
     await desk.serve(listener, folder / "closings", "worker-0", "r", None)

@@ -26,7 +26,7 @@ _NEEDS: dict[str, tuple[str, dict[str, str]]] = {
     "traces": ("endpoint", {"sample_ratio": "tracing"}),
     "checks": (
         "port",
-        dict.fromkeys(("host", "credentials", "unclosed_seconds", "carriers"), "the listener for carriers"),
+        dict.fromkeys(("host", "credentials", "unclosed_seconds", "carriers", "evaluators"), "this listener"),
     ),
 }
 """Section to the setting that switches its matter on, and those that do nothing without it."""
@@ -69,11 +69,14 @@ def _of_checks(settings: "Settings") -> Iterator[Fault]:
         return
     if checks.tls_certificate is None and checks.host not in _LOOPBACK:
         yield _fault("checks", "host", "credentials would pass in the clear: set `tls_certificate`, or use loopback")
-    names = [each.name for each in checks.carriers]
+    names = [*(each.name for each in checks.carriers), *(each.name for each in checks.evaluators)]
     if not names:
-        yield _fault("checks", "port", "has no effect without `carriers`: nobody could ask")
+        yield _fault("checks", "port", "has no effect without `carriers` or `evaluators`: nobody could ask")
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield _fault("checks", "carriers", f"`{name}` stands twice")
+    for evaluator in checks.evaluators:
+        if not evaluator.departments and not evaluator.datasets:
+            yield _fault("checks", "evaluators", f"`{evaluator.name}` is named for nothing that it may ask about")
 
 
 def _of_nodes(settings: "Settings") -> Iterator[Fault]:

@@ -96,6 +96,15 @@ FAMILIES = _families(
     Family("gateway_connections_total", Kind.COUNTER, "Connections accepted from callers."),
     Family("gateway_exchanges", Kind.SUM, "Calls being served."),
     Family("gateway_queued_calls", Kind.SUM, "Calls that wait for a worker to begin them."),
+    Family(
+        "gateway_open_uses", Kind.SUM, "Uses that carriers were told to go on with and have not closed; see `checks`."
+    ),
+    Family(
+        "gateway_evaluations_total",
+        Kind.COUNTER,
+        "What evaluators asked by AuthZEN: evaluations and searches, and whether anything was permitted.",
+        ("evaluator", "kind", "permitted"),
+    ),
     Family("gateway_held_bytes", Kind.SUM, "Octets held for callers and suppliers."),
     Family(
         "gateway_interface_trouble",

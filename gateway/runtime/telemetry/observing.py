@@ -135,6 +135,14 @@ class JournalFigures:
                 self._batches(opened)
 
 
+def take_desk(metrics: MetricSet, open_uses: int, asked: Mapping[tuple[str, str, bool], int]) -> None:
+    """Take over what those who carry calls themselves have open, and what evaluators asked."""
+    metrics.gauge("gateway_open_uses").set(open_uses)
+    for (evaluator, kind, is_permitted), count in asked.items():
+        labels = (evaluator, kind, "yes" if is_permitted else "no")
+        metrics.counter("gateway_evaluations_total").total(count, labels)
+
+
 def take_plane(metrics: MetricSet, plane: Mapping[str, Any]) -> None:
     """Take over a `DataPlane.snapshot()`."""
     metrics.gauge("gateway_connections").set(plane["connections"], ("caller",))

@@ -4,7 +4,9 @@ import os
 import socket
 from pathlib import Path
 
-from gateway.authorizer.askers import CREDENTIAL_CHARACTERS, Carrier, make_carrier
+from gateway.authorizer.askers import CREDENTIAL_CHARACTERS, Carrier, digest_of, make_carrier
+from gateway.authorizer.authzen.evaluating import Evaluating, Evaluator
+from gateway.authorizer.authzen.questions import AuthZen
 from gateway.authorizer.desk import Desk
 from gateway.domain.errors import GatewayError
 from gateway.proxy.kernel import cease_to_listen
@@ -12,6 +14,9 @@ from gateway.proxy.plane import DataPlane
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.listeners.tls import Reloading, listener_context
 from gateway.runtime.settings import ChecksSettings
+from gateway.runtime.telemetry.metrics import MetricSet
+from gateway.runtime.telemetry.observing import take_desk
+from gateway.runtime.worker.book import StateBook
 
 FOLDER = "closings"
 """Of the workers' sockets, in the run folder."""
@@ -24,16 +29,18 @@ class ChecksListener:
         home: where the gateway lives.
         settings: in force.
         descriptor: of the socket that the supervisor bound.
+        book: looks up what evaluations ask about.
 
     Raises:
         GatewayError: `unavailable` where a credential or a certificate cannot be read.
     """
 
-    def __init__(self, home: GatewayHome, settings: ChecksSettings, descriptor: int) -> None:
+    def __init__(self, home: GatewayHome, settings: ChecksSettings, descriptor: int, book: StateBook) -> None:
         self._home = home
         self._settings = settings
         self._socket = socket.socket(fileno=descriptor)
-        self._carriers = carriers_of(home, settings)
+        self._carriers, self._evaluators = askers_of(home, settings)
+        self.book = book
         self._tls = listener_context(settings)
         self._reloading = Reloading(self._tls, settings)
         self._desk: Desk | None = None
@@ -46,8 +53,14 @@ class ChecksListener:
             worker: this worker's name.
             run: what its record ids begin with.
         """
-        self._desk = Desk(plane, self._carriers, self._settings.unclosed_seconds)
+        authzen = AuthZen(Evaluating(plane, self.book), self._evaluators)
+        self._desk = Desk(plane, self._carriers, authzen, self._settings.unclosed_seconds)
         await self._desk.serve(self._socket, self._home.run / FOLDER, worker, run, self._tls)
+
+    def fill(self, metrics: MetricSet) -> None:
+        """Bring the figures up to date."""
+        if self._desk is not None:
+            take_desk(metrics, len(self._desk.open_uses), self._desk.authzen.asked)
 
     def cease(self) -> None:
         """Take no more connections: the supervisor holds the socket too."""
@@ -63,8 +76,8 @@ class ChecksListener:
         self._reloading()
 
 
-def carriers_of(home: GatewayHome, settings: ChecksSettings) -> tuple[Carrier, ...]:
-    """Those who may ask for checks, with their credentials.
+def askers_of(home: GatewayHome, settings: ChecksSettings) -> tuple[tuple[Carrier, ...], tuple[Evaluator, ...]]:
+    """Those who may ask for checks and for evaluations, with their credentials.
 
     Raises:
         GatewayError: `unavailable` where a credential is missing, too short, or another's.
@@ -73,11 +86,19 @@ def carriers_of(home: GatewayHome, settings: ChecksSettings) -> tuple[Carrier, .
     carriers = tuple(
         make_carrier(each.name, each.kind, _credential(folder / each.name), each.paths) for each in settings.carriers
     )
-    digests = [carrier.digest for carrier in carriers]
-    for carrier in carriers:
-        if digests.count(carrier.digest) > 1:
-            raise GatewayError("unavailable", f"the credential of `{carrier.name}` is another's too: give each its own")
-    return carriers
+    evaluators = tuple(
+        Evaluator(
+            each.name,
+            digest_of(_credential(folder / each.name)),
+            frozenset(each.departments),
+            frozenset(each.datasets),
+        )
+        for each in settings.evaluators
+    )
+    digests = [*(each.digest for each in carriers), *(each.digest for each in evaluators)]
+    if len(set(digests)) < len(digests):
+        raise GatewayError("unavailable", f"two of the credentials in `{folder}` are the same: give each its own")
+    return carriers, evaluators
 
 
 def _credential(file: Path) -> bytes:

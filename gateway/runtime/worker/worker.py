@@ -12,6 +12,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import cryptography.hazmat.backends.openssl.backend  # noqa: F401 - else the first call loads it, on the loop
@@ -57,6 +58,7 @@ from gateway.runtime.telemetry.observing import (
 )
 from gateway.runtime.telemetry.spans import SOCKET as SPANS_SOCKET
 from gateway.runtime.telemetry.spans import SpanSender
+from gateway.runtime.worker.book import StateBook
 from gateway.runtime.worker.checks import ChecksListener
 from gateway.runtime.worker.kernel_end import KernelEnd
 from gateway.runtime.worker.link import Link
@@ -103,7 +105,8 @@ class Worker:
         self._name = name
         self._issuer = issuer
         self._listener = socket.socket(fileno=listen_fd)
-        self._checks = None if checks_fd is None else ChecksListener(home, settings.checks, checks_fd)
+        self._checks_fd = checks_fd
+        self._checks: ChecksListener | None = None
         self._pulse = pulse
         self._stack_fd = stack_fd
         self._heartbeat: Heartbeat | None = None
@@ -135,6 +138,9 @@ class Worker:
             OwnListeners(home, settings, self._store.nodes),
         )
         self._resolver = Resolver(self._store.interface, self._pool, prepare)
+        if self._checks_fd is not None:
+            book = StateBook(self._store, self._pool)
+            self._checks = ChecksListener(home, settings.checks, self._checks_fd, book)
         self._journal = UseJournal(
             home.ledger,
             self._name,
@@ -179,6 +185,7 @@ class Worker:
             JournalFigures(metrics, self._journal.syncs).fill,
             PartFigures(metrics, self._engine, self._journal, spans).fill,
             lambda: observed.fill(self._plane.lanes.followed),
+            *(() if self._checks is None else (partial(self._checks.fill, metrics),)),
         )
         publisher = Publisher(metrics, home.run / "metrics", fill, time.monotonic)
         self._tasks.append(asyncio.create_task(publisher.run(), name="metrics"))
@@ -275,6 +282,8 @@ class Worker:
         self._engine.drop(change)
         self._identifier.forget(change)
         self._resolver.drop(change)
+        if self._checks is not None:
+            self._checks.book.drop(change)
         if change.withdraws:
             self._plane.cut(lambda use: is_touched(change, use), decided=is_decided(change))
 
@@ -285,6 +294,8 @@ class Worker:
         self._engine.drop(Change(sequence=sequence, kind=ChangeKind.POLICY, subject="reset"))
         self._identifier.forget_all()
         self._resolver.drop_all()
+        if self._checks is not None:
+            self._checks.book.drop_all()
         self._cut_all("the changes cannot be told one by one", decided=False)
 
     def _cut_all(self, reason: str, *, decided: bool = True) -> None:
