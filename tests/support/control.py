@@ -157,7 +157,7 @@ class World:
             acts=self.acts,
             ledger=LedgerClient(folder / "l.sock"),
             sign_in=OfficerSignIn(verifier, self.store, SecurityLog(clock), clock, possession),
-            barrier=barrier or Barrier(None),
+            barrier=barrier or Barrier(None, now=clock),
             now=lambda: self.now(),  # noqa: PLW0108 - a test moves the clock by setting `now`
             tree=folder / "ledger" / "tree",
             spool=spool,
