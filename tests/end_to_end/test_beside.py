@@ -1,9 +1,11 @@
 """Real proxies that carry calls by this gateway's decision and record, before a supplier of a running gateway."""
 
 import contextlib
+import http.server
 import os
 import re
 import signal
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +15,7 @@ import httpx
 import pytest
 
 from gateway.ledger.verify.record import verify_record
+from gateway.runtime.demo.story import SYSTEM
 from gateway.runtime.demo.world import grant_documents
 from tests.support.beside import gateway_with_checks
 from tests.support.deploy_tools import DEPLOY, ROOT, tool
@@ -51,6 +54,34 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway
         yield running
 
 
+@pytest.fixture(scope="module")
+def heard(gateway: RunningGateway) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """The address of one who stands before the police's service, and the fields of each request that came there."""
+    fields: list[dict[str, str]] = []
+    behind = gateway.suppliers["public-security"].url
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            fields.append({name.lower(): value for name, value in self.headers.items()})
+            answer = httpx.get(behind + self.path, trust_env=False)
+            self.send_response(answer.status_code)
+            self.send_header("Content-Type", answer.headers["Content-Type"])
+            self.send_header("Content-Length", str(len(answer.content)))
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}", fields
+    server.shutdown()
+    server.server_close()
+
+
 def caddyfile() -> str:
     """The one that docs/beside.md shows."""
     text = re.search(r"```\n(example\.gov\.cn \{.*?)```", (ROOT / "docs" / "beside.md").read_text("utf-8"), re.DOTALL)
@@ -80,7 +111,7 @@ def configuration(kind: str, folder: Path) -> tuple[str, list[str]]:
 
 
 @contextlib.contextmanager
-def carrying(kind: str, gateway: RunningGateway, folder: Path) -> Iterator[str]:
+def carrying(kind: str, gateway: RunningGateway, supplier: str, folder: Path) -> Iterator[str]:
     """A real carrier before the police's service; yields its base URL."""
     found = tool(kind)
     if found is None:
@@ -89,7 +120,7 @@ def carrying(kind: str, gateway: RunningGateway, folder: Path) -> Iterator[str]:
     port = free_port()
     places = {
         "127.0.0.1:8082": gateway.addresses["checks"].removeprefix("http://"),
-        "127.0.0.1:9000": gateway.suppliers["public-security"].url.removeprefix("http://"),
+        "127.0.0.1:9000": supplier,
         "127.0.0.1:8443": f"127.0.0.1:{port}",
     }
     for old, new in places.items():
@@ -120,13 +151,15 @@ def entries_of(gateway: RunningGateway, record: str, count: int = 2) -> list[dic
 
 
 @pytest.mark.parametrize("kind", CARRIERS)
-def test_a_carrier_passes_a_call_by_decision_and_record(gateway: RunningGateway, tmp_path: Path, kind: str) -> None:
+def test_a_carrier_passes_a_call_by_decision_and_record(
+    gateway: RunningGateway, heard: tuple[str, list[dict[str, str]]], tmp_path: Path, kind: str
+) -> None:
     """RECORD-FIRST, BARRIER: one call passes, its log or call closes the record, its proof verifies; a stop ends it."""
     person = gateway.population.persons[1]
     query = {"id_number": person["id_number"]}
-    supplier = gateway.suppliers["public-security"]
+    supplier, fields = heard
     with (
-        carrying(kind, gateway, tmp_path) as url,
+        carrying(kind, gateway, supplier, tmp_path) as url,
         httpx.Client(base_url=url, trust_env=False, timeout=15) as client,
     ):
         auth = gateway.auth(purpose=PURPOSE)
@@ -134,6 +167,9 @@ def test_a_carrier_passes_a_call_by_decision_and_record(gateway: RunningGateway,
         assert answer.status_code == 200
         assert person["name"] in answer.text
         record = answer.headers["Sharing-Record"]
+        told = fields[-1]
+        assert (told["sharing-record"], told["sharing-system"], told["sharing-grant"]) == (record, SYSTEM, WHOLE)
+        assert not {"authorization", "dpop", "sharing-close"} & told.keys()
         opened, closed = entries_of(gateway, record)
         assert (opened["kind"], opened["use"]["grant"], opened["use"]["assurance"]) == ("use.opened", WHOLE, "dpop")
         assert (closed["kind"], closed["end"], closed["status"]) == ("use.closed", "complete", 200)
@@ -142,7 +178,7 @@ def test_a_carrier_passes_a_call_by_decision_and_record(gateway: RunningGateway,
             proof = api.text(f"/v1/records/{record}/proof", part="closed").encode()
         assert verify_record(proof, str(gateway.made["verifier_key"]), record=record).origin == gateway.made["origin"]
 
-        reached = supplier.calls
+        reached = len(fields)
         assert client.get("/api/persons", params=query).status_code == 401
         assert client.get("/api/persons", params=query, auth=gateway.auth()).status_code == 403
         for path in ("/api/persons;x", "/api/persons/%2e%2e/x", "/api/persons//x", "/api/persons-x"):
@@ -150,7 +186,7 @@ def test_a_carrier_passes_a_call_by_decision_and_record(gateway: RunningGateway,
         with gateway.officer("police-chen") as api:
             api.post(f"/v1/grants/{WHOLE}/suspension", {"emergency": True, "incident": "a leak was seen"})
         assert client.get("/api/persons", params=query, auth=auth).status_code == 403
-        assert supplier.calls == reached
+        assert len(fields) == reached
         with gateway.officer("police-chen") as api:
             api.post(f"/v1/grants/{WHOLE}/suspension/lift", {"reason": "it was none"})
 

@@ -47,6 +47,8 @@ def examine(home: GatewayHome) -> dict[str, Any]:
         else:
             seen.add("data plane", "up", addresses["data_plane"])
         seen.add("control plane", "up", addresses["control"])
+        if "checks" in addresses:
+            seen.add("checks", "up", addresses["checks"])
         _processes(addresses, seen)
         _readiness(home, seen)
         _interfaces(home, seen)
