@@ -166,6 +166,7 @@ class World:
             trials=Trials(self._no_reach),
             unseal=lambda sealed, context: self.ring.field_cipher().unseal(sealed, context),
             seal=lambda secret, context: self.ring.field_cipher().seal(secret, context),
+            secret_mark=lambda secret: f"mark of {len(secret)} characters",
             pseudonyms=lambda identifier: (f"pseudonym-of-{len(identifier)}-bytes",),
             **services,
         )
