@@ -9,8 +9,8 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 
-METHOD_FIELDS = {"nginx": (b"x-original-method", b"x-original-uri")}
-"""How a kind of carrier tells the call's method and target, where that is not the usual."""
+METHOD_FIELDS = {"nginx": (b"x-original-method", b"x-original-uri"), "envoy": (b"", b"")}
+"""How a kind of carrier tells the call's method and target, where that is not the usual; Envoy by the request line."""
 USUAL_FIELDS = (b"x-forwarded-method", b"x-forwarded-uri")
 """As Caddy, Traefik, APISIX and Kong do."""
 CREDENTIAL_CHARACTERS = 20
@@ -23,7 +23,7 @@ class Carrier(msgspec.Struct, frozen=True):
     Args:
         name: as the settings have it.
         digest: SHA-256 of its credential.
-        method_field: where it tells the call's method.
+        method_field: where it tells the call's method; b"" where the check's own line does, behind `/check`.
         target_field: where it tells the call's target, as the caller sent it.
         takes_few_statuses: whether it knows no refusals but 401 and 403 (nginx).
         paths: (prefix of its own paths, `/supplier/interface`), the longest first: about these it may ask.

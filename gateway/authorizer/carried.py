@@ -25,7 +25,7 @@ from gateway.proxy.exchange.exchange import Exchange
 from gateway.proxy.exchange.refusals import status_line
 from gateway.proxy.exchange.requests import make_call
 from gateway.proxy.exchange.routes import Plan, Route
-from gateway.proxy.http.heads import Block
+from gateway.proxy.http.heads import Block, RequestLine
 
 if TYPE_CHECKING:
     from gateway.authorizer.askers import Carrier
@@ -46,28 +46,28 @@ class CarriedUse(Exchange):
         desk: what checks share.
         connection: the carrier's.
         carrier: who asks.
-        method: of the check itself.
+        line: the check's own method and target.
         block: its header block, which describes the call.
     """
 
-    __slots__ = ("_carrier", "_check_method", "_described", "_desk", "_is_handed")
+    __slots__ = ("_carrier", "_described", "_desk", "_is_handed", "_line")
 
     _described: Described
 
     def __init__(
-        self, desk: "Desk", connection: "AskingConnection", carrier: "Carrier", method: bytes, block: Block
+        self, desk: "Desk", connection: "AskingConnection", carrier: "Carrier", line: RequestLine, block: Block
     ) -> None:
-        super().__init__(desk.plane, connection, method, NOWHERE, block, block.trace, is_repeated=False)
+        super().__init__(desk.plane, connection, line.method, NOWHERE, block, block.trace, is_repeated=False)
         self._desk = desk
         self._carrier = carrier
-        self._check_method = method
+        self._line = line
         self._is_handed = False
 
     def begin(self) -> None:
         """Start: who calls? By what the carrier tells of the call, and never by what it shows of itself."""
         try:
             described = self._described = describe(
-                self._carrier, self.block, self.connection.peer, self._desk.targets, self.plane.limits
+                self._carrier, self._line, self.block, self.connection.peer, self._desk.targets, self.plane.limits
             )
         except GatewayError as error:
             self.refuse(error)
@@ -77,7 +77,7 @@ class CarriedUse(Exchange):
 
     def refuse(self, error: GatewayError, explanation: Explanation | None = None, *, end: str | None = None) -> None:
         """As an exchange does; what is answered is the check, whatever the method of the call."""
-        self.method = self._check_method
+        self.method = self._line.method
         super().refuse(error, explanation, end=end)
 
     def _resolved(self, interface: Interface) -> None:

@@ -1,6 +1,6 @@
 """The listener's connections, and what they ask for.
 
-    any   /check       whether a call may be made, and its record (`carried`)
+    any   /check       whether a call may be made, and its record (`carried`); for Envoy /check/{the call's path}
     POST  /closing     how a use ended (`closing`)
     POST  /access/v1/… what the policies say, by AuthZEN (`authzen`)
     GET   /.well-known/authzen-configuration
@@ -16,6 +16,7 @@ from gateway.authorizer.askers import known_by
 from gateway.authorizer.authzen.questions import CONFIGURATION, ENDPOINTS, AuthZenQuestion
 from gateway.authorizer.carried import CarriedUse
 from gateway.authorizer.closing import ClosingCall
+from gateway.authorizer.described import CHECK
 from gateway.domain.errors import GatewayError
 from gateway.proxy.downstream import CallerConnection
 from gateway.proxy.exchange.exchange import Exchange
@@ -37,7 +38,8 @@ class AskingConnection(CallerConnection):
         self._desk = desk
 
     def _parse_head(self, line: bytes, fields: bytes) -> Exchange:
-        method, target, is_old = parse_request_line(line)
+        parsed = parse_request_line(line)
+        method, target, is_old = parsed
         block, _, _ = self._desk.blocks.read(fields)
         if is_old and block.content_length is None:
             raise malformed("a request of HTTP/1.0 has a transfer coding")
@@ -52,10 +54,11 @@ class AskingConnection(CallerConnection):
                 raise GatewayError("method-not-allowed", "this is asked in another way", headers=allow)
             return AuthZenQuestion(desk, self, evaluator, method, target, block)
         carrier = known_by(_one(block, CREDENTIAL_FIELD), desk.carriers)
-        if target == b"/check":
+        # Caddy leaves its caller's query behind the path; what is asked about stands in the fields alone.
+        if target.partition(b"?")[0] == CHECK or (not carrier.method_field and target.startswith(CHECK + b"/")):
             if block.content_length != 0:
                 raise malformed("a check has no body: the carrier must not send its caller's")
-            return CarriedUse(desk, self, carrier, method, block)
+            return CarriedUse(desk, self, carrier, parsed, block)
         if target == b"/closing":
             if method != b"POST":
                 raise GatewayError("method-not-allowed", "a closing is a POST", headers=(("Allow", "POST"),))

@@ -15,11 +15,13 @@ import msgspec
 
 from gateway.authorizer.askers import Carrier
 from gateway.domain.errors import GatewayError
-from gateway.proxy.http.heads import KNOWN_METHODS, Block, malformed
+from gateway.proxy.http.heads import KNOWN_METHODS, Block, RequestLine, malformed
 from gateway.proxy.http.targets import Target, TargetReader
 from gateway.proxy.limits import Limits
 from gateway.proxy.ports import Peer, RequestHead
 
+CHECK = b"/check"
+"""The path of checks."""
 _BODILESS = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 
@@ -41,11 +43,14 @@ class Described(NamedTuple):
     peer: Peer
 
 
-def describe(carrier: Carrier, block: Block, asking: Peer, targets: TargetReader, limits: Limits) -> Described:
+def describe(
+    carrier: Carrier, line: RequestLine, block: Block, asking: Peer, targets: TargetReader, limits: Limits
+) -> Described:
     """The call that a check is about.
 
     Args:
         carrier: who asks.
+        line: the check's own method and target.
         block: the check's header block.
         asking: the carrier's transport.
         targets: reads targets.
@@ -55,10 +60,12 @@ def describe(carrier: Carrier, block: Block, asking: Peer, targets: TargetReader
         GatewayError: `malformed-request`, `method-unknown`, `target-too-long`; `interface-unknown` where the carrier
             may not ask about what the path names, or it names nothing.
     """
-    method = _one(block, carrier.method_field)
+    if carrier.method_field:
+        method, raw = _one(block, carrier.method_field), _one(block, carrier.target_field)
+    else:
+        method, raw = line.method, line.target.removeprefix(CHECK)
     if method not in KNOWN_METHODS:
         raise GatewayError("method-unknown")
-    raw = _one(block, carrier.target_field)
     if len(raw) > limits.request_line_bytes:
         raise GatewayError("target-too-long")
     path, mark, query = raw.partition(b"?")

@@ -1,8 +1,9 @@
 """Closings by the lines of a carrier's log: a datagram each (syslog, RFC 5424 or 3164), on the listener's port by UDP.
 
     … sharing-close=<token> <status> <octets>
+    {…, "sharing_close": "<token>", "status": <status>, "size": <octets>, …}    as Caddy writes it
 
-What stands before it is not read. The token is all that a line shows of who sent it: nobody can guess one, and a
+What stands besides is not read. The token is all that a line shows of who sent it: nobody can guess one, and a
 carrier tells it to nobody but its log. A line that is lost leaves its use to be closed as `unknown`.
 """
 
@@ -10,11 +11,33 @@ import asyncio
 import re
 import socket
 
+import msgspec
+
 from gateway.authorizer.closing import make_closing
 from gateway.authorizer.relay import Relay
 from gateway.domain.errors import GatewayError
 
-_LINE = re.compile(rb"sharing-close=([\w.\-]{24,90}) ([0-9]{3}) ([0-9]{1,15})(?: |\Z|\n)")
+_LINE = re.compile(rb"sharing-close=([\w.\-]{24,90}) ([0-9]{3}) ([0-9]{1,15})(?=[ \"\n]|\Z)")
+
+
+class _Line(msgspec.Struct, frozen=True):
+    """A line in JSON."""
+
+    sharing_close: str
+    status: int
+    size: int
+
+
+def words_of(data: bytes) -> tuple[str, str, str] | None:
+    """Token, status and octets of a line; None where it tells of no use."""
+    if data[:1] == b"{":
+        try:
+            line = msgspec.json.decode(data, type=_Line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        return line.sharing_close, f"{line.status:03d}", str(line.size)
+    found = _LINE.search(data)
+    return None if found is None else (found[1].decode(), found[2].decode(), found[3].decode())
 
 
 class LogHook(asyncio.DatagramProtocol):
@@ -34,11 +57,11 @@ class LogHook(asyncio.DatagramProtocol):
         self.taken = self.unfit = 0
 
     def datagram_received(self, data: bytes, addr: object) -> None:  # noqa: ARG002 - asyncio's signature
-        line = _LINE.search(data)
-        if line is None:
+        words = words_of(data)
+        if words is None:
             self.unfit += 1
             return
-        task = asyncio.get_running_loop().create_task(self._close(*(part.decode() for part in line.groups())))
+        task = asyncio.get_running_loop().create_task(self._close(*words))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 

@@ -60,6 +60,10 @@ COMMANDS = {
         "certificates",
         "Store what suppliers are called with: authorities that sign their certificates, client certificates.",
     ),
+    "credentials": (
+        "credentials",
+        "Store what suppliers are shown of who calls: header fields, parameters, passwords, OAuth clients.",
+    ),
     "interfaces": ("interfaces", "Try suppliers' interfaces before callers do."),
     "systems": ("systems", "Register demand departments' systems and their keys."),
     "officers": ("keys", "Register officers, give them codes for a password, sign their tokens."),

@@ -13,6 +13,8 @@ from gateway.cli.shell import AsJson, command, err, out, print_json, working
 from gateway.domain.errors import GatewayError
 
 if TYPE_CHECKING:
+    from gateway.ledger.verify.over_http import HttpLog
+    from gateway.ledger.verify.over_s3 import StoredLog
     from gateway.ledger.verify.report import Checked
 
 
@@ -29,8 +31,8 @@ def verify(
     target: Annotated[
         str,
         typer.Argument(
-            help="A tlog-proof of a record, an export, a log's folder, or the address at which a log is served "
-            "(`https://gateway.example/log`)."
+            help="A tlog-proof of a record, an export, a log's folder, or the address at which a log is served or kept "
+            "(`https://gateway.example/log`, `s3://bucket/prefix/origin`)."
         ),
     ],
     key: Annotated[
@@ -127,15 +129,9 @@ def _verify_log(directory: Path, verifier_key: str, *, quiet: bool) -> "Checked"
 
 def _verify_served(url: str, verifier_key: str, walk: Walk, *, quiet: bool) -> "Checked":
     from gateway.ledger.log.notes import parse_verifier_key  # noqa: PLC0415 -- as above
-    from gateway.ledger.verify.over_http import HttpLog  # noqa: PLC0415 -- as above
     from gateway.ledger.verify.walk import verify_source  # noqa: PLC0415 -- as above
-    from gateway.runtime.operation.session.remote import Bearer, auth_of, kept_session, trust  # noqa: PLC0415 -- as above
-    from gateway.runtime.operation.session.sessions import SessionFolder  # noqa: PLC0415 -- as above
 
-    given, control = os.environ.get("GATEWAY_TOKEN"), url.rstrip("/").removesuffix("/log")
-    session = None if given else kept_session(SessionFolder(), control)
-    auth = Bearer(given) if given else auth_of(session, control) if session else None
-    source = HttpLog(url, auth=auth, trust=trust())
+    source = _stored(url) if url.startswith("s3://") else _served(url)
     try:
         with _bar(quiet=quiet) as progress:
             return verify_source(
@@ -148,6 +144,24 @@ def _verify_served(url: str, verifier_key: str, walk: Walk, *, quiet: bool) -> "
             )
     finally:
         source.close()
+
+
+def _stored(url: str) -> "StoredLog":
+    from gateway.ledger.archive.target import Target, parse_address  # noqa: PLC0415 -- as above
+    from gateway.ledger.verify.over_s3 import StoredLog  # noqa: PLC0415 -- as above
+
+    return StoredLog(Target(*parse_address(url)))
+
+
+def _served(url: str) -> "HttpLog":
+    from gateway.ledger.verify.over_http import HttpLog  # noqa: PLC0415 -- as above
+    from gateway.runtime.operation.session.remote import Bearer, auth_of, kept_session, trust  # noqa: PLC0415 -- as above
+    from gateway.runtime.operation.session.sessions import SessionFolder  # noqa: PLC0415 -- as above
+
+    given, control = os.environ.get("GATEWAY_TOKEN"), url.rstrip("/").removesuffix("/log")
+    session = None if given else kept_session(SessionFolder(), control)
+    auth = Bearer(given) if given else auth_of(session, control) if session else None
+    return HttpLog(url, auth=auth, trust=trust())
 
 
 @contextmanager

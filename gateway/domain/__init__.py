@@ -11,6 +11,7 @@
     header_fields  fields by which services are told who calls
     hosts       whose a supplier's host is, and what of it an interface may reach
     certificates  what suppliers are called with
+    credentials   what suppliers are shown of who calls
     grants      what a supplier approved, and its life from issue to disposal
     lifecycle   a grant's life as a table of states and acts
     orders      suspensions and terminations that reach wider than one grant

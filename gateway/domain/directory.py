@@ -351,6 +351,7 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         tls_ca: PEM file of the supplier's CA; None uses the system's.
         tls_name: the name the supplier's certificate must bear, if not the URL's host.
         tls_client: name of the client certificate in the key ring presented to the supplier, if any.
+        credential: name of the department's stored credential that the supplier is shown, if it asks for any.
         body_limit_bytes: the largest request body.
         connect_timeout_seconds: until a connection stands.
         first_byte_timeout_seconds: from the request's last byte until the answer's first.
@@ -391,6 +392,7 @@ class Interface(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     tls_ca: str | None = None
     tls_name: str | None = None
     tls_client: str | None = None
+    credential: str | None = None
     body_limit_bytes: int = 1 << 20
     connect_timeout_seconds: float = 2.0
     first_byte_timeout_seconds: float = 30.0

@@ -138,6 +138,10 @@ RULES: Mapping[str, tuple[str, str]] = {
         "certificates that an interface names are stored for its new supplier",
         "接口所用证书为新的提供部门留存",
     ),
+    "credential-copied": (
+        "a credential that an interface names is stored for its new supplier",
+        "接口所用凭证为新的提供部门留存",
+    ),
     "system-moves": (
         "a system keeps its id and keys, and is its new department's",
         "信息系统的标识和密钥不变，归属新的部门",

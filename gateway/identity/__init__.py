@@ -11,6 +11,7 @@
     keys      every key of a gateway: which are taken, where they lie, what they sign and seal
     tokens    issued, and verified step by step
     callers   credential to `Caller`
+    suppliers what suppliers are shown of who calls
     officers  officers sign in
 
 Assurance, weakest first: `legacy` (signed headers without the body), `bearer`, `dpop` (RFC 9449), `mtls` (RFC 8705).

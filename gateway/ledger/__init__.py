@@ -24,6 +24,7 @@ Layout below `ledger/`
     tree/kept                                              which leaves below `minimum-index` stay, see `log.kept`
     tree/pruning.json, tree/kept.next                      a prune under way
     signer.db                                              what was signed last, see `signing`
+    archive.json                                           how far the object store came, see `archive.archiving`
     index/manifest.json, index/date=YYYY-MM-DD/*.parquet   the index, see `index.manifest`; beside each `.subjects`
 
 A segment (integers little-endian; the file is preallocated with zeros)
@@ -75,7 +76,8 @@ The rooms, and what stands beside them:
     retention what may go from it, and when
     witness   others hold this log to one history, and this node holds theirs
     index     records as rows, for questions, exports and figures
-    verify    the offline verifier: it reads the formats and writes none
+    archive   the log on an object store as well, under object lock
+    verify    the verifier: it reads the formats and writes none
     process   the process that integrates and answers
     durable   files that stand when a call returns
     names     names that files bear while they are written

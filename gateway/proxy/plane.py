@@ -31,7 +31,7 @@ from gateway.proxy.http.pools import Pool
 from gateway.proxy.http.targets import TargetReader
 from gateway.proxy.kernel import bound_what_kernels_hold
 from gateway.proxy.limits import Limits
-from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, ReachOf, Resolve, UseLedger, Watch
+from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, Reach, ReachOf, Resolve, UseLedger, Watch
 from gateway.proxy.shares import Shares
 from gateway.proxy.troubles import Troubles
 from gateway.proxy.turns import Turns
@@ -297,13 +297,16 @@ class DataPlane:
         return plan
 
     def place_of(self, route: Route) -> tuple[Slots, Pool]:
-        """The slots of the route's interface and the connections to its host, from now on at hand in the route."""
-        place = route.place = (self.slots_of(route), self.pool_of(route))
+        """The slots of the route's interface and the connections to its host, from now on at hand in the route.
+
+        What its supplier is shown of who calls is at hand there too.
+        """
+        reach = self._reach(route.interface)
+        place = route.place = (self.slots_of(route), self._pool_of(route, reach))
+        route.credential = reach.credential
         return place
 
-    def pool_of(self, route: Route) -> Pool:
-        """The connections to the route's host."""
-        reach = self._reach(route.interface)
+    def _pool_of(self, route: Route, reach: Reach) -> Pool:
         if route.is_tls is not (reach.context is not None):
             raise GatewayError("supplier-unreachable", "the interface's host does not speak what its entry says")
         # INVARIANT: ONE-ANSWER: a connection is one supplier's, whatever another's entry says of the same host.

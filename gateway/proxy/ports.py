@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from gateway.domain.callers import Caller
+from gateway.domain.credentials import Shown
 from gateway.domain.directory import Interface
 from gateway.domain.uses import Outcome, Use
 from gateway.domain.verdicts import Call, Verdict
@@ -61,6 +62,24 @@ class Resolve(Protocol):
     def __call__(self, supplier: str, interface: str) -> Interface | Awaitable[Interface]: ...
 
 
+class Credential(Protocol):
+    """What an interface's supplier is shown of who calls; see `identity.suppliers`."""
+
+    @property
+    def names(self) -> frozenset[bytes]:
+        """Header fields that it sets, lower case: a caller's of such a name go no further."""
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Parameters of the query that it sets: a caller sends none of such a name."""
+
+    def show(self) -> Shown | Awaitable[Shown]:
+        """What the next request bears; raises `supplier-refused` or `supplier-unreachable` where there is nothing."""
+
+    def refused(self, shown: Shown) -> None:
+        """The supplier did not take what it was shown."""
+
+
 class Reach(msgspec.Struct, frozen=True):
     """How a supplier is called: prepared elsewhere, so that the loop looks no name up and reads no file.
 
@@ -68,11 +87,13 @@ class Reach(msgspec.Struct, frozen=True):
         addresses: IP addresses, checked; at least one. Nothing else is ever connected to (INVARIANT: HOST-OWNED).
         context: the TLS context; None for plain HTTP.
         name: the name that the supplier's certificate must bear.
+        credential: what the supplier is shown, where the interface names a credential.
     """
 
     addresses: tuple[str, ...]
     context: ssl.SSLContext | None
     name: str
+    credential: Credential | None = None
 
 
 class ReachOf(Protocol):

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.domain.errors import GatewayError
+from gateway.ledger.archive.target import Target, parse_address
 from gateway.ledger.log.checkpoints import Checkpoint
 from gateway.ledger.process.service import LedgerService
 from gateway.ledger.witness.witness import WitnessTarget
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.ring import open_ring
-from gateway.runtime.settings import Settings
+from gateway.runtime.settings import ArchiveSettings, Settings
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher
 from gateway.runtime.telemetry.observing import LedgerFigures
 
@@ -58,6 +59,8 @@ class Journals:
             exports=home.run / "spool",
             clock=time.time,
             known=_known(home, settings, origin),
+            archive=archive_target(settings.archive),
+            archive_seconds=settings.archive.interval_seconds,
         )
         service.serve_questions(home.ledger_socket)
         self._service = service
@@ -111,6 +114,23 @@ def _known(home: GatewayHome, settings: Settings, origin: str) -> Checkpoint | N
         log.warning("the log goes on without what the state knows of it: %s", error.detail)
         return None
     return Checkpoint(origin, known.size, known.root) if known else None
+
+
+def archive_target(settings: ArchiveSettings) -> Target | None:
+    """The object store that the settings name; None where they name none."""
+    if settings.url is None:
+        return None
+    bucket, prefix = parse_address(settings.url)
+    return Target(
+        bucket,
+        prefix,
+        endpoint=settings.endpoint or "",
+        region=settings.region or "",
+        path_style=settings.path_style,
+        credentials=str(settings.credentials or ""),
+        authority=str(settings.authority or ""),
+        encryption="" if settings.encryption == "bucket" else settings.encryption,
+    )
 
 
 def witness_targets(settings: Sequence[str]) -> list[WitnessTarget]:

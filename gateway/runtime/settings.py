@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks
+from gateway.ledger.archive.target import parse_address
 from gateway.runtime.start.effect import faults_of
 
 RESERVED = frozenset(
@@ -220,6 +221,61 @@ class LedgerSettings(Section):
         return witnesses
 
 
+class ArchiveSettings(Section):
+    """An object store (S3) that the log is brought to as well, under object lock; needs the extra `archive`."""
+
+    url: str | None = Field(
+        None,
+        description="bucket and folder, as `s3://bucket/prefix`; the log lies in a folder of its origin below it; "
+        "unset, no store is used",
+    )
+    endpoint: str | None = Field(
+        None, description="the store's URL; https, or http on this machine alone; default: that of AWS for the region"
+    )
+    region: str | None = Field(None, description="the bucket's region; default: what the environment says")
+    path_style: bool = Field(False, description="whether the bucket's name stands in the path and not in the host")
+    credentials: Path | None = Field(
+        None, description="an AWS credentials file; default: the environment's (`AWS_…`), else the instance's"
+    )
+    authority: Path | None = Field(None, description="PEM authorities of the store's certificate")
+    encryption: Literal["bucket", "AES256", "aws:kms"] = Field(
+        "bucket", description="encryption at rest that each object asks for; `bucket`: what the bucket's own rule is"
+    )
+    interval_seconds: float = Field(
+        60.0,
+        ge=1,
+        le=86400,
+        description="between rounds: how long a record is on this disk alone",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, url: str | None) -> str | None:
+        if url is not None:
+            try:
+                parse_address(url)
+            except GatewayError as error:
+                raise PydanticCustomError("archive", "is written `s3://bucket/prefix`") from error
+        return url
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_private(cls, endpoint: str | None) -> str | None:
+        """Refuse a store that anyone on the way could read records from."""
+        if endpoint is not None:
+            try:
+                parts = urlsplit(endpoint)
+            except ValueError:
+                parts = urlsplit("")
+            if not parts.hostname or parts.scheme not in {"http", "https"}:
+                raise PydanticCustomError("archive", "is written `https://host`")
+            if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+                raise PydanticCustomError(
+                    "archive", "is plain http, which shows records to anyone on the way: write its https address"
+                )
+        return endpoint
+
+
 class PolicySettings(Section):
     """Which law is in force until other policies are activated (`gateway policies activate`)."""
 
@@ -321,7 +377,7 @@ class CarrierSettings(Section):
     """An existing gateway or proxy that carries calls by this gateway's decision and record."""
 
     name: str = Field(pattern=_ASKER, description="its name; its credential stands in the file of that name")
-    kind: Literal["nginx", "caddy", "traefik", "apisix", "kong", "haproxy"] = Field(
+    kind: Literal["nginx", "caddy", "traefik", "apisix", "kong", "haproxy", "envoy"] = Field(
         description="what it is: by which header fields it describes a call"
     )
     paths: dict[str, str] = Field(
@@ -391,6 +447,7 @@ class Settings(Section):
     control: ControlSettings = ControlSettings()  # type: ignore[call-arg]
     state: StateSettings = StateSettings()  # type: ignore[call-arg]
     ledger: LedgerSettings = LedgerSettings()  # type: ignore[call-arg]
+    archive: ArchiveSettings = ArchiveSettings()  # type: ignore[call-arg]
     policies: PolicySettings = PolicySettings()  # type: ignore[call-arg]
     identity: IdentitySettings = IdentitySettings()  # type: ignore[call-arg]
     officers: OfficersSettings = OfficersSettings()  # type: ignore[call-arg]

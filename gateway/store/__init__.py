@@ -13,6 +13,7 @@
     migrate       runs them under a lock
     hosts         suppliers' hosts: claims, and whose a host is
     certificates  suppliers' certificates, named
+    credentials   what suppliers are shown of who calls, named
     accounts      writes of officers' accounts: sessions, one-time codes, news
     policies      sets of policies, and which is in force
     scope         whether a change takes access away

@@ -25,6 +25,7 @@ The migrations under `migrations/` build exactly these tables; a test compares t
 | cases, case_events, case_files | a case (`gateway.domain.processes`), what was done in it, its attachments |
 | hosts | a claim of a department on a host that is on its way (`standing` 0), or the host that stands (1) |
 | certificates | a supplier's certificates of one name; a private key among them is sealed by the key ring |
+| supplier_credentials | what a supplier is shown of who calls, by name; its secret is sealed by the key ring |
 | policy_sets, policy_events | the text of a set of policies, and each step that put one in force or in the shadow |
 | shadow_counts | what one node has counted for a candidate in the shadow |
 | acts | records of acts that are committed, or were found without their act: see `belonging` |
@@ -45,7 +46,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0013"
+HEAD = "0014"
 """The newest migration: a database at another revision is migrated, or refused if it is newer."""
 
 metadata = MetaData()
@@ -139,6 +140,15 @@ hosts = Table(
 
 certificates = Table(
     "certificates",
+    metadata,
+    Column("supplier", String(64), nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("body", Text, nullable=False),
+    PrimaryKeyConstraint("supplier", "name"),
+)
+
+supplier_credentials = Table(
+    "supplier_credentials",
     metadata,
     Column("supplier", String(64), nullable=False),
     Column("name", String(64), nullable=False),

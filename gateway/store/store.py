@@ -23,6 +23,7 @@ from gateway.store.bulk import BulkWrites, Progress, batches, chunks, rows_of
 from gateway.store.cases import Cases
 from gateway.store.certificates import CertificateReadings
 from gateway.store.coordination import Coordination, timeline_of
+from gateway.store.credentials import CredentialReadings
 from gateway.store.database import BULKY_PAUSE_SECONDS, Database
 from gateway.store.directory.effects import ReleaseEffects, effects_of
 from gateway.store.directory.file import DirectoryFile
@@ -60,6 +61,7 @@ class Store(
     PolicyReadings,
     HostReadings,
     CertificateReadings,
+    CredentialReadings,
     Listings,
     Cases,
     Proposals,

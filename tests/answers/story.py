@@ -16,6 +16,7 @@ from gateway.control.act.examples import (
     CERTIFICATES,
     CLOSURE,
     CONTENTION,
+    CREDENTIAL,
     DATASET,
     DERIVATION,
     DISPOSAL,
@@ -192,6 +193,11 @@ def hosts_and_certificates(teller: Teller) -> None:
     certificates = {"supplier": "public-security", "name": CERTIFICATES["name"]}
     teller.tell("POST /v1/certificates", "police", CERTIFICATES)
     teller.tell("GET /v1/certificates", "police")
+    credential = {"supplier": "public-security", "name": CREDENTIAL["name"]}
+    teller.tell("POST /v1/credentials", "police", CREDENTIAL)
+    teller.tell("GET /v1/credentials", "police")
+    given_up = {"reason": "the supplier has given another, 公科〔2026〕3号"}
+    teller.tell("POST /v1/credentials/{supplier}/{name}/withdrawal", "police", given_up, again=True, **credential)
     host = {"supplier": "public-security", "id": f"{HOST['address']}:443"}
     teller.tell("POST /v1/hosts", "police", HOST)
     confirmation = "POST /v1/hosts/{supplier}/{id}/confirmation"

@@ -23,6 +23,7 @@ SUITES = {
     "barrier": HERE / "barrier.py",
     "metrics": HERE / "metrics_cost.py",
     "suspension": HERE / "suspension.py",
+    "checks": HERE / "checks.py",
     "client-calls": HERE / "client_calls.py",
     "client-peers": HERE / "client_peers.py",
 }

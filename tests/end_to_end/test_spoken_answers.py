@@ -1,4 +1,7 @@
-"""Suppliers as they are, on a running gateway: a package in SOAP, JSON in a string, GBK, a fault, a shape unknown."""
+"""Suppliers as they are, on a running gateway: a package in SOAP, JSON in a string, GBK, a fault, a shape unknown.
+
+And what they ask of whoever calls them: a key in a field or a parameter, a password, a token.
+"""
 
 import json
 import threading
@@ -30,9 +33,11 @@ CODE = {"type": "code", "most": 8}
 
 
 class Spoken(ThreadingHTTPServer):
-    """A supplier that answers what it is told."""
+    """A supplier that answers what it is told, to whoever shows what it `wants`."""
 
     content, kind = b"", "text/xml; charset=utf-8"
+    wants = b""
+    tokens = 0
     proof = Path()
 
     def __init__(self) -> None:
@@ -46,7 +51,26 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.server
         assert isinstance(server, Spoken)
         content = server.proof.read_bytes() if self.path.startswith("/.well-known/") else server.content
-        self.send_response(200)
+        self.seen = [
+            self.path.encode(),
+            *(f"{name.title()}: {value}".encode("latin-1") for name, value in self.headers.items()),
+        ]
+        self.answer(200 if server.wants in b"\n".join(self.seen) else 401, content)
+
+    def do_POST(self) -> None:
+        server = self.server
+        assert isinstance(server, Spoken)
+        asked = self.rfile.read(int(self.headers["Content-Length"]))
+        is_client = self.headers["Authorization"] == "Basic Z2F0ZTpzMQ==" and b"client_credentials" in asked
+        server.tokens += is_client
+        server.wants = b"Bearer token-%d" % server.tokens
+        told = {"access_token": f"token-{server.tokens}", "token_type": "bearer", "expires_in": 3600}
+        self.answer(200 if is_client else 401, json.dumps(told).encode())
+
+    def answer(self, status: int, content: bytes) -> None:
+        server = self.server
+        assert isinstance(server, Spoken)
+        self.send_response(status)
         self.send_header("Content-Type", server.kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -75,11 +99,11 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningGa
 
 
 def register(gateway: RunningGateway, supplier: Spoken, **changes: Any) -> None:
-    """The police's interface as it is now."""
+    """The police's interface as it is now; its supplier asks for no credential yet."""
+    supplier.wants, supplier.kind, supplier.tokens = b"", "text/xml; charset=utf-8", 0
     with gateway.officer() as api:
         found = next(each for each in api.get("/v1/interfaces")["items"] if each["id"] == "persons")
         kept = {name: found[name] for name in ("id", "supplier", "dataset", "title", "modes", "plain_http", *SUBJECT)}
-
         api.post("/v1/interfaces", {**kept, "envelope": [], "upstream": f"{supplier.url}/x", **changes})
 
 
@@ -160,3 +184,38 @@ def test_an_entry_that_could_never_find_its_rows_is_no_entry(spoken: tuple[Runni
         with pytest.raises(GatewayError, match="invalid-input") as refused:
             register(gateway, supplier, **{**good, **changes})
         assert field in {fault["field"] for fault in refused.value.members["faults"]}, field
+
+
+KEY = {"supplier": "public-security", "name": "key"}
+APPCODE = {"field": "X-Api-Key", "prefix": "APPCODE "}
+
+
+@pytest.mark.parametrize("kind", ["field", "oauth"])
+def test_suppliers_are_shown_what_they_ask_for(spoken: tuple[RunningGateway, Spoken], kind: str) -> None:
+    """Beside no field of the caller's; another secret needs no restart, and none is written anywhere."""
+    gateway, supplier = spoken
+    number = gateway.population.persons[0]["id_number"]
+    is_token = kind == "oauth"
+    said = {"user": "gate", "token_url": f"{supplier.url}/token"} if is_token else APPCODE
+    with gateway.officer() as api:
+        api.post("/v1/credentials", {**KEY, "kind": kind, "secret": "not-yet", **said})
+    register(gateway, supplier, places={"name": "/xm"}, credential="key")
+    supplier.kind, supplier.content = "application/json", b'{"data":[{"xm":"\xe7\x8e\x8b"}]}'
+    with gateway.client() as client:
+
+        def ask() -> Any:
+            return client.get(PERSONS, params={"id_number": number}, headers={"X-Api-Key": "mine"})
+
+        supplier.wants = b"Bearer token-" if is_token else b"X-Api-Key: APPCODE s1"
+        refused = ask()
+        assert (refused.status_code, refused.json()["type"]) == (502, "/problems/supplier-refused")
+        with gateway.officer() as api:
+            api.post("/v1/credentials", {**KEY, "kind": kind, "secret": "s1", "overlap_seconds": 60, **said})
+        assert wait_for(lambda: ask().status_code == 200)
+        assert ask().json()["data"] == [{"xm": "王"}]
+        supplier.wants = b"X-Api-Key: mine"
+        assert (ask().status_code, supplier.tokens) == ((200, 1) if is_token else (502, 0))
+    kept = b"".join(
+        file.read_bytes() for file in gateway.home.root.rglob("*") if file.is_file() and "keys" not in str(file)
+    )
+    assert (b"not-yet" in kept, b"token-1" in kept, b"APPCODE s1" in kept) == (False, False, False)

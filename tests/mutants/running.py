@@ -14,11 +14,11 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 HOUSE = Path(__file__).resolve().parents[2]
 SECONDS = 120.0
-"""A run that lasts longer hangs, and that was noticed."""
+"""A run that lasts longer hangs: `Room.judge` says whether the change or the machine is slow."""
 FOUND = "MUTANTS_COVERING"
 """The environment's name of the file that `covering` writes to."""
 _OUTSIDE = (
@@ -36,6 +36,26 @@ _OUTSIDE = (
     "uvloop",
 )
 """What no change touches: imported once, before the forks; pytest's own plugins are its own to import."""
+
+
+class Ended(NamedTuple):
+    """How a run ended: pytest's exit status, None where it hangs, and the test that failed first, or ""."""
+
+    status: int | None
+    failed: str
+
+
+class _Told:
+    """Writes the name of each test that fails, or of a file that is not imported, to a descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            os.write(self._descriptor, f"{report.nodeid}\n".encode())
+
+    pytest_collectreport = pytest_runtest_logreport
 
 
 class _Planted(importlib.machinery.SourceFileLoader):
@@ -75,12 +95,23 @@ def prepare() -> None:
 
 def run(
     trees: Mapping[str, ast.Module], tests: Sequence[str], *options: str, seconds: float = SECONDS, shown: bool = False
-) -> int | None:
-    """pytest's exit status for the tests with those modules in place of theirs; None where they hang."""
-    return _forked(lambda: _tried(trees, tests, options, shown=shown), seconds)
+) -> Ended:
+    """How the tests end with those modules in place of theirs."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    try:
+        status = _forked(lambda: _tried(trees, tests, options, writing, shown=shown), seconds)
+        with contextlib.suppress(BlockingIOError):
+            return Ended(status, os.read(reading, 1 << 16).decode().partition("\n")[0])
+        return Ended(status, "")
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
-def _tried(trees: Mapping[str, ast.Module], tests: Sequence[str], options: Sequence[str], *, shown: bool) -> int:
+def _tried(
+    trees: Mapping[str, ast.Module], tests: Sequence[str], options: Sequence[str], told: int, *, shown: bool
+) -> int:
     import pytest  # noqa: PLC0415 - `prepare` has imported it
 
     if not shown:
@@ -88,9 +119,10 @@ def _tried(trees: Mapping[str, ast.Module], tests: Sequence[str], options: Seque
         for descriptor in (1, 2):
             os.dup2(nowhere, descriptor)
     sys.meta_path.insert(0, _Finder(trees))
-    given = ("-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", *options)
+    # No test has a time of its own: on a busy machine that would be a failure, and a failure is a verdict.
+    given = ("-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:xdist", "--timeout", "0", *options)
     given += ("-W", "ignore::pytest.PytestAssertRewriteWarning")  # of what `prepare` imported
-    return int(pytest.main([*given, *tests]))
+    return int(pytest.main([*given, *tests], plugins=[_Told(told)]))
 
 
 def _forked(what: Callable[[], int], seconds: float) -> int | None:

@@ -70,7 +70,7 @@ async def asking(house: House, folder: Path, *, seconds: float = 60, kind: str =
         Evaluator("narrow", digest_of(CREDENTIALS["narrow"].encode()), frozenset(), frozenset({"d-2"})),
     )
     desk = Desk(plane, carriers, AuthZen(Evaluating(plane, MemoryBook(house)), evaluators), seconds)
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = _listener()
     CallerSide.planes.append(plane)
     await desk.serve(listener, folder / "closings", "worker-0", "r", None)
     try:
@@ -82,6 +82,16 @@ async def asking(house: House, folder: Path, *, seconds: float = 60, kind: str =
         await asyncio.sleep(0.01)
         await plane.drain(0.2)
         desk.stop()
+
+
+def _listener() -> socket.socket:
+    """A listening socket whose port is free by UDP, too."""
+    while True:
+        listener = socket.create_server(("127.0.0.1", 0))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as lines, contextlib.suppress(OSError):
+            lines.bind(listener.getsockname())
+            return listener
+        listener.close()
 
 
 def check(

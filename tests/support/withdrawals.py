@@ -12,6 +12,7 @@ from gateway.client import new_private_key, public_jwk
 from gateway.control.act.examples import (
     CERTIFICATES,
     CLOSURE,
+    CREDENTIAL,
     DATASET,
     GRANT,
     INTERFACE,
@@ -78,6 +79,7 @@ class Standing:
             "dataset": f"d.{number}",
             "upstream": f"https://{self.place.host.id}",
             "tls_ca": f"ca-{number}",
+            "credential": f"shown-{number}",
             "format": "ndjson",
         }
         self.grant = {**GRANT, "id": f"g-{number}", "dataset": f"d.{number}", "department": f"demand-{number}"}
@@ -85,6 +87,7 @@ class Standing:
             self.grant[side] = {**GRANT[side], "reference": f"{side} {number}"}
         self.post("registrar", "/v1/datasets?release=true", self.dataset)
         self.post("police", "/v1/certificates", {**CERTIFICATES, "name": f"ca-{number}", "pem": self.place.pem})
+        self.post("police", "/v1/credentials", {**CREDENTIAL, "name": f"shown-{number}"})
         self.post("registrar", "/v1/interfaces", self.interface)
         self.private_key = new_private_key()
         self.key = public_jwk(self.private_key)
@@ -247,6 +250,11 @@ TAKES_AWAY: dict[str, dict[str, Act]] = {
             "police", f"/v1/certificates/public-security/ca-{s.number}/withdrawal", {"reason": "lost"}
         )
     },
+    "POST /v1/credentials/{supplier}/{name}/withdrawal": {
+        "what a supplier is shown of who calls": lambda s: s.post(
+            "police", f"/v1/credentials/public-security/shown-{s.number}/withdrawal", {"reason": "given up"}
+        )
+    },
     "POST /v1/datasets/{id}/withdrawal": {
         "the entry": lambda s: s.post("registrar", f"/v1/datasets/d.{s.number}/withdrawal", {"reason": "abolished"})
     },
@@ -343,6 +351,7 @@ NEEDS_A_SERVICE = frozenset({"POST /v1/hosts/{supplier}/{id}/confirmation"})
 
 TAKES_NOTHING = {
     "POST /v1/certificates": "a name is never given anew",
+    "POST /v1/credentials": "another secret in place of one takes no data from anybody",
     "POST /v1/grants": "a grant of its own",
     "POST /v1/proposals": "what is proposed is no grant yet",
     "POST /v1/proposals/{id}/demand-approval": "half of an approval is none",

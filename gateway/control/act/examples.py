@@ -119,6 +119,15 @@ CERTIFICATES: dict[str, Any] = {
     ),
 }
 
+CREDENTIAL: dict[str, Any] = {
+    "supplier": "public-security",
+    "name": "police-appcode",
+    "kind": "field",
+    "field": "Authorization",
+    "prefix": "APPCODE ",
+    "secret": "what the supplier has given",
+}
+
 TRIAL: dict[str, Any] = {
     "interface": INTERFACE,
     "answer": '{"code":0,"data":[{"name":"…","id_number":"…","marital_status":"…","phone":"…"}]}',

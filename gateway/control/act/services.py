@@ -31,6 +31,10 @@ def _no_unseal(_sealed: str, _context: str) -> bytes:
     raise GatewayError("unavailable", "nothing is sealed here")
 
 
+def _no_mark(_secret: str) -> str:
+    raise GatewayError("unavailable", "no key ring marks secrets here")
+
+
 def _no_seal(_secret: bytes, _context: str) -> str:
     raise GatewayError("unavailable", "no key ring seals secrets here")
 
@@ -62,6 +66,7 @@ class ControlServices:
         trials: tries interfaces before callers do; None where nothing can be tried.
         seal: seals a secret for storage, bound to a context.
         unseal: what `seal` sealed in that context; raises `GatewayError`.
+        secret_mark: a secret to what tells it again and does not tell it, for keys of idempotency.
         pruning: held while records go, one plan at a time.
         address: where a request comes from.
         intake: how many complaints, and wrong codes of complaints, of one address are taken in.
@@ -90,6 +95,7 @@ class ControlServices:
     trials: Trials | None = None
     seal: Callable[[bytes, str], str] = _no_seal
     unseal: Callable[[str, str], bytes] = _no_unseal
+    secret_mark: Callable[[str], str] = _no_mark
     pruning: asyncio.Lock = field(default_factory=asyncio.Lock)
     address: AddressOf = direct_address
     intake: FailureBudget = field(

@@ -65,6 +65,7 @@ from gateway.control.records import (
 )
 from gateway.control.sign_in.oauth import oauth_router
 from gateway.control.suppliers import certificates as routes_certificates
+from gateway.control.suppliers import credentials as routes_supplier_credentials
 from gateway.control.suppliers import hosts as routes_hosts
 from gateway.control.suppliers import trials as routes_trials
 from gateway.domain.calendar import china_day
@@ -99,6 +100,7 @@ def create_app(services: ControlServices) -> FastAPI:
         routes_hosts,
         routes_trials,
         routes_certificates,
+        routes_supplier_credentials,
         routes_systems,
         routes_proposals,
         routes_grants,

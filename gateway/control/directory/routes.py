@@ -420,4 +420,4 @@ def shown_interface(services: ControlServices, officer: Officer, interface: Inte
     matter = matter_between(services.store, interface.supplier, None, interface.dataset)
     if is_permitted(services, officer, Act.MANAGE_INTERFACES, matter):
         return interface
-    return msgspec.structs.replace(interface, upstream="", tls_ca=None, tls_name=None, tls_client=None)
+    return msgspec.structs.replace(interface, upstream="", tls_ca=None, tls_name=None, tls_client=None, credential=None)

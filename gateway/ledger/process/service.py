@@ -13,6 +13,8 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
+from gateway.ledger.archive.archiving import ArchiveState, Archiving
+from gateway.ledger.archive.target import Target
 from gateway.ledger.durable import make_directory
 from gateway.ledger.index.index import FLUSH_ROWS, MEMORY_BYTES, Index
 from gateway.ledger.index.manifest import SetAside
@@ -74,6 +76,7 @@ class Status(msgspec.Struct, frozen=True):
         cosigned: the size a witness cosigned last.
         witnesses: each witness's last fault, "" for none.
         set_aside: the leaves that the index could not take, and why; they stand in the log, and in no answer.
+        archive: how the object store stands; None where there is none.
     """
 
     origin: str
@@ -86,6 +89,7 @@ class Status(msgspec.Struct, frozen=True):
     cosigned: int = 0
     witnesses: dict[str, str] = {}
     set_aside: tuple[SetAside, ...] = ()
+    archive: ArchiveState | None = None
 
 
 class Pruned(msgspec.Struct, frozen=True):
@@ -125,6 +129,8 @@ class LedgerService:
         memory_bytes: DuckDB's memory.
         witness_transport: httpx's, for witnesses served in process.
         known: the largest checkpoint that the gateway's state has heard of.
+        archive: the object store that the log is brought to as well; None for none.
+        archive_seconds: between two rounds of that.
 
     Raises:
         GatewayError: `conflict` if another process has the log, or what is on disk does not bear out what was signed.
@@ -144,6 +150,8 @@ class LedgerService:
         memory_bytes: int = MEMORY_BYTES,
         witness_transport: httpx.BaseTransport | None = None,
         known: Checkpoint | None = None,
+        archive: Target | None = None,
+        archive_seconds: float = 60.0,
     ) -> None:
         make_directory(directory)
         self.directory = directory
@@ -160,6 +168,9 @@ class LedgerService:
         self.integrator = Integrator(directory, self.log, self.index)
         clients = [WitnessClient(target, transport=witness_transport) for target in witnesses]
         self.cosigning = Cosigning(self.log, clients)
+        self.archiving: Archiving | None = None
+        if archive is not None:
+            self.archiving = Archiving(directory, self.log.key, archive, pause_seconds=archive_seconds, now=clock)
         self._acts = ActJournal(directory, WRITER, clock_ns=self.now_ns, low_water_bytes=0)
         self._closers: list[Callable[[], None]] = []
         self._flushed = self._adopted = time.monotonic()
@@ -188,6 +199,8 @@ class LedgerService:
         try:
             self.prepare()
             self.cosigning.start(self._halt)
+            if self.archiving is not None:
+                self.archiving.start()
             while not stop.is_set():
                 began = time.monotonic()
                 self.step()
@@ -275,6 +288,7 @@ class LedgerService:
             cosigned=cosigning.size,
             witnesses=cosigning.faults,
             set_aside=tuple(self.index.set_aside),
+            archive=self.archiving.state if self.archiving is not None else None,
         )
 
     def plan_retention(self, holds: Holds) -> RetentionPlan:
@@ -353,6 +367,8 @@ class LedgerService:
         for close in self._closers:
             close()
         self.cosigning.stop()
+        if self.archiving is not None:
+            self.archiving.stop()
         self._acts.close()
         self.integrator.close()
         self.index.close()

@@ -8,7 +8,8 @@ It reads the log's formats and never writes one.
     entries    its entries against their hashes, and the prunes among them
     walk       a whole log that is read from elsewhere, in one pass that can be interrupted
     over_http  such a log as C2SP tiles over HTTP
+    over_s3    such a log as it lies in an object store
     beside     what stands beside a log in a ledger's folder
 
-Used from outside: `beside`, `log`, `over_http`, `record`, `report`, `walk`.
+Used from outside: `beside`, `log`, `over_http`, `over_s3`, `record`, `report`, `walk`.
 """

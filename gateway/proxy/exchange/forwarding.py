@@ -7,14 +7,18 @@ the caller's connection (`downstream`). Where one side is slow, the other is pau
 import asyncio
 from collections.abc import Callable
 
+from gateway.domain.credentials import Shown
 from gateway.domain.errors import GatewayError
 from gateway.proxy.exchange import states
 from gateway.proxy.exchange.endings import Ending
 from gateway.proxy.exchange.release import Release
 from gateway.proxy.exchange.requests import request_head
 from gateway.proxy.guards import ends_exchange
+from gateway.proxy.http import hygiene
 from gateway.proxy.http.answers import AnswerHead
 from gateway.proxy.http.bodies import NO_BODY
+from gateway.proxy.http.heads import malformed
+from gateway.proxy.http.targets import parameters_of
 from gateway.proxy.http.upstream import SupplierConnection
 
 _RELEASING = frozenset({states.COLLECTING, states.STREAMING})
@@ -29,6 +33,33 @@ class Forwarding(Ending):
 
     def _forward(self) -> None:
         self.move(states.ON_RECORDED)
+        credential = self._route.credential
+        if credential is None:
+            self._connect()
+        else:
+            self.wait(self._may_show, credential.show)
+
+    def _may_show(self, shown: Shown) -> None:
+        """What the supplier is shown of who calls is at hand."""
+        self._shown = shown
+        credential = self._route.credential
+        assert credential is not None
+        try:
+            # INVARIANT: ONE-MEANING: a parameter is the gateway's or the caller's, and never both.
+            if credential.parameters and parameters_of(self.target.query, credential.parameters):
+                raise malformed("the query holds a parameter that the gateway itself sets for this supplier")
+        except GatewayError as error:
+            self.refuse(error)
+            return
+        self._connect()
+
+    def credential_refused(self) -> None:
+        """The supplier has not taken what it was shown."""
+        credential = self._route.credential
+        if credential is not None:
+            credential.refused(self._shown)
+
+    def _connect(self) -> None:
         assert self._admission is not None
         kept = self._admission.pool.take()
         if kept is not None:
@@ -73,7 +104,12 @@ class Forwarding(Ending):
             framing = b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(octets) if octets else b""
         elif body is not NO_BODY:
             framing, octets = body.start(connection)
-        head = request_head(self._plan, method, self.target, self._fields, use, record, framing)
+        target, fields, credential = self.target, self._fields, self._route.credential
+        if credential is not None:
+            fields = hygiene.without(fields or self._plan.own_fields, credential.names)
+            framing = self._shown.fields + framing
+            target = target.with_parameter(self._shown.query)
+        head = request_head(self._plan, method, target, fields, use, record, framing)
         if body.is_whole:
             self.set_deadline(self._route.interface.first_byte_timeout_seconds)
         else:

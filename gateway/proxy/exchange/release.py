@@ -46,6 +46,7 @@ XML_TURN_BYTES = 24 * 1024
 """The same of XML, which takes longer where its rows are not alike."""
 
 _RELEASING = (states.COLLECTING, states.STREAMING)
+_UNAUTHENTICATED = frozenset({401, 407})
 
 
 def _found(content: bytes, *, is_xml: bool) -> str:
@@ -144,6 +145,8 @@ class Release:
         exchange.set_pace(self._plan.route.interface.first_byte_timeout_seconds)
         refusal = self._refusal()
         if refusal:
+            if self.status in _UNAUTHENTICATED:
+                exchange.credential_refused()
             exchange.refuse(GatewayError("supplier-refused", refusal))
             return
         try:
@@ -177,7 +180,7 @@ class Release:
         What it says of credentials is said of the gateway's, and what it says of another place would lead the caller
         past the gateway.
         """
-        if self.status in {401, 407}:
+        if self.status in _UNAUTHENTICATED:
             return "the supplier does not accept the gateway's own credential"
         if 300 <= self.status < 400:
             is_opaque = self._plan.route.interface.format is _OPAQUE

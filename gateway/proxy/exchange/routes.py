@@ -15,6 +15,7 @@ from gateway.proxy.exchange.refusals import status_line
 from gateway.proxy.exchange.slots import Slots
 from gateway.proxy.http.heads import Block
 from gateway.proxy.http.pools import Pool
+from gateway.proxy.ports import Credential
 from gateway.proxy.projection.answers import make_projector
 from gateway.proxy.projection.envelope import not_filterable
 from gateway.proxy.projection.masks import parse_mask
@@ -39,6 +40,7 @@ class Route:
         "_methods",
         "asks",
         "base",
+        "credential",
         "host",
         "interface",
         "is_tls",
@@ -67,6 +69,7 @@ class Route:
         self.interface = interface
         self.tally = tally
         self.place: tuple[Slots, Pool] | None = None
+        self.credential: Credential | None = None
         self.key = interface.key
         self.host = upstream.address
         self.port = upstream.port

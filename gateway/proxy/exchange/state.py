@@ -4,6 +4,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from gateway.domain.callers import Caller
+from gateway.domain.credentials import Shown
 from gateway.domain.uses import Use
 from gateway.domain.verdicts import Call
 from gateway.proxy.exchange import states
@@ -69,6 +70,7 @@ class Course:
         "_release",
         "_request_bytes",
         "_route",
+        "_shown",
         "_standing",
         "_started_ns",
         "_subjects",
@@ -96,6 +98,7 @@ class Course:
     _standing: Standing
     _plan: Plan
     _fields: bytes
+    _shown: Shown
 
     def __init__(
         self,

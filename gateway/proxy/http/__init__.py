@@ -8,6 +8,7 @@
     answers   a supplier's answer: what its head says, and where it ends
     upstream  a supplier's connection, one exchange at a time
     pools     connections kept for the next call, and whether a host is worth calling
+    asking    one request of the gateway's own
 
-Used from outside: `answers`, `bodies`, `framing`, `heads`, `hygiene`, `pools`, `targets`, `upstream`.
+Used from outside: `answers`, `asking`, `bodies`, `framing`, `heads`, `hygiene`, `pools`, `targets`, `upstream`.
 """

@@ -159,6 +159,13 @@ def request_fields(fields: Sequence[tuple[bytes, bytes]], options: frozenset[byt
     return Passing(b"".join(forwarded), b"".join(conditions), tuple(withheld), b", ".join(via))
 
 
+def without(rendered: bytes, names: frozenset[bytes]) -> bytes:
+    """Rendered fields without those of some names, lower case."""
+    return b"\r\n".join(
+        line for line in rendered.split(b"\r\n") if line.partition(b":")[0].lower() not in names or b":" not in line
+    )
+
+
 def answer_fields(fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The fields of an answer that passes as it is, rendered."""
     return b"".join(b"%b: %b\r\n" % (name, value) for name, value in fields if name in PASSED_TO_CALLER)

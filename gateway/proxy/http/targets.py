@@ -42,6 +42,12 @@ class Target(NamedTuple):
     interface: str
     rest: bytes
 
+    def with_parameter(self, rendered: bytes) -> "Target":
+        """The same with one more parameter of the query, or with none where it is empty."""
+        if not rendered:
+            return self
+        return self._replace(query=b"%b&%b" % (self.query, rendered) if self.query else rendered)
+
 
 class Place(NamedTuple):
     """What a path names.

@@ -1,6 +1,7 @@
 """The control process: the control API on uvicorn, the hub its workers hang on, the feed, and the acts' journal."""
 
 import asyncio
+import hmac
 import logging
 import shutil
 import socket
@@ -8,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from gateway.control.sign_in.possession import Possession
 from gateway.control.sign_in.sign_in import OfficerSignIn, SecondFactor, SignInServices, recorder, teller
 from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.changes import Change
+from gateway.domain.directory import Interface
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks
 from gateway.identity.callers.assertions import AssertionVerifier
@@ -50,6 +53,7 @@ from gateway.ledger.witness.witness import Witness
 from gateway.policy import Engine
 from gateway.policy.offline.activating import PolicyKeeper
 from gateway.proxy.limits import Limits
+from gateway.proxy.ports import Reach
 from gateway.runtime.control.console import serve_console
 from gateway.runtime.control.examining import Examiner
 from gateway.runtime.control.provider import provider_of
@@ -68,7 +72,7 @@ from gateway.runtime.settings import Settings
 from gateway.runtime.start.adopting import adopt_certificates, pin_inherited
 from gateway.runtime.start.incarnation import Position, begin_life, is_put_back
 from gateway.runtime.start.reconciling import after_failover, reconcile, settle
-from gateway.runtime.suppliers import Contexts, SupplierReach
+from gateway.runtime.suppliers import Contexts, Credentials, SupplierReach
 from gateway.runtime.telemetry.coarse import CoarseFigures
 from gateway.runtime.telemetry.due import Due
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher, read_snapshots, render
@@ -273,20 +277,26 @@ def assemble(
         witness=_witness(home, settings, ring),
         roads=roads,
         hosts=host_checks(home, settings, store, ring),
-        trials=Trials(
-            SupplierReach(
-                store,
-                Contexts(store.certificates, ring.field_cipher),
-                Networks(settings.suppliers.networks),
-                OwnListeners(home, settings, store.nodes),
-            )
-        ),
+        trials=Trials(partial(_reach_once, home, settings, store, ring)),
         unseal=lambda sealed, context: ring.field_cipher().unseal(sealed, context),
         seal=lambda secret, context: ring.field_cipher().seal(secret, context),
+        secret_mark=lambda secret: hmac.digest(ring.derived_secret("idempotency"), secret.encode(), "sha256").hex(),
         pseudonyms=lambda identifier: tuple(pseudonymiser.every(identifier, ring.pseudonym_years())),
         address=address,
     )
     return Parts(services, store, acts, ring, nonces, proof, feed, hub, provider)
+
+
+def _reach_once(home: GatewayHome, settings: Settings, store: Store, ring: KeyRing, interface: Interface) -> Reach:
+    """How an interface that is tried is called; what is opened for that is held no longer than the call."""
+    reach = SupplierReach(
+        store,
+        Contexts(store.certificates, ring.field_cipher),
+        Credentials(ring.field_cipher, Limits()),
+        Networks(settings.suppliers.networks),
+        OwnListeners(home, settings, store.nodes),
+    )
+    return reach(interface)
 
 
 def host_checks(home: GatewayHome, settings: Settings, store: Store, ring: KeyRing) -> HostChecks:

@@ -3,6 +3,7 @@
 Nothing of what the supplier answered is told but names of members and counts (INVARIANT: NO-VALUES).
 """
 
+import asyncio
 import http.client
 import socket
 import threading
@@ -13,13 +14,14 @@ import msgspec
 from msgspec import Raw
 
 from gateway.control.suppliers.tried import TriedAnswer
+from gateway.domain.credentials import Shown
 from gateway.domain.directory import AnswerFormat, Dataset, Interface
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import parse_upstream
 from gateway.domain.places.answers import parse_rows
 from gateway.domain.places.language import Kind
 from gateway.proxy.limits import Limits
-from gateway.proxy.ports import Reach
+from gateway.proxy.ports import Credential, Reach
 from gateway.proxy.projection.answers import make_projector
 from gateway.proxy.projection.codings import Reader
 from gateway.proxy.projection.document import DocumentProjector
@@ -50,7 +52,9 @@ class Trials:
             GatewayError: `supplier-unreachable`.
         """
         upstream, reach = parse_upstream(interface.upstream), self._reach(interface)
-        target = (upstream.path + path or "/") + (f"?{urlencode(query)}" if query else "")
+        shown = asyncio.run(_shown(reach.credential)) if reach.credential is not None else Shown()
+        asked = "&".join(part for part in (urlencode(query), shown.query.decode()) if part)
+        target = (upstream.path + path or "/") + (f"?{asked}" if asked else "")
         try:
             connected = socket.create_connection((reach.addresses[0], upstream.port), interface.connect_timeout_seconds)
         except OSError:
@@ -64,7 +68,10 @@ class Trials:
                 connected = reach.context.wrap_socket(connected, server_hostname=reach.name)
             asking = http.client.HTTPConnection(upstream.address, upstream.port)
             asking.sock = connected
-            asking.request("GET", target, headers={"Host": _authority(interface), "Accept-Encoding": "identity"})
+            headers = {"Host": _authority(interface), "Accept-Encoding": "identity"}
+            named = (line.partition(b": ") for line in shown.fields.split(b"\r\n") if line)
+            headers |= {name.decode(): value.decode("latin-1") for name, _, value in named}
+            asking.request("GET", target, headers=headers)
             answer = asking.getresponse()
             content = answer.read(ANSWER_BYTES + 1)
         except (OSError, http.client.HTTPException, ValueError):
@@ -180,6 +187,11 @@ def _pointers(value: object, pointer: str, claimed: set[str], depth: int) -> set
             )
         )
     return {pointer} if pointer else set()
+
+
+async def _shown(credential: Credential) -> Shown:
+    shown = credential.show()
+    return shown if isinstance(shown, Shown) else await shown
 
 
 def _authority(interface: Interface) -> str:

@@ -47,6 +47,8 @@ def examine(home: GatewayHome) -> dict[str, Any]:
         else:
             seen.add("data plane", "up", addresses["data_plane"])
         seen.add("control plane", "up", addresses["control"])
+        if "checks" in addresses:
+            seen.add("checks", "up", addresses["checks"])
         _processes(addresses, seen)
         _readiness(home, seen)
         _interfaces(home, seen)
@@ -169,6 +171,13 @@ def _ledger(home: GatewayHome, seen: _Seen) -> None:
         else:
             advice = "nothing is lost: it stands in the log, in no answer; tell who maintains the gateway"
         seen.fault("index", "set aside", f"{where}: {each.why}", advice)
+    if (archive := status.archive) is not None:
+        if archive.fault:
+            advice = "uses go on, and it is tried again by itself; what is not there takes room on this disk"
+            waits = f"; {archive.waiting_seconds:.0f} seconds are on this disk alone" if archive.waiting_seconds else ""
+            seen.fault("archive", "waits", f"{archive.fault}{waits}", advice)
+        else:
+            seen.add("archive", "up", f"{archive.size} entries are in {archive.address}")
     for witness, fault in status.witnesses.items():
         if fault:
             advice = "ask whoever keeps it; uses go on, and it is asked again by itself"

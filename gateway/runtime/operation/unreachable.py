@@ -49,6 +49,9 @@ def find_unreachable(home: GatewayHome, settings: Settings) -> Unreachable:
                     ),
                     None,
                 )
+            shown = interface.credential
+            if why is None and shown is not None and store.supplier_credential(interface.supplier, shown) is None:
+                why = f"its department has no stored credential `{shown[:63]}`"
             if why is not None:
                 found.append(f"{interface.key}: {why}")
         inherited = tuple(host.id for host in hosts.values() if host.state is HostState.INHERITED)

@@ -44,7 +44,11 @@ def findings(home: GatewayHome, settings: Settings, now: float | None = None) ->
 
 
 def _open_keys(settings: Settings) -> Iterator[Finding]:
-    for name, listener in (("data_plane", settings.data_plane), ("control", settings.control)):
+    for name, listener in (
+        ("data_plane", settings.data_plane),
+        ("control", settings.control),
+        ("checks", settings.checks),
+    ):
         setting = f"{name}.tls_key" if listener.tls_key is not None else f"{name}.tls_certificate"
         key = listener.tls_key or listener.tls_certificate
         if key is None or (listener.tls_key is None and not _holds_key(key)):
@@ -69,6 +73,8 @@ def _certificates(home: GatewayHome, settings: Settings, at: float) -> Iterator[
     named = {
         "data_plane.tls_certificate": settings.data_plane.tls_certificate,
         "data_plane.client_ca": settings.data_plane.client_ca,
+        "checks.tls_certificate": settings.checks.tls_certificate,
+        "checks.client_ca": settings.checks.client_ca,
         "control.tls_certificate": settings.control.tls_certificate,
         "control.client_ca": settings.control.client_ca,
         "control.nodes_ca": settings.control.nodes_ca,

@@ -143,6 +143,8 @@ FAMILIES = _families(
     Family("gateway_journal_accepts", Kind.MIN, "1 while a worker's journal takes new uses.", ("process",)),
     Family("gateway_log_entries", Kind.MAX, "Entries under the log's last checkpoint."),
     Family("gateway_witness_faults", Kind.MAX, "Witnesses that last gave no cosignature; `gateway status` says why."),
+    Family("gateway_archive_lag_seconds", Kind.MAX, "Age, at most, of the oldest entry not yet in the object store."),
+    Family("gateway_archive_faults", Kind.MAX, "1 while no entry reaches the object store; `gateway status` says why."),
     Family("gateway_log_integration_lag_seconds", Kind.MAX, "Age of the oldest durable record not yet in the log."),
     Family("gateway_ledger_set_aside", Kind.MAX, "Entries that the index could not take; they stand in the log."),
     Family("gateway_index_lag_seconds", Kind.MAX, "Age of the oldest record in the log that no question finds yet."),

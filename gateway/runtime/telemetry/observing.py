@@ -25,6 +25,7 @@ from gateway.domain.changes import Change
 from gateway.domain.state import SliceState
 from gateway.domain.uses import Outcome, Use
 from gateway.domain.verdicts import Call, Verdict
+from gateway.ledger.archive.archiving import ArchiveState
 from gateway.ledger.index.manifest import SetAside
 from gateway.proxy.ports import Decide, Identify, Peer, RequestHead
 from gateway.runtime.telemetry.metrics import UNKNOWN, MetricSet
@@ -317,6 +318,9 @@ class LedgerStatus(Protocol):
     @property
     def set_aside(self) -> Sequence[SetAside]: ...
 
+    @property
+    def archive(self) -> ArchiveState | None: ...
+
 
 class LedgerFigures:
     """How far log and index are behind, how many witnesses do not cosign, and how much room the journals have.
@@ -351,6 +355,9 @@ class LedgerFigures:
         gauge("gateway_log_integration_lag_seconds").set(lag)
         gauge("gateway_index_lag_seconds").set(self._index.age_seconds(status.indexed, status.size))
         gauge("gateway_ledger_set_aside").set(sum(each.count for each in status.set_aside))
+        if status.archive is not None:
+            gauge("gateway_archive_lag_seconds").set(status.archive.waiting_seconds)
+            gauge("gateway_archive_faults").set(int(bool(status.archive.fault)))
         disk = os.statvfs(self._folder)
         gauge("gateway_journal_free_bytes").set(disk.f_bavail * disk.f_frsize)
 

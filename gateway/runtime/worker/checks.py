@@ -1,5 +1,7 @@
 """The listener for those who carry calls themselves, as the settings have it (`gateway.authorizer`)."""
 
+import asyncio
+import logging
 import os
 import socket
 from pathlib import Path
@@ -17,6 +19,8 @@ from gateway.runtime.settings import ChecksSettings
 from gateway.runtime.telemetry.metrics import MetricSet
 from gateway.runtime.telemetry.observing import take_desk
 from gateway.runtime.worker.book import StateBook
+
+log = logging.getLogger(__name__)
 
 FOLDER = "closings"
 """Of the workers' sockets, in the run folder."""
@@ -44,6 +48,7 @@ class ChecksListener:
         self._tls = listener_context(settings)
         self._reloading = Reloading(self._tls, settings)
         self._desk: Desk | None = None
+        self._reading: asyncio.Task[None] | None = None
 
     async def open(self, plane: DataPlane, worker: str, run: str) -> None:
         """Begin to answer.
@@ -72,8 +77,19 @@ class ChecksListener:
             self._desk.stop()
 
     def reload(self) -> None:
-        """Read the listener's certificate again."""
+        """Read the listener's certificate again, and the credentials of those who ask."""
         self._reloading()
+        self._reading = asyncio.get_running_loop().create_task(self._read(), name="credentials")
+
+    async def _read(self) -> None:
+        try:
+            carriers, evaluators = await asyncio.to_thread(askers_of, self._home, self._settings)
+        except GatewayError as error:
+            log.error("%s; the old ones stay", error.detail)
+            return
+        if self._desk is not None:
+            self._desk.carriers = carriers
+            self._desk.authzen.evaluators = evaluators
 
 
 def askers_of(home: GatewayHome, settings: ChecksSettings) -> tuple[tuple[Carrier, ...], tuple[Evaluator, ...]]:

@@ -46,7 +46,7 @@ from gateway.runtime.policies import initial_policies
 from gateway.runtime.ring import nonce_keeper, open_ring, proofs_once, signature_memory
 from gateway.runtime.settings import DataPlaneSettings, Settings
 from gateway.runtime.supervision.heartbeat import Heartbeat
-from gateway.runtime.suppliers import Contexts, SupplierReach
+from gateway.runtime.suppliers import Contexts, Credentials, SupplierReach
 from gateway.runtime.telemetry.metrics import MetricSet, Publisher
 from gateway.runtime.telemetry.observing import (
     JournalFigures,
@@ -134,6 +134,7 @@ class Worker:
         prepare = SupplierReach(
             self._store,
             Contexts(self._store.certificates, ring.field_cipher),
+            Credentials(ring.field_cipher, limits_of(settings.data_plane)),
             Networks(settings.suppliers.networks),
             OwnListeners(home, settings, self._store.nodes),
         )

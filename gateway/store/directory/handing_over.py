@@ -21,6 +21,7 @@ from gateway.domain.reorganisation import Step
 from gateway.store import schema
 from gateway.store.cases import CaseWrites
 from gateway.store.certificates import CertificateWrites
+from gateway.store.credentials import CredentialWrites
 from gateway.store.directory.writes import DirectoryTransaction, entry_columns, interface_columns
 from gateway.store.hosts import HostWrites, leads_to
 
@@ -32,7 +33,7 @@ _DUTIES_OF_ENTRY = text(
 )
 
 
-class HandingOver(HostWrites, CertificateWrites, DirectoryTransaction, CaseWrites):
+class HandingOver(HostWrites, CertificateWrites, CredentialWrites, DirectoryTransaction, CaseWrites):
     """A transaction that can also hand over what a supplier has; each method says what it did."""
 
     def entries_of(self, supplier: str) -> tuple[Dataset, ...]:
@@ -110,6 +111,8 @@ class HandingOver(HostWrites, CertificateWrites, DirectoryTransaction, CaseWrite
         for field in ("tls_ca", "tls_client"):
             name = getattr(old, field)
             names[field] = name if name is None else self._carry_certificate(old.supplier, name, to, steps)
+        if old.credential is not None:
+            names["credential"] = self._carry_credential(old.supplier, old.credential, to, steps)
         version = 1 if known is None else known.version + 1
         new = msgspec.structs.replace(old, supplier=to, id=id, version=version, active=True, moved_to=None, **names)
         gone = msgspec.structs.replace(old, active=False, moved_to=new.key, version=old.version + 1)
@@ -155,6 +158,22 @@ class HandingOver(HostWrites, CertificateWrites, DirectoryTransaction, CaseWrite
                 steps.append(Step("certificate", f"{giver}/{name}", "certificate-copied", f"{to}/{wanted}"))
                 return wanted
         raise GatewayError("conflict", f"`{to}` has other certificates of the name `{name}`: rename those first")
+
+    def _carry_credential(self, giver: str, name: str, to: str, steps: list[Step]) -> str:
+        """The name under which the receiver has a credential of the giver; copied where it has none so."""
+        found = self.supplier_credential(giver, name)
+        if found is None:
+            return name
+        for wanted in (name, f"{giver}-{name}"[:MAX_SLUG].rstrip("-")):
+            known = self.supplier_credential(to, wanted)
+            copy = msgspec.structs.replace(found, supplier=to, name=wanted, sealed_as=found.seal_context)
+            if known == copy:
+                return wanted
+            if known is None:
+                self.put_supplier_credential(copy)
+                steps.append(Step("credential", f"{giver}/{name}", "credential-copied", f"{to}/{wanted}"))
+                return wanted
+        raise GatewayError("conflict", f"`{to}` has other credentials of the name `{name}`: rename those first")
 
     def hand_over_hosts(self, giver: str, moved: dict[str, str], heir: str | None) -> list[Step]:
         """Settle whose each host is, once interfaces over them have moved.

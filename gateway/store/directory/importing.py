@@ -18,6 +18,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import parse_upstream
 from gateway.store import schema
 from gateway.store.certificates import CertificateReadings
+from gateway.store.credentials import CredentialReadings
 from gateway.store.directory.columns import TYPES
 from gateway.store.directory.file import DirectoryFile
 from gateway.store.directory.validation import Fault, validate_interface
@@ -67,7 +68,7 @@ class _Versions(msgspec.Struct):
     formerly: Dataset | None = None
 
 
-class DirectoryImports(HostReadings, CertificateReadings, DirectoryTransaction):
+class DirectoryImports(HostReadings, CertificateReadings, CredentialReadings, DirectoryTransaction):
     """A transaction that can also take a whole directory file."""
 
     def import_directory(self, found: DirectoryFile, *, release: bool = False, on: date | None = None) -> Imported:
@@ -200,6 +201,8 @@ class DirectoryImports(HostReadings, CertificateReadings, DirectoryTransaction):
                 found = self.certificates(one.supplier, name)
                 if found is None or found.use is not use:
                     yield field, f"`{one.supplier}` has no {use.value} certificates of the name `{name[:63]}`"
+        if one.credential is not None and self.supplier_credential(one.supplier, one.credential) is None:
+            yield "credential", f"`{one.supplier}` has no credential of the name `{one.credential[:63]}`"
 
     def _store_entries(
         self, entries: Iterable[Dataset], stored: Mapping[str, _Versions], *, released_on: date | None, release: bool

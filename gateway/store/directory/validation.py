@@ -391,6 +391,8 @@ def _upstream_faults(interface: Interface) -> list[Fault]:
         # No path of the machine, whatever it is spelt like: names of stored certificates are slugs.
         if name is not None and not _SLUG.fullmatch(name):
             faults.append(_fault(field, "not the name of stored certificates (`gateway certificates list`)"))
+    if interface.credential is not None and not _SLUG.fullmatch(interface.credential):
+        faults.append(_fault("credential", "not the name of a stored credential (`gateway credentials list`)"))
     if interface.tls_name is not None:
         try:
             parse_name(interface.tls_name)

@@ -101,9 +101,9 @@ async def rounds(calls: int, *, profile: bool) -> None:
     caller.data_received(asked)
     plane.turns._next()
     route = plane.route_of(house.interfaces["hukou/person"])
-    supplier = SupplierConnection(plane.pool_of(route), plane.limits)
+    supplier = SupplierConnection(plane.place_of(route)[1], plane.limits)
     supplier.connection_made(StandIn())  # type: ignore[arg-type]
-    plane.pool_of(route).give_back(supplier)
+    plane.place_of(route)[1].give_back(supplier)
     ledger.done(None)
     supplier.data_received(answered)
 

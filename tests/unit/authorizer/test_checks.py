@@ -1,6 +1,7 @@
 """Checks for existing proxies: who is answered, what a call is taken for, and how its record is opened and closed."""
 
 import asyncio
+import json
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.authorizer.hook import words_of
 from gateway.authorizer.open_uses import Closing, OpenUses
 from gateway.authorizer.relay import Relay
 from gateway.domain.directory import SharingMode
@@ -27,7 +29,7 @@ def run(
     folder: Path, story: Callable[[Asking, CallerSide, House], Awaitable[None]], *, kind: str = "nginx", **changes: Any
 ) -> House:
     """Tell a story to a desk whose interface calls nobody: its port takes no connections."""
-    house = House(interface_for(1, **changes))
+    house = House(interface_for(1, **changes), interface_for(1, id="person-2"))
     house.verdict = WHOLE
 
     async def told() -> None:
@@ -166,6 +168,14 @@ def test_a_line_of_a_log_closes_a_use(tmp_path: Path) -> None:
         await until(lambda: bool(house.ledger.outcomes()))
 
     assert [(each.status, each.end) for each in run(tmp_path, story).ledger.outcomes()] == [(499, "aborted")]
+    token = f"r-1.{'a' * 22}"
+    assert words_of(json.dumps({"sharing_close": token, "status": 200, "size": 7, "x": {}}).encode()) == (
+        token,
+        "200",
+        "7",
+    )
+    for unfit in (b"{", b'{"sharing_close": 1, "status": 200, "size": 7}', b'{"status": 200}', b"["):
+        assert words_of(unfit) is None
 
 
 def test_a_use_that_nobody_closes_is_closed_as_unknown(tmp_path: Path) -> None:
@@ -219,7 +229,7 @@ def test_barrier_a_yes_that_has_not_arrived_is_cut(tmp_path: Path) -> None:
         loop = asyncio.get_running_loop()
         await loop.sock_connect(slow, ("127.0.0.1", at.port))
         await loop.sock_sendall(slow, check() * 60)
-        await until(lambda: len(house.ledger.events) >= 60)
+        await until(lambda: len(at.desk.open_uses) == 60)
         assert at.desk.plane.cut(lambda _: True) >= 1
         with pytest.raises(ConnectionResetError):
             await _read_to_the_end(slow)
@@ -233,7 +243,9 @@ def test_a_head_request_is_answered_as_the_check_was_asked(tmp_path: Path) -> No
     """The call's method is HEAD, the check's is GET: its refusal has its content, and the next answer is read right."""
 
     async def story(_: Asking, carrier: CallerSide, house: House) -> None:
-        assert (await carrier.ask(check(method="HEAD", uri="/api/other")))[2]
+        house.verdict = permit()
+        assert (await carrier.ask(check(method="HEAD")))[2]
+        house.verdict = WHOLE
         assert (await carrier.ask(check(method="HEAD")))[0] == 200
 
     run(tmp_path, story, methods=("GET", "HEAD"))
@@ -248,6 +260,18 @@ def test_a_caddy_hears_each_refusal_as_it_is(tmp_path: Path) -> None:
         assert (await carrier.ask(check(kind="caddy")))[0] == 200
 
     run(tmp_path, story, kind="caddy")
+
+
+def test_an_envoy_asks_by_the_request_itself(tmp_path: Path) -> None:
+    """`ext_authz` over HTTP sends the call's own method and path behind a prefix; fields do not count there."""
+
+    async def story(_: Asking, carrier: CallerSide, house: House) -> None:
+        described = check("/api/other", credential=CREDENTIALS["front"])
+        for path, status in (("/api/person/v1?id=1", 200), ("/api/other", 404), ("/api/person/../x", 400), ("", 404)):
+            line = f"GET /check{path} HTTP/1.1".encode()
+            assert (await carrier.ask(described.replace(b"GET /check HTTP/1.1", line)))[0] == status
+
+    assert run(tmp_path, story, kind="envoy").heads[0].path == b"/api/person/v1"
 
 
 def test_a_closing_finds_its_use_at_another_worker(tmp_path: Path) -> None:

@@ -229,8 +229,9 @@ AS_ONESELF = {
 UNMADE = {f"GET /v1/records/export/{{name}}{part}" for part in ("", "/manifest", "/progress")} | {
     "POST /v1/datasets/{id}/withdrawal",
     "GET /v1/certificates",
+    "GET /v1/credentials",
 }
-"""Nothing is decided: an export of another officer, an entry withdrawn by then, certificates of which none are left."""
+"""Nothing is decided: an export of another officer, an entry withdrawn by then, a list of what none are left of."""
 
 
 def test_every_act_says_whose_matter_it_is_from_the_thing_and_not_from_the_asker(told: Told) -> None:

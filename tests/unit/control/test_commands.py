@@ -56,6 +56,7 @@ def gateway(world: World, monkeypatch: pytest.MonkeyPatch) -> Commands:
         "departments",
         "hosts",
         "certificates",
+        "credentials",
         "interfaces",
         "systems",
         "records",

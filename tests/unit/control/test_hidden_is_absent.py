@@ -19,7 +19,15 @@ PEOPLE = {
 EVERYBODYS = {"/v1/departments", "/v1/purposes", "/v1/datasets", "/v1/interfaces"}
 """The directory is every officer's to read."""
 ELSEWHERE = {
-    *("/v1/hosts", "/v1/certificates", "/v1/policies/activations", "/v1/records", "/v1/retention", "/v1/account"),
+    *(
+        "/v1/hosts",
+        "/v1/certificates",
+        "/v1/credentials",
+        "/v1/policies/activations",
+        "/v1/records",
+        "/v1/retention",
+        "/v1/account",
+    ),
     *(f"/v1/{name}" for name in PROCESSES),
 }
 """Lists without pages of hidden rows, or tested where they are made: records in `test_records_api`, cases of processes

@@ -99,6 +99,7 @@ LISTS = {
     "/v1/interfaces": ("supplier",),
     "/v1/hosts": ("supplier",),
     "/v1/certificates": ("supplier",),
+    "/v1/credentials": ("supplier",),
 }
 
 

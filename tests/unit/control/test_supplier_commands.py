@@ -58,7 +58,7 @@ def gateway(world: World, monkeypatch: pytest.MonkeyPatch) -> Commands:
         with Api(httpx.AsyncClient(base_url=ISSUER, headers=headers, transport=transport), asyncio.Runner()) as api:
             yield api
 
-    for name in ("directory", "departments", "hosts", "certificates", "interfaces"):
+    for name in ("directory", "departments", "hosts", "certificates", "credentials", "interfaces"):
         monkeypatch.setattr(sys.modules[f"gateway.cli.{name}"], "open_api", open_here)
     return Commands()
 
@@ -92,6 +92,20 @@ def test_certificates_are_added_listed_and_withdrawn(gateway: Commands, tmp_path
     gateway("certificates", "withdraw", "public-security", "police-ca", "--reason", "replaced")
     file.write_bytes(b"\x30\x82\xff")
     assert "openssl" in gateway("certificates", "add", "public-security", "police-ca", file, fails=True)
+
+
+def test_credentials_are_added_from_a_file_listed_and_withdrawn(gateway: Commands, tmp_path: Path) -> None:
+    """A line end behind the secret is none of it; nothing that is printed holds it."""
+    file = tmp_path / "secret"
+    file.write_text("s3cret-word\n")
+    add = ("credentials", "add", "public-security", "appcode", "--kind", "field", "--field", "X-Key")
+    printed = gateway(*add, "--secret-file", file)
+    assert gateway.json("credentials", "list")["items"][0]["name"] == "appcode"
+    printed += gateway("credentials", "list") + gateway(*add, "--secret-file", file, "--overlap", "60")
+    printed += gateway("credentials", "withdraw", "public-security", "appcode", "--reason", "replaced")
+    assert "s3cret-word" not in printed
+    file.write_bytes(b"\xff\xfe")
+    assert "UTF-8" in gateway(*add, "--secret-file", file, fails=True)
 
 
 def test_interface_is_tried_and_not_registered_where_it_cannot_work(gateway: Commands, tmp_path: Path) -> None:

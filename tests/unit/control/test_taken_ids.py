@@ -116,6 +116,7 @@ EVERYBODYS = {
 """The public catalogue: no name in it is a secret, since every officer is shown what bears it."""
 WITHIN_ITS_DEPARTMENT = {
     "/v1/certificates": "named by department and name",
+    "/v1/credentials": "named by department and name",
     "/v1/hosts": "claimed by department and host; whose a host is is told to who has proved that it is theirs",
 }
 NAMES_NOTHING = {

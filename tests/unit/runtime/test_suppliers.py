@@ -14,13 +14,14 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Host, HostState, Networks
 from gateway.identity.keys.keyring import KeyRing
 from gateway.identity.keys.supplier_certificates import read_certificates
+from gateway.proxy.limits import Limits
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.listeners.nodes import Listeners, OwnListeners, is_this_machine, machine_addresses, machine_mark
 from gateway.runtime.operation.setup import initialise
 from gateway.runtime.operation.status import examine
 from gateway.runtime.operation.unreachable import find_unreachable
 from gateway.runtime.start.adopting import adopt_certificates, pin_inherited
-from gateway.runtime.suppliers import Contexts, SupplierReach
+from gateway.runtime.suppliers import Contexts, Credentials, SupplierReach
 from gateway.store import Node, Store
 from tests.support.certificates import Authority
 from tests.support.state import fill, host, interface
@@ -49,7 +50,8 @@ class State:
 
     def reach(self, **changes: object):  # type: ignore[no-untyped-def]
         contexts = Contexts(self.store.certificates, self.ring.field_cipher)
-        reach = SupplierReach(self.store, contexts, self.networks, lambda *at: at in self.own)
+        credentials = Credentials(self.ring.field_cipher, Limits())
+        reach = SupplierReach(self.store, contexts, credentials, self.networks, lambda *at: at in self.own)
         return reach(interface(**changes))
 
 
