@@ -36,8 +36,8 @@ test-deep: $(READY)  ## Long crash, fuzz and soak runs
 test-clocks: $(READY)  ## The tests on a 29 February two years on or more, and across New Year
 	@$(BIN)/python -m tests.clocks
 
-mutants: $(READY)  ## Small changes that some test has to notice (ROOM=ledger/verify)
-	@$(BIN)/python -m tests.mutants $(ROOM)
+mutants: $(READY)  ## Small changes that some test has to notice (ROOM=ledger/verify, or ROOM=policies)
+	@$(BIN)/python -m tests.mutants$(if $(filter policies,$(ROOM)),.policies, $(ROOM))
 
 prove: $(READY)  ## Prove the sentences of the law of the policies (builds the prover once; KEEP=1: keep it)
 	@deploy/tools prove

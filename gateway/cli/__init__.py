@@ -71,6 +71,16 @@ COMMANDS = {
     "applications": ("processes", "An application for sharing, from draft to the first use."),
     "verifications": ("processes", "A request to verify shared data, until it is answered."),
     "disputes": ("processes", "A dispute over sharing, until it is agreed, settled or decided."),
+    "rectifications": ("processes", "A rectification within a set time, until it is accepted or sharing ends."),
+    "disposals": (
+        "processes",
+        "The disposal of what was drawn under a grant, until the supplier confirms it.",
+    ),
+    "incidents": ("processes", "A security incident, from the first measures to its end."),
+    "returns": ("processes", "Data to be returned to a lower level, until they came."),
+    "complaints": ("processes", "A complaint, from its intake to the reply."),
+    "corrections": ("processes", "An order to correct, until it is accepted as done or reported further."),
+    "directory-changes": ("processes", "A change of the directory, from its cause to the release."),
     "duties": (
         "duties",
         "List what waits for you: the overdue first, with the days left; dates that are not certain are marked.",

@@ -1,4 +1,4 @@
-"""`gateway applications | verifications | disputes`: commands made from the tables of the processes, one a step."""
+"""`gateway applications | verifications | …`: commands made from the tables of the processes, one a step."""
 
 import inspect
 import mimetypes
@@ -264,3 +264,10 @@ def _shown(value: Any) -> str:
 applications = commands_of("applications")
 verifications = commands_of("verifications")
 disputes = commands_of("disputes")
+rectifications = commands_of("rectifications")
+disposals = commands_of("disposals")
+incidents = commands_of("incidents")
+returns = commands_of("returns")
+complaints = commands_of("complaints")
+corrections = commands_of("corrections")
+directory_changes = commands_of("directory-changes")

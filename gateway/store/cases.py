@@ -13,9 +13,9 @@ import msgspec
 from sqlalchemy import ColumnElement, Executable, func, insert, literal_column, select, union_all
 
 from gateway.domain.errors import GatewayError
-from gateway.domain.processes.cases import Attachment, Case, Event
+from gateway.domain.processes.cases import Attachment, Case, Event, owing
 from gateway.domain.processes.register import PROCESSES
-from gateway.domain.processes.table import Party
+from gateway.domain.processes.table import OWING, Party
 from gateway.store import schema
 from gateway.store.listings import FEW_SUPPLIERS, departments_of, page_of, rows_bounded, suppliers_of
 from gateway.store.readings import Rows, decode, decode_all
@@ -33,7 +33,7 @@ class CaseFilter(msgspec.Struct, frozen=True):
         state: where they stand.
         supplier: supply department.
         demand: demand department.
-        region: prefix of the supplier's administrative division code, without trailing zeros.
+        region: prefix of the division code of the department that is overseen, without trailing zeros.
         grant: the grant that they are about, or are to become.
     """
 
@@ -110,7 +110,7 @@ class Cases:
 
         Of a small region, one for each of its departments; a larger one is soon met by reading on.
         """
-        column = schema.cases.c.supplier
+        column = schema.cases.c.overseen
         if not narrow.region:
             return [conditions]
         if narrow.supplier is None and narrow.demand is None:
@@ -126,12 +126,21 @@ class Cases:
         return tuple(each for each in decode_all(Case, rows) if not PROCESSES[process].state(each.state).is_end)
 
     def open_cases(self, **side: str) -> tuple[Case, ...]:
-        """Cases that have not ended, of one side (`supplier=` or `demand=`), in the order of opening."""
+        """Cases that have not ended, of one side (`supplier=` or `demand=`), in the order of opening.
+
+        A `process=` narrows them to one.
+        """
         table = schema.cases
         mine = [table.c[name] == value for name, value in side.items()]
         waits = table.c.waits_supplier + table.c.waits_demand + table.c.waits_competent > 0
         rows = self._rows(select(table.c.body).where(*mine, waits).order_by(table.c.number), {})
         return decode_all(Case, rows)
+
+    def count_cases(self, process: str, state: str) -> int:
+        """How many cases of a process stand in a state."""
+        table = schema.cases
+        rows = self._rows(select(func.count()).where(table.c.process == process, table.c.state == state), {})
+        return int(rows[0][0])
 
     def cases_waiting_for(
         self, party: Party, department: str | None, limit: int = 1000, *, region: str = ""
@@ -146,17 +155,17 @@ class Cases:
         if party is not Party.COMPETENT:
             conditions.append(table.c[party.value] == department)
         if region:
-            conditions.append(suppliers_of(table.c.supplier, region))
+            conditions.append(suppliers_of(table.c.overseen, region))
         order = (table.c.due_on.is_(None), table.c.due_on, table.c.number)
         rows = self._rows(select(table.c.body).where(*conditions).order_by(*order).limit(limit), {})
         return decode_all(Case, rows)
 
     def overdue_cases(self, today: date, limit: int = 1000, *, region: str = "") -> tuple[Case, ...]:
-        """Cases of a region's suppliers in which what is due was due before `today`, the longest overdue first."""
+        """Cases that a region oversees in which what is due was due before `today`, the longest overdue first."""
         table = schema.cases
         late: list[ColumnElement[bool]] = [table.c.due_on.is_not(None), table.c.due_on < today.isoformat()]
         if region:
-            late.append(suppliers_of(table.c.supplier, region))
+            late.append(suppliers_of(table.c.overseen, region))
         rows = self._rows(select(table.c.body).where(*late).order_by(table.c.due_on, table.c.number).limit(limit), {})
         return decode_all(Case, rows)
 
@@ -177,6 +186,8 @@ class CaseWrites(WriteBase, Cases):
         """Store a case whose side, or end, a change of departments has changed: told in its history, by nobody."""
         before = self.case(case.id, case.process)
         assert before is not None
+        if before.at is not None and before.at in (before.supplier, before.demand):
+            case = msgspec.structs.replace(case, at=case.supplier if before.at == before.supplier else case.demand)
         number, at = self.next_event_number(case.id), datetime.fromtimestamp(self._now_unix, UTC)
         self.put_case(case, Event(case.id, number, "handed-over", "", giver, at, before=before.state, after=case.state))
 
@@ -205,7 +216,7 @@ class CaseWrites(WriteBase, Cases):
 
 
 def _columns(case: Case) -> dict[str, Any]:
-    waits = PROCESSES[case.process].state(case.state).waits_for
+    waits = owing(PROCESSES[case.process], case)
     return {
         "process": case.process,
         "state": case.state,
@@ -213,7 +224,8 @@ def _columns(case: Case) -> dict[str, Any]:
         "demand": case.demand,
         "dataset": case.dataset,
         "grant_id": case.grant,
-        **{f"waits_{party.value}": int(party in waits) for party in Party},
+        "overseen": case.overseen,
+        **{f"waits_{party.value}": int(party in waits) for party in OWING},
         "due_on": case.due.on.isoformat() if case.due else None,
         "body": encode(case),
     }

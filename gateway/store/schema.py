@@ -46,7 +46,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0013"
+HEAD = "0014"
 """The newest migration: a database at another revision is migrated, or refused if it is newer."""
 
 metadata = MetaData()
@@ -410,14 +410,16 @@ cases = Table(
     Column("demand", String(64)),
     Column("dataset", String(128)),
     Column("grant_id", String(64)),
+    Column("overseen", String(64)),
     Column("waits_supplier", Integer, nullable=False),
     Column("waits_demand", Integer, nullable=False),
     Column("waits_competent", Integer, nullable=False),
     Column("due_on", String(10)),
     Column("body", Text, nullable=False),
     Index("cases_id", "id", unique=True),
-    Index("cases_process", "process", "number", "supplier"),
-    Index("cases_state", "process", "state", "number", "supplier"),
+    Index("cases_process", "process", "number", "overseen"),
+    Index("cases_state", "process", "state", "number", "overseen"),
+    Index("cases_overseen", "overseen", "process", "number"),
     Index("cases_supplier", "supplier", "process", "number"),
     Index("cases_demand", "demand", "process", "number"),
     Index("cases_grant", "grant_id", "process"),

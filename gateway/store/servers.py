@@ -11,6 +11,8 @@ behind a broken network, or back from a crash, and taking writes that nobody els
   still waits for the old one is ended at once. Two hosts that both take writes end in refusal until one is gone: which
   of them other nodes write to cannot be known from here.
 
+A pooler between is refused where it lends sessions for a transaction: what a process listens for would not arrive.
+
 A cluster of another system identifier is another database: a process that has used one never goes over to another.
 """
 
@@ -18,6 +20,7 @@ import fcntl
 import json
 import logging
 import os
+import secrets
 import threading
 import time
 import weakref
@@ -54,6 +57,10 @@ SELECT pg_is_in_recovery(), (SELECT system_identifier::text FROM pg_control_syst
        CASE WHEN pg_is_in_recovery() THEN '' ELSE substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END,
        current_setting('synchronous_standby_names'), current_setting('transaction_read_only')
 """
+
+_MARK = "SELECT current_setting('gateway.session', true)"
+_OTHERS = 3
+"""Connections that look whether they are handed another's session: a pooler hands out the one used last."""
 
 
 class History(NamedTuple):
@@ -233,6 +240,7 @@ class Servers:
         self._own: str | None = None
         self._open: weakref.WeakKeyDictionary[Any, tuple[Host, History | None]] = weakref.WeakKeyDictionary()
         self._lock = threading.Lock()
+        self._own_sessions: set[Host] = set()
         self._ended = threading.Event()
         self._watching = False
         self.trouble = ""
@@ -270,6 +278,7 @@ class Servers:
 
         connection = self._dial(host)
         try:
+            self._require_own_session(host, connection)
             told = self._ask(connection)
             if told is not None:
                 self._admit(host, told)
@@ -279,6 +288,39 @@ class Servers:
             connection.close()
             raise
         return connection
+
+    def _require_own_session(self, host: Host, connection: Any) -> None:
+        """Raise where the session is not this connection's own, but lent for a transaction; looked at once a host.
+
+        A pooler answers under a number of its own. One that lends whole sessions (PgBouncer's `session`) is fine; one
+        that lends them for a transaction (`transaction`, `statement`) loses what is listened for and prepared, and
+        shows the next client what this one left in its session.
+        """
+        import psycopg  # noqa: PLC0415 - as above
+
+        if host in self._own_sessions:
+            return
+        mark = secrets.token_hex(8)
+        connection.autocommit, before = True, connection.autocommit
+        try:
+            (number,) = connection.execute("SELECT pg_backend_pid()").fetchone()
+        except (psycopg.ProgrammingError, psycopg.NotSupportedError):
+            number = connection.info.backend_pid  # another database that speaks the protocol
+        if number != connection.info.backend_pid:
+            connection.execute("SELECT set_config('gateway.session', %s, false)", [mark])
+            others = [self._dial(host, autocommit=True) for _ in range(_OTHERS)]
+            try:
+                asked = [each.execute(_MARK).fetchone()[0] for each in others]
+            finally:
+                for each in others:
+                    each.close()
+            if mark in asked or connection.execute(_MARK).fetchone()[0] != mark:
+                raise _refusal(
+                    "is reached through a pooler that lends a session for a transaction (PgBouncer: `pool_mode`): set "
+                    "it to `session` for this database, or give the address of the server itself"
+                )
+        connection.autocommit = before
+        self._own_sessions.add(host)
 
     def _ask(self, connection: Any) -> Told | None:
         """What a server says it is; None where it has no such words."""

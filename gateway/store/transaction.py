@@ -312,12 +312,10 @@ class Transaction(WriteBase):
         ]
 
     def open_disposal(self, disposal: Disposal) -> None:
-        """Open the duty to dispose of what was drawn under a grant that is closed (Decree 809 Art. 27 ¶1)."""
+        """Open the duty to dispose of what was drawn under a grant that is closed, or set it anew (Art. 27 ¶1)."""
         values = msgspec.to_builtins(disposal)
-        values["grant_id"] = values.pop("grant")
-        self._connection.execute(
-            insert(schema.disposals).values(**{**values, "provisional": int(disposal.provisional)})
-        )
+        key = {"grant_id": values.pop("grant")}
+        self._put(schema.disposals, key, {**values, "provisional": int(disposal.provisional)})
 
     def record_disposal(self, grant: str, record: str, on: date) -> Disposal:
         """Fulfil a disposal duty by its destruction record.

@@ -4,13 +4,12 @@ import hashlib
 import re
 import tempfile
 from base64 import b32decode
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import jwt
-import msgspec
 
 from gateway.client.keys import ClientKey, new_private_key
 from gateway.control.act.examples import (
@@ -41,8 +40,7 @@ from gateway.control.act.examples import (
 )
 from gateway.control.policies.routes import CALL
 from gateway.control.sign_in.by_provider import sealed_with
-from gateway.domain.calendar import CHINA, Due
-from gateway.domain.processes.cases import Event
+from gateway.domain.calendar import CHINA
 from gateway.identity.callers.assertions import ASSERTION_TYPE
 from gateway.identity.officers.oidc import Person
 from gateway.identity.officers.one_time_codes import STEP_SECONDS, code_at
@@ -52,6 +50,7 @@ from gateway.ledger.log.notes import sign_note
 from gateway.ledger.witness.witness import request_body
 from gateway.policy import default_policies_root
 from gateway.policy.law.layers import read_set
+from tests.answers.cases import BESIDE_SHARING, case_of, make_late, talk
 from tests.answers.matters import Matters, matters_of
 from tests.answers.provider import URL as PROVIDER
 from tests.answers.teller import Teller
@@ -107,6 +106,7 @@ def walk() -> Told:
                 disputes,
                 a_grants_life,
                 orders,
+                *BESIDE_SHARING,
                 figures,
                 policies,
                 records,
@@ -372,18 +372,6 @@ def proposals(teller: Teller) -> None:
     teller.tell("POST /v1/proposals/{id}/refusal", "police", reasons, again=True, id="g-2026-0101")
 
 
-def _case(teller: Teller, process: str, officer: str, body: dict[str, Any], *steps: tuple[str, str, Any]) -> str:
-    """A case after some steps that are told of elsewhere."""
-    world = teller.world
-    answer = world.post(officer, f"/v1/{process}", body)
-    answer.raise_for_status()
-    id_ = Path(answer.headers["Location"]).name
-    for who, name, said in steps:
-        stated = {"digest": answer.json()["digest"]} if said is None else said
-        world.post(who, f"/v1/{process}/{id_}/{name}", stated).raise_for_status()
-    return id_
-
-
 def applications(teller: Teller) -> None:
     """Drafted, submitted and approved; others asked for materials, put off, narrowed, refused, urged, taken back."""
     numbers = iter(range(200, 300))
@@ -394,7 +382,7 @@ def applications(teller: Teller) -> None:
 
     def drafted(*steps: tuple[str, str, Any]) -> tuple[str, dict[str, Any]]:
         draft = {**DRAFT, "grant": {**PROPOSAL, "id": f"g-2026-{next(numbers):04d}"}}
-        return _case(teller, "applications", "civil", draft, *steps), draft
+        return case_of(teller, "applications", "civil", draft, *steps), draft
 
     first = teller.tell("POST /v1/applications", "civil", DRAFT).json()
     id_, approval = first["application"]["id"], {"digest": first["digest"]}
@@ -440,13 +428,10 @@ def applications(teller: Teller) -> None:
 def _no_reply(teller: Teller) -> None:
     """A supplier is urged; where the region's layer is in force, the competent department replies instead."""
     draft = {**DRAFT, "grant": {**PROPOSAL, "id": "g-2026-0300"}}
-    id_ = _case(teller, "applications", "civil", draft, ("civil", "submit", None))
-    store = teller.world.store
-    found = store.case(id_, "applications")
+    id_ = case_of(teller, "applications", "civil", draft, ("civil", "submit", None))
+    make_late(teller, "applications", id_)
+    found = teller.world.store.case(id_, "applications")
     assert found is not None
-    event = Event(id_, 9, "comment", "civil", "civil-affairs", STANDS_AT, said={"comment": "a month ago"})
-    with store.transaction() as tx:  # as if it had been submitted a month ago
-        tx.put_case(msgspec.structs.replace(found, due=Due(date(2026, 5, 11), provisional=False)), event)
     path = "POST /v1/applications/{id}"
     overdue = {"reasons": "no reply within the time of the law"}
     teller.tell(f"{path}/urge", "registrar", overdue, id=id_)
@@ -461,20 +446,11 @@ def verifications(teller: Teller) -> None:
     teller.tell("GET /v1/verifications", "police")
     teller.tell("GET /v1/verifications/{id}", "police", **named)
     teller.tell("GET /v1/verifications/lifecycle", None)
-    _talk(teller, "verifications", "police", "civil", told["id"])
+    talk(teller, "verifications", "police", "civil", told["id"])
     outcome = {"outcome": "corrected", "statement": "the status was that of before the registration"}
     teller.tell("POST /v1/verifications/{id}/answer", "police", outcome, again=True, **named)
-    other = _case(teller, "verifications", "civil", DOUBT)
+    other = case_of(teller, "verifications", "civil", DOUBT)
     teller.tell("POST /v1/verifications/{id}/withdraw", "civil", {"reasons": "our own mistake"}, again=True, id=other)
-
-
-def _talk(teller: Teller, process: str, officer: str, other: str, id_: str) -> None:
-    """A comment, and a file that the other side fetches."""
-    teller.tell(f"POST /v1/{process}/{{id}}/comments", officer, {"comment": "see the attached note"}, id=id_)
-    sent = {"content": b"a note\n", "params": {"name": "note.txt"}}
-    at = f"POST /v1/{process}/{{id}}/attachments"
-    file = teller.tell(at, officer, options=sent, headers={"Content-Type": "text/plain"}, id=id_).json()["attachment"]
-    teller.tell(f"GET /v1/{process}/{{id}}/attachments/{{digest}}", other, id=id_, digest=file["digest"])
 
 
 def disputes(teller: Teller) -> None:
@@ -487,16 +463,16 @@ def disputes(teller: Teller) -> None:
     teller.tell("GET /v1/disputes", "police")
     teller.tell("GET /v1/disputes/{id}", "police", id=first)
     teller.tell("GET /v1/disputes/lifecycle", None)
-    _talk(teller, "disputes", "civil", "police", first)
+    talk(teller, "disputes", "civil", "police", first)
     teller.tell("POST /v1/disputes/{id}/offer", "police", {"outcome": "the item is applied for anew"}, id=first)
     step("agree", "civil", {"reasons": "that is what was meant"}, first)
-    second = _case(teller, "disputes", "civil", CONTENTION)
+    second = case_of(teller, "disputes", "civil", CONTENTION)
     step("apply", "civil", {"reasons": "no agreement in two meetings"}, second)
     step("settle", "registrar", {"outcome": "the item stays out", "reference": "政数协〔2026〕5号"}, second)
-    third = _case(teller, "disputes", "civil", CONTENTION, ("civil", "apply", {"reasons": "no agreement"}))
+    third = case_of(teller, "disputes", "civil", CONTENTION, ("civil", "apply", {"reasons": "no agreement"}))
     step("refer", "registrar", {"reasons": "coordination failed on 2026-05-14"}, third)
     step("decide", "registrar", {"outcome": "the item is shared", "reference": "府〔2026〕8号"}, third)
-    fourth = _case(teller, "disputes", "civil", CONTENTION)
+    fourth = case_of(teller, "disputes", "civil", CONTENTION)
     step("withdraw", "civil", {"reasons": "the need has gone"}, fourth)
 
 

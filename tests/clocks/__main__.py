@@ -1,4 +1,8 @@
-"""`python -m tests.clocks [NAME…]`: the suite on a 29 February two years on or more, and across New Year in China."""
+"""`python -m tests.clocks [NAME…]`: tests on a 29 February two years on or more, and across New Year in China.
+
+Those that can depend on the clock, as their source says (`reading.py`): the others are told the time by themselves, and
+what they say on one day they say on every day.
+"""
 
 import sys
 import tempfile
@@ -9,6 +13,7 @@ from typing import NamedTuple
 
 from gateway.domain.calendar import china_day, first_moment
 from tests.clocks.moved import MovedClock
+from tests.clocks.reading import files_on_the_clock
 
 
 class Run(NamedTuple):
@@ -16,7 +21,7 @@ class Run(NamedTuple):
 
     Args:
         begins: when, Unix seconds, from the time now.
-        tests: folders; every test of theirs that is not `deep`.
+        tests: folders; every test of theirs that is not `deep` and can depend on the clock.
     """
 
     begins: float
@@ -63,7 +68,7 @@ def main(names: list[str]) -> int:
                 flush=True,
             )
             options = ("-q", "-m", "not deep", "-n", "3", "-p", "no:cacheprovider")
-            status = clock.run(sys.executable, "-m", "pytest", *options, *run.tests)
+            status = clock.run(sys.executable, "-m", "pytest", *options, *files_on_the_clock(run.tests))
         if status:
             print(f"{name}: failed")
             return status

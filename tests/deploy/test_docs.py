@@ -91,7 +91,7 @@ def test_command_shown_parses(page: str, line: str) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_what_the_code_makes(name: str) -> None:
-    """settings.md, problems.md and metrics.md: `python -m gateway.runtime.operation.pages docs` changes nothing."""
+    """`python -m gateway.runtime.operation.pages docs` changes none of them."""
     assert (DOCS / name).read_text("utf-8") == PAGES[name]()
 
 

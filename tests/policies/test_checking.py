@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from gateway.policy.offline.checking import check
+from gateway.policy.offline.tables import read_case
 from tests.policies.cases import ROOT
 from tests.policies.layering import note, root_with
 
@@ -93,3 +96,25 @@ def test_facts_that_no_policy_reads_are_named(tmp_path: Path) -> None:
     rule = f'permit (principal, action in Action::"obtain", resource) {read}'
     root = root_with(tmp_path, extra=note("extra") + rule)
     assert "Dataset.sensitive" not in check(root, ["national", "extra"]).unread
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ({"call": {"purpos": "nothing"}, "expect": "permit"}, "call: purpos"),
+        ({"drawn": {"months": []}, "expect": "permit"}, "drawn: months"),
+        ({"act": "suspennd", "expect": "permit"}, "suspennd"),
+    ],
+)
+def test_a_misspelt_name_in_a_case_is_refused(line: dict[str, object], named: str) -> None:
+    """It would make the case come out right and test nothing."""
+    with pytest.raises(ValueError, match=named):
+        read_case("table", {}, {"case": "a case", **line})
+
+
+def test_a_clause_that_is_too_deep_is_a_fault_of_its_policy(tmp_path: Path) -> None:
+    clause = " || ".join(f'context.purpose == "p{number}"' for number in range(120))
+    rule = f'forbid (principal, action in Action::"use", resource) when {{ {clause} }};'
+    (finding,) = check(root_with(tmp_path, extra=note("deep") + rule), ["national", "extra"]).findings
+    assert finding.subject == "extra/extra.cedar"
+    assert "`deep` is nested too deeply" in finding.what

@@ -344,7 +344,7 @@ ANY_FORBID = given(st.randoms(use_true_random=False), conditions(), held_grants(
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
 
 
-@settings(max_examples=25, deadline=None, phases=PHASES)
+@settings(max_examples=8, deadline=None, phases=PHASES)
 @ANY_FORBID
 def test_whatever_a_forbid_takes_from_a_grant_is_found_or_not_ruled_out(
     chance: random.Random, condition: str, first: Grant, second: Grant | None
@@ -353,7 +353,7 @@ def test_whatever_a_forbid_takes_from_a_grant_is_found_or_not_ruled_out(
 
 
 @pytest.mark.deep
-@settings(max_examples=400, deadline=None, phases=PHASES)
+@settings(max_examples=150, deadline=None, phases=PHASES)
 @ANY_FORBID
 def test_whatever_a_forbid_takes_is_found_or_not_ruled_out_many_times(
     chance: random.Random, condition: str, first: Grant, second: Grant | None

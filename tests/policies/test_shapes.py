@@ -90,7 +90,7 @@ ANY_WORLD = given(worlds(), st.integers(0, len(RULES)), st.booleans(), st.boolea
 PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
 
 
-@settings(max_examples=12, deadline=None, phases=PHASES)
+@settings(max_examples=4, deadline=None, phases=PHASES)
 @ANY_WORLD
 def test_shapes_are_decided_like_the_states_they_are_of(
     candidates: list[Layers], world: World, number: int, turned: bool, far: bool
@@ -99,7 +99,7 @@ def test_shapes_are_decided_like_the_states_they_are_of(
 
 
 @pytest.mark.deep
-@settings(max_examples=60, deadline=None, phases=PHASES)
+@settings(max_examples=30, deadline=None, phases=PHASES)
 @ANY_WORLD
 def test_shapes_are_decided_like_the_states_they_are_of_many_times(
     candidates: list[Layers], world: World, number: int, turned: bool, far: bool

@@ -14,6 +14,7 @@ from gateway.policy.proofs.counterexamples import parse_counterexample, table_ro
 from gateway.policy.proofs.questions import theorem_faults
 from gateway.policy.proofs.solver import find_tools
 from gateway.policy.proofs.theorems import read_theorems
+from gateway.runtime.operation.law import law_page
 from tests.policies.cases import NATIONAL, ROOT
 from tests.policies.layering import note, root_with
 
@@ -168,3 +169,16 @@ def test_a_counterexample_is_told_as_a_case_and_as_a_row_of_a_table() -> None:
     outcome = run_case(NATIONAL, read_case("table", {}, row))
     assert outcome.verdict is not None, outcome.fault
     assert "national-art35-grade" in outcome.verdict.policies
+
+
+def test_the_page_of_the_law_says_what_was_proved_and_what_was_not_since(tmp_path: Path) -> None:
+    """Each sentence stands there in both languages; a policy that was changed since is no longer said to be proved."""
+    page = law_page()
+    assert all(one.sentence in page and one.sentence_zh in page for one in read_theorems(read_set(ROOT, ["national"])))
+    assert "not proved since a change" not in page
+    changed = law_page(root_with(tmp_path, zhongshan={"another.cedar": note("another") + USE_OF_NOTHING}))
+    (row,) = (line for line in changed.splitlines() if "not proved since a change" in line)
+    assert row.startswith("| national + zhongshan |")
+
+
+USE_OF_NOTHING = 'forbid (principal, action in Action::"use", resource) when { context.purpose == "nothing" };'

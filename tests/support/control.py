@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 from fastapi import FastAPI
@@ -35,6 +36,7 @@ from gateway.ledger.process.service import LedgerService
 from gateway.policy import Engine, default_policies_root
 from gateway.policy.law.layers import read_set
 from gateway.policy.offline.activating import PolicyKeeper
+from gateway.policy.offline.checking import Checked, check_set
 from gateway.policy.offline.examining import Examined, Solve, examine
 from gateway.proxy.ports import Reach
 from gateway.runtime.control.trying import Trials
@@ -84,6 +86,17 @@ HOST = Host(
 def national_set() -> PolicySet:
     """The national layer, read once: sets are immutable."""
     return read_set(default_policies_root(), ["national"])
+
+
+_CHECKED: dict[str, Checked] = {}
+
+
+def _checked_once(policies: PolicySet) -> Checked:
+    """What a check finds: it asks for nothing but the set, and a second of it is enough for one run."""
+    known = policies.id
+    if known not in _CHECKED:
+        _CHECKED[known] = check_set(policies)
+    return _CHECKED[known]
 
 
 _APPS: list[FastAPI] = []
@@ -144,7 +157,7 @@ class World:
             acts=self.acts,
             ledger=LedgerClient(folder / "l.sock"),
             sign_in=OfficerSignIn(verifier, self.store, SecurityLog(clock), clock, possession),
-            barrier=barrier or Barrier(None),
+            barrier=barrier or Barrier(None, now=clock),
             now=lambda: self.now(),  # noqa: PLW0108 - a test moves the clock by setting `now`
             tree=folder / "ledger" / "tree",
             spool=spool,
@@ -174,8 +187,9 @@ class World:
             tx.put_purpose(Purpose("social-assistance", "社会救助"))
 
     def _examine(self, candidate: PolicySet, current: PolicySet | None, now_unix: int, solve: Solve) -> Examined:
-        """As in a process of its own, without the process."""
-        return examine(candidate, current, StandingState(self.store), now_unix, solve)
+        """As in a process of its own, without the process; what only the set decides is found out once."""
+        with patch("gateway.policy.offline.examining.check_set", _checked_once):
+            return examine(candidate, current, StandingState(self.store), now_unix, solve)
 
     def close(self) -> None:
         self._runner.run(self._client.aclose())

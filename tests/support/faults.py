@@ -169,7 +169,7 @@ def _taken(pid: int, descriptor: int) -> socket.socket:
         raise
 
 
-def until_gone(pid: int, seconds: float = 10.0) -> None:
+def until_gone(pid: int, seconds: float = 60.0) -> None:
     """Wait for a process's end."""
     deadline = time.monotonic() + seconds
     while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:

@@ -165,7 +165,7 @@ def served_home(
         yield gateway
 
 
-def wait_for(ask: Callable[[], Any], seconds: float = 10.0) -> Any:
+def wait_for(ask: Callable[[], Any], seconds: float = 60.0) -> Any:
     """The first truthy answer of `ask`, or its last one when the seconds are over."""
     deadline = time.monotonic() + seconds
     while not (answer := ask()) and time.monotonic() < deadline:

@@ -107,6 +107,17 @@ class Standing:
         return self.post(officer, f"/v1/grants/g-{self.number}/{act}", body)
 
 
+def changed_entry(standing: Standing) -> None:
+    """The entry names another purpose, released with the case of its change."""
+    entry = standing.dataset["id"]
+    change = {"cause": "law", "occurred_on": "2026-05-28", "statement": "amended", "supplier": "public-security"}
+    case = standing.post("registrar", "/v1/directory-changes", {**change, "dataset": entry})["change"]["id"]
+    standing.post("police", "/v1/datasets", {**standing.dataset, "purposes": ["social-assistance"]})
+    path = f"/v1/directory-changes/{case}"
+    standing.post("police", f"{path}/submit", {"dataset": entry, "entry_version": 2})
+    standing.post("registrar", f"{path}/release", {"reasons": "examined"})
+
+
 def new_version(standing: Standing) -> None:
     """A version of the entry that another officer examines: it is shared for another purpose."""
     standing.post("police", "/v1/datasets", {**standing.dataset, "purposes": ["social-assistance"]})
@@ -248,6 +259,7 @@ TAKES_AWAY: dict[str, dict[str, Act]] = {
         "the entry": lambda s: s.post("registrar", f"/v1/datasets/d.{s.number}/withdrawal", {"reason": "abolished"})
     },
     "POST /v1/datasets/{id}/versions/{version}/examination": {"an entry's earlier version": new_version},
+    "POST /v1/directory-changes/{id}/release": {"an entry's earlier version, by its case": changed_entry},
     "POST /v1/datasets": {
         "an entry's earlier version, released at once": lambda s: s.post(
             "registrar", "/v1/datasets?release=true", {**s.dataset, "purposes": ["social-assistance"]}
@@ -350,6 +362,8 @@ TAKES_NOTHING = {
         for path in ("", "/{id}/comments", "/{id}/attachments", *(f"/{{id}}/{each.name}" for each in process.steps[1:]))
         if f"POST /v1/{process.name}{path}" not in TAKES_AWAY
     },
+    "POST /complaints": "a complaint",
+    "POST /v1/rectifications/{id}/terminate": "of a grant that is suspended: nothing flows under it",
     "POST /v1/grants/{id}/disposal": "of a grant that has ended",
     "POST /v1/grants/{id}/dispute": "the grant stands until it is settled",
     "POST /v1/grants/{id}/dispute/settlement": "what it settles is a version or an end of its own",

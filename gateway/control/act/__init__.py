@@ -2,6 +2,7 @@
 
     acting         authorize, transact, record, commit, hold, answer
     deeds          one act while it is done: found, decided, and only then read or written
+    cases          a case while an act moves it
     lanes          one for stops, one for the rest
     services       what the routes need, wired once
     scopes         whose grants, records and figures an officer may see
@@ -14,6 +15,6 @@
     nodes          a request about another node's things goes on to that node
     examples       examples of the OpenAPI document
 
-Used from outside: `acting`, `addresses`, `bodies`, `deeds`, `examples`, `lanes`, `nodes`, `pages`, `paging`,
+Used from outside: `acting`, `addresses`, `bodies`, `cases`, `deeds`, `examples`, `lanes`, `nodes`, `pages`, `paging`,
 `preconditions`, `problems`, `scopes`, `services`.
 """

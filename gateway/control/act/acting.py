@@ -71,6 +71,7 @@ __all__ = [
     "services_of",
     "shown_to",
     "signed_in",
+    "void_acts",
 ]
 
 log = logging.getLogger(__name__)
@@ -179,7 +180,7 @@ def perform(
         return replayed
     except BaseException:
         if deed is not None and deed.records:
-            _void(services, deed.records, officer)
+            void_acts(services, deed.records, officer.id)
         raise
     if everywhere and tx.changes:
         report = services.barrier.hold_at(tx.changes[-1].sequence)
@@ -293,9 +294,9 @@ def _digest(request: Request, body: Any) -> str:
     return hashlib.sha256(head.encode() + msgspec.json.encode(body, order="deterministic")).hexdigest()
 
 
-def _void(services: ControlServices, records: Sequence[str], officer: Officer) -> None:
+def void_acts(services: ControlServices, records: Sequence[str], officer: str) -> None:
     """Say that what records tell did not come to stand."""
-    said = {"act": "void", "officer": officer.id, "reason": "not committed"}
+    said = {"act": "void", "officer": officer, "reason": "not committed"}
     try:
         services.acts.append_all(RecordKind.CONSULTATION, [{**said, "voids": record} for record in records])
     except GatewayError:

@@ -57,6 +57,7 @@ class Deed:
         self._tx = tx
         self.now = datetime.fromtimestamp(services.now(), UTC)
         self.records: tuple[str, ...] = ()
+        self.ahead: Any = None  # what was looked up before the transaction, where the act needs any such thing
         self._everything = False
         self._told_changes = 0
         self._decided: list[tuple[Act, Matter, Verdict]] = []

@@ -176,6 +176,38 @@ CONTENTION: dict[str, Any] = {
     "reason": "the demand department holds that the third item was part of the application",
 }
 
+INCIDENT: dict[str, Any] = {
+    "grant": "g-2026-0001",
+    "statement": "a workstation that held an extract was lost on the way between two counters",
+    "measures": "its certificate was revoked, the extract's keys were destroyed",
+}
+
+RETURN_REQUEST: dict[str, Any] = {
+    "department": "province-bureau",
+    "statement": "the declarations that the provincial portal collected from this city's residents in May",
+}
+
+COMPLAINT: dict[str, Any] = {
+    "department": "civil-affairs",
+    "statement": "at the counter my marital status was read out aloud, though I had come for another matter",
+    "contact": "by post to the address in the matter's file",
+}
+
+CORRECTION: dict[str, Any] = {
+    "department": "civil-affairs",
+    "ground": "40(5)",
+    "statement": "no record of effect was kept in the first quarter; it is to be drawn up from the counters' lists",
+    "due_on": "2026-06-30",
+    "reference": "政数责〔2026〕4号",
+}
+
+DIRECTORY_CHANGE: dict[str, Any] = {
+    "cause": "law",
+    "occurred_on": "2026-05-28",
+    "statement": "the amended regulations name the divorce certificate's number as an item",
+    "dataset": "307010001.000012",
+}
+
 SUSPENSION: dict[str, Any] = {
     "violation": "queries of persons without a registration pending, found in the May review",
     "rectify_by": "2026-12-31",
@@ -282,6 +314,35 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     },
     "SharingBody": {"shared_on": "2026-06-01", "statement": "by the interface household"},
     "UrgingBody": {"reasons": "no reply within ten working days", "reference": "政数催〔2026〕1号"},
+    "NoticeBody": {"order": "o-20260601-0c1b4e5f9a27"},
+    "ToldBody": {"statement": "the batch job was removed, and the list of queries is kept from now on"},
+    "AgainBody": {"reasons": "the list of June is missing", "due_on": "2026-06-30"},
+    "FailureBody": {"rectification": "no proof came in two months, and the batch job runs", "refused": True},
+    "EndedBody": {"grant": "g-2026-0001"},
+    "RequirementBody": {"statement": "overwritten, with the backups; a protocol is attached", "due_on": "2026-06-30"},
+    "DestructionBody": DISPOSAL,
+    "IncidentBody": INCIDENT,
+    "ConclusionBody": {
+        "cause": "the extract was kept on a movable disk",
+        "harm": "none is known: the disk was encrypted",
+        "remedy": "extracts are no longer kept on movable disks",
+        "reference": "网安报〔2026〕12号",
+    },
+    "ReturnRequestBody": RETURN_REQUEST,
+    "PromiseBody": {"due_on": "2026-06-30", "statement": "by a monthly batch through the gateway"},
+    "ReturnedBody": {"returned_on": "2026-06-01", "statement": "the declarations of May, 12 files"},
+    "ComplaintBody": COMPLAINT,
+    "HandOverBody": {
+        "department": "civil-affairs",
+        "reasons": "it is about its counter",
+        "due_on": "2026-06-30",
+    },
+    "ReplyBody": {"reply": "the counter was moved; statuses are shown and no longer read out"},
+    "CorrectionBody": CORRECTION,
+    "EscalationBody": {"reasons": "refused twice", "to": "the municipal people's government"},
+    "DirectoryChangeBody": DIRECTORY_CHANGE,
+    "SubmissionBody": {"dataset": "307010001.000012", "entry_version": 2},
+    "ReleaseBody": {"reasons": "examined, 政数目〔2026〕2号"},
     "CommentBody": {"comment": "which counters are meant?"},
     "NewPasswordBody": {"password": "a phrase of several words"},
     "PasswordBody": {"officer": "li-ming", "password": "a phrase of several words"},

@@ -1,10 +1,12 @@
 """What the control plane's routes need, wired once."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.control.act.addresses import AddressOf, direct_address
 from gateway.control.act.nodes import NodeRoads, mark_of
 from gateway.control.barrier.barrier import Barrier
 from gateway.control.barrier.hub import Hub
@@ -14,11 +16,15 @@ from gateway.control.sign_in.sign_in import OfficerSignIn
 from gateway.control.suppliers.checks import HostChecks
 from gateway.control.suppliers.tried import Trials
 from gateway.domain.errors import GatewayError
+from gateway.identity.callers.security_log import FailureBudget
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.process.client import LedgerClient
 from gateway.ledger.witness.witness import Witness
 from gateway.policy import Engine
 from gateway.store import Store
+
+COMPLAINTS_AN_HOUR = 20
+"""Of one address, which may be that of many people behind a proxy."""
 
 
 def _no_unseal(_sealed: str, _context: str) -> bytes:
@@ -62,6 +68,8 @@ class ControlServices:
         unseal: what `seal` sealed in that context; raises `GatewayError`.
         secret_mark: a secret to what tells it again and does not tell it, for keys of idempotency.
         pruning: held while records go, one plan at a time.
+        address: where a request comes from.
+        intake: how many complaints, and wrong codes of complaints, of one address are taken in.
         pseudonyms: a data subject's identifier to the pseudonyms it may stand under in records (one a year kept).
     """
 
@@ -89,6 +97,10 @@ class ControlServices:
     unseal: Callable[[str, str], bytes] = _no_unseal
     secret_mark: Callable[[str], str] = _no_mark
     pruning: asyncio.Lock = field(default_factory=asyncio.Lock)
+    address: AddressOf = direct_address
+    intake: FailureBudget = field(
+        default_factory=lambda: FailureBudget(time.monotonic, per_second=COMPLAINTS_AN_HOUR / 3600, burst=10)
+    )
     pseudonyms: Callable[[bytes], tuple[str, ...]] = lambda _identifier: ()
 
     @property

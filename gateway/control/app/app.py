@@ -45,6 +45,7 @@ from gateway.control.grants import (
 )
 from gateway.control.policies import activation as routes_activation
 from gateway.control.policies import routes as routes_policies
+from gateway.control.processes import complaints as routes_complaints
 from gateway.control.processes import duties as routes_duties
 from gateway.control.processes import routes as routes_processes
 from gateway.control.records import (
@@ -117,6 +118,7 @@ def create_app(services: ControlServices) -> FastAPI:
         routes_health,
     ):
         app.include_router(routes.router)
+    app.include_router(routes_complaints.router)
     for router in routes_processes.ROUTERS:
         app.include_router(router)
     if services.oauth is not None:

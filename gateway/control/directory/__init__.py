@@ -6,5 +6,5 @@
     reorganising  departments merge, split, end and hand over
     systems    who calls, and who acts
 
-Used from outside: `file`, `reorganising`, `routes`, `systems`.
+Used from outside: `file`, `importing`, `reorganising`, `routes`, `systems`.
 """

@@ -16,7 +16,7 @@ from gateway.control.act.examples import REORGANISATION
 from gateway.control.act.paging import json_response
 from gateway.control.act.problems import invalid
 from gateway.control.directory.importing import region_above
-from gateway.control.grants.life import DISPOSAL_WORKING_DAYS
+from gateway.control.grants.duties import DISPOSAL_WORKING_DAYS
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter
 from gateway.domain.reorganisation import (

@@ -4,9 +4,11 @@
     proposals  a grant on its way: proposed, and approved on both sides by acts
     checks   whether a grant can be issued: every reason against it at once
     life     suspension, lift, termination, closure, disposal, dispute
+    stops    what stopping, lifting and ending a grant write
+    duties   what a grant's life owes, as cases: rectification and disposal
     bodies   what those acts have to state
     orders   stops that reach wider than one grant
     figures  what stands, what runs out, what is overdue
 
-Used from outside: `figures`, `life`, `orders`, `proposals`, `routes`.
+Used from outside: `duties`, `figures`, `life`, `orders`, `proposals`, `routes`, `stops`.
 """

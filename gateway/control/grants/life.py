@@ -1,8 +1,7 @@
 """A grant's later life: suspension, lift, termination, closure, disposal, dispute (Decree 809 Art. 27, 28, 35)."""
 
-import secrets
 from collections.abc import Callable
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Annotated, Any
 
 import msgspec
@@ -17,7 +16,6 @@ from gateway.control.act.acting import (
     IdempotencyKey,
     Services,
     SignedIn,
-    due_in,
     matter_of_grant,
     perform,
 )
@@ -36,22 +34,36 @@ from gateway.control.grants.bodies import (
     SuspensionBody,
     TerminationBody,
 )
+from gateway.control.grants.duties import (
+    accept_rectification,
+    fail_rectifications,
+    last_drawn,
+    open_disposal,
+    open_rectification,
+    report_disposal,
+    require_destroyed_after,
+)
 from gateway.control.grants.routes import GrantPath
-from gateway.domain.calendar import china_day
+from gateway.control.grants.stops import (
+    Ending,
+    end_grant,
+    lift_choices,
+    lift_suspension,
+    new_order_id,
+    suspensions_of,
+)
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, GrantState
 from gateway.domain.lifecycle import Step, require_step, step
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.orders import Order, OrderKind, Reach
+from gateway.domain.processes.disposals import Destruction
 from gateway.domain.processes.disputes import DISPUTES
+from gateway.domain.processes.rectifications import Failure
 from gateway.domain.uses import RecordKind
-from gateway.ledger.index.queries import RecordQuery
-from gateway.store import Disposal, OrderFilter, StoreTransaction
+from gateway.store import StoreTransaction
 
 router = APIRouter(prefix="/v1/grants/{id}", tags=["a grant's life"])
-
-DISPOSAL_WORKING_DAYS = 20
-"""Time to dispose of what was drawn where the act sets none. Ours: Art. 27 ¶1 leaves it to the supplier."""
 
 REPORT_HOURS = 24
 """Time to report an emergency where the act sets none. Ours: Art. 35 says as required."""
@@ -86,6 +98,7 @@ async def suspend(
             report_due=(body.report_due or deed.now + timedelta(hours=REPORT_HOURS)) if body.emergency else None,
         )
         deed.tx.put_order(order)
+        case = open_rectification(deed, order, matter)
         new = deed.tx.set_grant_state(grant.id, grant.version, GrantState.SUSPENDED)
         _record(
             deed,
@@ -95,6 +108,7 @@ async def suspend(
             new,
             matter,
             order=order.id,
+            case=case.id if case is not None else "",
             reason=order.reason,
             rectify_by=order.rectify_by.isoformat() if order.rectify_by else "",
             report_due=order.report_due.isoformat() if order.report_due else "",
@@ -126,11 +140,8 @@ def lift(
         standing = suspensions_of(services, grant.id)
         order = _one_of(standing, body.order)
         deed.permit_one(lambda tx: lift_choices(tx, order, matter))
-        lifted = deed.tx.lift_order(order.id, officer.id, deed.now, body.reason)
-        new = grant
-        # The duty to rectify outlives the grant, and so does the stop, until this; an end stays an end.
-        if len(standing) == 1 and grant.state is GrantState.SUSPENDED:
-            new = deed.tx.set_grant_state(grant.id, grant.version, GrantState.ISSUED)
+        lifted, new = lift_suspension(deed, order, grant, standing, body.reason)
+        accept_rectification(deed, order.id, body.reason)
         _record(deed, RecordKind.ORDER, row, grant, new, matter, order=order.id, reason=body.reason)
         return _answer(new, order=lifted)
 
@@ -159,20 +170,10 @@ async def terminate(
             raise invalid(faults)
         if failed:
             _require_rectification_over(services, grant.id, body, deed.today)
-        order = Order(
-            id=new_order_id(deed.now),
-            kind=OrderKind.TERMINATION,
-            reach=Reach.GRANT,
-            target=grant.id,
-            reason=body.reason,
-            ordered_by=officer.id,
-            ordered_at=deed.now,
-            consultation=body.consultation or "",
-            filing=body.filing or "",
-        )
-        deed.tx.put_order(order)
-        new = deed.tx.set_grant_state(grant.id, grant.version, GrantState.TERMINATED)
-        duty = _open_disposal(deed, grant, matter, body.dispose_by, body.reason)
+        said = Ending(body.reason, body.consultation or "", body.filing or "", body.dispose_by)
+        order, new, duty = end_grant(deed, grant, matter, said)
+        if body.rectification is not None:
+            list(fail_rectifications(deed, grant.id, Failure(body.rectification, body.refused)))
         _record(
             deed,
             RecordKind.ORDER,
@@ -189,8 +190,8 @@ async def terminate(
         )
         return _answer(new, order=order, disposal=duty)
 
-    said = body.model_dump(mode="json")
-    return await in_lane(request, _act, request, services, officer, id, if_match, key, said, Act.TERMINATE, work)
+    sent = body.model_dump(mode="json")
+    return await in_lane(request, _act, request, services, officer, id, if_match, key, sent, Act.TERMINATE, work)
 
 
 @router.post("/closure", summary="Close a grant", openapi_extra=describes(ClosureBody, CLOSURE))
@@ -210,7 +211,7 @@ def close(
         if body.dispose_by is not None and body.dispose_by < deed.today:
             raise invalid([{"field": "dispose_by", "fault": "has passed"}])
         new = deed.tx.set_grant_state(grant.id, grant.version, GrantState.CLOSED)
-        duty = _open_disposal(deed, grant, matter, body.dispose_by, f"{body.outcome.value}: {body.reason}")
+        duty = open_disposal(deed, grant, matter, body.dispose_by, f"{body.outcome.value}: {body.reason}")
         _record(
             deed,
             RecordKind.GRANT,
@@ -238,17 +239,12 @@ async def dispose(
     key: IdempotencyKey = None,
 ) -> Response:
     """File the destruction record that fulfils the duty to dispose."""
-    drawn = await _last_drawn(services, id)
+    drawn = await last_drawn(services, id)
 
     def work(deed: Deed, grant: Grant, matter: Matter) -> Answer:
         row = require_step("dispose", grant)
-        if body.destroyed_on > deed.today:
-            raise invalid([{"field": "destroyed_on", "fault": "lies in the future"}])
-        if isinstance(drawn, GatewayError):
-            raise drawn
-        if drawn is not None and body.destroyed_on < drawn:
-            fault = f"lies before {drawn}, when data was drawn under the grant: that was not destroyed"
-            raise invalid([{"field": "destroyed_on", "fault": fault}])
+        require_destroyed_after(body.destroyed_on, drawn, deed.today)
+        report_disposal(deed, grant.id, Destruction(body.method, body.destroyed_on, body.carried_out_by))
         new = deed.tx.set_grant_state(grant.id, grant.version, GrantState.DISPOSED)
         record = _record(
             deed,
@@ -293,37 +289,6 @@ def settle(
 ) -> Response:
     """Settle a dispute: its records are pruned in their time again."""
     return _set_disputed(request, services, officer, id, if_match, key, "settle", body.outcome)
-
-
-def new_order_id(now: datetime) -> str:
-    """An order's id: its day, and 48 random bits."""
-    return f"o-{now:%Y%m%d}-{secrets.token_hex(6)}"
-
-
-def suspensions_of(services: ControlServices, grant: str) -> list[Order]:
-    """The suspensions of a grant that are in force; call it with the writer's lock held to rely on it."""
-    narrow = OrderFilter(in_force=True, reach=Reach.GRANT, target=grant)
-    orders = services.store.list_orders(narrow, limit=1000).items
-    return [order for order in orders if order.kind is not OrderKind.TERMINATION]
-
-
-def lift_choices(tx: StoreTransaction, order: Order, of: Matter) -> list[Choice]:
-    """The acts that each give the right to lift an order; `of` is what the order is about.
-
-    Whose officer ordered it is a fact of the matter, and what follows from it is the policies' (Art. 27 ¶2).
-    """
-    ordering = tx.officer(order.ordered_by)
-    whose = None if ordering is None else ordering.department
-    return [(Act.LIFT, msgspec.structs.replace(of, ordered_by=whose))]
-
-
-async def _last_drawn(services: ControlServices, grant: str) -> date | GatewayError | None:
-    """The last day on which a use under the grant began; None where none is on record, or why that is not known."""
-    try:
-        found = await services.ledger.find(RecordQuery(grant=grant, kinds=("use",)), None, 1)
-    except GatewayError as error:
-        return error
-    return china_day(found.rows[0].time_unix_us // 1_000_000) if found.rows else None
 
 
 Work = Callable[[Deed, Grant, Matter], Answer]
@@ -415,20 +380,6 @@ def _record(deed: Deed, kind: RecordKind, row: Step, old: Grant, new: Grant, mat
         dataset=old.dataset,
         **fields,
     )
-
-
-def _open_disposal(deed: Deed, grant: Grant, matter: Matter, due_on: date | None, reason: str) -> Disposal:
-    due = due_in(deed.today, DISPOSAL_WORKING_DAYS)
-    duty = Disposal(
-        grant=grant.id,
-        department=grant.department,
-        supplier=matter.supplier or "",
-        due_on=due_on or due.on,
-        provisional=due_on is None and due.provisional,
-        reason=reason,
-    )
-    deed.tx.open_disposal(duty)
-    return duty
 
 
 def _suspension_faults(body: SuspensionBody, today: date) -> list[dict[str, Any]]:

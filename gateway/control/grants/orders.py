@@ -30,7 +30,9 @@ from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import require_departments
 from gateway.control.grants.bodies import LiftBody, ReportBody
-from gateway.control.grants.life import REPORT_HOURS, lift_choices, new_order_id
+from gateway.control.grants.duties import accept_rectification, open_rectification
+from gateway.control.grants.life import REPORT_HOURS
+from gateway.control.grants.stops import lift_choices, new_order_id
 from gateway.domain.errors import GatewayError
 from gateway.domain.lifecycle import step
 from gateway.domain.officers import Act, Matter
@@ -130,7 +132,8 @@ async def put_order(
         deed.permit_one(lambda tx: _choices(Act.ORDER, row.or_act, matter_of_reach(tx, order)))
         matter = matter_of_reach(deed.tx, order)
         deed.tx.put_order(order)
-        _record(deed, order, matter, "order", order.reason)
+        case = open_rectification(deed, order, matter)
+        _record(deed, order, matter, "order", order.reason, case.id if case is not None else "")
         return Answer({"order": order}, 201, {"ETag": entity_tag(order), "Location": f"/v1/orders/{order.id}"})
 
     return await in_lane(request, perform, services, request, officer, key, body.model_dump(mode="json"), work)
@@ -157,6 +160,7 @@ def lift_order(
         if order.kind is OrderKind.TERMINATION:
             raise GatewayError("conflict", "a termination is not lifted; issue anew (Decree 809 Art. 27 ¶2)")
         lifted = deed.tx.lift_order(id, officer.id, deed.now, body.reason)
+        accept_rectification(deed, id, body.reason)
         _record(deed, order, matter, "lift", body.reason)
         return Answer({"order": lifted}, headers={"ETag": entity_tag(lifted)})
 
@@ -246,11 +250,12 @@ def _faults(body: OrderBody, today: date) -> list[dict[str, Any]]:
     return faults
 
 
-def _record(deed: Deed, order: Order, matter: Matter, step: str, reason: str) -> None:
+def _record(deed: Deed, order: Order, matter: Matter, step: str, reason: str, case: str = "") -> None:
     deed.record(
         RecordKind.ORDER,
         step=step,
         order=order.id,
+        case=case,
         order_kind=order.kind.value,
         reach=order.reach.value,
         target=order.target,

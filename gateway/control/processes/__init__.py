@@ -7,8 +7,13 @@
     applications   what the steps of an application do besides: proposal, grant
     verifications  what a verification's do: the record that is doubted
     disputes       what a dispute's do: the hold on the grant's records
+    owed           what a rectification's and a disposal's do: stop lifted, grant ended, destruction on record
+    supervision    what those of incidents, orders to correct and returns of data do
+    complaints     what a complaint's do; its intake without an account
+    directory_changes  what those of a change of the directory do: the version that is examined
+    plain          steps that do little besides
     duties         what waits for an officer, over all processes
     effects        those of every process by its name
 
-Used from outside: `duties`, `routes`.
+Used from outside: `complaints`, `duties`, `routes`.
 """

@@ -13,6 +13,7 @@ from gateway.control.act.acting import Deed, china_day, matter_between
 from gateway.control.act.problems import invalid
 from gateway.control.grants.proposals import faults_of_proposed, issue_proposed, matter_of
 from gateway.control.grants.routes import valid_days
+from gateway.control.processes.plain import request_extension, with_reasons
 from gateway.control.processes.steps import Done, Effects, State, matter_of_case
 from gateway.domain.conditions import narrows
 from gateway.domain.directory import Dataset
@@ -22,12 +23,11 @@ from gateway.domain.officers import Matter
 from gateway.domain.processes.applications import (
     APPLICATIONS,
     Draft,
-    Extension,
     Missing,
     Narrowing,
     Sharing,
 )
-from gateway.domain.processes.cases import Case, require_extension
+from gateway.domain.processes.cases import Case
 from gateway.domain.processes.statements import DigestApproval, Reasons
 from gateway.domain.proposals import Proposal, ProposalState
 from gateway.domain.uses import RecordKind
@@ -135,15 +135,6 @@ def _ask(_deed: Deed, _case: Case, said: Missing) -> Done:
     return Done(told={"missing": len(said.missing)})
 
 
-def _request_extension(deed: Deed, case: Case, said: Extension) -> Done:
-    require_extension(case, said.days, deed.services.engine.layers.clocks)
-    return Done(kept=("days",), facts={"extension_reasons": said.reasons}, told={"reasons": said.reasons})
-
-
-def _reasons(_deed: Deed, _case: Case, said: Reasons) -> Done:
-    return Done(told={"reasons": said.reasons})
-
-
 def _issue(deed: Deed, proposal: Proposal) -> Done:
     grant, told = issue_proposed(deed, proposal)
     return Done(
@@ -238,8 +229,8 @@ EFFECTS = Effects(
         "submit": _submit,
         "ask-materials": _ask,
         "complete": _submit,
-        "request-extension": _request_extension,
-        "deny-extension": _reasons,
+        "request-extension": request_extension,
+        "deny-extension": with_reasons,
         "approve": _approve,
         "narrow": _narrow,
         "accept": _accept,
@@ -247,7 +238,7 @@ EFFECTS = Effects(
         "refuse": _end(ProposalState.REFUSED),
         "withdraw": _end(ProposalState.WITHDRAWN),
         "share": _share,
-        "urge": _reasons,
+        "urge": with_reasons,
         "approve-instead": _approve,
     },
     _matter,

@@ -8,7 +8,7 @@ import msgspec
 from fastapi import Request
 from pydantic import Field
 
-from gateway.control.act.bodies import Body, EntryId, Identifier, Statement, body_model, parse, read_json
+from gateway.control.act.bodies import Body, EntryId, Identifier, Slug, Statement, body_model, parse, read_json
 from gateway.control.act.problems import invalid
 from gateway.control.grants.proposals import ProposalBody
 from gateway.control.grants.routes import GrantBody
@@ -26,9 +26,15 @@ _FORMS: dict[str, Any] = {
     "dataset": EntryId,
     "grant": Identifier,
     "record": Annotated[str, Field(pattern="^([0-9a-z][0-9a-z.-]{0,127})?$")],
+    "order": Annotated[str, Field(pattern="^([A-Za-z0-9][A-Za-z0-9._:-]{0,63})?$")],
+    "department": Slug,
+    "entry_version": Annotated[int, Field(ge=1)],
     "shared_on": date,
     "days": Annotated[int, Field(ge=1, le=250)],
 }
+
+_REQUIRED_FORMS = frozenset({"dataset", "grant"})
+"""Of what is left out where it is not required, and then is any text: what it names is looked up."""
 
 
 @cache
@@ -39,7 +45,7 @@ def step_body(said: type[msgspec.Struct], *, is_shown: bool) -> type[Body]:
         hint = get_type_hints(said)[field.name]
         if hint is Grant:
             forms[field.name] = ProposalBody if is_shown else GrantBody
-        elif field.name in _FORMS:
+        elif field.name in _FORMS and (field.required or field.name not in _REQUIRED_FORMS):
             forms[field.name] = _FORMS[field.name]
         elif hint is str and field.required:
             forms[field.name] = Statement

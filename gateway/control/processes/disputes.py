@@ -4,6 +4,7 @@ from typing import Any
 
 from gateway.control.act.acting import Deed, matter_between, matter_of_grant
 from gateway.control.act.problems import invalid
+from gateway.control.processes.plain import with_reasons
 from gateway.control.processes.steps import Done, Effects
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Matter
@@ -57,10 +58,6 @@ def _settle(deed: Deed, case: Case, said: Agreement) -> Done:
     return _ended(deed, case, told={"outcome": said.outcome})
 
 
-def _reasons(_deed: Deed, _case: Case, said: Reasons) -> Done:
-    return Done(told={"reasons": said.reasons})
-
-
 def _ended(deed: Deed, case: Case, told: dict[str, Any]) -> Done:
     deed.tx.set_disputed(case.grant or "", disputed=False)
     return Done(told=told)
@@ -72,9 +69,9 @@ EFFECTS = Effects(
         "open": _open,
         "offer": _offer,
         "agree": _agree,
-        "apply": _reasons,
+        "apply": with_reasons,
         "settle": _settle,
-        "refer": _reasons,
+        "refer": with_reasons,
         "decide": _settle,
         "withdraw": _withdraw,
     },

@@ -15,10 +15,11 @@ from gateway.control.act.acting import Services, SignedIn, is_permitted, matter_
 from gateway.control.act.paging import json_response
 from gateway.control.act.scopes import region_prefix
 from gateway.control.act.services import ControlServices
+from gateway.control.grants.duties import rectification_id
 from gateway.domain.calendar import china_day
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.orders import Order
-from gateway.domain.processes.cases import Case
+from gateway.domain.processes.cases import Case, owing
 from gateway.domain.processes.register import PROCESSES
 from gateway.domain.processes.table import Party
 from gateway.store import Disposal
@@ -88,16 +89,20 @@ def duties_of(services: ControlServices, officer: Officer) -> Iterator[Duty]:
             for case in store.cases_waiting_for(party, own, MAX_DUTIES):
                 yield _of_case(services, case, party, today)
     if may(Act.DISPOSE, of_demand):
+        # What was owed before there were cases of it has none, nor has what a change of departments opens.
+        with_case = {case.grant for case in store.open_cases(process="disposals", demand=own)}
         for disposal in store.open_disposals(department=own):
-            yield _of_disposal(disposal, today)
+            if disposal.grant not in with_case:
+                yield _of_disposal(disposal, today)
         for order in store.open_rectifications(own):
-            yield _of_rectification(order, own, today)
+            if store.case(rectification_id(order.id), "rectifications") is None:
+                yield _of_rectification(order, own, today)
     if may(Act.SUPERVISE_SHARING, Matter(region=officer.region)):
         region = region_prefix(officer.region)
         for case in store.cases_waiting_for(Party.COMPETENT, None, MAX_DUTIES, region=region):
             yield _of_case(services, case, Party.COMPETENT, today)
         for case in store.overdue_cases(today, MAX_DUTIES, region=region):
-            for party in PROCESSES[case.process].state(case.state).waits_for:
+            for party in owing(PROCESSES[case.process], case):
                 yield _of_case(services, case, party, today)
 
 

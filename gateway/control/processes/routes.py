@@ -143,6 +143,7 @@ def _add_step(router: APIRouter, process: Process, step: Step) -> None:
     said_by = Depends(_said(step))
     effects = EFFECTS[process.name]
     extra = describes(model, EXAMPLES.get(model.__name__))
+    ahead = [effects.ahead[step.name]] if step.name in effects.ahead else []
     words = f"{step.effect[:1].upper()}{step.effect[1:]} ({step.article})."
 
     if step is process.opening:
@@ -170,10 +171,16 @@ def _add_step(router: APIRouter, process: Process, step: Step) -> None:
             if_match: IfMatch = None,
             key: IdempotencyKey = None,
         ) -> Response:
+            found: list[Any] = []
+
             def work(deed: Deed) -> Answer:
+                deed.ahead = found[0] if found else None
                 return take_step(deed, process, effects, step, id, said, if_match)
 
-            return perform(services, request, officer, key, said, work)
+            def prepare() -> None:
+                found.extend(look(services, id) for look in ahead)
+
+            return perform(services, request, officer, key, said, work, prepare=prepare)
 
 
 def _sentence(step: Step) -> str:

@@ -8,7 +8,6 @@ the case moves on, its clock with it              `gateway.domain.processes.case
 case, event and record                            the same transaction
 """
 
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -17,10 +16,12 @@ from typing import Any
 import msgspec
 
 from gateway.control.act.acting import Answer, Choice, Deed, matter_between
+from gateway.control.act.cases import move, new_case
 from gateway.control.act.preconditions import entity_tag, require_match
+from gateway.control.act.services import ControlServices
 from gateway.domain.officers import Matter
-from gateway.domain.processes.cases import Case, Event, advance, require_fit
-from gateway.domain.processes.table import Process, Step
+from gateway.domain.processes.cases import Case, require_fit
+from gateway.domain.processes.table import Party, Process, Step
 from gateway.domain.uses import RecordKind
 from gateway.store import Store, StoreTransaction
 
@@ -39,7 +40,7 @@ class Done:
         told: fields of the record.
         kind: of the record.
         shown: members of the answer.
-        headers: of the answer.
+        then: what is done with the id of the step's record, once it is written.
     """
 
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -49,14 +50,31 @@ class Done:
     told: Mapping[str, Any] = field(default_factory=dict)
     kind: RecordKind = RecordKind.PROCESS
     shown: Mapping[str, Any] = field(default_factory=dict)
+    then: Callable[[str], object] = lambda _record: None
 
 
 Effect = Callable[[Deed, Case, Any], Done]
 
 
 def matter_of_case(state: State, case: Case) -> Matter:
-    """What a step of a case is about: its departments and entry."""
-    return matter_between(state, case.supplier, case.demand, case.dataset)
+    """What a step of a case is about: its departments and entry, and the region that oversees it."""
+    matter = matter_between(state, case.supplier, case.demand, case.dataset)
+    return matter if matter.region is not None else in_region_of(state, matter, case.overseen)
+
+
+def in_region_of(state: State, matter: Matter, department: str | None) -> Matter:
+    """The matter as one of that department's region."""
+    about = matter_between(state, department, None)
+    return msgspec.structs.replace(matter, region=about.region)
+
+
+def of_the_side(state: State, case: Case) -> Matter:
+    """What is the matter of the side alone that a case is about: the other side has no say in it."""
+    is_demand = case.side is Party.DEMAND
+    matter = matter_between(
+        state, None if is_demand else case.overseen, case.overseen if is_demand else None, case.dataset
+    )
+    return in_region_of(state, matter, case.overseen)
 
 
 def no_effect(_deed: Deed, _case: Case, _said: Any) -> Done:
@@ -77,20 +95,26 @@ class Effects:
         steps: by the step's name; one that is not named only moves its case.
         matter: what a step of a case is about.
         shows: what is shown with a case.
+        ahead: by the step's name, what is looked up before its transaction: `Deed.ahead`.
     """
 
     opens: Callable[[StoreTransaction, Any, str], Matter]
     steps: Mapping[str, Effect]
     matter: Callable[[State, Case], Matter] = matter_of_case
     shows: Callable[[State, Case], dict[str, Any]] = _nothing_more
+    ahead: Mapping[str, Callable[[ControlServices, str], Any]] = field(default_factory=dict)
 
 
 def open_case(deed: Deed, process: Process, effects: Effects, said: msgspec.Struct) -> Answer:
     """Open a case by the first step of its table."""
     step = process.opening
-    deed.permit(step.acts[0], lambda tx: effects.opens(tx, said, deed.officer.department))
-    id_ = f"{process.prefix}-{deed.today:%Y%m%d}-{secrets.token_hex(6)}"
-    empty = Case(id_, process.name, "", deed.officer.id, deed.now)
+
+    def choices(tx: StoreTransaction) -> list[Choice]:
+        matter = effects.opens(tx, said, deed.officer.department)
+        return [(act, matter) for act in step.acts]
+
+    deed.permit_one(choices)
+    empty = new_case(deed.today, process, deed.officer.id, deed.now)
     return _taken(deed, process, step, empty, said, effects, 201)
 
 
@@ -132,25 +156,9 @@ def _taken(
     stated: dict[str, Any] = msgspec.to_builtins(said)
     facts = stated if done.kept is None else {name: stated[name] for name in done.kept if name in stated}
     filled = msgspec.structs.replace(case, **done.fields) if done.fields else case
-    clocks = deed.services.engine.layers.clocks
-    new, in_time = advance(step, filled, {**facts, **done.facts}, clocks, done.on or deed.today)
-    number = deed.tx.next_event_number(case.id)
-    deed.tx.put_case(
-        new,
-        Event(
-            case.id,
-            number,
-            step.name,
-            deed.officer.id,
-            deed.officer.department,
-            deed.now,
-            before=case.state,
-            after=new.state,
-            said=stated,
-            in_time=in_time,
-        ),
-    )
-    record_step(deed, process, step.name, new, {"article": step.article, "before": case.state, **done.told}, done.kind)
+    new = move(deed, step, filled, said, {**facts, **done.facts}, on=done.on)
+    told = {"article": step.article, "before": case.state, **done.told}
+    done.then(record_step(deed, process, step.name, new, told, done.kind))
     headers = {"ETag": entity_tag(new)}
     if status == 201:
         headers["Location"] = f"/v1/{process.name}/{new.id}"
@@ -164,8 +172,8 @@ def record_step(
     case: Case,
     told: Mapping[str, Any],
     kind: RecordKind = RecordKind.PROCESS,
-) -> None:
-    """Write the record of what was done in a case.
+) -> str:
+    """Write the record of what was done in a case, and return its id.
 
     INVARIANT: NO-VALUES — what people say in their own words stands in the state, and of it only reasons and outcomes,
     which the journal looks through, on record.
@@ -177,7 +185,7 @@ def record_step(
         "grant": case.grant,
         "due": case.due.on.isoformat() if case.due else None,
     }
-    deed.record(
+    return deed.record(
         kind,
         **{
             **{field_: value for field_, value in said.items() if value is not None},

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.domain.grants import Grant
 from gateway.domain.officers import Act
-from gateway.domain.processes.statements import DigestApproval, Reasons
+from gateway.domain.processes.statements import DigestApproval, Extension, ExtensionApproval, Reasons, Urging
 from gateway.domain.processes.table import STOPS, Party, Process, State, Step
 
 
@@ -34,28 +34,6 @@ class Missing(msgspec.Struct, frozen=True):
     """
 
     missing: tuple[str, ...]
-
-
-class Extension(msgspec.Struct, frozen=True):
-    """By how long a reply is to be put off, and why (Decree 809 Art. 21).
-
-    Args:
-        days: working days.
-        reasons: the special reasons.
-    """
-
-    days: int
-    reasons: str
-
-
-class ExtensionApproval(msgspec.Struct, frozen=True):
-    """The competent department's approval of an extension (Decree 809 Art. 21).
-
-    Args:
-        reference: the number of the approval document, if there is one.
-    """
-
-    reference: str = ""
 
 
 class Narrowing(msgspec.Struct, frozen=True):
@@ -82,18 +60,6 @@ class Sharing(msgspec.Struct, frozen=True):
 
     shared_on: date
     statement: str
-
-
-class Urging(msgspec.Struct, frozen=True):
-    """An order to do what is overdue (Decree 809 Art. 39(4)).
-
-    Args:
-        reasons: what is overdue, in words.
-        reference: the number of the order, if there is one.
-    """
-
-    reasons: str
-    reference: str = ""
 
 
 _EXAMINED = ("received", "extension-requested")

@@ -8,7 +8,7 @@ import msgspec
 
 from gateway.domain.calendar import Clock, Due, national_workday, working_days_after
 from gateway.domain.errors import GatewayError
-from gateway.domain.processes.table import Process, Step
+from gateway.domain.processes.table import STATED, Party, Process, Step
 
 Workday = Callable[[date], bool | None]
 
@@ -30,6 +30,8 @@ class Case(msgspec.Struct, frozen=True, omit_defaults=True):
         done: the names of its steps, in order.
         clock: the name of the clock that runs, "" where none does.
         due: when what is owed is due, if a clock runs.
+        at: the department that it is about, where that is not the supplier: its region's competent department oversees
+            the case.
     """
 
     id: str
@@ -45,6 +47,17 @@ class Case(msgspec.Struct, frozen=True, omit_defaults=True):
     done: tuple[str, ...] = ()
     clock: str = ""
     due: Due | None = None
+    at: str | None = None
+
+    @property
+    def overseen(self) -> str | None:
+        """The department whose region's competent department oversees the case."""
+        return self.at or self.supplier or self.demand
+
+    @property
+    def side(self) -> Party:
+        """The side that it is about."""
+        return Party.DEMAND if self.overseen == self.demand and self.demand != self.supplier else Party.SUPPLIER
 
     @property
     def version(self) -> int:
@@ -104,6 +117,12 @@ class Attachment(msgspec.Struct, frozen=True):
     at: datetime
 
 
+def owing(process: Process, case: Case) -> tuple[Party, ...]:
+    """Whom a case waits for."""
+    meant = {Party.CONCERNED: case.side, Party.ORDERING: Party(case.facts.get("ordering", Party.COMPETENT))}
+    return tuple(meant.get(party, party) for party in process.state(case.state).waits_for)
+
+
 def possible(process: Process, case: Case, today: date) -> tuple[str, ...]:
     """The steps that fit the case as it stands, whoever may take them."""
     return tuple(step.name for step in process.steps if _misfit(step, case, today) is None)
@@ -161,8 +180,13 @@ def advance(
     due, clock, in_time = case.due, case.clock, None
     if step.extends:
         due = _put_off(case, int(told.get("days", 0)), clocks, workday)
-    elif step.clock is not None:
+    if step.clock is not None:
         in_time = None if case.due is None else on <= case.due.on
+    if step.clock == STATED:
+        stated = facts.get("due_on")
+        due = Due(date.fromisoformat(stated), bool(facts.get("provisional"))) if stated else None
+        clock = STATED if stated else ""
+    elif step.clock is not None:
         clock = step.clock.format(attribute=told.get("attribute", ""))
         set_ = clocks.get(clock) if clock else None
         due = None if set_ is None else working_days_after(on, set_.days, workday)

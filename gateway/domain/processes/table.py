@@ -11,14 +11,22 @@ SAME: None = None
 """A step that leads nowhere else, or leaves the clock that runs."""
 STOPS = ""
 """A step that stops the clock."""
+STATED = "stated"
+"""A step that sets the last day itself, as `due_on`; without one no clock runs."""
 
 
 class Party(StrEnum):
-    """Whom a case waits for."""
+    """Whom a case waits for; `CONCERNED` is the side that it is about, `ORDERING` the one that ordered what is due."""
 
     DEMAND = "demand"
     SUPPLIER = "supplier"
     COMPETENT = "competent"
+    CONCERNED = "concerned"
+    ORDERING = "ordering"
+
+
+OWING = (Party.DEMAND, Party.SUPPLIER, Party.COMPETENT)
+"""Whom a party of a table is in a case."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -53,8 +61,8 @@ class Step(msgspec.Struct, frozen=True):
         said: what it has to state.
         article: what it rests on.
         effect: what it does besides, in words.
-        clock: the clock of `clocks.yaml` that begins; "" stops the one that runs, None leaves it. `{attribute}` is the
-            sharing attribute of the entry.
+        clock: the clock of `clocks.yaml` that begins; "" stops the one that runs, None leaves it, `stated` begins one
+            that ends on the day that is stated. `{attribute}` is the sharing attribute of the entry.
         extends: whether it puts off what is due, by the case's `days`, at most by the clock's `extension`.
         is_once: whether a case sees it once at most.
         is_late: whether it may be taken only once what is due is overdue.

@@ -209,7 +209,26 @@ def parse_layers(files: Mapping[str, str], layers: Sequence[str]) -> Layers:
     if faults or schema is None:
         raise GatewayError("invalid-input", "the policies have faults; nothing was put in force", faults=faults)
     is_closed = knows_words(files[SCHEMA_FILE])
-    return Layers(tuple(layers), hasher.hexdigest(), policies, clocks, schema, knows_words=is_closed)
+    try:
+        return Layers(tuple(layers), hasher.hexdigest(), policies, clocks, schema, knows_words=is_closed)
+    except ValueError as error:
+        faults += [{"field": one.file, "fault": _TOO_DEEP.format(one.id)} for one in policies.values() if _is_deep(one)]
+        raise GatewayError(
+            "invalid-input", "the policies have faults; nothing was put in force", faults=faults
+        ) from error
+
+
+_TOO_DEEP = (
+    "`{}` is nested too deeply, as by some fifty `||` in one clause: ask `[…].contains(…)`, or write two policies"
+)
+
+
+def _is_deep(policy: StaticPolicy) -> bool:
+    try:
+        _parsed([policy])
+    except ValueError:
+        return True
+    return False
 
 
 def cedar_files(files: Mapping[str, str], layer: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ A table is a YAML file `policies/<layer>/tests/*.yaml`:
     about: Decree 809 Art. 14
     layers: [national]
     given:                      # what every case of the table shares; domain names of fields
-      dataset: {attribute: conditional, grade: 2}
+      dataset: {sharing_attribute: conditional, grade: 2}
     cases:
       - case: non-shareable data is not obtained, whatever the grant
         dataset: {sharing_attribute: non-shareable}
@@ -38,6 +38,7 @@ from gateway.policy.law.documents import read_yaml
 from gateway.policy.law.layers import TABLES_FOLDER, Layers, parse_layers
 from gateway.policy.law.time_limits import unix_seconds
 from gateway.policy.live.acts import decide_act
+from gateway.policy.live.convergence import DAYS_OF_PERIOD
 from gateway.policy.live.slices import Slice
 
 
@@ -172,6 +173,22 @@ PLAIN: Mapping[str, Any] = {
 
 
 _THINGS = frozenset(PLAIN)
+_FIELDS: Mapping[str, frozenset[str]] = {
+    thing: frozenset(kind.__struct_encode_fields__)
+    for thing, kind in {
+        "department": Department,
+        "supplier": Department,
+        "office": Department,
+        "dataset": Dataset,
+        "interface": Interface,
+        "grant": Grant,
+        "order": Order,
+        "call": Call,
+        "officer": Officer,
+        "matter": Matter,
+    }.items()
+} | {"drawn": frozenset(DAYS_OF_PERIOD)}
+"""What a case may say of a thing: a name that is misspelt would test nothing."""
 _OTHERS = frozenset({"grants", "orders", "drawn", "ancestors", "act", "case", "expect"})
 
 
@@ -295,6 +312,18 @@ def read_case(table: str, given: Mapping[str, Any], line: Mapping[str, Any]) -> 
     unknown = set(line) - _THINGS - _OTHERS
     if unknown:
         raise ValueError(f"`{line.get('case')}` names {sorted(unknown)}, which no case has")
+    strange = [
+        f"`{thing}: {name}`"
+        for layer in (given, line)
+        for thing, fields in _FIELDS.items()
+        if isinstance(layer.get(thing), dict)
+        for name in layer[thing]
+        if name not in fields
+    ]
+    if strange:
+        raise ValueError(f"`{line.get('case')}` names {', '.join(strange)}, which there is not")
+    if "act" in line and line["act"] not in set(Act):
+        raise ValueError(f"`{line.get('case')}` names the act `{line['act']}`, which there is not")
     facts: dict[str, Any] = {thing: copy.deepcopy(PLAIN[thing]) for thing in PLAIN if thing != "order"}
     for layer in (given, line):
         for thing, changes in layer.items():

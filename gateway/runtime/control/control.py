@@ -282,6 +282,7 @@ def assemble(
         seal=lambda secret, context: ring.field_cipher().seal(secret, context),
         secret_mark=lambda secret: hmac.digest(ring.derived_secret("idempotency"), secret.encode(), "sha256").hex(),
         pseudonyms=lambda identifier: tuple(pseudonymiser.every(identifier, ring.pseudonym_years())),
+        address=address,
     )
     return Parts(services, store, acts, ring, nonces, proof, feed, hub, provider)
 

@@ -9,6 +9,7 @@
     formats         schemas and samples of what people hand in
     standing        everything that stands in a home's state
     pages           the pages of `docs/` that are made from the code
+    law             the one of them that says which sentences of the law are proved
 
 Used from outside: `checking`, `formats`, `recovery`, `session`, `setup`, `standing`, `status`.
 """

@@ -1,4 +1,4 @@
-"""The pages of `docs/` that are made from the code: settings, problems, metrics.
+"""The pages of `docs/` that are made from the code: settings, problems, metrics, the law.
 
 `python -m gateway.runtime.operation.pages docs` writes them; a test holds the committed pages to what would be written.
 """
@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
 from gateway.domain.errors import PROBLEMS
+from gateway.runtime.operation.law import law_page
 from gateway.runtime.settings import FORMAT, RESERVED, Section, Settings
 from gateway.runtime.telemetry.coarse import STEP
 from gateway.runtime.telemetry.families import FAMILIES, Kind
@@ -93,6 +94,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "problems.md": problems_page,
     "metrics.md": metrics_page,
+    "law.md": law_page,
 }
 
 

@@ -63,7 +63,7 @@ def is_known(row: Any, places: dict[str, str] = PLACES) -> bool:
     return not row or any(holds(row, place[1:].split("/")) for place in places.values())
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.one_of(st.lists(rows, max_size=3), rows), st.dictionaries(keys, values, max_size=3))
 def test_granted_items_only(data: Any, beside: dict[str, Any]) -> None:
     """A mark planted everywhere outside the granted places is nowhere in what leaves."""
@@ -88,7 +88,7 @@ def come_to(work: Callable[[], Projected]) -> Any:
     return json.loads(done.content), done.rows, done.items
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     st.one_of(st.lists(rows, max_size=9), rows, st.lists(values, max_size=4)),
     st.integers(1, 60),
@@ -171,7 +171,7 @@ def test_a_long_row_that_holds_little_leaves() -> None:
         assert first["n"]["c"] == row["n"]["c"]  # type: ignore[index]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.one_of(st.lists(rows, max_size=3), rows), st.integers(0, 2))
 def test_the_fast_way_and_the_walk_give_the_same(data: Any, indent: int) -> None:
     """Two ways, one result."""
@@ -188,7 +188,7 @@ def test_the_fast_way_and_the_walk_give_the_same(data: Any, indent: int) -> None
     assert (projected.rows, projected.items) == (walked.rows, walked.items)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(st.binary(max_size=60))
 def test_no_octets_crash_it(octets: bytes) -> None:
     """Anything is filtered or not filterable."""

@@ -14,9 +14,12 @@ from fastapi.openapi.models import OpenAPI
 from gateway.control.act.examples import standing_on
 from gateway.control.app.answers import kept_answers, problem_of, responses_of
 from gateway.domain.errors import PROBLEMS
+from gateway.domain.processes.register import PROCESSES
 from tests.answers.stand_ins import StandIns
 from tests.answers.story import PASSWORD, SECRET, Told, walk
 from tests.support.control import World, done
+
+pytestmark = pytest.mark.timeout(400)  # a whole story is told once, on a machine that may be busy
 
 REMEDY = "tell the story anew: `python -m tests.answers`, and look at what changed"
 
@@ -195,11 +198,13 @@ AS_ONESELF = {
     "GET /v1/policies/activations",
     "GET /v1/grants",
     "GET /v1/proposals",
-    "GET /v1/applications",
-    "GET /v1/verifications",
-    "GET /v1/disputes",
+    *(f"GET /v1/{name}" for name in PROCESSES),
     "GET /v1/duties",
     "POST /v1/verifications",
+    "POST /v1/returns",
+    "POST /v1/incidents",
+    "POST /v1/rectifications",
+    "POST /v1/disposals",
     "GET /v1/orders",
     "GET /v1/systems",
     "GET /v1/officers",

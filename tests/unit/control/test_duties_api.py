@@ -53,7 +53,10 @@ def test_disposals_and_rectifications_are_duties_too(world: World) -> None:
     world.grant(id="g-2026-0002")
     done(world.post("police", f"/v1/grants/{GRANT['id']}/suspension", {**SUSPENSION, "rectify_by": "2026-06-21"}))
     done(world.post("civil", "/v1/grants/g-2026-0002/closure", {**CLOSURE, "dispose_by": "2026-06-11"}))
-    assert sorted((process, left) for process, _, left in duties(world, "civil")) == [("grants", 10), ("orders", 20)]
+    assert sorted((process, left) for process, _, left in duties(world, "civil")) == [
+        ("disposals", 10),
+        ("rectifications", 20),
+    ]
     assert duties(world, "police") == []
 
 

@@ -10,6 +10,7 @@ from gateway.control.act.bodies import DESCRIBED
 from gateway.control.act.problems import BODY_BYTES
 from gateway.control.app import health as routes_health
 from gateway.domain.errors import PROBLEMS
+from gateway.domain.processes.register import PROCESSES
 from tests.support.control import World, refused
 
 
@@ -113,9 +114,7 @@ def test_openapi_names_every_body_problem_and_example(world: World) -> None:
     assert len(bodies) > 15
     # A file is sent as it is, and has no example in JSON.
     files = {place for place, content in bodies.items() if "application/json" not in content}
-    assert files == {
-        (f"/v1/{name}/{{id}}/attachments", "post") for name in ("applications", "disputes", "verifications")
-    }
+    assert files == {(f"/v1/{name}/{{id}}/attachments", "post") for name in PROCESSES}
     documents = {place: content for place, content in bodies.items() if place not in files}
     assert [place for place, content in documents.items() if not content["application/json"].get("example")] == []
     for content in documents.values():

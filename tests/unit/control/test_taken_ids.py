@@ -10,6 +10,7 @@ import pytest
 from gateway.control.act.examples import DATASET, GRANT, INTERFACE, PROPOSAL, SYSTEM, TERMINATION
 from gateway.domain.errors import TAKEN
 from gateway.domain.officers import Officer, Role
+from gateway.domain.processes.register import PROCESSES
 from tests.support.control import CITY, OTHER_CITY, World, done, refused
 
 ENTRY = {**DATASET, "id": "307.9", "code": "307/9", "supplier": "market"}
@@ -131,9 +132,8 @@ NAMES_NOTHING = {
     "/v1/policies/rollback": "policies of the whole gateway",
     "/v1/policies/shadow": "policies of the whole gateway",
     "/v1/policies/shadow/end": "policies of the whole gateway",
-    "/v1/applications": "cases bear random ids",
-    "/v1/disputes": "cases bear random ids",
-    "/v1/verifications": "cases bear random ids",
+    **{f"/v1/{name}": "cases bear random ids" for name in PROCESSES},
+    "/complaints": "cases bear random ids",
     "/v1/reorganisations": "of departments, which the catalogue shows",
     "/v1/reorganisations/plan": "a question",
     "/v1/retention": "of records",

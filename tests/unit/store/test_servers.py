@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
+from gateway.domain.changes import ChangeKind
 from gateway.domain.errors import GatewayError
 from gateway.store import Store
 from gateway.store.deadlines import Deadlines
 from gateway.store.servers import History, HistoryFile, Host, Servers, Told, judge
+from tests.support.pgbouncer import pgbouncer
 from tests.support.postgres import Postgres
 
 A, B = Host("db-1", "5432"), Host("db-2", "5432")
@@ -127,3 +129,24 @@ def test_server_that_stands_still_is_given_up(postgres: Postgres, monkeypatch: p
         finally:
             postgres.stand_still(still=False)
         assert store.sequence() == before
+
+
+@pytest.mark.parametrize(("mode", "is_taken"), [("session", True), ("transaction", False), ("statement", False)])
+def test_pooler_is_taken_or_refused_by_what_it_lends(postgres: Postgres, mode: str, is_taken: bool) -> None:
+    """PgBouncer: whole sessions are as good as a server's; sessions for a transaction are refused in one sentence."""
+    name = postgres.create_database()
+    Store.open(postgres.url(name)).close()
+    with pgbouncer(postgres, mode) as url_of:
+        if is_taken:
+            with Store.open(url_of(name)) as store:
+                heard = threading.Event()
+                listener = store.listen(lambda _changes: heard.set())
+                for subject in "abcd":  # often enough that statements are prepared
+                    with store.transaction() as tx:
+                        tx.change(ChangeKind.POLICY, subject)
+                assert heard.wait(60)
+                listener.close()
+                assert store.sequence() == 4
+        else:
+            with pytest.raises(GatewayError, match="a pooler that lends a session for a transaction"):
+                Store.open(url_of(name))
