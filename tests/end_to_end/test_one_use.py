@@ -201,9 +201,10 @@ def test_one_scrape_has_every_figure_and_they_move(gateway: RunningGateway) -> N
     assert {name for name in moving if not seen.get(name)} == set()
     assert all(seen[f"gateway_journal_accepts[('process', 'worker-{n}')]"] == 1 for n in (0, 1))
     # What this gateway does not have: a certificate, a replaced key, a collector, a supplier in trouble or mixing up,
-    # and nobody who asks beside it.
+    # nobody who asks beside it, and an object store.
     absent = {"gateway_certificate_expiry", "gateway_key_expiry", "gateway_traced_calls"}
     absent |= {"gateway_interface_trouble", "gateway_stray_answers", "gateway_open_uses", "gateway_evaluations"}
+    absent |= {"gateway_archive_lag_seconds", "gateway_archive_faults"}
     names = " ".join(seen)
     missing = [family for family in FAMILIES if family not in names]
     assert [family for family in missing if not family.startswith(tuple(absent))] == []
