@@ -43,6 +43,10 @@ fuzzing.generation.max-examples = 3
 [checks.positive_data_acceptance]
 # What the law asks of a body (Decree 809 Art. 20, 21) is told as faults and stands in no schema; `If-Match` is a guess.
 expected-statuses = ["2xx", "3xx", 400, 401, 403, 404, 409, 410, 412, 422, 503]
+
+[checks.negative_data_rejection]
+# 413: a text that is too long may make the whole body so.
+expected-statuses = [400, 401, 403, 404, 405, 406, 409, 413, 415, 422, 428, 429]
 """
 
 
