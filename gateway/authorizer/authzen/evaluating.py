@@ -21,7 +21,6 @@ SUBJECT, RESOURCE = "system", "interface"
 MODES = {mode.value: mode for mode in SharingMode}
 UNASKED = "not-asked-for"
 """Why nothing is permitted: the evaluator may not ask about it, or it is not there."""
-MOST_TRIES = 3
 _WORDS = 256
 
 T = TypeVar("T")
@@ -92,26 +91,7 @@ class Evaluating:
         self.book = book
 
     async def evaluate(self, evaluator: Evaluator, asked: Asked) -> Answer:
-        """What the policies say now.
-
-        Raises:
-            GatewayError: `state-stale`.
-        """
-        for _ in range(MOST_TRIES):
-            epoch = self.plane.epoch
-            answer = await self._evaluate(evaluator, asked)
-            # INVARIANT: BARRIER: what was decided before a change that withdraws is not said after it.
-            if epoch == self.plane.epoch:
-                self.require_fresh()
-                return answer
-        raise GatewayError("state-stale", "the state keeps changing under this question")
-
-    def require_fresh(self) -> None:
-        """Raise `state-stale` where nothing may be said (INVARIANT: STALE-DENIES)."""
-        if not self.plane.is_fresh():
-            raise GatewayError("state-stale")
-
-    async def _evaluate(self, evaluator: Evaluator, asked: Asked) -> Answer:
+        """What the policies say; whether it still holds is asked when it is said (`AuthZenQuestion`)."""
         if asked.subject.type != SUBJECT or asked.resource.type != RESOURCE or asked.action.name not in MODES:
             return denial(UNASKED)
         system = await at_hand(self.book.system(asked.subject.id or ""))

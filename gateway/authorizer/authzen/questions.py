@@ -35,6 +35,8 @@ _PATHS = {
 ENDPOINTS = frozenset({path.encode() for path in _PATHS.values()})
 _STOPS = {"deny_on_first_deny": False, "permit_on_first_permit": True}
 _encode = msgspec.json.Encoder().encode
+MOST_TRIES = 3
+"""How often a question is answered anew since a change has overtaken its answer."""
 
 
 class AuthZen:
@@ -108,7 +110,7 @@ class AuthZenQuestion(Question):
         block: its header block.
     """
 
-    __slots__ = ("_authzen", "_evaluator", "_path")
+    __slots__ = ("_asked_body", "_authzen", "_epoch", "_evaluator", "_path", "_tries")
 
     def __init__(
         self,
@@ -123,6 +125,8 @@ class AuthZenQuestion(Question):
         self._evaluator = evaluator
         self._path = path
         self._authzen = desk.authzen
+        self._asked_body = b""
+        self._epoch = self._tries = 0
 
     def read(self, body: bytes) -> None:
         """Answer."""
@@ -133,8 +137,28 @@ class AuthZenQuestion(Question):
         kinds = [value for name, value in fields if name == b"content-type"]
         if len(kinds) != 1 or kinds[0].partition(b";")[0].strip(b" \t").lower() != b"application/json":
             raise malformed("the body's `Content-Type` is not `application/json`")
+        self._asked_body = body
+        self._ask()
+
+    def _ask(self) -> None:
+        self._tries += 1
+        self._epoch = self._desk.plane.epoch
         answer: Callable[..., Awaitable[bytes]] = self._authzen.answer
-        self.wait(self._say, answer, self._evaluator, self._path, body)
+        self.wait(self._answered, answer, self._evaluator, self._path, self._asked_body)
+
+    def _answered(self, content: bytes) -> None:
+        plane = self._desk.plane
+        # INVARIANT: BARRIER: of a batch or a search too, nothing that was decided before a stop is said after it.
+        if self._epoch != plane.epoch:
+            if self._tries < MOST_TRIES:
+                self._ask()
+            else:
+                self.refuse(GatewayError("state-stale", "the state keeps changing under this question"))
+        # INVARIANT: STALE-DENIES.
+        elif not plane.is_fresh():
+            self.refuse(GatewayError("state-stale"))
+        else:
+            self._say(content)
 
     def _say(self, content: bytes) -> None:
         echoed = [value for name, value in self.block.fields if name == b"x-request-id"]

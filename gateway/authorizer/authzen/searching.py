@@ -107,8 +107,6 @@ class Searching:
             found += [one for one in each if await is_meant(one)]
             if cursor is None:
                 at += 1
-        # INVARIANT: BARRIER: what was found is as of now, or is not said.
-        self._evaluating.require_fresh()
         return found, _token(at, cursor) if at < len(scopes) else ""
 
 

@@ -205,23 +205,87 @@ def test_an_evaluator_is_no_oracle_of_what_it_may_not_ask_about(tmp_path: Path) 
     run(tmp_path, story)
 
 
-def test_barrier_an_evaluation_that_a_stop_overtakes_is_made_again(tmp_path: Path) -> None:
-    """BARRIER, STALE-DENIES: what was decided before a stop is not said after it, and a stale worker says nothing."""
+BATCH = {"evaluations": [WHOLE, WHOLE, WHOLE]}
+OF_RESOURCES = {"subject": ALICE, "action": READ, "resource": {"type": "interface"}, "context": WHY}
+OF_ACTIONS = {"subject": ALICE, "resource": FIRST, "context": WHY}
 
-    async def story(ask: Ask, house: House) -> None:
+
+@pytest.mark.parametrize(
+    ("path", "asked", "before"),
+    [
+        ("evaluation", WHOLE, 0),
+        ("evaluations", BATCH, 0),
+        ("evaluations", BATCH, 2),
+        ("search/resource", OF_RESOURCES, 1),
+        ("search/action", OF_ACTIONS, 1),
+    ],
+)
+def test_barrier_a_question_that_a_stop_overtakes_is_answered_anew(
+    tmp_path: Path, path: str, asked: Any, before: int
+) -> None:
+    """BARRIER: what was decided before a stop is not said after it, however many were decided before it came."""
+
+    async def story(ask: Ask, _: House) -> None:
         plane = CallerSide.planes[-1]
+        left = [permit()] * before
 
-        async def overtaken(call: Call) -> Verdict:
-            house.decide_later = None
+        async def overtaken(_: Call) -> Verdict:
+            if left:
+                return left.pop()
             plane.decide = lambda _: deny("suspended")
             plane.cut(lambda _: True)
             return permit()
 
         plane.decide = overtaken
-        answer = (await ask("evaluation", WHOLE))[2]
-        assert (answer["decision"], answer["context"]["reason"]) == (False, "suspended")
+        answer = (await ask(path, asked))[2]
+        said = answer.get("evaluations", [answer])
+        assert answer.get("results", []) == []
+        assert path.startswith("search") or {each["context"]["reason"] for each in said} == {"suspended"}
+
+    run(tmp_path, story)
+
+
+def test_bounded_a_question_that_never_ends_is_answered_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BOUNDED: an octet now and then does not hold a question open."""
+    monkeypatch.setattr("gateway.authorizer.question.TOTAL_SECONDS", 0.2)
+    house = House(interface_for(1))
+
+    async def told() -> None:
+        async with asking(house, tmp_path) as at:
+            evaluator = await at.connect()
+            evaluator.writer.write(
+                b"POST /access/v1/evaluation HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: "
+                b"Bearer " + CREDENTIALS["pdp"].encode() + b"\r\nContent-Length: 100000\r\n\r\n"
+            )
+            answer = asyncio.create_task(evaluator.answer())
+            for _ in range(2000):
+                if answer.done():
+                    break
+                evaluator.writer.write(b" ")
+                await asyncio.sleep(0.01)
+            assert (await answer)[0] in {408, 503}
+
+    asyncio.run(told())
+
+
+def test_stale_denies_a_worker_without_a_lease_answers_no_question(tmp_path: Path) -> None:
+    """STALE-DENIES; and one whose state changes under every try says so."""
+
+    async def story(ask: Ask, house: House) -> None:
+        plane = CallerSide.planes[-1]
         house.fresh = False
-        assert (await ask("evaluation", WHOLE))[0] == 503
+        for path, asked in (("evaluation", WHOLE), ("evaluations", BATCH), ("search/resource", OF_RESOURCES)):
+            assert (await ask(path, asked))[0] == 503
         house.fresh = True
+
+        async def always(_: Call) -> Verdict:
+            plane.cut(lambda _: True)
+            return permit()
+
+        plane.decide = always
+        status, _, problem = await ask("evaluation", WHOLE)
+        assert (status, problem["type"].rpartition("/")[2].rpartition(":")[2]) == (503, "state-stale")
 
     run(tmp_path, story)
