@@ -7,6 +7,7 @@ every call.
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
@@ -28,6 +29,8 @@ MOST_LIFE_SECONDS = 86_400.0
 RENEWED_AFTER = 0.75
 FAILED_SECONDS = 2.0
 """How long a failure is remembered, and how soon after a fetch a refused token is not fetched anew."""
+
+_log = logging.getLogger(__name__)
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
 
@@ -105,6 +108,10 @@ class ClientCredentials:
             self._failure = None
         except GatewayError as error:
             self._failure = (self._ticks() + FAILED_SECONDS, error)
+        except Exception:  # noqa: BLE001 - those who wait are told, and the endpoint is not asked by every call
+            _log.exception("a supplier's token could not be fetched")
+            unforeseen = GatewayError("supplier-unreachable", "the supplier's token could not be fetched")
+            self._failure = (self._ticks() + FAILED_SECONDS, unforeseen)
         finally:
             self._fetching = None
 
@@ -145,7 +152,15 @@ def _read(content: bytes, at: float) -> _Held:
         answer: Any = msgspec.json.decode(content)
         token, kind, life = answer["access_token"], answer.get("token_type", "bearer"), answer.get("expires_in")
         seconds = DEFAULT_LIFE_SECONDS if life is None else float(life)
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError, ValueError):
+    except (
+        msgspec.DecodeError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        OverflowError,
+        RecursionError,
+    ):
         raise GatewayError("supplier-refused", "the supplier's token endpoint answered with no token") from None
     is_bearer = isinstance(kind, str) and kind.lower() == "bearer"
     if not isinstance(token, str) or not _TOKEN.fullmatch(token) or not is_bearer or not seconds > 0:

@@ -112,7 +112,7 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.asked: list[bytes] = []
-        self.answers: list[tuple[int, bytes] | GatewayError] = []
+        self.answers: list[tuple[int, bytes] | Exception] = []
         self.now = 100.0
         self.gate = asyncio.Event()
         self.gate.set()
@@ -121,7 +121,7 @@ class Endpoint:
         self.asked.append(request)
         await self.gate.wait()
         answer = self.answers.pop(0)
-        if isinstance(answer, GatewayError):
+        if isinstance(answer, Exception):
             raise answer
         return answer
 
@@ -206,6 +206,11 @@ def test_a_refused_token_is_fetched_anew_once() -> None:
         ((200, b'{"access_token":"a","token_type":"mac"}'), "supplier-refused"),
         ((200, b'{"access_token":"a","expires_in":0}'), "supplier-refused"),
         ((200, b'{"access_token":"a","expires_in":"soon"}'), "supplier-refused"),
+        ((200, b'{"access_token":"a","expires_in":"nan"}'), "supplier-refused"),
+        ((200, b'{"access_token":"a","expires_in":' + b"9" * 400 + b"}"), "supplier-refused"),
+        ((200, b'{"access_token":"a\xff"}'), "supplier-refused"),
+        ((200, b"[" * 60_000), "supplier-refused"),
+        (OSError("whatever it is"), "supplier-unreachable"),
         (GatewayError("supplier-unreachable", "no whole answer came in time"), "supplier-unreachable"),
     ],
 )
