@@ -3,7 +3,8 @@
 POST /complaints              anyone complains, and is given a reference number and a code, told once
 GET  /complaints/{reference}  with the code: how it stands, and the reply
 
-Who complains is not asked. What a stranger may leave here is bounded, so that nobody's complaint is crowded out by one
+Who complains is not asked, and where an answer is to reach the complainant is shown to no department but the
+competent one. What a stranger may leave here is bounded, so that nobody's complaint is crowded out by one
 address: so many of an address in an hour, and so many that wait to be handed over in all.
 """
 
@@ -154,5 +155,7 @@ EFFECTS = Effects(
         "urge": with_reasons,
     },
     _matter,
+    # Whoever is complained of handles it, perhaps, and need not know who complained.
+    hidden=frozenset({"contact"}),
 )
 """Of `gateway.domain.processes.complaints`."""

@@ -120,11 +120,14 @@ def _add_reading(router: APIRouter, process: Process) -> None:
         def may(step: Step) -> bool:
             return any(is_permitted(services, officer, act, matter) for act in step.acts)
 
+        history = store.case_events(id)
+        if effects.hidden and not may(process.opening):
+            history = tuple(effects.told_to_others(event) for event in history)
         body = {
             process.singular: case,
             "possible": fitting,
             "yours": [name for name in fitting if may(process.step(name))],
-            "history": store.case_events(id),
+            "history": history,
             "attachments": store.case_files(id),
             **effects.shows(store, case),
         }

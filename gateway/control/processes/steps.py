@@ -20,7 +20,7 @@ from gateway.control.act.cases import move, new_case
 from gateway.control.act.preconditions import entity_tag, require_match
 from gateway.control.act.services import ControlServices
 from gateway.domain.officers import Matter
-from gateway.domain.processes.cases import Case, require_fit
+from gateway.domain.processes.cases import Case, Event, require_fit
 from gateway.domain.processes.table import Party, Process, Step
 from gateway.domain.uses import RecordKind
 from gateway.store import Store, StoreTransaction
@@ -96,6 +96,7 @@ class Effects:
         matter: what a step of a case is about.
         shows: what is shown with a case.
         ahead: by the step's name, what is looked up before its transaction: `Deed.ahead`.
+        hidden: fields of statements that are shown to those alone who may take the first step.
     """
 
     opens: Callable[[StoreTransaction, Any, str], Matter]
@@ -103,6 +104,12 @@ class Effects:
     matter: Callable[[State, Case], Matter] = matter_of_case
     shows: Callable[[State, Case], dict[str, Any]] = _nothing_more
     ahead: Mapping[str, Callable[[ControlServices, str], Any]] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
+
+    def told_to_others(self, event: Event) -> Event:
+        """What was done, without what is hidden."""
+        said = {name: value for name, value in event.said.items() if name not in self.hidden}
+        return msgspec.structs.replace(event, said=said)
 
 
 def open_case(deed: Deed, process: Process, effects: Effects, said: msgspec.Struct) -> Answer:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import pytest
+
 from gateway.control.act.examples import (
     CLOSURE,
     COMPLAINT,
@@ -199,10 +201,17 @@ def test_anyone_complains_without_an_account_and_reads_the_reply(world: World) -
     assert ("complaints", "demand") in {
         (each["process"], each["waits_for"]) for each in done(world.get("civil", "/v1/duties"))["items"]
     }
+    contact = COMPLAINT["contact"]
+    assert contact not in world.get("civil", path).text, "who is complained of learns who complained"
+    assert contact in world.get("registrar", path).text
     done(world.post("civil", f"{path}/answer", {"reply": "statuses are no longer read out"}))
     told = done(world.ask(None, "GET", where, **asked))
     assert (told["state"], told["reply"]) == ("answered", "statuses are no longer read out")
     refused(world.post(None, "/complaints", {**COMPLAINT, "department": "none"}), "invalid-input")
+    with pytest.MonkeyPatch.context() as fewer:
+        fewer.setattr("gateway.control.processes.complaints.MAX_WAITING", 1)
+        done(world.post(None, "/complaints", COMPLAINT))
+        refused(world.post(None, "/complaints", COMPLAINT), "rate-limited")
     answers = [world.post(None, "/complaints", COMPLAINT).status_code for _ in range(12)]
     assert answers[-1] == 429
     assert 201 in answers
