@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.authorizer.hook import words_of
 from gateway.authorizer.open_uses import Closing, OpenUses
 from gateway.authorizer.relay import Relay
-from gateway.domain.directory import SharingMode
+from gateway.domain.directory import RequestPlaces, SharingMode
 from gateway.domain.errors import GatewayError
 from tests.support.beside import CREDENTIALS, Asking, asking, check, closing
 from tests.support.proxy_ports import CallerSide, House, interface_for, permit, until
@@ -84,6 +85,7 @@ def test_record_first_a_check_says_yes_once_the_record_is_durable(tmp_path: Path
         pytest.param({"method": "BREW"}, 403, id="a method that nobody knows"),
         pytest.param({"uri": "/api/person/" + "a" * 20_000}, 403, id="a target longer than one may be"),
         pytest.param({"fields": "X: " + "a" * 70_000 + "\r\n"}, 431, id="huge fields"),
+        pytest.param({"fields": "Content-Length: 2\r\n", "body": b"{}"}, 400, id="a body of the caller's"),
         pytest.param({"kind": "caddy"}, 403, id="the fields of another kind of carrier"),
     ],
 )
@@ -93,7 +95,9 @@ def test_what_is_no_check_of_a_named_carrier_is_refused_and_opens_no_record(
     """ONE-MEANING: nobody else is answered, and a call that could be read in two ways is none."""
 
     async def story(_: Asking, carrier: CallerSide, house: House) -> None:
-        assert (await carrier.ask(check(**changes)))[0] == status
+        said = {**changes}
+        body = said.pop("body", b"")
+        assert (await carrier.ask(check(**said) + body))[0] == status
 
     assert run(tmp_path, story).ledger.kinds() == []
 
@@ -105,6 +109,7 @@ def test_what_is_no_check_of_a_named_carrier_is_refused_and_opens_no_record(
         pytest.param(permit(all_items=True, masks=(("xm", "name"),)), id="a masked item"),
         pytest.param(permit(all_items=True, bounds=(("region", ("440000",)),)), id="rows of one region"),
         pytest.param(permit(all_items=True, rows_a_day=5), id="a quota of rows"),
+        pytest.param(permit(all_items=True, guesses_a_day=5), id="a quota of wrong guesses"),
     ],
 )
 def test_granted_items_only_what_a_carrier_cannot_keep_to_is_denied_and_on_record(tmp_path: Path, verdict: Any) -> None:
@@ -128,6 +133,14 @@ def test_what_is_compared_or_said_in_bodies_goes_through_the_gateway(tmp_path: P
 
     modes = {"modes": (SharingMode.QUERY, SharingMode.VERIFY)}
     assert run(tmp_path, verify, **modes).ledger.kinds() == []
+
+    async def in_body(_: Asking, carrier: CallerSide, __: House) -> None:
+        status, _, content = await carrier.ask(check(method="POST"))
+        assert (status, b"/problems/carrier-cannot-limit" in content) == (403, True)
+        assert (await carrier.ask(check()))[0] == 200
+
+    named = {"methods": ("GET", "POST"), "request": RequestPlaces(subject=("body~json/id",))}
+    assert run(tmp_path, in_body, **named).ledger.kinds() == ["opened", "closed"]
 
     async def post(_: Asking, carrier: CallerSide, __: House) -> None:
         assert (await carrier.ask(check(method="POST")))[0] == 200
@@ -198,6 +211,30 @@ def test_a_use_that_nobody_closes_is_closed_as_unknown(tmp_path: Path) -> None:
     asyncio.run(told())
     outcomes = house.ledger.outcomes()
     assert [(each.end, each.status, each.released_items) for each in outcomes] == [("unknown", 0, ("hyzk", "xm"))] * 4
+
+
+def test_bounded_where_many_systems_leave_uses_open_the_one_with_the_most_makes_room(tmp_path: Path) -> None:
+    """BOUNDED: no more than there may be in all, and a flood does not take another's."""
+    house = House(interface_for(1))
+    house.verdict = WHOLE
+
+    async def told() -> None:
+        async with asking(house, tmp_path) as at:
+            await (await at.connect()).ask(check())
+            ((system, own),) = at.desk.open_uses._open.items()
+            (opened,) = own.values()
+            uses = OpenUses(at.desk.plane, 60, most=16)
+            for each in (system, *(f"s-{number}" for number in range(20))):
+                for _ in range(2):
+                    call = msgspec.structs.replace(opened.use.call, system=each)
+                    uses.hand(msgspec.structs.replace(opened, use=msgspec.structs.replace(opened.use, call=call)))
+            assert len(uses) == 16
+            assert min(len(own) for own in uses._open.values()) >= 1
+            uses.close_all()
+            assert len(uses) == 0
+
+    asyncio.run(told())
+    assert len(house.ledger.outcomes()) == 43
 
 
 def test_barrier_a_stop_between_check_and_answer_says_no(tmp_path: Path) -> None:

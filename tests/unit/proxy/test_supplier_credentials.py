@@ -1,6 +1,9 @@
 """What suppliers are shown of who calls, on the wire: once, beside nothing of the caller's, and after the record."""
 
 import asyncio
+import contextlib
+import socket
+import threading
 import time
 from functools import partial
 from typing import Any
@@ -10,10 +13,14 @@ import uvloop
 
 from gateway.domain.credentials import CredentialKind, SupplierCredential
 from gateway.domain.directory import Interface, SharingMode
+from gateway.domain.errors import GatewayError
 from gateway.identity.suppliers.showing import Fixed
 from gateway.identity.suppliers.tokens import ClientCredentials
 from gateway.proxy import Limits
 from gateway.proxy.http.asking import ANSWER_BYTES, ask
+from gateway.proxy.http.pools import Pool
+from gateway.proxy.http.upstream import SupplierConnection
+from gateway.proxy.kernel import first_waiting
 from gateway.proxy.ports import Credential, Reach
 from tests.support.proxy_ports import (
     CallerSide,
@@ -118,6 +125,38 @@ def test_a_refusal_of_it_is_told_as_the_suppliers_and_turns_to_the_other_secret(
             assert len(supplier.requests) == 2
 
     uvloop.run(story())
+
+
+def test_one_answer_what_an_endpoint_says_before_it_is_asked_is_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONE-ANSWER: a token that was there before the question is nobody's answer."""
+
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def speak() -> None:
+        with listener.accept()[0] as early, contextlib.suppress(OSError):
+            early.sendall(json_answer('{"access_token":"forged","expires_in":60}'))
+            while early.recv(65536):
+                pass
+
+    connect = Pool.connect
+
+    async def connected(pool: Pool) -> SupplierConnection:
+        connection = await connect(pool)
+        while not first_waiting(connection._fd):
+            time.sleep(0.001)  # noqa: ASYNC251 - it is to have come before the loop reads it
+        return connection
+
+    async def story() -> None:
+        reach, port = Reach(("127.0.0.1",), None, ""), listener.getsockname()[1]
+        with pytest.raises(GatewayError, match="before it was asked"):
+            await ask(reach, port, b"POST /t HTTP/1.1\r\n\r\n", Limits(), seconds=5)
+
+    monkeypatch.setattr(Pool, "connect", connected)
+    speaking = threading.Thread(target=speak)
+    speaking.start()
+    uvloop.run(story())
+    speaking.join(10)
+    listener.close()
 
 
 @pytest.mark.parametrize("answer", ["token", "silence", "flood", "compressed", "gone"])
