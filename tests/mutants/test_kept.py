@@ -62,7 +62,7 @@ def test_a_counting_module_tells_of_each_function(tmp_path: Path) -> None:
 def test_what_was_noticed_is_noticed() -> None:
     """The seed is the commit: who takes a check out of a test is found, if not today then soon."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.mutants", "--sample", "5"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tests.mutants", "--sample", "8"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "noticed" in done.stdout

@@ -353,7 +353,7 @@ def test_whatever_a_forbid_takes_from_a_grant_is_found_or_not_ruled_out(
 
 
 @pytest.mark.deep
-@settings(max_examples=80, deadline=None, phases=PHASES)
+@settings(max_examples=150, deadline=None, phases=PHASES)
 @ANY_FORBID
 def test_whatever_a_forbid_takes_is_found_or_not_ruled_out_many_times(
     chance: random.Random, condition: str, first: Grant, second: Grant | None

@@ -269,7 +269,7 @@ def test_the_engine_decides_as_one_flat_policy_set(data: st.DataObject, case: An
 
 @pytest.mark.deep
 @pytest.mark.timeout(900)
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=1_500, deadline=None)
 @given(st.data(), FLAT)
 def test_the_engine_decides_as_one_flat_policy_set_in_many_worlds(data: st.DataObject, case: Any) -> None:
     compare_with_flat(data, *case)

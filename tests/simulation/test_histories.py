@@ -15,7 +15,7 @@ from tests.simulation.breaks import BREAKS, KEPT, broken, first_found
 from tests.simulation.history import run
 
 QUICK = 12
-CHUNK = int(os.environ.get("HISTORIES", "1200")) // 12
+CHUNK = int(os.environ.get("HISTORIES", "3000")) // 12
 BY_HAND = next(iter(BREAKS))
 KEPT_SEEDS = {
     252: "a stop waited for a connection whose worker had come back on another one, for ever",
