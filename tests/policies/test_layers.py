@@ -1,5 +1,6 @@
 """Layers are read whole or refused whole, with every fault named."""
 
+import random
 from pathlib import Path
 
 import cedarpy
@@ -11,6 +12,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act
 from gateway.policy import default_policies_root, load_layers
 from gateway.policy.law.layers import ACT_ACTIONS, USE_ACTIONS
+from gateway.policy.law.positions import parse_faults, statements
 from gateway.policy.law.world import ACT_GROUPS, USE_GROUPS
 from tests.policies.cases import NATIONAL, ROOT, ZHONGSHAN
 from tests.policies.layering import note, root_with
@@ -59,6 +61,89 @@ def test_a_faulty_file_is_refused_with_its_fault(tmp_path: Path, text: str, said
     root = root_with(tmp_path, extra=text)
     assert said in faults(root, "national", "extra")
     assert load_layers(root, ["national"]).digest == NATIONAL.digest
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "said"),
+    [
+        ("permit (principal，action, resource);", "4:18", "`，` is fullwidth comma; write `,`"),
+        ("permit (principal, action, resource) when { “x” == context.purpose };", "4:45", 'write `"`'),
+        (
+            'permit (principal, action, resource)\nwhen { context.purpose == "x };\n' + PLAIN,
+            "5:27",
+            "goes on over",
+        ),
+        ('permit (principal, action, resource)\nwhen { context.purpose == "x };\n', "5:27", "has no end"),
+        ("permit (principal, action, resource)\nwhen { 1 == };", "5:14", "unexpected token `}`"),
+        ("permit (principal, action, resource)\n" + note("y") + PLAIN, "5:1", "unexpected token `@`"),
+        ("permit (principal, action, resource)\nwhen { true }", "5:13", "more is expected"),
+        ("permit (principal, action, resource)\nwhen { knows(1) };", "5:8", "`knows` is not a valid function"),
+        ("permit (principal, resource);", "4:20", "the variable `action` must be used"),
+        ("permit (principal, action, resource)\nwhen { context.aim == 1 };", "5:16", "attribute `aim`"),
+    ],
+)
+def test_a_fault_is_told_with_its_line_and_column(tmp_path: Path, text: str, place: str, said: str) -> None:
+    """Cedar's binding says what is wrong and not where; behind two policies that are right, the third is told."""
+    before = note("before") + "// “comment” ;\n" + PLAIN + "\n"
+    lines = before.count("\n")
+    root = root_with(tmp_path, extra=before + note("x") + text)
+    line, _, column = place.partition(":")
+    at = f"extra/extra.cedar:{lines + note('x').count(chr(10)) - 3 + int(line)}:{column}: "
+    told = faults(root, "extra")
+    assert [one for one in told.splitlines() if one.startswith(at) and said in one], told
+
+
+def test_statements_are_counted_as_cedar_counts_policies() -> None:
+    """So that a policy's number, which is all that validation tells, is its place."""
+    for file in ROOT.rglob("*.cedar"):
+        text = file.read_text(encoding="utf-8")
+        read = msgspec.json.decode(cedarpy.policies_to_json_str(text))["staticPolicies"]
+        written = statements(text)
+        assert len(written) == len(read)
+        assert all(written[int(key[6:])].bears_id(one["annotations"]["id"]) for key, one in read.items())
+
+
+def test_every_broken_file_has_a_place_and_every_whole_one_none() -> None:
+    """A token taken out, put in twice or before another: told where, exactly when Cedar does not take it."""
+    chance = random.Random(24)
+    text = (ROOT / "national/art20-22-grants.cedar").read_text(encoding="utf-8")
+    tokens = [token for each in statements(text) for token in each.tokens]
+    for _ in range(60):
+        one, other = chance.choice(tokens), chance.choice(tokens)
+        broken = text[: one.at] + chance.choice(["", one.text * 2, other.text + " "]) + text[one.end :]
+        try:
+            cedarpy.policies_to_json_str(broken)
+        except ValueError:
+            found = list(parse_faults(broken))
+            assert found
+            assert all(0 < at < len(broken) and said.startswith("does not parse: ") for at, said in found)
+        else:
+            assert not list(parse_faults(broken))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "extra/more/b.cedar",
+        "extra/B.CEDAR",
+        "extra/clocks.yml",
+        "extra/articles.yaml",
+        "extra/tests/b.yml",
+        "extra/tests/more/b.yaml",
+        "extra/rules.json",
+        "articles.yml",
+        "c.cedar",
+    ],
+)
+def test_a_file_that_only_looks_as_if_it_were_read_is_refused(tmp_path: Path, name: str) -> None:
+    """A forbid in it would hold nobody, in silence; notes, editors' copies and other layers do no harm."""
+    root = root_with(tmp_path, extra=note("x") + PLAIN, other={"a.cedar": note("y") + PLAIN, "b.yml": ""})
+    for beside in ("extra/README.md", "extra/.a.cedar.swp", "extra/.b.yml", "extra/a.cedar~", "proofs.json"):
+        (root / beside).write_text("[]", encoding="utf-8")
+    load_layers(root, ["extra"])
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(note("z") + PLAIN, encoding="utf-8")
+    assert f"{name}: is read by nothing" in faults(root, "extra")
 
 
 def test_every_fault_is_named_at_once(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from gateway.domain.officers import Act
 from gateway.domain.policies import PolicySet
 from gateway.policy.law.documents import read_yaml
 from gateway.policy.law.masks import Mask, parse_masks
+from gateway.policy.law.positions import Lines, names_in, parse_faults, statements
 from gateway.policy.law.time_limits import TimeUse, time_use
 from gateway.policy.law.words import knows_words
 from gateway.policy.law.world import facts_looked_at
@@ -30,6 +31,7 @@ SCHEMA_FILE = "schema.cedarschema"
 ARTICLES_FILE = "articles.yaml"
 CLOCKS_FILE = "clocks.yaml"
 THEOREMS_FILE = "theorems.yaml"
+PROOFS_FILE = "proofs.json"
 TABLES_FOLDER = "tests"
 REQUIRED_ANNOTATIONS = ("id", "article", "title")
 USE_ACTIONS = frozenset({"use", "obtain", *(mode.value for mode in SharingMode)})
@@ -171,14 +173,28 @@ def load_layers(root: Path, layers: Sequence[str]) -> Layers:
 def read_set(root: Path, layers: Sequence[str]) -> PolicySet:
     """The files of the named layers below `root`, with the schema, the table of articles, theorems and decision tables.
 
-    What is missing is left out, and what is no UTF-8 is kept so that `parse_layers` names it.
+    What is missing is left out, and what is no UTF-8 is kept so that `parse_layers` names it. What only looks as if it
+    were read is refused, for a rule in it would not hold: `suspended.yml`, a policy in a folder within the layer's.
+
+    Raises:
+        GatewayError: `invalid-input`, with each such file under `faults`.
     """
     files = [root / SCHEMA_FILE, root / ARTICLES_FILE]
+    seen = list(root.glob("*"))
     for layer in dict.fromkeys(layers):
         folder = root / layer
         if layer and folder.resolve().parent == root.resolve():
             files += [*sorted(folder.glob("*.cedar")), folder / CLOCKS_FILE, folder / THEOREMS_FILE]
             files += sorted((folder / TABLES_FOLDER).glob("*.yaml"))
+            seen += folder.rglob("*")
+    unread = sorted(set(seen) - set(files) - {root / PROOFS_FILE})
+    faults = [
+        {"field": file.relative_to(root).as_posix(), "fault": _UNREAD}
+        for file in unread
+        if file.suffix.lower() in _LIKE_POLICIES and not file.name.startswith(".") and file.is_file()
+    ]
+    if faults:
+        raise GatewayError("invalid-input", "the policies hold files that nothing reads", faults=faults)
     found = {
         file.relative_to(root).as_posix(): file.read_bytes().decode("utf-8", "surrogateescape")
         for file in files
@@ -212,12 +228,21 @@ def parse_layers(files: Mapping[str, str], layers: Sequence[str]) -> Layers:
     try:
         return Layers(tuple(layers), hasher.hexdigest(), policies, clocks, schema, knows_words=is_closed)
     except ValueError as error:
-        faults += [{"field": one.file, "fault": _TOO_DEEP.format(one.id)} for one in policies.values() if _is_deep(one)]
+        faults += [
+            {"field": _place_of(one, files[one.file]), "fault": _TOO_DEEP.format(one.id)}
+            for one in policies.values()
+            if _is_deep(one)
+        ]
         raise GatewayError(
             "invalid-input", "the policies have faults; nothing was put in force", faults=faults
         ) from error
 
 
+_LIKE_POLICIES = {".cedar", ".cedarschema", ".json", ".yaml", ".yml"}
+_UNREAD = (
+    f"is read by nothing: in a layer's own folder policies are `*.cedar`, beside `{CLOCKS_FILE}` and "
+    f"`{THEOREMS_FILE}`, and tables are `{TABLES_FOLDER}/*.yaml`; `{SCHEMA_FILE}` and `{ARTICLES_FILE}` stand above"
+)
 _TOO_DEEP = (
     "`{}` is nested too deeply, as by some fifty `||` in one clause: ask `[…].contains(…)`, or write two policies"
 )
@@ -229,6 +254,12 @@ def _is_deep(policy: StaticPolicy) -> bool:
     except ValueError:
         return True
     return False
+
+
+def _place_of(policy: StaticPolicy, text: str) -> str:
+    """Where a policy stands in its file."""
+    at = next((each.at for each in statements(text) if each.bears_id(policy.id)), 0)
+    return Lines(text).place(policy.file, at)
 
 
 def cedar_files(files: Mapping[str, str], layer: str) -> Iterator[str]:
@@ -293,56 +324,62 @@ def _add_file(
     faults: list[dict[str, Any]],
 ) -> None:
     """Parse one file and add its policies; what is wrong with it goes to `faults`."""
+    lines = Lines(text)
     try:
         document = msgspec.json.decode(cedarpy.policies_to_json_str(text))
-    except ValueError as error:
-        faults.append({"field": file, "fault": f"does not parse: {error}"})
+    except ValueError:
+        faults += [{"field": lines.place(file, at), "fault": fault} for at, fault in parse_faults(text)]
         return
     if document["templates"]:
         faults.append({"field": file, "fault": "holds a template; static policies name what they mean"})
+    said = statements(text)
+    # Cedar counts the policies of a file; who wrote them knows them by their `@id`, and by where they stand.
+    written = {key: said[int(key.removeprefix("policy"))] for key in document["staticPolicies"]}
     if schema is not None:
-        checked = cedarpy.validate_policies(text, schema)
-        # Cedar counts the policies of a file; who wrote them knows them by their `@id`.
         known = {key: est.get("annotations", {}).get("id") or key for key, est in document["staticPolicies"].items()}
+        for each in cedarpy.validate_policies(text, schema).errors:
+            fault = re.sub(r"(?<=`)policy\d+(?=`)", lambda at: known.get(at[0], at[0]), str(each.error))
+            at = written[each.policy_id].where(names_in(fault)) if each.policy_id in written else 0
+            faults.append({"field": lines.place(file, at), "fault": fault})
+    for key, est in document["staticPolicies"].items():
+        wrong, policy = _static_policy(layer, file, est)
         faults += [
-            {
-                "field": file,
-                "fault": re.sub(r"(?<=`)policy\d+(?=`)", lambda at: known.get(at[0], at[0]), str(each.error)),
-            }
-            for each in checked.errors
+            {"field": lines.place(file, written[key].where([note] if note else [])), "fault": fault}
+            for note, fault in wrong
         ]
-    for est in document["staticPolicies"].values():
-        policy = _static_policy(layer, file, est, faults)
         if policy is None:
             continue
         if policy.id in policies:
-            faults.append({"field": file, "fault": f"`{policy.id}` is also in `{policies[policy.id].file}`"})
+            place = lines.place(file, written[key].at)
+            faults.append({"field": place, "fault": f"`{policy.id}` is also in `{policies[policy.id].file}`"})
         policies[policy.id] = policy
 
 
-def _static_policy(layer: str, file: str, est: dict[str, Any], faults: list[dict[str, Any]]) -> StaticPolicy | None:
+def _static_policy(layer: str, file: str, est: dict[str, Any]) -> tuple[list[tuple[str, str]], StaticPolicy | None]:
+    """A policy, if it can be told, and what is wrong with it: the annotation in which, and what."""
     notes: dict[str, str] = est.get("annotations", {})
     name = notes.get("id") or "a policy"
     lacks = [note for note in REQUIRED_ANNOTATIONS if not (notes.get(note) or "").strip()]
     if lacks:
-        faults.append({"field": file, "fault": f"`{name}` has no {', no '.join(f'`@{note}`' for note in lacks)}"})
-        return None
+        return [("", f"`{name}` has no {', no '.join(f'`@{note}`' for note in lacks)}")], None
+    wrong: list[tuple[str, str]] = []
     refusal = notes.get("refusal", "not-granted")
     if refusal not in PROBLEMS:
-        faults.append({"field": file, "fault": f"`{name}` refuses with `{refusal}`, which is no problem code"})
+        wrong.append(("refusal", f"`{name}` refuses with `{refusal}`, which is no problem code"))
     try:
         masks = parse_masks(notes["mask"]) if "mask" in notes else ()
     except ValueError as error:
-        faults.append({"field": file, "fault": f"`{name}`: {error}"})
+        wrong.append(("mask", f"`{name}`: {error}"))
         masks = ()
     if masks and est["effect"] != "permit":
-        faults.append({"field": file, "fault": f"`{name}` masks, but only a permit lets out what can be masked"})
+        wrong.append(("mask", f"`{name}` masks, but only a permit lets out what can be masked"))
     said = {note: notes[note] for note in Limits.__struct_fields__ if note in notes}
-    if not all(re.fullmatch(r"[1-9][0-9]{0,8}", number) for number in said.values()):
-        faults.append({"field": file, "fault": f"`{name}` states a limit that is no whole number above 0"})
-        said = {}
+    for note, number in list(said.items()):
+        if not re.fullmatch(r"[1-9][0-9]{0,8}", number):
+            wrong.append((note, f"`{name}` states a limit that is no whole number above 0"))
+            del said[note]
     actions = _action_names(est["action"])
-    return StaticPolicy(
+    return wrong, StaticPolicy(
         id=name,
         layer=layer,
         file=file,

@@ -11,12 +11,11 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicySet, Proved
-from gateway.policy.law.layers import SCHEMA_FILE, THEOREMS_FILE, cedar_files, est_to_text
+from gateway.policy.law.layers import PROOFS_FILE, SCHEMA_FILE, THEOREMS_FILE, cedar_files, est_to_text
 from gateway.policy.offline.probing import built_of_every_shape
 from gateway.policy.proofs.proving import Proof
 from gateway.policy.proofs.solver import Tools
 
-PROOFS_FILE = "proofs.json"
 MAX_FAILED = 100
 
 _kept = msgspec.json.Decoder(tuple[Proved, ...])
