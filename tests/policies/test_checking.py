@@ -116,5 +116,5 @@ def test_a_clause_that_is_too_deep_is_a_fault_of_its_policy(tmp_path: Path) -> N
     clause = " || ".join(f'context.purpose == "p{number}"' for number in range(120))
     rule = f'forbid (principal, action in Action::"use", resource) when {{ {clause} }};'
     (finding,) = check(root_with(tmp_path, extra=note("deep") + rule), ["national", "extra"]).findings
-    assert finding.subject == "extra/extra.cedar"
+    assert finding.subject == "extra/extra.cedar:2:1"
     assert "`deep` is nested too deeply" in finding.what

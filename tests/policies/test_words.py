@@ -45,7 +45,7 @@ def test_a_word_that_is_in_no_list_cannot_be_said(tmp_path: Path, condition: str
     text = note("extra") + f"forbid ({USE}) when {{ {condition} }};"
     with pytest.raises(GatewayError) as caught:
         load_layers(root_with(tmp_path, extra=text), ["national", "extra"])
-    assert caught.value.members["faults"][0]["field"] == "extra/extra.cedar"
+    assert caught.value.members["faults"][0]["field"].startswith("extra/extra.cedar:")
 
 
 @pytest.mark.parametrize(

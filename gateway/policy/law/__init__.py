@@ -1,6 +1,7 @@
 """The law as Cedar: static layers read whole, and what policies can see.
 
     layers       the law's files, one folder a layer
+    positions    where in a Cedar file a fault lies
     documents    the YAML beside policies
     articles     what each article asks, and what answers it
     words        closed lists of words, as the schema's enumerated types
