@@ -210,7 +210,8 @@ class Plan:
         which is made anew with the entry.
         """
         kept = self.route.projectors
-        name = (self.items, self.verdict.masks, tuple(sorted((item, *sorted(of)) for item, of in self.bounds.items())))
+        bounds = tuple(sorted((item, *sorted(of)) for item, of in self.bounds.items()))
+        name = (tuple(self.items), tuple(self.verdict.masks), bounds)
         if name not in kept:
             if len(kept) >= MAX_PROJECTORS:
                 del kept[next(iter(kept))]
