@@ -39,13 +39,19 @@ def sync_directory(directory: Path) -> None:
 
 
 def make_directory(directory: Path) -> None:
-    """Create `directory` and what is missing above it. Durability: each new name is synced on return."""
-    missing = []
-    at = directory
-    while not at.exists():
-        missing.append(at)
+    """Create `directory` and what is missing above it. Durability: its name, and each above it, is synced on return.
+
+    A folder that stands there empty may be one whose maker was killed before it had synced the name, so that it is
+    synced here. One that holds something has a durable name: nothing is put into a folder before this has returned.
+    """
+    unsure = []
+    at = directory.absolute()
+    while not _holds_something(at):
+        unsure.append(at)
         at = at.parent
-    for path in reversed(missing):
+    for path in reversed(unsure):
+        if path.is_dir() and not os.access(path.parent, os.W_OK):
+            continue  # whoever made it, none of our processes did
         path.mkdir(mode=0o700, exist_ok=True)
         try:
             sync_directory(path.parent)
@@ -54,6 +60,14 @@ def make_directory(directory: Path) -> None:
             with suppress(OSError):
                 path.rmdir()
             raise
+
+
+def _holds_something(directory: Path) -> bool:
+    try:
+        with os.scandir(directory) as found:
+            return next(found, None) is not None
+    except FileNotFoundError:
+        return False
 
 
 def write_all(fd: int, content: bytes | memoryview, offset: int) -> None:
