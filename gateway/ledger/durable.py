@@ -50,9 +50,10 @@ def make_directory(directory: Path) -> None:
         unsure.append(at)
         at = at.parent
     for path in reversed(unsure):
-        if path.is_dir() and not os.access(path.parent, os.W_OK):
+        if not path.is_dir():
+            path.mkdir(mode=0o700, exist_ok=True)
+        elif not os.access(path.parent, os.W_OK):
             continue  # whoever made it, none of our processes did
-        path.mkdir(mode=0o700, exist_ok=True)
         try:
             sync_directory(path.parent)
         except OSError:
@@ -64,8 +65,7 @@ def make_directory(directory: Path) -> None:
 
 def _holds_something(directory: Path) -> bool:
     try:
-        with os.scandir(directory) as found:
-            return next(found, None) is not None
+        return any(directory.iterdir())
     except FileNotFoundError:
         return False
 

@@ -36,6 +36,12 @@ def test_histories_of_the_ledger_keep_every_promise() -> None:
 
 
 @pytest.mark.deep
+def test_a_folder_whose_sync_failed_is_made_anew() -> None:
+    """Seed 632: a backup's folder was taken for durable because it stood there, and went with all that was in it."""
+    run(632)
+
+
+@pytest.mark.deep
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_many_histories_of_the_ledger_keep_every_promise(chunk: int) -> None:
