@@ -304,6 +304,16 @@ def test_an_entry_lists_only_fields_that_it_decides_about() -> None:
         "i", "s", "d", "https://s.example", places={"xm": "/xm"}, request_fields=("X-User", "Sec-Fetch")
     )
     assert [fault for fault in validate_interface(interface) if fault.field == "request_fields"] == []
-    for name in ("Authorization", "Sharing-Department", "X-Forwarded-For", "Accept", "X_User", "X-User:", "", "x" * 99):
+    for name in (
+        "Authorization",
+        "Sharing-Department",
+        "Remote-User",
+        "X-Forwarded-For",
+        "Accept",
+        "X_User",
+        "X-User:",
+        "",
+        "x" * 99,
+    ):
         wrong = msgspec.structs.replace(interface, request_fields=(name,))
         assert [fault["field"] for fault in validate_interface(wrong)] == ["request_fields"], name
