@@ -25,6 +25,7 @@ from gateway.cli.shell import (
 )
 from gateway.domain.calendar import CHINA
 from gateway.domain.errors import GatewayError
+from gateway.domain.formulas import escaped
 from gateway.ledger.index.figures import Figure, every_day
 from gateway.ledger.log.checkpoints import parse_checkpoint
 from gateway.ledger.log.notes import parse_note
@@ -369,7 +370,7 @@ def _write_table(path: Path, by: str, found: list[Figure]) -> Path:
     with path.open("w", encoding="utf-8-sig", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow((by, *FIGURES))
-        writer.writerows((each.key, *(getattr(each, name) for name in FIGURES)) for each in found)
+        writer.writerows((escaped(each.key), *(getattr(each, name) for name in FIGURES)) for each in found)
     return path
 
 

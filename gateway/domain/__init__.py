@@ -1,6 +1,7 @@
 """What the regulation talks about, as frozen values: no I/O, no clock, no framework.
 
     errors      a refusal's code, status and words
+    formulas    texts that a spreadsheet program would take for a formula
     free_text   what people say in their own words, and what may not stand in it
     places      where something stands in a request or an answer, and what is read there
     nesting     how deep JSON nests, before a parser reads it

@@ -9,7 +9,6 @@ import re
 
 _NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 SAYING_WHO = (
-    "remote-",
     "sec-",
     "x-account",
     "x-auth",

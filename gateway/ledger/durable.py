@@ -39,14 +39,21 @@ def sync_directory(directory: Path) -> None:
 
 
 def make_directory(directory: Path) -> None:
-    """Create `directory` and what is missing above it. Durability: each new name is synced on return."""
-    missing = []
-    at = directory
-    while not at.exists():
-        missing.append(at)
+    """Create `directory` and what is missing above it. Durability: its name, and each above it, is synced on return.
+
+    A folder that stands there empty may be one whose maker was killed before it had synced the name, so that it is
+    synced here. One that holds something has a durable name: nothing is put into a folder before this has returned.
+    """
+    unsure = []
+    at = directory.absolute()
+    while not _holds_something(at):
+        unsure.append(at)
         at = at.parent
-    for path in reversed(missing):
-        path.mkdir(mode=0o700, exist_ok=True)
+    for path in reversed(unsure):
+        if not path.is_dir():
+            path.mkdir(mode=0o700, exist_ok=True)
+        elif not os.access(path.parent, os.W_OK):
+            continue  # whoever made it, none of our processes did
         try:
             sync_directory(path.parent)
         except OSError:
@@ -54,6 +61,13 @@ def make_directory(directory: Path) -> None:
             with suppress(OSError):
                 path.rmdir()
             raise
+
+
+def _holds_something(directory: Path) -> bool:
+    try:
+        return any(directory.iterdir())
+    except FileNotFoundError:
+        return False
 
 
 def write_all(fd: int, content: bytes | memoryview, offset: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.domain.errors import GatewayError
+from gateway.ledger.durable import make_directory
 from gateway.runtime.settings import Settings, commented_file, load_settings
 from gateway.runtime.start.holders import SUPERVISOR, holders_of
 from gateway.runtime.start.modes import keep_private
@@ -122,9 +123,10 @@ class GatewayHome:
                 "unavailable", f"the path of the home `{self.root}` is too long for its sockets: {most} bytes at most"
             )
         try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for folder in (self.ledger, self.run):
-                folder.mkdir(mode=0o700, exist_ok=True)
+            # Journals lie in them: a name that is not synced goes with the power, and with it what was confirmed.
+            for folder in (self.root, self.ledger):
+                make_directory(folder)
+            self.run.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise self._not_writable(error) from error
 

@@ -11,6 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 SUITES = {
     "data-plane": HERE / "data_plane" / "run.py",
+    "traffic": HERE / "data_plane" / "traffic.py",
     "projection": HERE / "projection.py",
     "policies": HERE / "policy_scale.py",
     "state": HERE / "store_scale.py",

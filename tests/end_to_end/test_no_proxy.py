@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,21 @@ def test_every_http_client_of_the_house_leaves_the_environment_alone() -> None:
     ]
     assert wrong == []
     assert len(made) > 8
+
+
+def test_every_curl_that_bears_a_token_asks_no_proxy() -> None:
+    """Of those that a page, a program or the demo's story hands to a person: curl obeys `http_proxy` in lower case."""
+    root = Path(gateway.__file__).parent.parent
+    kept = [file for room in ("docs", "gateway", "deploy", "clients") for file in (root / room).rglob("*")]
+    lines = [
+        (file.name, line)
+        for file in (*kept, *root.glob("*.md"))
+        if file.suffix in {".md", ".py", ".sh", ".html", ".yaml", ".yml", ".service"}
+        for line in re.findall(r"\bcurl (?:[^\n]*\\\n)*[^\n]*", file.read_text("utf-8"))
+        if "Authorization" in line or "--config" in line
+    ]
+    assert [(name, line) for name, line in lines if "--noproxy '*'" not in line] == []
+    assert {name for name, _ in lines} >= {"operate.md", "stage.py", "first-call.sh"}
 
 
 @pytest.mark.deep

@@ -16,15 +16,18 @@ from gateway.control.barrier.hub import Hub
 from gateway.control.barrier.pulse import Pulse
 from gateway.control.barrier.roster import Roster
 from gateway.control.barrier.wire import Applied, Changes, Lease
+from gateway.policy.live.quotas import QuotaMeter
+from gateway.policy.live.slices import Answer
 from gateway.runtime.supervision.watch_dog import Watched
 from gateway.runtime.worker import link
 from gateway.runtime.worker.link import Link
 from gateway.runtime.worker.resolver import Resolver
+from gateway.store import servers
 from tests.simulation import house
 from tests.simulation.history import ACTS, FAULTS_END, Broken, History, run
 from tests.simulation.house import SimulatedHub, SimulatedKernelEnd, Worker
 from tests.simulation.loop import Machine
-from tests.simulation.state import View
+from tests.simulation.state import State, View
 
 KEPT = Path(__file__).with_name("found_by.json")
 """Break -> the number of the history that finds it first; where it finds it no more, the others are tried."""
@@ -373,6 +376,77 @@ def _clock_sleeps() -> list[Patch]:
 
     true_clock = Machine.clock
     return [(Machine, "clock", clock), _NO_KERNEL_END]
+
+
+@a_break
+def _permit_wins() -> list[Patch]:
+    """a forbid denies only until something is issued after it."""
+
+    def stands(self: View, grant: str) -> bool:
+        changes = [change for change in self._ask().changes if change.grant == grant]
+        return not changes or not changes[-1].withdraws
+
+    return [(View, "stands", stands)]
+
+
+@a_break
+def _forbids_are_not_asked() -> list[Patch]:
+    """a permit allows whatever forbids."""
+    return [(Answer, "is_permit", True)]
+
+
+@a_break
+def _forgets_the_newest() -> list[Patch]:
+    """a node does not remember the newest primary that it has seen."""
+    return [(servers, "judge", lambda told, _known: true_judge(told, None))]
+
+
+@a_break
+def _either_of_two() -> list[Patch]:
+    """of two primaries the newer one is used."""
+
+    def judge(told: Any, known: Any) -> Any:
+        newest = max(told, key=lambda host: told[host].history, default=None)
+        return true_judge({newest: told[newest]} if newest else {}, known)
+
+    return [(servers, "judge", judge)]
+
+
+true_judge = servers.judge
+
+
+@a_break
+def _not_counted_down() -> list[Patch]:
+    """what is drawn from a quota's block is not counted."""
+
+    def draw(self: QuotaMeter, key: Any, limit: int, amount: int) -> bool:
+        if drawn := true(self, key, limit, amount):
+            self._meter(key).left += amount
+        return drawn
+
+    true = QuotaMeter.draw_leasing
+    return [(QuotaMeter, "draw_leasing", draw)]
+
+
+@a_break
+def _leased_by_nobody() -> list[Patch]:
+    """a quota's block is drawn on though the state did not give it."""
+
+    def draw(self: QuotaMeter, key: Any, limit: int, amount: int) -> bool:
+        return true(self, key, limit, amount) or True
+
+    true = QuotaMeter.draw_leasing
+    return [(QuotaMeter, "draw_leasing", draw)]
+
+
+@a_break
+def _read_then_written() -> list[Patch]:
+    """what is left of a quota is read a while before the block is taken."""
+
+    def leased(self: State) -> int:
+        return sum(taken for moment, taken in self.leases if moment < self.world.now - 0.3)
+
+    return [(State, "leased", leased)]
 
 
 @a_break

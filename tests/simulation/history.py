@@ -4,14 +4,20 @@
 
 BARRIER         no piece leaves a kernel under a grant after a call that suspended it has returned
 STALE-DENIES    no worker writes a piece under a grant longer than the freshness limit after its suspension's commit
+FORBID-WINS     the same where a grant like the suspended one is issued afterwards
+ONE-TIMELINE    no node asks a primary older than one it has asked, nor either of two that it reaches at once
+quotas          over all workers no more is drawn than a quota allows
 nothing waits   once faults have ended every suspension returns and every node serves again
+
+In every second history (`is_rich`) answers end, some calls draw on a quota, grants are issued after suspensions, and a
+primary may stay when another takes over.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 from gateway.control.barrier.barrier import END_SECONDS
-from tests.simulation.house import FRESHNESS, Node
+from tests.simulation.house import FRESHNESS, QUOTA, Node
 from tests.simulation.loop import World
 from tests.simulation.state import State
 
@@ -44,6 +50,11 @@ class History:
         self.lost: set[str] = set()
         self.pending: dict[str, int] = {}
         self.pieces = 0
+        self.is_rich = seed % 2 == 1
+        self.drawn = self.forgotten = 0
+        self._asked: dict[str, int] = {}
+        self._first_broken = ""
+        self.state.asked = self.asked
         self._slept: dict[str, float] = {}
         self.faults = faults
         self.nodes = [Node(self, name) for name in "abc"]
@@ -62,6 +73,8 @@ class History:
             self.world.run(ENDS)
         finally:
             self.world.put_away()
+        if self._first_broken:
+            raise Broken(self._first_broken)
         late = [grant for grant, sequence in self.pending.items() if sequence >= 0]
         if late:
             self._broken(f"nothing waits for ever: the suspension of {late} has not returned")
@@ -99,15 +112,59 @@ class History:
         self.pending[grant] = sequence
         self.commits[grant] = self.world.now
         self.world.tell(f"change {sequence} is committed: {grant} is suspended")
+        if self.is_rich:
+            self.world.after(self.world.random.uniform(0.05, 1.0), lambda: self._issue(grant))
+
+    def _issue(self, grant: str) -> None:
+        """Some officer issues a grant like the suspended one."""
+        if not self.state.is_down:
+            change = self.state.commit(grant, withdraws=False)
+            self.world.tell(f"change {change.sequence} is committed: a grant like {grant} is issued")
+
+    def is_metered(self, grant: str) -> bool:
+        return self.is_rich and self.grants.index(grant) % 2 == 1
 
     def fail_over(self, lag: float) -> None:
+        if self.is_rich:
+            self._leave_old()
+        leased = self.state.leased()
         for grant in self.state.fail_over(lag):
             # What the new primary lacks never was: an officer's act is lost, as the docs say of such a standby.
             self.lost.add(grant)
             self.pending.pop(grant, None)
+        self.forgotten += leased - self.state.leased()
         self.world.tell(f"another server is the primary; it lacks the last {lag:.2f} s: {sorted(self.lost)}")
 
+    def _leave_old(self) -> None:
+        """The primary of before stays a while; some nodes come to reach it, with the new one or in its place."""
+        random, state, world = self.world.random, self.state, self.world
+        state.leave_old()
+        world.tell("the primary of before stays")
+        life = random.uniform(0.2, 3.0)
+        for node in self.nodes:
+            fate, since, lasts = random.choice(["", "both", "old"]), random.uniform(0.0, life), random.uniform(0.2, 1.0)
+            if fate:
+                world.after(since, lambda name=node.name: state.old_reaches.add(name))
+            if fate == "old":
+                world.after(since, lambda name=node.name: state.cut_off.add(name))
+                world.after(since + lasts, lambda name=node.name: state.cut_off.discard(name))
+        world.after(life, lambda: setattr(state, "old", None))
+
     # What is checked.
+
+    def asked(self, node: str, number: int, reaches_two: bool) -> None:
+        """A node asks a primary something."""
+        if reaches_two:
+            self._broken(f"ONE-TIMELINE: {node} reaches two primaries, and asks number {number}")
+        if number < self._asked.get(node, 0):
+            self._broken(f"ONE-TIMELINE: {node} asks primary {number} after {self._asked[node]}")
+        self._asked[node] = number
+
+    def drew(self, worker: Any, rows: int) -> None:
+        """Rows were drawn from the quota. What a failover forgot was leased again."""
+        self.drawn += rows
+        if self.drawn > QUOTA + self.forgotten:
+            self._broken(f"quotas: {worker.process.name} draws {self.drawn} rows of {QUOTA}")
 
     def released(self, worker: Any, grant: str) -> None:
         """A worker writes a piece."""
@@ -129,6 +186,9 @@ class History:
 
     def _broken(self, what: str) -> None:
         self.world.tell(what)
+        # A task keeps to itself what is raised in it.
+        self._first_broken = self._first_broken or what
+        self.world.is_over = True
         raise Broken(what)
 
 
@@ -281,6 +341,11 @@ def machine_sleeps(history: History, random: Any) -> Callable[[], None]:
             node.sleep(seconds)
 
     return happens
+
+
+def faults_of(seed: int) -> int:
+    """How many faults befall a history where many are run."""
+    return 2 + seed % 5
 
 
 def run(seed: int, **options: Any) -> History:

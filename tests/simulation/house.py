@@ -20,6 +20,7 @@ from gateway.control.barrier.pulse import Pulse
 from gateway.control.barrier.settling import Process as Known
 from gateway.domain.changes import Change
 from gateway.domain.errors import GatewayError
+from gateway.policy.live.quotas import QuotaMeter
 from gateway.runtime.supervision.watch_dog import LOOK_SECONDS, Watched
 from gateway.runtime.worker.kernel_end import KernelEnd
 from gateway.runtime.worker.link import Link
@@ -32,6 +33,8 @@ KERNEL_PIECES = 4
 """What the kernel holds for one caller at most."""
 PACES = (1, 1, 15)
 """Some callers read so slowly that what a kernel holds for them lasts longer than a lease."""
+QUOTA = 192
+"""Rows that all metered grants have together; they are leased by threes, or as many as a draw needs."""
 DIES_WITH_SUPERVISOR = True
 
 
@@ -142,6 +145,9 @@ class Stream:
         )
         worker.process.on_death.append(self.drop)
         worker.streams.add(self)
+        if worker.node.history.is_rich:
+            # It has an end; else few calls would be made.
+            worker.process.soon(self.cut, worker.process.world.random.uniform(0.1, 0.8))
         self._deliver()
         self._release()
 
@@ -181,6 +187,9 @@ class Stream:
         machine.world.after(pause, lambda: machine.when_awake(self._deliver))
 
 
+_METERED: Any = SimpleNamespace(otherwise=None, meter="quota", calls_a_day=None, rows_a_day=QUOTA)
+
+
 class Worker:
     """A worker process: its end of the control socket, and what it streams."""
 
@@ -195,6 +204,7 @@ class Worker:
         self.wires: list[Wire] = []
         self.is_cut_off = False
         self.resolver = Resolver(self._read, self._executor, lambda _: None)  # type: ignore[arg-type, return-value]
+        self.meter = QuotaMeter(node.view.lease_quota, self._executor, lambda: 1e9)  # type: ignore[arg-type]
         self.link = Link(
             Path("control.sock"),
             name,
@@ -233,7 +243,13 @@ class Worker:
         try:
             found = self.resolver("supplier", grant)
             if asyncio.isfuture(found) or hasattr(found, "__await__"):
-                await found
+                found = await found
+            if self.node.history.is_metered(grant):
+                rows = self.process.world.random.randrange(1, 7)
+                drawn = self.meter.draw_rows(_METERED, rows)
+                if not (drawn if isinstance(drawn, bool) else await drawn):
+                    return
+                self.node.history.drew(self, rows)
         except GatewayError:
             return
         if self.link.is_fresh():

@@ -27,6 +27,7 @@ class World:
         self.now = 0.0
         self.story: list[str] = []
         self.events = 0
+        self.is_over = False
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._number = 0
         self._begun: list[Coroutine[Any, Any, Any]] = []
@@ -55,7 +56,7 @@ class World:
         self.story.append(f"{self.now:8.4f} {what}")
 
     def run(self, until: float) -> None:
-        while self._heap and self._heap[0][0] <= until:
+        while self._heap and self._heap[0][0] <= until and not self.is_over:
             self.now, _, what = heapq.heappop(self._heap)
             self.events += 1
             what()

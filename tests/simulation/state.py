@@ -1,8 +1,21 @@
-"""The state database of the simulation: one primary, a standby that may lag, and nodes that may not reach it."""
+"""The state database of the simulation: one primary, a standby that may lag, and nodes that may not reach it.
+
+Which of two primaries a node uses is judged by the real `judge`, and what a call may under forbids and permits by the
+real `Answer`.
+"""
+
+from collections.abc import Callable
+from copy import copy
+from datetime import date
+from types import SimpleNamespace
+from typing import Any
 
 from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.errors import GatewayError
-from gateway.store import Node
+from gateway.policy.live.slices import Answer
+from gateway.store import Node, servers
+from gateway.store.servers import History as Line
+from gateway.store.servers import Host, Told
 from tests.simulation.loop import World
 
 
@@ -17,26 +30,60 @@ class State:
         self.number = 1
         self.is_down = False
         self.cut_off: set[str] = set()
+        self.began = 0.0
+        self.old: State | None = None
+        """The primary before a failover, where it is still there: it answers, and no standby confirms its commits."""
+        self.old_reaches: set[str] = set()
+        self.is_confirmed = True
+        self.asked: Callable[[str, int, bool], None] = lambda *_: None
+        """Told of each question: the node, the number of the primary, whether the node reaches two of them."""
+        self.leases: list[tuple[float, int]] = []
         self._journal: list[tuple[float, str, float, float]] = []
 
-    def commit(self, grant: str) -> Change:
+    def commit(self, grant: str, *, withdraws: bool = True) -> Change:
+        """A grant is suspended; or another one like it is issued."""
+        self._require_confirmed()
         subject = f"supplier/{grant}"
-        change = Change(len(self.changes) + 1, ChangeKind.INTERFACE, subject, grant=grant, withdraws=True)
+        change = Change(len(self.changes) + 1, ChangeKind.INTERFACE, subject, grant=grant, withdraws=withdraws)
         self.changes.append(change)
         self.times.append(self.world.now)
         return change
 
     def note(self, node: str, field: int, value: float) -> None:
         """A node's beat (0) or what it has acknowledged (1); neither goes back."""
+        self._require_confirmed()
         book = self.books.setdefault(node, [0.0, 0.0])
         book[field] = max(book[field], value)
         self._journal.append((self.world.now, node, field, value))
+
+    def lease(self, block: int, limit: int, least: int) -> int:
+        """A block of the quota, as `lease_quota` gives it."""
+        self._require_confirmed()
+        left = limit - self.leased()
+        taken = min(block, left) if left >= least else 0
+        self.leases.append((self.world.now, taken))
+        return taken
+
+    def leased(self) -> int:
+        return sum(taken for _, taken in self.leases)
+
+    def _require_confirmed(self) -> None:
+        if not self.is_confirmed:
+            raise GatewayError("unavailable", "no standby confirms the commit")
+
+    def leave_old(self) -> None:
+        """The primary of now stays, cut off from its standby and from other nodes, while another one takes over."""
+        self.old, self.old_reaches = copy(self), set()
+        self.old.old, self.old.is_confirmed = None, False
+        self.old.changes, self.old.leases = list(self.changes), list(self.leases)
+        self.old.books = {name: list(book) for name, book in self.books.items()}
 
     def fail_over(self, lag: float) -> list[str]:
         """A standby that lacks the last `lag` seconds is promoted; the grants whose suspension it lacks."""
         until = self.world.now - lag
         kept = sum(time <= until for time in self.times)
-        lost = [change.grant or "" for change in self.changes[kept:]]
+        lost = [change.grant or "" for change in self.changes[kept:] if change.withdraws]
+        self.leases = [each for each in self.leases if each[0] <= until]
         del self.changes[kept:], self.times[kept:]
         self.books.clear()
         journal, self._journal = self._journal, []
@@ -46,6 +93,7 @@ class State:
                 book[int(field)] = max(book[int(field)], value)
                 self._journal.append((time, node, field, value))
         self.number += 1
+        self.began = self.world.now
         return lost
 
 
@@ -55,11 +103,23 @@ class View:
     def __init__(self, state: State, node: str) -> None:
         self._state = state
         self._node = node
+        self._known: Line | None = None
 
     def _ask(self) -> State:
-        if self._state.is_down or self._node in self._state.cut_off:
+        state, old = self._state, self._state.old
+        reached: dict[Host, State] = {}
+        if not (state.is_down or self._node in state.cut_off):
+            reached[Host("new", "")] = state
+        if old is not None and self._node in state.old_reaches:
+            reached[Host("old", "")] = old
+        now = state.world.now
+        told = {host: Told(Line("cluster", each.number), True, True, now, each.began) for host, each in reached.items()}
+        host = servers.judge(told, self._known).primary
+        if host is None:
             raise GatewayError("unavailable", "the state cannot be reached")
-        return self._state
+        self._known = told[host].history
+        state.asked(self._node, reached[host].number, len(reached) > 1)
+        return reached[host]
 
     def sequence(self) -> int:
         return len(self._ask().changes)
@@ -85,4 +145,12 @@ class View:
         return self._ask().commit(grant)
 
     def stands(self, grant: str) -> bool:
-        return all(change.grant != grant for change in self._ask().changes)
+        """Whether a call under a grant may be made, whatever else was issued."""
+        changes = [change for change in self._ask().changes if change.grant == grant]
+        forbids = tuple(str(change.sequence) for change in changes if change.withdraws)
+        asked: Any = SimpleNamespace(id=grant, version=1)
+        return Answer(asked, (f"grant:{grant}:v1",), forbids, ()).is_permit
+
+    def lease_quota(self, _grant: str, _day: date, _kind: str, block: int, limit: int, least: int) -> int:
+        """As `Store.lease_quota`."""
+        return self._ask().lease(block, limit, least)

@@ -139,7 +139,9 @@ class _Export:
         try:
             manifest = await written
             is_of_person = self.asked.subject is not None
-            unnamed = await self.services.ledger.unnamed(self.query) if is_of_person else Unnamed((), None)
+            unnamed = Unnamed((), None)
+            if is_of_person:
+                unnamed = await self.services.ledger.unnamed(self.query, allow_partial=self.asked.allow_partial)
             answer = await run_in_threadpool(self._record, key, said, manifest.said(), unnamed)
             if "idempotency-replayed" not in answer.headers:
                 _give_name(self._spooled, self.services.spool / self.name)

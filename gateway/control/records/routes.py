@@ -89,7 +89,7 @@ async def find_records(
     if not page.knows.is_whole:
         body["partial"] = True
     if asked.subject is not None:
-        unnamed = await services.ledger.unnamed(query)
+        unnamed = await services.ledger.unnamed(query, allow_partial=asked.allow_partial)
         body["not_looked_into"] = await run_in_threadpool(looked_past, services, asked, scope, unnamed)
     return json_response(body, headers={"Sharing-Record": record})
 

@@ -21,6 +21,7 @@ import msgspec
 
 from gateway.domain.calendar import china_time
 from gateway.domain.errors import GatewayError
+from gateway.domain.formulas import escaped
 from gateway.ledger.durable import sync_directory, unlink_all
 from gateway.ledger.index.index import Index
 from gateway.ledger.index.queries import RecordQuery
@@ -42,7 +43,6 @@ COLUMNS = (
 )  # fmt: skip
 """Columns of CSV and Parquet exports, as texts. `time` and `closed_at` are China Standard Time."""
 
-_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")
 Progress = Callable[[int, int], None]
 
 
@@ -226,8 +226,7 @@ def _write_csv(file: TextIO, records: _Records, *, guard: bool) -> None:
     for leaf, last, entries in records:
         row = flat(leaf, last, [msgspec.json.decode(entry) for entry in entries])
         cells = [row.get(column) for column in COLUMNS]
-        # A spreadsheet takes such a cell for a formula; a caller chooses the words of its scenario.
-        writer.writerow([f"'{cell}" if guard and cell and cell[0] in _FORMULA else cell for cell in cells])
+        writer.writerow([escaped(cell) if guard and cell else cell for cell in cells])
 
 
 def flat(leaf: int, last: int | None, entries: list[dict[str, Any]]) -> dict[str, str]:

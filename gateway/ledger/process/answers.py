@@ -79,6 +79,7 @@ class Answers:
 
     def unnamed(self, args: dict[str, Any], _: Progress) -> Unnamed:
         """What a question about a person cannot look into."""
+        self._owed(args)
         return self._service.index.unnamed(_query(args))
 
     def show(self, args: dict[str, Any], _: Progress) -> ShownRecord:
@@ -137,10 +138,10 @@ class Answers:
 
         Raises:
             GatewayError: `record-pruned` where retention removed it, `records-incomplete` where it may stand behind
-                what the index knows; `not-found` alone says that there is none.
+                what the index knows, or how its use ended may; `not-found` alone says that there is none.
         """
         try:
-            return self._service.index.locate(record)
+            leaf, last = self._service.index.locate(record)
         except GatewayError as error:
             if error.code != "not-found":
                 raise
@@ -150,6 +151,10 @@ class Answers:
                 ) from error
             self._service.require_whole(allow_partial=False)
             raise
+        if last is None:
+            # Only who knows all says that a use is open still.
+            self._service.require_whole(allow_partial=False)
+        return leaf, last
 
     def checkpoint(self, _args: dict[str, Any], _: Progress) -> str:
         """The newest signed checkpoint."""

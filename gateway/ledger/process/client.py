@@ -41,9 +41,9 @@ class LedgerClient:
         """A page of records, newest first; raises `records-incomplete` unless a part is allowed."""
         return await self._ask(RecordPage, "find", query=query, cursor=cursor, limit=limit, allow_partial=allow_partial)
 
-    async def unnamed(self, query: RecordQuery) -> Unnamed:
-        """What a question about a person within the times of `query` cannot look into."""
-        return await self._ask(Unnamed, "unnamed", query=query)
+    async def unnamed(self, query: RecordQuery, *, allow_partial: bool = False) -> Unnamed:
+        """What a question about a person within the times of `query` cannot look into; refused as `find` is."""
+        return await self._ask(Unnamed, "unnamed", query=query, allow_partial=allow_partial)
 
     async def show(self, record: str) -> ShownRecord:
         """One record, whole; raises `not-found`."""

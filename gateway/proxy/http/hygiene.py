@@ -3,8 +3,8 @@
 To a supplier goes what a caller sent, but: hop-by-hop fields and what `Connection` names (RFC 9110 §7.6.1), every
 credential, what the gateway itself sets or vouches for (`Sharing-*`, `Forwarded`, `X-Forwarded-*`, trace context),
 content codings (an answer that is filtered must be read), and fields by which frameworks override what was checked
-(`X-HTTP-Method-Override`, `X-Original-URL`). Fields that say who calls (`domain.header_fields`) go on only where the
-interface's entry lists them.
+(`X-HTTP-Method-Override`, `X-Original-URL`) or a server's own variables (`Remote-User`, `Proxy`). Fields that say who
+calls (`domain.header_fields`) go on only where the interface's entry lists them.
 
 Only names of letters, digits and hyphens go on. A runtime that makes variables of them reads `Sharing.Department`,
 `Sharing_Department` and other spellings as one name with the gateway's own (CGI, WSGI, PHP, Rack); a spelling that
@@ -72,6 +72,7 @@ _STOPPED_PREFIXES = (
     b"gjgxjhpt-",
     b"gjzwfwpt-",
     b"proxy-",
+    b"remote-",
     b"sharing-",
     b"x-bg-",
     b"x-client-cert",

@@ -207,7 +207,7 @@ def keep_running(place: Path, world: World, token: Callable[[], str]) -> None:
         f"  data plane     {world.data_plane}",
         f"  control plane  {world.control}",
         "Call it yourself (the token in the file is kept fresh):",
-        f"  curl -H \"Authorization: Bearer $(cat {token_file})\" -H 'Sharing-Purpose: {PURPOSE}' \\",
+        f"  curl --noproxy '*' -H \"Authorization: Bearer $(cat {token_file})\" -H 'Sharing-Purpose: {PURPOSE}' \\",
         f"    '{world.data_plane}/civil-affairs/marriages?id_number={wife}'",
         "Suspend the grant as the supplier's officer, and call again:",
         f"  gateway grants suspend G-2026-0002 --as civil-wu --home {place} \\",

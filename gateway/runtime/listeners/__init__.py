@@ -5,5 +5,5 @@
     tls         the TLS of both listeners
     tls_faults  what is wrong with a file of it, in one sentence
 
-Used from outside: `control`, `nodes`, `tls`.
+Used from outside: `control`, `nodes`, `tls`, `tls_faults`.
 """

@@ -18,6 +18,8 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.control.sign_in.oauth import CERTIFICATE_SCOPE
+from gateway.domain.errors import GatewayError
+from gateway.runtime.listeners.tls_faults import authorities_fault
 from gateway.runtime.settings import ControlSettings
 
 log = logging.getLogger(__name__)
@@ -116,7 +118,11 @@ def own_address(settings: ControlSettings, listener: socket.socket) -> str:
 
 def nodes_trust(settings: ControlSettings) -> ssl.SSLContext | None:
     """What other nodes' certificates are checked against; None for the system's authorities."""
-    return ssl.create_default_context(cafile=settings.nodes_ca) if settings.nodes_ca is not None else None
+    if settings.nodes_ca is None:
+        return None
+    if fault := authorities_fault("control.nodes_ca", settings.nodes_ca):
+        raise GatewayError("unavailable", fault)
+    return ssl.create_default_context(cafile=settings.nodes_ca)
 
 
 def control_server(app: FastAPI, tls: ssl.SSLContext | None) -> uvicorn.Server:

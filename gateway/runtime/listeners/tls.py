@@ -3,10 +3,11 @@
 import asyncio
 import logging
 import ssl
+from pathlib import Path
 
 from gateway.domain.errors import GatewayError
 from gateway.proxy.tls import ClientCertificates, caller_context, load_pair, read_pair
-from gateway.runtime.listeners.tls_faults import certificate_fault, key_fault
+from gateway.runtime.listeners.tls_faults import authorities_fault, certificate_fault, key_fault
 from gateway.runtime.settings import ChecksSettings, ControlSettings, DataPlaneSettings
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,8 @@ def listener_context(settings: Listener) -> ssl.SSLContext | None:
     """A listener's TLS context, or None where no certificate is set."""
     if settings.tls_certificate is None:
         return None
+    if settings.client_ca is not None and (fault := authorities_fault(_named(settings), settings.client_ca)):
+        raise GatewayError("unavailable", fault)
     try:
         return caller_context(
             settings.tls_certificate,
@@ -68,6 +71,14 @@ def listener_context(settings: Listener) -> ssl.SSLContext | None:
         )
     except GatewayError as error:
         raise GatewayError("unavailable", tls_fault(settings) or error.detail) from error
+
+
+def _named(settings: Listener) -> str:
+    return f"{_SECTIONS[type(settings)]}.client_ca"
+
+
+def _authorities_fault(settings: Listener, path: Path) -> str | None:
+    return authorities_fault(_named(settings), path) or certificate_fault(_named(settings), path)
 
 
 def tls_fault(settings: Listener) -> str:
@@ -81,6 +92,6 @@ def tls_fault(settings: Listener) -> str:
     return (
         certificate_fault(f"{section}.tls_certificate", certificate)
         or key_fault(named, key or certificate, certificate)
-        or (certificate_fault(f"{section}.client_ca", authorities) if authorities is not None else None)
+        or (_authorities_fault(settings, authorities) if authorities is not None else None)
         or ""
     )

@@ -35,6 +35,36 @@ def certificate_fault(setting: str, path: Path, now: dt.datetime | None = None) 
     return None
 
 
+def authorities_fault(setting: str, path: Path) -> str | None:
+    """Why the authorities in the file of `setting` are not all loaded, or are none, or None.
+
+    OpenSSL takes such a file without a word: of one that was cut off what came before, of a server's certificate
+    nothing that anybody is checked against. One that signed itself is an authority for itself.
+    """
+    content, fault = _read(setting, path)
+    if fault:
+        return fault
+    try:
+        found = x509.load_pem_x509_certificates(content)
+    except ValueError:
+        return f"`{setting}`: `{path}` holds PEM, and no certificate that can be read"
+    if content.count(_PEM) != len(found):
+        return f"`{setting}`: `{path}` holds a block that is cut off or no certificate: the authorities are not whole"
+    for number, each in enumerate(found, 1):
+        if not _is_authority(each):
+            return f"`{setting}`: certificate {number} in `{path}` is no authority's"
+    return None
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    if certificate.issuer == certificate.subject:
+        return True
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return False
+
+
 def key_fault(setting: str, path: Path, certificate: Path | None) -> str | None:
     """Why the private key in the file of `setting` cannot be used with the certificate, or None."""
     content, fault = _read(setting, path)

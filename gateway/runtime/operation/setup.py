@@ -13,7 +13,7 @@ from gateway.domain.directory import Department, Level
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import AUDITOR, OPERATOR, Officer, Role
 from gateway.identity.keys.keyring import KeyRing
-from gateway.ledger.durable import replace_file, sync_directory
+from gateway.ledger.durable import make_directory, replace_file, sync_directory
 from gateway.ledger.log.notes import ED25519, VerifierKey
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.session.api import REGISTRAR
@@ -81,6 +81,7 @@ def initialise(
         replace_file(making.settings_file, commented_file().encode())
         settings = load_settings(making.settings_file)
         making.know(settings)
+        make_directory(making.keys.parent)
         if shared_keys is None:
             ring = KeyRing.create(making.keys, passphrase=passphrase(), suite=suite, token_algorithm=token_algorithm)
         else:

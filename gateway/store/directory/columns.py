@@ -148,20 +148,5 @@ TYPES: Mapping[str, str] = {
 }
 """The guide's data types, with and without their letters; any other word is kept as it stands."""
 
-FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r")
-"""What a spreadsheet program would take for a formula, full-width signs too: an export writes such a cell behind an
-apostrophe, and one that begins with an apostrophe behind another."""
-
-
-def escaped(text: str) -> str:
-    """A cell that no spreadsheet program takes for a formula."""
-    return f"'{text}" if text.startswith((*FORMULA_STARTS, "'")) else text
-
-
-def unescaped(cell: str) -> str:
-    """The text that `escaped` gave, or the cell as it is."""
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith((*FORMULA_STARTS, "'")) else cell
-
-
 YES = frozenset({"是", "1", "true", "yes", "y"})
 NO = frozenset({"否", "0", "false", "no", "n", ""})

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from gateway.domain.directory import DataItem, Dataset, Department, EntryState, Purpose, SharingAttribute
+from gateway.domain.formulas import escaped
 from gateway.store.directory.columns import (
     ATTRIBUTES,
     COLUMNS,
@@ -19,7 +20,6 @@ from gateway.store.directory.columns import (
     LEVELS,
     MODES,
     PURPOSE_COLUMNS,
-    escaped,
 )
 from gateway.store.directory.file import DirectoryFile
 from gateway.store.directory.workbook import write_workbook

@@ -221,20 +221,26 @@ class _Document:
     def rows(self, schema: Schema, items: tuple[DataItem, ...], notes: list[str]) -> _Rows:
         """Where the rows stand: the list or single record that holds most of the items, by itself or nearest below.
 
-        A list inside a record is a part of that record. Of places that hold equally many items, a list goes before a
-        record, the usual names for rows before others, and what stands higher before what stands lower.
+        A list inside a record is a part of that record. Of places that hold equally many items, a list of a usual name
+        for rows goes before a record, usual names before others, what stands higher before what stands lower, and a
+        list before a record beside it. Other places that hold some are told.
         """
-        best: tuple[tuple[int, ...], _Rows] | None = None
-        for depth, found in self._candidates(schema, "", 0):
+
+        def worth(each: tuple[int, _Rows, int]) -> tuple[int, ...]:
+            depth, found, held = each
             name = found.pointer.rpartition("/")[2]
             usual = -_ROW_NAMES.index(name) if name in _ROW_NAMES else -len(_ROW_NAMES)
-            worth = (self._held(found.row, items), found.is_list, usual, -depth)
-            if best is None or worth > best[0]:
-                best = worth, found
-        assert best is not None, "the root is a candidate"
-        if not best[1].is_list:
+            return held, found.is_list and (name in _ROW_NAMES or not depth), usual, -depth, found.is_list
+
+        every = [(depth, rows, self._held(rows.row, items)) for depth, rows in self._candidates(schema, "", 0)]
+        _, best, most = max(every, key=worth)
+        beside = [rows.pointer or "the root" for _, rows, _ in every if most and self._holds_beside(rows, best, items)]
+        if beside:
+            told = ", ".join(beside[:20])
+            notes.append(f"rows were taken from {best.pointer or 'the root'}; fields of items stand at {told} too")
+        if not best.is_list:
             notes.append("no list of rows was found that holds the items; the answer is taken as a single row")
-        return best[1]
+        return best
 
     def _candidates(self, schema: Schema, pointer: str, depth: int) -> Iterator[tuple[int, _Rows]]:
         element = self.element(schema)
@@ -251,6 +257,18 @@ class _Document:
         """How many items stand in a row, in it or in records of it, not in lists within it."""
         names = [(_name_of(place), schema) for place, schema in self.fields(row)]
         return sum(any(_is_named(item, name, schema) for name, schema in names) for item in items)
+
+    def _holds_beside(self, rows: _Rows, best: _Rows, items: tuple[DataItem, ...]) -> bool:
+        """Whether fields of items stand at a place that is no part of the best one, nor it of theirs alone."""
+        if rows is best or (not rows.is_list and rows.pointer.startswith(f"{best.pointer}/")):
+            return False
+        inside = best.pointer.removeprefix(rows.pointer) if best.pointer.startswith(f"{rows.pointer}/") else None
+        return any(
+            _is_named(item, _name_of(place), schema)
+            for place, schema in self.fields(rows.row)
+            if inside is None or not place.startswith(f"{inside}/")
+            for item in items
+        )
 
     def envelope(
         self, schema: Schema, pointer: str, items: tuple[DataItem, ...], places: Mapping[str, str]

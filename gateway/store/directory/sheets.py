@@ -14,7 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.store.directory.columns import COLUMNS, DEPARTMENT_COLUMNS, PURPOSE_COLUMNS, SECRECY, unescaped
+from gateway.domain.formulas import unescaped
+from gateway.store.directory.columns import COLUMNS, DEPARTMENT_COLUMNS, PURPOSE_COLUMNS, SECRECY
 from gateway.store.directory.validation import Fault
 from gateway.store.directory.workbook import ERRORS, Doubtful, NotAWorkbook, Sheet, read_workbook
 

@@ -320,16 +320,8 @@ def furnish(home: GatewayHome, upstream: int) -> System:
 
 
 @contextlib.contextmanager
-def gateway(folder: Path, upstream: int, name: str = "home", **environment: str) -> Iterator[Contestant]:
-    """(d) ours with everything on: `gateway serve` with one worker."""
-    home = GatewayHome(folder / name)
-    initialise(home, region="442000", department="data-bureau")
-    system = furnish(home, upstream)
-    settings = home.settings()
-    port, control = free_port(), free_port()
-    issuer = f"http://127.0.0.1:{control}"
-    ring = KeyRing.open(home.keys(settings))
-    token, _ = TokenIssuer(ring, issuer, AUDIENCE, time.time).issue(system)
+def served(home: GatewayHome, port: int, control: int, **environment: str) -> Iterator[dict[str, int]]:
+    """`gateway serve` with one worker at these ports, everything on; its processes by name, `supervisor` among them."""
     options = {
         **os.environ,
         "GATEWAY_DATA_PLANE__PORT": str(port),
@@ -339,27 +331,34 @@ def gateway(folder: Path, upstream: int, name: str = "home", **environment: str)
         "GATEWAY_SUPPLIERS__NETWORKS": "127.0.0.0/8",
         **environment,
     }
-    log = (folder / f"{name}.log").open("wb")
+    said = home.root / "bench.log"
     command = (sys.executable, "-m", "gateway", "serve", "--home", str(home.root))
-    with process(*command, env=options, stdout=log, stderr=log, cwd=REPOSITORY) as running:
+    with said.open("wb") as log, process(*command, env=options, stdout=log, stderr=log, cwd=REPOSITORY) as running:
         end = time.monotonic() + 60
         while not (addresses := home.addresses()):
             if running.poll() is not None or time.monotonic() > end:
-                raise RuntimeError(f"the gateway did not start: {(folder / f'{name}.log').read_text()[-2000:]}")
+                raise RuntimeError(f"the gateway did not start: {said.read_text()[-2000:]}")
             time.sleep(0.1)
         wait_port(port)
+        yield {**addresses["children"], "supervisor": running.pid}
+
+
+@contextlib.contextmanager
+def gateway(folder: Path, upstream: int, name: str = "home", **environment: str) -> Iterator[Contestant]:
+    """(d) ours with everything on: `gateway serve` with one worker."""
+    home = GatewayHome(folder / name)
+    initialise(home, region="442000", department="data-bureau")
+    system = furnish(home, upstream)
+    port, control = free_port(), free_port()
+    ring = KeyRing.open(home.keys(home.settings()))
+    token, _ = TokenIssuer(ring, f"http://127.0.0.1:{control}", AUDIENCE, time.time).issue(system)
+    with served(home, port, control, **environment) as processes:
         fields = {"Authorization": f"Bearer {token}", "Sharing-Purpose": "marriage-registration"}
-        every = [running.pid, *addresses["children"].values()]
         scheme = "https" if "GATEWAY_DATA_PLANE__TLS_CERTIFICATE" in environment else "http"
-        yield Contestant(
-            "(d) gateway, everything on",
-            f"{scheme}://127.0.0.1:{port}/public-security",
-            [addresses["children"]["worker-0"] if "worker-0" in addresses["children"] else _worker(addresses)],
-            fields,
-            every,
-        )
-    log.close()
+        base = f"{scheme}://127.0.0.1:{port}/public-security"
+        yield Contestant("(d) gateway, everything on", base, [worker_of(processes)], fields, list(processes.values()))
 
 
-def _worker(addresses: dict[str, Any]) -> int:
-    return next(pid for name, pid in addresses["children"].items() if name.startswith("worker"))
+def worker_of(processes: dict[str, int]) -> int:
+    """The pid of the worker."""
+    return next(pid for name, pid in processes.items() if name.startswith("worker"))

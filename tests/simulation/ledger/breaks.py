@@ -86,6 +86,12 @@ def _own_folder() -> list[Patch]:
 
 
 @a_break
+def _stands_there() -> list[Patch]:
+    """a folder that stands there is taken for durable."""
+    return [(durable, "_holds_something", Path.exists)]
+
+
+@a_break
 def _mark_first() -> list[Patch]:
     """what is durable is said before it is."""
 

@@ -114,6 +114,8 @@ class History:
         self.power_is_lost = False
         self.fails: Counter[Disk] = Counter()
         self.failing = _CHANGES
+        self.folders_until = -1
+        self.maker: Process | None = None
         self.dead_until: dict[Disk, float] = {}
         self.full: set[str] = set()
         self.short: set[str] = set()
@@ -129,6 +131,9 @@ class History:
             happens = fault(self, self.random)
             if only is None or number in only:
                 self._plan.append((moment, happens))
+        if seed % 8 == 7:
+            # Most folders are made at the first start.
+            self._plan.append((0, is_killed_making_a_folder(self, random.Random(f"folders of {seed}"))))
         self._plan.sort(key=lambda each: each[0])
 
     def run(self) -> "History":
@@ -138,6 +143,7 @@ class History:
         try:
             with at_work(world):
                 self.disk.put_back(image)
+                self.backup_disk.put_back({"lost+found": b""})
                 self._begin_witness()
                 for name in MAINS:
                     self._begin(name)
@@ -280,6 +286,10 @@ class History:
             return "done"
         while self._plan and self.world.calls >= self._plan[0][0] and not self.is_calm:
             self._plan.pop(0)[1]()
+        if self.maker is THE.process():
+            self.maker = None
+            self.world.tell(f"{THE.process().name} is killed before it has synced the name of its folder")
+            self.world.kill(lambda each: each is THE.process())
         if name in {"scandir", "pread", "store"}:
             return ""
         while self.dead_until.get(disk, 0.0) > self.world.now:
@@ -290,6 +300,10 @@ class History:
             raise OSError(errno.EIO, "the disk does not answer", path)
         if disk.root.name in self.full and name in _GROWS:
             raise OSError(errno.ENOSPC, "no room is left", path)
+        if name == "mkdir":
+            self.folders_until -= 1
+            if self.folders_until == 0:
+                self.maker = THE.process()
         return "half" if disk.root.name in self.short and self.random.random() < 0.5 else ""
 
     # What somebody does to the disk.
@@ -627,6 +641,18 @@ def is_cut(history: History, random: Any) -> Callable[[], None]:
     def happens() -> None:
         history._at_settling.append(history.plant_cut)
         history._lose_power()
+
+    return happens
+
+
+def is_killed_making_a_folder(history: History, random: Any) -> Callable[[], None]:
+    """SIGKILL between a folder's making and the sync of its name; whoever comes next finds it, and power is lost."""
+    number, calls = random.randrange(1, 9), random.randrange(60, BUSY_CALLS)
+
+    def happens() -> None:
+        history.folders_until = number
+        history._plan.append((calls, lambda: history._lose_power("nothing")))
+        history._plan.sort(key=lambda each: each[0])
 
     return happens
 

@@ -62,7 +62,39 @@ def test_what_was_durable_two_seconds_ago_is_owed():
     assert horizon.owed() == 20
 
 
-@pytest.mark.parametrize("op", ["find", "stats", "export", "show", "prove"])
+ASKING = {"find", "stats", "export", "show", "prove", "unnamed"}
+OF_THE_LOG = {"checkpoint", "cosigned", "minimum_index", "tile", "status", "plan_retention", "apply_retention"}
+"""Answered from the log, the journals or how the service stands, and never from the index."""
+
+
+def test_every_question_is_told_apart():
+    """A new question refuses where the index is behind, or is one that does not ask it."""
+    asked = {name for name in vars(Answers) if not name.startswith("_")}
+    assert asked == ASKING | OF_THE_LOG
+
+
+def test_nobody_is_told_that_a_use_is_open_whose_end_is_not_known_yet(tmp_path):
+    """The opening is known and the closing, which is durable, is not: no record is shown without its end."""
+    entries, records = uses(300)
+    service = opened(tmp_path)
+    service.log.commit(entries[:599], {})
+    service.close()
+    service = opened(tmp_path)
+    service.index.add(entries[:101])
+    for op, part in (("show", "opened"), ("prove", "opened"), ("prove", "closed")):
+        with pytest.raises(GatewayError, match="records-incomplete: the index knows 101 of 599 leaves"):
+            ask(service, op, tmp_path, record=records[50], part=part)
+    assert ask(service, "show", tmp_path, record=records[49]).last == 99
+    service.prepare()
+    assert ask(service, "show", tmp_path, record=records[50]).last == 101
+    # The last one's use is open, and that is known.
+    assert ask(service, "show", tmp_path, record=records[299]).last is None
+    with pytest.raises(GatewayError, match="not-found"):
+        ask(service, "prove", tmp_path, record=records[299], part="closed")
+    service.close()
+
+
+@pytest.mark.parametrize("op", sorted(ASKING))
 def test_an_index_that_is_behind_refuses_and_a_part_says_that_it_is_one(tmp_path, op):
     """No question is answered from a part, unless a part is asked for; then file, manifest and answer say so."""
     entries, records = uses(300)

@@ -26,16 +26,34 @@ VOUCHED_FOR = (
 )
 OVERRIDES = ("destination", "proxy", "x-method-override", "x-rewrite-url", "x-host")
 PREFIXES = (
-    *("gjgxjhpt-", "gjzwfwpt-", "proxy-", "sharing-", "x-bg-", "x-client-cert", "x-forwarded", "x-http-method"),
+    *(
+        "gjgxjhpt-",
+        "gjzwfwpt-",
+        "proxy-",
+        "remote-",
+        "sharing-",
+        "x-bg-",
+        "x-client-cert",
+        "x-forwarded",
+        "x-http-method",
+    ),
     *("x-original-", "x-ssl-", "x-tif-"),
 )
 NAMED_BY_PREFIX = (
-    *("gjgxjhpt-sign", "gjzwfwpt-rid", "proxy-user", "sharing-department", "sharing-grant", "sharing-record"),
+    *(
+        "gjgxjhpt-sign",
+        "gjzwfwpt-rid",
+        "proxy-user",
+        "remote-user",
+        "sharing-department",
+        "sharing-grant",
+        "sharing-record",
+    ),
     *("x-bg-hmac-signature", "x-client-cert-dn", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"),
     *("x-http-method", "x-http-method-override", "x-original-url", "x-original-uri", "x-original-host"),
     *("x-original-method", "x-ssl-client-cert", "x-tif-signature"),
 )
-WHO = ("remote-user", "sec-websocket-key", "x-auth-user", "x-consumer-username", "x-consumer", "x-user", "x-user-id")
+WHO = ("x-remote-user", "sec-websocket-key", "x-auth-user", "x-consumer-username", "x-consumer", "x-user", "x-user-id")
 CONDITIONS = ("range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
 NEVER_NAMED = ("authorization", "content-length", "dpop", "host", "transfer-encoding", "expect", "sharing-purpose")
 TO_CALLER = (

@@ -10,20 +10,24 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from gateway.domain.errors import GatewayError
+from gateway.runtime.listeners.control import nodes_trust
 from gateway.runtime.listeners.tls import listener_context, tls_fault
-from gateway.runtime.settings import DataPlaneSettings
+from gateway.runtime.operation.session.remote import trust
+from gateway.runtime.settings import ControlSettings, DataPlaneSettings
 
 PEM, DER = serialization.Encoding.PEM, serialization.Encoding.DER
 PRIVATE = serialization.PrivateFormat.PKCS8
 
 
-def signed(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, days: int = 1) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "share.example")])
+def signed(
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, days: int = 1, issuer: str = "share.example"
+) -> x509.Certificate:
+    name, by = (x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each)]) for each in ("share.example", issuer))
     now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(name)
-        .issuer_name(name)
+        .issuer_name(by)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(days=9))
@@ -100,3 +104,33 @@ def test_expired_and_foreign_authorities_are_told_and_a_good_pair_is_not(files: 
     )
     with pytest.raises(GatewayError, match=r"`data_plane.client_ca`: .* is not PEM"):
         listener_context(settings)
+
+
+@pytest.mark.parametrize(
+    ("authorities", "said"),
+    [
+        (GOOD + GOOD[:200], r"a block that is cut off"),
+        (GOOD + pem(OWN), r"a block that is cut off or no certificate"),
+        (signed(OWN, issuer="an authority").public_bytes(PEM), r"certificate 1 in .* is no authority's"),
+        (GOOD + signed(OWN, issuer="an authority").public_bytes(PEM), r"certificate 2 in .* is no authority's"),
+        (pem(OWN), r"no certificate that can be read"),
+    ],
+)
+def test_authorities_are_loaded_whole_or_refused(files: tuple[Path, Path], authorities: bytes, said: str) -> None:
+    """Of callers, of other nodes and of an officer's own machine alike: no file does less than it says in silence."""
+    path = files[0].with_name("ca.pem")
+    path.write_bytes(authorities)
+    listener = DataPlaneSettings(  # type: ignore[call-arg]
+        tls_certificate=files[0], tls_key=files[1], client_ca=path, client_certificates="optional"
+    )
+    for use in (
+        lambda: listener_context(listener),
+        lambda: nodes_trust(ControlSettings(nodes_ca=path)),  # type: ignore[call-arg]
+        lambda: trust({"GATEWAY_CA": str(path)}),
+    ):
+        with pytest.raises(GatewayError, match=said):
+            use()
+    path.write_bytes(GOOD)
+    assert listener_context(listener) is not None
+    assert nodes_trust(ControlSettings(nodes_ca=path)) is not None  # type: ignore[call-arg]
+    assert trust({"GATEWAY_CA": str(path)}) is not True

@@ -240,6 +240,25 @@ def test_ambiguity_is_told_and_so_is_what_asks_for_a_person() -> None:
     assert any("subject_parameter" in note for note in found.notes)
 
 
+@pytest.mark.parametrize(
+    ("schema", "rows", "others"),
+    [
+        (company(), "", "/shareholders"),
+        ({"properties": {"content": {"items": company()}, "name": {}}}, "/content", "the root"),
+        ({"properties": {"owner": {"properties": {"name": {}}}, "data": company()}}, "/data", "the root, /owner"),
+        ({"properties": {"data": {"items": {"properties": {"name": {}}}}, "code": {}}}, "/data", None),
+        ({"properties": {"data": {"properties": {"name": {}}}, "code": {}}}, "/data", None),
+    ],
+)
+def test_rows_of_an_entry_of_one_item_are_not_a_list_inside_its_record(schema: Any, rows: str, others: str) -> None:
+    """Where a record and a list within it hold the items alike, the nearest goes first; other places are told."""
+    entry = dataset(items=(DataItem("name"),))
+    found = derive_interface(document(schema), "/persons/{id}/x", dataset=entry, id="c")
+    assert (found.interface.rows, found.interface.places) == (rows, {"name": "/name"})
+    told = [note.partition("; fields of items stand at ")[2] for note in found.notes if "rows were taken" in note]
+    assert [note.removesuffix(" too").startswith(others or "") for note in told] == ([True] if others else [])
+
+
 def test_only_what_reads_is_proposed_and_only_if_it_is_named() -> None:
     """POST where the person says so; DELETE never."""
     assert derived(company(), methods=("POST",)).interface.methods == ("POST",)
@@ -285,6 +304,16 @@ def test_an_entry_lists_only_fields_that_it_decides_about() -> None:
         "i", "s", "d", "https://s.example", places={"xm": "/xm"}, request_fields=("X-User", "Sec-Fetch")
     )
     assert [fault for fault in validate_interface(interface) if fault.field == "request_fields"] == []
-    for name in ("Authorization", "Sharing-Department", "X-Forwarded-For", "Accept", "X_User", "X-User:", "", "x" * 99):
+    for name in (
+        "Authorization",
+        "Sharing-Department",
+        "Remote-User",
+        "X-Forwarded-For",
+        "Accept",
+        "X_User",
+        "X-User:",
+        "",
+        "x" * 99,
+    ):
         wrong = msgspec.structs.replace(interface, request_fields=(name,))
         assert [fault["field"] for fault in validate_interface(wrong)] == ["request_fields"], name

@@ -10,6 +10,7 @@ import httpx
 
 from gateway.client.keys import ClientKey
 from gateway.domain.errors import GatewayError
+from gateway.runtime.listeners.tls_faults import authorities_fault
 from gateway.runtime.operation.session.sessions import KeptSession, SessionFolder
 
 WAYS_PATH = "/sign-in"
@@ -79,6 +80,8 @@ def trust(environment: Mapping[str, str] = os.environ) -> ssl.SSLContext | bool:
     file = environment.get(CA)
     if not file:
         return True
+    if fault := authorities_fault(f"${CA}", Path(file)):
+        raise GatewayError("unavailable", fault)
     try:
         return ssl.create_default_context(cafile=file)
     except OSError as error:
