@@ -20,7 +20,7 @@ from gateway.authorizer.described import CHECK
 from gateway.domain.errors import GatewayError
 from gateway.proxy.downstream import CallerConnection
 from gateway.proxy.exchange.exchange import Exchange
-from gateway.proxy.http.heads import Block, malformed, parse_request_line
+from gateway.proxy.http.heads import Block, malformed, parse_request_line, with_own
 
 if TYPE_CHECKING:
     from gateway.authorizer.desk import Desk
@@ -40,7 +40,8 @@ class AskingConnection(CallerConnection):
     def _parse_head(self, line: bytes, fields: bytes) -> Exchange:
         parsed = parse_request_line(line)
         method, target, is_old = parsed
-        block, _, _ = self._desk.blocks.read(fields)
+        known, own, _, _ = self._desk.blocks.read(fields)
+        block = with_own(known, own)
         if is_old and block.content_length is None:
             raise malformed("a request of HTTP/1.0 has a transfer coding")
         self._closes = block.is_last or is_old

@@ -301,14 +301,14 @@ class CallerConnection(asyncio.Protocol):
     def _parse_head(self, line: bytes, fields: bytes) -> Exchange:
         plane = self._plane
         method, raw_target, is_old = parse_request_line(line)
-        block, trace, is_repeated = plane.blocks.read(fields)
+        block, own, trace, is_repeated = plane.blocks.read(fields)
         target = plane.targets.read(raw_target, block.host, is_tls=self.peer.is_tls)
         if is_old and block.content_length is None:
             # RFC 9112 §6.1: HTTP/1.0 has no chunks, so who speaks it may see another end.
             raise GatewayError("malformed-request", "a request of HTTP/1.0 has a transfer coding")
         self._closes = block.is_last or is_old
         self.takes_chunks = not is_old
-        return Exchange(plane, self, method, target, block, trace, is_repeated=is_repeated)
+        return Exchange(plane, self, method, target, block, trace, own, is_repeated=is_repeated)
 
     def _await_turn(self) -> None:
         """The call that has arrived begins in a later turn."""

@@ -50,8 +50,8 @@ class DataPlane:
         identify: credential to caller.
         resolve: path to interface.
         reach: interface to the addresses and the TLS context it is called with.
-        decide: call to verdict. What it and the two before it answer at once may be kept for up to a second, or until
-            `forget`.
+        decide: call to verdict. What `identify` answers at once may be kept for up to a second, or until `forget`; what
+            `resolve` and this answer at once until `forget`, or the verdict's end.
         ledger: durable use records.
         meter: quotas.
         pseudonym: data-subject identifier to pseudonym; may raise nothing.

@@ -39,7 +39,7 @@ from gateway.proxy.exchange.requests import (
 from gateway.proxy.exchange.routes import Route
 from gateway.proxy.exchange.standing import Standing
 from gateway.proxy.http.bodies import NO_BODY
-from gateway.proxy.http.heads import malformed
+from gateway.proxy.http.heads import malformed, with_own
 from gateway.proxy.ports import RequestHead
 from gateway.proxy.projection.matching import guessable, parse_question
 
@@ -55,17 +55,20 @@ class Exchange(Recording):
 
     def begin(self) -> None:
         """Start: who calls?"""
-        plane, connection = self.plane, self.connection
+        plane, connection, now_ns = self.plane, self.connection, self._started_ns
         lane = plane.lanes.get((id(self.block), self.method, self.target.path))
         if (
             lane is not None
-            and self._started_ns < lane.until_ns
-            and lane.certificate_der == connection.peer.certificate_der
+            and lane.since_ns <= now_ns < lane.until_ns
+            and lane.sight.certificate_der == connection.peer.certificate_der
             and self.body is NO_BODY
         ):
-            self._follow(lane)
-            return
-        head = RequestHead(self.method, self.target.path, self.target.query, self.block.fields, self.block.host)
+            if lane.sight.since_ns <= now_ns < lane.sight.until_ns:
+                self._follow(lane)
+                return
+            self._lane = lane
+        fields = (*self.block.fields, *self._own)
+        head = RequestHead(self.method, self.target.path, self.target.query, fields, self.block.host)
         self.wait(self._identified, plane.identify, head, connection.peer)
 
     def _follow(self, lane: Lane) -> None:
@@ -73,7 +76,7 @@ class Exchange(Recording):
         self.move(states.ON_KNOWN)
         plane, route = self.plane, lane.route
         plane.lanes.followed += 1
-        self._caller = lane.caller
+        self._caller = lane.sight.caller
         self._call = call = lane.call
         self._fields = lane.fields
         self._plan = lane.plan
@@ -97,7 +100,14 @@ class Exchange(Recording):
         self._total_due = self.plane.now_seconds + total
 
     def _identified(self, caller: Caller) -> None:
+        lane = self._lane
+        # INVARIANT: BARRIER: nothing was awaited, so nothing has come between the look-up of the lane and this.
+        if lane is not None and self._may_be_known and lane.sight.caller == caller:
+            lane.sight.seen(self._started_ns)
+            self._follow(lane)
+            return
         self.move(states.ON_IDENTIFIED)
+        self._known, self.block, self._own = self.block, with_own(self.block, self._own), ()
         self._caller = caller
         target = self.target
         self.wait(self._resolved, self.plane.resolve, target.supplier, target.interface)
@@ -218,7 +228,7 @@ class Exchange(Recording):
         self.move(states.ON_PERMITTED)
         if not self._make_plan(verdict):
             return
-        block, route = self.block, self._route
+        block, route = self._known, self._route
         if self._may_be_known and self.body is NO_BODY:
             key = (id(block), self.method, self.target.path)
             peer, now_ns = self.connection.peer, self._started_ns

@@ -17,7 +17,7 @@ from gateway.proxy.guards import ends_exchange
 from gateway.proxy.http import hygiene
 from gateway.proxy.http.answers import AnswerHead
 from gateway.proxy.http.bodies import NO_BODY
-from gateway.proxy.http.heads import malformed
+from gateway.proxy.http.heads import forwarded_own, malformed
 from gateway.proxy.http.targets import parameters_of
 from gateway.proxy.http.upstream import SupplierConnection
 
@@ -105,11 +105,12 @@ class Forwarding(Ending):
         elif body is not NO_BODY:
             framing, octets = body.start(connection)
         target, fields, credential = self.target, self._fields, self._route.credential
+        own = forwarded_own(self._own)
         if credential is not None:
             fields = hygiene.without(fields or self._plan.own_fields, credential.names)
-            framing = self._shown.fields + framing
+            own = self._shown.fields + hygiene.without(own, credential.names)
             target = target.with_parameter(self._shown.query)
-        head = request_head(self._plan, method, target, fields, use, record, framing)
+        head = request_head(self._plan, method, target, fields, use, record, own + framing)
         if body.is_whole:
             self.set_deadline(self._route.interface.first_byte_timeout_seconds)
         else:

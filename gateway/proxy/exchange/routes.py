@@ -1,6 +1,7 @@
 """What the data plane makes once of an interface's entry and of a verdict, so that a hot call only looks it up."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import quote
 
 from msgspec import Raw
@@ -19,9 +20,12 @@ from gateway.proxy.ports import Credential
 from gateway.proxy.projection.answers import make_projector
 from gateway.proxy.projection.envelope import not_filterable
 from gateway.proxy.projection.masks import parse_mask
-from gateway.proxy.projection.projected import Projected, Steps
+from gateway.proxy.projection.projected import Projected, Projector, Steps
 
 _SAFE = "!#$&'*+-.^_`|~:/@,()=?"
+
+MAX_PROJECTORS = 64
+"""Projectors kept of an entry, one for each set of items, masks and bounds that grants give."""
 
 
 class Route:
@@ -50,6 +54,7 @@ class Route:
         "paths",
         "place",
         "port",
+        "projectors",
         "request_fields",
         "scope_fields",
         "scope_names",
@@ -70,6 +75,7 @@ class Route:
         self.tally = tally
         self.place: tuple[Slots, Pool] | None = None
         self.credential: Credential | None = None
+        self.projectors: dict[Any, Projector | None] = {}
         self.key = interface.key
         self.host = upstream.address
         self.port = upstream.port
@@ -173,8 +179,7 @@ class Plan:
             self.bounds = {item: codes.get(item, texts) & texts for item, texts in self.bounds.items()} | {
                 item: texts for item, texts in codes.items() if item not in self.bounds
             }
-        # A row of an answer that is gathered is bounded by the answer's own limit.
-        self.projector = make_projector(interface, self.items, self.masks, self.bounds, row_bytes=row_bytes)
+        self.projector = self._projector(row_bytes)
         self.is_document = interface.format is AnswerFormat.JSON and not interface.charset
         told = {
             "Sharing-System": call.system,
@@ -197,6 +202,22 @@ class Plan:
         self.document_head = (
             status_line(200) + b"Content-Type: application/json\r\n" + self.answer_fields + b"Content-Length: "
         )
+
+    def _projector(self, row_bytes: int) -> Projector | None:
+        """What reduces the answers: one for all grants that give the same of an entry, since its types cost much.
+
+        INVARIANT: GRANTED-ITEMS-ONLY: it is named by everything of the permit that it is made of, and is the route's,
+        which is made anew with the entry.
+        """
+        kept = self.route.projectors
+        bounds = tuple(sorted((item, *sorted(of)) for item, of in self.bounds.items()))
+        name = (tuple(self.items), tuple(self.verdict.masks), bounds)
+        if name not in kept:
+            if len(kept) >= MAX_PROJECTORS:
+                del kept[next(iter(kept))]
+            # A row of an answer that is gathered is bounded by the answer's own limit.
+            kept[name] = make_projector(self.route.interface, self.items, self.masks, self.bounds, row_bytes=row_bytes)
+        return kept[name]
 
     def fields_for(self, block: Block) -> bytes:
         """The fields of a request to the supplier, up to the record's id: what is set here and what goes on of `block`.

@@ -10,12 +10,13 @@ from gateway.domain.verdicts import Call
 from gateway.proxy.exchange import states
 from gateway.proxy.exchange.admission import Admission
 from gateway.proxy.exchange.asked import NOTHING_ASKED
+from gateway.proxy.exchange.lanes import Lane
 from gateway.proxy.exchange.release import Release
 from gateway.proxy.exchange.routes import Plan, Route
 from gateway.proxy.exchange.standing import Standing
 from gateway.proxy.exchange.states import NEXT, Event, State
 from gateway.proxy.http.bodies import NO_BODY, RequestBody
-from gateway.proxy.http.heads import Block, Trace
+from gateway.proxy.http.heads import Block, Own, Trace
 from gateway.proxy.http.targets import Target
 from gateway.proxy.http.upstream import SupplierConnection
 from gateway.proxy.projection.matching import Question
@@ -62,9 +63,12 @@ class Course:
         "_is_reading",
         "_is_refused",
         "_is_told",
+        "_known",
+        "_lane",
         "_may_be_known",
         "_opened_ns",
         "_owed_bytes",
+        "_own",
         "_plan",
         "_record",
         "_release",
@@ -108,6 +112,7 @@ class Course:
         target: Target,
         block: Block,
         trace: Trace | None,
+        own: Own = (),
         *,
         is_repeated: bool,
     ) -> None:
@@ -117,6 +122,9 @@ class Course:
         self.target = target
         self.block = block
         self.trace = trace
+        self._known = block
+        self._own = own
+        self._lane: Lane | None = None
         self._may_be_known = is_repeated
         self.body = NO_BODY if block.content_length == 0 else RequestBody(block.content_length)
         self.state: State = states.IDENTIFYING

@@ -36,7 +36,27 @@ _BROKEN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")
 _TRACEPARENT = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
-_TRACE_LINE = re.compile(rb"(?<=\r\n)[Tt]raceparent: (00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})\r\n")
+OWN_FIELDS = frozenset(
+    {
+        b"b3",
+        b"request-id",
+        b"traceparent",
+        b"tracestate",
+        b"uber-trace-id",
+        b"x-amzn-trace-id",
+        b"x-b3-parentspanid",
+        b"x-b3-sampled",
+        b"x-b3-spanid",
+        b"x-b3-traceid",
+        b"x-correlation-id",
+        b"x-request-id",
+        b"x-trace-id",
+    }
+)
+"""Fields by which callers' libraries name one call: another value with each, and nothing else of the block changes."""
+_OWN_LINE = re.compile(
+    rb"\r\n(" + b"|".join(map(re.escape, sorted(OWN_FIELDS))) + rb"): ([!-~]{1,256})(?=\r\n)", re.IGNORECASE
+)
 _SINGLE = frozenset(
     {
         b"authorization",
@@ -64,6 +84,9 @@ KNOWN_METHODS = frozenset(method.encode() for method in METHODS | {"OPTIONS"})
 Trace = tuple[str, str, str]
 """Trace id, span id and flags, as hex digits."""
 
+Own = tuple[tuple[bytes, bytes], ...]
+"""(lower-case name, value) of the fields by which one call is named (`OWN_FIELDS`), in order."""
+
 
 class Block(msgspec.Struct, frozen=True):
     """What one header block says.
@@ -80,7 +103,7 @@ class Block(msgspec.Struct, frozen=True):
         operator: `Sharing-Operator`, "" if missing.
         mode: `Sharing-Mode`, "" if missing.
         trace: trace id, span id and flags of a valid `traceparent`, else None.
-        names_trace: whether there is a `traceparent`, valid or not.
+        names_own: whether any of `OWN_FIELDS` is there, or is named by `Connection`.
         chinese: whether problems are worded in Chinese.
         forwarded: the fields that go on to the supplier, rendered (RFC 9112 §5), without those the gateway sets.
         conditions: the range and precondition fields, rendered: they go on only where the answer passes as it is.
@@ -100,7 +123,7 @@ class Block(msgspec.Struct, frozen=True):
     operator: str
     mode: str
     trace: Trace | None
-    names_trace: bool
+    names_own: bool
     chinese: bool
     forwarded: bytes
     conditions: bytes
@@ -264,7 +287,7 @@ def parse_block(block: bytes, limits: Limits) -> Block:
         operator=_text(single, b"sharing-operator"),
         mode=_text(single, b"sharing-mode"),
         trace=trace_of(single.get(b"traceparent", b"")),
-        names_trace=b"traceparent" in single,
+        names_own=not OWN_FIELDS.isdisjoint(options) or any(name in OWN_FIELDS for name, _ in fields),
         chinese=prefers_chinese(
             ",".join(value.decode("latin-1") for name, value in fields if name == b"accept-language")
         ),
@@ -351,13 +374,28 @@ def trace_of(value: bytes) -> Trace | None:
     return trace[1].decode(), trace[2].decode(), trace[3].decode()
 
 
+def with_own(block: Block, own: Own) -> Block:
+    """A block with the call's own fields, as if it had been read whole."""
+    if not own:
+        return block
+    trace = trace_of(dict(own).get(b"traceparent", b""))
+    fields, forwarded = (*block.fields, *own), block.forwarded + forwarded_own(own)
+    return msgspec.structs.replace(block, fields=fields, forwarded=forwarded, trace=trace, names_own=True)
+
+
+def forwarded_own(own: Own) -> bytes:
+    """What of a call's own fields goes on to the supplier, rendered."""
+    return hygiene.request_fields(own, frozenset()).forwarded if own else b""
+
+
 class BlockReader:
     """`parse_block` with a memory: equal bytes have equal meaning, so a block seen before is not parsed again.
 
-    A caller that sends a `traceparent` sends another one with each call, and nothing else of its block changes. So a
-    line that is a well-formed `traceparent` is read by itself, and the block is remembered without it. That cannot
-    change what the rest means: what is left is held to the same grammar, and where it names the field once more, or
-    would be too much with it, the block is parsed whole, and refused.
+    A caller that traces, or numbers its requests, sends another `traceparent` or `X-Request-Id` with each call, and
+    nothing else of its block changes. So lines of such a name (`OWN_FIELDS`) with a plain value are read by themselves,
+    and the block is remembered without them. That cannot change what the rest means: what is left is held to the same
+    grammar, and where it names one of them once more, or `Connection` does, or it would be too much with them, the
+    block is parsed whole.
 
     Bounded by count and by size of what is kept; the oldest goes first.
     """
@@ -369,24 +407,32 @@ class BlockReader:
         self._most = most
         self._kept: dict[bytes, Block] = {}
 
-    def read(self, block: bytes) -> tuple[Block, Trace | None, bool]:
-        """What a block says, its trace, and whether it was read before; raises as `parse_block`."""
+    def read(self, block: bytes) -> tuple[Block, Own, Trace | None, bool]:
+        """What a block says but for its own fields, those, its trace, and whether it was read before.
+
+        `with_own` puts the two together.
+
+        Raises:
+            GatewayError: as `parse_block`.
+        """
         kept = self._kept.get(block)
         if kept is not None:
-            return kept, kept.trace, True
-        at = block.find(b"raceparent: 00-")
-        if at > 0:
-            line = _TRACE_LINE.search(block, max(at - 3, 0), at + 80)
-            if line is not None and len(block) <= self._limits.head_bytes:
-                rest = block[: line.start()] + block[line.end() :]
+            return kept, (), kept.trace, True
+        parts = _OWN_LINE.split(b"\r\n" + block)
+        if len(parts) > 1 and len(block) <= self._limits.head_bytes:
+            own = tuple(zip(map(bytes.lower, parts[1::3]), parts[2::3], strict=True))
+            values = dict(own)
+            if len(values) == len(own):
+                rest = b"".join(parts[::3])[2:]
                 kept = self._kept.get(rest)
                 is_known = kept is not None
                 if kept is None:
                     kept = self._learn(rest, parse_block(rest, self._limits))
-                if not kept.names_trace and len(kept.fields) < self._limits.fields:
-                    return kept, trace_of(line[1]), is_known
+                if not kept.names_own and len(kept.fields) + len(own) <= self._limits.fields:
+                    trace = values.get(b"traceparent")
+                    return kept, own, None if trace is None else trace_of(trace), is_known
         parsed = parse_block(block, self._limits)
-        return self._learn(block, parsed), parsed.trace, False
+        return self._learn(block, parsed), (), parsed.trace, False
 
     def _learn(self, block: bytes, parsed: Block) -> Block:
         if len(block) <= 4096:

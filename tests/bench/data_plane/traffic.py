@@ -10,7 +10,8 @@ each call, and no two of them in one order. So beside `repeated` there are
                  interface and another person at every call; warm
     traced       the same, with a `traceparent` and an `X-Request-Id` of its own in each call
     connections  the same, each call on a new connection
-    post         the same, with a body of 1 KB
+    post         the same, with a body of 1 KB; to the policies they are other calls, and where a round is too short to
+                 meet all 4,000 of them, most are first ones
     dpop         the same, each call with a proof of its own
     city         300 systems, 1,400 interfaces asked after Zipf, 10 items, answers of 2 KB, 5 % refused; a minute of it
                  is not enough to have met every pair, so it is neither warm nor cold

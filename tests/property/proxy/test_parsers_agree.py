@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.domain.errors import GatewayError
 from gateway.proxy.http.framing import Chunked
-from gateway.proxy.http.heads import Block, BlockReader, parse_block, parse_request_line
+from gateway.proxy.http.heads import Block, BlockReader, parse_block, parse_request_line, with_own
 from gateway.proxy.http.targets import TargetReader
 from gateway.proxy.limits import Limits
 
@@ -69,18 +69,25 @@ traces = st.tuples(
     st.sampled_from([b"-" + b"b" * 16 + b"-01", b"-" + b"b" * 16 + b"-01,", b"-" + b"b" * 16, b"-0"]),
     st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b"\r\n "]),
 ).map(b"".join)
-blocks = st.lists(st.one_of(st.just(b"Host: g\r\n"), traces, fields), min_size=1, max_size=5).map(
+own = st.tuples(
+    st.sampled_from([b"X-Request-Id", b"x-request-id", b"B3", b"tracestate", b"X-Request-Id-", b"Connection"]),
+    st.sampled_from([b": ", b":", b":  "]),
+    st.sampled_from([b"1", b"2", b"", b"a b", b"x-request-id", b"b3, close", b"\x80", b"a" * 300]),
+    st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b" \r\n", b"\r\n "]),
+).map(b"".join)
+blocks = st.lists(st.one_of(st.just(b"Host: g\r\n"), traces, own, fields), min_size=1, max_size=5).map(
     lambda lines: b"".join(lines) + b"\r\n"
 )
 
 
 def meaning(read: Block) -> dict[str, object]:
-    """What a block says, its trace apart: the trace is read by itself."""
-    said = {name: getattr(read, name) for name in Block.__struct_fields__ if name not in ("trace", "names_trace")}
-    return {**said, "fields": [pair for pair in read.fields if pair[0] != b"traceparent"]}
+    """What a block says; fields of different names may stand in any order (RFC 9110 §5.3)."""
+    said = {name: getattr(read, name) for name in Block.__struct_fields__ if name != "names_own"}
+    rendered = sorted(read.forwarded.split(b"\r\n"), key=lambda line: line.partition(b":")[0])
+    return {**said, "fields": sorted(read.fields, key=lambda pair: pair[0]), "forwarded": rendered}
 
 
-def outcome(read: Callable[[bytes], tuple[Block, tuple[str, str] | None]], block: bytes) -> object:
+def outcome(read: Callable[[bytes], tuple[Block, tuple[str, str, str] | None]], block: bytes) -> object:
     """What a block says and its trace, or the code by which it is refused."""
     try:
         found, trace = read(block)
@@ -92,15 +99,19 @@ def outcome(read: Callable[[bytes], tuple[Block, tuple[str, str] | None]], block
 @settings(max_examples=400, deadline=None)
 @given(st.lists(blocks, min_size=1, max_size=4))
 def test_a_remembered_block_says_what_it_says_read_alone(said: list[bytes]) -> None:
-    """The memory of blocks and the trace read by itself change no meaning, and let nothing in that is refused alone."""
+    """Memory of blocks, and a call's own fields read by themselves, change no meaning and let nothing refused in."""
     reader = BlockReader(LIMITS)
 
-    def alone(block: bytes) -> tuple[Block, tuple[str, str] | None]:
+    def alone(block: bytes) -> tuple[Block, tuple[str, str, str] | None]:
         parsed = parse_block(block, LIMITS)
         return parsed, parsed.trace
 
+    def remembered(block: bytes) -> tuple[Block, tuple[str, str, str] | None]:
+        known, own, trace, _ = reader.read(block)
+        return with_own(known, own), trace
+
     for block in said * 2:
-        assert outcome(lambda each: reader.read(each)[:2], block) == outcome(alone, block)
+        assert outcome(remembered, block) == outcome(alone, block)
 
 
 class Reading:

@@ -9,11 +9,13 @@ import pytest
 
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import SharingMode
+from gateway.domain.errors import GatewayError
 from gateway.proxy.exchange import lanes
 from gateway.proxy.ports import Peer
 from tests.support.proxy_ports import CallerSide, House, Supplier, deny, interface_for, permit, request, serving
 
 SECOND = 1_000_000_000
+SIGHT_NS = lanes.SIGHT_SECONDS * SECOND
 
 
 def told(story: Callable[[House, Any, CallerSide], Any], **interface: Any) -> House:
@@ -104,11 +106,11 @@ def test_barrier_a_cut_forgets_too() -> None:
 
 @pytest.mark.parametrize(
     ("expires", "valid_until", "later_ns"),
-    [(1 << 40, 1 << 40, lanes.LANE_SECONDS * SECOND), (1_005, 1 << 40, 5 * SECOND), (1 << 40, 1_003, 3 * SECOND)],
-    ids=["its moment", "the token", "the verdict"],
+    [(1_005, 1 << 40, 5 * SECOND), (1 << 40, 1_003, 3 * SECOND), (1_005, 1_003, 3 * SECOND)],
+    ids=["the token", "the verdict", "whichever is first"],
 )
 def test_a_lane_ends_with_what_it_rests_on(expires: int, valid_until: int, later_ns: int) -> None:
-    """A second, the token's end or the verdict's, whichever is first."""
+    """The token's end or the verdict's; and who calls is known for a second, or until the token's end."""
     known = lanes.Lanes()
     house = House(interface_for(1))
     now_ns = 1_000 * SECOND
@@ -119,18 +121,31 @@ def test_a_lane_ends_with_what_it_rests_on(expires: int, valid_until: int, later
         caller = Caller("s-1", "civil-affairs", Assurance.BEARER, "jti", expires)
         verdict = permit(valid_until_unix=valid_until)
         call: Any = type("C", (), {"mode": SharingMode.QUERY})()
-        block, _, _ = plane.blocks.read(b"Host: gateway\r\n\r\n")
+        block, _, _, _ = plane.blocks.read(b"Host: gateway\r\n\r\n")
         plan: Any = type("P", (), {"fields_for": lambda _self, _block: b""})()
         known.keep((1, b"GET", b"/"), block, Peer("a"), caller, route, call, verdict, plan, now_ns)
         lane = known.get((1, b"GET", b"/"))
         assert lane is not None
+        assert lane.sight.until_ns == min(now_ns + lanes.SIGHT_SECONDS * SECOND, expires * SECOND)
+        assert lane.since_ns == lane.sight.since_ns == now_ns
         return lane.until_ns
 
-    assert asyncio.run(made()) == now_ns + min(later_ns, SECOND)
+    assert asyncio.run(made()) == now_ns + later_ns
 
 
-def test_a_lane_is_not_followed_after_its_moment() -> None:
-    """The clock goes on by a second: the ports are asked again."""
+@pytest.mark.parametrize(
+    ("is_withdrawn", "steps", "statuses", "heads", "calls"),
+    [
+        (False, (0, SIGHT_NS - 1, 1, SIGHT_NS - 1, 3600 * SECOND), [200] * 6, 4, 2),
+        (True, (0, SIGHT_NS - 1, 1), [200, 200, 200, 401], 3, 2),
+        (False, (0, -1), [200, 200, 200], 3, 3),
+    ],
+    ids=["goes on", "ends with its key", "never before it began"],
+)
+def test_who_calls_is_asked_each_second_and_nothing_else(
+    *, is_withdrawn: bool, steps: tuple[int, ...], statuses: list[int], heads: int, calls: int
+) -> None:
+    """What is withdrawn without a change shows in who calls; the rest is known until a change, however long."""
     at_ns = time.time_ns()
 
     async def run() -> None:
@@ -138,15 +153,101 @@ def test_a_lane_is_not_followed_after_its_moment() -> None:
         async with Supplier() as supplier:
             house = House(interface_for(supplier.port))
             house.clock = lambda: at_ns
+            told = []
+
+            def identify(head: Any, peer: Any) -> Caller:
+                found = House.identify(house, head, peer)
+                if is_withdrawn and len(house.heads) > 2:
+                    raise GatewayError("credential-invalid")
+                return found
+
+            house.identify = identify  # type: ignore[method-assign]
             async with serving(house) as (_, port):
                 caller = await CallerSide.connect(port)
-                assert (await caller.ask(request()))[0] == 200
-                for step_ns in (0, lanes.LANE_SECONDS * SECOND - 1, 1):
+                told.append((await caller.ask(request()))[0])
+                for step_ns in steps:
                     at_ns += step_ns
-                    assert (await caller.ask(request()))[0] == 200
-            assert len(house.heads) == 3
+                    told.append((await caller.ask(request()))[0])
+            assert told == statuses
+            assert len(house.heads) == heads
+            assert len(house.calls) == calls
 
     asyncio.run(run())
+
+
+def test_another_caller_under_the_same_words_follows_nobody() -> None:
+    """The port names another caller for them now (a token's system moved to another department): all is asked anew."""
+
+    async def story(house: House, plane: Any, caller: CallerSide) -> None:
+        for _ in range(2):
+            assert (await caller.ask(request()))[0] == 200
+        (lane,) = plane.lanes._kept.values()
+        lane.sight.until_ns = 0
+        plane.identify = lambda _head, _peer: Caller("s-1", "another", Assurance.BEARER, "jti-1", 1 << 40)
+        assert (await caller.ask(request()))[0] == 200
+        assert plane.lanes.followed == 0
+        assert [call.department for call in house.calls] == ["civil-affairs", "civil-affairs", "another"]
+
+    told(story)
+
+
+def test_an_own_id_loses_no_lane_and_goes_on_as_it_was_sent() -> None:
+    """Ids that libraries add are each call's own: known words stay known, and the supplier gets each id as it was."""
+    fields = (
+        "X-Request-Id: r{n}\r\n",
+        "traceparent: 00-{n:032x}-{n:016x}-01\r\ntracestate: a={n}\r\nX-B3-TraceId: b{n}\r\n",
+        "Connection: x-request-id\r\nX-Request-Id: r{n}\r\n",
+    )
+
+    async def run() -> None:
+        async with Supplier() as supplier:
+            house = House(interface_for(supplier.port))
+            async with serving(house) as (plane, port):
+                caller = await CallerSide.connect(port)
+                for number in range(1, 5):
+                    for each in fields:
+                        assert (await caller.ask(request(fields=each.format(n=number))))[0] == 200
+                # The first two say the same but for their own; the last names the id as its connection's.
+                assert plane.lanes.followed == 6
+        for number, sent in enumerate(supplier.requests):
+            once = [line for line in sent.split(b"\r\n") if line.lower().startswith((b"x-request-id", b"x-b3"))]
+            call, kind = number // 3 + 1, number % 3
+            wanted = [[b"r%d" % call], [b"b%d" % call], []][kind]
+            assert [line.partition(b": ")[2] for line in once] == wanted
+            assert b"tracestate" not in sent.lower()
+            assert sent.lower().count(b"traceparent:") == 1
+
+    asyncio.run(run())
+
+
+def test_a_constrained_parameter_hides_in_no_own_field() -> None:
+    """INVARIANT: ONE-MEANING. A field that bears the name of a parameter that grants constrain is refused each time."""
+
+    async def story(_house: House, plane: Any, caller: CallerSide) -> None:
+        for number in range(3):
+            assert (await caller.ask(request(fields=f"X-Trace-Id: {number}\r\n")))[0] == 400
+        assert plane.lanes.followed == 0
+
+    told(story, scope_parameters=("trace_id",))
+
+
+def test_what_was_forgotten_is_let_go_a_few_at_a_time() -> None:
+    """Forgetting many stands in nobody's way; what calls make is less than what they let go."""
+
+    async def story(_house: House, plane: Any, caller: CallerSide) -> None:
+        for number in range(5):
+            assert (await caller.ask(request(f"/hukou/person/v{number}")))[0] == 200
+        assert len(plane.lanes) == 4
+        plane.forget()
+        assert len(plane.lanes) == 0
+        left = []
+        for number in range(3):
+            assert (await caller.ask(request(f"/hukou/person/v{number}")))[0] == 200
+            left.append(sum(map(len, plane.lanes._forgotten)))
+        assert left == [2, 0, 0]
+        assert plane.lanes.followed == 0
+
+    told(story)
 
 
 @pytest.mark.parametrize("assurance", [Assurance.DPOP, Assurance.LEGACY])
@@ -249,7 +350,7 @@ def test_another_certificate_is_another_caller() -> None:
         for _ in range(2):
             assert (await caller.ask(request()))[0] == 200
         (lane,) = plane.lanes._kept.values()
-        lane.certificate_der = b"of another caller"
+        lane.sight.certificate_der = b"of another caller"
         assert (await caller.ask(request()))[0] == 200
         assert plane.lanes.followed == 0
         assert len(house.heads) == 3
