@@ -150,6 +150,10 @@ class History:
                 self._until(FAULTS_END)
                 self._calm()
                 self._until(CALM_ENDS)
+                if any(name not in self.taken_out and not self.accepts.get(name) for name in WRITERS):
+                    # What failed on a full disk ends a journal only at its next segment: its worker starts anew.
+                    self.delays += 1.5
+                    self._until(CALM_ENDS)
                 self._require_at_work()
                 self._lose_power("nothing")
                 self.has_callers = False
