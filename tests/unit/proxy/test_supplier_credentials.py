@@ -131,9 +131,11 @@ def test_one_answer_what_an_endpoint_says_before_it_is_asked_is_no_token(monkeyp
     """ONE-ANSWER: a token that was there before the question is nobody's answer."""
 
     listener = socket.create_server(("127.0.0.1", 0))
+    stands = threading.Event()
 
     def speak() -> None:
         with listener.accept()[0] as early, contextlib.suppress(OSError):
+            stands.wait(60)
             early.sendall(json_answer('{"access_token":"forged","expires_in":60}'))
             while early.recv(65536):
                 pass
@@ -142,6 +144,7 @@ def test_one_answer_what_an_endpoint_says_before_it_is_asked_is_no_token(monkeyp
 
     async def connected(pool: Pool) -> SupplierConnection:
         connection = await connect(pool)
+        stands.set()
         while not first_waiting(connection._fd):
             time.sleep(0.001)  # noqa: ASYNC251 - it is to have come before the loop reads it
         return connection
