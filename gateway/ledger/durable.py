@@ -52,7 +52,7 @@ def make_directory(directory: Path) -> None:
     for path in reversed(unsure):
         if not path.is_dir():
             path.mkdir(mode=0o700, exist_ok=True)
-        elif not os.access(path.parent, os.W_OK):
+        elif not os.access(path.parent, os.W_OK, effective_ids=True):
             continue  # whoever made it, none of our processes did
         try:
             sync_directory(path.parent)
@@ -68,6 +68,8 @@ def _holds_something(directory: Path) -> bool:
         return any(directory.iterdir())
     except FileNotFoundError:
         return False
+    except PermissionError:
+        return True  # whoever made it, none of our processes did, which list what they make
 
 
 def write_all(fd: int, content: bytes | memoryview, offset: int) -> None:

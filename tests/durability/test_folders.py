@@ -3,6 +3,8 @@
 import os
 from contextlib import ExitStack
 from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from unittest.mock import patch
 
@@ -75,3 +77,22 @@ def test_what_is_recorded_in_a_folder_survives_whoever_was_stopped_making_it(tmp
             disk.lose_power(world.random, "nothing")
         assert (home / holds / "record").read_bytes() == b"answered", f"stopped at call {at}"
     assert at > 8
+
+
+def test_folder_that_nobody_may_list_stands_in_nobodys_way():
+    """As `/home` does where its names are nobody's business; what is below it is empty, as a new person's folder."""
+    is_root = os.geteuid() == 0
+    with TemporaryDirectory() as place:
+        home = Path(place) / "home"
+        home.mkdir()
+        Path(place).chmod(0o111)
+        try:
+            if is_root:
+                os.chown(home, 65534, 65534)
+                os.seteuid(65534)
+            make_directory(home / "ledger")
+        finally:
+            if is_root:
+                os.seteuid(0)
+            Path(place).chmod(0o700)
+        assert (home / "ledger").is_dir()
