@@ -154,6 +154,8 @@ def show(record_id: RecordId, home: Home = DEFAULT_HOME, officer: AsOfficer = No
         return
     for entry in shown["entries"]:
         print_table(f"{entry['kind']} {shown['record']}", ("", ""), ((k, _said(v)) for k, v in sorted(entry.items())))
+    if shown["last"] is None:
+        out.print(f"the use is open, as far as the log is known: below leaf {shown['knows']['until']}", markup=False)
 
 
 @records.command("prove")

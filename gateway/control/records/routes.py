@@ -178,7 +178,8 @@ async def show_record(services: Services, officer: SignedIn, id: RecordPath) -> 
     """A record with its entries as they stand in the log. The reading is recorded."""
     shown = await _shown(services, id)
     record = await run_in_threadpool(_opened, services, officer, id, shown.entries)
-    return json_response(shown, headers={"Sharing-Record": record})
+    body = {**msgspec.structs.asdict(shown), "knows": _shown_knows(shown.knows)}
+    return json_response(body, headers={"Sharing-Record": record})
 
 
 class Part(StrEnum):

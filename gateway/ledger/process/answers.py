@@ -8,7 +8,7 @@ import msgspec
 from gateway.domain.errors import GatewayError
 from gateway.ledger.index.exports import Manifest, export_records
 from gateway.ledger.index.figures import FiguresAnswer, figures
-from gateway.ledger.index.queries import RecordPage, RecordQuery
+from gateway.ledger.index.queries import Knows, RecordPage, RecordQuery
 from gateway.ledger.index.unnamed import Unnamed
 from gateway.ledger.log.minimum import minimum_index
 from gateway.ledger.log.proofs import Hashes, TlogProof
@@ -32,12 +32,14 @@ class ShownRecord(msgspec.Struct, frozen=True):
         leaf: its first entry in the log.
         last: its last entry; None while a use is open.
         entries: one, or two of a use that is closed.
+        knows: what was looked into: a use is open as far as that.
     """
 
     record: str
     leaf: int
     last: int | None
     entries: tuple[dict[str, Any], ...]
+    knows: Knows
 
 
 def serve(service: LedgerService, socket_path: Path) -> QuestionServer:
@@ -85,12 +87,12 @@ class Answers:
     def show(self, args: dict[str, Any], _: Progress) -> ShownRecord:
         """One record, whole."""
         record = str(args["record"])
+        knows = self._service.knows(self._service.require_whole(allow_partial=True))
         leaf, last = self._located(record)
         size = self._service.log.published().size
         leaves = [leaf] if last is None or last == leaf else [leaf, last]
-        return ShownRecord(
-            record, leaf, last, tuple(msgspec.json.decode(self._files.entry(each, size)) for each in leaves)
-        )
+        entries = tuple(msgspec.json.decode(self._files.entry(each, size)) for each in leaves)
+        return ShownRecord(record, leaf, last, entries, knows)
 
     def prove(self, args: dict[str, Any], _: Progress) -> str:
         """A tlog-proof of one entry, on the cosigned checkpoint where that covers it."""

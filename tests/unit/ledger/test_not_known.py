@@ -84,11 +84,13 @@ def test_nobody_is_told_that_a_use_is_open_whose_end_is_not_known_yet(tmp_path):
     for op, part in (("show", "opened"), ("prove", "opened"), ("prove", "closed")):
         with pytest.raises(GatewayError, match="records-incomplete: the index knows 101 of 599 leaves"):
             ask(service, op, tmp_path, record=records[50], part=part)
-    assert ask(service, "show", tmp_path, record=records[49]).last == 99
+    shown = ask(service, "show", tmp_path, record=records[49])
+    assert (shown.last, shown.knows.until, shown.knows.owed) == (99, 101, 599)
     service.prepare()
     assert ask(service, "show", tmp_path, record=records[50]).last == 101
     # The last one's use is open, and that is known.
-    assert ask(service, "show", tmp_path, record=records[299]).last is None
+    shown = ask(service, "show", tmp_path, record=records[299])
+    assert (shown.last, shown.knows.until) == (None, 599)
     with pytest.raises(GatewayError, match="not-found"):
         ask(service, "prove", tmp_path, record=records[299], part="closed")
     service.close()
