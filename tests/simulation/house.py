@@ -203,6 +203,7 @@ class Worker:
         self.streams: set[Stream] = set()
         self.wires: list[Wire] = []
         self.is_cut_off = False
+        self.cuts = 0
         self.resolver = Resolver(self._read, self._executor, lambda _: None)  # type: ignore[arg-type, return-value]
         self.meter = QuotaMeter(node.view.lease_quota, self._executor, lambda: 1e9)  # type: ignore[arg-type]
         self.link = Link(
@@ -245,11 +246,13 @@ class Worker:
             if asyncio.isfuture(found) or hasattr(found, "__await__"):
                 found = await found
             if self.node.history.is_metered(grant):
-                rows = self.process.world.random.randrange(1, 7)
+                rows, cuts = self.process.world.random.randrange(1, 7), self.cuts
                 drawn = self.meter.draw_rows(_METERED, rows)
                 if not (drawn if isinstance(drawn, bool) else await drawn):
                     return
                 self.node.history.drew(self, rows)
+                if cuts != self.cuts:
+                    return  # as `Plane.cut` has it of a use that waits
         except GatewayError:
             return
         if self.link.is_fresh():
@@ -294,6 +297,7 @@ class Worker:
         self._cut(lambda _: True)
 
     def _cut(self, matches: Callable[[Any], bool]) -> None:
+        self.cuts += 1
         for stream in list(self.streams):
             if matches(stream.use):
                 stream.cut()

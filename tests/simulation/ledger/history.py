@@ -346,8 +346,8 @@ class History:
             confirmed, paths = confirmed_sequence(folder), segment_paths(folder)
         except GatewayError:
             return
-        if not paths or int(paths[-1].stem) > confirmed:
-            return
+        if not paths or int(paths[-1].stem) > confirmed or name in self.taken_out:
+            return  # of a worker that does not come back nobody is refused a start, and nobody puts it right
         self._truth = image
         path = str(paths[-1].relative_to(self.disk.root))
         content = image[path] or b""
