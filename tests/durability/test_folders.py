@@ -53,12 +53,11 @@ def made_by_home(folder):
 
 @pytest.mark.parametrize("stopped", [Killed(), OSError("the disk does not answer")])
 @pytest.mark.parametrize(("make", "holds"), [(made, "journal/worker-1"), (made_by_home, "ledger/journal/worker-1")])
-def test_what_is_recorded_in_a_folder_survives_whoever_was_stopped_making_it(tmp_path, make, holds, stopped):
+def test_what_is_recorded_in_a_folder_survives_whoever_was_stopped_making_it(tmp_path_factory, make, holds, stopped):
     """INVARIANT RECORD-FIRST: stopped at any call; another makes it, and records; then power is lost."""
     for at in count(1):
-        root = tmp_path / f"{at}"
-        root.mkdir()
-        world = Cut(root, at, stopped)
+        # A home's path is short: sockets lie in it.
+        world = Cut(tmp_path_factory.mktemp("at"), at, stopped)
         disk = world.disk("disk")
         disk.put_back({"lost+found": b""})
         home = disk.root / "srv" / "gateway"
