@@ -324,35 +324,36 @@ def _add_file(
     faults: list[dict[str, Any]],
 ) -> None:
     """Parse one file and add its policies; what is wrong with it goes to `faults`."""
-    lines = Lines(text)
     try:
         document = msgspec.json.decode(cedarpy.policies_to_json_str(text))
     except ValueError:
+        lines = Lines(text)
         faults += [{"field": lines.place(file, at), "fault": fault} for at, fault in parse_faults(text)]
         return
+    wrong: list[tuple[str, list[str], str]] = []
+    """(Cedar's name of the policy, what to look for in it, the fault)."""
     if document["templates"]:
         faults.append({"field": file, "fault": "holds a template; static policies name what they mean"})
-    said = statements(text)
-    # Cedar counts the policies of a file; who wrote them knows them by their `@id`, and by where they stand.
-    written = {key: said[int(key.removeprefix("policy"))] for key in document["staticPolicies"]}
     if schema is not None:
+        # Cedar counts the policies of a file; who wrote them knows them by their `@id`, and by where they stand.
         known = {key: est.get("annotations", {}).get("id") or key for key, est in document["staticPolicies"].items()}
         for each in cedarpy.validate_policies(text, schema).errors:
             fault = re.sub(r"(?<=`)policy\d+(?=`)", lambda at: known.get(at[0], at[0]), str(each.error))
-            at = written[each.policy_id].where(names_in(fault)) if each.policy_id in written else 0
-            faults.append({"field": lines.place(file, at), "fault": fault})
+            wrong.append((each.policy_id, names_in(fault), fault))
     for key, est in document["staticPolicies"].items():
-        wrong, policy = _static_policy(layer, file, est)
-        faults += [
-            {"field": lines.place(file, written[key].where([note] if note else [])), "fault": fault}
-            for note, fault in wrong
-        ]
+        found, policy = _static_policy(layer, file, est)
+        wrong += [(key, [note] if note else [], fault) for note, fault in found]
         if policy is None:
             continue
         if policy.id in policies:
-            place = lines.place(file, written[key].at)
-            faults.append({"field": place, "fault": f"`{policy.id}` is also in `{policies[policy.id].file}`"})
+            wrong.append((key, [], f"`{policy.id}` is also in `{policies[policy.id].file}`"))
         policies[policy.id] = policy
+    if wrong:
+        lines, said = Lines(text), statements(text)
+        for key, names, fault in wrong:
+            number = key.removeprefix("policy")
+            at = said[int(number)].where(names) if number.isdecimal() and int(number) < len(said) else 0
+            faults.append({"field": lines.place(file, at), "fault": fault})
 
 
 def _static_policy(layer: str, file: str, est: dict[str, Any]) -> tuple[list[tuple[str, str]], StaticPolicy | None]:
