@@ -31,7 +31,7 @@ from tests.simulation.ledger.world import THE, World
 
 KEPT = Path(__file__).with_name("found_by.json")
 """Break -> the number of the history that finds it first; where it finds it no more, the others are tried."""
-MOST = 300
+MOST = 500
 
 Patch = tuple[Any, str, Any]
 BREAKS: dict[str, Callable[[], list[Patch]]] = {}
