@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.deep
 def test_the_mix_runs_and_is_answered(tmp_path: Path) -> None:
-    """Nothing is refused, so that what is measured is calls; each process has its cost. All loads: `traffic.py --quick`."""
+    """Nothing is refused, so that what is measured is calls; each process has its cost."""
     kept = tmp_path / "traffic.json"
     program = str(ROOT / "tests" / "bench" / "data_plane" / "traffic.py")
     command = [sys.executable, program, "--quick", "--seconds", "0.3", "--loads", "mix", "--save", str(kept)]
