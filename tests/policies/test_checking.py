@@ -85,6 +85,9 @@ def test_a_change_that_breaks_a_decision_table_is_found(tmp_path: Path) -> None:
 def test_what_does_not_load_is_found_and_not_raised(tmp_path: Path) -> None:
     assert {kind for kind, _ in found(tmp_path, "permit (")} == {"fault"}
     assert not check(tmp_path / "nowhere", ["national"]).is_sound
+    (tmp_path / "policies/national/clocks.yml").write_text("", encoding="utf-8")
+    (finding,) = check(tmp_path / "policies", ["national"]).findings
+    assert (finding.kind, finding.subject) == ("fault", "national/clocks.yml")
 
 
 def test_facts_that_no_policy_reads_are_named(tmp_path: Path) -> None:

@@ -73,8 +73,12 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 def check(root: Path, layers: Sequence[str]) -> Checked:
-    """Check the named layers below `root`. Findings are values; raises only where the files cannot be read at all."""
-    return check_set(read_set(root, layers))
+    """Check the named layers below `root`. Findings are values, also that a file is there which nothing reads."""
+    try:
+        policies = read_set(root, layers)
+    except GatewayError as error:
+        return Checked(tuple(layers), "", 0, 0, _faults_of(error))
+    return check_set(policies)
 
 
 def check_set(policies: PolicySet) -> Checked:
@@ -89,9 +93,7 @@ def check_set(policies: PolicySet) -> Checked:
         theorems = read_theorems(policies)
         outcomes = list(run_tables(policies, tables, loaded))
     except GatewayError as error:
-        faults = error.members.get("faults") or [{"field": "policies", "fault": error.detail}]
-        found = tuple(Finding("fault", str(fault.get("field")), str(fault.get("fault"))) for fault in faults)
-        return Checked(policies.layers, "", 0, 0, found)
+        return Checked(policies.layers, "", 0, 0, _faults_of(error))
     findings = [
         Finding("table", f"{outcome.case.table}: {outcome.case.name}", outcome.fault)
         for outcome in outcomes
@@ -112,6 +114,11 @@ def check_set(policies: PolicySet) -> Checked:
     return Checked(
         policies.layers, loaded.digest, len(loaded.policies), len(outcomes), tuple(findings), unread, len(theorems)
     )
+
+
+def _faults_of(error: GatewayError) -> tuple[Finding, ...]:
+    faults = error.members.get("faults") or [{"field": "policies", "fault": error.detail}]
+    return tuple(Finding("fault", str(fault.get("field")), str(fault.get("fault"))) for fault in faults)
 
 
 def _stated(layers: Layers, articles: Mapping[str, Article], theorems: Sequence[Theorem]) -> Iterator[Finding]:
