@@ -61,6 +61,7 @@ class Exchange(Recording):
             lane is not None
             and lane.since_ns <= now_ns < lane.until_ns
             and lane.sight.certificate_der == connection.peer.certificate_der
+            and lane.route.place is not None
             and self.body is NO_BODY
         ):
             if lane.sight.since_ns <= now_ns < lane.sight.until_ns:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.domain.callers import Assurance, Caller
@@ -47,6 +48,24 @@ def test_a_repeated_request_asks_nobody() -> None:
     assert house.ledger.kinds() == ["opened", "closed"] * 4
     digests = {use.request_digest for kind, _, use in house.ledger.events if kind == "opened"}
     assert len(digests) == 4
+
+
+def test_no_lane_leads_where_no_way_to_the_supplier_is_known() -> None:
+    """What the way is, is asked anew with the interface: an entry that was read again has a way of its own."""
+
+    async def story(house: House, plane: Any, caller: CallerSide) -> None:
+        for _ in range(3):
+            assert (await caller.ask(request()))[0] == 200
+        assert plane.lanes.followed == 1
+        entry = house.interfaces["hukou/person"] = msgspec.structs.replace(house.interfaces["hukou/person"])
+        (lane,) = plane.lanes._kept.values()
+        lane.route.place = None
+        for _ in range(2):
+            assert (await caller.ask(request()))[0] == 200
+        assert plane.lanes.followed == 2
+        assert plane.route_of(entry).place is not None
+
+    told(story)
 
 
 def test_words_said_once_leave_nothing_behind() -> None:
