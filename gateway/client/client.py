@@ -144,7 +144,7 @@ class SharingClient(_Calls):
         password: opens an encrypted key.
         kid: the name the key is registered under.
         purpose, operator, scenario, items: declared with every call that does not say otherwise.
-        ca: a file of the gateway's private authorities.
+        ca: a file of the gateway's private authorities; one that is not whole is a `ValueError`.
         certificate: a registered client certificate: PEM chain and key, in one file or two (RFC 8705).
         verify: TLS as a context of your own, in place of `ca` and `certificate`.
         dpop: whether tokens are bound to the key (RFC 9449).
@@ -379,11 +379,26 @@ def _needed(value: str | None, name: str, variable: str) -> str:
 def _context(ca: "str | Path | None", certificate: "tuple[str, str] | str | None") -> Verify:
     if ca is None and certificate is None:
         return True
+    if ca is not None:
+        _require_whole(Path(ca))
     context = ssl.create_default_context(cafile=ca)
     if certificate is not None:
         chain, key = (certificate, None) if isinstance(certificate, str) else certificate
         context.load_cert_chain(chain, key)
     return context
+
+
+def _require_whole(ca: Path) -> None:
+    """OpenSSL loads what comes before a block that is cut off, and says nothing; here it is an error."""
+    from cryptography import x509  # noqa: PLC0415 -- only for who has authorities of his own
+
+    content = ca.read_bytes()
+    try:
+        found = x509.load_pem_x509_certificates(content)
+    except ValueError:
+        found = []
+    if not found or content.count(b"-----BEGIN ") != len(found):
+        raise ValueError(f"`ca`: `{ca}` holds a block that is cut off or no certificate: its authorities are not whole")
 
 
 def rows_of(answer: httpx.Response) -> list[dict[str, Any]]:

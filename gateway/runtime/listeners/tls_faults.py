@@ -18,13 +18,9 @@ _PEM = b"-----BEGIN "
 
 def certificate_fault(setting: str, path: Path, now: dt.datetime | None = None) -> str | None:
     """Why the certificates in the file of `setting` cannot be used, or None."""
-    content, fault = _read(setting, path)
+    _, chain, fault = _certificates(setting, path)
     if fault:
         return fault
-    try:
-        chain = x509.load_pem_x509_certificates(content)
-    except ValueError:
-        return f"`{setting}`: `{path}` holds PEM, and no certificate that can be read"
     at = now or dt.datetime.now(dt.UTC)
     leaf = chain[0]
     weak = _weakness(leaf.public_key())
@@ -41,13 +37,9 @@ def authorities_fault(setting: str, path: Path) -> str | None:
     OpenSSL takes such a file without a word: of one that was cut off what came before, of a server's certificate
     nothing that anybody is checked against. One that signed itself is an authority for itself.
     """
-    content, fault = _read(setting, path)
+    content, found, fault = _certificates(setting, path)
     if fault:
         return fault
-    try:
-        found = x509.load_pem_x509_certificates(content)
-    except ValueError:
-        return f"`{setting}`: `{path}` holds PEM, and no certificate that can be read"
     if content.count(_PEM) != len(found):
         return f"`{setting}`: `{path}` holds a block that is cut off or no certificate: the authorities are not whole"
     for number, each in enumerate(found, 1):
@@ -90,6 +82,16 @@ def key_fault(setting: str, path: Path, certificate: Path | None) -> str | None:
         if leaf.public_key().public_bytes(*form) != key.public_key().public_bytes(*form):
             return f"`{setting}`: the private key in `{path}` is another one than that of `{certificate}`"
     return None
+
+
+def _certificates(setting: str, path: Path) -> tuple[bytes, list[x509.Certificate], str | None]:
+    content, fault = _read(setting, path)
+    if fault:
+        return content, [], fault
+    try:
+        return content, x509.load_pem_x509_certificates(content), None
+    except ValueError:
+        return content, [], f"`{setting}`: `{path}` holds PEM, and no certificate that can be read"
 
 
 def _read(setting: str, path: Path) -> tuple[bytes, str | None]:

@@ -16,6 +16,7 @@ from cryptography import x509
 
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.listeners.nodes import is_every
+from gateway.runtime.listeners.tls_faults import authorities_fault
 from gateway.runtime.settings import Settings
 from gateway.runtime.start.modes import open_files
 
@@ -78,6 +79,7 @@ def _certificates(home: GatewayHome, settings: Settings, at: float) -> Iterator[
         "control.tls_certificate": settings.control.tls_certificate,
         "control.client_ca": settings.control.client_ca,
         "control.nodes_ca": settings.control.nodes_ca,
+        "archive.authority": settings.archive.authority,
     }
     suppliers = sorted((home.keys(settings) / "suppliers").glob("*.pem"))
     files = [(name, file) for name, file in named.items() if file is not None]
@@ -101,6 +103,8 @@ def _certificates(home: GatewayHome, settings: Settings, at: float) -> Iterator[
             what = f"a certificate in `{file}` ({name}) holds from {begins:%Y-%m-%d %H:%M} UTC only"
             says = datetime.fromtimestamp(at, UTC)
             yield Finding(name, what, f"look at this machine's clock, which says {says:%Y-%m-%d %H:%M} UTC")
+        elif name.endswith(("_ca", "authority")) and (fault := authorities_fault(name, file)):
+            yield Finding(name, fault, "put the whole file in its place, or name another")
 
 
 def _unwritable_state(home: GatewayHome, settings: Settings) -> Iterator[Finding]:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +20,8 @@ from urllib.parse import quote
 import anyio
 import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -42,6 +45,7 @@ from gateway.client import (
     new_private_key,
     public_jwk,
     raise_for_problem,
+    source,
 )
 from gateway.client.core import pause
 from gateway.client.keys import SoftwareSigner
@@ -120,6 +124,23 @@ class Plane(httpx.BaseTransport, httpx.AsyncBaseTransport):
 def client(plane: Plane, endpoint: Endpoint | None = None, **options: Any) -> SharingClient:
     chosen = {"token_endpoint": CONTROL, "client_id": "s", "key": KEY, "purpose": "p", **options}
     return SharingClient(GATEWAY, transport=plane, token_transport=endpoint or Endpoint(), environment={}, **chosen)
+
+
+def test_authorities_that_are_not_whole_are_an_error(tmp_path: Path) -> None:
+    """OpenSSL would load what comes before the cut, or nothing, and say nothing."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "authority")])
+    begins, ends = (datetime(year, 1, 1, tzinfo=UTC) for year in (2026, 2199))
+    made = x509.CertificateBuilder(name, name, key.public_key(), 7, begins, ends)
+    whole = made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+    path = tmp_path / "ca.pem"
+    for content in (whole + whole[:200], b"", b"-----BEGIN CERTIFICATE-----\n", whole.replace(b"M", b"-", 1)):
+        path.write_bytes(content)
+        for given in ({"ca": path}, {"environment": {"GATEWAY_CA": str(path)}}):
+            with pytest.raises(ValueError, match="its authorities are not whole"):
+                SharingClient(GATEWAY, token_endpoint=CONTROL, client_id="s", key=KEY, purpose="p", **given)
+    path.write_bytes(whole)
+    SharingClient(GATEWAY, token_endpoint=CONTROL, client_id="s", key=KEY, purpose="p", ca=path, environment={}).close()
 
 
 def test_one_line_calls(tmp_path: Path) -> None:
@@ -222,8 +243,10 @@ def test_fetch_outlives_callers_that_are_shorter_than_it(loop: str) -> None:
 
 
 @pytest.mark.parametrize("answer", [busy, cut, refused], ids=["503", "cut", "refused"])
-def test_outcome_is_shared_and_remembered(answer: Handler) -> None:
-    """A hundred threads get one fetch's failure, and four hundred calls right after do not ask again."""
+def test_outcome_is_shared_and_remembered(answer: Handler, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred threads get one fetch's failure, and a hundred calls within its time do not ask again."""
+    monkeypatch.setattr(source, "FAILED_SECONDS", 60.0)
+    monkeypatch.setattr(source, "REFUSED_SECONDS", (60.0, 60.0))
     endpoint = Endpoint(*[answer] * 50)
     auth = SharingAuth(CONTROL, "s", KEY, purpose="p", transport=endpoint)
     with httpx.Client(transport=Plane(), auth=auth, timeout=30) as http:

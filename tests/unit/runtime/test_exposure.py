@@ -184,6 +184,15 @@ def test_certificates_that_have_ended_or_not_begun_are_said(home: GatewayHome) -
     (home.root / "text.pem").write_text("no certificate", "utf-8")
     (home.root / "text.pem").chmod(0o600)
     assert "holds no PEM" in said(home, f'{CONTROL}tls_certificate = "{home.root / "text.pem"}"\n')
+    half = home.root / "half.pem"
+    whole = x509.load_pem_x509_certificate(good.read_bytes()).public_bytes(Encoding.PEM)
+    half.write_bytes(whole + whole[:99])
+    half.chmod(0o600)
+    archive = f'[archive]\nurl = "s3://log"\nauthority = "{half}"\n'
+    assert "`archive.authority`: " in said(home, archive)
+    assert "is cut off" in said(home, archive)
+    half.write_bytes(whole)
+    assert said(home, archive) == ""
     suppliers = home.root / "keys" / "suppliers"
     suppliers.mkdir(parents=True, mode=0o700)
     suppliers.parent.chmod(0o700)
