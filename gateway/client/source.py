@@ -147,11 +147,15 @@ class TokenSource:
         return held
 
     def _fetched(self) -> "Future[Token]":
-        """The outcome that everybody waits for: of the fetch that runs, of one that just failed, or of a new one."""
+        """The outcome that everybody waits for: of the fetch that runs, of one that just ended, or of a new one."""
         with self._lock:
             if self._fetch is not None:
                 return self._fetch
             outcome: Future[Token] = Future()
+            held = self.state.usable()  # a fetch may have ended since the caller looked
+            if held is not None and not self.state.is_due(held):
+                outcome.set_result(held)
+                return outcome
             if self._failure is not None and time.monotonic() < self._failed_until:
                 outcome.set_exception(self._failure)
                 return outcome

@@ -31,6 +31,7 @@ from gateway.client import (
     TokenRefused,
     raise_for_problem,
 )
+from gateway.client.core import Token
 from gateway.client.problems import _CLASSES
 from gateway.domain.callers import Caller
 from gateway.domain.errors import PROBLEMS, GatewayError, problem_document
@@ -183,6 +184,22 @@ def test_tasks_share_one_token(plane: Plane) -> None:
 
     assert {response.status_code for response in asyncio.run(run())} == {200}
     assert plane.token_requests == 1
+
+
+def test_fetch_that_ends_between_two_looks_is_the_callers_too(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who saw no token, and comes to ask for one just as another's fetch has ended, takes what that one got."""
+    source = auth_of(plane).source
+    look = source._held
+
+    def ended_meanwhile() -> Token | None:
+        found = look()
+        monkeypatch.setattr(source, "_held", look)
+        source.token(30)
+        return found
+
+    monkeypatch.setattr(source, "_held", ended_meanwhile)
+    assert source.token(30) is source.token(30)
+    assert source.counts["renewal"] == 1
 
 
 def test_withdrawn_token_is_renewed_once(plane: Plane) -> None:
