@@ -64,7 +64,7 @@ class Sight:
     def seen(self, now_ns: int) -> None:
         """The port has named the same caller again, just now."""
         self.since_ns = now_ns
-        self.until_ns = min(now_ns + SIGHT_SECONDS * 1_000_000_000, self.caller.expires_unix * 10**9)
+        self.until_ns = now_ns + SIGHT_SECONDS * 1_000_000_000
 
 
 class Lane:
@@ -77,7 +77,7 @@ class Lane:
         verdict: the permit.
         plan: the permit on the wire.
         since_ns: Unix nanoseconds at which it was permitted.
-        until_ns: Unix nanoseconds at which the lane ends.
+        until_ns: Unix nanoseconds at which the lane ends: with the credential or the permit.
     """
 
     __slots__ = ("_fields", "call", "plan", "route", "sight", "since_ns", "until_ns", "verdict")

@@ -121,10 +121,11 @@ class Standing:
         old = use.verdict
         for each in verdict.in_turn():
             same = (each.items, each.masks, each.grant) == (old.items, old.masks, old.grant)
-            if each.decision is _PERMIT and same:
+            if each.decision is _PERMIT and same and exchange.plane.clock() < self._until_ns:
                 exchange.use = msgspec.structs.replace(use, verdict=each)
                 self._again()
                 return
-        # A permit of something else asks for another answer: the caller gets it on its next try.
+        # A permit of something else asks for another answer: the caller gets it on its next try. One that has ended
+        # already, from an engine whose clock is behind, is none.
         code = "state-stale" if verdict.decision is _PERMIT else verdict.code or "not-granted"
         exchange.refuse(GatewayError(code), verdict.explanation, end="cut")

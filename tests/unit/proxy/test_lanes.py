@@ -129,7 +129,7 @@ def test_barrier_a_cut_forgets_too() -> None:
     ids=["the token", "the verdict", "whichever is first"],
 )
 def test_a_lane_ends_with_what_it_rests_on(expires: int, valid_until: int, later_ns: int) -> None:
-    """The token's end or the verdict's; and who calls is known for a second, or until the token's end."""
+    """The token's end or the verdict's; who calls is known for a second."""
     known = lanes.Lanes()
     house = House(interface_for(1))
     now_ns = 1_000 * SECOND
@@ -145,7 +145,7 @@ def test_a_lane_ends_with_what_it_rests_on(expires: int, valid_until: int, later
         known.keep((1, b"GET", b"/"), block, Peer("a"), caller, route, call, verdict, plan, now_ns)
         lane = known.get((1, b"GET", b"/"))
         assert lane is not None
-        assert lane.sight.until_ns == min(now_ns + lanes.SIGHT_SECONDS * SECOND, expires * SECOND)
+        assert lane.sight.until_ns == now_ns + SIGHT_NS
         assert lane.since_ns == lane.sight.since_ns == now_ns
         return lane.until_ns
 
@@ -158,8 +158,9 @@ def test_a_lane_ends_with_what_it_rests_on(expires: int, valid_until: int, later
         (False, (0, SIGHT_NS - 1, 1, SIGHT_NS - 1, 3600 * SECOND), [200] * 6, 4, 2),
         (True, (0, SIGHT_NS - 1, 1), [200, 200, 200, 401], 3, 2),
         (False, (0, -1), [200, 200, 200], 3, 3),
+        (False, (0, 2 * SIGHT_NS, -SIGHT_NS), [200] * 4, 4, 2),
     ],
-    ids=["goes on", "ends with its key", "never before it began"],
+    ids=["goes on", "ends with its key", "never before it began", "never before who calls was seen"],
 )
 def test_who_calls_is_asked_each_second_and_nothing_else(
     *, is_withdrawn: bool, steps: tuple[int, ...], statuses: list[int], heads: int, calls: int
@@ -194,6 +195,96 @@ def test_who_calls_is_asked_each_second_and_nothing_else(
     asyncio.run(run())
 
 
+def test_nothing_is_followed_past_the_verdicts_end() -> None:
+    """A permit that ends in a moment is asked for anew from then on, though nothing has changed."""
+    began_ns = time.time_ns()
+    at_ns = began_ns
+
+    async def run() -> None:
+        nonlocal at_ns
+        async with Supplier() as supplier:
+            house = House(interface_for(supplier.port))
+            house.clock = lambda: at_ns
+            house.verdict = permit(valid_until_unix=began_ns // SECOND + 5)
+            async with serving(house) as (plane, port):
+                caller = await CallerSide.connect(port)
+                for after_ns in (0, 0, 2 * SECOND, 6 * SECOND):
+                    at_ns = began_ns + after_ns
+                    if after_ns == 6 * SECOND:
+                        house.verdict = permit()
+                    assert (await caller.ask(request()))[0] == 200
+                assert plane.lanes.followed == 1
+                assert len(house.calls) == 3
+
+    asyncio.run(run())
+
+
+def test_a_permit_that_has_ended_already_is_none() -> None:
+    """Where the policies' clock is behind the plane's, the call is refused, and they are not asked for ever."""
+
+    async def story(house: House, plane: Any, caller: CallerSide) -> None:
+        house.verdict = permit(valid_until_unix=plane.clock() // SECOND - 1)
+        status, _, body = await caller.ask(request())
+        assert status == 503
+        assert b"state-stale" in body
+        assert len(house.calls) == 2
+
+    assert told(story).ledger.kinds() == ["opened", "closed"]
+
+
+def test_barrier_a_change_while_the_caller_is_looked_for_counts() -> None:
+    """INVARIANT: BARRIER. Who calls is named later than at once: what was known when it was asked is not followed."""
+
+    async def story(house: House, plane: Any, caller: CallerSide) -> None:
+        for _ in range(2):
+            assert (await caller.ask(request()))[0] == 200
+        (lane,) = plane.lanes._kept.values()
+        lane.sight.until_ns = 0
+        named: asyncio.Future[Caller] = asyncio.get_running_loop().create_future()
+        plane.identify = lambda _head, _peer: named
+        asked = asyncio.create_task(caller.ask(request()))
+        await asyncio.sleep(0.05)
+        house.verdict = deny("suspended")
+        plane.forget()
+        named.set_result(lane.sight.caller)
+        assert (await asked)[0] == 403
+        assert plane.lanes.followed == 0
+
+    told(story)
+
+
+@pytest.mark.parametrize(("beyond", "followed"), [(0, 1), (1, 0)], ids=["longest", "longer"])
+def test_long_paths_have_no_lane(beyond: int, followed: int) -> None:
+    """What names a lane is bounded, so that a worker's memory is."""
+
+    async def story(_house: House, plane: Any, caller: CallerSide) -> None:
+        path = "/hukou/person/".ljust(lanes.MAX_PATH_BYTES + beyond, "v")
+        for _ in range(3):
+            assert (await caller.ask(request(path)))[0] == 200
+        assert plane.lanes.followed == followed
+
+    told(story)
+
+
+@pytest.mark.parametrize("octets", [lanes.KEPT_FIELDS_BYTES // 2, lanes.KEPT_FIELDS_BYTES], ids=["short", "long"])
+def test_long_fields_are_rendered_anew(octets: int) -> None:
+    """A lane keeps the supplier's fields only where they are short; what goes on is the same."""
+
+    async def run() -> None:
+        async with Supplier() as supplier, serving(House(interface_for(supplier.port))) as (plane, port):
+            caller = await CallerSide.connect(port)
+            for _ in range(3):
+                assert (await caller.ask(request(fields=f"X-Note: {'n' * octets}\r\n")))[0] == 200
+            (lane,) = plane.lanes._kept.values()
+            assert plane.lanes.followed == 1
+            assert len(lane._fields) == (0 if octets == lanes.KEPT_FIELDS_BYTES else len(lane.fields))
+        sent = [supplier_head.partition(b"Sharing-Record")[0] for supplier_head in supplier.requests]
+        assert sent[0] == sent[2]
+        assert b"n" * octets in sent[0]
+
+    asyncio.run(run())
+
+
 def test_another_caller_under_the_same_words_follows_nobody() -> None:
     """The port names another caller for them now (a token's system moved to another department): all is asked anew."""
 
@@ -205,9 +296,12 @@ def test_another_caller_under_the_same_words_follows_nobody() -> None:
         plane.identify = lambda _head, _peer: Caller("s-1", "another", Assurance.BEARER, "jti-1", 1 << 40)
         assert (await caller.ask(request()))[0] == 200
         assert plane.lanes.followed == 0
+        assert (await caller.ask(request()))[0] == 200
+        assert plane.lanes.followed == 1
         assert [call.department for call in house.calls] == ["civil-affairs", "civil-affairs", "another"]
 
-    told(story)
+    uses = [use for kind, _, use in told(story).ledger.events if kind == "opened"]
+    assert [use.caller.department for use in uses] == ["civil-affairs"] * 2 + ["another"] * 2
 
 
 def test_an_own_id_loses_no_lane_and_goes_on_as_it_was_sent() -> None:
