@@ -248,8 +248,7 @@ class Deed:
         matters = [matter for _, matter, _ in self._decided]
         found = {each: "department" for each in (*concerning, *(matter.demand for matter in matters)) if each}
         found |= {matter.supplier: "supplier" for matter in matters if matter.supplier}
-        for each in named & found.keys():
-            del found[each]
+        found = {each: field for each, field in found.items() if each not in named}
         if EVERY_DEPARTMENT in found or len(found) > MAX_CONCERNED:
             return [{"department": EVERY_DEPARTMENT}]
         return [{field: each} for each, field in found.items()]

@@ -120,8 +120,12 @@ def open_case(deed: Deed, process: Process, effects: Effects, said: msgspec.Stru
     """Open a case by the first step of its table."""
     step = process.opening
 
-    find = lambda tx: effects.opens(tx, said, deed.officer.department)  # noqa: E731
-    choices = lambda _tx, matter: [(act, matter) for act in step.acts]  # noqa: E731
+    def find(tx: StoreTransaction) -> Matter | None:
+        return effects.opens(tx, said, deed.officer.department)
+
+    def choices(_tx: StoreTransaction, matter: Matter | None) -> list[Choice]:
+        return [(act, matter or Matter()) for act in step.acts]
+
     if effects.absent is None:
         deed.permit_one(lambda tx: choices(tx, find(tx)))
     else:
