@@ -103,13 +103,13 @@ def test_nobody_disputes_what_one_may_not_see(world: World) -> None:
 def test_every_step_is_on_record_with_its_article_and_no_words_of_a_person(world: World) -> None:
     """Who, what, by which policies; what is doubted stays in the state."""
     recorded: list[tuple[Any, dict[str, Any]]] = []
-    append = world.acts.append
+    append = world.acts.append_all
 
-    def told(kind: Any, fields: Any, **more: Any) -> str:
-        recorded.append((kind, dict(fields)))
-        return append(kind, fields, **more)
+    def told(kind: Any, rows: Any, **more: Any) -> tuple[str, ...]:
+        recorded.extend((kind, dict(fields)) for fields in rows)
+        return append(kind, rows, **more)
 
-    world.acts.append = told  # type: ignore[method-assign]
+    world.acts.append_all = told  # type: ignore[method-assign]
     made = done(world.post("civil", "/v1/verifications", DOUBT))["verification"]
     (kind, fields), *_ = recorded
     assert kind.value == "process"
