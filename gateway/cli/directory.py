@@ -296,7 +296,7 @@ def derive(
     ):
         if proposal[name]:
             out.print(f"{words}: {', '.join(proposal[name])}", markup=False)
-    for each in proposal["faults"]:
+    for each in proposal.get("faults", ()):
         out.print(f"cannot be registered so: {each['field']}: {each['fault']}", markup=False)
     out.print("nothing is registered yet: confirm with `gateway directory register`", markup=False)
 
@@ -347,11 +347,11 @@ def register(
 
 def _print_remarks(answer: dict[str, Any]) -> None:
     """What was not tried, and what of interfaces leaves something out."""
-    untried = answer["untried"]
+    untried = answer.get("untried", [])
     if untried:
         out.print(f"note: not tried, and may yet find nothing: {', '.join(untried)}", markup=False)
         out.print("  `gateway interfaces try` says what each finds in an answer", markup=False)
-    for each in answer["remarks"]:
+    for each in answer.get("remarks", ()):
         out.print(f"note: interface {each['interface']}: {each['field']}: {each['fault']}", markup=False)
 
 
