@@ -7,6 +7,7 @@ processes.
 """
 
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from xdist.scheduler.loadfile import LoadFileScheduling
+
+from tests.support.share import drawn
 
 MEMORY = Path("/dev/shm")
 ROOM_BYTES = 6 << 30
@@ -58,7 +61,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Spread:
     return Spread(config, log)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--share`: what CI runs of the long runs."""
+    parser.addoption("--share", type=int, default=1, help="of deep tests with many cases every N-th, by the commit")
+
+
+def _commit(root: Path) -> str:
+    said = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    return said.stdout.strip()
+
+
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest files come first, and in random order otherwise, so that no worker is left alone with one."""
+    share = config.getoption("--share")
+    if share > 1:
+        deep = {item.nodeid for item in items if item.get_closest_marker("deep")}
+        left_out = deep - drawn(deep, share, _commit(config.rootpath))
+        config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
+        items[:] = [item for item in items if item.nodeid not in left_out]
     items.sort(key=lambda item: (not item.nodeid.startswith(STARTS_PROCESSES), not item.nodeid.startswith(IN_PROCESS)))

@@ -27,7 +27,6 @@ from gateway.domain.policies import Proved
 from gateway.policy.law.layers import default_policies_root, parse_layers, read_set
 from gateway.policy.offline.checking import Checked, check
 from gateway.policy.offline.comparing import Comparison, compare
-from gateway.policy.offline.tables import read_tables, run_tables
 from gateway.policy.proofs.kept import proof_digest, read_proofs
 from gateway.policy.proofs.proving import Compared, compare_all
 from gateway.policy.proofs.solver import find_tools
@@ -80,33 +79,6 @@ def check_(root: Root = None, layer: LayerNames = None, as_json: AsJson = False)
             out.print(f"  {proved_line(proved) if proved else said}", markup=False)
         if checked.unread:
             out.print(f"  facts that no policy reads: {', '.join(checked.unread)}", markup=False)
-
-
-@policies.command("test")
-@command
-def run_the_tables(
-    root: Root = None,
-    layer: LayerNames = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print every case.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Run the decision tables beside the policies."""
-    folder = root or default_policies_root()
-    names = tuple(dict.fromkeys(name for one in layer_sets(folder, layer) for name in one))
-    found = read_set(folder, names)
-    outcomes = list(run_tables(found, read_tables(found)))
-    failed = [outcome for outcome in outcomes if outcome.fault]
-    if as_json:
-        print_json([{"table": one.case.table, "case": one.case.name, "fault": one.fault or None} for one in outcomes])
-    else:
-        for outcome in outcomes:
-            if outcome.fault:
-                err.print(f"WRONG  {outcome.case.table}: {outcome.case.name}: {outcome.fault}", markup=False)
-            elif verbose:
-                out.print(f"right  {outcome.case.table}: {outcome.case.name}", markup=False)
-        out.print(f"{len(outcomes)} cases, {len(failed)} wrong", markup=False)
-    if failed:
-        raise typer.Exit(1)
 
 
 @policies.command("show")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.domain.processes.register import clock_names
 from gateway.policy.offline.checking import check
 from gateway.policy.offline.tables import read_case
 from tests.policies.cases import ROOT
@@ -88,6 +89,37 @@ def test_what_does_not_load_is_found_and_not_raised(tmp_path: Path) -> None:
     (tmp_path / "policies/national/clocks.yml").write_text("", encoding="utf-8")
     (finding,) = check(tmp_path / "policies", ["national"]).findings
     assert (finding.kind, finding.subject) == ("fault", "national/clocks.yml")
+
+
+CLOCKS = """
+reply-unconditional: {days: 1, article: "Decree 809 Art. 21"}
+reply-conditional: {days: 11, article: "Decree 809 Art. 21"}
+directory-update: {days: 10, extension: 6, article: "Decree 809 Art. 17"}
+replies-conditional: {days: 5, article: "Decree 809 Art. 21"}
+sharing: {days: 5, article: "Decree 809 Art. 99"}
+provision: {days: 30, article: "Zhongshan Art. 22 ¶2"}
+"""
+
+
+def test_a_period_that_means_nothing_or_is_longer_than_the_law_gives_is_found(tmp_path: Path) -> None:
+    """A layer may shorten a clock of the decree, and state one that the decree has not."""
+    rule = note("x") + f'forbid (principal, {USE}, resource) when {{ context.purpose == "nothing" }};'
+    root = root_with(tmp_path, extra={"a.cedar": rule, "clocks.yaml": CLOCKS})
+    found = {
+        (one.subject.removeprefix("extra/clocks.yaml: "), one.kind, one.what)
+        for one in check(root, ["national", "extra"]).findings
+    }
+    shorter = "a layer may only shorten a period"
+    assert found == {
+        ("reply-conditional", "clock", f"runs 11 working days, and nationally 10 working days and 10 more: {shorter}"),
+        (
+            "directory-update",
+            "clock",
+            f"runs 10 working days and 6 more, and nationally 10 working days and 5 more: {shorter}",
+        ),
+        ("replies-conditional", "clock", f"is begun by no process; there are {', '.join(sorted(clock_names()))}"),
+        ("sharing", "article", "cites `Decree 809 Art. 99`, which `articles.yaml` does not have"),
+    }
 
 
 def test_facts_that_no_policy_reads_are_named(tmp_path: Path) -> None:

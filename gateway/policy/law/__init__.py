@@ -10,5 +10,5 @@
     masks        what a policy lets out only in part
     time_limits  when a verdict can change by time alone
 
-Used from outside: `articles`, `documents`, `layers`, `masks`, `time_limits`, `words`, `world`.
+Used from outside: `articles`, `documents`, `layers`, `masks`, `positions`, `time_limits`, `words`, `world`.
 """

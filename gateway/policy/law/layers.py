@@ -405,6 +405,12 @@ def _action_names(scope: dict[str, Any]) -> frozenset[str] | None:
     return frozenset(entity["id"] for entity in entities)
 
 
+def clocks_of(files: Mapping[str, str], layer: str) -> dict[str, Clock]:
+    """The periods that a layer of a set that loads states itself, by name."""
+    text = files.get(f"{layer}/{CLOCKS_FILE}", "")
+    return msgspec.convert(read_yaml(text) or {}, dict[str, Clock])
+
+
 def _add_clocks(clocks: dict[str, Clock], name: str, text: str, faults: list[dict[str, Any]]) -> None:
     try:
         found = msgspec.convert(read_yaml(text) or {}, dict[str, Clock])

@@ -100,6 +100,11 @@ def statements(text: str) -> list[Statement]:
     return [*found, Statement(tuple(tokens))] if tokens else found
 
 
+def comments(text: str) -> list[str]:
+    """A file's comments, in order, each from its `//` to the end of its line."""
+    return [match[0].rstrip() for match in _TOKEN.finditer(text) if match[0].startswith("//")]
+
+
 def parse_faults(text: str) -> Iterator[tuple[int, str]]:
     """Where `text` does not parse as Cedar, and what is wrong there; nothing where it does."""
     if _fault(text) is None:

@@ -13,5 +13,6 @@
     powers       who may do an act
     shadow       a candidate beside the active set, which only counts
 
-Used from outside: `acts`, `conditions`, `convergence`, `deciding`, `engine`, `powers`, `quotas`, `shadow`, `slices`.
+Used from outside: `acts`, `conditions`, `convergence`, `deciding`, `engine`, `expressions`, `powers`, `quotas`,
+`shadow`, `slices`.
 """

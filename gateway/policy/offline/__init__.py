@@ -2,6 +2,8 @@
 
     checking      schema, decision tables, articles, policies that never matter
     tables        decision tables
+    coverage      which policies and conditions the tables show
+    writing       a new layer, and Cedar's own layout
     probing       random calls and acts to try a policy on
     comparing     two sets over everything that stands
     sample_calls  the calls that a grant covers, by kind
@@ -10,5 +12,5 @@
     examining     a candidate's check, gains and losses
     activating    putting a set in force, and keeping an engine at what is
 
-Used from outside: `activating`, `checking`, `comparing`, `examining`, `probing`, `tables`.
+Used from outside: `activating`, `checking`, `comparing`, `coverage`, `examining`, `probing`, `tables`, `writing`.
 """

@@ -14,10 +14,21 @@ from pathlib import Path
 import cedarpy
 import msgspec
 
+from gateway.domain.calendar import Clock
 from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicySet
+from gateway.domain.processes.register import clock_names
 from gateway.policy.law.articles import Article, parse_articles
-from gateway.policy.law.layers import SCHEMA_FILE, Layers, StaticPolicy, est_document, parse_layers, read_set
+from gateway.policy.law.layers import (
+    CLOCKS_FILE,
+    SCHEMA_FILE,
+    Layers,
+    StaticPolicy,
+    clocks_of,
+    est_document,
+    parse_layers,
+    read_set,
+)
 from gateway.policy.offline.probing import Words, act_probe, built_of_every_shape, schema_faults, use_probe
 from gateway.policy.offline.tables import Outcome, Table, read_tables, run_case, run_tables
 from gateway.policy.proofs.questions import theorem_faults
@@ -37,9 +48,10 @@ class Finding(msgspec.Struct, frozen=True):
 
     Args:
         kind: `fault` (does not load), `table` (a case came out otherwise), `article` (cites what the table of
-            articles lacks), `theorem` (a sentence that is not stated, or badly), `widened` (a layer permits what the
-            national layer's tables deny), `unreachable`, `overruled` (a permit that some forbid always overrules),
-            `twin` (says the same as another policy).
+            articles lacks), `theorem` (a sentence that is not stated, or badly), `clock` (a period that no process
+            knows, or longer than the national one), `widened` (a layer permits what the national layer's tables
+            deny), `unreachable`, `overruled` (a permit that some forbid always overrules), `twin` (says the same as
+            another policy).
         subject: the file, case or policy.
         what: one sentence.
     """
@@ -106,6 +118,7 @@ def check_set(policies: PolicySet) -> Checked:
         if article not in articles
     ]
     findings += _stated(loaded, articles, theorems)
+    findings += _timed(policies, articles)
     findings += _widened(loaded, tables)
     findings += [Finding("fault", SCHEMA_FILE, fault) for fault in schema_faults(loaded)]
     findings += _twins(loaded)
@@ -140,6 +153,26 @@ def _stated(layers: Layers, articles: Mapping[str, Article], theorems: Sequence[
             elif theorem.id not in articles[article].theorems:
                 yield Finding("theorem", theorem.id, f"is not among the theorems of `{article}` in `articles.yaml`")
         yield from (Finding("theorem", theorem.id, fault) for fault in theorem_faults(layers, theorem))
+
+
+def _timed(policies: PolicySet, articles: Mapping[str, Article]) -> Iterator[Finding]:
+    """Periods that nothing begins, that cite what is no article, or that run longer than the national ones."""
+    known, national = clock_names(), clocks_of(policies.files, NATIONAL)
+    for layer in policies.layers:
+        for name, clock in clocks_of(policies.files, layer).items():
+            place = f"{layer}/{CLOCKS_FILE}: {name}"
+            if name not in known:
+                yield Finding("clock", place, f"is begun by no process; there are {', '.join(sorted(known))}")
+            if clock.article not in articles:
+                yield Finding("article", place, f"cites `{clock.article}`, which `articles.yaml` does not have")
+            above = national.get(name, clock)
+            if clock.days > above.days or clock.days + clock.extension > above.days + above.extension:
+                what = f"runs {_days(clock)}, and nationally {_days(above)}: a layer may only shorten a period"
+                yield Finding("clock", place, what)
+
+
+def _days(clock: Clock) -> str:
+    return f"{clock.days} working days" + (f" and {clock.extension} more" if clock.extension else "")
 
 
 def _widened(layers: Layers, tables: Sequence[Table]) -> Iterator[Finding]:

@@ -30,6 +30,10 @@ REASONS = ("lease", "loop")
 """Why a worker was ended: it did not cut when its lease ran out, or its loop stood."""
 
 
+_HELD = {"T": "it was stopped", "t": "it was traced"}
+"""By the kernel's word: whatever its loop did before, this is why it does not turn."""
+
+
 class Watched:
     """One worker process.
 
@@ -68,11 +72,13 @@ class Watched:
 
     def why(self) -> str:
         """What is known of where and how it stood, as half a sentence."""
+        state = _state_of(self.pid)
+        if state in _HELD:
+            return _HELD[state]
         stack = read_stack(self.stack)
         if stack:
             return f"its loop stood at {' < '.join(stack)}"
-        states = {"T": "it was stopped", "t": "it was traced", "D": "it waited for a disk or a device"}
-        return states.get(_state_of(self.pid), "its loop did not turn")
+        return "it waited for a disk or a device" if state == "D" else "its loop did not turn"
 
     def close(self) -> None:
         """It has ended."""

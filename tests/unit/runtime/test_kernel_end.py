@@ -108,6 +108,22 @@ def test_where_a_loop_stands_is_written_down(monkeypatch: pytest.MonkeyPatch, ca
     watched.close()
 
 
+def test_a_stopped_worker_is_told_as_stopped_wherever_its_loop_stood() -> None:
+    """A loop that was slow for a moment has its stack written down; a process that was stopped after it is stopped."""
+    watched = Watched("worker-0")
+    os.pwrite(watched.stack, b'Thread 0x1 (most recent call first):\n  File "a.py", line 7 in slow_once\n', 0)
+    assert watched.why() == "its loop stood at a.py:7 slow_once"
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        watched.pid = child.pid
+        os.kill(child.pid, signal.SIGSTOP)
+        assert wait_for(lambda: watched.why() == "it was stopped", 20)
+    finally:
+        child.kill()
+        child.wait()
+        watched.close()
+
+
 def test_watch_dog_counts_only_what_it_has_seen_itself() -> None:
     """A loop that stands is found after two seconds of looks; a worker that starts, turns or ends is let be."""
     watched = Watched("worker-0")

@@ -1,0 +1,204 @@
+"""`gateway policies test`, `new` and `fmt`: for whoever writes a layer."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+from xml.etree import ElementTree as ET
+
+import msgspec
+import typer
+
+from gateway.cli.policies import LayerNames, Root, layer_sets
+from gateway.cli.proofs import policies
+from gateway.cli.shell import AsJson, command, err, out, print_json
+from gateway.domain.errors import GatewayError
+from gateway.ledger.durable import make_directory, replace_file
+from gateway.policy.law.layers import (
+    ARTICLES_FILE,
+    PROOFS_FILE,
+    SCHEMA_FILE,
+    default_policies_root,
+    parse_layers,
+    read_set,
+)
+from gateway.policy.law.positions import Lines, parse_faults
+from gateway.policy.offline.checking import NATIONAL
+from gateway.policy.offline.coverage import Coverage, covered
+from gateway.policy.offline.tables import Outcome, Table, read_tables, run_case
+from gateway.policy.offline.writing import first_layer, laid_out
+
+__all__ = ["policies"]
+
+
+@policies.command("test")
+@command
+def run_the_tables(
+    *,
+    root: Root = None,
+    layer: LayerNames = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print every case.")] = False,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Say which policies decide no case, and which conditions none fails by.")
+    ] = False,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", help="Write what came out there, as JUnit's XML.", dir_okay=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the decision tables beside the policies. Exit status 1 where a case comes out otherwise."""
+    folder = root or default_policies_root()
+    names = tuple(dict.fromkeys(name for one in layer_sets(folder, layer) for name in one))
+    found = read_set(folder, names)
+    tables = read_tables(found)
+    known = {under: parse_layers(found.files, under) for under in dict.fromkeys(table.layers for table in tables)}
+    of_tables = [(table, [run_case(known[table.layers], case) for case in table.cases]) for table in tables]
+    outcomes = [outcome for _, each in of_tables for outcome in each]
+    decided = [
+        (layers, [outcome for table, each in of_tables if table.layers == under for outcome in each])
+        for under, layers in known.items()
+    ]
+    shown = covered(decided) if coverage else ()
+    if junit is not None:
+        replace_file(junit, _junit(of_tables))
+    if as_json:
+        cases = [{"table": one.case.table, "case": one.case.name, "fault": one.fault or None} for one in outcomes]
+        print_json({"cases": cases, "coverage": msgspec.to_builtins(shown)} if coverage else cases)
+    else:
+        _print_outcomes(outcomes, verbose=verbose)
+        for one in shown:
+            _print_coverage(one)
+    if any(outcome.fault for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+@policies.command("new")
+@command
+def new(
+    name: Annotated[str, typer.Argument(help="The layer's name, such as that of its region.")],
+    root: Annotated[
+        Path,
+        typer.Option("--root", help="Folder of the layers; where there is none, the shipped national layer goes in."),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Make a layer to begin with: one rule with its table, which passes its check, in ROOT/NAME."""
+    files = first_layer(name)
+    if (root / name).exists():
+        raise GatewayError("conflict", f"`{root / name}` is there already: choose another name, or go on in it")
+    if not root.exists():
+        _copy_shipped(root)
+    elif not (root / SCHEMA_FILE).is_file() or not (root / NATIONAL).is_dir():
+        advice = "name a folder of layers, or one that is not yet there"
+        raise GatewayError("invalid-input", f"`{root}` holds no `{SCHEMA_FILE}` beside `{NATIONAL}`: {advice}")
+    for file, text in files.items():
+        make_directory((root / file).parent)
+        replace_file(root / file, text.encode())
+    if as_json:
+        print_json({"root": str(root), "layers": [NATIONAL, name], "files": sorted(files)})
+        return
+    for file in sorted(files):
+        out.print(f"wrote {root / file}", markup=False)
+    options = f"--root {root} --layer {NATIONAL} --layer {name}"
+    out.print(f"next: gateway policies check {options}", markup=False)
+    out.print(f"      gateway policies test {options} --coverage", markup=False)
+    out.print(f"      gateway policies activate {root} --layers {NATIONAL},{name} --dry-run", markup=False)
+
+
+@policies.command("fmt")
+@command
+def fmt(
+    files: Annotated[list[Path], typer.Argument(help="Cedar files, or folders with some.", show_default=False)],
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit status 1 where a file would be written.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Lay Cedar files out as Cedar's own formatter does; what they say stays, and so do comments."""
+    chosen = [each for file in files for each in (sorted(file.rglob("*.cedar")) if file.is_dir() else [file])]
+    texts = {file: _text(file) for file in chosen}
+    faults = [
+        {"field": Lines(text).place(str(file), at), "fault": fault}
+        for file, text in texts.items()
+        for at, fault in parse_faults(text)
+    ]
+    if faults:
+        raise GatewayError("invalid-input", "nothing was written: some of it is no Cedar", faults=faults)
+    changed = {file: formatted for file, text in texts.items() if (formatted := laid_out(text)) != text}
+    for file, formatted in {} if check else changed.items():
+        _write(file, formatted)
+    if as_json:
+        print_json({"files": len(texts), "changed": [str(file) for file in changed], "written": not check})
+    else:
+        for file in changed:
+            out.print(f"{'would write' if check else 'wrote'} {file}", markup=False)
+        out.print(f"{len(texts)} files, {len(changed)} {'to be ' if check else ''}laid out anew", markup=False)
+    if check and changed:
+        raise typer.Exit(1)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_bytes().decode()
+    except OSError as error:
+        raise GatewayError("invalid-input", f"`{file}` cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise GatewayError("invalid-input", f"`{file}` is not UTF-8: byte {error.start}") from error
+
+
+def _write(file: Path, text: str) -> None:
+    """A file's new text; its mode stays, for others of a department may read and write it."""
+    mode = file.stat().st_mode
+    replace_file(file, text.encode())
+    file.chmod(mode & 0o777)
+
+
+def _copy_shipped(root: Path) -> None:
+    shipped = default_policies_root()
+    make_directory(root)
+    for name in (SCHEMA_FILE, ARTICLES_FILE, PROOFS_FILE):
+        shutil.copyfile(shipped / name, root / name)
+    shutil.copytree(shipped / NATIONAL, root / NATIONAL)
+
+
+def _print_outcomes(outcomes: Sequence[Outcome], *, verbose: bool) -> None:
+    for outcome in outcomes:
+        if outcome.fault:
+            err.print(f"WRONG  {outcome.case.table}: {outcome.case.name}: {outcome.fault}", markup=False)
+        elif verbose:
+            out.print(f"right  {outcome.case.table}: {outcome.case.name}", markup=False)
+    failed = sum(bool(outcome.fault) for outcome in outcomes)
+    out.print(f"{len(outcomes)} cases, {failed} wrong", markup=False)
+
+
+def _print_coverage(one: Coverage) -> None:
+    decided, conditions = one.policies - len(one.undecided), one.conditions - len(one.unshown)
+    out.print(
+        f"{one.layer}: {decided} of {one.policies} policies decide a case; "
+        f"of their {one.conditions} conditions {conditions} are what some case fails by alone",
+        markup=False,
+    )
+    for name in one.undecided:
+        out.print(f"  {name}: decides no case", markup=False)
+    for name, condition in one.unshown:
+        out.print(f"  {name}: no case fails by this alone: {condition}", markup=False)
+
+
+def _junit(of_tables: Sequence[tuple[Table, Sequence[Outcome]]]) -> bytes:
+    """What came out, one suite a table (the form that build servers read)."""
+    suites = ET.Element("testsuites", name="decision tables")
+    for table, outcomes in of_tables:
+        failures = str(sum(bool(one.fault) for one in outcomes))
+        suite = ET.SubElement(suites, "testsuite", name=_xml(table.file), tests=str(len(outcomes)), failures=failures)
+        for one in outcomes:
+            case = ET.SubElement(suite, "testcase", classname=_xml(table.file), name=_xml(one.case.name))
+            if one.fault:
+                ET.SubElement(case, "failure", message=_xml(one.fault))
+    written: bytes = ET.tostring(suites, "utf-8", xml_declaration=True)
+    return written
+
+
+def _xml(text: Any) -> str:
+    """Text without what no XML document may hold."""
+    return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", str(text))
