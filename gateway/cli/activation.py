@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from gateway.cli.policies import policies, proved_line
+from gateway.cli.policies import policies, print_strangers, proved_line
 from gateway.cli.shell import (
     DEFAULT_HOME,
     AsJson,
@@ -74,6 +74,10 @@ def activate(
 @policies.command("rollback")
 @command
 def roll_back(
+    *,
+    to: Annotated[
+        int | None, typer.Option("--to", min=1, help="The number of a step of the history; default: the set before.")
+    ] = None,
     no_loss: NoLoss = False,
     revives: Revives = False,
     reason: Reason = None,
@@ -81,8 +85,9 @@ def roll_back(
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put the policies in force that were in force before the present ones."""
-    _told(_act(home, officer, "rollback", _said(no_loss, revives), reason, as_json=as_json), as_json=as_json)
+    """Put policies in force that were in force before: the ones before the present, or those of a step."""
+    said = {**_said(no_loss, revives), **({} if to is None else {"to": to})}
+    _told(_act(home, officer, "rollback", said, reason, as_json=as_json), as_json=as_json)
 
 
 @policies.command("history")
@@ -237,6 +242,7 @@ def _print_loss(loss: dict[str, Any], *, err_too: bool = False) -> None:
         f"{loss['unsettled']} others may lose",
         markup=False,
     )
+    print_strangers(loss.get("strangers", ()), err_too=err_too)
     for one in loss["differences"]:
         under = f"under {one['grant']}" if one["grant"] else "without a grant"
         console.print(

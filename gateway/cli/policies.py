@@ -27,6 +27,7 @@ from gateway.domain.policies import Proved
 from gateway.policy.law.layers import default_policies_root, parse_layers, read_set
 from gateway.policy.offline.checking import Checked, check
 from gateway.policy.offline.comparing import Comparison, compare
+from gateway.policy.offline.examining import strangers
 from gateway.policy.proofs.kept import proof_digest, read_proofs
 from gateway.policy.proofs.proving import Compared, compare_all
 from gateway.policy.proofs.solver import find_tools
@@ -173,9 +174,11 @@ def compare_(
     with open_standing(home) as standing, _progress(quiet=as_json) as progress:
         task = progress.add_task("compared", total=None)
         found = compare(before, after, standing, int(time.time()), lambda: progress.advance(task))
+        unknown = strangers(after, standing)
     if as_json:
-        print_json({**_compared(found), "differences": found.differences, "ever": over_all})
+        print_json({**_compared(found), "differences": found.differences, "ever": over_all, "strangers": unknown})
     else:
+        print_strangers(unknown)
         _print_comparison(found)
         _print_ever(over_all)
     if no_loss and found.takes_away:
@@ -190,6 +193,14 @@ def proved_line(proved: Proved | None) -> str:
     if proved.failed:
         return f"{proved.result}: {', '.join(proved.failed)}; by {by}"
     return f"proved: {proved.theorems} theorems and {proved.statements} statements about policies, by {by}"
+
+
+def print_strangers(names: Sequence[str], *, err_too: bool = False) -> None:
+    """Say what policies name that the directory does not have."""
+    for name in names:
+        (err if err_too else out).print(
+            f"note: the directory has no {name}: a rule about it holds nobody", markup=False
+        )
 
 
 def layer_sets(root: Path, named: list[str] | None) -> list[tuple[str, ...]]:

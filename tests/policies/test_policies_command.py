@@ -15,12 +15,26 @@ from gateway.control.policies.standing import StandingState
 from gateway.domain.directory import Purpose, System
 from gateway.domain.orders import Reach
 from gateway.policy import load_layers
+from gateway.policy.law.layers import read_set
 from gateway.policy.live.slices import Slice
 from gateway.policy.offline.comparing import compare
+from gateway.policy.offline.examining import examine, strangers
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.setup import initialise
 from gateway.store import Store
-from tests.policies.cases import NATIONAL, NOW, ZHONGSHAN, call, dataset, department, grant, interface, order, state
+from tests.policies.cases import (
+    NATIONAL,
+    NOW,
+    ROOT,
+    ZHONGSHAN,
+    call,
+    dataset,
+    department,
+    grant,
+    interface,
+    order,
+    state,
+)
 from tests.policies.layering import note, root_with
 
 BROKEN = note("idle") + 'forbid (principal, action in Action::"use", resource) when { context.assurance > 3 };'
@@ -118,10 +132,37 @@ def test_what_stands_is_read_from_the_state(store: Store, tmp_path: Path) -> Non
     assert compare(NATIONAL, load_layers(root, ["national"]), standing, NOW).losing == ("g1", "g2")
 
 
+STRANGE = (
+    note("strange")
+    + """forbid (principal in Department::"polcie", action in Action::"use", resource) when {
+    principal == System::"marriage-desk-2" || resource.dataset == Dataset::"d-1"
+        || resource.dataset == Dataset::"d1" || principal.department == Department::"tax"
+};"""
+)
+
+
+def test_what_policies_name_and_the_directory_has_not_is_told(store: Store, tmp_path: Path) -> None:
+    """A name misspelt, of a department, an entry or a system: the rule about it would hold nobody, and say nothing."""
+    layers = load_layers(root_with(tmp_path, extra=STRANGE), ["national", "extra"])
+    standing = StandingState(store)
+    unknown = ('Department::"polcie"', 'Dataset::"d-1"', 'System::"marriage-desk-2"')
+    assert strangers(layers, standing) == unknown
+    assert strangers(NATIONAL, standing) == ()
+    examined = examine(
+        read_set(tmp_path / "policies", ["national", "extra"]), read_set(ROOT, ["national"]), standing, NOW
+    )
+    assert examined.loss is not None
+    assert examined.loss.strangers == unknown
+
+
 def test_compare_over_a_home(tmp_path: Path) -> None:
     home = tmp_path / "home"
     initialise(GatewayHome(home), region="442000", department="data-bureau")
     root = root_with(tmp_path)
+    strange = root_with(tmp_path / "strange", extra=STRANGE)
+    layers = ("--layer", "national", "--new-layer", "national", "--new-layer", "extra")
+    _, said = run("compare", str(root), str(strange), *layers, "--home", str(home))
+    assert 'the directory has no Department::"polcie"' in said
     status, said = run("compare", str(root), str(root), "--home", str(home), "--no-loss")
     assert status == 0
     assert "nobody gains and nobody loses" in said

@@ -32,7 +32,7 @@ from gateway.control.policies.standing import PairsOf, StandingState
 from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
-from gateway.domain.policies import PolicyEvent, PolicySet, PolicyStep, Proved
+from gateway.domain.policies import IN_FORCE_STEPS, PolicyEvent, PolicySet, PolicyStep, Proved
 from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.policy.law.layers import parse_layers
 from gateway.policy.offline.activating import can_withdraw
@@ -73,8 +73,12 @@ class ActivationBody(PolicySetBody):
 
 
 class RollbackBody(Body):
-    """Whether to refuse where anything that stands loses, whether what did not flow shall, and why."""
+    """To which step of the history (`to`), else to the set before the present one, and why.
 
+    With `no_loss` it is refused where anything that stands loses; that something flows which did not, has to be said.
+    """
+
+    to: int | None = Field(None, ge=1, le=1 << 53)
     no_loss: bool = False
     revives: bool = False
     reason: Statement | None = None
@@ -146,8 +150,8 @@ def roll_back(
     body: Annotated[RollbackBody, Depends(model_of(RollbackBody))],
     key: IdempotencyKey = None,
 ) -> Response:
-    """Put the set in force that was in force before the present one; it is checked and compared like any other."""
-    choose = lambda: _set_before(services.store)  # noqa: E731
+    """Put a set in force that was before: the one before the present, or that of a step; checked like any other."""
+    choose = lambda: _set_before(services.store, body.to)  # noqa: E731
     act = _Activation(services, PolicyStep.ROLL_BACK, choose, body)
     return act.perform(request, officer, key, body)
 
@@ -366,13 +370,22 @@ def _pair(change: Change) -> tuple[str, str] | None:
     return change.department, change.dataset
 
 
-def _set_before(store: Store) -> PolicySet:
-    """The set that was in force before the present one."""
-    present = store.policies_in_force()
-    before = None if present is None else store.policies_before(present)
+def _set_before(store: Store, number: int | None) -> PolicySet:
+    """The set that the step of that number put in force, or the one that was in force before the present one."""
+    if number is None:
+        present = store.policies_in_force()
+        before = None if present is None else store.policies_before(present)
+        missing = GatewayError("conflict", "no other policies were in force before")
+    else:
+        before = next((one for one in store.policy_events(number + 1, 1) if one.number == number), None)
+        if before is not None and before.step not in IN_FORCE_STEPS:
+            before = None
+        missing = GatewayError(
+            "invalid-input", f"step {number} put no policies in force: `gateway policies history` has those that did"
+        )
     found = None if before is None else store.policy_set(before.set)
     if found is None:
-        raise GatewayError("conflict", "no other policies were in force before")
+        raise missing
     return found
 
 

@@ -5,16 +5,17 @@ its own (`gateway.runtime.control.examining`), where neither a parser that fails
 anything.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicySet, Proved
-from gateway.policy.law.layers import SCHEMA_FILE, parse_layers
+from gateway.policy.law.layers import SCHEMA_FILE, Layers, parse_layers
 from gateway.policy.offline.checking import Checked, check_set
 from gateway.policy.offline.comparing import Comparison, Difference, Standing, compare
+from gateway.policy.offline.normal_forms import literals_of
 from gateway.policy.proofs.kept import proved_of
 from gateway.policy.proofs.proving import Compared, Proof, compare_all, prove
 from gateway.policy.proofs.solver import find_tools
@@ -42,6 +43,7 @@ class Loss(msgspec.Struct, frozen=True):
         grants_losing: likewise.
         grants_unsettled: likewise.
         differences: kinds of calls that differ, losses first and gains last, at most `MAX_NAMED`.
+        strangers: what the candidate names and the directory does not have (`strangers`), at most `MAX_NAMED`.
     """
 
     grants: int
@@ -56,6 +58,7 @@ class Loss(msgspec.Struct, frozen=True):
     grants_losing: tuple[str, ...]
     grants_unsettled: tuple[str, ...]
     differences: tuple[Difference, ...]
+    strangers: tuple[str, ...] = ()
 
 
 class Proving(msgspec.Struct, frozen=True):
@@ -93,7 +96,26 @@ def examine(
     if current is None:
         return Examined(checked, None, proving)
     old, new = (parse_layers(each.files, each.layers) for each in (current, candidate))
-    return Examined(checked, loss_of(compare(old, new, standing, now_unix)), proving)
+    loss = loss_of(compare(old, new, standing, now_unix), strangers(new, standing))
+    return Examined(checked, loss, proving)
+
+
+def strangers(layers: Layers, standing: Standing) -> tuple[str, ...]:
+    """What policies name that the directory does not have, as Cedar writes it: departments, released datasets, systems.
+
+    A rule about one holds nobody, by a slip of a letter or because its time has not come.
+    """
+    named = literals_of([layers])
+    known = {
+        "Department": {department.id for department in standing.departments()} if named.get("Department") else set(),
+        "Dataset": set(standing.datasets()) if named.get("Dataset") else set(),
+        "System": {system for system in named.get("System", ()) if standing.home_of(system) is not None},
+    }
+    return tuple(
+        f"{kind}::{msgspec.json.encode(name).decode()}"
+        for kind, ids in known.items()
+        for name in sorted(named.get(kind, frozenset()) - ids)
+    )
 
 
 def _proving(candidate: PolicySet, current: PolicySet | None, solve: Solve) -> Proving:
@@ -115,8 +137,8 @@ def _proving(candidate: PolicySet, current: PolicySet | None, solve: Solve) -> P
     return Proving(proved, tuple(one for one in proofs if one.result != "proved"), ever, unasked)
 
 
-def loss_of(found: Comparison) -> Loss:
-    """A comparison in a bounded form."""
+def loss_of(found: Comparison, unknown: Sequence[str] = ()) -> Loss:
+    """A comparison in a bounded form, with the candidate's `strangers`."""
     differences = sorted(found.differences, key=lambda one: ("loses", "may-lose", "gains").index(one.change))
     return Loss(
         found.grants,
@@ -131,4 +153,5 @@ def loss_of(found: Comparison) -> Loss:
         found.losing[:MAX_NAMED],
         found.unsettled[:MAX_NAMED],
         tuple(differences[:MAX_NAMED]),
+        tuple(unknown[:MAX_NAMED]),
     )

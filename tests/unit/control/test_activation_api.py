@@ -78,6 +78,25 @@ def test_a_set_is_put_in_force_and_rolled_back(world: World) -> None:
     assert [one["step"] for one in done(world.get("auditor", "/v1/policies/activations", before=page["next"]))["items"]]
 
 
+def test_any_step_that_put_policies_in_force_can_be_gone_back_to(world: World) -> None:
+    """By its number in the history; one that put none in force, or is none, is refused, and nothing changes."""
+    first = digest_now(world)
+    second = done(activate(world, shipped(*BOTH)))["activation"]["digest"]
+    done(activate(world, with_city(NO_NEW_SYSTEMS)))
+    shadow = {**with_city(NO_WEDDINGS), "reason": "a trial"}
+    done(world.post("province", "/v1/policies/shadow", shadow))
+    steps = {one["number"]: one["step"] for one in done(world.get("auditor", "/v1/policies/activations"))["items"]}
+    assert steps == {1: "initial", 2: "activate", 3: "activate", 4: "shadow"}
+    for number in (4, 5, 1 << 53):
+        refusal = refused(world.post("province", "/v1/policies/rollback", {**SAID, "to": number}), "invalid-input")
+        assert f"step {number} put no policies in force" in refusal["detail"]
+    refused(world.post("province", "/v1/policies/rollback", {**SAID, "to": 3}), "conflict")
+    done(world.post("province", "/v1/policies/rollback", {**SAID, "to": 2}))
+    assert digest_now(world) == second
+    done(world.post("province", "/v1/policies/rollback", {**SAID, "to": 1}))
+    assert digest_now(world) == first
+
+
 def test_what_is_lost_is_told_why_and_what_flows_anew_is_said(world: World) -> None:
     """Decree 809 Art. 15: neither a loss without a reason nor a gain without a word, by activation or by rollback."""
     grant, before = world.grant()["id"], digest_now(world)
