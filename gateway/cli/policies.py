@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
@@ -114,12 +115,19 @@ def explain(
     mode: Annotated[str | None, typer.Option(help="query, verify, batch or download.")] = None,
     assurance: Annotated[str, typer.Option(help="legacy, bearer, dpop or mtls.")] = "mtls",
     parameter: Annotated[list[str] | None, typer.Option(help="A query parameter, `name=value`.")] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", help="A time, `2027-01-01T09:00:00+08:00`; if nothing changed until then.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="Under these policies, over this home's state; default: in force.")
+    ] = None,
+    layer: Annotated[list[str] | None, typer.Option("--layer", help="With --root: a layer, in order.")] = None,
     chinese: Annotated[bool, typer.Option("--chinese", "--zh", help="In Chinese.")] = False,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say why a call would be permitted or denied now, and what to do about it."""
+    """Say why a call would be permitted or denied, now or at a time, and what to do about it."""
     supplier, slash, name = interface.partition("/")
     if not slash:
         raise GatewayError("invalid-input", f"`{interface}` is no interface: write `supplier/id`")
@@ -133,9 +141,16 @@ def explain(
         "mode": mode,
         "items": None if items is None else [item.strip() for item in items.split(",") if item.strip()],
         "parameters": _parameters(parameter or []),
+        "at": at,
     }
-    with open_api(home, officer) as api:
-        answer = api.post("/v1/policies/explain", {key: value for key, value in body.items() if value is not None})
+    asked = {key: value for key, value in body.items() if value is not None}
+    if root is not None:
+        answer = _explained_under(home, root, layer or [NATIONAL], asked)
+    elif layer:
+        raise GatewayError("invalid-input", "`--layer` names layers of other policies: name their `--root` too")
+    else:
+        with open_api(home, officer) as api:
+            answer = api.post("/v1/policies/explain", asked)
     if as_json:
         print_json(answer)
         return
@@ -236,6 +251,13 @@ def explanation_lines(verdict: dict[str, Any], *, chinese: bool) -> list[str]:
         f"  {'下一步' if chinese else 'what to do'}: {explanation.get('next_step_zh' if chinese else 'next_step')}"
     )
     return lines
+
+
+def _explained_under(home: Path, root: Path, layers: Sequence[str], asked: dict[str, Any]) -> dict[str, Any]:
+    from gateway.runtime.operation.standing import explain_under  # noqa: PLC0415 -- checking files needs no gateway
+
+    verdict = explain_under(home, read_set(root, layers), asked, int(time.time()))
+    return {"verdict": msgspec.to_builtins(verdict)}
 
 
 def _rests_on(verdict: dict[str, Any], *, chinese: bool) -> list[str]:

@@ -97,9 +97,8 @@ def test_an_explanation_reads_in_both_languages() -> None:
     assert "允许（授权 g1）" in lines(state(), call(), chinese=True)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(f"sqlite:///{tmp_path / 'state.db'}")
+def furnish(opened: Store) -> None:
+    """One entry of the police, its interface, and three grants on it."""
     with opened.transaction() as tx:
         for name in ("police", "civil-affairs", "tax"):
             tx.put_department(department(name))
@@ -111,6 +110,12 @@ def store(tmp_path: Path) -> Iterator[Store]:
         tx.insert_grant(grant("g1"))
         tx.insert_grant(grant("g2", items=("name",)))
         tx.insert_grant(grant("g3", department="tax"))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store.open(f"sqlite:///{tmp_path / 'state.db'}")
+    furnish(opened)
     yield opened
     opened.close()
 
@@ -130,6 +135,43 @@ def test_what_stands_is_read_from_the_state(store: Store, tmp_path: Path) -> Non
     with store.transaction() as tx:
         tx.put_order(order(reach=Reach.DEPARTMENT, target="tax"))
     assert compare(NATIONAL, load_layers(root, ["national"]), standing, NOW).losing == ("g1", "g2")
+
+
+HOURS = note("hours", '@refusal("suspended")') + (
+    'forbid (principal, action in Action::"use", resource) when { context.minuteOfDay >= 1080 };'
+)
+
+
+def test_a_call_is_explained_at_a_time_and_under_policies_that_are_not_in_force(tmp_path: Path) -> None:
+    """What a candidate would say of one call, over the grants that stand; and what the law says of it next year."""
+    home = GatewayHome(tmp_path / "home")
+    initialise(home, region="440000", department="data-bureau")
+    opened = Store.open(home.state_url(home.settings()), memory=home.state_memory)
+    furnish(opened)
+    opened.close()
+    root = root_with(tmp_path, extra=HOURS)
+    asked = (
+        *("explain", "marriage-desk", interface().key, "--department", "civil-affairs", "--home", str(home.root)),
+        *("--purpose", "marriage-registration", "--items", "name"),
+    )
+    under, extra = ("--root", str(root)), ("--layer", "national", "--layer", "extra")
+    noon, evening = ("--at", "2026-03-02T12:00:00+08:00"), ("--at", "2026-03-02T18:00:00+08:00")
+    for options, first in (
+        (noon, "permitted under grant g2"),
+        (evening, "permitted under grant g2"),
+        ((*noon, *extra), "permitted under grant g2"),
+        ((*evening, *extra), "denied: suspended"),
+        (("--at", "2027-03-02T12:00:00+08:00"), "denied: grant-expired"),
+    ):
+        status, told = run(*asked, *under, *options)
+        assert (status, told.splitlines()[0]) == (0, first)
+    for options, wrong in (
+        ((*under, "--at", "2026-03-02T12:00:00"), "at"),
+        ((*under, "--at", "3000-01-01T00:00:00Z"), "at"),
+        (extra, "name their `--root` too"),
+    ):
+        status, told = run(*asked, *options)
+        assert (status, wrong in " ".join(told.split())) == (1, True), told
 
 
 STRANGE = (

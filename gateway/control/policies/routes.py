@@ -7,32 +7,16 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from gateway.control.act.acting import Services, SignedIn, matter_between, require_permit
-from gateway.control.act.bodies import Body, EntryId, Name, Slug, describes, model_of
+from gateway.control.act.bodies import Body, EntryId, Slug, describes, model_of
 from gateway.control.act.paging import json_response
 from gateway.control.policies.activation import require_activation
-from gateway.domain.callers import Assurance
-from gateway.domain.directory import SharingMode
-from gateway.domain.errors import GatewayError
+from gateway.control.policies.calls import CallBody, call_of, interface_of
 from gateway.domain.officers import Act, Matter
 from gateway.domain.policies import PolicySet
 from gateway.domain.verdicts import Call
 from gateway.policy.law.layers import read_set
 
 router = APIRouter(prefix="/v1/policies", tags=["policies"])
-
-
-class CallBody(Body):
-    """A call as it would be decided now; without items it asks for what one grant gives."""
-
-    department: Slug
-    system: Name
-    supplier: Slug
-    interface: Slug
-    purpose: str
-    mode: SharingMode | None = None
-    items: tuple[str, ...] | None = None
-    parameters: dict[str, str] = Field(default_factory=dict)
-    assurance: Assurance = Assurance.MTLS
 
 
 CALL = {
@@ -135,37 +119,17 @@ def show(
 
 @router.post("/explain", summary="Why a call would be permitted or denied", openapi_extra=describes(CallBody, CALL))
 def explain(services: Services, officer: SignedIn, body: Annotated[CallBody, Depends(model_of(CallBody))]) -> Response:
-    """The verdict on a call now, with the grants that came near and what of them failed.
+    """The verdict on a call now, or at another time if nothing changed, with the grants that came near and what failed.
 
     The system must be the department's, registered and not revoked.
     """
-    interface = services.store.interface(body.supplier, body.interface)
-    if interface is None:
-        raise GatewayError("interface-unknown", f"there is no interface `{body.supplier}/{body.interface}`")
+    interface = interface_of(services.store, body)
     matter = matter_between(services.store, interface.supplier, body.department, interface.dataset)
     for act in (Act.CONSULT_POLICIES, Act.CONSULT_GRANTS):
         require_permit(services, officer, act, matter)
-    system = services.store.system(body.system)
-    # One answer for all: whether another department has such a system is not this one's to know.
-    if system is None or not system.active or system.department != body.department:
-        raise GatewayError(
-            "invalid-input",
-            "a call that nobody can make is not explained",
-            faults=[{"field": "system", "fault": f"is no registered and active system of `{body.department}`"}],
-        )
-    call = Call(
-        system=body.system,
-        department=body.department,
-        assurance=body.assurance,
-        interface=interface.key,
-        dataset=interface.dataset,
-        mode=body.mode or interface.modes[0],
-        purpose=body.purpose,
-        items=tuple(sorted(set(body.items))) if body.items is not None else None,
-        parameters=tuple(sorted(body.parameters.items())),
-        declared=("operator", "scenario", "subject"),
-    )
-    return json_response({"verdict": services.engine.explain(call, int(services.now())), "call": _said(call)})
+    call = call_of(services.store, interface, body)
+    at = services.now() if body.at is None else body.at.timestamp()
+    return json_response({"verdict": services.engine.explain(call, int(at)), "call": _said(call)})
 
 
 def _said(call: Call) -> dict[str, Any]:

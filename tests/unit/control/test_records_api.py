@@ -348,6 +348,11 @@ def test_policies_are_shown_and_explained_to_whom_they_concern(world: World) -> 
     refused(world.post("market-both", "/v1/policies/explain", call), "act-not-permitted")
     good = done(world.post("civil", "/v1/policies/explain", {**call, "purpose": "marriage-registration"}))
     assert good["verdict"]["decision"] == "permit"
+    later = {**call, "purpose": "marriage-registration", "at": "2199-01-01T00:00:00+08:00"}
+    assert done(world.post("civil", "/v1/policies/explain", later))["verdict"]["code"] == "grant-expired"
+    for wrong in ("2199-01-01T00:00:00", "2200-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "tomorrow"):
+        refusal = refused(world.post("civil", "/v1/policies/explain", {**later, "at": wrong}), "invalid-input")
+        assert [fault["field"] for fault in refusal["faults"]] == ["at"]
     done(
         world.post("market-both", "/v1/systems", {**SYSTEM, "id": "stall-registry", "department": "market", "keys": []})
     )
