@@ -89,8 +89,9 @@ def test_a_broken_settings_set_matters_only_where_it_is_in_force() -> None:
     assert PolicyKeeper(book, lambda: PolicySet(("national",), {})).now.layers.digest == ZHONGSHAN.digest
 
 
-def test_a_worker_that_was_told_decides_nothing_by_the_old_policies() -> None:
+def test_a_worker_that_was_told_decides_nothing_by_the_old_policies(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the moment `changed` returns, calls wait for the new set; none is decided by the one before."""
+    monkeypatch.setattr("gateway.policy.live.engine.HOLD_SECONDS", 100)
     book = Book()
     keeper, engine = kept(book)
     assert not engine.decide(call(), NOW).is_permit
@@ -103,7 +104,7 @@ def test_a_worker_that_was_told_decides_nothing_by_the_old_policies() -> None:
     waiting = threading.Thread(target=lambda: verdicts.append(engine.decide(call(), NOW).is_permit))
     waiting.start()
     book.gate.set()
-    waiting.join(10)
+    waiting.join(100)
     assert verdicts == [True]
 
 

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.processes.register import clock_names
+from gateway.policy.law.articles import read_articles
+from gateway.policy.law.layers import read_set
+from gateway.policy.offline.activating import set_faults
 from gateway.policy.offline.checking import check
 from gateway.policy.offline.tables import read_case
 from tests.policies.cases import ROOT
@@ -89,6 +92,39 @@ def test_what_does_not_load_is_found_and_not_raised(tmp_path: Path) -> None:
     (tmp_path / "policies/national/clocks.yml").write_text("", encoding="utf-8")
     (finding,) = check(tmp_path / "policies", ["national"]).findings
     assert (finding.kind, finding.subject) == ("fault", "national/clocks.yml")
+
+
+OWN_LAW = """
+- {article: Guangdong Art. 7, duty: nothing is drawn for trade, at_call: true, enforced_by: [policy], theorems: [t-own]}
+"""
+OWN_THEOREM = """
+- id: t-own
+  article: Guangdong Art. 7
+  sentence: Nothing is drawn for trade.
+  sentence_zh: 不用于经营。
+  claim: 'context.purpose != "trade"'
+"""
+OWN_RULE = """@id("own") @article("Guangdong Art. 7") @title("No trade")
+forbid (principal, action in Action::"use", resource) when { context.purpose == "trade" };"""
+
+
+def test_a_layer_brings_the_articles_of_its_own_law(tmp_path: Path) -> None:
+    """They are cited and stated as the others are; and no layer says anew what an article of another table asks."""
+    own = {"a.cedar": OWN_RULE, "articles.yaml": OWN_LAW, "theorems.yaml": OWN_THEOREM}
+    root = root_with(tmp_path, own=own)
+    assert check(root, ["national", "own"]).findings == ()
+    assert "Guangdong Art. 7" in read_articles(root)
+    assert set_faults(read_set(root, ["national", "own"])) == []
+    (root / "own/theorems.yaml").unlink()
+    kinds = {(one.kind, one.subject) for one in check(root, ["national", "own"]).findings}
+    assert kinds == {("theorem", "Guangdong Art. 7")}
+    for text, what in (
+        ("- {article: Decree 809 Art. 25, duty: x, at_call: true, enforced_by: []}", "an article has one row"),
+        ("- {article: Guangdong Art. 7}", "is no table of articles"),
+    ):
+        (root / "own/articles.yaml").write_text(text, encoding="utf-8")
+        (finding,) = check(root, ["national", "own"]).findings
+        assert (finding.kind, finding.subject, what in finding.what) == ("fault", "own/articles.yaml", True)
 
 
 CLOCKS = """

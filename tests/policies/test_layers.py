@@ -127,7 +127,7 @@ def test_every_broken_file_has_a_place_and_every_whole_one_none() -> None:
         "extra/more/b.cedar",
         "extra/B.CEDAR",
         "extra/clocks.yml",
-        "extra/articles.yaml",
+        "extra/articles.yml",
         "extra/tests/b.yml",
         "extra/tests/more/b.yaml",
         "extra/rules.json",

@@ -1,4 +1,7 @@
-"""The table of articles (`policies/articles.yaml`): what each asks, and what answers it."""
+"""The table of articles (`policies/articles.yaml`): what each asks, and what answers it.
+
+A layer may bring the articles of its own region's law in a table of its own (`policies/<layer>/articles.yaml`).
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -40,28 +43,41 @@ class Article(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_articles(root: Path) -> Mapping[str, Article]:
-    """The table below `root`, by citation.
+    """The tables below `root`, those of its layers too, by citation.
 
     Raises:
-        GatewayError: `invalid-input`, if it cannot be read as such a table.
+        GatewayError: `invalid-input`, if one cannot be read as such a table.
     """
-    try:
-        return parse_articles({ARTICLES_FILE: (root / ARTICLES_FILE).read_text(encoding="utf-8")})
-    except (OSError, UnicodeDecodeError) as error:
-        raise _no_table() from error
+    files = {}
+    for file in (root / ARTICLES_FILE, *root.glob(f"*/{ARTICLES_FILE}")):
+        name = file.relative_to(root).as_posix()
+        try:
+            files[name] = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise _no_table(name) from error
+    return parse_articles(files)
 
 
 def parse_articles(files: Mapping[str, str]) -> Mapping[str, Article]:
-    """The table among `files`, by citation; raises as `read_articles`."""
-    try:
-        rows = msgspec.convert(read_yaml(files[ARTICLES_FILE]), list[Article])
-    except (KeyError, yaml.YAMLError, msgspec.ValidationError) as error:
-        raise _no_table() from error
-    return {row.article: row for row in rows}
+    """The tables among `files`, by citation; raises as `read_articles`, and where two tables have one article."""
+    found: dict[str, Article] = {}
+    where: dict[str, str] = {}
+    for name in (ARTICLES_FILE, *sorted(name for name in files if name.endswith(f"/{ARTICLES_FILE}"))):
+        try:
+            rows = msgspec.convert(read_yaml(files[name]), list[Article])
+        except (KeyError, yaml.YAMLError, msgspec.ValidationError) as error:
+            raise _no_table(name) from error
+        for row in rows:
+            if row.article in found:
+                what = f"has a row for `{row.article}`, as `{where[row.article]}` has: an article has one row"
+                raise GatewayError("invalid-input", f"`{name}` {what}", faults=[{"field": name, "fault": what}])
+            found[row.article], where[row.article] = row, name
+    return found
 
 
-def _no_table() -> GatewayError:
-    return GatewayError("invalid-input", f"`{ARTICLES_FILE}` is no table of articles")
+def _no_table(name: str) -> GatewayError:
+    what = "is no table of articles"
+    return GatewayError("invalid-input", f"`{name}` {what}", faults=[{"field": name, "fault": what}])
 
 
 def citations(text: str) -> Iterator[str]:

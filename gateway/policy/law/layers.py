@@ -184,7 +184,8 @@ def read_set(root: Path, layers: Sequence[str]) -> PolicySet:
     for layer in dict.fromkeys(layers):
         folder = root / layer
         if layer and folder.resolve().parent == root.resolve():
-            files += [*sorted(folder.glob("*.cedar")), folder / CLOCKS_FILE, folder / THEOREMS_FILE]
+            files += sorted(folder.glob("*.cedar"))
+            files += [folder / name for name in (CLOCKS_FILE, THEOREMS_FILE, ARTICLES_FILE)]
             files += sorted((folder / TABLES_FOLDER).glob("*.yaml"))
             seen += folder.rglob("*")
     unread = sorted(set(seen) - set(files) - {root / PROOFS_FILE})
@@ -240,8 +241,8 @@ def parse_layers(files: Mapping[str, str], layers: Sequence[str]) -> Layers:
 
 _LIKE_POLICIES = {".cedar", ".cedarschema", ".json", ".yaml", ".yml"}
 _UNREAD = (
-    f"is read by nothing: in a layer's own folder policies are `*.cedar`, beside `{CLOCKS_FILE}` and "
-    f"`{THEOREMS_FILE}`, and tables are `{TABLES_FOLDER}/*.yaml`; `{SCHEMA_FILE}` and `{ARTICLES_FILE}` stand above"
+    f"is read by nothing: in a layer's own folder policies are `*.cedar`, beside `{CLOCKS_FILE}`, `{THEOREMS_FILE}` "
+    f"and `{ARTICLES_FILE}`, and tables are `{TABLES_FOLDER}/*.yaml`; `{SCHEMA_FILE}` stands above"
 )
 _TOO_DEEP = (
     "`{}` is nested too deeply, as by some fifty `||` in one clause: ask `[…].contains(…)`, or write two policies"

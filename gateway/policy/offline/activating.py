@@ -40,9 +40,8 @@ RETRY_SECONDS = 0.25
 
 _LAYER = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
-_FILE = re.compile(
-    rf"(?P<layer>[^/]+)/(?:{_NAME}\.cedar|{re.escape(CLOCKS_FILE)}|{re.escape(THEOREMS_FILE)}|{TABLES_FOLDER}/{_NAME}\.yaml)"
-)
+_STATED = "|".join(map(re.escape, (CLOCKS_FILE, THEOREMS_FILE, ARTICLES_FILE)))
+_FILE = re.compile(rf"(?P<layer>[^/]+)/(?:{_NAME}\.cedar|{_STATED}|{TABLES_FOLDER}/{_NAME}\.yaml)")
 
 
 class PolicyBook(Protocol):
