@@ -85,10 +85,7 @@ def import_(
         out.print(f"note: {each}", markup=False)
     for entry, version in sorted(answer.get("versions", {}).items()):
         out.print(f"  {entry}, version {version}", markup=False)
-    if answer["interfaces"]:
-        out.print(
-            "note: interfaces of a file are not tried: `gateway interfaces try` says what each finds", markup=False
-        )
+    _print_remarks(answer)
     _print_losing(answer.get("losing_grants", ()))
 
 
@@ -299,6 +296,8 @@ def derive(
     ):
         if proposal[name]:
             out.print(f"{words}: {', '.join(proposal[name])}", markup=False)
+    for each in proposal.get("faults", ()):
+        out.print(f"cannot be registered so: {each['field']}: {each['fault']}", markup=False)
     out.print("nothing is registered yet: confirm with `gateway directory register`", markup=False)
 
 
@@ -341,7 +340,19 @@ def register(
         answer = api.post("/v1/interfaces", body, headers=matching(if_match))
     if answer.get("trial") and not as_json:
         tell(answer["trial"])
+    if not as_json:
+        _print_remarks(answer)
     tell_act(answer, f"interface `{body['supplier']}/{body['id']}` is registered", as_json=as_json)
+
+
+def _print_remarks(answer: dict[str, Any]) -> None:
+    """What was not tried, and what of interfaces leaves something out."""
+    untried = answer.get("untried", [])
+    if untried:
+        out.print(f"note: not tried, and may yet find nothing: {', '.join(untried)}", markup=False)
+        out.print("  `gateway interfaces try` says what each finds in an answer", markup=False)
+    for each in answer.get("remarks", ()):
+        out.print(f"note: interface {each['interface']}: {each['field']}: {each['fault']}", markup=False)
 
 
 def _print_reviving(grants: list[str]) -> None:

@@ -9,6 +9,7 @@
     ports       what it asks of the house: identify, resolve, decide, record, meter
     limits      every bound in one place
     turns       when calls begin
+    long_work   when long answers and bodies are worked on
     shares      who holds how much of the worker, and the most that may be
     troubles    which interfaces are in trouble, and why
     counters    what is counted

@@ -31,6 +31,7 @@ from gateway.proxy.http.pools import Pool
 from gateway.proxy.http.targets import TargetReader
 from gateway.proxy.kernel import bound_what_kernels_hold
 from gateway.proxy.limits import Limits
+from gateway.proxy.long_work import LongWork
 from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, Reach, ReachOf, Resolve, UseLedger, Watch
 from gateway.proxy.shares import Shares
 from gateway.proxy.troubles import Troubles
@@ -104,6 +105,7 @@ class DataPlane:
         self.counters = Counters()
         self.shares = Shares(self.limits)
         self.turns = Turns(self.loop, self.failed)
+        self.long_work = LongWork(self.loop, self.failed)
         self.troubles = Troubles(self.loop.time)
         self.deaf: set[CallerConnection] = set()
         self.lanes = Lanes()
@@ -198,6 +200,7 @@ class DataPlane:
         """Forget what repeated requests mean. Call it for every change, before it is acknowledged."""
         self.lanes.forget()
         self.turns.hold()
+        self.long_work.hold()
 
     def cut(self, matches: Callable[[Use], bool], *, decided: bool = True) -> int:
         """Cut every answer under a use that `matches`; how many were cut.

@@ -18,6 +18,8 @@ SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket on Linux."""
 BRIEF_SECONDS = 0.25
 """How long a home may be held by who only asks whether it is."""
+LOCK_TRIES = 10
+"""How often a home is made anew whose folder is taken away before its lock is held."""
 CLOSED = "closed"
 """The data plane's address where no caller is served."""
 
@@ -156,11 +158,15 @@ class GatewayHome:
         The folders that a backup leaves out are made anew. `is_running` holds a shared lock for an instant, so even a
         free home may take a moment.
         """
-        self._make_folders()
-        try:
-            return HomeLock(self.run / "lock", wait_seconds)
-        except OSError as error:
-            raise self._not_writable(error) from error
+        for _ in range(LOCK_TRIES):
+            self._make_folders()
+            try:
+                return HomeLock(self.run / "lock", wait_seconds)
+            except FileNotFoundError:
+                continue  # an `init` that failed took the folder away in between
+            except OSError as error:
+                raise self._not_writable(error) from error
+        raise GatewayError("unavailable", f"the home `{self.root}` is taken away again and again")
 
     def is_running(self) -> bool:
         """Whether some process holds this home's lock."""
@@ -192,8 +198,16 @@ class HomeLock:
     """
 
     def __init__(self, path: Path, wait_seconds: float) -> None:
-        self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         began = time.monotonic()
+        while True:
+            self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._take(path, began, wait_seconds)
+            if _is_at(path, self.descriptor):
+                return
+            # An `init` that failed took its folder away while this waited for it: what was taken is no home's lock.
+            os.close(self.descriptor)
+
+    def _take(self, path: Path, began: float, wait_seconds: float) -> None:
         while True:
             try:
                 fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -220,3 +234,12 @@ class HomeLock:
     def release(self) -> None:
         """Give the home back."""
         os.close(self.descriptor)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the open file is the one that stands at a path."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(there, os.fstat(descriptor))

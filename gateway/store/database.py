@@ -14,6 +14,7 @@ transaction takes first. So no two of them can deadlock, and the feed's sequence
 """
 
 import logging
+import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -385,6 +386,9 @@ class Database:
         refusal = refusal_of(origin)
         if refusal:
             return refusal
+        turned_away = _turned_away(origin)
+        if turned_away:
+            return turned_away
         if isinstance(error, DBAPIError) and (error.connection_invalidated or _is_unreachable(origin)):
             return "does not answer; try again"
         return "failed to do what was asked"
@@ -419,6 +423,33 @@ def _begin_writing(connection: Connection) -> None:
 def _sqlite_sentence(error: BaseException) -> str:
     words = str(error).lower()
     return next((sentence for part, sentence in _SQLITE_SENTENCES if part in words), "failed to do what was asked")
+
+
+_TURNED_AWAY = (
+    (r"password authentication failed|no password supplied", "does not take the user's password: see `state.url`"),
+    (
+        r'database "[^"]*" does not exist',
+        "is not there: make it (`createdb`), owned by the user that `state.url` names",
+    ),
+    (r'role "[^"]*" (does not exist|is not permitted)', "does not know the user that `state.url` names"),
+    (
+        r"pg_hba\.conf|authentication failed|permission denied for database",
+        "does not let the user in: see its log",
+    ),
+    (r"too many (clients|connections)|connection slots", "has no connection free; try again"),
+)
+"""What PostgreSQL says to who connects, for which libpq keeps no SQLSTATE -> our own words: its text stays here."""
+
+
+def _turned_away(origin: BaseException | None) -> str:
+    """Why PostgreSQL, which answers, does not let this user do what is asked; "" where that is not why."""
+    state = getattr(origin, "sqlstate", None)
+    if state == "42501":
+        return "may not be written by the user that `state.url` names: make it the owner of database and schema"
+    if state is not None or not _is_unreachable(origin):
+        return ""
+    said = str(origin)
+    return next((ours for theirs, ours in _TURNED_AWAY if re.search(theirs, said)), "")
 
 
 def _is_unreachable(origin: BaseException | None) -> bool:

@@ -4,11 +4,12 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from gateway.domain.errors import GatewayError
 from tests.support.barrier import arrived_bytes, read_to_end
@@ -22,7 +23,26 @@ FAULTS = tuple(Fault)
 LASTS_SECONDS = 5.0
 """How long a part stands still, hangs, is slow or cut off: somebody has to answer in the end."""
 CALLERS = 4
-PROCESSES = {"worker": "worker-0", "control": "control", "ledger": "ledger"}
+PROCESSES = {"worker": "worker-0", "other worker": "worker-1", "control": "control", "ledger": "ledger"}
+
+
+def drawn(metafunc: pytest.Metafunc, pairs: Sequence[tuple[str, str]]) -> None:
+    """Give a test its rows: of each two parts each fault of the one with one of the other, drawn by the run's seed.
+
+    `DOUBLE_FAULTS=all` gives every row there is, `DOUBLE_FAULTS=0` to `4` a fifth of them.
+    """
+    asked = os.environ.get("DOUBLE_FAULTS") or getattr(metafunc.config.option, "randomly_seed", 0)
+    draws = range(len(FAULTS)) if asked == "all" else [int(asked) % len(FAULTS)]
+    rows = [row for draw in draws for row in rows_of(pairs, draw)]
+    names = ["-".join(row).replace(" ", "_") for row in rows]
+    metafunc.parametrize(("one", "first", "other", "second"), rows, ids=names)
+
+
+def rows_of(pairs: Sequence[tuple[str, str]], draw: int) -> Iterator[tuple[str, Fault, str, Fault]]:
+    """One of five draws, which together are every two faults of every two parts."""
+    for index, (one, other) in enumerate(pairs):
+        for turn, first in enumerate(FAULTS):
+            yield one, first, other, FAULTS[(turn * 2 + index + draw) % len(FAULTS)]
 
 
 class House:
@@ -61,6 +81,8 @@ class House:
         workers = [pid for name, pid in children.items() if name.startswith("worker-")]
         if part == "supervisor":
             return cut_messages(children["control"])
+        if part == "other worker":
+            return cut_connections([children["worker-1"]], home.control_socket)
         if part == "ledger":
             return cut_connections([children["control"]], home.ledger_socket)
         return cut_connections(workers[:1] if part == "worker" else workers, home.control_socket)

@@ -124,7 +124,8 @@ def cut_connections(pids: list[int], path: Path, door: Path | None = None) -> Ca
     """
     door = door or path
     away = door.with_name(f"{door.name}.away")
-    door.rename(away)
+    with contextlib.suppress(FileNotFoundError):
+        door.rename(away)  # who is cut off second finds it gone
     for pid in pids:
         for descriptor in _descriptors(pid):
             with contextlib.suppress(OSError), _taken(pid, descriptor) as found:

@@ -89,7 +89,7 @@ class FileGuard:
         The whole is looked at last: it is asked for where a file lost rows on its way from the export to here.
         """
         tags = [lambda: tx.named_rows(found).tag, lambda: tx.directory_rows().tag]
-        if found == DirectoryFile(datasets=found.datasets, skipped=found.skipped):
+        if found.plain == DirectoryFile(datasets=found.datasets, skipped=found.skipped):
             # As a sheet was exported. Of a file with more, entries alone would not tell what became of the rest.
             tags.append(lambda: tx.directory_rows().entries().tag)
         elif not found.interfaces:

@@ -21,6 +21,7 @@ from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.policy.law.world import region_chain
 from gateway.store import Store, StoreTransaction
 from gateway.store.directory.file import DirectoryFile, read_directory, read_json
+from gateway.store.directory.importing import Imported
 from gateway.store.directory.validation import (
     validate_dataset,
     validate_department,
@@ -95,12 +96,21 @@ def import_directory(
         RecordKind.DIRECTORY,
         concerning=concerned,
         **counts,
-        digest=hashlib.sha256(msgspec.json.encode(found, order="deterministic")).hexdigest(),
+        digest=hashlib.sha256(msgspec.json.encode(found.plain, order="deterministic")).hexdigest(),
         **_subject(found),
         revives=revived,
         entries=[f"{name}@{version}" for name, version in imported.submitted[:NAMED]],
     )
-    return {**counts, "versions": dict(imported.submitted[:NAMED]), "skipped": list(found.skipped[:NAMED])}
+    return {**counts, "versions": dict(imported.submitted[:NAMED]), **_to_look_at(found, imported)}
+
+
+def _to_look_at(found: DirectoryFile, imported: Imported) -> dict[str, Any]:
+    """What an import says beside what it did: what was not read, not tried, and what leaves something out."""
+    return {
+        "skipped": list(found.skipped[:NAMED]),
+        "untried": list(imported.put[:NAMED]),
+        "remarks": list(imported.remarks[:NAMED]),
+    }
 
 
 def require_said(tx: StoreTransaction, entries: Iterable[Dataset], *, said: bool) -> list[str]:
@@ -169,7 +179,7 @@ def check_directory(
         "released": imported.released,
         "losing_grants": touched[:NAMED],
         "reviving_grants": sorted({grant for of_entry in revived.values() for grant in of_entry})[:NAMED],
-        "skipped": list(found.skipped[:NAMED]),
+        **_to_look_at(found, imported),
     }
 
 

@@ -102,7 +102,7 @@ def put_interface(
         told, _ = _try(services, request, officer, interface, sample)
         if told["faults"]:
             raise invalid([{"field": "trial", "fault": fault} for fault in told["faults"]])
-        return {"trial": told}
+        return {"trial": told, "untried": []}
 
     found = DirectoryFile(interfaces=(interface,))
     guard = Guard(if_match, lambda tx: tx.any_interface(interface.supplier, interface.id))

@@ -38,6 +38,7 @@ from gateway.proxy.exchange.requests import (
 )
 from gateway.proxy.exchange.routes import Route
 from gateway.proxy.exchange.standing import Standing
+from gateway.proxy.guards import ends_exchange
 from gateway.proxy.http.bodies import NO_BODY
 from gateway.proxy.http.heads import malformed, with_own
 from gateway.proxy.ports import RequestHead
@@ -130,13 +131,13 @@ class Exchange(Recording):
             return
         asks = route.asks
         if route.is_asked_by_values(self._call.mode):
-            self._read_question()
+            self._read_in_turn()
         elif body is not NO_BODY and (
             (asks is not None and asks.needs_body) or (route.sought_names and is_readable(self.block))
         ):
             self._is_reading = True
             body.wanted_bytes = body.limit_bytes
-            self._read_parameters()
+            self._read_in_turn()
         elif asks is None or self._take_asked(b""):
             self._decide()
 
@@ -155,6 +156,26 @@ class Exchange(Recording):
         return True
 
     # What do the policies say?
+
+    def _read_in_turn(self) -> None:
+        """Read the body now, or when long work may be done."""
+        body, long_work = self.body, self.plane.long_work
+        if body.is_whole and not long_work.may_go_on(body.held_bytes()):
+            long_work.put_off(self, self.read_on)
+        else:
+            self._read()
+
+    @ends_exchange
+    def read_on(self) -> None:
+        """Read the body, if it is still waited for."""
+        if self._awaits_body():
+            self._read()
+
+    def _read(self) -> None:
+        if self._is_reading:
+            self._read_parameters()
+        else:
+            self._read_question()
 
     def _read_question(self) -> None:
         """Verify mode: what is compared, and which items are asked for, stands in the body, so it is read first."""
@@ -254,9 +275,6 @@ class Exchange(Recording):
         """The request's body is whole."""
         self.body.end()
         if self._awaits_body():
-            if self._is_reading:
-                self._read_parameters()
-            else:
-                self._read_question()
+            self._read_in_turn()
         elif self.state is states.FORWARDING:
             self.set_deadline(self._route.interface.first_byte_timeout_seconds)

@@ -230,15 +230,15 @@ class Forwarding(Ending):
         self.plane.meter.right(self.use)
 
     def release_on_soon(self) -> None:
-        """Go on with the answer once the loop has served others."""
-        self.plane.loop.call_soon(self.release_on)
+        """Go on with the answer once the loop has served others, and its turn among long ones has come."""
+        self.plane.long_work.put_off(self, self.release_on)
 
     @ends_exchange
     def release_on(self) -> None:
         """Go on with the answer."""
         if self._release is not None and self.state in _RELEASING:
             self.resume_supplier()
-            self._release.pump()
+            self._release.go_on()
 
     def pause_supplier(self) -> None:
         """Take no more of the answer for now."""

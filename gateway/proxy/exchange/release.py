@@ -264,7 +264,8 @@ class Release:
             exchange.move(states.ON_GATHERS)
             self._pending.append(content)
             self._is_ended = True
-            if self._plan.verdict.metered or not self._release_document(content):
+            is_now = not self._plan.verdict.metered and exchange.plane.long_work.may_go_on(len(content))
+            if not is_now or not self._release_document(content):
                 self._release_whole()
             return
         self.begin()
@@ -337,7 +338,12 @@ class Release:
             return
         pending = self._pending
         content = pending[0] if len(pending) == 1 else b"".join(pending)
-        self._go_on(self._reduced(content), self._leave)
+        steps = self._reduced(content)
+        if self._exchange.plane.long_work.may_go_on(len(content)):
+            self._go_on(steps, self._leave)
+        else:
+            self._steps = steps
+            self._exchange.release_on_soon()
 
     def _go_on(self, steps: Steps[tuple[bytes, bytes]], leave: Callable[[bytes, bytes], None]) -> None:
         """One step of the work on an answer; most answers are done in it."""
@@ -532,6 +538,21 @@ class Release:
         return framing + self._closing.fields if self._closing is not None else framing
 
     def pump(self) -> None:
+        """Release what has come, now or when long work may be done; it is called again."""
+        if self._is_pumping:
+            return
+        exchange = self._exchange
+        if self._how is _WHOLE:
+            if self._steps is not None:
+                exchange.release_on_soon()
+        elif self._reducer is not None and not exchange.plane.long_work.may_go_on(self._pending_bytes):
+            exchange.pause_supplier()
+            self._hold_waiting()
+            exchange.release_on_soon()
+        else:
+            self.go_on()
+
+    def go_on(self) -> None:
         """Release what has come; stops where something must be waited for, and is called again."""
         if self._is_pumping:
             return

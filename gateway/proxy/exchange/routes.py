@@ -179,6 +179,9 @@ class Plan:
             self.bounds = {item: codes.get(item, texts) & texts for item, texts in self.bounds.items()} | {
                 item: texts for item, texts in codes.items() if item not in self.bounds
             }
+        if interface.format is not AnswerFormat.OPAQUE and not interface.places.keys() & set(self.items):
+            # KNOWN-SHAPE: rows of nothing would read as "nothing is known", and a comparison as "it is not so".
+            raise not_filterable("the interface's entry gives no place to any of the items that are granted")
         self.projector = self._projector(row_bytes)
         self.is_document = interface.format is AnswerFormat.JSON and not interface.charset
         told = {

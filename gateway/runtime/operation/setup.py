@@ -19,7 +19,7 @@ from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.session.api import REGISTRAR
 from gateway.runtime.ring import passphrase
 from gateway.runtime.settings import Settings, commented_file, load_settings
-from gateway.runtime.start.incarnation import IDENTITY, begin_life
+from gateway.runtime.start.incarnation import IDENTITY, POSITION, begin_life
 from gateway.runtime.start.modes import keep_private
 from gateway.store import Store
 
@@ -70,13 +70,14 @@ def initialise(
     """
     if len(region) != 6 or not (region.isascii() and region.isdigit()):
         raise GatewayError("invalid-input", f"`{region}` is not a six-digit division code, such as 440000")
-    if home.settings_file.exists():
-        raise GatewayError("conflict", f"a gateway lives in `{home.root}` already")
+    _require_none(home)
     keep_private()
     existed = home.root.exists()
     lock = home.lock()
     making = _Making(home)
     try:
+        # Another `init` may have come to its end since: whoever has the lock sees what is there.
+        _require_none(home)
         making.begin()
         replace_file(making.settings_file, commented_file().encode())
         settings = load_settings(making.settings_file)
@@ -106,12 +107,18 @@ def initialise(
         making.finish()
     except BaseException:
         making.undo()
-        lock.release()
-        if not existed:
+        if not existed and not home.settings_file.exists():
+            # Before the lock is given back: who takes it next makes a gateway here.
             shutil.rmtree(home.root, ignore_errors=True)
+        lock.release()
         raise
     lock.release()
     return made
+
+
+def _require_none(home: GatewayHome) -> None:
+    if home.settings_file.exists():
+        raise GatewayError("conflict", f"a gateway lives in `{home.root}` already")
 
 
 class _Made(msgspec.Struct):
@@ -141,7 +148,7 @@ class _Making:
                 f"parts of a gateway stand in `{self._home.root}` ({', '.join(standing)}), and no `gateway.toml`: "
                 "put it back with `gateway restore BACKUP --missing`, or take them away",
             )
-        self._say([self.settings_file, self._home.root / IDENTITY], [])
+        self._say([self.settings_file, *self._life()], [])
 
     def know(self, settings: Settings) -> None:
         """Where the parts belong, by the settings; raises `conflict` where one is there already."""
@@ -154,7 +161,11 @@ class _Making:
             self._parts.append((state.with_name(f".init-{state.name}"), state))
         self._parts.append((self.settings_file, home.settings_file))
         self._require_free()
-        self._say([*(made for made, _ in self._parts), home.root / IDENTITY], [])
+        self._say([*(made for made, _ in self._parts), *self._life()], [])
+
+    def _life(self) -> list[Path]:
+        """What says which life the home is in, and up to where its state stands."""
+        return [self._home.root / IDENTITY, self._home.root / POSITION]
 
     def state_url(self, settings: Settings) -> str:
         """Where the state is made."""
@@ -169,7 +180,7 @@ class _Making:
     def finish(self) -> None:
         """Put everything in its place, the settings last. Durability: synced on return."""
         self._require_free()
-        self._say([self._home.root / IDENTITY], [place for _, place in self._parts])
+        self._say(self._life(), [place for _, place in self._parts])
         for made, place in self._parts:
             if place.is_dir():
                 place.rmdir()
@@ -218,18 +229,20 @@ def _take_keys(shared: Path, target: Path) -> KeyRing:
 def _open_state(url: str, wait_seconds: float, say: Callable[[str], None]) -> Store:
     """The state; a database that does not answer is asked again until the time is over."""
     until = time.monotonic() + wait_seconds
-    told = False
+    told = ""
     while True:
         try:
             return Store.open(url)
         except GatewayError as error:
             if url.startswith("sqlite") or not wait_seconds:
                 raise
-            if not told:
-                say(f"waiting up to {wait_seconds:.0f} s: {error.detail}")
-                told = True
-            if time.monotonic() >= until:
+            left = until - time.monotonic()
+            if left <= 0:
                 raise
+            if error.detail != told:
+                # A password that is wrong does not become right: whoever looks is told what is waited for.
+                told = error.detail
+                say(f"waiting up to {left:.0f} s: {told}")
             time.sleep(ASK_AGAIN_SECONDS)
 
 

@@ -19,7 +19,7 @@ import msgspec
 from gateway.domain.directory import Dataset, Department, Interface, Purpose
 from gateway.domain.errors import GatewayError
 from gateway.domain.nesting import MAX_DEPTH, is_too_deep
-from gateway.store.directory.spreadsheet import read_sheet
+from gateway.store.directory.spreadsheet import Stands, read_sheet
 from gateway.store.directory.validation import (
     Fault,
     validate_dataset,
@@ -58,6 +58,43 @@ class DirectoryFile(msgspec.Struct, frozen=True):
     interfaces: tuple[Interface, ...] = ()
     skipped: tuple[str, ...] = ()
 
+    @property
+    def plain(self) -> "DirectoryFile":
+        """What the file holds, wherever in it."""
+        return self
+
+    def located(self, faults: Sequence[Fault]) -> list[Fault]:
+        """Faults by list and place in it, told as a person finds them in the file."""
+        return list(faults)
+
+
+class SheetFile(DirectoryFile, frozen=True):
+    """What sheets hold.
+
+    Args:
+        stands: list -> where each of its elements stands.
+    """
+
+    stands: dict[str, tuple[Stands, ...]] = {}
+
+    @property
+    def plain(self) -> DirectoryFile:
+        """As `DirectoryFile.plain`."""
+        return DirectoryFile(**{name: getattr(self, name) for name in DirectoryFile.__struct_fields__})
+
+    def located(self, faults: Sequence[Fault]) -> list[Fault]:
+        """As `DirectoryFile.located`: by sheet, row and column."""
+        return [self._located(fault) for fault in faults]
+
+    def _located(self, fault: Fault) -> Fault:
+        stands, row = self.stands.get(str(fault.get("list")), ()), fault.get("row")
+        if not isinstance(row, int) or not 0 < row <= len(stands):
+            return fault
+        at = stands[row - 1]
+        column = at.columns.get(str(fault["field"]), fault["field"])
+        sheet = {"sheet": at.sheet} if at.sheet else {}
+        return {"row": at.row, "field": column, "fault": fault["fault"], **sheet}
+
 
 def read_directory(
     path: Path, *, departments: Sequence[Department] | None = None, purposes: Sequence[Purpose] | None = None
@@ -80,8 +117,12 @@ def read_directory(
         return read_json(path.read_bytes())
     if kind in {".csv", ".xlsx"}:
         found = read_sheet(path, departments, purposes)
-        content = DirectoryFile(
-            tuple(found.departments), tuple(found.purposes), tuple(found.datasets), skipped=tuple(found.notes)
+        content = SheetFile(
+            tuple(found.departments),
+            tuple(found.purposes),
+            tuple(found.datasets),
+            skipped=tuple(found.notes),
+            stands={name: tuple(rows) for name, rows in found.stands.items()},
         )
         return _or_refuse(content, found.faults)
     raise _refuse([{"field": "file", "fault": f"`{path.name}` is neither .json, .csv nor .xlsx"}])

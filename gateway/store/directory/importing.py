@@ -21,7 +21,7 @@ from gateway.store.certificates import CertificateReadings
 from gateway.store.credentials import CredentialReadings
 from gateway.store.directory.columns import TYPES
 from gateway.store.directory.file import DirectoryFile
-from gateway.store.directory.validation import Fault, validate_interface
+from gateway.store.directory.validation import Fault, misfits_of, remarks_on, validate_interface
 from gateway.store.directory.writes import DirectoryTransaction, entry_columns, interface_columns
 from gateway.store.hosts import HostReadings
 from gateway.store.readings import decode
@@ -29,6 +29,7 @@ from gateway.store.scope import entry_withdraws
 
 _VERSIONS = select(schema.datasets.c.id, schema.datasets.c.version, schema.datasets.c.state, schema.datasets.c.body)
 _INTERFACES = select(schema.interfaces.c.supplier, schema.interfaces.c.id)
+_SERVING = select(schema.interfaces.c.body).where(schema.interfaces.c.active == 1)
 _RELEASED_CODES = select(schema.datasets.c.id, schema.datasets.c.code).where(
     schema.datasets.c.state == EntryState.RELEASED.value
 )
@@ -52,6 +53,9 @@ class Imported(msgspec.Struct, frozen=True):
         submitted: entries of which a new version was stored, with that version.
         unchanged: how many entries say what their newest version says.
         released: whether those versions are released.
+        put: active interfaces that are new or changed, by key.
+        remarks: of these, and of interfaces that stand on entries released now: what no longer fits the entry or
+            leaves something out, each with `interface`, `field` and `fault`.
     """
 
     departments: int
@@ -60,6 +64,8 @@ class Imported(msgspec.Struct, frozen=True):
     submitted: tuple[tuple[str, int], ...]
     unchanged: int
     released: bool
+    put: tuple[str, ...] = ()
+    remarks: tuple[Fault, ...] = ()
 
 
 class _Versions(msgspec.Struct):
@@ -83,7 +89,7 @@ class DirectoryImports(HostReadings, CertificateReadings, CredentialReadings, Di
             GatewayError: `invalid-input` with every fault against the state; nothing is stored then.
         """
         stored = self._versions({*(entry.id for entry in found.datasets), *(one.dataset for one in found.interfaces)})
-        faults = self._reference_faults(found, stored)
+        faults = found.located(self._reference_faults(found, stored))
         if faults:
             raise GatewayError("invalid-input", f"the directory has {len(faults)} faults", faults=faults)
         for department in _parents_first(found.departments):
@@ -93,6 +99,7 @@ class DirectoryImports(HostReadings, CertificateReadings, CredentialReadings, Di
         submitted = self._store_entries(found.datasets, stored, released_on=on, release=release)
         if release:
             self._announce(submitted, stored)
+        put = [one for one in found.interfaces if one.active and not self._is_stored(one)]
         self._put_interfaces(found.interfaces)
         return Imported(
             departments=len(found.departments),
@@ -101,7 +108,25 @@ class DirectoryImports(HostReadings, CertificateReadings, CredentialReadings, Di
             submitted=tuple((entry.id, entry.version) for entry in submitted),
             unchanged=len(found.datasets) - len(submitted),
             released=release,
+            put=tuple(one.key for one in put),
+            remarks=tuple(self._remarks(put, submitted if release else ())),
         )
+
+    def _remarks(self, put: Sequence[Interface], released: Iterable[Dataset]) -> Iterator[Fault]:
+        """What to look at of interfaces that were put, and of those that stand on entries released now."""
+        told = {one.key for one in put}
+        new = {entry.id: entry for entry in released}
+        known = {id_: held.released for id_, held in self._versions({one.dataset for one in put}).items()}
+        for one in put:
+            entry = known.get(one.dataset)
+            for remark in remarks_on(one, entry) if entry is not None else ():
+                yield {"interface": one.key, **remark}
+        for (body,) in self._among(_SERVING, schema.interfaces.c.dataset, new):
+            one = decode(Interface, body)
+            if one.key not in told:
+                for remark in misfits_of(one, new[one.dataset]):
+                    if remark["field"] != "subject_parameter":
+                        yield {"interface": one.key, **remark}
 
     def _versions(self, ids: set[str]) -> dict[str, _Versions]:
         stored: dict[str, _Versions] = {}

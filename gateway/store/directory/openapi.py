@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.domain.directory import AnswerFormat, DataItem, Dataset, Interface, SharingMode
 from gateway.domain.errors import GatewayError
+from gateway.store.directory.validation import Fault, validate_interface
 
 MAX_DEPTH = 12
 """How deep a schema is followed: real answers nest four levels; a `$ref` may lead in a circle."""
@@ -49,6 +50,7 @@ class DerivedInterface(msgspec.Struct, frozen=True):
         unclaimed: fields of a row that are no item of the dataset: they will never leave.
         query_parameters: names of the query parameters, of which some may be `scope_parameters`.
         notes: what was guessed, in words.
+        faults: what keeps the proposal from being registered as it is, each with `field` and `fault`.
     """
 
     interface: Interface
@@ -56,6 +58,7 @@ class DerivedInterface(msgspec.Struct, frozen=True):
     unclaimed: tuple[str, ...]
     query_parameters: tuple[str, ...]
     notes: tuple[str, ...]
+    faults: tuple[Fault, ...] = ()
 
 
 def derive_interface(
@@ -114,25 +117,27 @@ def derive_interface(
     ]
     if others:
         notes.append(f"not proposed: {', '.join(others)}; a grant to query is none to change anything")
+    interface = Interface(
+        id=id,
+        supplier=dataset.supplier,
+        dataset=dataset.id,
+        upstream=base.rstrip("/") + path.partition("{")[0].rstrip("/"),
+        title=str(operation.get("summary", ""))[:200],
+        methods=tuple(method.upper() for method in wanted),
+        modes=dataset.sharing_modes or (SharingMode.QUERY,),
+        format=format_,
+        rows=rows.pointer,
+        places=places,
+        envelope=envelope,
+        plain_http=base.startswith("http://"),
+    )
     return DerivedInterface(
-        interface=Interface(
-            id=id,
-            supplier=dataset.supplier,
-            dataset=dataset.id,
-            upstream=base.rstrip("/") + path.partition("{")[0].rstrip("/"),
-            title=str(operation.get("summary", ""))[:200],
-            methods=tuple(method.upper() for method in wanted),
-            modes=dataset.sharing_modes or (SharingMode.QUERY,),
-            format=format_,
-            rows=rows.pointer,
-            places=places,
-            envelope=envelope,
-            plain_http=base.startswith("http://"),
-        ),
+        interface=interface,
         unplaced=tuple(item.name for item in dataset.items if item.name not in places),
         unclaimed=unclaimed,
         query_parameters=query,
         notes=tuple(notes),
+        faults=tuple(validate_interface(interface, dataset)),
     )
 
 

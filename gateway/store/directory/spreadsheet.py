@@ -83,6 +83,7 @@ class SheetContent(msgspec.Struct):
         datasets: likewise.
         faults: everything that is wrong, by row and column, and by sheet where there are several.
         notes: what was not read, in words.
+        stands: list -> where each of its elements stands.
     """
 
     departments: list[Department]
@@ -90,6 +91,21 @@ class SheetContent(msgspec.Struct):
     datasets: list[Dataset]
     faults: list[Fault]
     notes: list[str]
+    stands: dict[str, list["Stands"]]
+
+
+class Stands(msgspec.Struct, frozen=True):
+    """Where in a file something stands.
+
+    Args:
+        row: its first row.
+        sheet: the sheet's name; empty where there is but one.
+        columns: field -> what the sheet calls it.
+    """
+
+    row: int
+    sheet: str
+    columns: dict[str, str]
 
 
 class _Entry(msgspec.Struct):
@@ -110,7 +126,7 @@ def read_sheet(
         purposes: every purpose there is, likewise.
     """
     tables, faults, notes = read_tables(path)
-    found = SheetContent([], [], [], faults, notes)
+    found = SheetContent([], [], [], faults, notes, {})
     for table in tables:
         found.notes += table.notes
         columns = _COLUMNS_OF[table.kind]
@@ -129,8 +145,11 @@ def read_sheet(
     )
     seen: dict[str, int] = {}
     for table in tables:
+        rows = [row.number for row in table.rows]
         if table.kind == "datasets":
-            _datasets(table, words, found, seen)
+            rows = _datasets(table, words, found, seen)
+        named = table.sheet if len(tables) > 1 else ""
+        found.stands.setdefault(table.kind, []).extend(Stands(row, named, _columns(table)) for row in rows)
     for table in tables:
         table.faults.sort(key=lambda fault: int(str(fault["row"] or 0)))
         where = {"sheet": table.sheet} if table.sheet and len(tables) > 1 else {}
@@ -165,8 +184,18 @@ def _purposes(table: Table, found: SheetContent) -> None:
         table.faults += reading.faults
 
 
-def _datasets(table: Table, words: "_Words", found: SheetContent, seen: dict[str, int]) -> None:
-    for entry in _entries(table):
+def _columns(table: Table) -> dict[str, str]:
+    """Field -> what the sheet calls it, or would; an entry's id comes from its code where it has no column."""
+    columns = {field: names[0] for field, names in _COLUMNS_OF[table.kind].items()} | table.names
+    if "id" not in table.names and "code" in columns:
+        columns["id"] = columns["code"]
+    return columns
+
+
+def _datasets(table: Table, words: "_Words", found: SheetContent, seen: dict[str, int]) -> list[int]:
+    """Read a sheet of entries; returns the first row of each."""
+    entries = _entries(table)
+    for entry in entries:
         reading = _Reading(entry.row, entry.cells, table)
         dataset = _dataset(reading, entry, words)
         if dataset.id in seen:
@@ -176,6 +205,7 @@ def _datasets(table: Table, words: "_Words", found: SheetContent, seen: dict[str
         reading.lacks([each for each in validate_dataset(dataset) if reading.column(str(each["field"])) not in told])
         found.datasets.append(dataset)
         table.faults += reading.faults
+    return [entry.row for entry in entries]
 
 
 def _entries(table: Table) -> list[_Entry]:

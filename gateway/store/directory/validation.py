@@ -1,6 +1,9 @@
 """Whether an entry is one: every lack by Decree 809 Art. 3, 13 and 15 named at once, never only the first."""
 
 import re
+from collections.abc import Iterator
+
+import msgspec
 
 from gateway.domain.classification import class_of, nearest, secret_of
 from gateway.domain.directory import (
@@ -35,6 +38,15 @@ _REGION = re.compile(r"[0-9]{6}")
 MAX_GRADE = 4
 MAX_BOUND = 10**20
 MAX_MEANING = 200
+MAX_TEXT = 2000
+"""Longest text of one field, as over the API."""
+MAX_CONCURRENCY = 1_000_000
+MAX_BODY_BYTES = 1 << 40
+LEAST_SECONDS = 0.001
+MOST_SECONDS = 7 * 86400
+"""Longest time that an entry may give its supplier: a longer one is a slip of the pen."""
+NAMED_ITEMS = 20
+"""How many items without a place are named."""
 MAX_CODE = 32
 """Longest code of a comparison: a longer text could be a value."""
 MIN_RETENTION_YEARS = 3
@@ -177,7 +189,33 @@ def validate_interface(interface: Interface, dataset: Dataset | None = None) -> 
     faults += _shape_faults(interface)
     faults += _scope_faults(interface)
     faults += _request_faults(interface)
+    faults += _text_faults(interface)
+    faults += _number_faults(interface)
     return faults if dataset is None else [*faults, *_faults_against(interface, dataset)]
+
+
+def remarks_on(interface: Interface, dataset: Dataset) -> list[Fault]:
+    """What is no fault, and yet leaves something out: a person that no question finds, items that never leave.
+
+    Args:
+        interface: without faults of its own.
+        dataset: the entry that it serves.
+    """
+    remarks: list[Fault] = []
+    if not interface.names_subject:
+        sentence = "missing: where a request names the person; no question about a person finds its uses"
+        remarks.append(_fault("subject_parameter", sentence))
+    if interface.format is not AnswerFormat.OPAQUE:
+        unplaced = [item.name for item in dataset.items if item.name not in interface.places]
+        if unplaced:
+            listed = ", ".join(unplaced[:NAMED_ITEMS]) + (" and others" if len(unplaced) > NAMED_ITEMS else "")
+            remarks.append(_fault("places", f"items without a place never leave: {listed}"))
+    return remarks
+
+
+def misfits_of(interface: Interface, dataset: Dataset) -> list[Fault]:
+    """What of a standing interface no longer fits a new version of its entry."""
+    return _faults_against(interface, dataset) + remarks_on(interface, dataset)
 
 
 def _faults_against(interface: Interface, dataset: Dataset) -> list[Fault]:
@@ -288,15 +326,59 @@ def _shape_faults(interface: Interface) -> list[Fault]:
             parse_below(place, documents[-1].kind)
         except PlaceError as error:
             faults.append(_fault("places", f"{what} is none below a row, such as `/name`: {error}"))
-    for field, texts in (
-        ("title", (interface.title,)),
-        ("subject_parameter", (interface.subject_parameter or "x",)),
-        ("scope_parameters", interface.scope_parameters),
-        ("envelope", interface.envelope),
-    ):
-        if any(_CONTROL.search(text) for text in texts):
+    return faults
+
+
+def _text_faults(interface: Interface) -> list[Fault]:
+    """Texts that no line and no log takes as they are."""
+    faults = [
+        _fault(field, "holds a control character")
+        for field, texts in (
+            ("title", (interface.title,)),
+            ("subject_parameter", (interface.subject_parameter or "x",)),
+            ("scope_parameters", interface.scope_parameters),
+            ("envelope", interface.envelope),
+        )
+        if any(_CONTROL.search(text) for text in texts)
+    ]
+    told = {fault["field"] for fault in faults}
+    for field in interface.__struct_fields__:
+        if field in told:
+            continue
+        texts = list(_every_text(msgspec.to_builtins(getattr(interface, field))))
+        if any(len(text) > MAX_TEXT for text in texts):
+            faults.append(_fault(field, f"holds a text of more than {MAX_TEXT} characters"))
+        elif any(_BAD_TEXT.search(text) for text in texts):
             faults.append(_fault(field, "holds a control character"))
     return faults
+
+
+def _every_text(value: object) -> Iterator[str]:
+    """Every text of plain values, names of members too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            yield name
+            yield from _every_text(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _every_text(each)
+
+
+def _number_faults(interface: Interface) -> list[Fault]:
+    """Bounds under which no call at all could come through, or that bound nothing."""
+    return [
+        _fault(field, f"{getattr(interface, field)} is not between {least} and {most}: no call could be made")
+        for field, least, most in (
+            ("concurrency", 1, MAX_CONCURRENCY),
+            ("body_limit_bytes", 0, MAX_BODY_BYTES),
+            ("connect_timeout_seconds", LEAST_SECONDS, MOST_SECONDS),
+            ("first_byte_timeout_seconds", LEAST_SECONDS, MOST_SECONDS),
+            ("total_timeout_seconds", 0, MOST_SECONDS),
+        )
+        if not least <= getattr(interface, field) <= most
+    ]
 
 
 def _beside_faults(interface: Interface, kind: Kind, documents: tuple[Document, ...]) -> list[Fault]:

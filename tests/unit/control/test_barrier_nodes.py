@@ -105,7 +105,7 @@ def test_barrier_when_a_worker_of_another_node_is_stopped(nodes: Nodes) -> None:
     in_flight = arrived_bytes(caller)
     assert read_to_end(caller) == in_flight
     assert set(report["confirmed"]) == {"worker-a", "b", "c"}
-    assert nodes.workers["c"].process.wait(5) == -signal.SIGKILL
+    assert nodes.workers["c"].process.wait(60) == -signal.SIGKILL
 
 
 def test_barrier_when_the_database_restarts(nodes: Nodes, postgres: Postgres) -> None:

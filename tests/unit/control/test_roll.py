@@ -103,7 +103,7 @@ def test_barrier_a_new_control_process_ends_a_worker_that_stands_still(tmp_path:
             in_flight = [arrived_bytes(each) for each in callers]
             assert [read_to_end(each) for each in callers] == in_flight
             assert (report.confirmed, report.out) == (((), ("w",)) if is_still else (("w",), ()))
-            assert worker.process.wait(5) == -signal.SIGKILL if is_still else worker.process.poll() is None
+            assert worker.process.wait(60) == -signal.SIGKILL if is_still else worker.process.poll() is None
             successor.close()
     finally:
         node.close()

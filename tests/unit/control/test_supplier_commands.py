@@ -125,7 +125,12 @@ def test_interface_is_tried_and_not_registered_where_it_cannot_work(gateway: Com
     told = gateway("directory", "register", entry, "--answer", answer)
     assert "1 rows" in told
     assert "is registered" in told
+    assert "not tried" not in told
     assert "tried" in gateway("directory", "list", "interfaces")
+    entry.write_text(json.dumps({**INTERFACE, "id": "bare", "places": {"name": "/name"}}))
+    told = gateway("directory", "register", entry, "--untried")
+    assert "not tried, and may yet find nothing: public-security/bare" in told
+    assert "items without a place never leave: id_number, marital_status" in told
 
 
 def test_derivation_prints_methods_and_envelope(gateway: Commands, tmp_path: Path) -> None:

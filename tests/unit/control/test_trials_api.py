@@ -116,6 +116,13 @@ FAULTY: list[tuple[dict[str, Any], str]] = [
     ({"mode_methods": {"query": []}}, "mode_methods"),
     ({"title": "a\r\nb"}, "title"),
     ({"scope_parameters": ["a\nb"]}, "scope_parameters"),
+    ({"format": "opaque", "title": "a\r\nb"}, "title"),
+    ({"title": "长" * 2001}, "title"),
+    ({"concurrency": 0}, "concurrency"),
+    ({"body_limit_bytes": -1}, "body_limit_bytes"),
+    ({"connect_timeout_seconds": 0.0}, "connect_timeout_seconds"),
+    ({"first_byte_timeout_seconds": -1.0}, "first_byte_timeout_seconds"),
+    ({"total_timeout_seconds": 1e9}, "total_timeout_seconds"),
 ]
 
 
@@ -135,6 +142,35 @@ def test_interface_that_cannot_work_is_refused_when_it_is_made(
     assert world.store.any_interface("public-security", "faulty") is None
 
 
+def test_file_says_which_interfaces_were_not_tried_and_what_they_leave_out(world: World) -> None:
+    """By name: those that it makes or changes, whom no question about a person finds, items that never leave."""
+    file = {"interfaces": [{**INTERFACE, "id": "bare", "subject_parameter": None, "places": {"name": "/name"}}]}
+    for check in ("true", "false"):
+        said = done(world.ask("police", "POST", "/v1/directory", file, params={"check": check}))
+        assert said["untried"] == ["public-security/bare"]
+        assert [(each["interface"], each["field"]) for each in said["remarks"]] == [
+            ("public-security/bare", "subject_parameter"),
+            ("public-security/bare", "places"),
+        ]
+        assert "id_number, marital_status" in said["remarks"][1]["fault"]
+    again = done(world.post("police", "/v1/directory", file))
+    assert (again["untried"], again["remarks"]) == ([], []), "it stands just so"
+    withdrawn = {"interfaces": [{**file["interfaces"][0], "active": False}]}
+    assert done(world.post("police", "/v1/directory", withdrawn))["untried"] == []
+
+
+def test_file_that_changes_an_entry_names_the_interfaces_that_no_longer_fit_it(world: World) -> None:
+    """A sheet renames an item: what serves the entry goes on placing the old one, and gives the new one no place."""
+    done(world.post("province", "/v1/interfaces", INTERFACE))
+    renamed = [{**item, "name": "full_name"} if item["name"] == "name" else item for item in DATASET["items"]]
+    said = done(world.post("province", "/v1/directory", {"datasets": [{**DATASET, "items": renamed}]}))
+    told = {each["fault"] for each in said["remarks"] if each["interface"] == "public-security/household"}
+    assert told == {
+        f"`name` is not an item of dataset `{DATASET['id']}`",
+        "items without a place never leave: full_name",
+    }
+
+
 def test_registration_tries_what_it_is_told_to_and_says_what_it_found(world: World) -> None:
     """One that cannot work with the answer is not registered; where nothing was tried, that is said."""
     world.grant()
@@ -146,11 +182,12 @@ def test_registration_tries_what_it_is_told_to_and_says_what_it_found(world: Wor
     right = {**body, "trial": {"answer": json.dumps({"data": [ROW]})}}
     key = {"Idempotency-Key": "registered-once"}
     made = done(world.post("police", "/v1/interfaces", right, headers=key))
-    assert (made["trial"]["rows"], made["trial"]["unclaimed"]) == (1, ["/phone"])
+    assert (made["trial"]["rows"], made["trial"]["unclaimed"], made["untried"]) == (1, ["/phone"], [])
     assert made["trial"]["grants"][0]["released"] == ["marital_status", "name"]
     object.__setattr__(world.services, "trials", None)
     assert done(world.post("police", "/v1/interfaces", right, headers=key))["trial"] == made["trial"], "replayed"
-    assert done(world.post("police", "/v1/interfaces", body))["trial"] is None
+    untried = done(world.post("police", "/v1/interfaces", {**body, "title": "x"}))
+    assert (untried["trial"], untried["untried"]) == (None, ["public-security/tried"])
     refused(world.post("stranger", "/v1/interfaces", {**right, "id": "theirs"}), "act-not-permitted")
 
 

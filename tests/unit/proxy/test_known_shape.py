@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from gateway.domain.directory import SharingMode
+from gateway.domain.directory import AnswerFormat, SharingMode
 from tests.support.proxy_ports import CallerSide, House, Supplier, interface_for, json_answer, request, serving
 
 ROW = '{"gmsfhm":"442000199001011234","xm":"SECRET"}'
@@ -50,3 +50,15 @@ def test_words_that_the_entry_declares_are_let_out() -> None:
     assert (status, json.loads(content)) == (200, {"code": "1", "message": "no such interface"})
     status, content, troubles = ask('{"code":0,"data":[]}', request())
     assert (status, json.loads(content), troubles) == (200, {"code": 0, "data": []}, [])
+
+
+@pytest.mark.parametrize("format_", ["json", "ndjson", "csv", "xml"])
+def test_interface_without_a_place_for_any_granted_item_gives_no_empty_rows(format_: str) -> None:
+    """Rows of nothing would read as "nothing is known": refused before the supplier is asked."""
+    question = json.dumps({"values": {"xm": "SECRET"}}).encode()
+    asked = request(method="POST", fields="Sharing-Mode: verify\r\n", body=question)
+    for sent, modes in ((request(), (SharingMode.QUERY,)), (asked, (SharingMode.VERIFY,))):
+        fields = {"places": {"gmsfhm": "gmsfhm" if format_ == "csv" else "/gmsfhm"}, "modes": modes}
+        status, content, _ = ask('{"code":0,"data":[' + ROW + "]}", sent, format=AnswerFormat(format_), **fields)
+        assert (status, json.loads(content)["type"]) == (502, "/problems/answer-not-filterable")
+        assert "no place to any of the items" in json.loads(content)["detail"]

@@ -231,7 +231,7 @@ def test_a_call_whose_quota_is_used_up_is_made_under_the_next_grant() -> None:
             house = House(interface_for(supplier.port))
             near = NearMiss("narrow", ("quota",), ("Decree 809 Art. 15",), ("its quota",), ("额度已用尽",))
             why = Explanation((near,), ("Decree 809 Art. 15",), "call again tomorrow", "请次日再调用")
-            wide = permit(grant="wide", items=("id_number", "name"))
+            wide = permit(grant="wide", items=("gmsfhm", "xm"))
             house.verdict = permit(grant="narrow", metered=True, exhausted=why, otherwise=wide)
             house.meter.calls = 1
             async with serving(house) as (_, port):

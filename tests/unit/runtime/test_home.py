@@ -1,6 +1,8 @@
 """One home, one gateway: paths, the lock, and what happens where none lives."""
 
+import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,23 @@ def test_the_lock_ends_with_its_process(tmp_path: Path) -> None:
         os._exit(0)
     os.waitpid(child, 0)
     home.lock().release()
+
+
+def test_lock_of_a_folder_that_was_taken_away_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An `init` that failed took its folder away while this one waited: the lock is the one that stands there now."""
+    home = GatewayHome(tmp_path / "var")
+    flock = fcntl.flock
+
+    def taken_away(descriptor: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        shutil.rmtree(home.root)
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", taken_away)
+    lock = home.lock()
+    assert os.path.samestat(os.fstat(lock.descriptor), (home.run / "lock").stat())
+    assert home.is_running()
+    lock.release()
 
 
 def test_addresses_are_those_of_a_running_gateway_only(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from gateway.domain.errors import GatewayError
-from gateway.runtime.home import GatewayHome
+from gateway.runtime.home import GatewayHome, HomeLock
 from gateway.runtime.operation import setup
 from gateway.runtime.operation.setup import initialise
 from gateway.store import Store
@@ -51,7 +51,7 @@ def test_killed_init_is_made_good_by_the_next(tmp_path: Path, at: int) -> None:
     script = f"""
 import os, sys
 from pathlib import Path
-from gateway.runtime.home import GatewayHome
+from gateway.runtime.home import GatewayHome, HomeLock
 from gateway.runtime.operation.setup import initialise
 count, rename = [0], Path.rename
 def renamed(path, target):
@@ -67,6 +67,38 @@ initialise(GatewayHome(Path(sys.argv[1])), region="440000", department="data-bur
     if done.returncode == 9:
         make(tmp_path / "home")
     assert standing(tmp_path / "home") == {"gateway.toml", "keys", "state.db", "identity.json"}
+
+
+def test_gateway_that_another_init_has_just_made_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one came to its end between this one's look and its lock: refused, and what was made stands."""
+    lock = GatewayHome.lock
+
+    def late(home: GatewayHome) -> object:
+        monkeypatch.setattr(GatewayHome, "lock", lock)
+        make(tmp_path / "home")
+        return lock(home)
+
+    monkeypatch.setattr(GatewayHome, "lock", late)
+    with pytest.raises(GatewayError, match="lives in"):
+        make(tmp_path / "home")
+    assert standing(tmp_path / "home") == {"gateway.toml", "keys", "state.db", "identity.json"}
+
+
+def test_init_that_fails_takes_its_folder_away_before_another_may_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waited for the lock makes a gateway there at once, and loses nothing of it."""
+    release = HomeLock.release
+    seen: list[bool] = []
+
+    def released(lock: HomeLock) -> None:
+        seen.append((tmp_path / "home").exists())
+        release(lock)
+
+    monkeypatch.setattr(HomeLock, "release", released)
+    with pytest.raises(GatewayError):
+        make(tmp_path / "home", suite="unknown")
+    assert seen == [False]
 
 
 def test_what_init_did_not_make_is_never_taken_away(tmp_path: Path) -> None:
@@ -97,7 +129,8 @@ def test_init_waits_for_its_database_for_the_time_said(tmp_path: Path, monkeypat
     assert len(told) == 1
     assert not (tmp_path / "home").exists()
     opened = Store.open
-    answers = iter([GatewayError("unavailable", "does not answer"), None])
+    sentences = ("does not answer", "does not answer", "does not take the password", "does not answer")
+    answers = iter([*(GatewayError("unavailable", sentence) for sentence in sentences), None])
 
     def late(url: str) -> Store:
         error = next(answers)
@@ -106,7 +139,10 @@ def test_init_waits_for_its_database_for_the_time_said(tmp_path: Path, monkeypat
         return opened(f"sqlite:///{tmp_path / 'late.db'}")
 
     monkeypatch.setattr(setup.Store, "open", late)
-    make(tmp_path / "home", wait_seconds=30)
+    monkeypatch.setattr(setup, "ASK_AGAIN_SECONDS", 0)
+    told.clear()
+    make(tmp_path / "home", wait_seconds=30, say=told.append)
+    assert [each.partition(": ")[2] for each in told] == [*sentences[1:]], "each sentence where it is another"
     assert standing(tmp_path / "home") >= {"gateway.toml", "keys", "identity.json"}
 
 

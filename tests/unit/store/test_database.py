@@ -243,3 +243,34 @@ def test_commits_survive_a_loss_of_power(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path / 'state.db'}") as store, store.database.writing() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+
+
+def test_postgres_that_turns_the_user_away_is_no_silent_server(postgres: Postgres) -> None:
+    """Each by its own sentence, in our words: a wrong password never becomes right by trying again."""
+    known = postgres.create_database()
+    hba = postgres.home / "data" / "pg_hba.conf"
+    before = hba.read_text("utf-8")
+    with postgres.connect("postgres") as connection:
+        connection.execute("CREATE ROLE turned_away LOGIN PASSWORD 'right'")
+        hba.write_text(f"local all turned_away scram-sha-256\nlocal all nobody reject\n{before}", "utf-8")
+        connection.execute("SELECT pg_reload_conf()")
+    url = postgres.url(known)
+    try:
+        for user, database, said in (
+            ("turned_away:wrong", known, "password"),
+            ("turned_away:right", known, "may not be written"),
+            ("gateway", "absent", "is not there"),
+            ("stranger", known, "does not know the user"),
+            ("nobody", known, "does not let the user in"),
+        ):
+            at = url.replace("//gateway@", f"//{user}@").replace(f"/{known}?", f"/{database}?")
+            sentence = refusal(at)
+            assert said in sentence, user
+            assert "FATAL" not in sentence
+            assert "wrong" not in sentence
+    finally:
+        hba.write_text(before, "utf-8")
+        with postgres.connect("postgres") as connection:
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute("DROP ROLE turned_away")
+        postgres.drop_database(known)

@@ -384,6 +384,28 @@ def test_two_entries_of_one_code_are_refused(tmp_path: Path) -> None:
             assert {fault["field"] for fault in refused.value.members["faults"]} == {"code"}
 
 
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_fault_against_the_state_names_the_row_and_column_of_the_sheet(tmp_path: Path, kind: str) -> None:
+    """Not the how-manieth entry it is: entries take several rows, and a workbook has several sheets."""
+    with Store.open(f"sqlite:///{tmp_path / 'state.db'}") as store:
+        fill(store)
+        directory = store.directory()
+        many = msgspec.structs.replace(
+            dataset("first", code="first"),
+            items=tuple(msgspec.structs.replace(dataset().items[0], name=f"i{number}") for number in range(5)),
+        )
+        same = dataset("other", code=dataset().code)
+        file = msgspec.structs.replace(directory, datasets=(many, same), interfaces=())
+        path = tmp_path / f"d.{kind}"
+        path.write_bytes(export_csv(file.datasets, file.departments).encode() if kind == "csv" else export_xlsx(file))
+        found = read_directory(path, departments=directory.departments, purposes=directory.purposes)
+        with store.transaction() as tx, pytest.raises(GatewayError) as refused:
+            tx.import_directory(found, release=True)
+        (fault,) = refused.value.members["faults"]
+        assert (fault["row"], fault["field"]) == (7, "信息资源代码")
+        assert fault.get("sheet") == ("目录" if kind == "xlsx" else None)
+
+
 def test_an_edit_in_the_exported_sheet_reaches_the_entry_in_force(tmp_path: Path) -> None:
     """Also where the code was changed: the entry is known by its own column."""
     with Store.open(f"sqlite:///{tmp_path / 'state.db'}") as store:

@@ -1,0 +1,96 @@
+"""Work on long answers and bodies: a bounded part of it in each turn of the loop, in the order in which it came.
+
+One answer is worked on in steps of a few milliseconds (`exchange.release`). Of hundreds at once each would take its
+step in every turn, and the turn, and a stop that waits for its end, would take seconds. So all of them together have
+`MOST_SECONDS` of a turn, and a step at least; what comes besides waits for the next ones, and its supplier with it.
+What is short is not asked here: `turns` bounds how much of it there is. After a change of the state nothing is worked
+on for `HELD_TURNS`, so that it is acknowledged first (INVARIANT: BARRIER).
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from gateway.proxy.guards import ends_exchange
+from gateway.proxy.turns import HELD_TURNS
+
+MOST_SECONDS = 0.01
+SHORT_BYTES = 4096
+"""What is worked on at once, whatever waits: the answers and bodies of most calls."""
+
+
+class LongWork:
+    """The long work of one worker's loop.
+
+    Args:
+        loop: the loop.
+        failed: counts a mistake.
+        clock: seconds, rising, read anew at each call.
+    """
+
+    __slots__ = ("_began", "_clock", "_failed", "_held", "_is_marked", "_loop", "_waiting")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        failed: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._loop = loop
+        self._failed = failed
+        self._clock = clock
+        self._waiting: dict[object, Callable[[], object]] = {}
+        self._is_marked = False
+        self._held = 0
+        self._began = 0.0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def may_go_on(self, size_bytes: int) -> bool:
+        """Whether work on so much may be done now; else `put_off`."""
+        if size_bytes <= SHORT_BYTES:
+            return True
+        if not self._is_marked:
+            self._mark()
+            self._began = self._clock()
+            return not self._held
+        return not self._waiting and not self._held and self._clock() - self._began < MOST_SECONDS
+
+    def put_off(self, owner: object, work: Callable[[], object]) -> None:
+        """Do an owner's `work`, an `@ends_exchange`, in its order; once, however often it is asked for."""
+        self._waiting.setdefault(owner, work)
+        if not self._is_marked:
+            self._mark()
+            self._began = self._clock()
+
+    def hold(self) -> None:
+        """A change has come: work on nothing until it can have been acknowledged."""
+        self._held = HELD_TURNS
+        if not self._is_marked:
+            self._mark()
+
+    def _mark(self) -> None:
+        self._is_marked = True
+        self._loop.call_soon(self._next)
+
+    @ends_exchange
+    def _next(self) -> None:
+        """The loop begins a turn."""
+        self._is_marked = False
+        self._began = self._clock()
+        if self._held:
+            self._held -= 1
+        else:
+            while self._waiting:
+                self._waiting.pop(next(iter(self._waiting)))()
+                if self._clock() - self._began >= MOST_SECONDS:
+                    break
+        if self._waiting or self._held:
+            self._mark()
+
+    def broken(self) -> None:
+        """As `guards.Breakable.broken`: what waits goes on in the next turn."""
+        self._failed()
+        if self._waiting and not self._is_marked:
+            self._mark()
