@@ -40,12 +40,12 @@ def other_contract(house: House) -> object:
     return house.call(*national(at, "gjzwfwpt").items())
 
 
-@attack(SIGNED, "zhejiang: signature moved to another path", "the contract", "does not verify")
+@attack(SIGNED, "zhejiang: signature moved to another path", "the contract", "no registered key")
 def other_path(house: House) -> object:
     return house.call(*zhejiang(house.now(), url="/a/b").items(), head={"path": b"/a/c"})
 
 
-@attack(SIGNED, "zhejiang: signature moved to another query", "the contract", "does not verify")
+@attack(SIGNED, "zhejiang: signature moved to another query", "the contract", "no registered key")
 def other_query(house: House) -> object:
     fields = zhejiang(house.now(), url="/a/b?id=1")
     return house.call(*fields.items(), head={"path": b"/a/b", "query": b"id=2"})
@@ -59,7 +59,7 @@ def withdrawn(house: House) -> object:
     return house.call(*national(house.now()).items())
 
 
-sent("national: another secret", "the contract", "does not verify", lambda at: national(at, secret=SECRET[::-1]))
+sent("national: another secret", "the contract", "no registered key", lambda at: national(at, secret=SECRET[::-1]))
 sent("national: empty signature", "the contract", "not verify", lambda at: {**national(at), "gjgxjhpt_sign": ""})
 sent("national: signed long ago", "ours: 5 min", "not of now", lambda at: national(at - 400))
 sent("national: signed ahead", "ours: 5 min", "not of now", lambda at: national(at + 400))
