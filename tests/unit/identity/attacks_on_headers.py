@@ -51,7 +51,7 @@ def other_query(house: House) -> object:
     return house.call(*fields.items(), head={"path": b"/a/b", "query": b"id=2"})
 
 
-@attack(SIGNED, "by a key that was withdrawn", "ours", "withdrawn")
+@attack(SIGNED, "by a key that was withdrawn", "ours", "no registered key")
 def withdrawn(house: House) -> object:
     assert isinstance(house, Legacy)
     house.keys.clear()
@@ -60,10 +60,10 @@ def withdrawn(house: House) -> object:
 
 
 sent("national: another secret", "the contract", "no registered key", lambda at: national(at, secret=SECRET[::-1]))
-sent("national: empty signature", "the contract", "not verify", lambda at: {**national(at), "gjgxjhpt_sign": ""})
+sent("national: empty signature", "the contract", "no registered key", lambda at: {**national(at), "gjgxjhpt_sign": ""})
 sent("national: signed long ago", "ours: 5 min", "not of now", lambda at: national(at - 400))
 sent("national: signed ahead", "ours: 5 min", "not of now", lambda at: national(at + 400))
-sent("national: another caller's name", "the contract", "not known", lambda at: national(at, rid="caller-8"))
+sent("national: another caller's name", "the contract", "no registered key", lambda at: national(at, rid="caller-8"))
 sent("national: time in seconds", "the contract", "malformed", lambda at: national(at, rtime=str(int(at))))
 sent("headers of two contracts", "ours: one meaning", "two contracts", lambda at: {**national(at), **guangdong(at)})
 sent(
@@ -88,7 +88,7 @@ def moved_boundary(house: House) -> object:
     return house.call(*{**fields, **moved}.items())
 
 
-@attack(SIGNED, "national: service and caller moved against each other", "ours: one key, one caller", "not known")
+@attack(SIGNED, "national: service and caller moved against each other", "ours: one key, one caller", "no registered key")
 def moved_caller(house: House) -> object:
     """`sid` and `rid` are signed side by side: a character moved between them keeps the text and names another key."""
     at = house.now()
@@ -101,6 +101,6 @@ sent("national: time in other digits", "the contract", "malformed", lambda at: n
 sent(
     "national: key registered under the other national contract alone",
     "ours: one key, one contract",
-    "not known",
+    "no registered key",
     lambda at: national(at, "gjzwfwpt", rid="only-exchange"),
 )
