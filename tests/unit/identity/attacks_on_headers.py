@@ -88,7 +88,9 @@ def moved_boundary(house: House) -> object:
     return house.call(*{**fields, **moved}.items())
 
 
-@attack(SIGNED, "national: service and caller moved against each other", "ours: one key, one caller", "no registered key")
+@attack(
+    SIGNED, "national: service and caller moved against each other", "ours: one key, one caller", "no registered key"
+)
 def moved_caller(house: House) -> object:
     """`sid` and `rid` are signed side by side: a character moved between them keeps the text and names another key."""
     at = house.now()

@@ -105,10 +105,10 @@ def test_an_officer_s_words_with_a_number_refuse_the_act(tmp_path):
 
 NAMES = {
     "act", "after", "approved_by", "article", "asked_by", "before", "bundle", "case", "contract", "dataset",
-    "department", "departments", "destroyed_on", "digest", "dispose_by", "entries", "format", "former", "grant", "host",
-    "interface", "key", "layers", "of", "of_officer", "of_subject", "officer", "officer_department", "order",
-    "order_kind", "period_from", "period_until", "plan", "policy_set", "position", "proof", "proved", "question",
-    "reach", "receivers",
+    "concerning", "department", "departments", "destroyed_on", "digest", "dispose_by", "entries", "format", "former",
+    "grant", "host", "interface", "key", "layers", "of", "of_officer", "of_subject", "officer", "officer_department",
+    "order", "order_kind", "period_from", "period_until", "plan", "policy_set", "position", "proof", "proved",
+    "question", "reach", "receivers",
     "records", "rectify_by", "region", "report_due", "revives", "roles", "sessions", "sha256", "size", "state", "step",
     "steps", "successor", "supplier", "system", "target", "version", "voids",
 }  # fmt: skip
