@@ -266,7 +266,9 @@ _NEVER = tuple(
             "::/128",
             "ff00::/8",
             "::ffff:0:0/96",
+            "::ffff:0:0:0/96",
             "64:ff9b::/96",
+            "64:ff9b:1::/48",
             "2001::/32",
             "2002::/16",
         ),
@@ -289,6 +291,11 @@ _METADATA = frozenset(
 """Where clouds tell a machine its credentials: AWS, Azure, Alibaba, Oracle and who follows them."""
 
 
+def _is_compatible(address: IPv4Address | IPv6Address) -> bool:
+    """Whether an IPv6 address is an IPv4 address behind zeros (RFC 4291 §2.5.5.1); `::1` is itself."""
+    return address.version == 6 and 1 < int(address) < 1 << 32
+
+
 class Networks:
     """Where suppliers' hosts may stand.
 
@@ -308,7 +315,8 @@ class Networks:
             address = ip_address(text)
         except ValueError:
             return f"`{text[:100]}` is no IP address"
-        if getattr(address, "scope_id", None) or address in _METADATA or any(address in each for each in _NEVER):
+        is_other = getattr(address, "scope_id", None) or _is_compatible(address) or address in _METADATA
+        if is_other or any(address in each for each in _NEVER):
             return f"{address} is no address of a supplier's service"
         if self._allowed:
             if any(address in network for network in self._allowed):

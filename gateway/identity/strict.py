@@ -33,9 +33,11 @@ class Unreadable(ValueError):  # noqa: N818  (a state of the bytes, as the calle
     """Bytes that are not one well-formed token; the message is one of this module's own constant sentences.
 
     `cost` says what finding it out took, in checks of an ES256 signature; nothing cheaper counts as less than one.
+    `reason` is what the gateway's own log is told where the message, which goes out, says less.
     """
 
     cost = 1.0
+    reason = ""
 
 
 class Jws(msgspec.Struct, frozen=True):

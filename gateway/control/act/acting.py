@@ -46,6 +46,7 @@ from gateway.control.barrier.barrier import BarrierReport
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Officer
 from gateway.domain.uses import RecordKind
+from gateway.ledger.journal.acts import void_of
 from gateway.store import StoreTransaction
 
 __all__ = [
@@ -180,7 +181,7 @@ def perform(
         return replayed
     except BaseException:
         if deed is not None and deed.records:
-            void_acts(services, deed.records, officer.id)
+            void_acts(services, deed.records, deed.told)
         raise
     if everywhere and tx.changes:
         report = services.barrier.hold_at(tx.changes[-1].sequence)
@@ -294,10 +295,16 @@ def _digest(request: Request, body: Any) -> str:
     return hashlib.sha256(head.encode() + msgspec.json.encode(body, order="deterministic")).hexdigest()
 
 
-def void_acts(services: ControlServices, records: Sequence[str], officer: str) -> None:
-    """Say that what records tell did not come to stand."""
-    said = {"act": "void", "officer": officer, "reason": "not committed"}
+def void_acts(services: ControlServices, records: Sequence[str], told: Sequence[Mapping[str, Any]]) -> None:
+    """Say that what records tell did not come to stand, to whom they are told.
+
+    Args:
+        services: the rooms.
+        records: their ids.
+        told: what each of them says.
+    """
+    rows = [void_of(record, fields, "not committed") for record, fields in zip(records, told, strict=True)]
     try:
-        services.acts.append_all(RecordKind.CONSULTATION, [{**said, "voids": record} for record in records])
+        services.acts.append_all(RecordKind.CONSULTATION, rows)
     except GatewayError:
         log.error("record `%s` tells of an act that was not committed, and could not be voided", records[0])

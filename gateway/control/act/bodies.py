@@ -36,6 +36,8 @@ Statement = Annotated[
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}(?:\.[a-z0-9][a-z0-9-]{0,62})?$")]
 """A slug, or one in a department's namespace: `department.slug`, see `domain.directory.namespace_of`."""
+MAX_NAME_LENGTH = 127
+"""Of a `Name`: what signs in by one takes them all."""
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 EntryId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,126}$")]
 Region = Annotated[str, StringConstraints(pattern=r"^[0-9]{6}$")]

@@ -7,7 +7,7 @@ there, whatever its state, its orders or `If-Match`.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from gateway.domain.directory import Department, System, namespace_of
 from gateway.domain.errors import GatewayError, another_names
 from gateway.domain.grants import Grant
 from gateway.domain.officers import Act, Matter, Officer
-from gateway.domain.uses import RecordKind
+from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.domain.verdicts import Verdict
 from gateway.policy.law.world import NATION, region_chain
 from gateway.store import Store, StoreTransaction
@@ -57,6 +57,7 @@ class Deed:
         self._tx = tx
         self.now = datetime.fromtimestamp(services.now(), UTC)
         self.records: tuple[str, ...] = ()
+        self.told: tuple[dict[str, Any], ...] = ()  # what those records say
         self.ahead: Any = None  # what was looked up before the transaction, where the act needs any such thing
         self._everything = False
         self._told_changes = 0
@@ -198,13 +199,20 @@ class Deed:
         if space is not None and space != department and self.tx.department(space) is not None:
             raise invalid([{"field": "id", "fault": another_names(space)}])
 
-    def record(self, kind: RecordKind, **fields: Any) -> str:
+    def record(self, kind: RecordKind, *, concerning: Iterable[str] = (), **fields: Any) -> str:
         """Write the act's record and return its id: who acted, what was decided by which policies, and `fields`.
+
+        Every department that the act was decided about, and each of `concerning`, finds it: it is written once more for
+        each that `fields` do not name, or for all where that would be more than `MAX_CONCERNED`. A reading is told to
+        nobody whom it is about.
 
         Durability: it is synced on return. Call it once, last of what can refuse the act.
         """
-        self.records = (self.services.acts.append(kind, self._told(fields, self._withdrawn())),)
-        return self.records[0]
+        rows: list[Mapping[str, Any]] = [{**fields, **more} for more in self._concerned(kind, fields, concerning)]
+        if fields.get("department") or fields.get("supplier") or not rows:
+            rows.insert(0, fields)
+        withdrawn = self._withdrawn()
+        return self._write(kind, [(each, [] if at else withdrawn) for at, each in enumerate(rows)])[0]
 
     def record_each(self, kind: RecordKind, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         """As `record`, one for each of many things done at once; all are synced together.
@@ -218,10 +226,32 @@ class Deed:
         first = own.pop("", [])
         told = []
         for fields in rows:
-            told.append(self._told(fields, own.get(str(fields.get("grant")), []) + first))
+            told.append((fields, own.get(str(fields.get("grant")), []) + first))
             first = []
-        self.records = self.services.acts.append_all(kind, told)
+        return self._write(kind, told)
+
+    def _write(
+        self, kind: RecordKind, rows: Sequence[tuple[Mapping[str, Any], list[dict[str, str]]]]
+    ) -> tuple[str, ...]:
+        assert not self.records, "an act is recorded once"
+        self.told = tuple(self._told(fields, withdrawn) for fields, withdrawn in rows)
+        self.records = self.services.acts.append_all(kind, self.told)
         return self.records
+
+    def _concerned(
+        self, kind: RecordKind, fields: Mapping[str, Any], concerning: Iterable[str]
+    ) -> list[dict[str, str]]:
+        """For each department whose the record is besides those that `fields` name: the field that names it."""
+        named = {fields.get("department"), fields.get("supplier")}
+        if kind in _READINGS or EVERY_DEPARTMENT in named:
+            return []
+        matters = [matter for _, matter, _ in self._decided]
+        found = {each: "department" for each in (*concerning, *(matter.demand for matter in matters)) if each}
+        found |= {matter.supplier: "supplier" for matter in matters if matter.supplier}
+        found = {each: field for each, field in found.items() if each not in named}
+        if EVERY_DEPARTMENT in found or len(found) > MAX_CONCERNED:
+            return [{"department": EVERY_DEPARTMENT}]
+        return [{field: each} for each, field in found.items()]
 
     def will_withdraw(self) -> None:
         """Say that this act takes away, as far as anyone may hold, by a change that follows on its record."""
@@ -245,7 +275,6 @@ class Deed:
         return [each for at, each in enumerate(scopes) if each not in scopes[:at]]
 
     def _told(self, fields: Mapping[str, Any], withdrawn: list[dict[str, str]]) -> dict[str, Any]:
-        assert not self.records, "an act is recorded once"
         assert self._decided, "an act is decided before it is recorded"
         return {
             **{name: value for name, value in fields.items() if value not in ("", ())},
@@ -261,6 +290,9 @@ class Deed:
 
 
 _SCOPES = ("kind", "subject", "department", "dataset", "system", "supplier", "grant")
+_READINGS = frozenset({RecordKind.CONSULTATION, RecordKind.EXPORT})
+MAX_CONCERNED = 64
+"""Departments that a record is written for one by one; what concerns more is told to all."""
 MAX_SCOPES = 64
 """Scopes that one record names; what withdraws more is told as withdrawing everything."""
 
@@ -369,10 +401,12 @@ def matter_now(state: State, matter: Matter) -> Matter:
         return matter if person is None else matter_of_person(person)
     now = matter_between(state, matter.supplier, matter.demand, matter.dataset)
     return msgspec.structs.replace(
-        now,
+        matter,
+        supplier=now.supplier,
+        demand=now.demand,
         region=now.region or matter.region,
         demand_region=now.demand_region or matter.demand_region,
-        ordered_by=matter.ordered_by,
+        levels=now.levels,
     )
 
 

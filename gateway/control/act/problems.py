@@ -39,6 +39,13 @@ ATTACHMENT_BYTES = 8 << 20
 _ATTACHMENTS = re.compile(r"/v1/[a-z]+/[^/]+/attachments")
 
 
+ANYBODYS_BODY_BYTES = 64 << 10
+"""The largest body of a route that takes no sign-in: what reading it costs is nobody's yet."""
+_ANYBODYS = re.compile(r"/(?:complaints|sign-in|oauth|console/sign-in|console/enrol)(?:/.*)?")
+MAX_FAULTS = 1000
+"""Faults of a body that are named; of more it is said how many there are."""
+
+
 BODY_SECONDS, LEAST_BYTES_A_SECOND = 20.0, 32 << 10
 """How long a body may take from its head on: so many seconds, and one more for each so many bytes that have come."""
 
@@ -84,11 +91,11 @@ def install_problems(app: FastAPI) -> None:
 def faults_of(errors: Any, *, row: int | None = None) -> GatewayError:
     """`invalid-input` with every fault that pydantic found, by field; without the values it found there."""
     faults = []
-    for each in errors:
+    for each in errors[:MAX_FAULTS]:
         place = [str(part) for part in each["loc"] if part not in {"body", "query", "path", "header"}]
         fault: dict[str, Any] = {"field": ".".join(place) or None, "fault": _sentence(each)}
         faults.append(fault if row is None else {"row": row, **fault})
-    return GatewayError("invalid-input", f"the input has {_count(len(faults))}", faults=faults)
+    return GatewayError("invalid-input", f"the input has {_count(len(errors))}", faults=faults)
 
 
 def invalid(faults: list[dict[str, Any]]) -> GatewayError:
@@ -174,7 +181,7 @@ class Shield:
             return
         begun = False
         path = str(scope["path"])
-        limit = ATTACHMENT_BYTES if _ATTACHMENTS.fullmatch(path) else LARGE_BODY_BYTES.get(path, BODY_BYTES)
+        limit = _limit_of(path)
         is_json = any(name == b"content-type" and b"json" in value.lower() for name, value in scope["headers"])
         bounded = _BoundedBody(receive, limit, is_json=is_json).receive
 
@@ -205,6 +212,12 @@ class Shield:
                 raise
             known = error if isinstance(error, GatewayError) else GatewayError("internal")
             await problem_response(known, language)(scope, receive, watched)
+
+
+def _limit_of(path: str) -> int:
+    if _ANYBODYS.fullmatch(path):
+        return ANYBODYS_BODY_BYTES
+    return ATTACHMENT_BYTES if _ATTACHMENTS.fullmatch(path) else LARGE_BODY_BYTES.get(path, BODY_BYTES)
 
 
 def _place(error: BaseException) -> str:

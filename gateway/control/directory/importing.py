@@ -17,7 +17,7 @@ from gateway.control.act.services import ControlServices
 from gateway.domain.directory import Dataset, Department, Level
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
-from gateway.domain.uses import RecordKind
+from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.policy.law.world import region_chain
 from gateway.store import Store, StoreTransaction
 from gateway.store.directory.file import DirectoryFile, read_directory, read_json
@@ -82,6 +82,7 @@ def import_directory(
     if faults:
         raise invalid(faults)
     revived = require_said(deed.tx, found.datasets if release else (), said=revives)
+    concerned = _concerned(deed.tx, found)
     imported = deed.tx.import_directory(found, release=release, on=deed.today)
     counts = {
         "departments": imported.departments,
@@ -93,6 +94,7 @@ def import_directory(
     }
     deed.record(
         RecordKind.DIRECTORY,
+        concerning=concerned,
         **counts,
         digest=hashlib.sha256(msgspec.json.encode(found.plain, order="deterministic")).hexdigest(),
         **_subject(found),
@@ -233,6 +235,13 @@ def _acts(
             yield Act.SUBMIT_ENTRY, of(owner)
     for supplier in {each.supplier for each in found.interfaces}:
         yield Act.MANAGE_INTERFACES, of(supplier)
+
+
+def _concerned(state: Store | StoreTransaction, found: DirectoryFile) -> tuple[str, ...]:
+    """Whom an import concerns beside those whose entries it holds: each department that changes, all by a purpose."""
+    if set(found.purposes) - set(state.purposes()):
+        return (EVERY_DEPARTMENT,)
+    return tuple(each.id for each in found.departments if state.department(each.id) != each)
 
 
 def _regions_of_change(known: Department | None, new: Department) -> set[str]:

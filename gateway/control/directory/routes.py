@@ -331,7 +331,9 @@ def show_interface(
     found = services.store.any_interface(supplier, id)
     if found is None:
         raise GatewayError("not-found", f"there is no interface `{supplier}/{id}`")
-    return json_response(shown_interface(services, officer, found), headers={"ETag": entity_tag(found)})
+    shown = shown_interface(services, officer, found)
+    # The tag is of what is shown: one of the whole would confirm a guess of what is not.
+    return json_response(shown, headers={"ETag": entity_tag(shown)})
 
 
 @router.get("/datasets/{id}/versions/{version}/effects", summary="What releasing a version would change")

@@ -126,7 +126,8 @@ async def propose(
 
         deed.permit(Act.PROPOSE_GRANT, matter)
         before = deed.tx.proposal(grant.id)
-        if before is not None and before.application and before.is_open:
+        is_own = before is not None and before.grant.department == grant.department
+        if before is not None and is_own and before.application and before.is_open:
             raise _applied_for(before)
         faults = faults_of_proposed(deed, grant)
         if faults:

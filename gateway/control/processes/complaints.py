@@ -23,7 +23,7 @@ from gateway.control.act.acting import Deed, Services, matter_between, void_acts
 from gateway.control.act.bodies import Identifier, body_of, describes
 from gateway.control.act.cases import new_case
 from gateway.control.act.examples import COMPLAINT
-from gateway.control.act.paging import json_response
+from gateway.control.act.paging import every, json_response
 from gateway.control.act.problems import invalid
 from gateway.control.act.services import ControlServices
 from gateway.control.processes.bodies import step_body
@@ -35,7 +35,8 @@ from gateway.domain.officers import Matter
 from gateway.domain.processes.cases import Case, Event, advance
 from gateway.domain.processes.complaints import COMPLAINTS, Complaint, HandOver
 from gateway.domain.uses import RecordKind
-from gateway.store import StoreTransaction
+from gateway.policy.law.world import region_chain
+from gateway.store import Store, StoreTransaction
 
 router = APIRouter(prefix="/complaints", tags=["complaints of anyone"])
 
@@ -75,8 +76,10 @@ def ask(request: Request, services: Services, reference: Reference, code: Code) 
 
 
 def _take_in(services: ControlServices, said: Complaint) -> Response:
+    takes_in = _takes_in(services.store, said.department)
     code, at = secrets.token_hex(16), datetime.fromtimestamp(services.now(), UTC)
     records: tuple[str, ...] = ()
+    told: dict[str, Any] = {}
     try:
         with services.store.transaction() as tx:
             _require_room(tx, said)
@@ -85,19 +88,32 @@ def _take_in(services: ControlServices, said: Complaint) -> Response:
             case, _ = advance(step, empty, {"code_digest": _digest(code)}, {}, china_day(services.now()))
             stated = msgspec.to_builtins(said)
             tx.put_case(case, Event(case.id, 1, step.name, "", "", at, after=case.state, said=stated))
-            told = {"act": "complain", "process": COMPLAINTS.name, "case": case.id, "step": step.name}
-            records = (
-                services.acts.append(
-                    RecordKind.PROCESS,
-                    {**told, "article": step.article, "after": case.state, "position": tx.began_at},
-                ),
-            )
+            told = {
+                "act": "complain",
+                "process": COMPLAINTS.name,
+                "case": case.id,
+                "step": step.name,
+                "article": step.article,
+                "after": case.state,
+                "position": tx.began_at,
+                # Whoever is complained of is not told by this.
+                **({"department": takes_in} if takes_in else {}),
+            }
+            records = (services.acts.append(RecordKind.PROCESS, told),)
             tx.note_acts(records)
     except BaseException:
         if records:
-            void_acts(services, records, "")
+            void_acts(services, records, [told])
         raise
     return json_response({"reference": case.id, "code": code, "record": records[0]}, 201)
+
+
+def _takes_in(store: Store, department: str) -> str | None:
+    """The competent department that takes in complaints of another: of the nearest region that has one (Art. 37)."""
+    about = store.department(department)
+    known = every(lambda cursor: store.list_departments(cursor, 1000))
+    near = {each.region: each.id for each in known if each.competent and each.succeeded_by is None}
+    return next((near[each] for each in (region_chain(about.region) if about else ()) if each in near), None)
 
 
 def _require_room(tx: StoreTransaction, said: Complaint) -> None:

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from gateway.control.act.acting import Deed, matter_between, matter_of_grant
-from gateway.control.act.problems import invalid
+from gateway.control.act.acting import Deed, matter_of_grant
 from gateway.control.processes.plain import with_reasons
 from gateway.control.processes.steps import Done, Effects
 from gateway.domain.errors import GatewayError
@@ -14,16 +13,14 @@ from gateway.domain.processes.statements import Reasons
 from gateway.store import StoreTransaction
 
 
-def _opens(tx: StoreTransaction, said: Contention, department: str) -> Matter:
+def _opens(tx: StoreTransaction, said: Contention, _department: str) -> Matter | None:
     grant = tx.grant(said.grant)
-    # Whether there is such a grant is told to who may see it alone: nobody disputes what is nobody's.
-    return matter_between(tx, department, department) if grant is None else matter_of_grant(tx, grant)
+    return None if grant is None else matter_of_grant(tx, grant)
 
 
 def _open(deed: Deed, _case: Case, said: Contention) -> Done:
     grant = deed.tx.grant(said.grant)
-    if grant is None:
-        raise invalid([{"field": "grant", "fault": f"there is no grant `{said.grant}`"}])
+    assert grant is not None, "what is opened about a grant has it"
     standing = deed.tx.open_cases_of(grant.id, DISPUTES.name)
     if standing:
         raise GatewayError("conflict", f"grant `{grant.id}` is disputed in `{standing[0].id}`: go on there")
@@ -75,5 +72,6 @@ EFFECTS = Effects(
         "decide": _settle,
         "withdraw": _withdraw,
     },
+    absent=lambda said: f"there is no grant `{said.grant}`",
 )
 """Of `gateway.domain.processes.disputes`."""

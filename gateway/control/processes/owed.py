@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from anyio import from_thread
 
-from gateway.control.act.acting import Deed, matter_between, matter_of_grant
+from gateway.control.act.acting import Deed, matter_of_grant
 from gateway.control.act.problems import invalid
 from gateway.control.act.services import ControlServices
 from gateway.control.grants.duties import last_drawn, rectification_id, rectification_of, require_destroyed_after
@@ -35,9 +35,9 @@ from gateway.store import StoreTransaction
 # Rectification
 
 
-def _notified(tx: StoreTransaction, said: Notice, department: str) -> Matter:
+def _notified(tx: StoreTransaction, said: Notice, _department: str) -> Matter | None:
     order = tx.order(said.order)
-    return matter_between(tx, department, department) if order is None else matter_of_reach(tx, order)
+    return None if order is None else matter_of_reach(tx, order)
 
 
 def _notify(deed: Deed, _case: Case, said: Notice) -> Done:
@@ -121,6 +121,7 @@ RECTIFICATIONS = Effects(
         "terminate": _terminate,
     },
     _rectified,
+    absent=lambda said: f"there is no order `{said.order}`",
 )
 """Of `gateway.domain.processes.rectifications`."""
 
@@ -128,9 +129,9 @@ RECTIFICATIONS = Effects(
 # Disposal
 
 
-def _ended(tx: StoreTransaction, said: Ended, department: str) -> Matter:
+def _ended(tx: StoreTransaction, said: Ended, _department: str) -> Matter | None:
     grant = tx.grant(said.grant)
-    return matter_between(tx, department, department) if grant is None else matter_of_grant(tx, grant)
+    return None if grant is None else matter_of_grant(tx, grant)
 
 
 def _open(deed: Deed, _case: Case, said: Ended) -> Done:
@@ -202,5 +203,6 @@ DISPOSALS = Effects(
     },
     matter_of_case,
     ahead={"report": _drawn},
+    absent=lambda said: f"there is no grant `{said.grant}`",
 )
 """Of `gateway.domain.processes.disposals`."""

@@ -91,20 +91,24 @@ class Effects:
     """What the steps of one process do besides.
 
     Args:
-        opens: what opening a case is about, from what is stated; it gives nothing else.
+        opens: what opening a case is about, from what is stated; it gives nothing else. None where `absent` is to be
+            told.
         steps: by the step's name; one that is not named only moves its case.
         matter: what a step of a case is about.
         shows: what is shown with a case.
         ahead: by the step's name, what is looked up before its transaction: `Deed.ahead`.
         hidden: fields of statements that are shown to those alone who may take the first step.
+        absent: where a case is opened about a thing that not everybody may see: what is told who may not, and where
+            there is none.
     """
 
-    opens: Callable[[StoreTransaction, Any, str], Matter]
+    opens: Callable[[StoreTransaction, Any, str], Matter | None]
     steps: Mapping[str, Effect]
     matter: Callable[[State, Case], Matter] = matter_of_case
     shows: Callable[[State, Case], dict[str, Any]] = _nothing_more
     ahead: Mapping[str, Callable[[ControlServices, str], Any]] = field(default_factory=dict)
     hidden: frozenset[str] = frozenset()
+    absent: Callable[[Any], str] | None = None
 
     def told_to_others(self, event: Event) -> Event:
         """What was done, without what is hidden."""
@@ -116,11 +120,16 @@ def open_case(deed: Deed, process: Process, effects: Effects, said: msgspec.Stru
     """Open a case by the first step of its table."""
     step = process.opening
 
-    def choices(tx: StoreTransaction) -> list[Choice]:
-        matter = effects.opens(tx, said, deed.officer.department)
-        return [(act, matter) for act in step.acts]
+    def find(tx: StoreTransaction) -> Matter | None:
+        return effects.opens(tx, said, deed.officer.department)
 
-    deed.permit_one(choices)
+    def choices(_tx: StoreTransaction, matter: Matter | None) -> list[Choice]:
+        return [(act, matter or Matter()) for act in step.acts]
+
+    if effects.absent is None:
+        deed.permit_one(lambda tx: choices(tx, find(tx)))
+    else:
+        deed.about(find, choices, lambda _tx, matter: (process.sees, matter), effects.absent(said))
     empty = new_case(deed.today, process, deed.officer.id, deed.now)
     return _taken(deed, process, step, empty, said, effects, 201)
 

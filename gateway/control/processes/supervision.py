@@ -45,7 +45,8 @@ def _happened(tx: StoreTransaction, said: Incident, department: str) -> Matter:
 def _open_incident(deed: Deed, _case: Case, said: Incident) -> Done:
     own = deed.officer.department
     found = _sides(deed.tx, said)
-    if found is None or (said.grant and own not in (found.supplier, found.demand)):
+    # An entry is anybody's to have drawn from; a grant or a stop concerns its two sides.
+    if found is None or (not said.dataset and own not in (found.supplier, found.demand)):
         what = {"grant": said.grant, "order": said.order, "dataset": said.dataset}
         named = next((name for name, value in what.items() if value), None)
         fault = "name the grant, the order or the entry that it is about" if named is None else "is none of yours"

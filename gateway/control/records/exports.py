@@ -74,7 +74,10 @@ router = APIRouter(prefix="/v1/records/export", tags=["records"])
 ASKED_SECONDS = 1.0
 """How often, while a file is being fetched, it is asked whether whoever fetches it still may."""
 EXPORT_TYPES = {"ndjson": "application/x-ndjson", "csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
-ExportPath = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{32}-[a-z0-9-]{1,63}\.(ndjson|csv|parquet)$")]
+ExportPath = Annotated[
+    str, PathParameter(pattern=r"^[0-9a-f]{32}-[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})?\.(ndjson|csv|parquet)$")
+]
+"""Chance, the officer's id (a `Name`) and the format."""
 
 
 class ExportFormat(StrEnum):

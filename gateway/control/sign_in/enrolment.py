@@ -12,7 +12,7 @@ it has not been used. Nothing is kept of a code but a digest.
 import hashlib
 import hmac
 import secrets
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Path, Request
@@ -28,8 +28,9 @@ from gateway.control.act.acting import (
     matter_of_person,
     perform,
     require_permit,
+    void_acts,
 )
-from gateway.control.act.bodies import Body, Name, Statement, describes, model_of
+from gateway.control.act.bodies import MAX_NAME_LENGTH, Body, Name, Statement, describes, model_of
 from gateway.control.act.services import ControlServices
 from gateway.control.sign_in.account import account_router
 from gateway.control.sign_in.authenticators import authenticator_router
@@ -59,7 +60,7 @@ class EnrolmentBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    officer: str = Field(min_length=1, max_length=64)
+    officer: str = Field(min_length=1, max_length=MAX_NAME_LENGTH)
     code: str = Field(min_length=1, max_length=64, repr=False)
     password: str = Field(min_length=1, max_length=1024, repr=False)
 
@@ -207,7 +208,7 @@ def set_by_code_router(sign_in: SignInServices, accounts: LocalAccounts) -> APIR
             return found is not None and is_right and services.now() < found.expires_unix
 
         try:
-            accounts.attempt(f"{body.officer[:64]} code", address, is_known)
+            accounts.attempt(f"{body.officer} code", address, is_known)
         except GatewayError as error:
             sign_in.security.note(f"enrolment: {error.code}", address)
             if error.code != "credential-invalid":
@@ -225,7 +226,7 @@ def set_by_code_router(sign_in: SignInServices, accounts: LocalAccounts) -> APIR
 
 def _set(services: ControlServices, officer: str, digest: str, hashed: str) -> Officer:
     """Use the code up and store the password, in one transaction and on record."""
-    record = ""
+    record, told = "", dict[str, Any]()
     try:
         with services.store.transaction() as tx:
             found, person = _of_code(tx, officer, digest)
@@ -233,22 +234,20 @@ def _set(services: ControlServices, officer: str, digest: str, hashed: str) -> O
             tx.put_officer(person, secret_hash=hashed)
             tx.end_authenticator(officer)
             tx.note_account(officer, "a password was set by a code", officer)
-            record = services.acts.append(
-                RecordKind.DIRECTORY,
-                {
-                    "act": "enrol",
-                    "officer": officer,
-                    "officer_department": person.department,
-                    "department": person.department,
-                    "of": officer,
-                    "asked_by": found.asked_by,
-                    **({"approved_by": found.approved_by} if found.approved_by else {}),
-                    "reason": "password set by its owner",
-                },
-            )
+            told = {
+                "act": "enrol",
+                "officer": officer,
+                "officer_department": person.department,
+                "department": person.department,
+                "of": officer,
+                "asked_by": found.asked_by,
+                **({"approved_by": found.approved_by} if found.approved_by else {}),
+                "reason": "password set by its owner",
+            }
+            record = services.acts.append(RecordKind.DIRECTORY, told)
     except BaseException:
         if record:
-            services.acts.append(RecordKind.CONSULTATION, {"act": "void", "officer": officer, "voids": record})
+            void_acts(services, [record], [told])
         raise
     return person
 

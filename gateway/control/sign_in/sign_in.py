@@ -25,6 +25,7 @@ from msgspec import to_builtins
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.control.act.addresses import AddressOf, direct_address
+from gateway.control.act.bodies import MAX_NAME_LENGTH
 from gateway.control.sign_in.possession import CHALLENGE, Possession
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import AccountEvent, Authenticator, Officer, ProviderSession, Session
@@ -207,7 +208,7 @@ class PasswordBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    officer: str = Field(min_length=1, max_length=64)
+    officer: str = Field(min_length=1, max_length=MAX_NAME_LENGTH)
     password: str = Field(min_length=1, max_length=1024, repr=False)
     device: str = Field("", max_length=1024, repr=False)
     one_time_code: str = Field("", max_length=16, repr=False)

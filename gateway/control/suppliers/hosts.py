@@ -4,7 +4,7 @@ A department claims a host, its service proves that it knows, and another person
 confirms. What stands meanwhile goes on standing.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -288,6 +288,6 @@ def _may_manage(services: ControlServices, officer: Officer, supplier: str) -> b
     return is_permitted(services, officer, Act.MANAGE_INTERFACES, matter_between(services.store, supplier, None))
 
 
-def _told(host: Host) -> dict[str, object]:
+def _told(host: Host) -> dict[str, Any]:
     """What a record says of a host."""
     return {"supplier": host.supplier, "host": host.id, "addresses": host.addresses}

@@ -288,7 +288,7 @@ class Identifier:
             challenge = 'DPoP error="use_dpop_nonce", error_description="a current nonce is required"'
             headers = (("WWW-Authenticate", challenge), ("DPoP-Nonce", nonces.current()))
             return GatewayError("credential-invalid", reason, headers=headers)
-        self.security.note(reason, address)
+        self.security.note(error.reason or reason, address)
         if self._budget is not None:
             self._budget.spend(address, error.cost)
         challenge = f'{_CHALLENGE}, error="invalid_token"'

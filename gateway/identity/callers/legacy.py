@@ -140,6 +140,18 @@ def seal_secret(cipher: FieldCipher, contract: str, key_id: str, secret: str) ->
     return cipher.seal(secret.encode("utf-8"), f"legacy/{contract}/{key_id}").encode("ascii")
 
 
+class NotSigned(Unreadable):
+    """It is not shown that a registered key signed.
+
+    Args:
+        reason: why not.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("no registered key of that name has made this signature")
+        self.reason = reason
+
+
 class LegacyIdentifier:
     """Identifies callers by these contracts. Belongs to one event loop.
 
@@ -243,14 +255,15 @@ class LegacyIdentifier:
         return _Known(secret, Caller(system.id, system.department, Assurance.LEGACY, name, 0, stored.purpose))
 
     def _verify(self, read: Signed, known: _Known) -> Caller | Awaitable[Caller]:
-        if known.caller is None:
-            raise Unreadable("the key is not known or withdrawn")
+        # Nobody's secret is as long in use as anybody's: whether there is such a key shows in no word and no time.
         matching = None
         for expected in read.expected(known.secret):
             if hmac.compare_digest(expected, read.signature):
                 matching = expected
+        if known.caller is None:
+            raise NotSigned("the key is not known or withdrawn")
         if matching is None:
-            raise Unreadable("the signature does not verify")
+            raise NotSigned("the signature does not verify")
         until = int(read.at_unix) + read.window_seconds + 1
         caller = msgspec.structs.replace(known.caller, expires_unix=until)
         # The signature alone is what is used up: two contracts sign the same text, and might share a secret.

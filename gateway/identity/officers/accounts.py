@@ -31,6 +31,7 @@ HALF_LIFE_SECONDS = 600.0
 """After so long without another one, failures count half: a proxy's address forgets what hundreds mistype in a day."""
 MAX_TRACKED = 8192
 
+MAX_ID_CHARACTERS = 127
 _REFUSED = "officer or password is not right"
 
 
@@ -139,7 +140,8 @@ class LocalAccounts:
             GatewayError: `credential-invalid`, the same for every reason; `rate-limited` with `Retry-After` where the
                 account or address must wait.
         """
-        account, place = officer_id[:64], _place(address)
+        # What is longer than any id is nobody's; a shortened one could be another's.
+        account, place = officer_id[:MAX_ID_CHARACTERS], _place(address)
         found: list[Officer] = []
 
         def check() -> bool:

@@ -22,6 +22,21 @@ WORDS = frozenset({
 _USE_KINDS = {RecordKind.USE_OPENED, RecordKind.USE_CLOSED, RecordKind.USE_REFUSED, RecordKind.RECOVERED}
 
 
+_PLACES = ("officer", "officer_department", "department", "supplier", "dataset", "grant")
+
+
+def void_of(record: str, told: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    """The fields of a record that another did not come to stand: who finds that one finds this one too.
+
+    Args:
+        record: the other's id.
+        told: its fields.
+        reason: why it does not stand.
+    """
+    places = {name: told[name] for name in _PLACES if told.get(name)}
+    return {**places, "act": "void", "reason": reason, "voids": record}
+
+
 def acts_low_water_bytes(uses_bytes: int) -> int:
     """Free disk below which acts are refused where new uses are below `uses_bytes`: what goes on can be stopped."""
     return uses_bytes // 4

@@ -7,6 +7,7 @@ that the new log begins with the old one. Entries that the journals still hold a
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -46,6 +47,8 @@ class ToldAct(msgspec.Struct, frozen=True):
         roles: that officer's roles after it.
         region: and region.
         state: and whether active or dismissed.
+        officer_department: the department of who acted.
+        department, supplier, dataset, grant: by which it is found.
     """
 
     id: str
@@ -60,6 +63,11 @@ class ToldAct(msgspec.Struct, frozen=True):
     roles: tuple[str, ...] = ()
     region: str = ""
     state: str = ""
+    officer_department: Any = ""
+    department: Any = ""
+    supplier: Any = ""
+    dataset: Any = ""
+    grant: Any = ""
 
 
 _told = msgspec.json.Decoder(ToldAct).decode

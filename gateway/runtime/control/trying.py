@@ -22,7 +22,7 @@ from gateway.domain.places.answers import parse_rows
 from gateway.domain.places.language import Kind
 from gateway.proxy.limits import Limits
 from gateway.proxy.ports import Credential, Reach
-from gateway.proxy.projection.answers import make_projector
+from gateway.proxy.projection.answers import XmlProjector, make_projector
 from gateway.proxy.projection.codings import Reader
 from gateway.proxy.projection.document import DocumentProjector
 from gateway.proxy.projection.shapes import shape_of
@@ -30,6 +30,8 @@ from gateway.proxy.projection.streams import CsvReducer
 
 CALL_SECONDS = 15.0
 ANSWER_BYTES = 4 << 20
+_LIMITS = Limits()
+"""Those of a worker, for which no setting stands: what it would refuse is told here."""
 NAMED = 100
 """How many unknown members are named."""
 _DEPTH = 4
@@ -95,7 +97,7 @@ class Trials:
             return TriedAnswer(0, {}, unplaced, (), (), (fault,))
         try:
             if interface.format is AnswerFormat.CSV:
-                reducer = CsvReducer(interface.places, every, {}, 1 << 20)
+                reducer = CsvReducer(interface.places, every, {}, _LIMITS.row_bytes)
                 reducer.feed(content)
                 reducer.finish()
                 found = dict.fromkeys(sorted(reducer.items), reducer.rows)
@@ -105,7 +107,7 @@ class Trials:
             is_one = interface.format is AnswerFormat.JSON
             rows, envelope = (interface.rows, interface.envelope) if is_one else ("", ())
             projector = (
-                make_projector(interface, every, {}, row_bytes=ANSWER_BYTES)
+                make_projector(interface, every, {}, row_bytes=_LIMITS.row_bytes)
                 if is_one
                 else DocumentProjector("", interface.places, (), every, {})
             )
@@ -113,6 +115,8 @@ class Trials:
             documents = (
                 [content] if interface.format is AnswerFormat.JSON else [x for x in content.split(b"\n") if x.strip()]
             )
+            if not is_one:
+                _require_short(documents)
             held: list[dict[str, Raw]] = []
             passing: set[str] = set()
             for document in documents:
@@ -130,16 +134,26 @@ class Trials:
         return _told(interface, len(held), found, unplaced, tuple(unknown), tuple(sorted(passing)))
 
 
+def _require_short(rows: list[bytes]) -> None:
+    if max(map(len, rows), default=0) > _LIMITS.row_bytes:
+        raise GatewayError("answer-not-filterable", "a row of the answer is too long")
+
+
 def _is_nested(interface: Interface) -> bool:
     return interface.format is AnswerFormat.JSON and len(parse_rows(interface.rows, Kind.JSON)) > 1
 
 
 def _judged(interface: Interface, every: tuple[str, ...], unplaced: tuple[str, ...], content: bytes) -> TriedAnswer:
     """What the entry makes of XML, and of a document within another: rows and items, without what no entry names."""
-    reader = Reader("", "", Limits(), charset=interface.charset, is_xml=interface.format is AnswerFormat.XML)
+    reader = Reader("", "", _LIMITS, charset=interface.charset, is_xml=interface.format is AnswerFormat.XML)
     text = b"".join((*reader.feed(content), reader.finish()))
-    projector = make_projector(interface, every, {}, row_bytes=ANSWER_BYTES)
+    projector = make_projector(interface, every, {}, row_bytes=_LIMITS.row_bytes)
     assert projector is not None
+    if isinstance(projector, XmlProjector) and projector.streams:
+        # As it comes, for the row that is too long to be held.
+        reducer = projector.reducer()
+        reducer.feed(text)
+        reducer.finish()
     projector.project(text)
     held = [row for rows in projector.values(text) for row in rows]
     found = {item: sum(item in row for row in held) for item in every if any(item in row for row in held)}

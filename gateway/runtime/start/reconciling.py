@@ -18,12 +18,13 @@ from typing import Any
 
 import msgspec
 
+from gateway.control.grants.orders import matter_of_reach
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import GrantState
 from gateway.domain.officers import Role
 from gateway.domain.orders import Order, OrderKind, Reach
 from gateway.domain.uses import RecordKind
-from gateway.ledger.journal.acts import ActJournal
+from gateway.ledger.journal.acts import ActJournal, void_of
 from gateway.ledger.witness.adopting import ToldAct, told_acts
 from gateway.ledger.witness.mirror import checkpoint_of
 from gateway.runtime.start.incarnation import Position
@@ -125,7 +126,7 @@ def _void(store: Store, acts: ActJournal, missing: list[ToldAct]) -> tuple[str, 
         log.warning("record `%s` tells of an act that did not come to stand: it is voided", act.id)
         acts.append(
             RecordKind.CONSULTATION,
-            {"act": "void", "officer": act.officer, "reason": "not committed: found at start", "voids": act.id},
+            void_of(act.id, msgspec.structs.asdict(act), "not committed: found at start"),
         )
         with store.transaction() as tx:
             tx.note_acts([act.id], "void")
@@ -151,7 +152,11 @@ def _hold(store: Store, acts: ActJournal, missing: list[ToldAct]) -> Reconciled:
 
 
 def _told(tx: StoreTransaction, act: ToldAct, order: Order) -> dict[str, Any]:
+    matter = matter_of_reach(tx, order)
+    named = {"department": matter.demand, "supplier": matter.supplier, "dataset": matter.dataset}
     return {
+        **{name: value for name, value in named.items() if value},
+        "officer_department": act.officer_department,
         "act": "hold",
         "step": "hold again",
         "officer": act.officer,

@@ -104,6 +104,7 @@ FAMILIES = _families(
         Kind.COUNTER,
         "What evaluators asked by AuthZEN: evaluations and searches, and whether anything was permitted.",
         ("evaluator", "kind", "permitted"),
+        of_uses=True,
     ),
     Family("gateway_held_bytes", Kind.SUM, "Octets held for callers and suppliers."),
     Family(

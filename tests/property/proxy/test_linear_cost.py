@@ -6,6 +6,7 @@ neither comes near.
 """
 
 import asyncio
+import base64
 import contextlib
 import gzip
 import time
@@ -15,13 +16,17 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from gateway.domain.directory import AnswerFormat, Interface
 from gateway.domain.errors import GatewayError, prefers_chinese
+from gateway.domain.places.language import Source, parse_place
+from gateway.domain.places.reading import PlaceFault, PlaceReader
 from gateway.proxy import Limits
 from gateway.proxy.downstream import CallerConnection
 from gateway.proxy.http.answers import UnreadableError, parse_head
 from gateway.proxy.http.framing import Chunked
 from gateway.proxy.http.heads import parse_block, parse_request_line
 from gateway.proxy.http.targets import TargetReader, parameters_of
+from gateway.proxy.projection.answers import XmlProjector, make_projector
 from gateway.proxy.projection.codings import Reader
 from gateway.proxy.projection.document import DocumentProjector
 from gateway.proxy.projection.masks import parse_mask
@@ -114,10 +119,52 @@ def block(fields: bytes) -> Callable[[], object]:
     return lambda: parse_block(b"Host: g\r\n" + fields + b"\r\n", WIDE)
 
 
+def namespaces(number: int) -> bytes:
+    return b"".join(b' xmlns:n%d="http://www.w3.org/2001/XMLSchema"' % each for each in range(number))
+
+
+def listed(number: int) -> bytes:
+    return b'{"a":[' + b",".join([b'{"b":"1"}'] * number) + b"]}"
+
+
+def placed(place: str, body: bytes) -> object:
+    try:
+        return PlaceReader({"subject": [parse_place(place)]}).read({(Source.BODY, ""): (body,)})
+    except PlaceFault:
+        return None
+
+
 def asking(rows: int, items: int) -> Callable[[], object]:
     question = Question({f"i{number}": Raw(b'"x"') for number in range(items)})
     answered = [{f"i{number % 500}": Raw(b'"y"') for number in range(row, row + 3)} for row in range(rows)]
     return lambda: Matching(question).compare(answered)
+
+
+def xml(content: bytes, step: int, *, whole: bool = False) -> Callable[[], object]:
+    """An answer in XML in pieces; a supplier's own words stand where an entry places an item, and beside it."""
+    entry = Interface(
+        "i",
+        "s",
+        "d",
+        upstream="https://s.example",
+        format=AnswerFormat.XML,
+        rows="/P/R",
+        places={"xm": "/XM", "no": "/@no"},
+    )
+    made = make_projector(entry, ("xm", "no"), {}, {}, row_bytes=1 << 30)
+    assert isinstance(made, XmlProjector)
+    content = b"<P><R><XM>a</XM></R>" + content
+
+    def read() -> None:
+        if whole:
+            made.project(content)
+            return
+        reducer = made.reducer()
+        for start in range(0, len(content), step):
+            reducer.feed(content[start : start + step])
+        reducer.finish()
+
+    return read
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -183,6 +230,47 @@ TABLE: dict[str, tuple[int, Callable[[int], Callable[[], object]]]] = {
     "JSON that is nested": (100_000, lambda n: projecting(b'{"data":[{"xm":' + b"[" * n)),
     "JSON of white space": (100_000, lambda n: projecting(b'{"data":' + b" \n" * n + b"[]}", masks=MASKS)),
     "JSON of one member again and again": (8000, lambda n: projecting(b'{"data":[{' + b'"xm":1,' * n + b'"xm":2}]}')),
+    "XML of many rows": (1000, lambda n: xml(b"<R><XM>a</XM><NO>b</NO></R>" * n + b"</P>", 1 << 15)),
+    "XML, rows octet by octet": (300, lambda n: xml(b"<R><XM>a</XM><NO>b</NO></R>" * n + b"</P>", 1)),
+    "XML, rows of empty elements octet by octet": (300, lambda n: xml(b'<R no="1"/>' * n + b"</P>", 1)),
+    "XML, a row octet by octet": (2500, lambda n: xml(b"<R><XM>" + b"y>" * n + b"</XM></R></P>", 1)),
+    "XML, a tag octet by octet": (5000, lambda n: xml(b'<R no="' + b">" * n + b'"/></P>', 1)),
+    "XML, a name octet by octet": (5000, lambda n: xml(b"<R><" + b"y" * n + b"/></R></P>", 1)),
+    "XML, an end octet by octet": (5000, lambda n: xml(b"<R><XM>y</XM></R" + b" " * n + b"></P>", 1)),
+    "XML, a comment octet by octet": (5000, lambda n: xml(b"<!--" + b"-y" * n + b"--></P>", 1)),
+    "XML, a comment of ends": (8000, lambda n: xml(b"<!--" + b"</R>" * n + b"--></P>", 1 << 30)),
+    "XML, a comment in slices": (200_000, lambda n: xml(b"<!--" + b"y" * n + b"--></P>", 1 << 30)),
+    "XML, CDATA octet by octet": (3000, lambda n: xml(b"<R><XM><![CDATA[" + b"]>" * n + b"]]></XM></R></P>", 1)),
+    "XML, CDATA of ends": (8000, lambda n: xml(b"<R><XM><![CDATA[" + b"</R>" * n + b"]]></XM></R></P>", 1 << 15)),
+    "XML, references octet by octet": (1500, lambda n: xml(b"<R><XM>" + b"&lt;" * n + b"</XM></R></P>", 1)),
+    "XML, one row of many elements": (1000, lambda n: xml(b"<R>" + b"<XM>y</XM><Z/>" * n + b"</R></P>", 1 << 15)),
+    "XML, an item of many elements": (1000, lambda n: xml(b"<R><XM>" + b"<a b='c'/>" * n + b"</XM></R></P>", 1 << 15)),
+    "XML, namespaces of a row": (400, lambda n: xml(b"<R" + namespaces(n) + b"><XM>y</XM></R></P>", 1 << 15)),
+    "XML, namespaces of an item's elements": (
+        200,
+        lambda n: xml(b"<R><XM" + namespaces(n) + b">" + b'<a xmlns:b="c"/>' * n + b"</XM></R></P>", 1 << 15),
+    ),
+    "XML, attributes of a row": (
+        1000,
+        lambda n: xml(b"<R" + b"".join(b' a%d="1"' % each for each in range(n)) + b"/></P>", 1 << 15),
+    ),
+    "XML, whole": (1000, lambda n: xml(b"<R><XM>a</XM><NO>b</NO></R>" * n + b"</P>", 1 << 30, whole=True)),
+    "a request in XML": (2000, lambda n: lambda: placed("body~xml/A/B", b"<A><B>1</B>" + b"<C d='e'/>" * n + b"</A>")),
+    "a request in XML, of CDATA": (
+        2000,
+        lambda n: lambda: placed("body~xml/A/B", b"<A><B>" + b"<![CDATA[ ]]>" * n + b"1</B></A>"),
+    ),
+    "a request in JSON": (
+        2000,
+        lambda n: lambda: placed("body~json/a/b", b'{"a":{"b":"1"},"c":[' + b'{"d":1},' * n + b"1]}"),
+    ),
+    "a request of many values": (400, lambda n: lambda: placed("body~json/a~each/b", listed(n))),
+    "a request in base64": (
+        40_000,
+        lambda n: lambda: placed("body~base64~json/a", base64.b64encode(b'{"a":"' + b"y" * n + b'"}')),
+    ),
+    "a condition": (3000, lambda n: lambda: placed("body~condition/a", b"a='1'" + b" AND a ='1'" * n)),
+    "a condition of blanks": (20_000, lambda n: lambda: placed("body~condition/a", b"a='1'" + b" " * n + b"AND b='1'")),
     "gzip": (200_000, lambda n: decoding("gzip", "", gzip.compress(bytes(range(256)) * (n // 256), 1))),
     "gzip that hardly shrinks": (
         10_000,

@@ -227,7 +227,7 @@ def test_an_activation_is_recorded_before_it_stands(world: World, monkeypatch: p
         raise GatewayError("records-unavailable", "the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(world.acts, "append", cannot)
+        patch.setattr(world.acts, "append_all", cannot)
         refused(activate(world, shipped(*BOTH)), "records-unavailable")
     assert digest_now(world) == before
     assert world.store.policies_in_force() is None

@@ -31,7 +31,7 @@ from gateway.store.directory.openapi import derive_interface
 from gateway.store.directory.sheets import read_tables
 from gateway.store.directory.workbook import write_workbook
 from gateway.store.values import decode_cursor
-from tests.support.control import World
+from tests.support.control import World, refused
 from tests.support.state import dataset
 
 DEEP = [b"[" * 200_000, b'{"a":' * 200_000, b"[" * 100_000 + b"]" * 100_000, b'[{"a":' * 70 + b"1" + b"}]" * 70]
@@ -80,9 +80,20 @@ def test_deep_json_is_malformed_on_every_route(world: World) -> None:
         for body in DEEP:
             for officer in ("registrar", None):
                 answer = world.ask(officer, method, path, None, content=body, headers=headers)
-                assert answer.status_code in {400, 401, 404, 405}, (path, answer.text)
+                assert answer.status_code in {400, 401, 404, 405, 413}, (path, answer.text)
                 if answer.status_code == 400:
                     assert answer.json()["type"] == "/problems/malformed-request"
+
+
+def test_who_is_not_signed_in_sends_little_and_is_told_little(world: World) -> None:
+    """Reading a body costs before anybody answers for it; of very many faults a thousand are named."""
+    many = json.dumps({f"field-{number}": 1 for number in range(3000)})
+    headers = {"Content-Type": "application/json"}
+    for path in ("/complaints", "/sign-in", "/sign-in/enrolment", "/oauth/token"):
+        refused(world.ask(None, "POST", path, None, content=many + " " * (64 << 10), headers=headers), "body-too-large")
+    told = refused(world.ask("police", "POST", "/v1/orders", None, content=many, headers=headers), "invalid-input")
+    assert len(told["faults"]) == 1000
+    assert told["detail"] == "the input has 3004 faults"
 
 
 CURSORS = [

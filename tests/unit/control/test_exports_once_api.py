@@ -124,7 +124,7 @@ def test_no_export_leaves_before_it_is_on_record(
         spooled.extend(path.name for path in recorded.services.spool.iterdir())
         raise GatewayError("records-unavailable", "the act could not be recorded")
 
-    monkeypatch.setattr(recorded.acts, "append", fail)
+    monkeypatch.setattr(recorded.acts, "append_all", fail)
     if is_watched:
         begun = recorded.post("auditor", EXPORT, QUESTION, headers=WATCHED)
         named.append(begun.json()["export"])

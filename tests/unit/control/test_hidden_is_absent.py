@@ -4,11 +4,27 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
-from gateway.control.act.examples import GRANT, SUSPENSION, SYSTEM
+from gateway.control.act.examples import (
+    COMPLAINT,
+    CONTENTION,
+    CORRECTION,
+    DIRECTORY_CHANGE,
+    DOUBT,
+    DRAFT,
+    GRANT,
+    INCIDENT,
+    PROPOSAL,
+    RETURN_REQUEST,
+    SUSPENSION,
+    SYSTEM,
+    TERMINATION,
+)
 from gateway.domain.officers import Officer, Role
 from gateway.domain.processes.register import PROCESSES
+from gateway.store import etag
 from tests.support.control import CITY, OTHER_CITY, World, done, refused
 
 PEOPLE = {
@@ -129,13 +145,38 @@ def test_every_list_of_the_api_is_in_this_test(world: World) -> None:
     assert lists - EVERYBODYS - ELSEWHERE == {"/v1/orders", "/v1/officers", "/v1/systems", "/v1/grants"}
 
 
-SHOWN = re.compile(r"^/v1/(?:grants|orders|systems)/\{id\}|^/v1/officers/\{id\}")
+SHOWN = re.compile(rf"^/v1/(?:grants|orders|systems|officers|proposals|{'|'.join(PROCESSES)})/\{{id\}}")
+
+
+def cases(world: World) -> dict[str, str]:
+    """A proposal `p-0`, and a case of each process between the police and the civil affairs: process -> id."""
+    done(world.post("civil", "/v1/proposals", {**PROPOSAL, "id": "p-0"}))
+    done(world.post("police", "/v1/grants/g-3/termination", TERMINATION))
+    opened = {
+        "applications": ("civil", DRAFT),
+        "verifications": ("civil", DOUBT),
+        "disputes": ("civil", {**CONTENTION, "grant": "g-2"}),
+        "incidents": ("civil", {**INCIDENT, "grant": "g-1"}),
+        "returns": ("civil", RETURN_REQUEST),
+        "complaints": ("registrar", COMPLAINT),
+        "corrections": ("registrar", CORRECTION),
+        "directory-changes": ("police", DIRECTORY_CHANGE),
+    }
+    found = {}
+    for process in PROCESSES:
+        if process in opened:
+            officer, body = opened[process]
+            done(world.post(officer, f"/v1/{process}", body))
+        page = done(world.get("province", f"/v1/{process}"))["items"]
+        found[process] = page[0]["id"]
+    return found
 
 
 def test_every_route_of_one_thing_answers_strangers_as_if_it_were_not_there(world: World) -> None:
     """Role by region, each route of one grant, order, system or officer: the same answer as for an id of nothing."""
     order = world.store.list_orders(None, None, 1).items[0].id
-    known = {"grants": "g-0", "orders": order, "systems": SYSTEM["id"], "officers": "police"}
+    known = {"grants": "g-0", "orders": order, "systems": SYSTEM["id"], "officers": "police", "proposals": "p-0"}
+    known |= cases(world)
     strangers = [name for name, each in PEOPLE.items() if each.region == OTHER_CITY and Role.OPERATOR not in each.roles]
     asked = 0
     for path, operations in world.app.openapi()["paths"].items():
@@ -158,3 +199,34 @@ def test_every_route_of_one_thing_answers_strangers_as_if_it_were_not_there(worl
                 assert len(codes) == 1, (method, path, officer, [answer.text for answer in answers])
                 asked += 1
     assert asked > 40
+
+
+def test_a_case_about_what_one_may_not_see_is_refused_as_one_about_nothing(world: World) -> None:
+    """Grants and orders that a case is opened about: word for word, whatever the role, at home or in another region."""
+    order = world.store.list_orders(None, None, 1).items[0].id
+    bodies = [
+        ("disputes", "g-0", lambda id_: {**CONTENTION, "grant": id_}),
+        ("disposals", "g-0", lambda id_: {"grant": id_}),
+        ("rectifications", order, lambda id_: {"order": id_}),
+        ("incidents", "g-0", lambda id_: {**INCIDENT, "grant": id_}),
+        ("incidents", order, lambda id_: {**INCIDENT, "grant": "", "order": id_}),
+    ]
+    for officer in PEOPLE:
+        for process, known, body in bodies:
+            if not world.get(officer, f"/v1/{'orders' if known == order else 'grants'}/{known}").is_error:
+                continue
+            there, nowhere = (world.post(officer, f"/v1/{process}", body(id_)) for id_ in (known, "nothing"))
+            assert there.is_client_error
+            assert there.text.replace(known, "nothing") == nowhere.text, (officer, process)
+    assert world.store.order(order).report == ""  # type: ignore[union-attr]
+
+
+def test_the_tag_of_an_interface_tells_nothing_of_what_is_not_shown(world: World) -> None:
+    """Where a supplier's address is left out, another address has the same tag: no guess is confirmed by it."""
+    path = "/v1/interfaces/public-security/household"
+    hidden, whole = world.get("civil", path), world.get("police", path)
+    stored = world.store.any_interface("public-security", "household")
+    assert stored is not None
+    shown = msgspec.structs.replace(stored, upstream="", tls_ca=None, tls_name=None, tls_client=None, credential=None)
+    assert hidden.headers["ETag"] == f'"{etag(shown)}"'
+    assert hidden.headers["ETag"] != whole.headers["ETag"]

@@ -38,6 +38,17 @@ def test_a_grant_is_issued_by_the_acts_of_both_sides(world: World) -> None:
     assert done(world.post("police", f"{PATH}/supply-approval", longer))["grant"]["version"] == 2
 
 
+def test_an_approval_that_is_sent_again_is_answered_again(world: World) -> None:
+    """A repeat is decided about what was decided about: who had approved before, too; and about who one is now."""
+    digest, once = proposed(world), {"Idempotency-Key": "approval-1"}
+    done(world.post("civil", f"{PATH}/demand-approval", digest))
+    answer = done(world.post("police", f"{PATH}/supply-approval", digest, headers=once))
+    again = world.post("police", f"{PATH}/supply-approval", digest, headers=once)
+    assert (done(again), again.headers["Idempotency-Replayed"]) == (answer, "true")
+    appoint(world, "police", "public-security", Role.DEMAND)
+    refused(world.post("police", f"{PATH}/supply-approval", digest, headers=once), "act-not-permitted")
+
+
 def test_an_approval_is_of_what_was_read_and_falls_with_a_change(world: World) -> None:
     """Neither side approves another text than it names; what is proposed anew needs both anew."""
     first = proposed(world)

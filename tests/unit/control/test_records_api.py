@@ -13,11 +13,12 @@ from gateway.control.act.scopes import Scope
 from gateway.control.records.questions import RecordFilter, looked_past, question_of
 from gateway.domain.calendar import CHINA
 from gateway.domain.errors import GatewayError
+from gateway.domain.officers import Officer, Role
 from gateway.ledger.index.queries import encode_cursor
 from gateway.ledger.index.unnamed import Unnamed
 from gateway.ledger.process.client import LedgerClient
 from gateway.ledger.verify.record import verify_export, verify_record
-from tests.support.control import World, done, refused
+from tests.support.control import CITY, World, done, refused
 
 
 @pytest.fixture
@@ -116,6 +117,16 @@ def test_proofs_and_exports_verify_with_the_public_key_alone(recorded: World, tm
     path.write_bytes(path.read_bytes().replace(b"police", b"nobody"))
     with pytest.raises(Exception, match=r".+"):
         verify_export(path, key)
+
+
+def test_an_officer_of_a_namespace_fetches_what_it_exported(recorded: World) -> None:
+    """The id stands in the export's name, with its dot."""
+    with recorded.store.transaction() as tx:
+        tx.put_officer(Officer("data-bureau.he", "data-bureau", CITY, (Role.AUDITOR,)))
+    made = done(recorded.post("data-bureau.he", "/v1/records/export", {"format": "ndjson", "kind": "order"}))
+    for place in ("file", "manifest"):
+        assert recorded.get("data-bureau.he", made[place]).is_success
+        refused(recorded.get("auditor", made[place]), "not-found")
 
 
 def test_a_long_export_is_watched(recorded: World) -> None:

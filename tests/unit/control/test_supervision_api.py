@@ -252,7 +252,7 @@ def test_what_was_ordered_before_there_were_such_cases_is_entered_by_hand(world:
     listed = {each["process"] for each in done(world.get("civil", "/v1/duties"))["items"]}
     assert listed == {"orders", "grants"}
     refused(world.post("civil", "/v1/rectifications", {"order": order}), "act-not-permitted")
-    refused(world.post("police", "/v1/rectifications", {"order": "o-none"}), "invalid-input")
+    refused(world.post("police", "/v1/rectifications", {"order": "o-none"}), "not-found")
     done(world.post("police", "/v1/rectifications", {"order": order}))
     done(world.post("police", "/v1/disposals", {"grant": GRANT["id"]}))
     listed = {each["process"] for each in done(world.get("civil", "/v1/duties"))["items"]}

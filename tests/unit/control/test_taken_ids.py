@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.control.act.examples import DATASET, GRANT, INTERFACE, PROPOSAL, SYSTEM, TERMINATION
+from gateway.control.act.examples import DATASET, DRAFT, GRANT, INTERFACE, PROPOSAL, SYSTEM, TERMINATION
 from gateway.domain.errors import TAKEN
 from gateway.domain.officers import Officer, Role
 from gateway.domain.processes.register import PROCESSES
@@ -66,10 +66,12 @@ def test_a_proposal_is_told_nothing_of_anothers_grant_or_proposal(furnished: Wor
         tx.put_officer(Officer("market-demand", "market", CITY, (Role.DEMAND,)))
     done(furnished.post("civil", "/v1/proposals", {**PROPOSAL, "id": "p-0"}))
     asked = {**PROPOSAL, "department": "market", "systems": []}
-    told = [furnished.post("market-demand", "/v1/proposals", {**asked, "id": id_}) for id_ in ("g-0", "p-0")]
+    applied = done(furnished.post("civil", "/v1/applications", {**DRAFT, "grant": {**DRAFT["grant"], "id": "a-0"}}))
+    told = [furnished.post("market-demand", "/v1/proposals", {**asked, "id": id_}) for id_ in ("g-0", "p-0", "a-0")]
+    assert not any(applied["application"]["id"] in each.text for each in told)
     done(furnished.post("registrar", "/v1/grants/g-0/termination", TERMINATION))
     told.append(furnished.post("market-demand", "/v1/proposals", {**asked, "id": "g-0"}))
-    assert [refused(each, "invalid-input")["faults"] for each in told] == [[{"field": "id", "fault": TAKEN}]] * 3
+    assert [refused(each, "invalid-input")["faults"] for each in told] == [[{"field": "id", "fault": TAKEN}]] * 4
     done(furnished.post("market-demand", "/v1/proposals", {**asked, "id": "free"}))
 
 

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.control.act.examples import DATASET, INTERFACE
+from gateway.domain.directory import AnswerFormat
 from gateway.domain.hosts import Host, HostState
+from gateway.proxy.limits import Limits
 from gateway.proxy.ports import Reach
 from gateway.runtime.control.trying import Trials
 from tests.support.control import World, done, refused
@@ -58,6 +61,28 @@ def test_answer_that_the_entry_does_not_fit_is_told(
 ) -> None:
     """Each in a sentence for the supplier, before any caller meets it."""
     assert any(fault in each for each in tried(world, answer, **fields)["faults"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "answer"),
+    [
+        ({"format": AnswerFormat.CSV, "places": {"name": "a"}}, "a,b\nx,LONG\n"),
+        ({"format": AnswerFormat.NDJSON, "places": {"name": "/a"}}, '{"a":"x","b":"LONG"}\n'),
+        ({"format": AnswerFormat.XML, "rows": "/P/R", "places": {"name": "/A"}}, "<P><R><A>x</A><B>LONG</B></R></P>"),
+    ],
+)
+def test_a_row_that_a_worker_would_not_hold_is_told_in_the_trial(
+    world: World, changed: dict[str, Any], answer: str
+) -> None:
+    """One limit, in one place: what a trial finds to fit is not refused to callers for its length."""
+    entry, dataset = world.store.any_interface("public-security", "household"), world.store.dataset(DATASET["id"])
+    assert entry is not None
+    assert dataset is not None
+    entry = msgspec.structs.replace(entry, **{"rows": "", "envelope": (), **changed})
+    for length, fits in ((1000, True), (Limits().row_bytes, False)):
+        found = Trials.judge(entry, dataset, answer.replace("LONG", "y" * length).encode())
+        assert any("too long" in fault for fault in found.faults) is not fits, found
+        assert found.rows == int(fits)
 
 
 def test_rows_one_level_deeper_work_once_the_entry_says_so(world: World) -> None:

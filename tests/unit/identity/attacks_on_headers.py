@@ -40,18 +40,18 @@ def other_contract(house: House) -> object:
     return house.call(*national(at, "gjzwfwpt").items())
 
 
-@attack(SIGNED, "zhejiang: signature moved to another path", "the contract", "does not verify")
+@attack(SIGNED, "zhejiang: signature moved to another path", "the contract", "no registered key")
 def other_path(house: House) -> object:
     return house.call(*zhejiang(house.now(), url="/a/b").items(), head={"path": b"/a/c"})
 
 
-@attack(SIGNED, "zhejiang: signature moved to another query", "the contract", "does not verify")
+@attack(SIGNED, "zhejiang: signature moved to another query", "the contract", "no registered key")
 def other_query(house: House) -> object:
     fields = zhejiang(house.now(), url="/a/b?id=1")
     return house.call(*fields.items(), head={"path": b"/a/b", "query": b"id=2"})
 
 
-@attack(SIGNED, "by a key that was withdrawn", "ours", "withdrawn")
+@attack(SIGNED, "by a key that was withdrawn", "ours", "no registered key")
 def withdrawn(house: House) -> object:
     assert isinstance(house, Legacy)
     house.keys.clear()
@@ -59,11 +59,11 @@ def withdrawn(house: House) -> object:
     return house.call(*national(house.now()).items())
 
 
-sent("national: another secret", "the contract", "does not verify", lambda at: national(at, secret=SECRET[::-1]))
-sent("national: empty signature", "the contract", "not verify", lambda at: {**national(at), "gjgxjhpt_sign": ""})
+sent("national: another secret", "the contract", "no registered key", lambda at: national(at, secret=SECRET[::-1]))
+sent("national: empty signature", "the contract", "no registered key", lambda at: {**national(at), "gjgxjhpt_sign": ""})
 sent("national: signed long ago", "ours: 5 min", "not of now", lambda at: national(at - 400))
 sent("national: signed ahead", "ours: 5 min", "not of now", lambda at: national(at + 400))
-sent("national: another caller's name", "the contract", "not known", lambda at: national(at, rid="caller-8"))
+sent("national: another caller's name", "the contract", "no registered key", lambda at: national(at, rid="caller-8"))
 sent("national: time in seconds", "the contract", "malformed", lambda at: national(at, rtime=str(int(at))))
 sent("headers of two contracts", "ours: one meaning", "two contracts", lambda at: {**national(at), **guangdong(at)})
 sent(
@@ -88,7 +88,7 @@ def moved_boundary(house: House) -> object:
     return house.call(*{**fields, **moved}.items())
 
 
-@attack(SIGNED, "national: service and caller moved against each other", "ours: one key, one caller", "not known")
+@attack(SIGNED, "national: service and caller moved against each other", "ours: one key, one caller", "no registered key")
 def moved_caller(house: House) -> object:
     """`sid` and `rid` are signed side by side: a character moved between them keeps the text and names another key."""
     at = house.now()
@@ -101,6 +101,6 @@ sent("national: time in other digits", "the contract", "malformed", lambda at: n
 sent(
     "national: key registered under the other national contract alone",
     "ours: one key, one contract",
-    "not known",
+    "no registered key",
     lambda at: national(at, "gjzwfwpt", rid="only-exchange"),
 )

@@ -25,13 +25,13 @@ class Desk(World):
         self.app = create_app(self.services)
         self.app.include_router(credentials_router(self.ring))
         self.recorded: list[tuple[RecordKind, dict[str, Any]]] = []
-        append = self.acts.append
+        append = self.acts.append_all
 
-        def told(kind: RecordKind, fields: Any, **options: Any) -> str:
-            self.recorded.append((kind, dict(fields)))
-            return append(kind, fields, **options)
+        def told(kind: RecordKind, rows: Any, **options: Any) -> tuple[str, ...]:
+            self.recorded.extend((kind, dict(fields)) for fields in rows)
+            return append(kind, rows, **options)
 
-        self.acts.append = told  # type: ignore[method-assign]
+        self.acts.append_all = told  # type: ignore[method-assign]
 
     def ask(self, officer: str | None, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.token(officer)}"} if officer else {}

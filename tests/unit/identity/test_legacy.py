@@ -16,6 +16,8 @@ from gateway.identity.callers.legacy import LegacyIdentifier, seal_secret
 from tests.unit.identity.identity_kit import House
 from tests.unit.identity.legacy_kit import MAKERS, SECRET, WINDOWS, Legacy, guangdong, national, zhejiang
 
+NOT_SIGNED = "no registered key of that name has made this signature"
+
 
 @pytest.fixture
 def house(tmp_path: Path) -> Legacy:
@@ -124,7 +126,7 @@ def test_incomplete_or_mixed_contracts_are_refused(house: Legacy) -> None:
 def test_query_is_signed_as_clients_do(house: Legacy, url: str, signed: str | None) -> None:
     """Zhejiang's clients sign the query sorted, as sent, decoded, or encoded anew; each of them passes."""
     send(house, zhejiang(house.now(), url=url, signed=signed), url)
-    assert "does not verify" in refused(house, zhejiang(house.now() + 1, url=url, signed="id=2"), url)
+    assert refused(house, zhejiang(house.now() + 1, url=url, signed="id=2"), url) == NOT_SIGNED
 
 
 def test_repeats_are_a_choice(tmp_path: Path) -> None:
@@ -144,11 +146,38 @@ def test_key_is_loaded_once_and_forgotten_on_change(house: Legacy) -> None:
     stored = house.keys["gjgxjhpt", "caller-7"]
     house.keys["gjgxjhpt", "caller-7"] = msgspec.structs.replace(stored, active=False)
     house.identify.forget(Change(1, ChangeKind.KEY, "caller-7", system="marriage", withdraws=True))
-    assert "not known or withdrawn" in refused(house, national(house.now() + 9))
+    assert refused(house, national(house.now() + 9)) == NOT_SIGNED
     house.keys["gjgxjhpt", "caller-7"] = stored
     house.revoke("marriage")
     house.identify.forget(Change(2, ChangeKind.SYSTEM, "marriage"))
-    assert "not known or withdrawn" in refused(house, national(house.now() + 10))
+    assert refused(house, national(house.now() + 10)) == NOT_SIGNED
+
+
+@pytest.mark.parametrize("contract", MAKERS)
+def test_a_key_that_is_not_there_is_told_as_one_that_did_not_sign(
+    house: Legacy, contract: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Known, withdrawn or invented: one sentence goes out, the same signatures are made, and the log tells which."""
+    noted: list[str] = []
+    monkeypatch.setattr(house.identify.security, "note", lambda why, _address: noted.append(why))
+    made: list[str] = []
+    digest, sha256 = legacy.hmac.digest, legacy.hashlib.sha256
+    monkeypatch.setattr(legacy.hmac, "digest", lambda *given: made.append("hmac") or digest(*given))
+    monkeypatch.setattr(legacy.hashlib, "sha256", lambda *given: made.append("sha256") or sha256(*given))
+    fields = MAKERS[contract](house.now())
+    wrong = {name: value[::-1] if name.endswith(("sign", "signature")) else value for name, value in fields.items()}
+    counts = []
+    for withdrawn in (False, True):
+        made.clear()
+        stored = house.keys[contract, "caller-7"]
+        house.keys[contract, "caller-7"] = msgspec.structs.replace(stored, active=not withdrawn)
+        house.identify.forget(Change(1, ChangeKind.KEY, "caller-7", system="marriage", withdraws=True))
+        assert refused(house, wrong) == NOT_SIGNED
+        made.clear()
+        assert refused(house, wrong) == NOT_SIGNED
+        counts.append(list(made))
+    assert counts[0] == counts[1] != []
+    assert noted == ["the signature does not verify"] * 2 + ["the key is not known or withdrawn"] * 2
 
 
 def test_flood_of_invented_keys_drives_no_key_out(house: Legacy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +185,7 @@ def test_flood_of_invented_keys_drives_no_key_out(house: Legacy, monkeypatch: py
     monkeypatch.setattr(legacy, "MAX_KNOWN_KEYS", 8)
     house.call(*national(house.now()).items())
     for number in range(50):
-        with pytest.raises(GatewayError, match="not known"):
+        with pytest.raises(GatewayError, match="no registered key"):
             house.call(*national(house.now(), rid=f"invented-{number}").items())
     loads = house.loads
     house.now.at += 1

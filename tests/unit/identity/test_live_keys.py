@@ -204,7 +204,7 @@ def _legacy_key_lives_and_ends(gateway: RunningGateway) -> None:
         api.delete(path)
     fresh = [national(time.time() + number / 1000, rid="rid-1") for number in range(6)]
     details = {answer.json()["detail"] for signed in fresh for answer in _everywhere(gateway, signed)[:1]}
-    assert details == {"the key is not known or withdrawn"}
+    assert details == {"no registered key of that name has made this signature"}
 
 
 def _officer_signs_in(gateway: RunningGateway) -> None:

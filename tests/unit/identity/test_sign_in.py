@@ -407,6 +407,17 @@ def test_stored_hash_is_argon2id() -> None:
     assert HashingPool().hash(PASSWORD).startswith("$argon2id$v=19$m=65536,t=3,p=4$")
 
 
+def test_the_longest_id_is_its_owners_and_no_shorter_one(office: Office) -> None:
+    """An id in a department's namespace is taken as it is typed: cut off, it could be another officer's."""
+    longest = f"{'a' * 63}.{'b' * 63}"
+    for id_, password in ((longest, PASSWORD), (longest[:64], "ten cups of green tea")):
+        office.house.officers[id_] = msgspec.structs.replace(OFFICER, id=id_)
+        office.hashes[id_] = FAST.hash(password)
+    assert office.accounts.sign_in(longest, PASSWORD, "192.0.2.1").id == longest
+    with pytest.raises(GatewayError, match="credential-invalid"):
+        office.accounts.sign_in(longest, "ten cups of green tea", "192.0.2.2")
+
+
 def test_failures_of_a_month_keep_nobody_out(office: Office) -> None:
     """Ninety right sign-ins a day behind one proxy, one in ten mistyped before: after thirty days each goes at once."""
     colleagues = [msgspec.structs.replace(OFFICER, id=f"officer-{number}") for number in range(9)]

@@ -14,6 +14,8 @@ from gateway.runtime.telemetry.coarse import FILE, STEP, CoarseFigures
 from gateway.runtime.telemetry.families import FAMILIES
 from gateway.runtime.telemetry.metrics import MetricSet, Snapshot, clear_snapshots, render
 
+TELLING = {"supplier", "interface", "verdict", "evaluator", "permitted"}
+"""Labels that say of whom, or how it was decided."""
 CALLS, ROWS, SECONDS = "gateway_calls_total", "gateway_released_rows_total", "gateway_call_duration_seconds"
 
 
@@ -112,7 +114,7 @@ def test_every_family_by_supplier_and_verdict_moves_in_steps() -> None:
         "gateway_interface_trouble": "a supplier's state, over a minute",
         "gateway_stray_answers_total": "a supplier's faults",
     }
-    told = {name for name, family in FAMILIES.items() if {"supplier", "interface", "verdict"} & set(family.labels)}
+    told = {name for name, family in FAMILIES.items() if TELLING & set(family.labels)}
     assert {name for name in told if not FAMILIES[name].of_uses} == set(not_of_uses)
 
 

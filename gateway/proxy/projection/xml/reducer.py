@@ -30,6 +30,9 @@ LEARNS_FROM = 3
 MOST_TRIES = 16
 """How many rows of an answer are tried as templates."""
 
+GROWS = 4
+"""What did not look as rows before it is tried as such again once a fourth has come to it, or its end."""
+
 SLICE_BYTES = 32 * 1024
 """How much is worked on at once: where the parser reads every row, a turn of the loop lasts no longer."""
 
@@ -104,7 +107,13 @@ class XmlReducer:
         self.values: list[dict[str, Raw]] = []
         self._left: list[bytes | None] = []
         self._left_bytes = 0
-        self._buffer = b""
+        self._buffer = bytearray()
+        self._waiting: list[bytes] = []  # what came and is not in the buffer yet
+        self._waiting_bytes = 0
+        self._wanted = 0  # how much expat is to be given before it is asked again
+        self._looked = self._tried = (
+            0  # how far a row's end was looked for, and how much was tried as rows, from `_fed`
+        )
         self._origin = 0  # expat's index of the buffer's first octet
         self._fed = 0  # how much of the buffer expat was given, or need not be
         self._row_end = -1  # where in the buffer a row ended; at `_fed`, expat has seen nothing behind it
@@ -133,15 +142,17 @@ class XmlReducer:
     @property
     def held_bytes(self) -> int:
         """As `streams.RowReducer.held_bytes`."""
-        return len(self._buffer) + self._left_bytes
+        return len(self._buffer) + self._waiting_bytes + self._left_bytes
 
     def feed(self, data: bytes) -> bytes:
         """As `streams.RowReducer.feed`."""
-        self._buffer = self._buffer + data if self._buffer else data
-        self._work()
-        self._trim()
-        # INVARIANT: BOUNDED.
-        self._check_length(len(self._buffer))
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        if len(self._buffer) - self._fed + self._waiting_bytes >= self._wanted:
+            self._take_waiting()
+            self._work()
+            self._trim()
+        self._check_length(len(self._buffer) + self._waiting_bytes)
         if self._is_whole or not self.rows:
             if self._left_bytes > MOST_HEAD_BYTES and not self._is_whole:
                 raise not_filterable("the answer holds too much before its first row")
@@ -150,6 +161,9 @@ class XmlReducer:
 
     def finish(self) -> bytes:
         """As `streams.RowReducer.finish`."""
+        self._take_waiting()
+        if self._fed < len(self._buffer):
+            self._work()
         self._parse(self._buffer[self._fed :], is_final=True)
         if not self._is_whole:
             self._answered.settle(self.rows, is_failure=self._is_failure)
@@ -157,7 +171,13 @@ class XmlReducer:
 
     def octets(self, start: int, end: int) -> bytes:
         """The octets from one of expat's indices to another."""
-        return self._buffer[start - self._origin : end - self._origin]
+        with memoryview(self._buffer) as whole:
+            return bytes(whole[start - self._origin : end - self._origin])
+
+    def _take_waiting(self) -> None:
+        self._buffer += b"".join(self._waiting)
+        self._waiting.clear()
+        self._waiting_bytes = 0
 
     def _check_length(self, octets: int) -> None:
         """Raise where so much is too much to be held; an answer that is gathered has its own bound."""
@@ -177,30 +197,43 @@ class XmlReducer:
     def _work(self) -> None:
         """Hand on what was fed: to the templates where rows begin, to expat elsewhere."""
         closing, templates = self._answer.closing, self._answer.templates
-        while self._fed < len(self._buffer):
+        while (came := len(self._buffer) - self._fed) and came >= self._wanted:
             is_between = self._row_end == self._fed
-            if is_between and templates is not None and not self._collects:
+            found = None
+            if closing is not None:
+                # What was looked through before is not looked through again; no row ends within a tag or comment.
+                at = self._fed + max(self._looked, self._wanted)
+                found = closing.search(self._buffer, at)
+                if found is None:
+                    begun = self._buffer.rfind(b"<", at)
+                    self._looked = (begun if begun >= 0 else len(self._buffer)) - self._fed
+            may_match = found is not None or came >= self._tried + self._tried // GROWS
+            if is_between and templates is not None and may_match and not self._collects:
                 left, rows, length = templates.take(self._buffer, self._fed, self.items)
+                self._tried = came
                 if length:
                     self.rows += rows
                     self._leave(left)
                     # Expat saw nothing of it: what follows is to it what stood here.
-                    self._fed += length
                     self._origin -= length
-                    self._row_end = self._fed
+                    self._row_end = self._fed + length
+                    self._go_on(self._row_end)
                     continue
-            end = min(len(self._buffer), self._fed + SLICE_BYTES)
-            found = closing.search(self._buffer, self._fed) if closing is not None else None
+            end = min(len(self._buffer), self._fed + max(SLICE_BYTES, self._wanted))
             if found is not None:
                 end = found.end()
-            elif is_between and len(self._buffer) - self._fed < MOST_BYTES and self._is_row_begun():
+            elif is_between and came < MOST_BYTES and self._is_row_begun():
                 # A row whose end has not come yet: it may still look as others did.
                 return
-            segment, self._fed = self._buffer[self._fed : end], end
-            self._parse(segment, is_final=False)
+            start = self._fed
+            self._go_on(end)
+            self._parse(self._buffer[start:end], is_final=False)
+
+    def _go_on(self, fed: int) -> None:
+        self._fed, self._looked, self._tried = fed, 0, 0
 
     def _is_row_begun(self) -> bool:
-        rest = self._buffer[self._fed : self._fed + 256].lstrip()
+        rest = bytes(self._buffer[self._fed : self._fed + 256]).lstrip()
         return rest[:1] == b"<" and rest[1:2] not in {b"/", b"!", b"?", b""}
 
     def _trim(self) -> None:
@@ -214,14 +247,17 @@ class XmlReducer:
         else:
             cut = min(self._seen - self._origin, self._fed)
         if cut > 0:
-            self._buffer = self._buffer[cut:]
+            del self._buffer[:cut]
             self._origin += cut
             self._fed -= cut
             self._row_end = max(self._row_end - cut, -1)
 
-    def _parse(self, segment: bytes, *, is_final: bool) -> None:
+    def _parse(self, segment: bytes | bytearray, *, is_final: bool) -> None:
         try:
             self._parser.Parse(segment, is_final)
+            # INVARIANT: BOUNDED: expat reads a tag, comment or value that has not ended from its beginning each time.
+            # So it is given as much again before it is asked again, however small the pieces are in which that comes.
+            self._wanted = self._origin + self._fed - self._parser.CurrentByteIndex
         except expat.ExpatError:
             raise not_filterable("the answer is not well-formed XML") from None
 
@@ -231,7 +267,7 @@ class XmlReducer:
         if version != "1.0":
             raise not_filterable("the answer is not XML 1.0")
         start = self._parser.CurrentByteIndex - self._origin
-        self._leave(self._buffer[start : self._buffer.index(b"?>", start) + 2])
+        self._leave(bytes(self._buffer[start : self._buffer.index(b"?>", start) + 2]))
 
     def _declare(self, prefix: str | None, uri: str | None) -> None:
         self._declared.append((prefix or "", uri or ""))

@@ -21,6 +21,9 @@ _URI = re.compile(r"[\x21-\x7e]{1,256}")
 _BLANKS = " \t\r\n"
 _encode = msgspec.json.encode
 
+MAX_NAMES = 64
+"""Prefixes that are declared at one place of an answer."""
+
 Names = Mapping[str, str]
 """Prefix -> namespace, as declared in what leaves."""
 
@@ -74,22 +77,37 @@ def settle_names(tag: Tag, above: Names, namespaces: frozenset[str]) -> tuple[Na
     Raises:
         GatewayError: `answer-not-filterable`: the element is in a namespace that has no plain name.
     """
-    names = above
     parts: list[Span | bytes] = []
+    declared: dict[str, str] = {}
     for each in tag.attributes:
         prefix = each.declares
         if prefix is not None and (each.value in namespaces or prefix == tag.prefix):
-            names = {**names, prefix: each.value}
+            declared[prefix] = each.value
             parts.append((each.start, each.end))
     uri = tag.namespace
     if uri and not _URI.fullmatch(uri):
         raise not_filterable("the name of a namespace in the answer is none")
-    if names.get(tag.prefix, "") != uri:
+    if declared.get(tag.prefix, above.get(tag.prefix, "")) != uri:
         # Declared further out, where it did not leave.
-        names = {**names, tag.prefix: uri}
+        declared[tag.prefix] = uri
         label = f"xmlns:{tag.prefix}" if tag.prefix else "xmlns"
         parts.append(f' {label}="{escape(uri, {chr(34): "&quot;"})}"'.encode())
-    return names, parts
+    return _with(above, declared), parts
+
+
+def _with(above: Names, declared: Mapping[str, str]) -> Names:
+    """The namespaces of an element that declares some within others.
+
+    Raises:
+        GatewayError: `answer-not-filterable`: they are more than an answer of any service has.
+    """
+    if not declared:
+        return above
+    names = {**above, **declared} if len(declared) <= MAX_NAMES else declared
+    # INVARIANT: BOUNDED: each element that declares one more copies them.
+    if len(names) > MAX_NAMES:
+        raise not_filterable("the answer declares too many namespaces within each other")
+    return names
 
 
 class _Open:
@@ -227,8 +245,7 @@ class RowReading:
         """An element within an item stays, as it stands but for attributes that are items outside the grant."""
         tag = one.tag
         declared = {each.declares or "": each.value for each in tag.attributes if each.declares is not None}
-        if declared:
-            one.names = {**one.names, **declared}
+        one.names = _with(one.names, declared)
         self._check_prefix(tag.prefix, tag.namespace, one.names)
         if node is not None and node.items:
             self.items.update(node.items)

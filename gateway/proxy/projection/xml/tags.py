@@ -69,7 +69,7 @@ class Tag(NamedTuple):
 
 
 def read_tag(
-    buffer: bytes, origin: int, start: int, name: str, told: list[str], declared: list[tuple[str, str]]
+    buffer: bytes | bytearray, origin: int, start: int, name: str, told: list[str], declared: list[tuple[str, str]]
 ) -> Tag:
     """The tag of which expat tells.
 

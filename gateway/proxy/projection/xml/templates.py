@@ -149,7 +149,7 @@ class Templates:
         # What does not match is taken to its end as one, so what was matched stands without a gap.
         self._matcher = re.compile(rb"%b(?:%b)|(.++)" % (_BLANK, rows), re.DOTALL)
 
-    def take(self, octets: bytes, start: int, seen: set[str]) -> tuple[bytes, int, int]:
+    def take(self, octets: bytes | bytearray, start: int, seen: set[str]) -> tuple[bytes, int, int]:
         """The rows from `start` on, as far as they match: what leaves of them, how many, and their length.
 
         The items that stand in them are added to `seen`.

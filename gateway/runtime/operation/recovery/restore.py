@@ -23,7 +23,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.domain.uses import RecordKind
+from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.ledger.durable import make_directory, replace_file, sync_directory
 from gateway.ledger.log.checkpoints import Checkpoint
 from gateway.ledger.log.files import LogFiles
@@ -322,7 +322,13 @@ def _finish(home: GatewayHome, folder: Path, manifest: Manifest, plan: _Moves, r
             _know_new_log(parts.store, plan.origin, newest)
             parts.acts.append(
                 RecordKind.KEY,
-                {"act": "restore", "reason": "the log goes on from a copy", "former": plan.origin, "size": newest.size},
+                {
+                    "act": "restore",
+                    "department": EVERY_DEPARTMENT,
+                    "reason": "the log goes on from a copy",
+                    "former": plan.origin,
+                    "size": newest.size,
+                },
             )
         say("comparing the records with the state")
         put_back = is_put_back(home, parts.store)
