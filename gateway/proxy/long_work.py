@@ -61,23 +61,22 @@ class LongWork:
         """Do an owner's `work`, an `@ends_exchange`, in its order; once, however often it is asked for."""
         self._waiting.setdefault(owner, work)
         if not self._is_marked:
-            self._mark()
             self._began = self._clock()
+            self._mark()
 
     def hold(self) -> None:
         """A change has come: work on nothing until it can have been acknowledged."""
         self._held = HELD_TURNS
-        if not self._is_marked:
-            self._mark()
+        self._mark()
 
     def _mark(self) -> None:
-        self._is_marked = True
-        self._loop.call_soon(self._next)
+        if not self._is_marked:
+            self._is_marked = True
+            self._loop.call_soon(self._next)
 
     @ends_exchange
     def _next(self) -> None:
         """The loop begins a turn."""
-        self._is_marked = False
         self._began = self._clock()
         if self._held:
             self._held -= 1
@@ -86,11 +85,14 @@ class LongWork:
                 self._waiting.pop(next(iter(self._waiting)))()
                 if self._clock() - self._began >= MOST_SECONDS:
                     break
+        # Not before: what is worked on asks for its next step from within a turn, and that begins no other one.
+        self._is_marked = False
         if self._waiting or self._held:
             self._mark()
 
     def broken(self) -> None:
         """As `guards.Breakable.broken`: what waits goes on in the next turn."""
         self._failed()
-        if self._waiting and not self._is_marked:
+        self._is_marked = False
+        if self._waiting:
             self._mark()

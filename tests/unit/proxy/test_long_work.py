@@ -76,6 +76,22 @@ def test_one_step_at_least_is_done_in_a_turn() -> None:
     assert (house.turn(), house.turn()) == ([2], [3])
 
 
+def test_work_of_many_steps_has_the_same_part_of_each_turn() -> None:
+    """Whatever is worked on asks for its next step from within its turn: that makes no second part of one."""
+    house = Clockwork()
+
+    def go_on(number: int, left: int) -> None:
+        house.do(number)
+        if left:
+            house.work.put_off(number, lambda: go_on(number, left - 1))
+
+    for number in range(10):
+        house.work.put_off(number, lambda number=number: go_on(number, 9))
+    done = [len(house.turn()) for _ in range(25)]
+    assert done == [4] * 25
+    assert not house.work
+
+
 def test_who_comes_later_does_not_go_before_who_waits() -> None:
     """Nor does a piece that came in the meantime make another one of the same owner."""
     house = Clockwork(cost=1.0)
