@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from gateway.proxy.guards import ends_exchange
+from gateway.proxy.guards import Breakable, ends_exchange
 from gateway.proxy.turns import HELD_TURNS
 
 MOST_SECONDS = 0.01
@@ -39,7 +39,7 @@ class LongWork:
         self._loop = loop
         self._failed = failed
         self._clock = clock
-        self._waiting: dict[object, Callable[[], object]] = {}
+        self._waiting: dict[Breakable, Callable[[], object]] = {}
         self._is_marked = False
         self._held = 0
         self._began = 0.0
@@ -57,7 +57,7 @@ class LongWork:
             return not self._held
         return not self._waiting and not self._held and self._clock() - self._began < MOST_SECONDS
 
-    def put_off(self, owner: object, work: Callable[[], object]) -> None:
+    def put_off(self, owner: Breakable, work: Callable[[], object]) -> None:
         """Do an owner's `work`, an `@ends_exchange`, in its order; once, however often it is asked for."""
         self._waiting.setdefault(owner, work)
         if not self._is_marked:
@@ -91,8 +91,10 @@ class LongWork:
             self._mark()
 
     def broken(self) -> None:
-        """As `guards.Breakable.broken`: what waits goes on in the next turn."""
+        """As `guards.Breakable.broken`: whoever waits is ended."""
         self._failed()
         self._is_marked = False
-        if self._waiting:
-            self._mark()
+        self._held = 0
+        waiting, self._waiting = self._waiting, {}
+        for owner in waiting:
+            owner.broken()

@@ -24,6 +24,7 @@ from gateway.proxy.exchange.exchange import Exchange
 from gateway.proxy.guards import ends_exchange, is_guarded
 from gateway.proxy.handshakes import Handshake, TlsListener
 from gateway.proxy.http.upstream import SupplierConnection
+from gateway.proxy.long_work import LongWork
 from gateway.proxy.turns import Turns
 from tests.support.proxy_ports import (
     CallerSide,
@@ -41,8 +42,8 @@ from tests.support.proxy_ports import (
 ROOM = Path(gateway.proxy.__file__).parent
 OWNERS: tuple[type, ...] = (CallerConnection, SupplierConnection, Exchange, DataPlane)
 SCHEDULERS = {"add_done_callback", "call_soon", "call_later", "call_at", "call_soon_threadsafe"}
-HANDED_OVER = {"ledger.opened": 1, "admission.enter": 0}
-"""What the ledger and the slots call back: the position of the callback among the arguments."""
+HANDED_OVER = {"ledger.opened": 1, "admission.enter": 0, "long_work.put_off": 1}
+"""What the ledger, the slots and the long work call back: the position of the callback among the arguments."""
 TOLD_BY_TRANSPORTS = {"connection_lost", "data_received", "eof_received", "pause_writing", "resume_writing", "expired"}
 
 CALLBACKS = [
@@ -52,6 +53,7 @@ CALLBACKS = [
     *((DataPlane, name) for name in ("_ask_arrivals", "_tick", "_turn")),
     *((CallerConnection, name) for name in ("_close_once_arrived", "confirm")),
     (Turns, "_next"),
+    (LongWork, "_next"),
 ]
 CALLBACKS.remove((SupplierConnection, "expired"))
 TRIED = [each for each in CALLBACKS if each != (DataPlane, "_tick")]
@@ -83,6 +85,7 @@ def test_every_callback_is_guarded_and_tried() -> None:
         "_next",
         "_ask_arrivals",
         "release_on",
+        "read_on",
     }
     assert names == {*seen, "_close_once_arrived", "_listen"}
     tried = {(owner, name) for owner, name in CALLBACKS}
@@ -90,7 +93,8 @@ def test_every_callback_is_guarded_and_tried() -> None:
         for name in TOLD_BY_TRANSPORTS & set(vars(owner)) | {"_made"} & set(vars(owner)):
             assert (owner, name) in tried, (owner, name)
     of_tls = [(TlsListener, "_listen"), (TlsListener, "_accept"), (Handshake, "begin_call"), (Handshake, "shed_call")]
-    for owner, name in [*CALLBACKS, *of_tls]:
+    # What `read_on` does is done by the same step where the body is short.
+    for owner, name in [*CALLBACKS, *of_tls, (Exchange, "read_on")]:
         assert is_guarded(getattr(owner, name)), (owner, name)
 
 
