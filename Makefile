@@ -31,7 +31,7 @@ test: $(READY)  ## Set up and run the test suite
 	@$(BIN)/python -m pytest -m "not deep" -n 3
 
 test-deep: $(READY)  ## Long crash, fuzz and soak runs (SHARE=3: every third case of tests with many, by the commit)
-	@$(BIN)/python -m pytest -m deep --timeout 1200 --durations 12 -n 3 $(if $(SHARE),--share $(SHARE))
+	@$(BIN)/python -m pytest -m deep --timeout 1200 --durations 12 -n 3 $(if $(SHARE),--share $(SHARE) --drawn-by "$$(git rev-parse HEAD)")
 
 test-clocks: $(READY)  ## The tests on a 29 February two years on or more, and across New Year
 	@$(BIN)/python -m tests.clocks

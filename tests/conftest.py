@@ -7,7 +7,6 @@ processes.
 """
 
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -62,13 +61,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Spread:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--share`: what CI runs of the long runs."""
-    parser.addoption("--share", type=int, default=1, help="of deep tests with many cases every N-th, by the commit")
-
-
-def _commit(root: Path) -> str:
-    said = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
-    return said.stdout.strip()
+    """What CI runs of the long runs."""
+    parser.addoption("--share", type=int, default=1, help="of deep tests with many cases, run every N-th")
+    parser.addoption("--drawn-by", default="", help="what decides which: the commit")
 
 
 @pytest.hookimpl(trylast=True)
@@ -77,7 +72,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     share = config.getoption("--share")
     if share > 1:
         deep = {item.nodeid for item in items if item.get_closest_marker("deep")}
-        left_out = deep - drawn(deep, share, _commit(config.rootpath))
+        left_out = deep - drawn(deep, share, config.getoption("--drawn-by"))
         config.hook.pytest_deselected(items=[item for item in items if item.nodeid in left_out])
         items[:] = [item for item in items if item.nodeid not in left_out]
     items.sort(key=lambda item: (not item.nodeid.startswith(STARTS_PROCESSES), not item.nodeid.startswith(IN_PROCESS)))
