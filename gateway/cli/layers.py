@@ -2,7 +2,8 @@
 
 import re
 import shutil
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 from xml.etree import ElementTree as ET
@@ -61,7 +62,7 @@ def run_the_tables(
     ]
     shown = covered(decided) if coverage else ()
     if junit is not None:
-        replace_file(junit, _junit(of_tables))
+        _write_report(junit, of_tables)
     if as_json:
         cases = [{"table": one.case.table, "case": one.case.name, "fault": one.fault or None} for one in outcomes]
         print_json({"cases": cases, "coverage": msgspec.to_builtins(shown)} if coverage else cases)
@@ -87,14 +88,10 @@ def new(
     files = first_layer(name)
     if (root / name).exists():
         raise GatewayError("conflict", f"`{root / name}` is there already: choose another name, or go on in it")
-    if not root.exists():
-        _copy_shipped(root)
-    elif not (root / SCHEMA_FILE).is_file() or not (root / NATIONAL).is_dir():
+    if root.exists() and not ((root / SCHEMA_FILE).is_file() and (root / NATIONAL).is_dir()):
         advice = "name a folder of layers, or one that is not yet there"
         raise GatewayError("invalid-input", f"`{root}` holds no `{SCHEMA_FILE}` beside `{NATIONAL}`: {advice}")
-    for file, text in files.items():
-        make_directory((root / file).parent)
-        replace_file(root / file, text.encode())
+    _make(root, name, files)
     if as_json:
         print_json({"root": str(root), "layers": [NATIONAL, name], "files": sorted(files)})
         return
@@ -116,8 +113,11 @@ def fmt(
     as_json: AsJson = False,
 ) -> None:
     """Lay Cedar files out as Cedar's own formatter does; what they say stays, and so do comments."""
-    chosen = [each for file in files for each in (sorted(file.rglob("*.cedar")) if file.is_dir() else [file])]
-    texts = {file: _text(file) for file in chosen}
+    chosen = {file: sorted(file.rglob("*.cedar")) if file.is_dir() else [file] for file in files}
+    for file, found in chosen.items():
+        if not found:
+            raise GatewayError("invalid-input", f"`{file}` holds no `*.cedar`")
+    texts = {file: _text(file) for found in chosen.values() for file in found}
     faults = [
         {"field": Lines(text).place(str(file), at), "fault": fault}
         for file, text in texts.items()
@@ -148,15 +148,36 @@ def _text(file: Path) -> str:
 
 
 def _write(file: Path, text: str) -> None:
-    """A file's new text; its mode stays, for others of a department may read and write it."""
-    mode = file.stat().st_mode
-    replace_file(file, text.encode())
-    file.chmod(mode & 0o777)
+    """A file's new text; its mode stays, for others of a department may read and write it, and so does a link to it."""
+    target = file.resolve()
+    mode = target.stat().st_mode
+    replace_file(target, text.encode())
+    target.chmod(mode & 0o777)
+
+
+def _make(root: Path, name: str, files: Mapping[str, str]) -> None:
+    """The layer in its root, whole or not at all: what is half made stands beside, and goes where it fails."""
+    is_first = not root.exists()
+    made = root if is_first else root / name
+    make_directory(made.parent)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=made.parent) as beside:
+        whole = Path(beside) / "policies"
+        if is_first:
+            _copy_shipped(whole)
+        for file, text in files.items():
+            (whole / file).parent.mkdir(parents=True, exist_ok=True)
+            (whole / file).write_text(text, encoding="utf-8")
+        try:
+            (whole if is_first else whole / name).rename(made)
+        except OSError as error:
+            if made.exists():
+                raise GatewayError("conflict", f"`{made}` was made meanwhile: look at what is there") from error
+            raise
 
 
 def _copy_shipped(root: Path) -> None:
     shipped = default_policies_root()
-    make_directory(root)
+    root.mkdir()
     for name in (SCHEMA_FILE, ARTICLES_FILE, PROOFS_FILE):
         shutil.copyfile(shipped / name, root / name)
     shutil.copytree(shipped / NATIONAL, root / NATIONAL)
@@ -183,6 +204,12 @@ def _print_coverage(one: Coverage) -> None:
         out.print(f"  {name}: decides no case", markup=False)
     for name, condition in one.unshown:
         out.print(f"  {name}: no case fails by this alone: {condition}", markup=False)
+
+
+def _write_report(file: Path, of_tables: Sequence[tuple[Table, Sequence[Outcome]]]) -> None:
+    if not file.parent.is_dir():
+        raise GatewayError("invalid-input", f"`{file.parent}` is no folder: make it, or name another for the report")
+    replace_file(file, _junit(of_tables))
 
 
 def _junit(of_tables: Sequence[tuple[Table, Sequence[Outcome]]]) -> bytes:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import cedarpy
@@ -70,6 +71,29 @@ def test_a_name_that_cannot_be_a_new_layers_is_refused(root: Path, name: str, na
     status, said = run("new", name, "--root", str(root))
     assert (status, names in said) == (1, True), said
     assert sorted(root.parent.rglob("*")) == before
+
+
+def test_a_layer_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up leaves nothing that the next try stumbles over; nor does who makes the same at once."""
+
+    def is_full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "copytree", is_full)
+        assert run("new", "sz", "--root", str(tmp_path / "law"))[0] == 1
+    assert list(tmp_path.iterdir()) == []
+    true = shutil.copytree
+
+    def is_late(*given: Any, **more: Any) -> None:
+        true(*given, **more)
+        (tmp_path / "law/national").mkdir(parents=True, exist_ok=True)
+
+    with monkeypatch.context() as late:
+        late.setattr(shutil, "copytree", is_late)
+        status, said = run("new", "sz", "--root", str(tmp_path / "law"))
+    assert (status, "was made meanwhile" in said) == (1, True)
+    assert [each.name for each in tmp_path.iterdir()] == ["law"]
 
 
 def test_a_folder_of_other_things_gets_no_layer(tmp_path: Path) -> None:
@@ -152,6 +176,27 @@ def test_files_are_laid_out_where_asked(tmp_path: Path) -> None:
     assert run("fmt", "--check", str(tmp_path))[0] == 0
 
 
+def test_what_cannot_be_laid_out_is_told(tmp_path: Path) -> None:
+    """A file that is not there or no text, a folder with nothing to lay out; a link stays one."""
+    for name, content in (("x.cedar", b"\xff"), ("bom.cedar", "\ufeffpermit(principal, action, resource);".encode())):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "empty").mkdir()
+    for name, said in (
+        ("x.cedar", "is not UTF-8: byte 0"),
+        ("bom.cedar", "bom.cedar:1:1"),
+        ("empty", "holds no `*.cedar`"),
+        ("none.cedar", "cannot be read"),
+    ):
+        status, told = run("fmt", str(tmp_path / name))
+        assert (status, said in told) == (1, True), told
+    rule, link = tmp_path / "rule.txt", tmp_path / "link.cedar"
+    rule.write_text("permit(principal,action,resource);")
+    link.symlink_to("rule.txt")
+    assert run("fmt", str(link))[0] == 0
+    assert link.is_symlink()
+    assert rule.read_text() == "permit (principal, action, resource);\n"
+
+
 def test_what_came_out_is_written_for_build_servers(root: Path) -> None:
     """One suite a table, each case by its name; a fault of a case is its failure, whatever signs it holds."""
     shutil.rmtree(root / "national/tests")
@@ -166,5 +211,7 @@ def test_what_came_out_is_written_for_build_servers(root: Path) -> None:
     (case,) = wrong
     assert case.get("name") == "all <is> \ufffd well"
     assert "expected the denial `not-granted`" in str(case[0].get("message"))
+    status, said = run("test", "--root", str(root), *BOTH, "--junit", str(root / "none/report.xml"))
+    assert (status, "is no folder" in said) == (1, True)
     first = suites["sz/tests/first-rule.yaml"]
     assert (first.get("tests"), first.get("failures"), len(first)) == ("4", "0", 4)
