@@ -4,7 +4,7 @@ One answer is worked on in steps of a few milliseconds (`exchange.release`). Of 
 step in every turn, and the turn, and a stop that waits for its end, would take seconds. So all of them together have
 `MOST_SECONDS` of a turn, and a step at least; what comes besides waits for the next ones, and its supplier with it.
 What is short is not asked here: `turns` bounds how much of it there is. After a change of the state nothing is worked
-on for `HELD_TURNS`, so that it is acknowledged first (INVARIANT: BARRIER).
+on for `turns.HELD_TURNS`, so that it is acknowledged first (INVARIANT: BARRIER).
 """
 
 import asyncio
@@ -12,23 +12,17 @@ import time
 from collections.abc import Callable
 
 from gateway.proxy.guards import Breakable, ends_exchange
-from gateway.proxy.turns import HELD_TURNS
+from gateway.proxy.turns import Paced
 
 MOST_SECONDS = 0.01
 SHORT_BYTES = 4096
 """What is worked on at once, whatever waits: the answers and bodies of most calls."""
 
 
-class LongWork:
-    """The long work of one worker's loop.
+class LongWork(Paced):
+    """The long work of one worker's loop; made as `turns.Paced`."""
 
-    Args:
-        loop: the loop.
-        failed: counts a mistake.
-        clock: seconds, rising, read anew at each call.
-    """
-
-    __slots__ = ("_began", "_clock", "_failed", "_held", "_is_marked", "_loop", "_waiting")
+    __slots__ = ("_waiting",)
 
     def __init__(
         self,
@@ -36,13 +30,8 @@ class LongWork:
         failed: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._loop = loop
-        self._failed = failed
-        self._clock = clock
+        super().__init__(loop, failed, clock)
         self._waiting: dict[Breakable, Callable[[], object]] = {}
-        self._is_marked = False
-        self._held = 0
-        self._began = 0.0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -52,9 +41,10 @@ class LongWork:
         if size_bytes <= SHORT_BYTES:
             return True
         if not self._is_marked:
+            # Nothing waits and nothing is held: either would have marked the next turn.
             self._mark()
             self._began = self._clock()
-            return not self._held
+            return True
         return not self._waiting and not self._held and self._clock() - self._began < MOST_SECONDS
 
     def put_off(self, owner: Breakable, work: Callable[[], object]) -> None:
@@ -63,16 +53,6 @@ class LongWork:
         if not self._is_marked:
             self._began = self._clock()
             self._mark()
-
-    def hold(self) -> None:
-        """A change has come: work on nothing until it can have been acknowledged."""
-        self._held = HELD_TURNS
-        self._mark()
-
-    def _mark(self) -> None:
-        if not self._is_marked:
-            self._is_marked = True
-            self._loop.call_soon(self._next)
 
     @ends_exchange
     def _next(self) -> None:

@@ -199,6 +199,7 @@ class DataPlane:
     def forget(self) -> None:
         """Forget what repeated requests mean. Call it for every change, before it is acknowledged."""
         self.lanes.forget()
+        # INVARIANT: BARRIER: what is new and what takes long waits until the change can have been acknowledged.
         self.turns.hold()
         self.long_work.hold()
 

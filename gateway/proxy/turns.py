@@ -42,8 +42,8 @@ class Waiting(Protocol):
         """Refuse it: it has waited too long."""
 
 
-class Turns:
-    """The turns of one worker's loop.
+class Paced:
+    """What a worker's loop does in parts: a bounded one in each turn, and none after a change of the state.
 
     Args:
         loop: the loop.
@@ -51,7 +51,7 @@ class Turns:
         clock: seconds, rising, read anew at each call (a loop's own time stands still within a turn).
     """
 
-    __slots__ = ("_began", "_clock", "_empty_at", "_failed", "_held", "_is_marked", "_loop", "_slice", "_waiting")
+    __slots__ = ("_began", "_clock", "_failed", "_held", "_is_marked", "_loop")
 
     def __init__(
         self,
@@ -62,10 +62,39 @@ class Turns:
         self._loop = loop
         self._failed = failed
         self._clock = clock
-        self._waiting: dict[Waiting, float] = {}
         self._is_marked = False
         self._held = 0
         self._began = 0.0
+
+    def hold(self) -> None:
+        """A change has come: do nothing until it can have been acknowledged."""
+        self._held = HELD_TURNS
+        self._mark()
+
+    def _mark(self) -> None:
+        """Ask for the next turn."""
+        if not self._is_marked:
+            self._is_marked = True
+            self._loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        """The loop begins a turn."""
+        raise NotImplementedError
+
+
+class Turns(Paced):
+    """The calls that begin in the turns of one worker's loop; made as `Paced`."""
+
+    __slots__ = ("_empty_at", "_slice", "_waiting")
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        failed: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(loop, failed, clock)
+        self._waiting: dict[Waiting, float] = {}
         self._slice = MOST_SECONDS
         self._empty_at = clock()
 
@@ -88,16 +117,6 @@ class Turns:
     def leave(self, caller: Waiting) -> bool:
         """Wait no longer; whether it waited."""
         return self._waiting.pop(caller, None) is not None
-
-    def hold(self) -> None:
-        """A change has come: begin nothing until it can have been acknowledged."""
-        self._held = HELD_TURNS
-        if not self._is_marked:
-            self._mark()
-
-    def _mark(self) -> None:
-        self._is_marked = True
-        self._loop.call_soon(self._next)
 
     @ends_exchange
     def _next(self) -> None:

@@ -100,6 +100,30 @@ def test_who_comes_later_does_not_go_before_who_waits() -> None:
     assert [house.turn(), house.turn(), house.turn()] == [[2], [3], []]
 
 
+def test_who_comes_waits_behind_who_waits_though_there_is_time_left() -> None:
+    house = Clockwork()
+    house.work.put_off(1, lambda: house.do(1))
+    house.arrive(2)
+    assert house.done == []
+    assert house.turn() == [1, 2]
+
+
+def test_barrier_a_change_holds_what_is_new_and_what_takes_long() -> None:
+    """INVARIANT: BARRIER. The plane that is told to forget begins no call, and no long work, in the next turns."""
+
+    async def story() -> None:
+        async with serving(House(interface_for(1))) as (plane, _):
+            for kind, may in (("long", lambda: plane.long_work.may_go_on(LONG)), ("new", plane.turns.may_begin)):
+                assert may(), kind
+                plane.forget()
+                assert not may(), kind
+                for _ in range(HELD_TURNS + 2):
+                    await asyncio.sleep(0)
+                assert may(), kind
+
+    asyncio.run(story())
+
+
 def test_short_answers_are_never_put_off() -> None:
     """Most calls are short; how many begin in a turn is bounded where they begin."""
     house = Clockwork(cost=1.0)

@@ -111,9 +111,8 @@ class XmlReducer:
         self._waiting: list[bytes] = []  # what came and is not in the buffer yet
         self._waiting_bytes = 0
         self._wanted = 0  # how much expat is to be given before it is asked again
-        self._looked = self._tried = (
-            0  # how far a row's end was looked for, and how much was tried as rows, from `_fed`
-        )
+        self._looked = 0  # how far from `_fed` a row's end was looked for
+        self._tried = 0  # how much from there was tried as rows
         self._origin = 0  # expat's index of the buffer's first octet
         self._fed = 0  # how much of the buffer expat was given, or need not be
         self._row_end = -1  # where in the buffer a row ended; at `_fed`, expat has seen nothing behind it
