@@ -4,6 +4,7 @@ The domain's structs say what there is and mean; pydantic names all faults of a 
 missing materials are named in one go), msgspec then builds the value. A body that holds an unknown field is refused.
 """
 
+import re
 import types
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
@@ -11,7 +12,17 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 
 import msgspec
 from fastapi import Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    create_model,
+)
+from pydantic_core import PydanticCustomError
 
 from gateway.control.act.problems import faults_of
 from gateway.domain.errors import GatewayError
@@ -41,6 +52,21 @@ MAX_NAME_LENGTH = 127
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 EntryId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,126}$")]
 Region = Annotated[str, StringConstraints(pattern=r"^[0-9]{6}$")]
+
+
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
+
+
+def _moment(value: Any) -> Any:
+    """Pydantic takes digits alone for Unix seconds or milliseconds, by their number."""
+    if not isinstance(value, str) or not _MOMENT.match(value):
+        raise PydanticCustomError("moment", "is no time with its zone, as `2027-01-01T09:00:00+08:00`")
+    return value
+
+
+# What the validator lets through is text that begins as a time; strict, pydantic would then ask for a `datetime`.
+Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_moment)]
+"""A time of RFC 3339, with its zone."""
 
 
 class Body(BaseModel):
@@ -89,7 +115,7 @@ def _annotation(hint: Any) -> Any:
     if hint is str:
         return Text
     if hint is datetime:
-        return AwareDatetime
+        return Moment
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return body_model(hint)
     origin, arguments = get_origin(hint), get_args(hint)

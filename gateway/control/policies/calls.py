@@ -2,9 +2,9 @@
 
 from datetime import UTC, datetime
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from gateway.control.act.bodies import Body, Name, Slug
+from gateway.control.act.bodies import Body, Moment, Name, Slug
 from gateway.domain.callers import Assurance
 from gateway.domain.directory import Interface, SharingMode
 from gateway.domain.errors import GatewayError
@@ -24,7 +24,7 @@ class CallBody(Body):
     items: tuple[str, ...] | None = None
     parameters: dict[str, str] = Field(default_factory=dict)
     assurance: Assurance = Assurance.MTLS
-    at: AwareDatetime | None = Field(None, ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC))
+    at: Moment | None = Field(None, ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC))
 
 
 def interface_of(store: Store, body: CallBody) -> Interface:

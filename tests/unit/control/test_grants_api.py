@@ -99,6 +99,15 @@ def test_issue_names_faults_of_form_at_once(world: World) -> None:
     assert "13800000000" not in answer.text
 
 
+@pytest.mark.parametrize(
+    "time", ["1700000000", "1700000000000", "2027-01-01_00:00:00Z", "2027-01-01", "20270101T000000Z"]
+)
+def test_a_time_is_told_by_its_field_where_it_is_none(world: World, time: str) -> None:
+    """Digits alone are nobody's seconds or milliseconds: the field is named, and how a time is written."""
+    faults = refused(world.post("police", "/v1/grants", {**GRANT, "valid_until": time}), "invalid-input")["faults"]
+    assert [(one["field"], "2027-01-01T09:00:00+08:00" in one["fault"]) for one in faults] == [("valid_until", True)]
+
+
 def test_return_flow_takes_no_added_condition(world: World) -> None:
     """Data returned to a lower level bears no hours, quota, parameters or assurance (Art. 24)."""
     bad = {
