@@ -221,6 +221,17 @@ def test_a_case_about_what_one_may_not_see_is_refused_as_one_about_nothing(world
     assert world.store.order(order).report == ""  # type: ignore[union-attr]
 
 
+def test_a_case_about_nothing_is_told_as_such_to_whom_the_thing_would_be_shown(world: World) -> None:
+    """Word for word what is told of a thing that is hidden: that it is not there, by its id."""
+    for officer, process, body, what in (
+        ("civil", "disputes", {**CONTENTION, "grant": "nothing"}, "grant"),
+        ("police", "disposals", {"grant": "nothing"}, "grant"),
+        ("police", "rectifications", {"order": "nothing"}, "order"),
+    ):
+        refusal = refused(world.post(officer, f"/v1/{process}", body), "not-found")
+        assert refusal["detail"] == f"there is no {what} `nothing`"
+
+
 def test_the_tag_of_an_interface_tells_nothing_of_what_is_not_shown(world: World) -> None:
     """Where a supplier's address is left out, another address has the same tag: no guess is confirmed by it."""
     path = "/v1/interfaces/public-security/household"

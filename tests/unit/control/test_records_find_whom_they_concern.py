@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from gateway.control.act.deeds import Deed
 from gateway.control.act.examples import COMPLAINT, DATASET, DEPARTMENT, GRANT, PURPOSE, REORGANISATION
 from gateway.control.processes import complaints
-from gateway.domain.officers import Officer, Role
+from gateway.domain.officers import Act, Matter, Officer, Role
 from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.store import StoreTransaction
 from tests.support.control import CITY, World, done
@@ -128,3 +129,14 @@ def test_a_complaint_is_on_record_with_who_takes_it_in(world: World, rows: Rows)
     with world.store.transaction() as tx:
         tx.put_officer(Officer("handler", "civil-affairs", CITY, (Role.DEMAND,)))
     assert done(world.get("handler", "/v1/complaints"))["items"] == []
+
+
+def test_a_reading_goes_to_no_more_than_its_own_fields_name() -> None:
+    """An act is told to the departments that the policies were asked about when it was decided, a reading is not."""
+    deed = object.__new__(Deed)
+    matter = Matter(supplier="public-security", demand="market")
+    deed._decided = [(Act.EXPORT_RECORDS, matter, None)]  # type: ignore[list-item]
+    told = {"department": "civil-affairs"}
+    for kind in (RecordKind.EXPORT, RecordKind.CONSULTATION):
+        assert deed._concerned(kind, told, ()) == []
+    assert deed._concerned(RecordKind.GRANT, told, ()) == [{"department": "market"}, {"supplier": "public-security"}]

@@ -112,6 +112,8 @@ REFUSED = [
     '<R><XM a="1" a="2">b</XM></R>',
     "<R><n:XM>a</n:XM></R>",
     "<R>" + "<A>" * 80 + "</A>" * 80 + "</R>",
+    "<R " + " ".join(f'xmlns:n{number}="{NS}"' for number in range(65)) + "><XM>a</XM></R>",
+    "<R><XM>" + "".join(f'<A xmlns:n{n}="{NS}" xmlns:m{n}="{NS}">' for n in range(33)) + "</A>" * 33 + "</XM></R>",
     "<R><XM>" + "a" * (1 << 17) + "</XM></R>",
     "<R><OTHER>a</OTHER></R>",
     "<R>SECRET</R>",
