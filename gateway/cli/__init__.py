@@ -87,7 +87,7 @@ COMMANDS = {
     ),
     "orders": ("orders", "Stop a system, a department, a dataset or a supplier: effective when the command returns."),
     "policies": (
-        "layers",
+        "policies",
         "The law as Cedar: check it, test it, read what governs a department, and see what a change takes away.",
     ),
     "records": ("records", "Find, export and prove records of use. Each reading is itself recorded."),

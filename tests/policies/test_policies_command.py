@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from gateway.cli.layers import policies
-from gateway.cli.policies import explanation_lines
+from gateway.cli.policies import policies
+from gateway.cli.policies.reading import explanation_lines
 from gateway.control.policies.standing import StandingState
 from gateway.domain.directory import Purpose, System
 from gateway.domain.orders import Reach

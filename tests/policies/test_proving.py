@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from gateway.cli.proofs import policies
+from gateway.cli.policies import policies
 from gateway.domain.errors import GatewayError
 from gateway.policy.law.layers import load_layers, read_set
 from gateway.policy.offline.tables import read_case, run_case

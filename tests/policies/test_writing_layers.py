@@ -1,6 +1,7 @@
 """For whoever writes a layer: one to begin with, what its tables show, Cedar's layout, a report for build servers."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from gateway.cli.layers import policies
+from gateway.cli.policies import policies
 from gateway.policy.law.layers import default_policies_root
 from gateway.policy.law.positions import comments
 from gateway.policy.offline.writing import laid_out
@@ -140,6 +141,8 @@ def test_the_shipped_layers_are_shown_by_their_tables() -> None:
     }
     for one in found.values():
         assert one["conditions"] > len(one["unshown"])
+        # What only lets the rest be read is no condition.
+        assert not [text for _, text in one["unshown"] if re.fullmatch(r"when \{ \(?\S+?\)? has \w+ \}", text)]
 
 
 @pytest.mark.parametrize(
@@ -153,6 +156,22 @@ def test_layout_changes_nothing_that_is_said(file: Path) -> None:
     assert comments(once) == comments(text)
     assert laid_out(once) == once
     assert once.split("\n\n")[0] == text.split("\n\n")[0], "what is said of the file stays apart"
+
+
+@pytest.mark.parametrize(
+    "made", ["permit (principal, action, resource);", "// why\npermit (principal, action, resource) when { 1 == 1 };"]
+)
+def test_a_layout_that_says_something_else_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str
+) -> None:
+    """Should the formatter ever lose a comment or change a policy, the file stays as it was."""
+    file = tmp_path / "a.cedar"
+    file.write_text("// why\npermit(principal,action,resource);")
+    before = file.read_text()
+    monkeypatch.setattr(cedarpy, "format_policies", lambda *_: made)
+    status, said = run("fmt", str(file))
+    assert (status, file.read_text()) == (1, before)
+    assert "would change what the policies say" in said
 
 
 def test_files_are_laid_out_where_asked(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.policies import layer_sets
+from gateway.cli.policies.shared import layer_sets
 from gateway.policy import default_policies_root
 from gateway.policy.law.layers import read_set
 from gateway.policy.proofs.kept import proof_digest, read_proofs

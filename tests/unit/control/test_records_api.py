@@ -368,7 +368,9 @@ def test_policies_are_shown_and_explained_to_whom_they_concern(world: World) -> 
     done(
         world.post("market-both", "/v1/systems", {**SYSTEM, "id": "stall-registry", "department": "market", "keys": []})
     )
-    for stranger in ("no-such-system", "stall-registry"):
+    done(world.post("civil", "/v1/systems", {**SYSTEM, "id": "old-registry", "keys": []}))
+    done(world.post("civil", "/v1/systems/old-registry/revocation", {"reason": "replaced"}))
+    for stranger in ("no-such-system", "stall-registry", "old-registry"):
         answer = world.post("civil", "/v1/policies/explain", {**call, "system": stranger})
         refused(answer, "invalid-input")
         (fault,) = answer.json()["faults"]

@@ -7,8 +7,7 @@ import typer
 import yaml
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from gateway.cli.activation import policies
-from gateway.cli.policies import LayerNames, Root, layer_sets
+from gateway.cli.policies.shared import LayerNames, Root, layer_sets
 from gateway.cli.shell import AsJson, command, err, out, print_json
 from gateway.domain.errors import GatewayError
 from gateway.domain.policies import Proved
@@ -17,10 +16,7 @@ from gateway.policy.proofs.kept import proved_of, write_proofs
 from gateway.policy.proofs.proving import Proof, prove
 from gateway.policy.proofs.solver import find_tools
 
-__all__ = ["policies"]
 
-
-@policies.command("prove")
 @command
 def prove_(
     root: Root = None,

@@ -1,4 +1,4 @@
-"""`gateway policies`: check and test policies as files, look at the exact Cedar, explain a call, compare two sets."""
+"""`gateway policies check | show | explain | compare`: policies as files, the exact Cedar, one call, two sets."""
 
 import time
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import msgspec
 import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
+from gateway.cli.policies.shared import NATIONAL, LayerNames, Root, layer_sets, print_strangers, proved_line
 from gateway.cli.shell import (
     DEFAULT_HOME,
     AsJson,
@@ -24,7 +25,6 @@ from gateway.cli.shell import (
     working,
 )
 from gateway.domain.errors import GatewayError
-from gateway.domain.policies import Proved
 from gateway.policy.law.layers import default_policies_root, parse_layers, read_set
 from gateway.policy.offline.checking import Checked, check
 from gateway.policy.offline.comparing import Comparison, compare
@@ -33,24 +33,7 @@ from gateway.policy.proofs.kept import proof_digest, read_proofs
 from gateway.policy.proofs.proving import Compared, compare_all
 from gateway.policy.proofs.solver import find_tools
 
-policies = typer.Typer(
-    name="policies",
-    help="The law as Cedar: check it, test it, read what governs a department, and see what a change takes away.",
-    no_args_is_help=True,
-)
 
-NATIONAL = "national"
-
-Root = Annotated[
-    Path | None, typer.Option("--root", help="Folder with the schema and the layers; default: the shipped policies.")
-]
-LayerNames = Annotated[
-    list[str] | None,
-    typer.Option("--layer", help="A layer, repeated in order; default: national alone, and each other layer on it."),
-]
-
-
-@policies.command("check")
 @command
 def check_(root: Root = None, layer: LayerNames = None, as_json: AsJson = False) -> None:
     """Check policies: schema, articles, decision tables, and policies that can never matter."""
@@ -83,7 +66,6 @@ def check_(root: Root = None, layer: LayerNames = None, as_json: AsJson = False)
             out.print(f"  facts that no policy reads: {', '.join(checked.unread)}", markup=False)
 
 
-@policies.command("show")
 @command
 def show(
     department: Annotated[str, typer.Argument(help="Demand department.")],
@@ -101,7 +83,6 @@ def show(
         typer.echo(text)
 
 
-@policies.command("explain")
 @command
 def explain(
     *,
@@ -158,7 +139,6 @@ def explain(
         out.print(line, markup=False)
 
 
-@policies.command("compare")
 @command
 def compare_(
     old: Annotated[Path, typer.Argument(help="Policies root before.")],
@@ -198,32 +178,6 @@ def compare_(
         _print_ever(over_all)
     if no_loss and found.takes_away:
         raise typer.Exit(1)
-
-
-def proved_line(proved: Proved | None) -> str:
-    """What is known of a set's theorems, in one line."""
-    if proved is None:
-        return "not proved here"
-    by = " and ".join(proved.tools)
-    if proved.failed:
-        return f"{proved.result}: {', '.join(proved.failed)}; by {by}"
-    return f"proved: {proved.theorems} theorems and {proved.statements} statements about policies, by {by}"
-
-
-def print_strangers(names: Sequence[str], *, err_too: bool = False) -> None:
-    """Say what policies name that the directory does not have."""
-    for name in names:
-        (err if err_too else out).print(
-            f"note: the directory has no {name}: a rule about it holds nobody", markup=False
-        )
-
-
-def layer_sets(root: Path, named: list[str] | None) -> list[tuple[str, ...]]:
-    """The sets of layers to look at: those named, or national alone and each other layer on top of it."""
-    if named:
-        return [tuple(named)]
-    others = sorted(folder.name for folder in root.iterdir() if folder.is_dir() and any(folder.glob("*.cedar")))
-    return [(NATIONAL,), *((NATIONAL, name) for name in others if name != NATIONAL)]
 
 
 def explanation_lines(verdict: dict[str, Any], *, chinese: bool) -> list[str]:

@@ -11,8 +11,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 import typer
 
-from gateway.cli.policies import LayerNames, Root, layer_sets
-from gateway.cli.proofs import policies
+from gateway.cli.policies.shared import LayerNames, Root, layer_sets
 from gateway.cli.shell import AsJson, command, err, out, print_json
 from gateway.domain.errors import GatewayError
 from gateway.ledger.durable import make_directory, replace_file
@@ -30,10 +29,7 @@ from gateway.policy.offline.coverage import Coverage, covered
 from gateway.policy.offline.tables import Outcome, Table, read_tables, run_case
 from gateway.policy.offline.writing import first_layer, laid_out
 
-__all__ = ["policies"]
 
-
-@policies.command("test")
 @command
 def run_the_tables(
     *,
@@ -74,7 +70,6 @@ def run_the_tables(
         raise typer.Exit(1)
 
 
-@policies.command("new")
 @command
 def new(
     name: Annotated[str, typer.Argument(help="The layer's name, such as that of its region.")],
@@ -103,7 +98,6 @@ def new(
     out.print(f"      gateway policies activate {root} --layers {NATIONAL},{name} --dry-run", markup=False)
 
 
-@policies.command("fmt")
 @command
 def fmt(
     files: Annotated[list[Path], typer.Argument(help="Cedar files, or folders with some.", show_default=False)],

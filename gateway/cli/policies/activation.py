@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from gateway.cli.policies import policies, print_strangers, proved_line
+from gateway.cli.policies.shared import print_strangers, proved_line
 from gateway.cli.shell import (
     DEFAULT_HOME,
     AsJson,
@@ -24,8 +24,6 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.policies import Proved
 from gateway.policy.law.layers import read_set
 
-__all__ = ["policies"]
-
 EXAMINE_SECONDS = 1830.0
 """As long as the gateway may examine a set, and a little more."""
 
@@ -34,7 +32,6 @@ shadow = typer.Typer(
     help="A candidate decides beside the policies in force, on live traffic, and only counts.",
     no_args_is_help=True,
 )
-policies.add_typer(shadow)
 
 Root = Annotated[Path, typer.Argument(help="Folder with the schema, the table of articles and the layers.")]
 LayerNames = Annotated[str, typer.Option("--layers", help="Layers in order, separated by commas.")]
@@ -45,7 +42,6 @@ Revives = Annotated[bool, typer.Option("--revives", help="What did not flow befo
 Reason = Annotated[str | None, typer.Option(help="Why, in words; it stands in the act's record.")]
 
 
-@policies.command("activate")
 @command
 def activate(
     *,
@@ -71,7 +67,6 @@ def activate(
         raise typer.Exit(1)
 
 
-@policies.command("rollback")
 @command
 def roll_back(
     *,
@@ -90,7 +85,6 @@ def roll_back(
     _told(_act(home, officer, "rollback", said, reason, as_json=as_json), as_json=as_json)
 
 
-@policies.command("history")
 @command
 def history(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many steps, newest first.")] = 50,
