@@ -11,12 +11,14 @@ import typer
 from gateway.cli.shell import DEFAULT_HOME, AsJson, Home, command, err, home_at, out, print_json, print_table, working
 from gateway.domain.errors import GatewayError
 
+LOOPBACK = "127.0.0.0/8"
+"""Where the sample's suppliers stand."""
 SAMPLE_REGION = "440000"
 """Of the sample's departments (`gateway.runtime.demo.world`)."""
 
 
 @command
-def init(
+def init(  # noqa: PLR0917 -- options of a command, by name
     directory: Annotated[Path | None, typer.Argument(help="The home to make; default: --home.")] = None,
     home: Home = DEFAULT_HOME,
     region: Annotated[
@@ -30,6 +32,10 @@ def init(
     tokens: Annotated[str, typer.Option(help="What signs tokens: ES256, EdDSA or SM2.")] = "ES256",
     shared_keys: Annotated[
         Path | None, typer.Option(help="Take the keys that all nodes of one state share; the log gets its own.")
+    ] = None,
+    suppliers: Annotated[
+        list[str] | None,
+        typer.Option(help="Network that suppliers' services stand in, such as 10.20.0.0/16; again for each."),
     ] = None,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a database that does not answer yet.")] = 60.0,
     sample: Annotated[
@@ -59,6 +65,7 @@ def init(
             suite=suite,
             token_algorithm=tokens,
             shared_keys=shared_keys,
+            networks=[LOOPBACK] if sample else suppliers or (),
             wait_seconds=wait,
             say=lambda sentence: err.print(sentence, markup=False),
         )
@@ -80,6 +87,10 @@ def init(
         f"{made['free_bytes'] >> 30} GiB are free",
         markup=False,
     )
+    if not made["networks"]:
+        from gateway.domain.hosts import how_to_name  # noqa: PLC0415 -- as above
+
+        out.print(f"  suppliers: nowhere yet, so no host of theirs can be claimed: {how_to_name()}", markup=False)
     if suite == "commercial" or tokens == "SM2":
         out.print("  SM algorithms are chosen: a choice of algorithms, and no certification", markup=False)
     out.print("what to do next:", markup=False)

@@ -72,6 +72,8 @@ class Host(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         claimed_by: the officer who claimed it.
         confirmed_by: the officer who confirmed it.
         claimed_unix: when it was claimed, Unix seconds; 0 where an earlier version took the claim.
+        in_networks: whether its addresses had to lie in `suppliers.networks` when it was claimed or confirmed; False of
+            one that an earlier version took.
     """
 
     supplier: str
@@ -88,6 +90,7 @@ class Host(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     claimed_by: str = ""
     confirmed_by: str = ""
     claimed_unix: int = 0
+    in_networks: bool = False
 
     def has_lapsed(self, now_unix: float) -> bool:
         """Whether its claim is too old to be proved or confirmed; one from the future was made by a wrong clock."""
@@ -296,11 +299,29 @@ def _is_compatible(address: IPv4Address | IPv6Address) -> bool:
     return address.version == 6 and 1 < int(address) < 1 << 32
 
 
+EXAMPLE = "10.20.0.0/16"
+"""A network of suppliers, where none can be told from an address."""
+_AROUND = {4: 24, 6: 64}
+"""How wide a network is proposed around an address, by IP version."""
+
+
+def network_around(text: str) -> str:
+    """The network to name in the settings for an address, as an example; it may be wider or narrower in truth."""
+    address = ip_address(text)
+    return str(ip_network((address, _AROUND[address.version]), strict=False))
+
+
+def how_to_name(*networks: str) -> str:
+    """What to write in the settings so that suppliers may stand in networks."""
+    named = ", ".join(f'"{each}"' for each in networks or (EXAMPLE,))
+    return f"set `suppliers.networks` in `gateway.toml` on every node, such as `networks = [{named}]`, and start again"
+
+
 class Networks:
-    """Where suppliers' hosts may stand.
+    """Where suppliers' hosts may stand: nowhere, unless it is said.
 
     Args:
-        allowed: CIDR networks; empty allows every address but loopback and link-local ones.
+        allowed: CIDR networks; with none, no host is claimed, proved or confirmed.
 
     Raises:
         ValueError: one of them is no network.
@@ -309,8 +330,43 @@ class Networks:
     def __init__(self, allowed: Sequence[str] = ()) -> None:
         self._allowed = tuple(ip_network(text.strip()) for text in allowed)
 
+    def __bool__(self) -> bool:
+        """Whether any is named."""
+        return bool(self._allowed)
+
     def fault(self, text: str) -> str | None:
         """Why no supplier may be called at an address; None where one may."""
+        if (never := self._never(text)) is not None:
+            return never
+        address = ip_address(text)
+        if any(address in network for network in self._allowed):
+            return None
+        around = network_around(text)
+        if not self._allowed:
+            return f"no network is named in which suppliers' hosts may stand: {how_to_name(around)}"
+        # Those that are named are no officer's to know.
+        return (
+            f"{address} lies outside `suppliers.networks`: if suppliers' services stand there, add a network such as "
+            f'"{around}" to it in `gateway.toml` on every node, and start again'
+        )
+
+    def fault_of(self, host: Host, text: str) -> str | None:
+        """Why a standing host may not be called at one of its addresses; None where it may.
+
+        A host that an earlier version took, under which every address but the machine's own was allowed, goes on being
+        called while no network is named: an upgrade cuts nobody off. Where one is named, it is held to it like all.
+        """
+        if self._allowed or host.in_networks:
+            return self.fault(text)
+        if (never := self._never(text)) is not None:
+            return never
+        address = ip_address(text)
+        if address.is_loopback or address.is_link_local:
+            return f"{address} is this machine or its link, and `suppliers.networks` does not name it"
+        return None
+
+    @staticmethod
+    def _never(text: str) -> str | None:
         try:
             address = ip_address(text)
         except ValueError:
@@ -318,10 +374,4 @@ class Networks:
         is_other = getattr(address, "scope_id", None) or _is_compatible(address) or address in _METADATA
         if is_other or any(address in each for each in _NEVER):
             return f"{address} is no address of a supplier's service"
-        if self._allowed:
-            if any(address in network for network in self._allowed):
-                return None
-            return f"{address} lies outside `suppliers.networks`"
-        if address.is_loopback or address.is_link_local:
-            return f"{address} is this machine or its link, and `suppliers.networks` does not name it"
         return None

@@ -9,7 +9,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -124,9 +124,9 @@ class SuppliersSettings(Section):
 
     networks: tuple[str, ...] = Field(
         (),
-        description="networks in CIDR form that suppliers' hosts may lie in, such as 10.0.0.0/8; default: any but this "
-        "machine's own and link-local addresses, which are called only where a network here names them; clouds' "
-        "metadata addresses and this gateway's listeners never are",
+        description="networks in CIDR form that suppliers' hosts may lie in, such as 10.20.0.0/16; default: none, and "
+        "no host can be claimed; clouds' metadata addresses and this gateway's listeners are never called, whatever "
+        "stands here",
     )
 
     @field_validator("networks")
@@ -567,8 +567,12 @@ def with_origin(text: str, origin: str) -> str:
     return "\n".join([*lines, "", "[ledger]", line]) + "\n"
 
 
-def commented_file() -> str:
-    """The text of a `gateway.toml` that changes nothing and explains everything."""
+def commented_file(networks: Sequence[str] = ()) -> str:
+    """The text of a `gateway.toml` that changes nothing and explains everything.
+
+    Args:
+        networks: of suppliers; the one setting that a gateway has to be told.
+    """
     lines = [
         "## Settings of this gateway. Every line behind one `#` shows the default: take the `#` away and change it.",
         "## The environment overrides the file: GATEWAY_<SECTION>__<NAME>, e.g. GATEWAY_DATA_PLANE__PORT=9080.",
@@ -579,7 +583,9 @@ def commented_file() -> str:
     for section, model in _sections().items():
         lines += ["", f"## {(model.__doc__ or '').strip()}", f"[{section}]"]
         for name, field in model.model_fields.items():
-            lines += [f"## {field.description}", f"# {name} = {_toml(field.default)}"]
+            given = tuple(networks) if (section, name) == ("suppliers", "networks") else ()
+            said = f"{name} = {_toml(given)}" if given else f"# {name} = {_toml(field.default)}"
+            lines += [f"## {field.description}", said]
     return "\n".join(lines) + "\n"
 
 

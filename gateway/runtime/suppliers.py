@@ -205,4 +205,4 @@ class SupplierReach:
         return host, addresses
 
     def _is_allowed(self, address: str, host: Host) -> bool:
-        return self._networks.fault(address) is None and not self._is_own(address, host.port)
+        return self._networks.fault_of(host, address) is None and not self._is_own(address, host.port)

@@ -20,7 +20,7 @@ from gateway.control.sign_in.sign_in import SecondFactor, SignInServices, record
 from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import SharingMode
-from gateway.domain.hosts import Host
+from gateway.domain.hosts import Host, Networks
 from gateway.domain.uses import Outcome, RecordKind, Use
 from gateway.domain.verdicts import Call
 from gateway.identity.callers.assertions import AssertionVerifier
@@ -99,7 +99,7 @@ class FullWorld(World):
             self.services,
             oauth=self._oauth(),
             witness=self._witness,
-            hosts=KnownHosts(look_up=lambda _name, _port: ("192.0.2.9",)),
+            hosts=KnownHosts(Networks(["192.0.2.0/24"]), look_up=lambda _name, _port: ("192.0.2.9",)),
             metrics=self._metrics,
             may_scrape=lambda presented: presented == "the-scrape-credential-of-the-example",
             readiness=lambda: self.parts,

@@ -158,7 +158,6 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m gateway "$@"\n', "utf-8")
     program.chmod(0o755)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "GATEWAY": str(program), "GATEWAY_BASE_PORT": str(base)}
-    environment["GATEWAY_SUPPLIERS__NETWORKS"] = "127.0.0.0/8"
     environment["GATEWAY_REGION"] = REGION
     environment["GATEWAY_POLICIES__PROOFS"] = "known"
     with running_postgres() as postgres:

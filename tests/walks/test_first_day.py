@@ -86,8 +86,7 @@ class Shell:
         self.folder = folder
         self._places = places
         ports = {"GATEWAY_DATA_PLANE__PORT": places["8080"], "GATEWAY_CONTROL__PORT": places["8081"]}
-        # Suppliers stand on this machine here, which is refused unless it is named.
-        self.environment = bare_environment(bin_, folder, **ports, GATEWAY_SUPPLIERS__NETWORKS="127.0.0.0/8")
+        self.environment = bare_environment(bin_, folder, **ports)
         self._servers: list[subprocess.Popen[bytes]] = []
 
     def here(self, line: str) -> str:
@@ -140,7 +139,11 @@ def shell(bin_: Path, tmp_path: Path) -> Iterator[Shell]:
     """A shell for one walk; the home is not made yet."""
     control, plane = free_ports(2)
     (tmp_path / "desk").mkdir()
-    made = Shell(bin_, tmp_path / "desk", {"/srv/gateway": str(tmp_path / "home"), "8080": plane, "8081": control})
+    made = Shell(
+        bin_,
+        tmp_path / "desk",
+        {"/srv/gateway": str(tmp_path / "home"), "8080": plane, "8081": control, "10.20.0.0/16": "127.0.0.0/8"},
+    )
     yield made
     for server in made._servers:
         server.kill()

@@ -55,7 +55,7 @@ def problem_response(error: GatewayError, accept_language: str) -> Response:
     chinese = prefers_chinese(accept_language)
     headers = dict(error.headers)
     if error.problem.retry_after_seconds is not None:
-        headers["Retry-After"] = str(error.problem.retry_after_seconds)
+        headers.setdefault("Retry-After", str(error.problem.retry_after_seconds))
     headers["Content-Language"] = "zh" if chinese else "en"
     document = msgspec.json.encode(problem_document(error, chinese=chinese))
     return Response(document, error.problem.status, headers, media_type="application/problem+json")

@@ -6,6 +6,7 @@
     trials        an interface's entry tried with an answer, before callers do
     tried         what such a trial tells, and what makes it
     checks        what is asked of the network before a host is believed
+    probing       how often a department may have it asked
 
 Used from outside: `certificates`, `checks`, `credentials`, `hosts`, `trials`, `tried`.
 """

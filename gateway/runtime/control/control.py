@@ -71,6 +71,7 @@ from gateway.runtime.ring import nonce_keeper, open_ring, proofs_once
 from gateway.runtime.settings import Settings
 from gateway.runtime.start.adopting import adopt_certificates, pin_inherited
 from gateway.runtime.start.incarnation import Position, begin_life, is_put_back
+from gateway.runtime.start.naming import unnamed
 from gateway.runtime.start.reconciling import after_failover, reconcile, settle
 from gateway.runtime.suppliers import Contexts, Credentials, SupplierReach
 from gateway.runtime.telemetry.coarse import CoarseFigures
@@ -371,11 +372,18 @@ def unhurried(now: Callable[[], float], ticks: Callable[[], float]) -> Callable[
 
 
 async def _pin_inherited(services: ControlServices) -> None:
-    """Look up where hosts are that interfaces inherited; once, beside the start, since a name server may be slow."""
+    """Look up where hosts are that interfaces inherited; once, beside the start, since a name server may be slow.
+
+    Then say which are called that the settings do not name.
+    """
     try:
         await asyncio.to_thread(pin_inherited, services.store, services.hosts)
     except GatewayError as error:
         log.warning("inherited hosts are not looked up before the next start: %s", error.code)
+        return
+    said = unnamed(services.store.hosts(standing=True), services.hosts.networks)
+    if said is not None:
+        log.error("%s; what to do: %s", said.what, said.advice)
 
 
 def _metrics(home: GatewayHome, coarse: CoarseFigures) -> str:

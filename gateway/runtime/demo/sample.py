@@ -5,7 +5,6 @@ the suppliers' services answer on the ports that the directory names, and the de
 """
 
 import itertools
-import json
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -34,9 +33,6 @@ from gateway.runtime.demo.suppliers import SupplierServer, register_servers
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.session.api import REGISTRAR, open_api
 
-LOOPBACK = "127.0.0.0/8"
-_UNSET = "# networks = []"
-
 
 class _Sample(msgspec.Struct, frozen=True):
     """What is kept beside the system's key: the suppliers' ports, and the log's verifier key."""
@@ -52,7 +48,8 @@ def make_sample(home: GatewayHome, make: Callable[[], dict[str, Any]], say: Call
 
     Args:
         home: where nothing is yet.
-        make: makes the gateway there; what it returns is returned, with `sample`, the folder of the system's key.
+        make: makes the gateway there, with this machine's network as its suppliers'; what it returns is returned, with
+            `sample`, the folder of the system's key.
         say: told what is done next.
 
     Raises:
@@ -71,7 +68,6 @@ def make_sample(home: GatewayHome, make: Callable[[], dict[str, Any]], say: Call
 
 
 def _furnish(home: GatewayHome, verifier_key: str) -> Path:
-    _allow_loopback(home)
     suppliers = register_servers(Population())
     folder = _folder(home)
     folder.mkdir(mode=0o700)
@@ -133,14 +129,6 @@ def _serving(suppliers: dict[str, SupplierServer]) -> Iterator[None]:
             supplier.start()
             stack.callback(supplier.stop)
         yield
-
-
-def _allow_loopback(home: GatewayHome) -> None:
-    """Have the settings allow suppliers on this machine, which are refused by default."""
-    said = home.settings_file.read_text("utf-8")
-    if _UNSET not in said:
-        raise AssertionError("the file of settings shows the networks of suppliers")
-    replace_file(home.settings_file, said.replace(_UNSET, f"networks = {json.dumps([LOOPBACK])}").encode())
 
 
 def _folder(home: GatewayHome) -> Path:

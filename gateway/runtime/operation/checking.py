@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway.domain.errors import GatewayError
+from gateway.domain.hosts import Networks, how_to_name
 from gateway.ledger.log.notes import ED25519, VerifierKey
 from gateway.ledger.verify.beside import verify_signed
 from gateway.runtime.control.provider import provider_of
@@ -22,6 +23,7 @@ from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
 from gateway.runtime.start.exposure import findings
 from gateway.runtime.start.incarnation import require_own_state
+from gateway.runtime.start.naming import unnamed
 from gateway.store import Store
 from gateway.store.values import MAX_PAGE
 
@@ -144,7 +146,18 @@ def _state(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
         if servers is not None and not servers.is_synchronous:
             said = "commits wait for no standby: a failover may lose the last stops"
             yield Looked("state, copies", True, said)
+        yield _networks(store, settings)
         yield from _suppliers(store)
+
+
+def _networks(store: Store, settings: Settings) -> Looked:
+    named = settings.suppliers.networks
+    if named:
+        return Looked("suppliers.networks", True, f"suppliers' hosts may stand in {', '.join(named)}")
+    said = unnamed(store.hosts(standing=True), Networks(named))
+    if said is None:
+        return Looked("suppliers.networks", True, f"none is named, so no host can be claimed yet: {how_to_name()}")
+    return Looked(said.part, False, said.what, said.advice)
 
 
 def _suppliers(store: Store) -> Iterator[Looked]:

@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from sqlalchemy import make_url
 
 from gateway.domain.directory import Department, Level
 from gateway.domain.errors import GatewayError
+from gateway.domain.hosts import EXAMPLE, Networks
 from gateway.domain.officers import AUDITOR, OPERATOR, Officer, Role
 from gateway.identity.keys.keyring import KeyRing
 from gateway.ledger.durable import make_directory, replace_file, sync_directory
@@ -38,6 +39,7 @@ def initialise(
     suite: str = "international",
     token_algorithm: str = "ES256",  # noqa: S107 -- an algorithm's name
     shared_keys: Path | None = None,
+    networks: Sequence[str] = (),
     wait_seconds: float = 0.0,
     say: Callable[[str], None] = lambda _sentence: None,
 ) -> dict[str, Any]:
@@ -56,20 +58,27 @@ def initialise(
         suite: cipher suite of sealed secrets and pseudonyms: `international` or `commercial`.
         token_algorithm: what tokens are signed with: `ES256`, `EdDSA` or `SM2`.
         shared_keys: the folder of the keys that all nodes of one state share; the log's key is this node's own.
+        networks: in which suppliers' hosts may stand, in CIDR form; nowhere where none is given.
         wait_seconds: how long to wait for a database that does not answer yet.
         say: told what is waited for.
 
     Returns:
-        what was made: `home`, `origin`, `verifier_key` (for auditors), `state`, `keys`, `officer`, and the disk that a
-        use takes and that is free, `bytes_a_use` and `free_bytes`.
+        what was made: `home`, `origin`, `verifier_key` (for auditors), `state`, `keys`, `officer`,
+        `networks` of suppliers, and the disk that a use takes and that is free, `bytes_a_use` and `free_bytes`.
 
     Raises:
         GatewayError: `conflict` where a gateway, or a part of one, is there already; `invalid-input` on a region that
-            is no code, an unknown suite or algorithm; `unavailable` where the home cannot be written, or the database
-            does not answer in time. Nothing is left then.
+            is no code, a network that is none, an unknown suite or algorithm; `unavailable` where the home cannot be
+            written, or the database does not answer in time. Nothing is left then.
     """
     if len(region) != 6 or not (region.isascii() and region.isdigit()):
         raise GatewayError("invalid-input", f"`{region}` is not a six-digit division code, such as 440000")
+    for network in networks:
+        try:
+            Networks([network])
+        except ValueError:
+            why = f"`{network}` is no network in CIDR form, such as {EXAMPLE}"
+            raise GatewayError("invalid-input", why) from None
     _require_none(home)
     keep_private()
     existed = home.root.exists()
@@ -79,7 +88,7 @@ def initialise(
         # Another `init` may have come to its end since: whoever has the lock sees what is there.
         _require_none(home)
         making.begin()
-        replace_file(making.settings_file, commented_file().encode())
+        replace_file(making.settings_file, commented_file(networks).encode())
         settings = load_settings(making.settings_file)
         making.know(settings)
         make_directory(making.keys.parent)
@@ -101,6 +110,7 @@ def initialise(
             "state": make_url(home.state_url(settings)).render_as_string(),
             "keys": str(home.keys(settings)),
             "officer": REGISTRAR,
+            "networks": list(settings.suppliers.networks),
             "bytes_a_use": BYTES_A_USE,
             "free_bytes": shutil.disk_usage(home.root).free,
         }

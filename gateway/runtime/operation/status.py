@@ -221,6 +221,8 @@ def _hosts(home: GatewayHome, settings: Settings, seen: _Seen) -> None:
             "their departments claim and prove them (`gateway hosts claim`); they are called until somebody else does"
         )
         seen.notice("hosts", "inherited", named(found.inherited), advice)
+    if found.unnamed is not None:
+        seen.notice(found.unnamed.part, "not set", found.unnamed.what, found.unnamed.advice)
 
 
 def _disk(home: GatewayHome, settings: Settings, seen: _Seen) -> None:

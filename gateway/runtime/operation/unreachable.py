@@ -5,6 +5,8 @@ from typing import NamedTuple
 from gateway.domain.hosts import HostState, Networks
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.settings import Settings
+from gateway.runtime.start.exposure import Finding
+from gateway.runtime.start.naming import unnamed
 from gateway.store import Store
 
 NAMED = 5
@@ -17,10 +19,12 @@ class Unreachable(NamedTuple):
     Args:
         interfaces: `supplier/id: why`, by key.
         inherited: hosts of before hosts were registered.
+        unnamed: what to say of hosts that are called although the settings name no network.
     """
 
     interfaces: tuple[str, ...]
     inherited: tuple[str, ...]
+    unnamed: Finding | None = None
 
 
 def find_unreachable(home: GatewayHome, settings: Settings) -> Unreachable:
@@ -32,14 +36,13 @@ def find_unreachable(home: GatewayHome, settings: Settings) -> Unreachable:
     networks = Networks(settings.suppliers.networks)
     with Store.open(home.state_url(settings), memory=home.state_memory, migrate_forward=False, read_only=True) as store:
         hosts = {host.id: host for host in store.hosts(standing=True)}
-        lost = {
-            host.id for host in hosts.values() if all(networks.fault(address) is not None for address in host.addresses)
-        }
+        faults = {host.id: [networks.fault_of(host, address) for address in host.addresses] for host in hosts.values()}
+        lost = {id_: next(iter(each), "it was not found") for id_, each in faults.items() if None not in each}
         found = []
         for interface in store.directory().interfaces:
             why = store.reach_fault(interface)
-            if why is None and store.upstream_host(interface) in lost:
-                why = "its host has no address that may be called (`suppliers.networks`)"
+            if why is None and (fault := lost.get(store.upstream_host(interface))) is not None:
+                why = f"its host has no address that may be called: {fault}"
             if why is None:
                 why = next(
                     (
@@ -55,7 +58,7 @@ def find_unreachable(home: GatewayHome, settings: Settings) -> Unreachable:
             if why is not None:
                 found.append(f"{interface.key}: {why}")
         inherited = tuple(host.id for host in hosts.values() if host.state is HostState.INHERITED)
-    return Unreachable(tuple(found), inherited)
+        return Unreachable(tuple(found), inherited, unnamed(hosts.values(), networks))
 
 
 def named(things: tuple[str, ...]) -> str:

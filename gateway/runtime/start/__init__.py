@@ -7,6 +7,7 @@
     incarnation   which life a home is in, and whether the state in it is its own
     reconciling   record and act agree again at each start
     adopting      hosts and certificates of earlier versions, taken in
+    naming        networks of suppliers that the settings do not name
 
-Used from outside: `adopting`, `effect`, `exposure`, `holders`, `incarnation`, `modes`, `reconciling`.
+Used from outside: `adopting`, `effect`, `exposure`, `holders`, `incarnation`, `modes`, `naming`, `reconciling`.
 """

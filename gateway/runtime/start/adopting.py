@@ -111,7 +111,7 @@ def pin_inherited(store: Store, checks: HostChecks) -> int:
         if host.state is not HostState.INHERITED or host.addresses:
             continue
         try:
-            addresses = checks.addresses_of(host.address, host.port)
+            addresses = checks.pinned(host)
         except GatewayError as error:
             log.error("host `%s` of `%s` is not called: %s", host.id, host.supplier, error.detail)
             continue

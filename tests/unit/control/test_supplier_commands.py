@@ -17,7 +17,7 @@ from gateway.cli.directory import read_openapi
 from gateway.control.act.examples import CERTIFICATES, DERIVATION, INTERFACE
 from gateway.control.suppliers.checks import HostChecks
 from gateway.domain.errors import GatewayError
-from gateway.domain.hosts import Host
+from gateway.domain.hosts import Host, Networks
 from gateway.runtime.operation.session.api import Api
 from tests.support.control import ISSUER, World
 
@@ -49,7 +49,9 @@ class Commands:
 
 @pytest.fixture
 def gateway(world: World, monkeypatch: pytest.MonkeyPatch) -> Commands:
-    object.__setattr__(world.services, "hosts", Knowing(look_up=lambda _name, _port: ("192.0.2.9", "2001:db8::9")))
+    networks = Networks(["192.0.2.0/24", "2001:db8::/32"])
+    known = Knowing(networks, look_up=lambda _name, _port: ("192.0.2.9", "2001:db8::9"))
+    object.__setattr__(world.services, "hosts", known)
 
     @contextmanager
     def open_here(_home: Path, officer: str | None = None, *, otherwise: str = "registrar") -> Iterator[Api]:

@@ -17,10 +17,12 @@ from gateway.identity.keys.supplier_certificates import read_certificates
 from gateway.proxy.limits import Limits
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.listeners.nodes import Listeners, OwnListeners, is_this_machine, machine_addresses, machine_mark
+from gateway.runtime.operation.checking import look
 from gateway.runtime.operation.setup import initialise
 from gateway.runtime.operation.status import examine
 from gateway.runtime.operation.unreachable import find_unreachable
 from gateway.runtime.start.adopting import adopt_certificates, pin_inherited
+from gateway.runtime.start.naming import unnamed
 from gateway.runtime.suppliers import Contexts, Credentials, SupplierReach
 from gateway.store import Node, Store
 from tests.support.certificates import Authority
@@ -230,7 +232,7 @@ def test_status_names_what_is_registered_and_not_called(tmp_path: Path) -> None:
     settings = home.settings()
     with Store.open(home.state_url(settings)) as store:
         fill(store)
-        assert find_unreachable(home, settings) == ((), ())
+        assert find_unreachable(home, settings)[:2] == ((), ())
         with store.transaction() as tx:
             tx.put_host(host(address="inside.example", addresses=("127.0.0.1",), state=HostState.INHERITED))
             tx.put_interface(interface("gone", upstream="https://gone.example/"))
@@ -243,6 +245,55 @@ def test_status_names_what_is_registered_and_not_called(tmp_path: Path) -> None:
         "public-security/inside",
     ]
     assert found.inherited == ("inside.example:443",)
+    assert found.unnamed is not None
+    assert "household.example:443" in found.unnamed.what
     seen = examine(home)
     assert any(fault["part"] == "interfaces" and "gone.example" in fault["what"] for fault in seen["faults"])
     assert any(notice["part"] == "hosts" for notice in seen["notices"])
+    assert any(notice["part"] == "suppliers.networks" for notice in seen["notices"])
+
+
+def test_home_that_names_no_network_says_so_and_cuts_nobody_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At start, in `check` and in `status`, with a line to put in; what stood is called, and is not once it is held to
+    networks that are gone."""
+    home = GatewayHome(tmp_path / "home")
+    initialise(home, region="442000", department="data-bureau")
+    assert [each.ok for each in look(home) if each.part == "suppliers.networks"] == [True], "nothing stands yet"
+    with Store.open(home.state_url(home.settings())) as store:
+        fill(store)
+        assert SupplierReach(
+            store,
+            Contexts(store.certificates, lambda: pytest.fail("sealed")),
+            Credentials(lambda: pytest.fail("sealed"), Limits()),
+            Networks(),
+            lambda *_at: False,
+        )(interface()).addresses == ("192.0.2.7",)
+        with store.transaction() as tx:
+            tx.put_host(host(address="since.example", addresses=("192.0.2.9",), in_networks=True))
+            tx.put_interface(interface("since", upstream="https://since.example/"))
+        said = unnamed(store.hosts(standing=True), Networks())
+    assert said is not None
+    assert "since.example" not in said.what
+    assert 'networks = ["192.0.2.0/24"]' in said.advice
+    checked = [each for each in look(home) if each.part == "suppliers.networks"]
+    assert [(each.ok, each.detail, each.advice) for each in checked] == [(False, said.what, said.advice)]
+    seen = examine(home)
+    assert {"part": said.part, "what": said.what, "advice": said.advice} in seen["notices"]
+    assert any("since" in fault["what"] for fault in seen["faults"] if fault["part"] == "interfaces")
+    monkeypatch.setenv("GATEWAY_SUPPLIERS__NETWORKS", "192.0.2.0/24")
+    assert find_unreachable(home, home.settings()) == ((), (), None)
+    assert [each.ok for each in look(home) if each.part == "suppliers.networks"] == [True]
+
+
+def test_init_writes_the_networks_that_it_is_told(tmp_path: Path) -> None:
+    """And refuses what is none before it makes anything."""
+    home = GatewayHome(tmp_path / "home")
+    with pytest.raises(GatewayError, match="CIDR"):
+        initialise(home, region="442000", department="data-bureau", networks=["10.20.0.0/16", "10.20.0.1/16"])
+    assert not home.root.exists()
+    networks = ["10.20.0.0/16", "2001:db8::/32"]
+    made = initialise(home, region="442000", department="data-bureau", networks=networks)
+    assert made["networks"] == networks
+    assert home.settings().suppliers.networks == tuple(networks)

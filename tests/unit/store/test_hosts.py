@@ -143,20 +143,37 @@ HERE = ["127.0.0.1", "127.8.8.8", "::1", "169.254.1.1", "fe80::1"]
 
 @pytest.mark.parametrize("address", [*NEVER, *METADATA, *HERE, "localhost", "10.0.0"])
 def test_addresses_that_no_supplier_has_are_refused_by_default(address: str) -> None:
-    """Loopback, link-local, metadata, multicast, and IPv4 in IPv6 dress."""
+    """Loopback, link-local, metadata, multicast, and IPv4 in IPv6 dress; also for a host of an earlier version."""
     assert Networks().fault(address) is not None
+    assert Networks().fault_of(host(), address) is not None
 
 
 def test_named_networks_allow_what_lies_in_them_and_nothing_else() -> None:
-    """Loopback where it is named; metadata and the like never."""
-    assert Networks().fault("10.1.2.3") is None
-    assert Networks().fault("2001:db8::1") is None
+    """Loopback where it is named; metadata and the like never. Without any nothing is, and it is said what to name."""
+    for address, proposed in (("10.1.2.3", "10.1.2.0/24"), ("2001:db8::1", "2001:db8::/64")):
+        said = Networks().fault(address)
+        assert said is not None
+        assert f'networks = ["{proposed}"]' in said
+    beside = Networks(["10.0.0.0/8"]).fault("192.0.2.1")
+    assert beside is not None
+    assert '"192.0.2.0/24"' in beside
+    assert "10.0.0.0" not in beside
     narrow = Networks(["127.0.0.0/8", "10.0.0.0/8", "169.254.0.0/16", "0.0.0.0/0", "::/0"][:3])
     assert narrow.fault("127.0.0.1") is None
     assert narrow.fault("10.9.9.9") is None
     assert narrow.fault("192.0.2.1") is not None
     wide = Networks(["0.0.0.0/0", "::/0"])
     assert all(wide.fault(address) is not None for address in (*NEVER, *METADATA))
+
+
+def test_host_of_an_earlier_version_is_called_until_a_network_is_named() -> None:
+    """An upgrade cuts nobody off; one that was held to the networks once is held to them, also where they are gone."""
+    before, since = host(), host(in_networks=True)
+    assert Networks().fault_of(before, "192.0.2.7") is None
+    assert Networks().fault_of(since, "192.0.2.7") is not None
+    for networks, allowed in ((["192.0.2.0/24"], True), (["10.0.0.0/8"], False)):
+        for each in (before, since):
+            assert (Networks(networks).fault_of(each, "192.0.2.7") is None) is allowed
 
 
 @pytest.fixture
