@@ -9,7 +9,7 @@ there, whatever its state, its orders or `If-Match`.
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -295,6 +295,22 @@ MAX_CONCERNED = 64
 """Departments that a record is written for one by one; what concerns more is told to all."""
 MAX_SCOPES = 64
 """Scopes that one record names; what withdraws more is told as withdrawing everything."""
+
+
+def decided_first(services: ControlServices, officer: Officer, about: Callable[[Deed], T]) -> T:
+    """What an act is about, decided over the state as it stands: before anything else is asked that costs or tells.
+
+    The act decides anew within its transaction. Nothing can be written here.
+
+    Args:
+        services: the rooms.
+        officer: who acts.
+        about: as the act finds it: `Deed.about` or one that is made of it.
+
+    Raises:
+        GatewayError: as `about`.
+    """
+    return about(Deed(services, officer, cast("StoreTransaction", services.store)))
 
 
 def shown_to(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import date
 
 import msgspec
+from anyio import from_thread
 
 from gateway.control.act.acting import Deed, due_in
 from gateway.control.act.cases import move, new_case
@@ -101,10 +102,20 @@ def report_disposal(deed: Deed, grant: str, said: Destruction) -> None:
             move(deed, DISPOSALS.step("report"), case, said, {"destroyed_on": said.destroyed_on.isoformat()})
 
 
-async def last_drawn(services: ControlServices, grant: str) -> date | GatewayError | None:
-    """The last day on which a use under the grant began; None where none is on record, or why that is not known."""
+def last_drawn(services: ControlServices, thing: Grant | Case) -> date | GatewayError | None:
+    """The last day on which a use under a grant began; None where none is on record, or why that is not known; blocks.
+
+    Args:
+        services: the rooms.
+        thing: the grant or its case as the decision gave it (`decided_first`): of whoever may not act the ledger is
+            asked nothing. Call it on a thread of a lane.
+    """
+    grant = thing.id if isinstance(thing, Grant) else thing.grant
+    if grant is None:
+        return None
+    query = RecordQuery(grant=grant, kinds=("use",))
     try:
-        found = await services.ledger.find(RecordQuery(grant=grant, kinds=("use",)), None, 1)
+        found = from_thread.run(services.ledger.find, query, None, 1)
     except GatewayError as error:
         return error
     return china_day(found.rows[0].time_unix_us // 1_000_000) if found.rows else None

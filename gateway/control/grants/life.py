@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
-from starlette.concurrency import run_in_threadpool
 
 from gateway.control.act.acting import (
     Answer,
@@ -16,6 +15,7 @@ from gateway.control.act.acting import (
     IdempotencyKey,
     Services,
     SignedIn,
+    decided_first,
     matter_of_grant,
     perform,
 )
@@ -229,7 +229,7 @@ def close(
 
 
 @router.post("/disposal", summary="Record the destruction", openapi_extra=describes(DisposalBody, DISPOSAL))
-async def dispose(
+def dispose(
     request: Request,
     services: Services,
     officer: SignedIn,
@@ -239,11 +239,15 @@ async def dispose(
     key: IdempotencyKey = None,
 ) -> Response:
     """File the destruction record that fulfils the duty to dispose."""
-    drawn = await last_drawn(services, id)
+    drawn: list[date | GatewayError | None] = []
+
+    def prepare() -> None:
+        grant, _ = decided_first(services, officer, lambda deed: deed.about_grant(id, Act.DISPOSE))
+        drawn.append(last_drawn(services, grant))
 
     def work(deed: Deed, grant: Grant, matter: Matter) -> Answer:
         row = require_step("dispose", grant)
-        require_destroyed_after(body.destroyed_on, drawn, deed.today)
+        require_destroyed_after(body.destroyed_on, drawn[0], deed.today)
         report_disposal(deed, grant.id, Destruction(body.method, body.destroyed_on, body.carried_out_by))
         new = deed.tx.set_grant_state(grant.id, grant.version, GrantState.DISPOSED)
         record = _record(
@@ -260,7 +264,7 @@ async def dispose(
         return _answer(new, disposal=deed.tx.record_disposal(grant.id, record, body.destroyed_on))
 
     said = body.model_dump(mode="json")
-    return await run_in_threadpool(_act, request, services, officer, id, if_match, key, said, Act.DISPOSE, work)
+    return _act(request, services, officer, id, if_match, key, said, Act.DISPOSE, work, prepare=prepare)
 
 
 @router.post("/dispute", summary="Open a dispute", openapi_extra=describes(DisputeBody, DISPUTE))
@@ -307,6 +311,7 @@ def _act(
     *,
     or_act: Act | None = None,
     named: str | None = None,
+    prepare: Callable[[], None] = lambda: None,
 ) -> Response:
     def decided(deed: Deed) -> Answer:
         if act is Act.LIFT:
@@ -316,7 +321,7 @@ def _act(
         require_match(grant, if_match)
         return work(deed, grant, matter)
 
-    return perform(services, request, officer, key, body, decided)
+    return perform(services, request, officer, key, body, decided, prepare=prepare)
 
 
 def _about_lift(deed: Deed, id_: str, named: str | None) -> tuple[Grant, Matter]:

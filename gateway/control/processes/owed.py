@@ -8,11 +8,9 @@ from datetime import date
 from typing import Any
 
 import msgspec
-from anyio import from_thread
 
 from gateway.control.act.acting import Deed, matter_of_grant
 from gateway.control.act.problems import invalid
-from gateway.control.act.services import ControlServices
 from gateway.control.grants.duties import last_drawn, rectification_id, rectification_of, require_destroyed_after
 from gateway.control.grants.orders import matter_of_reach
 from gateway.control.grants.stops import Ending, end_grant, lift_suspension, suspensions_of
@@ -164,11 +162,6 @@ def _due_anew(deed: Deed, case: Case, day: date) -> None:
     )
 
 
-def _drawn(services: ControlServices, id_: str) -> Any:
-    case = services.store.case(id_, TABLE.name)
-    return from_thread.run(last_drawn, services, case.grant) if case is not None and case.grant else None
-
-
 def _report(deed: Deed, case: Case, said: Destruction) -> Done:
     require_destroyed_after(said.destroyed_on, deed.ahead, deed.today)
     grant = deed.tx.grant(case.grant or "")
@@ -202,7 +195,7 @@ DISPOSALS = Effects(
         "urge": with_reasons,
     },
     matter_of_case,
-    ahead={"report": _drawn},
+    ahead={"report": last_drawn},
     absent=lambda said: f"there is no grant `{said.grant}`",
 )
 """Of `gateway.domain.processes.disposals`."""

@@ -25,6 +25,7 @@ from gateway.control.act.acting import (
     IdempotencyKey,
     Services,
     SignedIn,
+    decided_first,
     is_permitted,
     perform,
     shown_to,
@@ -146,7 +147,7 @@ def _add_step(router: APIRouter, process: Process, step: Step) -> None:
     said_by = Depends(_said(step))
     effects = EFFECTS[process.name]
     extra = describes(model, EXAMPLES.get(model.__name__))
-    ahead = [effects.ahead[step.name]] if step.name in effects.ahead else []
+    ahead = effects.ahead.get(step.name)
     words = f"{step.effect[:1].upper()}{step.effect[1:]} ({step.article})."
 
     if step is process.opening:
@@ -181,7 +182,9 @@ def _add_step(router: APIRouter, process: Process, step: Step) -> None:
                 return take_step(deed, process, effects, step, id, said, if_match)
 
             def prepare() -> None:
-                found.extend(look(services, id) for look in ahead)
+                if ahead is not None:
+                    case = decided_first(services, officer, lambda deed: about_case(deed, process, effects, id, step))
+                    found.append(ahead(services, case))
 
             return perform(services, request, officer, key, said, work, prepare=prepare)
 

@@ -96,7 +96,7 @@ class Effects:
         steps: by the step's name; one that is not named only moves its case.
         matter: what a step of a case is about.
         shows: what is shown with a case.
-        ahead: by the step's name, what is looked up before its transaction: `Deed.ahead`.
+        ahead: by the step's name, what is looked up of the decided case before its transaction: `Deed.ahead`.
         hidden: fields of statements that are shown to those alone who may take the first step.
         absent: where a case is opened about a thing that not everybody may see: what is told who may not, and where
             there is none.
@@ -106,7 +106,7 @@ class Effects:
     steps: Mapping[str, Effect]
     matter: Callable[[State, Case], Matter] = matter_of_case
     shows: Callable[[State, Case], dict[str, Any]] = _nothing_more
-    ahead: Mapping[str, Callable[[ControlServices, str], Any]] = field(default_factory=dict)
+    ahead: Mapping[str, Callable[[ControlServices, Case], Any]] = field(default_factory=dict)
     hidden: frozenset[str] = frozenset()
     absent: Callable[[Any], str] | None = None
 

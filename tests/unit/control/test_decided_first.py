@@ -160,3 +160,49 @@ def test_a_stream_ends_with_the_right_to_it(exporting: World, monkeypatch: pytes
 
     asyncio.run(story())
     assert 0 < received < 1 << 20
+
+
+class Asked:
+    """A ledger that counts what it is asked, and has nothing."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    async def find(self, *_: Any) -> Any:
+        self.times += 1
+        return Found()
+
+
+class Found:
+    rows: tuple[Any, ...] = ()
+
+
+@pytest.mark.parametrize("way", ["grants", "disposals"])
+def test_the_ledger_is_asked_nothing_for_who_may_not_dispose(tmp_path: Path, way: str) -> None:
+    """When data was drawn last is asked once the act is decided, by either of its two routes; and not of what is not
+    there, nor for a repeated request."""
+    world = World(tmp_path)
+    try:
+        world.furnish()
+        world.grant()
+        done(world.post("civil", f"/v1/grants/{GRANT['id']}/closure", CLOSURE))
+        cases = done(world.get("civil", "/v1/disposals"))["items"]
+        assert len(cases) == 1
+        path = {"grants": f"/v1/grants/{GRANT['id']}/disposal", "disposals": f"/v1/disposals/{cases[0]['id']}/report"}[
+            way
+        ]
+        asked = Asked()
+        object.__setattr__(world.services, "ledger", asked)
+        world.app.state.services = world.services
+        known = path.split("/")[3]
+        for officer in ("market-both", "stranger", "operator", "police"):
+            for asks in (path, path.replace(known, "none")):
+                answer = world.post(officer, asks, DISPOSAL)
+                assert answer.status_code in {403, 404}, answer.text
+        assert asked.times == 0
+        once = {"Idempotency-Key": "disposal-0001"}
+        for _ in range(2):
+            done(world.post("civil", path, DISPOSAL, headers=once))
+        assert asked.times == 1
+    finally:
+        world.close()
