@@ -119,7 +119,16 @@ def test_settings_in_configmap_and_compose_are_settings(tmp_path: Path) -> None:
     settings = load_settings(absent, manifest("ConfigMap", "gateway-settings")["data"])
     assert settings.data_plane.port == pod()["spec"]["containers"][0]["ports"][0]["containerPort"]
     compose = yaml.safe_load((DEPLOY / "container" / "compose.yaml").read_text("utf-8"))
-    load_settings(absent, compose["services"]["gateway"]["environment"])
+    text = (DEPLOY / "container" / ".env.example").read_text("utf-8")
+    example = dict(re.findall(r"^([A-Z_]+)=(.*)$", text, re.MULTILINE))
+    environment = compose["services"]["gateway"]["environment"]
+    load_settings(
+        absent,
+        {
+            name: re.sub(r"\$\{([A-Z_]+):[^}]*\}", lambda asked: example[asked[1]] or "x", value)
+            for name, value in environment.items()
+        },
+    )
     words = (DEPLOY / "container" / "Containerfile").read_text("utf-8")
     load_settings(absent, dict(re.findall(r"(GATEWAY_[A-Z_]+)=(\S+)", words)))
 

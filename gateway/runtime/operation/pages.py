@@ -76,8 +76,9 @@ def metrics_page() -> str:
         "`deploy/grafana`.",
         "",
         f"What tells of uses (marked `*`) moves in steps of {STEP} calls by label set or more, rows and bytes with the",
-        "permitted calls of their interface: so that no single use can be read off (Decree 809 Art. 36). What is exact",
-        "is in the records.",
+        "permitted calls of their interface: so that no single use can be read off (Decree 809 Art. 36). What tells of",
+        "none and moves with each moves in the steps that stand behind it: counts when so many more were counted,",
+        "gauges rounded down. What is exact is in the records.",
         "",
         "| Name | Type | Labels | What |",
         "|---|---|---|---|",
@@ -86,7 +87,8 @@ def metrics_page() -> str:
         kind = family.kind.value if family.kind in {Kind.COUNTER, Kind.HISTOGRAM} else "gauge"
         labels = ", ".join(f"`{label}`" for label in family.labels)
         mark = " *" if family.of_uses else ""
-        lines.append(f"| `{family.name}`{mark} | {kind} | {labels} | {family.help} |")
+        steps = f" In steps of {family.step:,.0f}." if family.step else ""
+        lines.append(f"| `{family.name}`{mark} | {kind} | {labels} | {family.help}{steps} |")
     return "\n".join(lines) + "\n"
 
 

@@ -33,6 +33,8 @@ class Family(msgspec.Struct, frozen=True):
         labels: the label names.
         bounds: upper bounds of a histogram's buckets, in the name's unit, rising; `+Inf` is added.
         of_uses: whether it tells of uses: then it is shown in steps, see `coarse`.
+        step: in which steps it is shown, where it tells of no use but moves with each: who watches it learns that there
+            was one, and when. A counter or histogram in counts, a gauge in its unit; 0 shows it as it is.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Family(msgspec.Struct, frozen=True):
     labels: tuple[str, ...] = ()
     bounds: tuple[float, ...] = ()
     of_uses: bool = False
+    step: float = 0.0
 
 
 def _families(*families: Family) -> dict[str, Family]:
@@ -88,16 +91,19 @@ FAMILIES = _families(
         ("supplier", "interface"),
         of_uses=True,
     ),
-    Family("gateway_waiting_calls", Kind.SUM, "Calls that wait for a free slot at a supplier."),
+    Family("gateway_waiting_calls", Kind.SUM, "Calls that wait for a free slot at a supplier.", step=10),
     Family("gateway_circuits_open", Kind.SUM, "Suppliers' hosts that a worker leaves alone after repeated failures."),
     Family("gateway_failures_total", Kind.COUNTER, "Calls refused because a part of the gateway failed unforeseen."),
     Family("gateway_cut_exchanges_total", Kind.COUNTER, "Streaming answers cut by an order."),
-    Family("gateway_connections", Kind.SUM, "Open connections, by side: caller, supplier.", ("side",)),
-    Family("gateway_connections_total", Kind.COUNTER, "Connections accepted from callers."),
-    Family("gateway_exchanges", Kind.SUM, "Calls being served."),
-    Family("gateway_queued_calls", Kind.SUM, "Calls that wait for a worker to begin them."),
+    Family("gateway_connections", Kind.SUM, "Open connections, by side: caller, supplier.", ("side",), step=10),
+    Family("gateway_connections_total", Kind.COUNTER, "Connections accepted from callers.", step=10),
+    Family("gateway_exchanges", Kind.SUM, "Calls being served.", step=10),
+    Family("gateway_queued_calls", Kind.SUM, "Calls that wait for a worker to begin them.", step=10),
     Family(
-        "gateway_open_uses", Kind.SUM, "Uses that carriers were told to go on with and have not closed; see `checks`."
+        "gateway_open_uses",
+        Kind.SUM,
+        "Uses that carriers were told to go on with and have not closed; see `checks`.",
+        step=10,
     ),
     Family(
         "gateway_evaluations_total",
@@ -106,7 +112,7 @@ FAMILIES = _families(
         ("evaluator", "kind", "permitted"),
         of_uses=True,
     ),
-    Family("gateway_held_bytes", Kind.SUM, "Octets held for callers and suppliers."),
+    Family("gateway_held_bytes", Kind.SUM, "Octets held for callers and suppliers.", step=64 << 20),
     Family(
         "gateway_interface_trouble",
         Kind.MAX,
@@ -136,29 +142,54 @@ FAMILIES = _families(
         "One write and sync of a journal.",
         ("process",),
         (*FAST, 2.5, 10.0),
+        step=10,
     ),
     Family(
-        "gateway_journal_batch_records", Kind.HISTOGRAM, "Opened uses made durable by one sync.", ("process",), BATCH
+        "gateway_journal_batch_records",
+        Kind.HISTOGRAM,
+        "Opened uses made durable by one sync.",
+        ("process",),
+        BATCH,
+        step=10,
     ),
-    Family("gateway_journal_free_bytes", Kind.MIN, "Free disk where the journals are."),
+    Family("gateway_journal_free_bytes", Kind.MIN, "Free disk where the journals are.", step=16 << 20),
     Family("gateway_journal_accepts", Kind.MIN, "1 while a worker's journal takes new uses.", ("process",)),
-    Family("gateway_log_entries", Kind.MAX, "Entries under the log's last checkpoint."),
+    Family("gateway_log_entries", Kind.MAX, "Entries under the log's last checkpoint.", step=20),
     Family("gateway_witness_faults", Kind.MAX, "Witnesses that last gave no cosignature; `gateway status` says why."),
-    Family("gateway_archive_lag_seconds", Kind.MAX, "Age, at most, of the oldest entry not yet in the object store."),
+    Family(
+        "gateway_archive_lag_seconds",
+        Kind.MAX,
+        "Age, at most, of the oldest entry not yet in the object store.",
+        step=60,
+    ),
     Family("gateway_archive_faults", Kind.MAX, "1 while no entry reaches the object store; `gateway status` says why."),
-    Family("gateway_log_integration_lag_seconds", Kind.MAX, "Age of the oldest durable record not yet in the log."),
+    Family(
+        "gateway_log_integration_lag_seconds", Kind.MAX, "Age of the oldest durable record not yet in the log.", step=10
+    ),
     Family("gateway_ledger_set_aside", Kind.MAX, "Entries that the index could not take; they stand in the log."),
-    Family("gateway_index_lag_seconds", Kind.MAX, "Age of the oldest record in the log that no question finds yet."),
+    Family(
+        "gateway_index_lag_seconds",
+        Kind.MAX,
+        "Age of the oldest record in the log that no question finds yet.",
+        step=10,
+    ),
     # Policies and state.
     Family(
         "gateway_slice_requests_total",
         Kind.COUNTER,
         "Questions to the slices: hit (held), miss (built from the state).",
         ("result",),
+        step=10,
     ),
-    Family("gateway_slices", Kind.SUM, "Slices held, each the policies of one department and dataset."),
-    Family("gateway_verdict_requests_total", Kind.COUNTER, "Questions to the kept verdicts: hit, miss.", ("result",)),
-    Family("gateway_verdicts", Kind.SUM, "Verdicts kept."),
+    Family("gateway_slices", Kind.SUM, "Slices held, each the policies of one department and dataset.", step=10),
+    Family(
+        "gateway_verdict_requests_total",
+        Kind.COUNTER,
+        "Questions to the kept verdicts: hit, miss.",
+        ("result",),
+        step=10,
+    ),
+    Family("gateway_verdicts", Kind.SUM, "Verdicts kept.", step=10),
     Family(
         "gateway_evaluation_errors_total",
         Kind.COUNTER,
@@ -204,15 +235,16 @@ FAMILIES = _families(
         "Workers ended: lease (it did not cut when that ran out), loop (it stood for more than two seconds).",
         ("process", "reason"),
     ),
-    Family("gateway_process_resident_memory_bytes", Kind.MAX, "Resident memory.", ("process",)),
-    Family("gateway_process_cpu_seconds_total", Kind.COUNTER, "Processor time, user and system.", ("process",)),
-    Family("gateway_process_open_descriptors", Kind.MAX, "Open file descriptors.", ("process",)),
-    Family("gateway_process_tasks", Kind.MAX, "Tasks on the event loop.", ("process",)),
+    Family("gateway_process_resident_memory_bytes", Kind.MAX, "Resident memory.", ("process",), step=8 << 20),
+    Family("gateway_process_cpu_seconds_total", Kind.COUNTER, "Processor time, user and system.", ("process",), step=1),
+    Family("gateway_process_open_descriptors", Kind.MAX, "Open file descriptors.", ("process",), step=64),
+    Family("gateway_process_tasks", Kind.MAX, "Tasks on the event loop.", ("process",), step=64),
     Family(
         "gateway_traced_calls_total",
         Kind.COUNTER,
         "Sampled calls by what became of their spans: exported, failed (the collector), dropped (no room).",
         ("result",),
+        step=10,
     ),
     Family("gateway_snapshot_age_seconds", Kind.MAX, "Since a process last published its figures.", ("process",)),
     Family("gateway_build_info", Kind.MAX, "Always 1; the label tells the version.", ("version",)),

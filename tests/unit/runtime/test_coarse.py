@@ -118,6 +118,83 @@ def test_every_family_by_supplier_and_verdict_moves_in_steps() -> None:
     assert {name for name in told if not FAMILIES[name].of_uses} == set(not_of_uses)
 
 
+EXACT = {
+    "gateway_failures_total": "a fault of the gateway: one has to page",
+    "gateway_evaluation_errors_total": "a fault of the policies: one has to page",
+    "gateway_cut_exchanges_total": "an order's doing",
+    "gateway_circuits_open": "suppliers' hosts that fail",
+    "gateway_shed_total": "calls that were turned away",
+    "gateway_stray_answers_total": "a supplier's faults",
+    "gateway_interface_trouble": "a supplier's state, over a minute",
+    "gateway_witness_faults": "the log's witnesses",
+    "gateway_archive_faults": "the object store",
+    "gateway_ledger_set_aside": "damaged entries",
+    "gateway_journal_accepts": "a worker's state",
+    "gateway_barrier_duration_seconds": "officers' acts",
+    "gateway_change_feed_age_seconds": "a worker's lease",
+    "gateway_change_feed_sequence": "officers' acts",
+    "gateway_fresh": "a worker's lease",
+    "gateway_state_trouble": "the database",
+    "gateway_certificate_expiry_timestamp_seconds": "certificates",
+    "gateway_key_made_timestamp_seconds": "keys",
+    "gateway_key_expiry_timestamp_seconds": "keys",
+    "gateway_grants_in_force": "what is in force, and no use of it",
+    "gateway_grants_expiring": "what is in force",
+    "gateway_orders_in_force": "what is in force",
+    "gateway_rectifications_overdue": "what is owed",
+    "gateway_reports_overdue": "what is owed",
+    "gateway_disposals_overdue": "what is owed",
+    "gateway_process_up": "processes",
+    "gateway_process_restarts_total": "processes",
+    "gateway_workers_ended_total": "processes",
+    "gateway_snapshot_age_seconds": "the clock",
+    "gateway_build_info": "the version",
+}
+"""Families that are shown as they are, and why no use moves them."""
+
+
+def test_every_family_is_covered_or_says_why_no_use_moves_it() -> None:
+    """What has no labels tells that somebody used something, and when, as well as what has some."""
+    assert {name for name, family in FAMILIES.items() if not (family.of_uses or family.step)} == set(EXACT)
+    assert all(len(reason) > 3 for reason in EXACT.values())
+
+
+@pytest.mark.parametrize("uses", [1, STEP - 1])
+def test_totals_and_gauges_do_not_move_with_a_single_use(tmp_path: Path, uses: int) -> None:
+    """A total stands still for nine, a gauge is rounded down, and a process that counts anew shows no exact number."""
+    plane = Plane(tmp_path)
+    counted, begun = plane.metrics.counter("gateway_connections_total"), plane.metrics.gauge("gateway_exchanges")
+    synced = plane.metrics.histogram("gateway_journal_sync_duration_seconds")
+    counted.add((), 3 * STEP)
+    begun.set(2 * STEP)
+    for _ in range(3 * STEP):
+        synced.observe(0.001, ("worker-0",))
+    before = plane.scrape()
+    counted.add((), uses)
+    begun.set(2 * STEP + uses)
+    for _ in range(uses):
+        synced.observe(0.001, ("worker-0",))
+    plane.restart_control()
+    after = plane.scrape()
+    assert before.numbers["gateway_connections_total"] == after.numbers["gateway_connections_total"] == {(): 3 * STEP}
+    assert before.numbers["gateway_exchanges"] == after.numbers["gateway_exchanges"] == {(): 2 * STEP}
+    name = "gateway_journal_sync_duration_seconds"
+    assert sum(after.distributions[name]["worker-0",].counts) == 3 * STEP
+    plane.metrics = MetricSet("worker-0")
+    plane.metrics.counter("gateway_connections_total").add((), STEP + uses)
+    assert plane.scrape().numbers["gateway_connections_total"] == {(): STEP}
+
+
+def test_gauge_just_below_a_step_does_not_show_each_use(tmp_path: Path) -> None:
+    """Nine calls that last and one that comes and goes; and what falls to nothing is shown as nothing."""
+    plane = Plane(tmp_path)
+    begun, seen = plane.metrics.gauge("gateway_exchanges"), []
+    for value in (9, 10, 9, 10, 14, 15, 14, 15, 9, 10, 26, 24, 15, 14, 4, 5, 0):
+        begun.set(value)
+        seen.append(plane.scrape().numbers["gateway_exchanges"][()])
+    assert seen == [0, 0, 0, 0, 0, 10, 10, 10, 10, 10, 20, 20, 20, 10, 0, 0, 0]
+
+
 def test_scrape_credential_is_made_read_anew_and_never_short(tmp_path: Path) -> None:
     """Made 0600 once; a new text in its place holds at once; what is no secret is refused."""
     home = GatewayHome(tmp_path)
