@@ -30,7 +30,16 @@ from gateway.control.act.scopes import require_departments
 from gateway.control.act.services import ControlServices
 from gateway.control.suppliers.checks import new_nonce
 from gateway.domain.errors import GatewayError
-from gateway.domain.hosts import CLAIM_SECONDS, Host, HostState, parse_host, parse_name, parse_prefix
+from gateway.domain.hosts import (
+    CLAIM_SECONDS,
+    STANDING,
+    Host,
+    HostState,
+    conflicting,
+    parse_host,
+    parse_name,
+    parse_prefix,
+)
 from gateway.domain.officers import Act, Officer
 from gateway.domain.uses import RecordKind
 from gateway.store import Store, StoreTransaction
@@ -72,12 +81,12 @@ def list_hosts(
     officer: SignedIn,
     supplier: Annotated[Slug | None, Query(description="supply department")] = None,
 ) -> Response:
-    """Claims on their way, and hosts that stand."""
+    """Claims on their way, and hosts that stand; of another department's hosts those that a part is shared of."""
     require_departments(services.store, supplier=supplier)
     shown = [
         host
         for host in services.store.hosts()
-        if supplier in (None, host.supplier) and _may_manage(services, officer, host.supplier)
+        if supplier in (None, host.supplier) and any(_may_manage(services, officer, each) for each in _seen_by(host))
     ]
     return page_response(shown, None)
 
@@ -110,7 +119,7 @@ def claim_host(
             in_networks=True,
         )
         made = deed.tx.put_host(claimed)
-        deed.record(RecordKind.DIRECTORY, step="host claimed", **_told(made))
+        deed.record(RecordKind.DIRECTORY, step="host claimed", concerning=_concerned(made), **_told(made))
         return Answer({"host": made, "proof_path": made.proof_path}, 201)
 
     return perform(services, request, officer, key, body.model_dump(), work, prepare=prepare)
@@ -160,7 +169,8 @@ def prove_host(
         if deed.tx.claim(supplier, id) != claim:
             raise GatewayError("conflict", f"the claim on host `{id}` was changed meanwhile")
         proved = deed.tx.put_host(msgspec.structs.replace(claim, state=HostState.PROVED, proof=proof[0]))
-        deed.record(RecordKind.DIRECTORY, step="host proved", proof=proof[0], **_told(proved))
+        told = _told(proved)
+        deed.record(RecordKind.DIRECTORY, step="host proved", proof=proof[0], concerning=_concerned(proved), **told)
         return Answer({"host": proved})
 
     return perform(
@@ -200,8 +210,10 @@ def confirm_host(
         host = msgspec.structs.replace(
             claim, state=HostState.CONFIRMED, confirmed_by=officer.id, nonce="", in_networks=True
         )
+        # Whose it was until now: its own earlier parts, and what others had only inherited.
+        before = [deed.tx.host(host.id), *conflicting(host, deed.tx.hosts(standing=True))]
         deed.tx.put_host(host)
-        deed.record(RecordKind.DIRECTORY, step="host confirmed", **_told(host))
+        deed.record(RecordKind.DIRECTORY, step="host confirmed", concerning=_concerned(host, *before), **_told(host))
         return Answer({"host": host})
 
     return perform(services, request, officer, key, {}, work)
@@ -235,7 +247,10 @@ def withdraw_host(
             deed.tx.remove_claim(claim)
         if standing is not None:
             deed.tx.remove_host(standing)
-        deed.record(RecordKind.DIRECTORY, step="host withdrawn", reason=body.reason, **_told(found))
+        concerned = _concerned(standing, claim)
+        deed.record(
+            RecordKind.DIRECTORY, step="host withdrawn", reason=body.reason, concerning=concerned, **_told(found)
+        )
         return Answer({"host": found})
 
     return perform(services, request, officer, key, body.model_dump(), work)
@@ -302,6 +317,17 @@ def _may_manage(services: ControlServices, officer: Officer, supplier: str) -> b
     return is_permitted(services, officer, Act.MANAGE_INTERFACES, matter_between(services.store, supplier, None))
 
 
+def _seen_by(host: Host) -> set[str]:
+    """The departments whose officers see a host: a claim is its claimant's, what stands is theirs too that share it."""
+    return {host.supplier, *(host.shares.values() if host.state in STANDING else ())}
+
+
+def _concerned(*hosts: Host | None) -> list[str]:
+    """The departments that an act on hosts is about, besides the one that claims: their records say so."""
+    return sorted({each for host in hosts if host is not None for each in (host.supplier, *host.shares.values())})
+
+
 def _told(host: Host) -> dict[str, Any]:
     """What a record says of a host."""
-    return {"supplier": host.supplier, "host": host.id, "addresses": host.addresses}
+    shares = {"shares": sorted(set(host.shares.values()))} if host.shares else {}
+    return {"supplier": host.supplier, "host": host.id, "addresses": host.addresses, **shares}

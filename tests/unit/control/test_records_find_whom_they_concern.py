@@ -8,6 +8,8 @@ import pytest
 from gateway.control.act.deeds import Deed
 from gateway.control.act.examples import COMPLAINT, DATASET, DEPARTMENT, GRANT, PURPOSE, REORGANISATION
 from gateway.control.processes import complaints
+from gateway.control.suppliers.checks import HostChecks
+from gateway.domain.hosts import Host, HostState, Networks
 from gateway.domain.officers import Act, Matter, Officer, Role
 from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.store import StoreTransaction
@@ -140,3 +142,51 @@ def test_a_reading_goes_to_no_more_than_its_own_fields_name() -> None:
     for kind in (RecordKind.EXPORT, RecordKind.CONSULTATION):
         assert deed._concerned(kind, told, ()) == []
     assert deed._concerned(RecordKind.GRANT, told, ()) == [{"department": "market"}, {"supplier": "public-security"}]
+
+
+def test_a_host_with_shares_is_on_record_at_whom_it_concerns(world: World, rows: Rows) -> None:
+    """Who has a part of it, who had one before, and whose inherited host it takes the place of: at each step."""
+    object.__setattr__(world.services, "hosts", Proving(Networks(["192.0.2.0/24"]), look_up=lambda *_: ("192.0.2.99",)))
+    world.app.state.services = world.services
+
+    def claim(shares: dict[str, str]) -> set[str | None]:
+        rows.clear()
+        body = {"supplier": "public-security", "address": "shared.example", "shares": shares}
+        done(world.post("police", "/v1/hosts", body))
+        return found_by(rows)
+
+    def step(officer: str, name: str, body: dict[str, Any]) -> set[str | None]:
+        rows.clear()
+        done(world.post(officer, f"/v1/hosts/public-security/shared.example:443/{name}", body))
+        return found_by(rows)
+
+    with world.store.transaction() as tx:
+        inherited = Host(
+            "elsewhere", "old.example", 443, addresses=("192.0.2.99",), state=HostState.INHERITED, in_networks=True
+        )
+        tx.put_host(inherited)
+    first = {"public-security", "civil-affairs"}
+    assert claim({"/civil": "civil-affairs"}) == first
+    assert {row.get("shares") and tuple(row["shares"]) for _, row in rows} == {("civil-affairs",)}
+    assert step("police", "proof", {}) == first
+    assert shown(world, "market-both") == []
+    assert step("registrar", "confirmation", {}) == first | {"elsewhere"}
+    assert claim({"/market": "market"}) == {"public-security", "market"}
+    assert shown(world, "market-both") == [], "a claim is its claimant's"
+    step("police", "proof", {})
+    assert step("registrar", "confirmation", {}) == {"public-security", "civil-affairs", "market"}
+    assert shown(world, "market-both") == ["shared.example"]
+    withdrawn = step("police", "withdrawal", {"reason": "the machine is gone"})
+    assert withdrawn == {"public-security", "market"}
+
+
+def shown(world: World, officer: str) -> list[str]:
+    return [host["address"] for host in done(world.get(officer, "/v1/hosts"))["items"]]
+
+
+class Proving(HostChecks):
+    """Every service knows of its claim."""
+
+    def prove(self, host: Host, signature: str | None) -> str:
+        """By the nonce."""
+        return "nonce"
