@@ -3,8 +3,9 @@
     .venv/bin/python -m tests.property.proxy.cost_table [--markdown]
 
 prints, for each, the processor time of an input and of one eight times as long (sixteen times for what the control
-plane reads), and by how much it grew. What grows with its length costs eight times as much, with its square
-sixty-four times. Exits with 1 where any grew beyond its test's bound. `--markdown` prints what stands in docs/faults.md: groups alone.
+plane reads), and by how much it grew. What grows with its length costs eight times as much, with its square sixty-four
+times. Exits with 1 where any grew beyond its test's bound. `--markdown` prints what stands in docs/faults.md: groups
+alone.
 
 The rows are those of `test_linear_cost.py` and of `tests/unit/control/test_bounded_input.py`: one that is added there
 is in the table.
