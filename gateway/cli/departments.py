@@ -29,6 +29,10 @@ def add_department(
     matter: Annotated[
         list[str] | None, typer.Option(help="Purpose that is a matter of its own, for what a region lets it use.")
     ] = None,
+    *,
+    revives: Annotated[
+        bool, typer.Option("--revives", help="What its grants give again, as it comes to lie in a scope, shall flow.")
+    ] = False,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
@@ -37,7 +41,7 @@ def add_department(
     named = {"id": department, "name": name, "region": region, "level": level, "parent": parent, "code": code}
     body = {**named, "matters": matter or []}
     with open_api(home, officer) as api:
-        answer = api.post("/v1/departments", body)
+        answer = api.post("/v1/departments?revives=true" if revives else "/v1/departments", body)
     tell_act(answer, f"department `{department}` is registered", as_json=as_json)
 
 

@@ -365,6 +365,7 @@ def _print_losing(grants: Iterable[dict[str, Any]]) -> None:
     for losing in grants:
         lost = [f"{kind} {', '.join(losing[kind])}" for kind in ("items", "modes", "purposes") if losing.get(kind)]
         lost += ["everything"] if losing.get("everything") else []
+        lost += ["its department is outside the entry's scope"] if losing.get("out_of_scope") else []
         lost += ["what weak credentials reach: the grade rises"] if losing.get("grade_rises") else []
         words = f"grant `{losing['grant']}` of {losing['department']} would lose {'; '.join(lost)}"
         out.print(f"  {words}", markup=False)
@@ -374,6 +375,9 @@ def _brief(value: Any) -> str:
     """A field's value in a cell: of things with names, the names."""
     if isinstance(value, list):
         return ", ".join(str(each.get("name", each)) if isinstance(each, dict) else str(each) for each in value)
+    if isinstance(value, dict):
+        named = (f"{name} {_brief(each)}" for name, each in value.items() if each)
+        return "; ".join(named) or "every department"
     return "" if value is None else str(value)
 
 

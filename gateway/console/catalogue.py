@@ -41,14 +41,21 @@ async def shown(desk: Desk) -> Response:
         holders = (await desk.api.get("/v1/grants", dataset=id_, state="issued", limit=100)).json["items"]
     except RefusedError:
         holders = None
+    bounds = {name: each for name, each in (entry["recipients"] or {}).items() if each}
     return desk.page(
         "entry.html",
         entry=entry,
         versions=[(new, _difference(new, old)) for new, old in zip(versions, [*versions[1:], None], strict=True)],
         interfaces=served["items"],
         holders=holders,
-        departments=await desk.names("department", entry["supplier"], *(each["department"] for each in holders or ())),
-        purposes=await desk.names("purpose", *entry["purposes"]),
+        departments=await desk.names(
+            "department",
+            entry["supplier"],
+            *(each["department"] for each in holders or ()),
+            *bounds.get("departments", ()),
+        ),
+        purposes=await desk.names("purpose", *entry["purposes"], *bounds.get("matters", ())),
+        bounds=bounds,
     )
 
 
@@ -59,5 +66,13 @@ def _difference(newer: Mapping[str, Any], older: Mapping[str, Any] | None) -> li
     changed: list[tuple[str, Any, Any]] = [
         (name, older[name], newer[name]) for name in _COMPARED if older[name] != newer[name]
     ]
+    were, are = (_bounds(each["recipients"]) for each in (older, newer))
+    if were != are:
+        changed.append(("recipients", were, are))
     before, after = ([item["title"] or item["name"] for item in each["items"]] for each in (older, newer))
     return [*changed, ("items", before, after)] if before != after else changed
+
+
+def _bounds(recipients: Mapping[str, Any] | None) -> list[str]:
+    """Who may have the data, as the ids and codes that say so."""
+    return [each for named in (recipients or {}).values() for each in named or ()]

@@ -107,6 +107,19 @@ KEY_STATES: Mapping[str, str] = {
     "retiring": N_("verifies only"),
     "expired": N_("expired"),
 }
+BOUNDS: Mapping[str, str] = {
+    "departments": N_("Departments"),
+    "levels": N_("Levels of government"),
+    "regions": N_("Regions"),
+    "matters": N_("Departments with one of these matters"),
+}
+LEVELS: Mapping[str, str] = {
+    "national": N_("national"),
+    "province": N_("province"),
+    "city": N_("city"),
+    "county": N_("county"),
+    "township": N_("township"),
+}
 FIELDS: Mapping[str, str] = {
     "name": N_("Name"),
     "sharing_attribute": N_("Sharing attribute"),
@@ -114,6 +127,7 @@ FIELDS: Mapping[str, str] = {
     "classification": N_("Classification"),
     "conditions": N_("Conditions of use"),
     "scope": N_("Scope of use"),
+    "recipients": N_("May be shared with"),
     "update_cycle": N_("Updated"),
     "state": N_("State"),
     "version": N_("Version"),

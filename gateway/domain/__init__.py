@@ -7,6 +7,8 @@
     nesting     how deep JSON nests, before a parser reads it
     classification  the classes of data, and the secrets that are none
     directory   departments, systems, datasets, data items, interfaces, purposes
+    recipients  whether a department is one that an entry may be shared with
+    regions     which region lies in which
     reorganisation  departments change: what goes where, by which rule
     conditions  what a grant asks of a use, each condition declared once
     header_fields  fields by which services are told who calls

@@ -164,6 +164,25 @@ class DataItem(msgspec.Struct, frozen=True, omit_defaults=True):
     sensitive: bool = False
 
 
+class Recipients(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Which departments an entry may be shared with, as facts that are checked (Decree 809 Art. 15).
+
+    Each list that names something bounds: a department must satisfy all of them. Without any, every department may
+    have it. See `domain.recipients`.
+
+    Args:
+        departments: ids; what such a department became is named with it, its subordinates are not.
+        levels: levels of government.
+        regions: division codes, each with what lies in it.
+        matters: ids of purposes, one of which is a matter of the department's own.
+    """
+
+    departments: tuple[str, ...] = ()
+    levels: tuple[Level, ...] = ()
+    regions: tuple[str, ...] = ()
+    matters: tuple[str, ...] = ()
+
+
 class Dataset(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One version of a directory entry: every field that Decree 809 Art. 13 and 15 ask for.
 
@@ -181,6 +200,8 @@ class Dataset(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         update_cycle: data update frequency (更新周期).
         conditions: conditions for use (共享条件); required for conditional entries.
         scope: departments a conditional entry may be shared with, in words (Art. 15).
+        recipients: the same as facts, compared when a grant is made and at every call; `{}` says that every department
+            may have it, and nothing said leaves it to the words. A version that says nothing replaces none that does.
         purposes: ids of the purposes of use a conditional entry allows (Art. 15).
         grade: 1 (lowest) to 4 (highest).
         classification: a class of data by a name that `domain.classification` knows; secrets are refused (Art. 3).
@@ -210,6 +231,7 @@ class Dataset(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     abstract: str = ""
     conditions: str = ""
     scope: str = ""
+    recipients: Recipients | None = None
     purposes: tuple[str, ...] = ()
     non_shareable_reason: str = ""
     legal_basis: str = ""

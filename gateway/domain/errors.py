@@ -180,6 +180,13 @@ PROBLEMS: Mapping[str, Problem] = {
         "apply for a grant (Decree 809 Art. 20): numbers of a few digits, yes or no are not verified without one",
         "请依据第809号令第二十条申请授权；位数较少的数值、是否类的值不予直接核验",
     ),
+    "outside-scope": Problem(
+        403,
+        "the department is not one that the entry may be shared with",
+        "该目录的共享范围不包括本部门",
+        "read the entry's scope (Decree 809 Art. 15); only a new version of it, examined and released, widens that",
+        "请查阅目录载明的共享范围（第809号令第十五条）；需扩大的，由提供部门修订目录并经审核发布",
+    ),
     "items-not-granted": Problem(
         403,
         "an item asked for is not granted",

@@ -183,6 +183,18 @@ RULES: Mapping[str, tuple[str, str]] = {
         "a stop of the new superior with its subordinates reaches the department",
         "上级部门连同其下属的暂停措施及于该部门",
     ),
+    "scope-follows": (
+        "an entry that may be shared with a department may be shared with what it became",
+        "目录共享范围所列部门变更的，由承接部门承接",
+    ),
+    "grant-outside-scope": (
+        "a grant gives nothing where the entry's scope leaves its new department out",
+        "目录的共享范围不包括新部门的，相应授权不提供数据",
+    ),
+    "grant-revives": (
+        "a grant gives data again where its department comes to lie in the entry's scope",
+        "部门因变更而列入目录共享范围的，相应授权恢复提供数据",
+    ),
     "proposal-withdrawn": (
         "a proposal of a department whose approval would no longer stand is withdrawn",
         "申请部门不再存续的申请予以撤回",

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -215,7 +216,7 @@ class Store(
         """The same for an entry that is not stored yet, such as one of a directory file before its import."""
         standing = GrantFilter(dataset=new.id, states=(GrantState.ISSUED, GrantState.SUSPENDED))
         now = datetime.fromtimestamp(self._clock(), UTC)
-        return effects_of(self.dataset(new.id), new, tuple(self.every_grant(standing)), now)
+        return effects_of(self.dataset(new.id), new, tuple(self.every_grant(standing)), now, cache(self.department))
 
     def every_grant(self, filter: GrantFilter | None = None) -> Iterator[Grant]:  # noqa: A002 - the listing's name
         """All grants of a filter, read page by page."""

@@ -36,12 +36,12 @@ def test_where_an_access_leads_is_where_the_entities_lead() -> None:
     [
         ('resource.dataset.items.contains("name")', "Dataset", "items"),
         ('resource["dataset"]["sensitive"].contains("name")', "Dataset", "sensitive"),
-        ('principal.department.level == Level::"county"', "Department", "level"),
+        ("principal.department.competent", "Department", "competent"),
         ("resource.dataset.supplier.competent", "Department", "competent"),
         ("context has grant && context.grant.dataset.purposes.isEmpty()", "Dataset", "purposes"),
         ("context has grant && context.grant.dataset.sensitive.isEmpty()", "Dataset", "sensitive"),
         ('(if context.mode == Mode::"query" then resource else resource).dataset.items.isEmpty()', "Dataset", "items"),
-        ('Department::"police" has level && Department::"police".level == Level::"city"', "Department", "level"),
+        ('Department::"police" has competent && Department::"police".competent', "Department", "competent"),
         ("resource.dataset.supplier has competent", "Department", "competent"),
         (
             'context.purpose == "x" || (context has grant && context.grant.dataset has sensitive)',

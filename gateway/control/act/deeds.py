@@ -20,9 +20,9 @@ from gateway.domain.directory import Department, System, namespace_of
 from gateway.domain.errors import GatewayError, another_names
 from gateway.domain.grants import Grant
 from gateway.domain.officers import Act, Matter, Officer
+from gateway.domain.regions import NATION, region_chain
 from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.domain.verdicts import Verdict
-from gateway.policy.law.world import NATION, region_chain
 from gateway.store import Store, StoreTransaction
 
 log = logging.getLogger(__name__)

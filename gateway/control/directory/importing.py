@@ -17,9 +17,10 @@ from gateway.control.act.services import ControlServices
 from gateway.domain.directory import Dataset, Department, Level
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
+from gateway.domain.regions import region_chain
 from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
-from gateway.policy.law.world import region_chain
 from gateway.store import Store, StoreTransaction
+from gateway.store.directory.effects import TouchedGrant
 from gateway.store.directory.file import DirectoryFile, read_directory, read_json
 from gateway.store.directory.importing import Imported
 from gateway.store.directory.validation import (
@@ -81,7 +82,7 @@ def import_directory(
     faults = _own_faults(found)
     if faults:
         raise invalid(faults)
-    revived = require_said(deed.tx, found.datasets if release else (), said=revives)
+    revived = require_said(deed.tx, found.datasets if release else (), said=revives, departments=found.departments)
     concerned = _concerned(deed.tx, found)
     imported = deed.tx.import_directory(found, release=release, on=deed.today)
     counts = {
@@ -113,13 +114,16 @@ def _to_look_at(found: DirectoryFile, imported: Imported) -> dict[str, Any]:
     }
 
 
-def require_said(tx: StoreTransaction, entries: Iterable[Dataset], *, said: bool) -> list[str]:
+def require_said(
+    tx: StoreTransaction, entries: Iterable[Dataset], *, said: bool, departments: Iterable[Department] = ()
+) -> list[str]:
     """What flows again by a release is listed and asked for, as what is lost is shown (Decree 809 Art. 15, 16).
 
     Args:
         tx: before the release.
         entries: the versions that are to be released.
         said: whether the officer has said that it shall flow.
+        departments: as they are to be: what a department is decides with which entries' scope it lies in.
 
     Returns:
         ids of the grants that give data again, at most `NAMED`.
@@ -127,8 +131,7 @@ def require_said(tx: StoreTransaction, entries: Iterable[Dataset], *, said: bool
     Raises:
         GatewayError: `conflict`, with the grants, where that was not said.
     """
-    revived = tx.revived_by(entries)
-    grants = sorted({grant for of_entry in revived.values() for grant in of_entry})
+    grants = _reviving(tx, entries, departments)
     if grants and not said:
         raise GatewayError(
             "conflict",
@@ -159,13 +162,14 @@ def check_directory(
             faults = _own_faults(found)
             if faults:
                 raise invalid(faults)
-            revived = tx.revived_by(found.datasets if release else ())
+            revived = _reviving(tx, found.datasets if release else (), found.departments)
+            left_out = tx.reached_by(found.departments).no_more
             imported = tx.import_directory(found, release=release, on=deed.today)
             _take_back()
     except _TakenBack:
         pass
     submitted = {name for name, _ in imported.submitted}
-    touched: list[dict[str, Any]] = []
+    touched: list[dict[str, Any]] = [_left_out(services.store, grant) for grant in left_out[:NAMED]]
     for entry in found.datasets:
         if entry.id in submitted and release and len(touched) < NAMED:
             effects = services.store.effects_on_grants(entry)
@@ -178,9 +182,23 @@ def check_directory(
         "interfaces": imported.interfaces,
         "released": imported.released,
         "losing_grants": touched[:NAMED],
-        "reviving_grants": sorted({grant for of_entry in revived.values() for grant in of_entry})[:NAMED],
+        "reviving_grants": revived[:NAMED],
         **_to_look_at(found, imported),
     }
+
+
+def _reviving(tx: StoreTransaction, entries: Iterable[Dataset], departments: Iterable[Department]) -> list[str]:
+    """Ids of the grants by which something flows again, by releases and by what departments become."""
+    by_entry = tx.revived_by(entries)
+    return sorted({*tx.reached_by(departments).again, *(grant for found in by_entry.values() for grant in found)})
+
+
+def _left_out(store: Store, id_: str) -> dict[str, Any]:
+    """What a grant loses whose department comes to lie outside its entry's scope: everything."""
+    grant = store.grant(id_)
+    assert grant is not None
+    lost = TouchedGrant(grant.id, grant.department, grant.state.value, everything=True, out_of_scope=True)
+    return {"dataset": grant.dataset, **msgspec.to_builtins(lost)}
 
 
 class _TakenBack(Exception):  # noqa: N818 - no error: a check ends by rolling back

@@ -85,7 +85,7 @@ class Guard:
 
 
 Revives = Annotated[
-    bool, Query(description="that what standing grants give again, or more, by the release shall flow: see `check`")
+    bool, Query(description="that what standing grants give again, or more, by it shall flow: see `check`")
 ]
 EntryPath = Annotated[EntryId, Path(description="the entry's id")]
 Supplier = Annotated[Slug | None, Query(description="supply department")]
@@ -122,13 +122,14 @@ def put_department(
     services: Services,
     officer: SignedIn,
     department: Annotated[Department, Depends(body_of(DepartmentBody, Department))],
+    revives: Revives = False,
     if_match: IfMatch = None,
     key: IdempotencyKey = None,
 ) -> Response:
     """A department, new or changed."""
     found = DirectoryFile(departments=(department,))
     guard = Guard(if_match, lambda tx: tx.department(department.id))
-    return import_once(request, services, officer, key, found, department, guard=guard)
+    return import_once(request, services, officer, key, found, department, guard=guard, revives=revives)
 
 
 @router.get("/purposes", summary="Purposes of use")

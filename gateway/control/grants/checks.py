@@ -6,9 +6,10 @@ from functools import cache
 from typing import Any
 
 from gateway.domain.conditions import faults_of
-from gateway.domain.directory import AnswerFormat, Dataset, SharingAttribute, namespace_of
+from gateway.domain.directory import AnswerFormat, Dataset, Department, SharingAttribute, namespace_of
 from gateway.domain.errors import TAKEN, another_names
 from gateway.domain.grants import Grant, GrantState
+from gateway.domain.recipients import bounds_missed, bounds_of, told
 from gateway.store import Store, StoreTransaction
 
 Fault = dict[str, Any]
@@ -75,6 +76,7 @@ class GrantChecks:
             faults.append(_fault("dataset", f"`{grant.dataset}` is not a released dataset"))
         else:
             faults += _entry_faults(grant, entry)
+            faults += _recipient_faults(department, entry)
         faults += self._named_faults(grant, entry)
         faults += [_fault(field, fault) for field, fault in faults_of(grant)]
         faults += _application_faults(grant, self._now)
@@ -150,6 +152,17 @@ def _entry_faults(grant: Grant, entry: Dataset) -> Iterator[Fault]:
     if entry.sharing_attribute is SharingAttribute.CONDITIONAL and entry.purposes:
         for purpose in sorted(set(grant.purposes) - set(entry.purposes)):
             yield _fault("purposes", f"`{purpose}` is not a purpose of `{entry.id}` (Decree 809 Art. 15)")
+
+
+def _recipient_faults(department: Department | None, entry: Dataset) -> Iterator[Fault]:
+    missed = () if department is None else bounds_missed(entry, department)
+    if department is not None and missed:
+        stated = ", ".join(missed)
+        yield _fault(
+            "department",
+            f"`{department.id}` is outside the scope of `{entry.id}` by its {stated}: it may be shared with"
+            f" {told(bounds_of(entry))} (Decree 809 Art. 15)",
+        )
 
 
 def _application_faults(grant: Grant, now: datetime) -> Iterator[Fault]:

@@ -34,8 +34,8 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Matter
 from gateway.domain.processes.cases import Case, Event, advance
 from gateway.domain.processes.complaints import COMPLAINTS, Complaint, HandOver
+from gateway.domain.regions import region_chain
 from gateway.domain.uses import RecordKind
-from gateway.policy.law.world import region_chain
 from gateway.store import Store, StoreTransaction
 
 router = APIRouter(prefix="/complaints", tags=["complaints of anyone"])

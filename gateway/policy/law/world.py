@@ -8,6 +8,8 @@ import msgspec
 
 from gateway.domain.directory import Department, Level, SharingMode
 from gateway.domain.officers import Matter, Officer, Role
+from gateway.domain.recipients import bounds_of
+from gateway.domain.regions import region_chain
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call
 from gateway.policy.law.attributes import Attributes
@@ -15,8 +17,6 @@ from gateway.policy.law.time_limits import minute_of_day
 from gateway.policy.law.words import class_word, grade_word, in_strings, word, words
 
 Entity = dict[str, Any]
-
-NATION = "000000"
 
 USE_GROUPS: dict[str, tuple[str, ...]] = {
     "use": (),
@@ -109,22 +109,6 @@ def region_entities(codes: Iterable[str]) -> list[Entity]:
         _entity("Region", code, {}, [_uid("Region", wider) for wider in region_chain(code)[1:]])
         for code in dict.fromkeys(codes)
     ]
-
-
-def region_chain(code: str) -> list[str]:
-    """A division code and the codes of what it lies in, narrowest first: 442000, 440000, 000000.
-
-    A code that is not six digits lies in the nation and in nothing else.
-    """
-    chain = [code]
-    if len(code) == 6 and code.isascii() and code.isdigit():
-        for kept in (4, 2):
-            wider = code[:kept] + "0" * (6 - kept)
-            if wider not in (chain[-1], NATION):
-                chain.append(wider)
-    if code != NATION:
-        chain.append(NATION)
-    return chain
 
 
 def use_request(
@@ -299,6 +283,7 @@ FACTS: Facts = {
         "competent": lambda one: one.competent,
         "matters": lambda one: one.matters,
         "ended": lambda one: one.succeeded_by is not None,
+        "succeeds": lambda one: [_reference("Department", name) for name in one.succeeds],
     },
     "Dataset": {
         "supplier": lambda one: _reference("Department", one.supplier),
@@ -310,6 +295,10 @@ FACTS: Facts = {
         "purposes": lambda one: one.purposes,
         "modes": lambda one: words("Mode", one.sharing_modes),
         "state": lambda one: word("EntryState", one.state),
+        "recipientDepartments": lambda one: [_reference("Department", name) for name in bounds_of(one).departments],
+        "recipientLevels": lambda one: words("Level", bounds_of(one).levels),
+        "recipientRegions": lambda one: [_reference("Region", code) for code in bounds_of(one).regions],
+        "recipientMatters": lambda one: bounds_of(one).matters,
     },
     "Interface": {
         "dataset": lambda one: _reference("Dataset", one.dataset),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NEAR_LIMIT = 5
 
-_STOPS = ("non-shareable", "terminated", "suspended")
+_STOPS = ("non-shareable", "terminated", "suspended", "outside-scope")
 """Codes that stand above everything else, strongest first."""
 
 _STOPPED: Mapping[str, tuple[str, str, str]] = {
@@ -30,6 +30,7 @@ _STOPPED: Mapping[str, tuple[str, str, str]] = {
     "terminated": ("Decree 809 Art. 27 ¶2", "the grant is terminated", "该授权已被终止"),
     "suspended": ("Decree 809 Art. 27 ¶2", "the grant is suspended", "该授权已被暂停"),
     "closed": ("Decree 809 Art. 27 ¶1", "the grant was closed: its use has ended", "该授权已关闭，使用已经结束"),
+    "scope": ("Decree 809 Art. 15", "the entry's scope leaves the department out", "目录的共享范围不包括本部门"),
 }
 
 _TOLD = {**_STOPPED, **{row.name: (row.article, row.sentence, row.sentence_zh) for row in UPHELD}}
@@ -38,6 +39,7 @@ _TOLD = {**_STOPPED, **{row.name: (row.article, row.sentence, row.sentence_zh) f
 _CODE_OF_CONDITION = {
     **{name: name for name in _STOPPED},
     "closed": "grant-closed",
+    "scope": "outside-scope",
     **{row.name: row.code for row in UPHELD},
 }
 
@@ -76,7 +78,8 @@ def denial(
 ) -> Verdict:
     """The denial of a call that no answer permits.
 
-    The code: non-shareable above terminated above suspended where these hold whatever the grant; else, where a layer
+    The code: non-shareable above terminated above suspended above outside the entry's scope where these hold whatever
+    the grant; else, where a layer
     permits the call without a grant (`is_open`), what forbids it; else what the nearest grant failed on first; else
     `not-granted`.
     """

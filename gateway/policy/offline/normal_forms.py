@@ -14,9 +14,10 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from gateway.domain.directory import Dataset, Department, Interface
+from gateway.domain.directory import Dataset, Department, Interface, Recipients
 from gateway.domain.grants import Approval, Grant
 from gateway.domain.orders import Order, Reach
+from gateway.domain.recipients import bounds_of
 from gateway.domain.state import SliceState
 from gateway.policy.law.layers import Layers
 from gateway.policy.law.time_limits import FOREVER_UNIX, unix_seconds
@@ -114,7 +115,18 @@ class Shape:
     def _department(self, one: Department) -> Department:
         parent = None if one.parent is None else self._name("Department", one.parent)
         name = self._name("Department", one.id)
-        return Department(name, "", one.region, one.level, parent, one.competent, matters=tuple(sorted(one.matters)))
+        return Department(
+            name,
+            "",
+            one.region,
+            one.level,
+            parent,
+            one.competent,
+            matters=tuple(sorted(one.matters)),
+            # That it has ended decides; what it became does not.
+            succeeded_by=None if one.succeeded_by is None else "successor",
+            succeeds=tuple(sorted(self._name("Department", name) for name in one.succeeds)),
+        )
 
     def _dataset(self, one: Dataset) -> Dataset:
         return Dataset(
@@ -130,9 +142,14 @@ class Shape:
             classification=one.classification,
             sharing_modes=one.sharing_modes,
             purposes=one.purposes,
+            recipients=self._recipients(bounds_of(one)),
             version=one.version,
             state=one.state,
         )
+
+    def _recipients(self, bounds: Recipients) -> Recipients:
+        departments = tuple(sorted(self._name("Department", name) for name in bounds.departments))
+        return msgspec.structs.replace(bounds, departments=departments)
 
     def _interface(self, one: Interface) -> Interface:
         supplier, _, own = self._key(one.key).partition("/")

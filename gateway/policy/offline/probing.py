@@ -116,6 +116,7 @@ def use_probe(chance: random.Random, words: Words, *, knows_words: bool = True) 
             "region": region,
             "level": words.pick(chance, "Level", "city"),
             "matters": chance.choice([[purpose], []]),
+            "succeeds": chance.choice([[], [], ["former"]]),
         },
         "supplier": {
             "id": supplier,
@@ -132,6 +133,7 @@ def use_probe(chance: random.Random, words: Words, *, knows_words: bool = True) 
             "sharing_attribute": chance.choice(WORDS["SharingAttribute"]),
             "sharing_modes": [chance.choice(["query", "batch", "download"])],
             "purposes": words.words(chance, "purpose"),
+            "recipients": _recipient_facts(chance, words, home, region, purpose),
             "update_cycle": "day",
             "format": "json",
             "grade": chance.choice([1, 2, 3, 4, 9]),
@@ -175,6 +177,16 @@ def use_probe(chance: random.Random, words: Words, *, knows_words: bool = True) 
     told = slice_entities(state, facts_of(FACTS, knows_words=knows_words))
     entities = cedarpy.Entities.from_json_str(msgspec.json.encode(told).decode())
     return request, entities.with_added_json_str(caller_entities(call))
+
+
+def _recipient_facts(chance: random.Random, words: Words, home: str, region: str, purpose: str) -> Json:
+    """Who may have the data: mostly everybody, or whoever asks."""
+    return {
+        "departments": chance.choice([[], [], [home], ["former"], ["other"]]),
+        "levels": chance.choice([[], [], [words.pick(chance, "Level", "city")], ["national"]]),
+        "regions": chance.choice([[], [], [region], ["440000"], ["110000"]]),
+        "matters": chance.choice([[], [], [purpose], ["other"]]),
+    }
 
 
 def _grant_facts(chance: random.Random, words: Words, name: str, facts: Json, named: list[str]) -> Json:

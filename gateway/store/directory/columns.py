@@ -27,6 +27,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "classification": ("数据分类", "分类类别", "安全分类"),
     "grade": ("数据分级", "分级", "数据级别", "安全等级"),
     "scope": ("共享范围",),
+    "recipient_departments": ("限定部门", "限定共享部门"),
+    "recipient_levels": ("限定层级", "限定共享层级"),
+    "recipient_regions": ("限定区划", "限定共享区划"),
+    "recipient_matters": ("限定事项", "限定共享事项"),
     "purposes": ("使用目的", "使用用途", "用途", "共享用途"),
     "non_shareable_reason": ("不予共享理由", "不予共享的理由"),
     "legal_basis": ("不予共享依据", "法律依据", "共享依据", "依据"),
@@ -34,6 +38,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "retention_citation": ("记录保存依据",),
 }
 """Field -> the column names it goes by; an export writes the first."""
+
+EVERYONE = "不限"
+"""In one of the columns that bound who may have the data: every department may."""
 
 SECRECY = ("涉密属性", "是否涉密", "涉密", "密级", "涉密等级", "涉密级别", "保密属性", "定密情况", "是否涉及国家秘密")
 """Columns that say whether an entry is a secret: none may be (Decree 809 Art. 3). An export never writes them."""

@@ -7,6 +7,7 @@
 | category | dcat:theme, a skos:Concept |
 | update cycle | dct:accrualPeriodicity (EU authority table of frequencies) |
 | sharing attribute | dct:accessRights (EU authority table) with the attribute as label |
+| scope, and with whom it may be shared as facts | dct:rights, a dct:RightsStatement in words |
 | release date, version | dct:issued, dcat:version |
 | format, items | dct:format and csvw:tableSchema of a distribution; its dcat:accessURL is the entry's here |
 | related codes | dct:relation to the entries that bear them |
@@ -20,6 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gateway.domain.directory import Dataset, Department, Interface, SharingAttribute, UpdateCycle
+from gateway.domain.recipients import told
 
 _EU = "http://publications.europa.eu/resource/authority"
 
@@ -138,6 +140,10 @@ def _dataset(entry: Dataset, root: str, publisher: Department | None, by_code: M
     if entry.category.strip():
         theme = {"@type": "skos:Concept", "skos:prefLabel": {"@language": "zh", "@value": entry.category}}
         found["dcat:theme"] = {"@id": _iri(root, "themes", entry.category), **theme}
+    rights = [entry.scope.strip(), told(entry.recipients, chinese=True) if entry.recipients is not None else ""]
+    if any(rights):
+        label = {"@language": "zh", "@value": "；".join(filter(None, rights))}
+        found["dct:rights"] = {"@type": "dct:RightsStatement", "rdfs:label": label}
     if entry.released_on:
         found["dct:issued"] = entry.released_on.isoformat()
     related = [{"@id": _iri(root, "datasets", by_code[code])} for code in entry.related_codes if code in by_code]

@@ -10,13 +10,14 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from gateway.domain.directory import DataItem, Dataset, Department, EntryState, Purpose, SharingAttribute
+from gateway.domain.directory import DataItem, Dataset, Department, EntryState, Purpose, Recipients, SharingAttribute
 from gateway.domain.formulas import escaped
 from gateway.store.directory.columns import (
     ATTRIBUTES,
     COLUMNS,
     CYCLES,
     DEPARTMENT_COLUMNS,
+    EVERYONE,
     LEVELS,
     MODES,
     PURPOSE_COLUMNS,
@@ -123,7 +124,19 @@ def _entry_cells(entry: Dataset, provider: Department | None) -> dict[str, str]:
         "related_codes": _DIVIDER.join(entry.related_codes),
         "grade": str(entry.grade),
         "purposes": _DIVIDER.join(entry.purposes),
+        **_recipient_cells(entry.recipients),
         "retention_years": str(entry.retention_years),
+    }
+
+
+def _recipient_cells(bounds: Recipients | None) -> dict[str, str]:
+    if bounds is None:
+        return {}
+    return {
+        "recipient_departments": EVERYONE if bounds == Recipients() else _DIVIDER.join(bounds.departments),
+        "recipient_levels": _DIVIDER.join(_word(LEVELS, level) for level in bounds.levels),
+        "recipient_regions": _DIVIDER.join(bounds.regions),
+        "recipient_matters": _DIVIDER.join(bounds.matters),
     }
 
 

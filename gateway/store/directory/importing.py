@@ -4,6 +4,7 @@ Importing the same file again changes nothing: an entry that says what its newes
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import date
 from enum import StrEnum
 from functools import cache
@@ -16,6 +17,7 @@ from gateway.domain.changes import ChangeKind
 from gateway.domain.directory import Dataset, Department, EntryState, Interface, SharingAttribute
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import parse_upstream
+from gateway.domain.recipients import UNSAID, bounds_of, drops_bounds
 from gateway.store import schema
 from gateway.store.certificates import CertificateReadings
 from gateway.store.credentials import CredentialReadings
@@ -163,9 +165,8 @@ class DirectoryImports(HostReadings, CertificateReadings, CredentialReadings, Di
                 fault("datasets", row, "code", f"`{entry.code}` is the code of entry `{others[0]}` too")
             if entry.supplier not in departments:
                 fault("datasets", row, "supplier", f"there is no department `{entry.supplier}`")
-            for purpose in entry.purposes:
-                if purpose not in purposes:
-                    fault("datasets", row, "purposes", f"there is no purpose `{purpose}`")
+            for field, sentence in _named_faults(entry, stored.get(entry.id, _Versions()), departments, purposes):
+                fault("datasets", row, field, sentence)
         for row, one in enumerate(found.interfaces, 1):
             held = stored.get(one.dataset, _Versions())
             dataset = entries.get(one.dataset) or held.released or held.formerly or held.newest
@@ -281,6 +282,21 @@ class DirectoryImports(HostReadings, CertificateReadings, CredentialReadings, Di
             self.change(ChangeKind.INTERFACE, "import")
         for key in wanted.keys() & held:
             self.put_interface(wanted[key])
+
+
+def _named_faults(
+    entry: Dataset, held: _Versions, departments: AbstractSet[str], purposes: AbstractSet[str]
+) -> Iterator[tuple[str, str]]:
+    """What purposes and recipients of an entry there are not, and where it falls silent on who may have the data."""
+    bounds = bounds_of(entry)
+    for field, names, known, what in (
+        ("purposes", entry.purposes, purposes, "purpose"),
+        ("recipients.departments", bounds.departments, departments, "department"),
+        ("recipients.matters", bounds.matters, purposes, "purpose"),
+    ):
+        yield from ((field, f"there is no {what} `{name}`") for name in names if name not in known)
+    if drops_bounds(held.released or held.formerly, entry):
+        yield "recipients", UNSAID
 
 
 def _superseded(entry: Dataset) -> dict[str, object]:

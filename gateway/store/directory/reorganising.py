@@ -15,13 +15,14 @@ from sqlalchemy import insert, select, text
 
 from gateway.domain.calendar import Due
 from gateway.domain.conditions import narrows
-from gateway.domain.directory import Department, System
+from gateway.domain.directory import Dataset, Department, EntryState, System
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, GrantState
 from gateway.domain.officers import Officer, Role
 from gateway.domain.orders import Order, Reach
 from gateway.domain.processes.applications import APPLICATIONS
 from gateway.domain.proposals import ProposalState
+from gateway.domain.recipients import bounds_missed, bounds_of
 from gateway.domain.reorganisation import PartKind, Reorganisation, ReorganisationKind, Step
 from gateway.store import schema
 from gateway.store.directory.handing_over import HandingOver
@@ -100,6 +101,14 @@ class Reorganising(HandingOver):
         rows = self._rows(select(table.c.body).where(table.c.department == department).order_by(table.c.id), {})
         return tuple(msgspec.json.decode(row[0], type=System) for row in rows)
 
+    def entries_for(self, department: str) -> list[str]:
+        """Ids of the released entries whose scope names a department, by id."""
+        table = schema.datasets
+        released = select(table.c.body).where(table.c.state == EntryState.RELEASED.value)
+        rows = self._rows(released.where(table.c.body.contains(f'"{department}"', autoescape=True)), {})
+        entries = (msgspec.json.decode(row[0], type=Dataset) for row in rows)
+        return sorted(one.id for one in entries if department in bounds_of(one).departments)
+
     def officers_of(self, department: str) -> tuple[Officer, ...]:
         """A department's officers who are active, by id."""
         table = schema.officers
@@ -176,6 +185,7 @@ class _Change:
             renamed = msgspec.structs.replace(giver, name=act.name or "", former_names=names)
             self._tx.write_department(giver, renamed)
             return [Step("department", giver.id, "department-renamed", renamed.name)]
+        outside = self._outside()
         orders = self._tx.orders_in_force()
         pairs = self._pairs(orders)
         if act.kind is ReorganisationKind.DISSOLVE:
@@ -190,6 +200,7 @@ class _Change:
         self._children(orders)
         if act.ends:
             self._end()
+        self._scope(outside)
         unused = sorted(set(self._parts) - self._used)
         if unused:
             faults = [
@@ -197,6 +208,29 @@ class _Change:
             ]
             raise GatewayError("invalid-input", faults[0]["fault"], faults=faults)
         return self._steps
+
+    def _outside(self) -> set[str]:
+        """Ids of grants of those concerned by which nothing flows, for the entry's scope leaves the department out."""
+        found = set()
+        for id in {self._giver.id, *self._act.receivers}:
+            department = self._tx.department(id)
+            for grant in self._tx.grants_held_by(id):
+                entry = self._tx.dataset(grant.dataset)
+                if department is not None and entry is not None and bounds_missed(entry, department):
+                    found.add(grant.id)
+        return found
+
+    def _scope(self, before: set[str]) -> None:
+        """What the scope of entries, as facts (Art. 15), makes of who is what now."""
+        after = self._outside()
+        for id in sorted(after - before):
+            self._note("grant", id, "grant-outside-scope", loses=True)
+        live = {grant.id for id in self._act.receivers for grant in self._tx.grants_held_by(id)}
+        for id in sorted((before - after) & live):
+            self._note("grant", id, "grant-revives")
+        if self._act.ends:
+            for entry in self._tx.entries_for(self._giver.id):
+                self._note("entry", entry, "scope-follows", self._act.successor or "")
 
     def _to(self, thing: PartKind, id: str) -> str | None:
         """Whom a thing goes to; None where it stays."""

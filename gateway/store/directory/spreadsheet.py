@@ -21,15 +21,18 @@ from gateway.domain.directory import (
     Department,
     Level,
     Purpose,
+    Recipients,
     SharingAttribute,
     SharingMode,
     UpdateCycle,
 )
+from gateway.domain.recipients import FIELDS
 from gateway.store.directory.columns import (
     ATTRIBUTES,
     COLUMNS,
     CYCLES,
     DEPARTMENT_COLUMNS,
+    EVERYONE,
     ITEM_FIELDS,
     LEVELS,
     MODES,
@@ -57,6 +60,12 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
     "purposes": ("id", "name"),
 }
 _COLUMNS_OF = {"datasets": COLUMNS, "departments": DEPARTMENT_COLUMNS, "purposes": PURPOSE_COLUMNS}
+
+_COLUMN_OF = {
+    "recipients": "recipient_departments",
+    **{f"recipients.{field}": f"recipient_{field}" for field in FIELDS},
+}
+"""Field of an entry -> the column that says it, where that has another name."""
 
 _TEXT_FIELDS = (
     "category",
@@ -187,6 +196,7 @@ def _purposes(table: Table, found: SheetContent) -> None:
 def _columns(table: Table) -> dict[str, str]:
     """Field -> what the sheet calls it, or would; an entry's id comes from its code where it has no column."""
     columns = {field: names[0] for field, names in _COLUMNS_OF[table.kind].items()} | table.names
+    columns |= {field: columns[name] for field, name in _COLUMN_OF.items() if name in columns}
     if "id" not in table.names and "code" in columns:
         columns["id"] = columns["code"]
     return columns
@@ -244,6 +254,7 @@ class _Words:
         living = [each for each in departments or () if each.succeeded_by is None]
         self._are_departments_known = departments is not None
         self._are_purposes_known = purposes is not None
+        self._ids = {each.id for each in departments or ()}
         self._names = _by_word(living, lambda each: (each.name, each.id, *each.former_names))
         self._codes = _by_word(living, lambda each: (each.code, each.id))
         self._purposes = _by_word(purposes or (), lambda each: (each.name, each.id))
@@ -271,17 +282,31 @@ class _Words:
         reading.fault("supplier", f"{fault} `gateway departments add`")
         return "unknown"
 
-    def purpose(self, reading: "_Reading", word: str) -> str:
+    def purpose(self, reading: "_Reading", word: str, field: str = "purposes") -> str:
         """The id of a purpose."""
         found = self._purposes.get(word, ())
         if len(found) > 1:
-            reading.fault("purposes", f"`{word[:40]}` names several purposes: {', '.join(found)}; write the id")
+            reading.fault(field, f"`{word[:40]}` names several purposes: {', '.join(found)}; write the id")
         if found:
             return found[0]
         if not self._are_purposes_known and is_slug(word):
             return word
         fault = f"no purpose imported so far is named `{word[:40]}`; import it first, or `gateway purposes add`"
-        reading.fault("purposes", fault)
+        reading.fault(field, fault)
+        return "unknown"
+
+    def recipient(self, reading: "_Reading", word: str) -> str:
+        """The id of a department that may have the data: by its id, name or code."""
+        if word in self._ids or (not self._are_departments_known and is_slug(word)):
+            return word
+        found = tuple(dict.fromkeys((*self._names.get(word, ()), *self._codes.get(word, ()))))
+        if len(found) == 1:
+            return found[0]
+        listed = ", ".join(found)
+        fault = f"`{word[:40]}` names several departments: {listed}; write the id"
+        if not found:
+            fault = f"no department imported so far is named `{word[:40]}`; what is no fact stands in 共享范围"
+        reading.fault("recipient_departments", fault)
         return "unknown"
 
 
@@ -303,7 +328,7 @@ class _Reading:
 
     def column(self, field: str) -> str:
         """What the sheet calls a field; an entry's id comes from its code where it has no column."""
-        name = "code" if field == "id" and "id" not in self.table.names else field
+        name = "code" if field == "id" and "id" not in self.table.names else _COLUMN_OF.get(field, field)
         return self.table.names.get(name) or _COLUMNS_OF[self.table.kind].get(name, (name,))[0]
 
     def fault(self, field: str, sentence: str) -> None:
@@ -358,6 +383,28 @@ class _Reading:
         return day
 
 
+def _recipients(reading: _Reading, words: _Words) -> Recipients | None:
+    """Who may have the data, as facts; None where no cell says anything of it."""
+    fields = ("recipient_departments", "recipient_levels", "recipient_regions", "recipient_matters")
+    cells = {field: reading.words(field) for field in fields}
+    named = [word for of_field in cells.values() for word in of_field]
+    if not named:
+        return None
+    if EVERYONE in named:
+        if set(named) != {EVERYONE}:
+            first = next(field for field in fields if EVERYONE in cells[field])
+            reading.fault(first, f"`{EVERYONE}` stands beside what bounds: write one of them")
+        return Recipients()
+    return Recipients(
+        departments=tuple(words.recipient(reading, word) for word in cells["recipient_departments"]),
+        levels=tuple(
+            reading.one_of("recipient_levels", LEVELS, word, Level.NATIONAL) for word in cells["recipient_levels"]
+        ),
+        regions=tuple(cells["recipient_regions"]),
+        matters=tuple(words.purpose(reading, word, "recipient_matters") for word in cells["recipient_matters"]),
+    )
+
+
 def _dataset(reading: _Reading, entry: _Entry, words: _Words) -> Dataset:
     """The entry; what could not be read stands in it as some valid value, so that its other faults are found too."""
     attribute = reading.one_of(
@@ -378,6 +425,7 @@ def _dataset(reading: _Reading, entry: _Entry, words: _Words) -> Dataset:
         update_cycle=reading.one_of("update_cycle", CYCLES, reading.text("update_cycle"), UpdateCycle.YEAR),
         grade=reading.number("grade", 1, required=True),
         purposes=tuple(words.purpose(reading, word) for word in reading.words("purposes")),
+        recipients=_recipients(reading, words),
         released_on=reading.day("released_on"),
         related_codes=tuple(reading.words("related_codes")),
         retention_years=reading.number("retention_years", 3, required=False),

@@ -23,6 +23,7 @@ from gateway.domain.hosts import parse_name, parse_upstream
 from gateway.domain.places.answers import Document, parse_below, parse_beside, parse_rows
 from gateway.domain.places.documents import DocumentFault, charset_named
 from gateway.domain.places.language import Decode, Kind, Place, PlaceError, Source, parse_place
+from gateway.domain.recipients import EVERYONE, FIELDS, bounds_of
 
 Fault = dict[str, object]
 """`field`, `fault`, and where it comes from a file `row`."""
@@ -50,6 +51,8 @@ NAMED_ITEMS = 20
 MAX_CODE = 32
 """Longest code of a comparison: a longer text could be a value."""
 MIN_RETENTION_YEARS = 3
+MAX_RECIPIENTS = 1000
+"""Most departments, regions or matters that one entry names: each is looked at for every call."""
 
 
 _DIVIDERS = re.compile(r"[、，,；;|\r\n]+")
@@ -109,7 +112,7 @@ def validate_dataset(dataset: Dataset) -> list[Fault]:
         for code in dataset.related_codes
         if split_words(code) != [code]
     ]
-    return [*faults, *_item_faults(dataset), *_attribute_faults(dataset)]
+    return [*faults, *_item_faults(dataset), *_attribute_faults(dataset), *_recipient_faults(dataset)]
 
 
 def _texts(value: object) -> list[str]:
@@ -156,6 +159,30 @@ def _attribute_faults(dataset: Dataset) -> list[Fault]:
             if not getattr(dataset, field)
         ]
     return faults
+
+
+def _recipient_faults(dataset: Dataset) -> Iterator[Fault]:
+    """What of the bounds on recipients could never be compared, or would contradict the sharing attribute."""
+    bounds = bounds_of(dataset)
+    if bounds == EVERYONE:
+        return
+    if dataset.sharing_attribute is not SharingAttribute.CONDITIONAL:
+        said = f"bounds who may have it, and the entry is {dataset.sharing_attribute.value}"
+        yield _fault("recipients", f"{said}: that is for conditional entries (Decree 809 Art. 14, 15)")
+    for field, is_one, what in (
+        ("departments", is_slug, "no id of a department"),
+        ("regions", lambda code: _REGION.fullmatch(code) is not None, "no division code of six digits (GB/T 2260)"),
+        ("matters", is_slug, "no id of a purpose"),
+    ):
+        for word in getattr(bounds, field):
+            if not is_one(word):
+                yield _fault(f"recipients.{field}", f"`{word[:64]}` is {what}")
+    for field in FIELDS:
+        words = getattr(bounds, field)
+        if len(set(words)) != len(words):
+            yield _fault(f"recipients.{field}", "names something twice")
+        if len(words) > MAX_RECIPIENTS:
+            yield _fault(f"recipients.{field}", f"names more than {MAX_RECIPIENTS}")
 
 
 def validate_department(department: Department) -> list[Fault]:

@@ -7,6 +7,7 @@ An entry is enforced from its release on (Decree 809 Art. 16, 17); submitting a 
 
 from collections.abc import Collection, Iterable
 from datetime import UTC, date, datetime
+from functools import cache
 
 import msgspec
 from sqlalchemy import delete, insert, select, update
@@ -16,9 +17,10 @@ from gateway.domain.directory import Dataset, Department, EntryState, Interface,
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant, GrantState
 from gateway.domain.officers import Officer
+from gateway.domain.recipients import UNSAID, bounds_missed, drops_bounds
 from gateway.store import schema
 from gateway.store.accounts import AccountWrites
-from gateway.store.directory.effects import revived
+from gateway.store.directory.effects import Reached, revived
 from gateway.store.scope import department_withdraws, entry_withdraws, interface_withdraws, system_withdraws
 from gateway.store.values import LegacyKey
 
@@ -191,10 +193,15 @@ class DirectoryTransaction(AccountWrites):
             on: the release date to note in the entry, if it names none.
 
         Raises:
-            GatewayError: `not-found`; `conflict` if the version is not submitted, or an older one than is released.
+            GatewayError: `not-found`; `conflict` if the version is not submitted, an older one than is released, or
+                silent on who may have the data where the one before is not.
         """
         entry = self._submitted(id, version)
         old = self.dataset(id)
+        over = {EntryState.RELEASED, EntryState.SUPERSEDED, EntryState.WITHDRAWN}
+        before = max((one for one in self.dataset_versions(id) if one.state in over), key=_version, default=None)
+        if drops_bounds(before, entry):
+            raise GatewayError("conflict", f"version {version} of entry `{id}`: `recipients` is {UNSAID}")
         if old is not None:
             if old.version > version:
                 raise GatewayError("conflict", f"version {old.version} of entry `{id}` is released already")
@@ -246,8 +253,33 @@ class DirectoryTransaction(AccountWrites):
         for id, body in self._among(issued, table.c.dataset, wanted):
             held.setdefault(id, []).append(msgspec.json.decode(body, type=Grant))
         now = datetime.fromtimestamp(self._now_unix, UTC)
-        found = {id: revived(self.dataset(id), wanted[id], grants, now) for id, grants in sorted(held.items())}
+        known = cache(self.department)
+        found = {id: revived(self.dataset(id), wanted[id], grants, now, known) for id, grants in sorted(held.items())}
         return {id: grants for id, grants in found.items() if grants}
+
+    def reached_by(self, departments: Iterable[Department]) -> Reached:
+        """Which grants in force give data again, and which no more, if departments became so (Decree 809 Art. 15).
+
+        A department's level, region and matters decide with which entries' scope it lies in.
+        """
+        again: list[str] = []
+        no_more: list[str] = []
+        table = schema.grants
+        for new in departments:
+            old = self.department(new.id)
+            new = new.with_history_of(old)  # noqa: PLW2901 - history is no row's to say
+            if old is None or old == new:
+                continue
+            issued = table.c.state == GrantState.ISSUED.value
+            rows = self._rows(select(table.c.body).where(table.c.department == new.id, issued), {})
+            for grant in (msgspec.json.decode(row[0], type=Grant) for row in rows):
+                entry = self.dataset(grant.dataset)
+                if entry is None or grant.valid_until.timestamp() <= self._now_unix:
+                    continue
+                before, after = bounds_missed(entry, old), bounds_missed(entry, new)
+                if bool(before) is not bool(after):
+                    (again if before else no_more).append(grant.id)
+        return Reached(tuple(sorted(again)), tuple(sorted(no_more)))
 
     def _submitted(self, id: str, version: int) -> Dataset:
         entry = next((found for found in self.dataset_versions(id) if found.version == version), None)
@@ -298,6 +330,10 @@ class DirectoryTransaction(AccountWrites):
                 withdraws=interface_withdraws(old, new),
             )
         return new
+
+
+def _version(entry: Dataset) -> int:
+    return entry.version
 
 
 def entry_columns(entry: Dataset) -> dict[str, object]:

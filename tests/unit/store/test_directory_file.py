@@ -21,6 +21,7 @@ from gateway.domain.directory import (
     Interface,
     Level,
     Purpose,
+    Recipients,
     SharingAttribute,
     SharingMode,
     UpdateCycle,
@@ -424,6 +425,16 @@ ITEMS = st.lists(
 ).map(tuple)
 
 
+RECIPIENTS = st.none() | st.builds(
+    Recipients,
+    st.just(()) | st.just(("public-security",)),
+    st.lists(st.sampled_from(Level), max_size=2, unique=True).map(tuple),
+    st.lists(st.sampled_from(["440000", "442000"]), max_size=2, unique=True).map(tuple),
+    st.just(()) | st.just(("marriage-registration",)),
+)
+"""Said or not, of every department or of some."""
+
+
 @st.composite
 def entries(draw: st.DrawFn) -> list[Dataset]:
     found = []
@@ -447,6 +458,7 @@ def entries(draw: st.DrawFn) -> list[Dataset]:
                 legal_basis=draw(WORDS),
                 released_on=draw(st.none() | st.dates(min_value=date(2000, 1, 1))),
                 related_codes=tuple(draw(st.lists(st.just("3070/9"), max_size=2))),
+                recipients=draw(RECIPIENTS) if attribute is SharingAttribute.CONDITIONAL else None,
             )
         )
     return found
