@@ -24,6 +24,7 @@ from gateway.cli.shell import (
     print_json,
     print_table,
 )
+from gateway.domain.classification import class_of, secret_of
 from gateway.domain.errors import GatewayError
 
 directory = typer.Typer(name="directory", help="Import, list and export the directory.", no_args_is_help=True)
@@ -31,6 +32,7 @@ directory = typer.Typer(name="directory", help="Import, list and export the dire
 EntryId = Annotated[str, typer.Argument(help="The entry's id.")]
 Version = Annotated[int, typer.Argument(help="Which of its versions.")]
 
+MAX_GRADE = 4
 KINDS = ("departments", "purposes", "datasets", "interfaces")
 
 
@@ -343,6 +345,53 @@ def register(
     if not as_json:
         _print_remarks(answer)
     tell_act(answer, f"interface `{body['supplier']}/{body['id']}` is registered", as_json=as_json)
+
+
+@directory.command("mend")
+@command
+def mend(
+    entry_id: Annotated[str | None, typer.Argument(help="The entry's id; none lists those that need it.")] = None,
+    classification: Annotated[str | None, typer.Option("--class", help="The class of data it is to name.")] = None,
+    grade: Annotated[int | None, typer.Option(help="The grade it is to have, 1 to 4.")] = None,
+    submit_only: Annotated[
+        bool, typer.Option("--submit-only", help="Submit for examination; release nothing.")
+    ] = False,
+    *,
+    revives: Revives = False,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give an entry a class or grade that is known: one stored before these lists were closed gives nothing (Art. 13).
+
+    It is released anew in the same words otherwise; what its grants give again is asked for as by any release.
+    """
+    with open_api(home, officer) as api:
+        if entry_id is None:
+            found = [each for each in every(api, "/v1/datasets", state="released") if _unknown_in(each)]
+            if as_json:
+                print_json({"items": found})
+                return
+            rows = ((each["id"], each["supplier"], each["classification"], each["grade"]) for each in found)
+            print_table("entries of an unknown class or grade", ("id", "supplier", "class", "grade"), rows)
+            return
+        entry = api.get(f"/v1/datasets/{entry_id}")["released"]
+        unknown = set() if entry is None else _unknown_in(entry)
+        said = {"classification": classification, "grade": grade}
+        changes = {name: value for name, value in said.items() if value is not None}
+        if not unknown or set(changes) != unknown:
+            needs = " and ".join(sorted(unknown)) or "nothing"
+            raise GatewayError("invalid-input", f"of entry `{entry_id}`, as it is released, {needs} is to be mended")
+        body = {name: value for name, value in entry.items() if name not in ("version", "state", "released_on")}
+        path = f"/v1/datasets?release={'false' if submit_only else 'true'}{'&revives=true' if revives else ''}"
+        answer = api.post(path, {**body, **changes})
+    tell_act(answer, f"entry `{entry_id}` is {'submitted' if submit_only else 'released'} anew", as_json=as_json)
+
+
+def _unknown_in(entry: dict[str, Any]) -> set[str]:
+    """Which of an entry's words stand in no list: nothing of it is shared while one does."""
+    known = class_of(entry["classification"]) or secret_of(entry["classification"])
+    return ({"classification"} if not known else set()) | ({"grade"} if not 1 <= entry["grade"] <= MAX_GRADE else set())
 
 
 def _print_remarks(answer: dict[str, Any]) -> None:

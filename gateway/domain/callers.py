@@ -32,6 +32,7 @@ class Caller(msgspec.Struct, frozen=True):
         credential: what names the credential in records: a token's `jti` or a legacy key's id; never a secret.
         expires_unix: the second after which the credential no longer holds.
         purpose: the one purpose a legacy key is bound to, else None.
+        keepers: ids of the officers who keep the system's keys.
     """
 
     system: str
@@ -40,3 +41,8 @@ class Caller(msgspec.Struct, frozen=True):
     credential: str
     expires_unix: int
     purpose: str | None = None
+    keepers: tuple[str, ...] = ()
+
+    def is_keeper(self, operator: str) -> bool:
+        """Whether who operates, by the name that the call gives, is one who keeps the system's keys."""
+        return bool(operator) and operator.strip().casefold() in self.keepers

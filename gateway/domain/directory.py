@@ -113,6 +113,8 @@ class System(msgspec.Struct, frozen=True, omit_defaults=True):
         keys: public JWKs (RFC 7517) that sign its client assertions.
         certificates: SHA-256 thumbprints (base64url, RFC 8705 §3.1) of its client certificates.
         active: False once revoked.
+        kept_by: what it proves itself by (a key's or certificate's thumbprint, `contract:key` of an older contract) ->
+            the officer who entered that; written by those acts alone.
     """
 
     id: str
@@ -121,6 +123,12 @@ class System(msgspec.Struct, frozen=True, omit_defaults=True):
     keys: tuple[dict[str, Any], ...] = ()
     certificates: tuple[str, ...] = ()
     active: bool = True
+    kept_by: dict[str, str] = {}
+
+    @property
+    def keepers(self) -> tuple[str, ...]:
+        """Ids of the officers who entered what it proves itself by, sorted."""
+        return tuple(sorted(set(self.kept_by.values())))
 
 
 class Purpose(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -180,6 +180,13 @@ PROBLEMS: Mapping[str, Problem] = {
         "apply for a grant (Decree 809 Art. 20): numbers of a few digits, yes or no are not verified without one",
         "请依据第809号令第二十条申请授权；位数较少的数值、是否类的值不予直接核验",
     ),
+    "keeper-calls": Problem(
+        403,
+        "the operator is one who keeps the keys of the calling system",
+        "经办人是保管该信息系统密钥的人员",
+        "let another person operate, or have another officer enter the system's keys (Decree 809 Art. 10)",
+        "请由其他人员经办，或由另一名工作人员登记该系统的密钥（第809号令第十条）",
+    ),
     "outside-scope": Problem(
         403,
         "the department is not one that the entry may be shared with",
@@ -198,8 +205,8 @@ PROBLEMS: Mapping[str, Problem] = {
         403,
         "the grant does not hold at this hour",
         "当前不在授权的有效时段内",
-        "call within the hours of your grant, China Standard Time",
-        "请在授权载明的每日时段（北京时间）内调用",
+        "call within the hours of your grant, or of the rule by which you call without one, China Standard Time",
+        "请在授权（或无授权使用所依据的规则）载明的每日时段（北京时间）内调用",
     ),
     "parameters-not-granted": Problem(
         403,

@@ -122,6 +122,8 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
         explanation: of a denial.
         calls_a_day: the grant's quota of calls a day, if it has one.
         rows_a_day: the grant's quota of rows a day, if it has one.
+        calls_a_minute: of a permit without a grant, how many calls may be made within one minute of the clock; None is
+            unlimited.
         guesses_a_day: of a permit to verify without a grant, how many wrong answers a day one system may get about one
             person; None is unlimited.
         exhausted: of a permit with a quota, why the call is denied where that is used up.
@@ -148,6 +150,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     explanation: Explanation | None = None
     calls_a_day: int | None = None
     rows_a_day: int | None = None
+    calls_a_minute: int | None = None
     meter: str = ""
     guesses_a_day: int | None = None
     exhausted: Explanation | None = None

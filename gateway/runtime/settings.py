@@ -281,6 +281,15 @@ class PolicySettings(Section):
 
     root: Path | None = Field(None, description="folder of the policies; default: those the gateway ships")
     layers: tuple[str, ...] = Field(("national",), description="layers in force: `national`, then a region's")
+    decision: str = Field(
+        "",
+        max_length=200,
+        description="reference of the competent department's decision by which a region's rules on uses without a "
+        "grant are in force here, such as `中数〔2026〕3号`; without one they permit nothing",
+    )
+    longest_grant_days: int = Field(
+        1827, ge=1, le=1827, description="for how many days a grant may be approved or entered, at most five years"
+    )
     proofs: Literal["known", "possible", "required"] = Field(
         "possible",
         description="whether theorems are proved when policies are activated: `known`: what was proved before is told; "

@@ -19,14 +19,21 @@ from tests.support.gateways import RunningGateway, running_gateway
 PERSONS = "/public-security/persons"
 CLUES = "/public-security/clues"
 WHO = {"Sharing-Scenario": "counter", "Sharing-Operator": "li"}
+DECISION = "省数〔2026〕3号"
+
+
+def _of_the_province(text: str) -> str:
+    """The municipality's rules, for the province that the demo's departments lie in, at any hour of the day."""
+    return re.sub(r"442000", REGION, text.partition("// The offices' hours")[0])
+
+
 SHIPPED = read_set(default_policies_root(), ("national", "zhongshan"))
 DENIED = {"parameters-not-granted", "items-not-granted"}
 """As the nearest grant says, where more than one comes near."""
 CITY = PolicySet(
     ("national", "zhongshan"),
     {
-        # The municipality's rules, for the province that the demo's departments lie in.
-        name: re.sub(r"442000", REGION, text) if name.startswith("zhongshan/") and name.endswith(".cedar") else text
+        name: _of_the_province(text) if name.startswith("zhongshan/") and name.endswith(".cedar") else text
         for name, text in SHIPPED.files.items()
         if not name.startswith("zhongshan/tests/")
     }
@@ -50,7 +57,8 @@ cases:
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
-    with running_gateway(tmp_path_factory.mktemp("law") / "home") as running:
+    settled = {"GATEWAY_POLICIES__DECISION": DECISION, "GATEWAY_POLICIES__LONGEST_GRANT_DAYS": "400"}
+    with running_gateway(tmp_path_factory.mktemp("law") / "home", **settled) as running:
         with running.officer() as api:
             api.post(
                 "/v1/policies/activation", {"layers": list(CITY.layers), "files": dict(CITY.files), "revives": True}
@@ -147,7 +155,9 @@ def test_what_needs_no_grant_has_a_grants_limits(gateway: RunningGateway) -> Non
     assert verify({"name": other["name"]}, row=other) == "T"
     with gateway.officer("auditor-he") as api:
         listed = api.get("/v1/records", dataset="criminal-clue", verdict="permit", limit=1)["items"][0]
-        assert "zhongshan-art22-verify" in str(api.get(f"/v1/records/{listed['record']}"))
+        shown = str(api.get(f"/v1/records/{listed['record']}"))
+        assert "zhongshan-art22-verify" in shown
+        assert DECISION in shown
     change(gateway, "/v1/departments", "housing-fund", matters=[])
     assert verify({"name": other["name"]}, row=other) == "purpose-not-granted"
     with pytest.raises(GatewayError), gateway.officer() as api:
@@ -189,7 +199,7 @@ def test_a_grant_comes_of_acts_on_both_sides_and_paper_is_entered_by_who_may(gat
         issued = api.post(f"{path}/supply-approval", digest)["grant"]
     assert (issued["demand_approval"]["person"], issued["supply_approval"]["person"]) == ("fund-sun", "police-ma")
     assert status() == 200
-    ends = (datetime.now(UTC) + timedelta(days=2000)).isoformat()
+    ends = (datetime.now(UTC) + timedelta(days=400)).isoformat()
     assert refused("police-chen", "/v1/grants", grant_document("G-LONG", valid_until=ends)) == "act-not-permitted"
 
 
@@ -257,3 +267,68 @@ def test_what_may_not_be_drawn_together_is_not_for_another_purpose_either(gatewa
     assert (answer.status_code, answer.json()["explanation"]["near"][0]["failed"]) == (403, ["combination"])
     with gateway.officer() as api:
         api.post("/v1/policies/rollback", {"reason": "the trial is over", "revives": True})
+
+
+def test_a_dispute_across_levels_is_settled_above_both_and_by_nobody_below(gateway: RunningGateway) -> None:
+    """Raised by a city against a supplier of the province: the province settles, the city does not."""
+    city = {"region": "442000", "level": "city"}
+    with gateway.officer() as api:
+        for id_, competent in (("zs-bureau", True), ("zs-civil", False)):
+            api.post("/v1/departments", {"id": id_, "name": id_, "competent": competent, **city})
+        for id_, department, role in (("zs-wu", "zs-bureau", "competent"), ("zs-lin", "zs-civil", "demand")):
+            api.post("/v1/officers", {"id": id_, "department": department, "region": "442000", "roles": [role]})
+    with gateway.officer("police-chen") as api:
+        api.post("/v1/grants", grant_document("G-CITY", department="zs-civil", items=["street"]))
+    with gateway.officer("zs-lin") as api:
+        case = api.post("/v1/disputes", {"grant": "G-CITY", "reason": "two items are left out"})["dispute"]["id"]
+        api.post(f"/v1/disputes/{case}/apply", {"reasons": "no agreement came of it"})
+    outcome = {"outcome": "the items are shared", "reference": "省数协〔2026〕5号"}
+    for officer in ("zs-wu", "zs-lin", "police-chen"):
+        with gateway.officer(officer) as api, pytest.raises(GatewayError) as caught:
+            api.post(f"/v1/disputes/{case}/settle", outcome)
+        assert caught.value.code == "act-not-permitted", officer
+    with gateway.officer() as api:
+        assert api.post(f"/v1/disputes/{case}/settle", outcome)["dispute"]["state"] == "settled"
+
+
+def test_what_flows_again_is_listed_and_asked_for(gateway: RunningGateway) -> None:
+    """An entry that leaves a department out stops its calls; that they flow again is said by who releases it."""
+    number = gateway.population.persons[0]["id_number"]
+
+    def asked() -> str:
+        with gateway.client(items=("name",)) as client:
+            return code_of(client.get(PERSONS, params={"id_number": number}))
+
+    with gateway.officer("police-chen") as api:
+        api.post("/v1/grants", grant_document("G-SCOPE", items=["name"]))
+    assert asked() == ""
+    with gateway.officer() as api:
+        entry = api.get("/v1/datasets/household")["released"]
+        body = {name: value for name, value in entry.items() if name not in ("version", "state")}
+        api.post("/v1/datasets?release=true", {**body, "recipients": {"levels": ["county"]}})
+        assert asked() == "outside-scope"
+        for wider in ({"levels": ["county", "province"]}, {}):
+            with pytest.raises(GatewayError) as caught:
+                api.post("/v1/datasets?release=true", {**body, "recipients": wider})
+            assert "G-SCOPE" in caught.value.members["revives"]
+        with pytest.raises(GatewayError) as caught:
+            api.post("/v1/datasets?release=true&revives=true", body)
+        assert "recipients" in str(caught.value.members["faults"])
+        with pytest.raises(GatewayError) as caught:
+            api.post("/v1/grants", grant_document("G-CITY-2", department="zs-civil", items=["street"]))
+        assert "outside the scope" in str(caught.value.members["faults"])
+        api.post("/v1/datasets?release=true&revives=true", {**body, "recipients": {}})
+    assert asked() == ""
+
+
+def test_who_keeps_a_systems_keys_is_not_the_operator_of_its_calls(gateway: RunningGateway) -> None:
+    """By the name that a call gives: another person of the department operates."""
+    number = gateway.population.persons[0]["id_number"]
+    with gateway.officer() as api:
+        system = api.get("/v1/systems/housing-fund-approval")
+    keepers = set(system["kept_by"].values())
+    assert keepers
+    with gateway.client(items=("name",)) as client:
+        for operator, expected in ((keepers.pop(), "keeper-calls"), ("another", "")):
+            answer = client.get(PERSONS, params={"id_number": number}, headers={"Sharing-Operator": operator})
+            assert code_of(answer) == expected

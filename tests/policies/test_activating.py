@@ -12,6 +12,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicyEvent, PolicySet, PolicyStep
 from gateway.policy import Engine
 from gateway.policy.law.layers import Layers, load_layers, parse_layers, read_set
+from gateway.policy.law.settled import EXAMINED
 from gateway.policy.offline.activating import MAX_LAYERS, PolicyKeeper, can_withdraw, set_faults
 from tests.policies.cases import NATIONAL, NOW, ROOT, ZHONGSHAN, call, dataset, state
 from tests.policies.layering import note, root_with
@@ -61,7 +62,7 @@ def free() -> Dataset:
 
 def kept(book: Book) -> tuple[PolicyKeeper, Engine]:
     """A keeper and an engine of a world in which only Zhongshan's layer permits."""
-    keeper = PolicyKeeper(book, lambda: ONE)
+    keeper = PolicyKeeper(book, lambda: ONE, EXAMINED)
     engine = Engine(keeper.now.layers, lambda *_: state(grants=(), dataset=free()))
     keeper.attach(engine)
     return keeper, engine

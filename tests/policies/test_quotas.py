@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.callers import Assurance, Caller
-from gateway.domain.directory import SharingMode
+from gateway.domain.directory import SharingAttribute, SharingMode
 from gateway.domain.grants import Quota
 from gateway.domain.uses import Use
 from gateway.domain.verdicts import Verdict
 from gateway.policy.live.quotas import MAX_BLOCK, QuotaMeter, block_size
 from gateway.policy.live.slices import Slice
 from gateway.store import Store
-from tests.policies.cases import NATIONAL, NOW, ZHONGSHAN, call, grant, state
+from tests.policies.cases import NATIONAL, NOW, ZHONGSHAN, call, dataset, grant, state
 
 
 class Shared:
@@ -224,3 +224,22 @@ def test_a_wrong_guess_counts_for_one_system_about_one_person_and_a_right_one_is
     assert [draw(meters[turn % 2].draw_guess(use("a"))) for turn in range(7)] == [True] * 5 + [False] * 2
     assert draw(meters[0].draw_guess(use("b")))
     assert draw(meters[0].draw_guess(use("a", "other-desk")))
+
+
+def test_without_a_grant_a_minute_has_a_bound_and_what_it_refuses_costs_nothing_of_the_day(pool: Any) -> None:
+    """Over two workers: sixty calls within a minute of the clock, and the next minute begins anew."""
+    shared, moment = Shared(), [float(NOW)]
+    entry = dataset(sharing_attribute=SharingAttribute.UNCONDITIONAL)
+    allowed = Slice(ZHONGSHAN, state(grants=(), dataset=entry)).evaluate(call(), NOW)
+    assert (allowed.calls_a_minute, allowed.calls_a_day, allowed.grant) == (60, 1000, None)
+    meters = [QuotaMeter(shared.lease, pool, lambda: moment[0]) for _ in range(2)]
+    drawn = [draw(meters[turn % 2].draw_call(allowed)) for turn in range(80)]
+    assert sum(drawn) == 60
+    of_day = sum(used for (_, _, kind), used in shared.used.items() if kind == "calls")
+    assert of_day <= 60 + 2 * block_size(1000)
+    moment[0] += 60
+    assert [draw(meters[0].draw_call(allowed)) for _ in range(61)] == [True] * 60 + [False]
+
+
+def test_a_grant_has_no_bound_of_a_minute() -> None:
+    assert verdict(calls_a_day=10).calls_a_minute is None

@@ -12,6 +12,7 @@ from gateway.domain.grants import GrantState, Hours, Quota
 from gateway.domain.orders import OrderKind, Reach
 from gateway.domain.verdicts import Decision, Verdict
 from gateway.policy.law.layers import Layers, est_document
+from gateway.policy.law.settled import EXAMINED
 from gateway.policy.law.world import LONG_DOCUMENT
 from gateway.policy.live.slices import AT_ONCE, Slice
 from tests.policies.cases import (
@@ -246,7 +247,7 @@ def test_zhongshan_verifies_without_a_grant_and_lets_nothing_pass_unfiltered(att
     assert found.grant is None
     assert found.items == ("address", "id_number", "name")
     assert not found.all_items
-    assert found.legal_basis == "zhongshan-art22-verify: Zhongshan Art. 22 ¶3"
+    assert found.legal_basis == f"zhongshan-art22-verify: Zhongshan Art. 22 ¶3; {EXAMINED.decision}"
     assert (found.metered, found.calls_a_day, found.guesses_a_day) == (True, 1000, 5)
     assert not verdict(closed, call(mode=SharingMode.VERIFY), NATIONAL).is_permit
 

@@ -38,7 +38,7 @@ router = APIRouter(prefix="/v1", tags=["systems and officers"])
 MAX_KEYS = 8
 """Keys a system may have at once: one in use, one to come, and room for several machines."""
 
-SystemBody = body_model(System, without=frozenset({"active"}), forms={"id": Name, "department": Slug})
+SystemBody = body_model(System, without=frozenset({"active", "kept_by"}), forms={"id": Name, "department": Slug})
 OfficerBody = body_model(Officer, forms={"id": Name, "department": Slug, "region": Region})
 SystemPath = Annotated[Name, Path(description="the system's id, which is its `client_id`")]
 
@@ -119,10 +119,11 @@ def add_system(
         if faults:
             raise invalid(faults)
         deed.tx.claim_keys(system.id, _thumbprints(system))
-        deed.tx.put_system(system)
+        kept = _kept(system, None, deed.officer)
+        deed.tx.put_system(kept)
         anew = {"step": "registered anew", "replaces": old.id} if old is not None else {}
         deed.record(RecordKind.DIRECTORY, department=department.id, system=system.id, **anew, **_key_names(system))
-        return Answer({"system": system}, 201, {"ETag": entity_tag(system), "Location": f"/v1/systems/{system.id}"})
+        return Answer({"system": kept}, 201, {"ETag": entity_tag(kept), "Location": f"/v1/systems/{system.id}"})
 
     return perform(services, request, officer, key, {"system": system, "replaces": replaces}, work)
 
@@ -223,7 +224,7 @@ def _change_system(
     def work(deed: Deed) -> Answer:
         old, department = deed.about_system(id)
         require_match(old, if_match)
-        new: System = change(old)
+        new = _kept(change(old), old, deed.officer)
         faults = _key_faults(new)
         if faults:
             raise invalid(faults)
@@ -343,6 +344,15 @@ def _key_faults(system: System) -> list[dict[str, Any]]:
 def _thumbprints(system: System) -> set[str]:
     """What the system's keys and certificates are, whatever they are called."""
     return {thumbprint(jwk) for jwk in system.keys} | set(system.certificates)
+
+
+def _kept(new: System, old: System | None, officer: Officer) -> System:
+    """The system, with who entered each key that it has now: who enters one keeps it (Decree 809 Art. 10)."""
+    held = {} if old is None else old.kept_by
+    before = set() if old is None else _thumbprints(old)
+    keys = {name: held.get(name, officer.id) for name in _thumbprints(new) if name in held or name not in before}
+    older = {name: by for name, by in held.items() if ":" in name}
+    return msgspec.structs.replace(new, kept_by=dict(sorted({**keys, **older}.items())))
 
 
 def _key_names(system: System) -> dict[str, Any]:

@@ -266,12 +266,17 @@ def _applied_for(proposal: Proposal) -> GatewayError:
 def faults_of_proposed(deed: Deed, grant: Grant) -> list[dict[str, Any]]:
     """Every fault of what is proposed, but for its approvals."""
     checks = GrantChecks(deed.tx, deed.now)
+    most = deed.services.engine.settled.longest_grant_days
+    faults: list[dict[str, Any]] = []
+    if valid_days(grant) > most:
+        fault = f"is more than {most} days after `valid_from`, the longest that is approved here (Decree 809 Art. 20)"
+        faults.append({"field": "valid_until", "fault": fault})
     old = deed.tx.grant(grant.id)
     if old is None or old.department != grant.department:
         # Another's grant is not renewed, and how it stands is not told.
-        return checks.new(grant, on_paper=False)
+        return faults + checks.new(grant, on_paper=False)
     require_step("renew", old)
-    return checks.renewal(old, grant, on_paper=False)
+    return faults + checks.renewal(old, grant, on_paper=False)
 
 
 def _put(deed: Deed, proposal: Proposal, name: str, status: int = 200) -> Answer:

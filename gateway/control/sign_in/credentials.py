@@ -136,6 +136,8 @@ def _add_legacy_keys(router: APIRouter, ring: KeyRing) -> None:
             old = deed.tx.legacy_key(contract, name)
             if old is not None and old.system != id:
                 raise GatewayError("conflict", TAKEN)
+            kept = {**system.kept_by, f"{contract}:{name}": deed.officer.id}
+            deed.tx.put_system(msgspec.structs.replace(system, kept_by=kept))
             return _store(deed, department, LegacyKey(contract, name, id, body.purpose, sealed), "registered")
 
         return perform(services, request, officer, key, {"purpose": body.purpose, "secret": mark}, work)
@@ -153,10 +155,12 @@ def _add_legacy_keys(router: APIRouter, ring: KeyRing) -> None:
         """Withdraw a key: nothing is taken under it once this call returns."""
 
         def work(deed: Deed) -> Answer:
-            _, department = deed.about_system(id)
+            system, department = deed.about_system(id)
             old = deed.tx.legacy_key(contract, name)
             if old is None or old.system != id:
                 raise GatewayError("not-found", f"system `{id}` has no such key")
+            kept = {key: by for key, by in system.kept_by.items() if key != f"{contract}:{name}"}
+            deed.tx.put_system(msgspec.structs.replace(system, kept_by=kept))
             return _store(deed, department, msgspec.structs.replace(old, active=False), "withdrawn")
 
         return perform(services, request, officer, key, name, work)

@@ -252,7 +252,8 @@ class LegacyIdentifier:
         context = f"legacy/{contract}/{key_id}"
         secret = self._ring.field_cipher().unseal(stored.secret.decode("ascii"), context)
         name = f"{contract}:{key_id}"
-        return _Known(secret, Caller(system.id, system.department, Assurance.LEGACY, name, 0, stored.purpose))
+        caller = Caller(system.id, system.department, Assurance.LEGACY, name, 0, stored.purpose, system.keepers)
+        return _Known(secret, caller)
 
     def _verify(self, read: Signed, known: _Known) -> Caller | Awaitable[Caller]:
         # Nobody's secret is as long in use as anybody's: whether there is such a key shows in no word and no time.

@@ -7,8 +7,9 @@
     words        closed lists of words, as the schema's enumerated types
     world        directory, grants and officers as entities; a call as a request
     attributes   which attributes policies look at
+    settled      what the settings say that policies read
     masks        what a policy lets out only in part
     time_limits  when a verdict can change by time alone
 
-Used from outside: `articles`, `documents`, `layers`, `masks`, `positions`, `time_limits`, `words`, `world`.
+Used from outside: `articles`, `documents`, `layers`, `masks`, `positions`, `settled`, `time_limits`, `words`, `world`.
 """

@@ -23,6 +23,7 @@ from gateway.domain.policies import PolicySet
 from gateway.policy.law.documents import read_yaml
 from gateway.policy.law.masks import Mask, parse_masks
 from gateway.policy.law.positions import Lines, names_in, parse_faults, statements
+from gateway.policy.law.settled import EXAMINED
 from gateway.policy.law.time_limits import TimeUse, time_use
 from gateway.policy.law.words import knows_words
 from gateway.policy.law.world import facts_looked_at
@@ -45,11 +46,13 @@ class Limits(msgspec.Struct, frozen=True):
 
     Args:
         calls_a_day: calls.
+        calls_a_minute: calls within one minute of the clock.
         rows_a_day: rows; None is unlimited, for what cannot be read has no rows to count.
         guesses_a_day: wrong answers of verifications about one person, for one system.
     """
 
     calls_a_day: int = 1_000
+    calls_a_minute: int = 60
     rows_a_day: int | None = None
     guesses_a_day: int = 5
 
@@ -109,6 +112,7 @@ class Layers:
         without_grant: ids of the policies that are about uses without a grant alone.
         convergence: dataset id -> periods of `context.drawn` that the rules which name this dataset look at.
         convergence_rules: ids of the policies that look at `context.drawn`.
+        settled: what the settings say; who decides live traffic sets it before anything is decided.
     """
 
     def __init__(
@@ -121,6 +125,7 @@ class Layers:
         *,
         knows_words: bool,
     ) -> None:
+        self.settled = EXAMINED
         self.names = names
         self.digest = digest
         self.policies = policies

@@ -28,7 +28,19 @@ _CONTEXT = {"Var": "context"}
 _CLOCKS = {"now": "instants", "minuteOfDay": "minutes"}
 
 TIMELESS = frozenset(
-    {"mode", "purpose", "items", "assurance", "parameters", "unread", "declared", "guessable", "grant", "drawn"}
+    {
+        "mode",
+        "purpose",
+        "items",
+        "assurance",
+        "parameters",
+        "unread",
+        "declared",
+        "guessable",
+        "decision",
+        "grant",
+        "drawn",
+    }
 )
 """What of the context does not change by time alone. Whatever else the schema may come to have counts as a clock whose
 next change is not known, until it is named here or in `_CLOCKS`."""

@@ -13,6 +13,7 @@ from gateway.domain.regions import region_chain
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call
 from gateway.policy.law.attributes import Attributes
+from gateway.policy.law.settled import EXAMINED, FIVE_YEARS_DAYS
 from gateway.policy.law.time_limits import minute_of_day
 from gateway.policy.law.words import class_word, grade_word, in_strings, word, words
 
@@ -119,6 +120,7 @@ def use_request(
     drawn: str | None,
     *,
     knows_words: bool = True,
+    decision: str = EXAMINED.decision,
 ) -> Entity:
     """The Cedar request of a call, made under `grant` or under none.
 
@@ -129,6 +131,7 @@ def use_request(
         grant: the id of the grant the use would be made under.
         drawn: `context.drawn` as JSON, where a convergence rule needs it.
         knows_words: whether the policies' schema has the closed lists as types (`policy.law.words`).
+        decision: the decision by which a region's rules on uses without a grant are in force; "" is none.
     """
     names = [name for name, _ in call.parameters]
     context: dict[str, Any] = {
@@ -143,6 +146,7 @@ def use_request(
         "unread": list(call.unread),
         "declared": list(call.declared),
         "guessable": list(call.guessable),
+        "decision": decision,
     }
     if grant is not None:
         context["grant"] = {"__entity": _uid("Grant", grant)}
@@ -170,6 +174,7 @@ def act_request(
     home: Department | None = None,
     *,
     knows_words: bool = True,
+    longest_days: int = FIVE_YEARS_DAYS,
 ) -> tuple[Entity, str]:
     """The Cedar request of an officer's act, and its entities as JSON.
 
@@ -180,6 +185,7 @@ def act_request(
         now_unix: when.
         home: the officer's department as the state has it; one that it does not know is no competent one.
         knows_words: whether the policies' schema has the closed lists as types (`policy.law.words`).
+        longest_days: for how many days a grant may be approved or entered, by the settings.
     """
     if home is None or home.id != officer.department:
         home = Department(officer.department, "", officer.region, Level.TOWNSHIP)
@@ -228,7 +234,7 @@ def act_request(
         "principal": _uid("Officer", officer.id),
         "action": _uid("Action", act),
         "resource": _uid("Matter", "matter"),
-        "context": _json({"now": now_unix}),
+        "context": _json({"now": now_unix, "longestDays": longest_days}),
     }
     return request, _json(entities)
 

@@ -19,7 +19,15 @@ def decide_act(
     cites the articles of the forbids that determined it.
     """
     try:
-        request, entities = act_request(officer, act.value, matter, now_unix, home, knows_words=layers.knows_words)
+        request, entities = act_request(
+            officer,
+            act.value,
+            matter,
+            now_unix,
+            home,
+            knows_words=layers.knows_words,
+            longest_days=layers.settled.longest_grant_days,
+        )
         result = cedarpy.is_authorized(request, layers.act_set, entities)
     except ValueError:
         # An identifier that is no text (a lone surrogate, say) is nobody's; UnicodeEncodeError is a ValueError.

@@ -19,6 +19,7 @@ from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call, Verdict
 from gateway.policy.law.layers import Layers
+from gateway.policy.law.settled import Settled
 from gateway.policy.live import refusals
 from gateway.policy.live.acts import decide_act
 from gateway.policy.live.convergence import Convergence, DrawnBook
@@ -179,6 +180,11 @@ class Engine:
         """
         part = Slice(self._layers, self._read(call.department, call.dataset))
         return self._convergence.preview(part, call, now_unix) if part.periods else part.evaluate(call, now_unix)
+
+    @property
+    def settled(self) -> Settled:
+        """What the settings say that the policies in force read."""
+        return self._layers.settled
 
     def authorize(
         self, officer: Officer, act: Act, matter: Matter, now_unix: int, home: Department | None = None

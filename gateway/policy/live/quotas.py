@@ -15,7 +15,7 @@ from datetime import date, timedelta
 
 from gateway.domain.uses import Use
 from gateway.domain.verdicts import Verdict
-from gateway.policy.law.time_limits import china_day
+from gateway.policy.law.time_limits import china_day, minute_of_day
 
 Lease = Callable[[str, date, str, int, int, int], int]
 """(grant, day, kind `calls` or `rows`, block, limit, least) -> how many are granted: at most `block`, and at least
@@ -91,7 +91,21 @@ class QuotaMeter:
         """
         if verdict.otherwise is not None and self._has_refused_rows(verdict):
             return False
-        return self._draw(verdict.meter, "calls", verdict.calls_a_day, 1)
+        limit = verdict.calls_a_minute
+        if limit is None:
+            return self._draw(verdict.meter, "calls", verdict.calls_a_day, 1)
+        minute = f"calls/{minute_of_day(int(self._now())):04}"
+        taken = self._draw(verdict.meter, minute, limit, 1)
+        if isinstance(taken, bool):
+            return taken and self._draw(verdict.meter, "calls", verdict.calls_a_day, 1)
+        return self._draw_after(taken, verdict)
+
+    async def _draw_after(self, taken: Awaitable[bool], verdict: Verdict) -> bool:
+        """Today's call, once this minute's is had: what a minute refuses costs nothing of the day."""
+        if not await taken:
+            return False
+        of_day = self._draw(verdict.meter, "calls", verdict.calls_a_day, 1)
+        return of_day if isinstance(of_day, bool) else await of_day
 
     def draw_rows(self, verdict: Verdict, rows: int) -> bool | Awaitable[bool]:
         """Take `rows` from today's quota, all or none; False where too few are left."""

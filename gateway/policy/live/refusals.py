@@ -101,6 +101,10 @@ def denial(
     forbids = alone.forbids
     if not is_open:
         forbids = tuple(name for name in forbids if name not in layers.without_grant)
+    elif not layers.settled.decision:
+        # A right that nobody has decided on is none: what else is asked of it is no reason either.
+        is_open = False
+        forbids = tuple(name for name in forbids if name not in layers.without_grant or _is_plain(layers, name))
     wide = notes.codes(forbids)
     policies = {*forbids, *(nearest[4].forbids if nearest else ())}
     code = wide[0] if is_open and wide else _code(dataset, wide, nearest, notes, now_unix)
@@ -126,6 +130,11 @@ def denial(
             next_step_zh=row.advice_zh,
         ),
     )
+
+
+def _is_plain(layers: Layers, name: str) -> bool:
+    """Whether what a static policy forbids is told as not granted."""
+    return layers.policies[name].refusal == "not-granted"
 
 
 def _code(dataset: Dataset, wide: Sequence[str], nearest: Any, notes: "_Notes", now_unix: int) -> str:

@@ -222,6 +222,7 @@ class Slice:
                     None if grant is None else grant.id,
                     lately,
                     knows_words=self.layers.knows_words,
+                    decision=self.layers.settled.decision,
                 )
                 for grant in together
             ]
@@ -283,11 +284,17 @@ class Slice:
         assert dataset is not None
         statics = [self.layers.policies[name] for name in answer.permits if name in self.layers.policies]
         quota, guesses, meter = None if grant is None else grant.quota, None, "" if grant is None else grant.id
+        a_minute, basis = None, "" if grant is None else grant.legal_basis
+        articles = dict.fromkeys(article for policy in statics for article in policy.articles)
         if grant is None:
             # Where several rules permit, the narrowest of their limits holds.
             limits = [policy.limits for policy in statics]
             rows = [each.rows_a_day for each in limits if each.rows_a_day is not None]
             quota = Quota(min(each.calls_a_day for each in limits), min(rows, default=None))
+            a_minute = min(each.calls_a_minute for each in limits)
+            # Without a grant the rule is the basis, by the decision that put it in force, and the record names both.
+            decided = self.layers.settled.decision
+            basis = f"{', '.join(sorted(answer.permits))}: {'; '.join((*articles, decided))}"
             if call.mode is SharingMode.VERIFY:
                 guesses = min(each.guesses_a_day for each in limits)
             meter = meter_without_grant(call.department, dataset.id)
@@ -298,7 +305,6 @@ class Slice:
         masks: tuple[tuple[str, str], ...] = ()
         if asked_masks and obtains:
             masks = masks_on(asked_masks, items, frozenset(item.name for item in dataset.items if item.sensitive))
-        articles = dict.fromkeys(article for policy in statics for article in policy.articles)
         return Verdict(
             decision=Decision.PERMIT,
             code="",
@@ -313,15 +319,13 @@ class Slice:
             masks=masks,
             types=() if obtains else tuple((item.name, item.type) for item in dataset.items if item.name in items),
             bounds=() if grant is None else tuple(sorted(grant.parameters.items())),
-            # Without a grant the rule is the basis, and the record names it.
-            legal_basis=f"{', '.join(sorted(answer.permits))}: {'; '.join(articles)}"
-            if grant is None
-            else grant.legal_basis,
+            legal_basis=basis,
             approver="" if grant is None else grant.supply_approval.person,
             retention_years=dataset.retention_years,
             metered=quota is not None,
             calls_a_day=None if quota is None else quota.calls_a_day,
             rows_a_day=None if quota is None else quota.rows_a_day,
+            calls_a_minute=a_minute,
             meter=meter,
             guesses_a_day=guesses,
         )

@@ -25,6 +25,7 @@ from gateway.policy.law.layers import (
     Layers,
     parse_layers,
 )
+from gateway.policy.law.settled import Settled
 from gateway.policy.live.engine import Engine
 
 log = logging.getLogger(__name__)
@@ -113,19 +114,25 @@ class InForce(msgspec.Struct, frozen=True):
     layers: Layers
 
 
+NOTHING_SETTLED = Settled()
+"""Of a gateway whose settings name no decision."""
+
+
 class PolicyKeeper:
     """Keeps the engine of one process at the policies in force, and at the candidate in the shadow.
 
     Args:
         book: the state.
         initial: reads the set of the settings, in force where the state names none.
+        settled: what the settings say besides, and policies read.
 
     Raises:
         GatewayError: `conflict` if what the state keeps is damaged; `invalid-input` if it does not load.
     """
 
-    def __init__(self, book: PolicyBook, initial: Callable[[], PolicySet]) -> None:
+    def __init__(self, book: PolicyBook, initial: Callable[[], PolicySet], settled: Settled = NOTHING_SETTLED) -> None:
         self._book = book
+        self._settled = settled
         self._initial = initial
         self._engine: Engine | None = None
         self._settling = threading.Lock()
@@ -210,13 +217,18 @@ class PolicyKeeper:
         if event is not None:
             return InForce(event, *self._kept(event))
         policies = self._initial()
-        return InForce(None, policies, parse_layers(policies.files, policies.layers))
+        return InForce(None, policies, self._parsed(policies))
+
+    def _parsed(self, policies: PolicySet) -> Layers:
+        layers = parse_layers(policies.files, policies.layers)
+        layers.settled = self._settled
+        return layers
 
     def _kept(self, event: PolicyEvent) -> tuple[PolicySet, Layers]:
         policies = self._book.policy_set(event.set)
         if policies is None:
             raise GatewayError("conflict", f"the state does not keep the policy set `{event.set[:16]}` it names")
-        layers = parse_layers(policies.files, policies.layers)
+        layers = self._parsed(policies)
         if layers.digest != event.digest:
             raise GatewayError("conflict", f"the policy set `{event.set[:16]}` is not what was put in force")
         return policies, layers

@@ -18,6 +18,7 @@ import msgspec
 from gateway.domain.directory import Department
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.policy.law.layers import Layers, StaticPolicy, est_document, est_to_text
+from gateway.policy.law.settled import Settled
 from gateway.policy.law.time_limits import unix_seconds
 from gateway.policy.law.world import act_request, caller_entities, drawn_context, use_request
 from gateway.policy.live.expressions import Est
@@ -100,12 +101,14 @@ def questions(layers: Layers, case: Case) -> Iterator[Question]:
     """
     facts = case.facts
     try:
+        settled = msgspec.convert(facts["settled"], Settled)
         if "act" in facts:
             officer = msgspec.convert(facts["officer"], Officer)
             home = msgspec.convert({"id": officer.department, "region": officer.region, **facts["office"]}, Department)
             matter, act = msgspec.convert(facts["matter"], Matter), Act(facts["act"])
             now = unix_seconds(msgspec.convert(facts["now"], datetime))
-            yield act_request(officer, act.value, matter, now, home, knows_words=layers.knows_words)
+            most = settled.longest_grant_days
+            yield act_request(officer, act.value, matter, now, home, knows_words=layers.knows_words, longest_days=most)
             return
         state, call, now = case_call(facts)
         of = Slice(layers, state)
@@ -119,7 +122,8 @@ def questions(layers: Layers, case: Case) -> Iterator[Question]:
     for grant in (*of.grants, None):
         asked = asked_items(call, grant, of.item_names)
         under = None if grant is None else grant.id
-        yield use_request(call, now, asked, under, lately, knows_words=layers.knows_words), entities
+        words, decision = layers.knows_words, settled.decision
+        yield use_request(call, now, asked, under, lately, knows_words=words, decision=decision), entities
 
 
 def _parsed(layers: Layers, conditions: Mapping[str, _Condition], *, is_act: bool) -> cedarpy.PolicySet:

@@ -159,7 +159,7 @@ def use_probe(chance: random.Random, words: Words, *, knows_words: bool = True) 
             "items": chance.choice([items, items[:1]]),
             "parameters": [[words.word(chance, "region"), words.word(chance, "442000")]],
             "unread": words.words(chance, "body", "path"),
-            "declared": words.words(chance, "operator", "scenario", "subject", "other"),
+            "declared": words.words(chance, "operator", "scenario", "subject", "other", "keeper"),
             "guessable": chance.choice([[], items]),
         },
     }
@@ -173,6 +173,7 @@ def use_probe(chance: random.Random, words: Words, *, knows_words: bool = True) 
     request = use_request(call, moment, asked, grant, drawn_context(drawn), knows_words=knows_words)
     context = msgspec.json.decode(request["context"])
     context["minuteOfDay"] = words.number(chance, context["minuteOfDay"])
+    context["decision"] = chance.choice([context["decision"], ""])
     request["context"] = msgspec.json.encode(context).decode()
     told = slice_entities(state, facts_of(FACTS, knows_words=knows_words))
     entities = cedarpy.Entities.from_json_str(msgspec.json.encode(told).decode())
@@ -254,7 +255,9 @@ def act_probe(chance: random.Random, words: Words, *, knows_words: bool = True) 
         "principal": {"type": "Officer", "id": "officer"},
         "action": {"type": "Action", "id": chance.choice(acts)},
         "resource": {"type": "Matter", "id": "matter"},
-        "context": msgspec.json.encode({"now": words.number(chance, 1_772_424_000)}).decode(),
+        "context": msgspec.json.encode(
+            {"now": words.number(chance, 1_772_424_000), "longestDays": words.number(chance, 365)}
+        ).decode(),
     }
     return request, cedarpy.Entities.from_json_str(msgspec.json.encode(entities).decode())
 

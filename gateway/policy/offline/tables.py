@@ -14,7 +14,8 @@ A table is a YAML file `policies/<layer>/tests/*.yaml`:
 A case changes only the fields it names; the rest is the table's `given`, and below it the plain case of this module:
 a permitted query of one conditional dataset under one grant, at noon of 2 March 2026 in China. `grant: null` takes the
 grant away; `grants: [...]` gives several; `orders: [...]` puts orders in force; `drawn: {month: [...]}` says what was
-lately drawn. With `officer`, `act` and `matter` a case is about an officer's act.
+lately drawn; `settled: {decision: "", longest_grant_days: 365}` what the gateway's settings say. With `officer`, `act`
+and `matter` a case is about an officer's act.
 """
 
 import copy
@@ -36,6 +37,7 @@ from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call, Verdict
 from gateway.policy.law.documents import read_yaml
 from gateway.policy.law.layers import TABLES_FOLDER, Layers, parse_layers
+from gateway.policy.law.settled import EXAMINED, Settled
 from gateway.policy.law.time_limits import unix_seconds
 from gateway.policy.live.acts import decide_act
 from gateway.policy.live.convergence import DAYS_OF_PERIOD
@@ -168,6 +170,7 @@ PLAIN: Mapping[str, Any] = {
         "demand_region": "442000",
         "dataset": "household",
     },
+    "settled": msgspec.structs.asdict(EXAMINED),
 }
 """The plain case: what holds where a table says nothing else."""
 
@@ -186,6 +189,7 @@ _FIELDS: Mapping[str, frozenset[str]] = {
         "call": Call,
         "officer": Officer,
         "matter": Matter,
+        "settled": Settled,
     }.items()
 } | {"drawn": frozenset(DAYS_OF_PERIOD)}
 """What a case may say of a thing: a name that is misspelt would test nothing."""
@@ -253,7 +257,15 @@ def case_call(facts: Mapping[str, Any]) -> tuple[SliceState, Call, int]:
     return state, msgspec.convert(facts["call"], Call), unix_seconds(now)
 
 
+def settled_as(layers: Layers, facts: Mapping[str, Any]) -> Layers:
+    """The layers, where the settings say what a case gives."""
+    layers = copy.copy(layers)
+    layers.settled = msgspec.convert(facts["settled"], Settled)
+    return layers
+
+
 def _decide(layers: Layers, facts: Mapping[str, Any]) -> Verdict:
+    layers = settled_as(layers, facts)
     if "act" in facts:
         now = unix_seconds(msgspec.convert(facts["now"], datetime))
         officer = msgspec.convert(facts["officer"], Officer)

@@ -179,6 +179,8 @@ def _use_row(found: Counterexample) -> dict[str, Any]:
             "id": _id(home),
             "region": _id(found.of(home, "region")),
             "matters": _list(found, home, "matters"),
+            **({"level": _id(level)} if (level := found.of(home, "level")) is not None else {}),
+            **({"succeeds": was} if (was := _list(found, home, "succeeds")) else {}),
         },
         "supplier": {"id": _id(supplier), "region": _id(found.of(supplier, "region"))},
         "dataset": {
@@ -189,6 +191,7 @@ def _use_row(found: Counterexample) -> dict[str, Any]:
             "grade": int(grade) if grade.isdigit() else 9,
             "state": _id(found.of(dataset, "state")),
             "items": items,
+            **({"recipients": bounds} if (bounds := _bounds(found, dataset)) else {}),
         },
         "interface": {
             "id": "people",
@@ -211,6 +214,8 @@ def _use_row(found: Counterexample) -> dict[str, Any]:
         },
         "grant": None,
     }
+    if "decision" in context:
+        row["settled"] = {"decision": context["decision"]}
     if grant is not None:
         row["grant"] = {
             "id": _id(grant),
@@ -224,6 +229,15 @@ def _use_row(found: Counterexample) -> dict[str, Any]:
             "return_flow": bool(found.of(grant, "returnFlow")),
         }
     return row
+
+
+def _bounds(found: Counterexample, dataset: Any) -> dict[str, list[str]]:
+    """Who may have the data, as far as it is bounded."""
+    named = {
+        field: _list(found, dataset, f"recipient{field.capitalize()}")
+        for field in ("departments", "levels", "regions", "matters")
+    }
+    return {field: names for field, names in named.items() if names}
 
 
 def _act_row(found: Counterexample) -> dict[str, Any]:
@@ -258,6 +272,7 @@ def _act_row(found: Counterexample) -> dict[str, Any]:
         "office": {"region": _id(found.of(home, "region")), "competent": bool(found.of(home, "competent"))},
         "act": found.action,
         "matter": about,
+        **({"settled": {"longest_grant_days": most}} if (most := found.context.get("longestDays")) is not None else {}),
     }
 
 

@@ -149,7 +149,7 @@ class Exchange(Recording):
             asked = self._asked = asks.read(self.block, self.target, body, pseudonym)
             named = [pseudonym(subject.encode()) for subject in asked.subjects]
             self._subjects = tuple(dict.fromkeys((*self._subjects, *named)))
-            self._call = with_asked(self._call, asked, self.block, self._subjects)
+            self._call = with_asked(self._call, self._caller, asked, self.block, self._subjects)
         except GatewayError as error:
             self.refuse(error)
             return False

@@ -81,16 +81,27 @@ def make_call(
         block.items,
         parameters,
         unread,
-        _declared(route, target, block, mode, subjects, unread),
+        _declared(route, caller, target, block, mode, subjects, unread),
     )
     return call, subjects
 
 
 def _declared(
-    route: Route, target: Target, block: Block, mode: SharingMode, subjects: tuple[str, ...], unread: tuple[str, ...]
+    route: Route,
+    caller: Caller,
+    target: Target,
+    block: Block,
+    mode: SharingMode,
+    subjects: tuple[str, ...],
+    unread: tuple[str, ...],
 ) -> tuple[str, ...]:
-    """What the request names besides, sorted, for rules about uses without a grant."""
-    named = {"scenario": block.scenario, "operator": block.operator, "subject": subjects}
+    """What the request names besides, sorted, for rules about uses without a grant, and about who operates."""
+    named = {
+        "scenario": block.scenario,
+        "operator": block.operator,
+        "subject": subjects,
+        "keeper": caller.is_keeper(block.operator),
+    }
     found = [name for name, value in named.items() if value]
     told = [part.partition(b"=")[0].decode("latin-1") for part in target.query.split(b"&") if part]
     is_other = any(name not in route.parameter_names for name in told) or "path" in unread
@@ -135,11 +146,12 @@ def with_body(call: Call, found: Parameters | None) -> Call:
     return msgspec.structs.replace(call, parameters=joined(call.parameters, found), unread=unread)
 
 
-def with_asked(call: Call, asked: Asked, block: Block, subjects: tuple[str, ...]) -> Call:
+def with_asked(call: Call, caller: Caller, asked: Asked, block: Block, subjects: tuple[str, ...]) -> Call:
     """The call with what its request says of itself at the entry's places.
 
     Args:
         call: as it is without.
+        caller: who calls.
         asked: what the request says.
         block: its header block.
         subjects: pseudonyms of all that it asks about.
@@ -159,6 +171,8 @@ def with_asked(call: Call, asked: Asked, block: Block, subjects: tuple[str, ...]
     for name, said in (("operator", asked.operator), ("scenario", asked.scenario), ("subject", subjects)):
         if said:
             declared.add(name)
+    if caller.is_keeper(asked.operator):
+        declared.add("keeper")
     unread = tuple(place for place in call.unread if place != "body" or not asked.is_read)
     return msgspec.structs.replace(
         call,

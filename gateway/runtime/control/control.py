@@ -65,7 +65,7 @@ from gateway.runtime.home import GatewayHome
 from gateway.runtime.listeners.control import control_server, nodes_trust, own_address
 from gateway.runtime.listeners.nodes import OwnListeners
 from gateway.runtime.listeners.tls import Reloading, listener_context
-from gateway.runtime.policies import initial_policies, policies_root
+from gateway.runtime.policies import initial_policies, policies_root, settled_by
 from gateway.runtime.probe import probe_socket
 from gateway.runtime.ring import nonce_keeper, open_ring, proofs_once
 from gateway.runtime.settings import Settings
@@ -153,7 +153,7 @@ def assemble(
     """
     home.require_state(settings)
     store = Store.open(home.state_url(settings), memory=home.state_memory)
-    keeper = PolicyKeeper(store, initial_policies(settings))
+    keeper = PolicyKeeper(store, initial_policies(settings), settled_by(settings))
     engine = Engine(keeper.now.layers, store.slice_state, drawn=StateDrawnBook(store))
     keeper.attach(engine)
     ring = open_ring(home, settings, frozenset({"token", "field", "pseudonym", "witness"}))

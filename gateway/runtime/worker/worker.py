@@ -42,7 +42,7 @@ from gateway.runtime.home import GatewayHome
 from gateway.runtime.listeners.nodes import OwnListeners
 from gateway.runtime.listeners.tls import Reloading, listener_context
 from gateway.runtime.memory import keep_returning
-from gateway.runtime.policies import initial_policies
+from gateway.runtime.policies import initial_policies, settled_by
 from gateway.runtime.ring import nonce_keeper, open_ring, proofs_once, signature_memory
 from gateway.runtime.settings import DataPlaneSettings, Settings
 from gateway.runtime.supervision.heartbeat import Heartbeat
@@ -119,7 +119,7 @@ class Worker:
         loop = asyncio.get_running_loop()
         home, settings = self._home, self._settings
         self._store = Store.open(home.state_url(settings), memory=home.state_memory, migrate_forward=False)
-        self._policies = PolicyKeeper(self._store, initial_policies(settings))
+        self._policies = PolicyKeeper(self._store, initial_policies(settings), settled_by(settings))
         metrics = MetricSet(self._name)
         observed = ObservedPorts(metrics)
         slice_state = observed.slice_state(self._store.slice_state)

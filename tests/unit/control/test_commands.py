@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -16,6 +17,7 @@ from gateway.cli import app
 from gateway.control.act.examples import DATASET, DEPARTMENT, DERIVATION, GRANT, SYSTEM
 from gateway.domain.errors import GatewayError
 from gateway.runtime.operation.session.api import Api
+from gateway.store.directory.file import DirectoryFile
 from tests.support.control import ISSUER, World
 
 
@@ -196,6 +198,29 @@ def test_an_entry_is_examined_and_its_interface_confirmed(gateway: Commands, tmp
     assert gateway.world.store.any_interface("public-security", "persons") is not None
     gateway("directory", "withdraw", DATASET["id"], "--reason", "the matter was abolished")
     assert gateway.world.store.dataset(DATASET["id"]) is None
+
+
+def test_an_entry_of_a_class_that_nobody_defined_is_mended(gateway: Commands) -> None:
+    """Stored before classes were closed, it gives nothing; released anew in the same words it gives what it gave."""
+    world = gateway.world
+    world.grant()
+    old = world.store.dataset(DATASET["id"])
+    assert old is not None
+    with world.store.transaction() as tx:
+        tx.import_directory(
+            DirectoryFile(datasets=(msgspec.structs.replace(old, classification="户籍", grade=9),)), release=True
+        )
+    listed = gateway.json("directory", "mend")["items"]
+    assert [(each["id"], each["classification"], each["grade"]) for each in listed] == [(DATASET["id"], "户籍", 9)]
+    mend = ("directory", "mend", DATASET["id"], "--class", "population")
+    assert gateway(*mend, fails=True)
+    assert gateway(*mend, "--grade", "3", fails=True)
+    gateway.json(*mend, "--grade", "3", "--revives")
+    now = world.store.dataset(DATASET["id"])
+    assert now is not None
+    assert (now.classification, now.grade, now.items, now.scope) == ("population", 3, old.items, old.scope)
+    assert gateway.json("directory", "mend")["items"] == []
+    assert gateway(*mend, fails=True)
 
 
 def test_renewal_overdue_and_reports(gateway: Commands, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.control.act.examples import GRANT, PROPOSAL
 from gateway.domain.officers import Officer, Role
+from gateway.policy.law.settled import Settled
 from tests.support.control import CITY, World, done, refused
 
 PATH = f"/v1/proposals/{PROPOSAL['id']}"
@@ -137,3 +138,18 @@ def test_paper_is_entered_by_who_was_appointed_to_that_and_names_itself(world: W
     found = world.store.grant(GRANT["id"])
     assert found is not None
     assert found.supply_approval.digest == ""
+
+
+def test_the_settings_may_allow_less_than_five_years(world: World) -> None:
+    """Where what is proposed is read, and by policy where it is approved; what was proposed before can be refused."""
+    digest = proposed(world)
+    layers = world.engine._layers
+    before, layers.settled = layers.settled, Settled(longest_grant_days=30)
+    try:
+        fault = refused(world.post("civil", "/v1/proposals", PROPOSAL), "invalid-input")["faults"][0]
+        assert (fault["field"], "30 days" in fault["fault"]) == ("valid_until", True)
+        refused(world.post("civil", f"{PATH}/demand-approval", digest), "act-not-permitted")
+        refused(world.post("police", "/v1/grants", {**GRANT, "id": "g-paper"}), "act-not-permitted")
+        done(world.post("police", f"{PATH}/refusal", {"reasons": "longer than is approved now"}))
+    finally:
+        layers.settled = before
