@@ -1,7 +1,8 @@
 """Homes that older releases left behind go on under the present code: settings, keys, state, ledger and index.
 
-Two kinds: the packed home of the first release of each format (`older/`), and one that the newest tagged release of
-this repository makes here and now. What each has lived through stands in `older/live.py`.
+Two kinds: the packed home of the first release of each format (`older/`), and one that the version before makes here
+and now: the newest tagged release, or without a tag the commit before the newest change of the state's schema. What
+each has lived through stands in `older/live.py`.
 """
 
 import json
@@ -28,6 +29,7 @@ from tests.support.gateways import RunningGateway, wait_for
 
 ROOT = Path(__file__).parents[2]
 OLDER = Path(__file__).parent / "older"
+SCHEMA = "gateway/store/migrations/versions"
 PERSONS, MARRIAGES = "/public-security/persons", "/civil-affairs/marriages"
 
 
@@ -44,6 +46,27 @@ def newest_release() -> str | None:
     tags = git("tag", "--list", "v*", "--sort=-v:refname").splitlines()
     older = [tag for tag in tags if git("rev-list", "-n", "1", tag) != head]
     return (older or tags or [None])[0]
+
+
+def older_version() -> str | None:
+    """What is upgraded from; None where this is no clone that has any.
+
+    The commit that `UPGRADE_FROM` names, else the newest tagged release, else the commit before the newest change of
+    the state's schema.
+    """
+    if named := os.environ.get("UPGRADE_FROM"):
+        return git("rev-parse", named) or None
+    if tag := newest_release():
+        return tag
+    newest = git("log", "-1", "--no-merges", "--format=%H", "--", SCHEMA) if shutil.which("git") else ""
+    return git("rev-parse", "--verify", "--quiet", f"{newest}^") or None if newest else None
+
+
+def unpacked(commit: str, folder: Path) -> Path:
+    """The source of a commit, in `folder`."""
+    packed = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True, timeout=60)
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=packed.stdout, check=True, timeout=60)
+    return folder
 
 
 def go_on_with(home: GatewayHome, lived: dict[str, Any], environment: dict[str, str]) -> None:
@@ -106,15 +129,14 @@ def test_home_of_each_format_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.deep
-def test_home_of_the_newest_tagged_release_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_of_the_version_before_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The release itself makes the home, with the packages that are installed here; the present code takes it over."""
-    release = newest_release()
+    release = older_version()
     if release is None:
-        pytest.skip("no tag `v*` in this clone: there is no older release to upgrade from")
+        pytest.skip("this is no clone with an older version to upgrade from")
     source = tmp_path / "source"
     source.mkdir()
-    packed = subprocess.run(["git", "archive", release], cwd=ROOT, capture_output=True, check=True, timeout=60)
-    subprocess.run(["tar", "-x", "-C", str(source)], input=packed.stdout, check=True, timeout=60)
+    unpacked(release, source)
     monkeypatch.setenv("GATEWAY_LEDGER__ORIGIN", "sharing-gateway/older")
     root = tmp_path / "home"
     done = subprocess.run(

@@ -36,6 +36,7 @@ class RunningGateway:
         suppliers: the suppliers' servers.
         key: PEM of the demand system's private key.
         environment: settings by environment.
+        code: the folder of the source that serves; None for this one.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class RunningGateway:
         suppliers: dict[str, SupplierServer],
         key: str,
         environment: Mapping[str, str],
+        code: Path | None = None,
     ) -> None:
         self.home = home
+        self.code = code
         self.made = made
         self.population = population
         self.suppliers = suppliers
@@ -68,10 +71,15 @@ class RunningGateway:
 
     def start(self) -> None:
         """Start `gateway serve` and wait until it is ready."""
+        environment = dict(self._environment)
+        if self.code is not None:
+            environment["PYTHONPATH"] = str(self.code)
+            environment.pop("GATEWAY_POLICIES__PROOFS")  # older versions do not know it, and prove nothing
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "gateway", "serve", "--home", str(self.home.root)],
-                env=self._environment,
+                env=environment,
+                cwd=self.code,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

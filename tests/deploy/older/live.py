@@ -19,6 +19,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from gateway.domain.errors import GatewayError
 from gateway.runtime.demo.world import grant_documents
 from tests.support.gateways import running_gateway
 
@@ -30,9 +31,15 @@ def main(home: Path) -> None:
     with running_gateway(home) as gateway:
         lasting = grant_documents(datetime.now(UTC).replace(microsecond=0))[0]
         with gateway.officer("competent-lin") as api:
-            # As long as any release lets one hold: five years.
-            ends = (datetime.now(UTC) + timedelta(days=1800)).isoformat()
-            api.post("/v1/grants", {**lasting, "id": "G-2026-9001", "valid_until": ends})
+            # As long as the release lets one hold.
+            for days in (1800, 1000, 360):
+                ends = (datetime.now(UTC) + timedelta(days=days)).isoformat()
+                try:
+                    api.post("/v1/grants", {**lasting, "id": "G-2026-9001", "valid_until": ends})
+                except GatewayError as error:
+                    print(f"{days} days: {error}", file=sys.stderr)
+                else:
+                    break
         with gateway.client() as client:
             params = {"id_number": gateway.population.persons[1]["id_number"]}
             answers = [client.get(PERSONS, params=params) for _ in range(5)]
