@@ -170,6 +170,8 @@ _CLASSES: Mapping[str, type[SharingProblem]] = {
     "items-not-granted": NotGranted,
     "carrier-cannot-limit": NotGranted,
     "outside-hours": NotGranted,
+    "outside-scope": NotGranted,
+    "keeper-calls": NotGranted,
     "parameters-not-granted": NotGranted,
     "system-not-granted": NotGranted,
     "mode-not-granted": NotGranted,

@@ -205,7 +205,7 @@ def _answer(verdict: Verdict) -> Answer:
         "valid_until": verdict.valid_until_unix,
         "retention_years": verdict.retention_years,
     }
-    quotas = ("calls_a_day", "rows_a_day", "guesses_a_day")
+    quotas = ("calls_a_minute", "calls_a_day", "rows_a_day", "guesses_a_day")
     obligations |= {name: getattr(verdict, name) for name in quotas if getattr(verdict, name) is not None}
     return Answer(
         True,
