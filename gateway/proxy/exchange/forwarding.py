@@ -212,15 +212,16 @@ class Forwarding(Ending):
         return status in {204, 304} or self.method == b"HEAD"
 
     def draw_rows(self, rows: int, then: Callable[[], None]) -> None:
-        """Draw `rows` from the quota, then go on; refuse where too few are left."""
+        """Draw `rows` from the quota, then go on if the verdict stands still; refuse where too few are left."""
         use = self.use
         assert use is not None
 
         def drawn(is_left: bool) -> None:
-            if is_left:
-                then()
-            else:
+            if not is_left:
                 self.refuse(GatewayError("quota-exhausted"), use.verdict.exhausted)
+            # INVARIANT: STALE-DENIES, BARRIER: a draw may have waited for the state, and changes come meanwhile.
+            elif self._standing.holds(then):
+                then()
 
         self.wait(drawn, self.plane.meter.draw_rows, use.verdict, rows)
 

@@ -16,6 +16,7 @@ from gateway.proxy.kernel import descriptor, unsent_bytes
 from tests.support.proxy_ports import (
     CallerSide,
     House,
+    MemoryMeter,
     Supplier,
     deny,
     interface_for,
@@ -131,6 +132,63 @@ def test_barrier_holds_between_the_steps_of_work_on_a_long_answer(withdrawn: boo
                     assert status == 200
                     assert content.count(b"cret") == 60_000
                     assert house.ledger.outcomes()[0].rows == 60_001
+
+    uvloop.run(story())
+
+
+class _WaitingMeter(MemoryMeter):
+    """Rows are drawn once it is told so: the block of a quota is leased from the state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.go_on = asyncio.Event(), asyncio.Event()
+
+    def draw_rows(self, verdict: Verdict, rows: int) -> Any:
+        async def draw() -> bool:
+            self.asked.set()
+            await self.go_on.wait()
+            return True
+
+        return draw()
+
+
+@pytest.mark.parametrize("meanwhile", ["suspended", "withdrawn", "stale", "nothing"])
+@pytest.mark.parametrize("form", ["one document", "one in pieces", "rows"])
+def test_barrier_holds_while_rows_are_drawn_from_a_quota(form: str, meanwhile: str) -> None:
+    """BARRIER, STALE-DENIES: what comes while the state is asked for a block of the quota lets no row of it out."""
+    whole = json_answer('{"data":[{"xm":"secret"}]}')
+    rows = b"HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n" + b'{"xm":"secret"}\n'
+
+    async def answer(_: Any, writer: asyncio.StreamWriter, __: bytes) -> None:
+        sent = rows if form == "rows" else whole
+        cut = -4 if form == "one in pieces" else len(sent)
+        writer.write(sent[:cut])
+        await writer.drain()
+        await asyncio.sleep(0.01)
+        writer.write(sent[cut:])
+
+    async def story() -> None:
+        async with Supplier(answer) as supplier:
+            kind = AnswerFormat.NDJSON if form == "rows" else AnswerFormat.JSON
+            house = House(interface_for(supplier.port, format=kind))
+            house.meter = meter = _WaitingMeter()
+            house.verdict = permit(metered=True, rows_a_day=10)
+            async with serving(house) as (plane, port):
+                caller = await CallerSide.connect(port)
+                caller.writer.write(request())
+                await meter.asked.wait()
+                if meanwhile == "suspended":
+                    house.verdict = deny("suspended")
+                    plane.cut(is_grant_one)
+                elif meanwhile == "withdrawn":
+                    plane.cut(is_grant_one, decided=False)
+                elif meanwhile == "stale":
+                    house.fresh = False
+                meter.go_on.set()
+                status, _, content = await caller.answer()
+                expected = {"suspended": 403, "withdrawn": 503, "stale": 503, "nothing": 200}
+                assert status == expected[meanwhile]
+                assert (b"secret" in content) is (meanwhile == "nothing")
 
     uvloop.run(story())
 
