@@ -18,6 +18,7 @@ from gateway.control.barrier.roster import Roster
 from gateway.control.barrier.wire import Applied, Changes, Lease
 from gateway.policy.live.quotas import QuotaMeter
 from gateway.policy.live.slices import Answer
+from gateway.proxy.plane import DataPlane
 from gateway.runtime.supervision.watch_dog import Watched
 from gateway.runtime.worker import link
 from gateway.runtime.worker.link import Link
@@ -28,6 +29,8 @@ from tests.simulation.history import ACTS, FAULTS_END, Broken, History, run
 from tests.simulation.house import SimulatedHub, SimulatedKernelEnd, Worker
 from tests.simulation.loop import Machine
 from tests.simulation.state import State, View
+
+true_cut = DataPlane.cut
 
 KEPT = Path(__file__).with_name("found_by.json")
 """Break -> the number of the history that finds it first; where it finds it no more, the others are tried."""
@@ -65,10 +68,11 @@ def _stranger() -> list[Patch]:
 def _acknowledge_first() -> list[Patch]:
     """a worker acknowledges a change before it cuts."""
 
-    def cut(self: Worker, matches: Any) -> None:
-        self.loop.call_later(0.02, true_cut, self, matches)
+    def cut(self: DataPlane, matches: Any, *, decided: bool = True) -> int:
+        self.loop.call_later(0.02, lambda: true_cut(self, matches, decided=decided))
+        return 0
 
-    return [(Worker, "_cut", cut)]
+    return [(DataPlane, "cut", cut)]
 
 
 @a_break
@@ -342,16 +346,7 @@ def _stays_dry() -> list[Patch]:
 @a_break
 def _dry_at_once() -> list[Patch]:
     """a worker calls itself dry though it has cut nothing."""
-    return [
-        (Worker, "_cut", lambda self, matches: None if matches(_ANY) else true_cut(self, matches)),
-        _NO_WATCH_DOG,
-    ]
-
-
-_ANY: Any = type("Any", (), {"call": type("C", (), dict.fromkeys(("system", "department", "dataset")))})
-_ANY.verdict = type("V", (), {"grant": None})
-_ANY.supplier = None
-true_cut = Worker._cut
+    return [(Worker, "_cut_all", lambda *_, **__: None), _NO_WATCH_DOG]
 
 
 @a_break

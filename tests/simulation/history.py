@@ -14,11 +14,15 @@ primary may stay when another takes over.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from gateway.control.barrier.barrier import END_SECONDS
+from gateway.domain.uses import Outcome, Use
 from tests.simulation.house import FRESHNESS, QUOTA, Node
 from tests.simulation.loop import World
+from tests.simulation.parties import Said
+from tests.simulation.sockets import kernels
 from tests.simulation.state import State
 
 FAULTS_END = 7.0
@@ -29,6 +33,24 @@ CLOCKS_DIFFER = 3e-4
 
 class Broken(Exception):  # noqa: N818 - what it says is that a promise was
     """A promise was broken."""
+
+
+@dataclass
+class Record:
+    """What is on record of one call.
+
+    Args:
+        worker: whose journal bears it.
+        grant: under which the call was made.
+        is_refused: whether it was refused.
+    """
+
+    worker: Any
+    grant: str
+    is_refused: bool
+    is_durable: bool = False
+    asked: int = 0
+    end: str = ""
 
 
 class History:
@@ -51,7 +73,9 @@ class History:
         self.pending: dict[str, int] = {}
         self.pieces = 0
         self.is_rich = seed % 2 == 1
-        self.drawn = self.forgotten = 0
+        self.drawn = self.forgotten = self.uses = self.answers = 0
+        self.records: dict[str, Record] = {}
+        self.said: dict[str, Said] = {}
         self._asked: dict[str, int] = {}
         self._first_broken = ""
         self.state.asked = self.asked
@@ -70,17 +94,22 @@ class History:
     def run(self) -> "History":
         """Let it happen; raises `Broken`."""
         try:
-            self.world.run(ENDS)
+            with kernels():
+                self.world.run(ENDS)
         finally:
             self.world.put_away()
         if self._first_broken:
             raise Broken(self._first_broken)
         late = [grant for grant, sequence in self.pending.items() if sequence >= 0]
         if late:
-            self._broken(f"nothing waits for ever: the suspension of {late} has not returned")
+            self.fails(f"nothing waits for ever: the suspension of {late} has not returned")
         for node in self.nodes:
             if not any(worker.link.is_fresh() for worker in node.living()):
-                self._broken(f"nothing waits for ever: no worker of {node.name} serves")
+                self.fails(f"nothing waits for ever: no worker of {node.name} serves")
+        under_way = {record for node in self.nodes for worker in node.living() for record in worker.under_way()}
+        for name, record in self.records.items():
+            if record.asked and not record.end and not record.worker.process.is_dead and name not in under_way:
+                self.fails(f"every use is recorded once: {name} has no end")
         return self
 
     # What happens.
@@ -155,22 +184,67 @@ class History:
     def asked(self, node: str, number: int, reaches_two: bool) -> None:
         """A node asks a primary something."""
         if reaches_two:
-            self._broken(f"ONE-TIMELINE: {node} reaches two primaries, and asks number {number}")
+            self.fails(f"ONE-TIMELINE: {node} reaches two primaries, and asks number {number}")
         if number < self._asked.get(node, 0):
-            self._broken(f"ONE-TIMELINE: {node} asks primary {number} after {self._asked[node]}")
+            self.fails(f"ONE-TIMELINE: {node} asks primary {number} after {self._asked[node]}")
         self._asked[node] = number
 
     def drew(self, worker: Any, rows: int) -> None:
         """Rows were drawn from the quota. What a failover forgot was leased again."""
         self.drawn += rows
         if self.drawn > QUOTA + self.forgotten:
-            self._broken(f"quotas: {worker.process.name} draws {self.drawn} rows of {QUOTA}")
+            self.fails(f"quotas: {worker.process.name} draws {self.drawn} rows of {QUOTA}")
+
+    def new_record(self, worker: Any, use: Use, *, is_refused: bool = False) -> str:
+        """A worker writes what it is about to do, or has refused."""
+        record = f"r{len(self.records)}"
+        self.records[record] = Record(worker, use.verdict.grant or "", is_refused=is_refused)
+        return record
+
+    def durable(self, name: str) -> None:
+        self.records[name].is_durable = True
+
+    def forwarded(self, name: str) -> None:
+        """A supplier is asked under a record."""
+        record = self.records[name]
+        if not record.is_durable:
+            self.fails(f"RECORD-FIRST: a supplier is asked under {name}, which is not durable")
+        if record.asked:
+            self.fails(f"every use is recorded once: two requests bear {name}")
+        record.asked += 1
+        self.uses += 1
+
+    def closed(self, name: str, use: Use, outcome: Outcome) -> None:
+        """A worker writes how a use ended."""
+        record = self.records[name]
+        if record.end or record.is_refused:
+            self.fails(f"every use is recorded once: {name} ended as {record.end} and as {outcome.end}")
+        if (use.verdict.grant or "") != record.grant:
+            self.fails(f"every use is recorded once: {name} began under {record.grant}, ends under {use.verdict.grant}")
+        record.end = outcome.end
+        if outcome.end in {"complete", "overrun"} and outcome.status == 200:
+            said = self.said.get(name)
+            if said is None or said.rows != outcome.rows or not said.is_whole:
+                self.fails(f"{name} is on record as {outcome.end} with {outcome.rows} rows; the supplier said {said}")
+
+    def answered(self, name: str, grant: str, rows: list[list[str]]) -> None:
+        """A caller has an answer of status 200, whole."""
+        record, said = self.records[name], self.said.get(name)
+        if record.grant != grant:
+            self.fails(f"ONE-ANSWER: who called under {grant} has the answer to {name}, under {record.grant}")
+        if any(of != name for of, _ in rows):
+            self.fails(f"ONE-ANSWER: the answer to {name} has rows of {sorted({of for of, _ in rows})}")
+        if said is None or said.rows is None:
+            self.fails(f"KNOWN-SHAPE: {name} is answered 200 though its supplier's answer has no known shape")
+        elif [int(number) for _, number in rows] != list(range(said.rows)) or not said.is_whole:
+            self.fails(f"KNOWN-SHAPE: {name} is answered with {len(rows)} rows of {said}")
+        self.answers += 1
 
     def released(self, worker: Any, grant: str) -> None:
         """A worker writes a piece."""
         limit = FRESHNESS * (1 + CLOCKS_DIFFER) + 0.002
         if grant in self.commits and grant not in self.lost and self.world.now > self.commits[grant] + limit:
-            self._broken(f"STALE-DENIES: {worker.process.name} writes under {grant}")
+            self.fails(f"STALE-DENIES: {worker.process.name} writes under {grant}")
 
     def delivered(self, worker: Any, grant: str) -> None:
         """A piece leaves a worker's kernel."""
@@ -179,12 +253,13 @@ class History:
             if self._slept.get(worker.node.name, -1.0) >= self.commits[grant] - FRESHNESS - END_SECONDS:
                 # A machine that stood still as a whole sends what it held, in the instant in which it goes on.
                 return
-            self._broken(f"BARRIER: a piece under {grant} leaves {worker.process.name}")
+            self.fails(f"BARRIER: a piece under {grant} leaves {worker.process.name}")
 
     def slept(self, node: Node, until: float) -> None:
         self._slept[node.name] = until
 
-    def _broken(self, what: str) -> None:
+    def fails(self, what: str) -> None:
+        """A promise was broken."""
         self.world.tell(what)
         # A task keeps to itself what is raised in it.
         self._first_broken = self._first_broken or what

@@ -1,13 +1,14 @@
-"""Nodes of the simulation: the real hub, link, feed, barrier, roll and watch-dog over simulated processes and sockets.
+"""Nodes of the simulation: the real hub, link, feed, barrier, roll, watch-dog and data plane over simulated processes.
 
-A node is a supervisor, a control process and two workers. A worker streams to slow callers: what it writes lies in its
-kernel, which goes on delivering while the process stands still, and drops it when the process is killed or the socket
-is closed. What a stop promised is asked at every octet (here: piece) that leaves a kernel.
+A node is a supervisor, a control process and two workers. A worker serves callers that read slowly from suppliers of
+which some misbehave: what it writes lies in its kernel, which goes on delivering while the process stands still, and
+drops it when the process is killed or the socket is closed. What was promised is asked at every piece that leaves one.
 """
 
 import asyncio
 import struct
-from collections.abc import Callable, Generator
+import sys
+from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,21 +19,30 @@ from gateway.control.barrier.hub import Hub
 from gateway.control.barrier.hub_link import HubLink
 from gateway.control.barrier.pulse import Pulse
 from gateway.control.barrier.settling import Process as Known
-from gateway.domain.changes import Change
+from gateway.domain.callers import Assurance, Caller
+from gateway.domain.changes import Change, ChangeKind
+from gateway.domain.directory import AnswerFormat, Interface
 from gateway.domain.errors import GatewayError
+from gateway.domain.uses import Outcome, Use
+from gateway.domain.verdicts import Call, Decision, Verdict
+from gateway.policy.live import refusals
+from gateway.policy.live.deciding import Decider
 from gateway.policy.live.quotas import QuotaMeter
+from gateway.proxy.downstream import CallerConnection
+from gateway.proxy.limits import Limits
+from gateway.proxy.plane import DataPlane
+from gateway.proxy.ports import Reach
 from gateway.runtime.supervision.watch_dog import LOOK_SECONDS, Watched
 from gateway.runtime.worker.kernel_end import KernelEnd
 from gateway.runtime.worker.link import Link
-from gateway.runtime.worker.resolver import Resolver, is_touched
+from gateway.runtime.worker.resolver import Resolver
+from gateway.runtime.worker.worker import Worker as RealWorker
 from tests.simulation.loop import Loop, Machine, Process, World, step_through
+from tests.simulation.parties import CallerEnd, SupplierEnd
+from tests.simulation.sockets import Socket
 from tests.simulation.state import State, View
 
 FRESHNESS = 2.0
-KERNEL_PIECES = 4
-"""What the kernel holds for one caller at most."""
-PACES = (1, 1, 15)
-"""Some callers read so slowly that what a kernel holds for them lasts longer than a lease."""
 QUOTA = 192
 """Rows that all metered grants have together; they are leased by threes, or as many as a draw needs."""
 DIES_WITH_SUPERVISOR = True
@@ -130,68 +140,135 @@ def connect(worker: "Worker", control: "Control", factory: Any) -> Any:
     return near, near.protocol
 
 
-class Stream:
-    """An answer on its way to a caller that reads slowly."""
+class SimulatedPlane(DataPlane):
+    """The data plane of a worker, on simulated sockets."""
 
-    def __init__(self, worker: "Worker", grant: str) -> None:
-        self.worker, self.grant = worker, grant
-        self.held = 0
-        self.pace = worker.process.world.random.choice(PACES)
-        self.is_open = True
-        self.use: Any = SimpleNamespace(
-            call=SimpleNamespace(system="s", department="d", dataset="t"),
-            verdict=SimpleNamespace(grant=grant),
-            supplier="supplier",
+    def _look_for_gone(self) -> None:
+        for connection in tuple(self.deaf):
+            if connection.transport.get_extra_info("socket").has_gone:
+                connection.gone()
+
+    def failed(self, error: BaseException | None = None, **_: Any) -> None:
+        error = error or sys.exc_info()[1]
+        self.owner.node.history.fails(f"the data plane of {self.owner.process.name} failed: {error!r}")
+
+    owner: "Worker"
+
+
+class SimulatedEngine:
+    """Verdicts as `Engine` keeps them: until a change names their grant. They are read from the state, without Cedar."""
+
+    def __init__(self, worker: "Worker") -> None:
+        self._worker = worker
+        self._kept: dict[str, Verdict] = {}
+        self.drops = 0
+        self.layers: Any = SimpleNamespace(digest="00" * 32)
+
+    def kept(self, call: Call, _now_unix: int) -> Verdict | None:
+        return self._kept.get(call.dataset)
+
+    def decide(self, call: Call, now_unix: int) -> Verdict:
+        """Runs where a thread would ask the state."""
+        node, grant = self._worker.node, call.dataset
+        try:
+            stands = node.view.stands(grant)
+        except GatewayError:
+            return refusals.plain_denial("state-stale", self.layers.digest, now_unix + 1)
+        quota = {"metered": True, "meter": "quota", "rows_a_day": QUOTA} if node.history.is_metered(grant) else {}
+        self._kept[grant] = Verdict(
+            decision=Decision.PERMIT if stands else Decision.DENY,
+            code="" if stands else "suspended",
+            policies=(),
+            policy_digest=self.layers.digest,
+            valid_until_unix=1 << 40,
+            grant=grant,
+            grant_version=1,
+            items=("xm",) if stands else (),
+            **quota,  # type: ignore[arg-type]
         )
-        worker.process.on_death.append(self.drop)
-        worker.streams.add(self)
-        if worker.node.history.is_rich:
-            # It has an end; else few calls would be made.
-            worker.process.soon(self.cut, worker.process.world.random.uniform(0.1, 0.8))
-        self._deliver()
-        self._release()
+        return self._kept[grant]
 
-    def drop(self) -> None:
-        """The socket is closed: what was not sent goes with it."""
-        self.is_open = False
-        self.held = 0
-
-    def cut(self) -> None:
-        """As a transport's `abort`: nothing more is written, and the socket is closed in the loop's next turn."""
-        self.worker.streams.discard(self)
-        self.worker.loop.call_soon(self.drop)
-
-    def _release(self) -> None:
-        """The worker writes another piece, if it may."""
-        worker = self.worker
-        if not self.is_open or self not in worker.streams:
-            return
-        if worker.link.is_fresh():
-            if self.held < KERNEL_PIECES:
-                self.held += 1
-                worker.node.history.released(worker, self.grant)
+    def drop(self, change: Change) -> None:
+        self.drops += 1
+        if change.grant is None:
+            self._kept.clear()
         else:
-            self.cut()
-            return
-        worker.process.soon(self._release, worker.process.world.random.uniform(0.02, 0.08))
-
-    def _deliver(self) -> None:
-        """The kernel sends a piece when the caller has read one, whatever the process does."""
-        machine = self.worker.process.machine
-        if not self.is_open:
-            return
-        if self.held and not machine.is_asleep:
-            self.held -= 1
-            self.worker.node.history.delivered(self.worker, self.grant)
-        pause = machine.world.random.uniform(0.04, 0.12) * self.pace
-        machine.world.after(pause, lambda: machine.when_awake(self._deliver))
+            self._kept.pop(change.grant, None)
 
 
-_METERED: Any = SimpleNamespace(otherwise=None, meter="quota", calls_a_day=None, rows_a_day=QUOTA)
+class Journal:
+    """Where a worker writes what it is about to do: durable after a while, unless the process ends before."""
+
+    def __init__(self, worker: "Worker") -> None:
+        self._worker = worker
+        self._history = worker.node.history
+
+    def opened(self, use: Use, done: Callable[[BaseException | None], None]) -> str:
+        worker = self._worker
+        record = self._history.new_record(worker, use)
+
+        def synced() -> None:
+            self._history.durable(record)
+            done(None)
+
+        # What is asked of a disk goes on in its own time; the process hears of it in a turn of its loop.
+        worker.process.soon(lambda: worker.loop.call_soon(synced), worker.process.world.random.expovariate(400.0))
+        return record
+
+    def closed(self, record: str, use: Use, outcome: Outcome) -> None:
+        self._history.closed(record, use, outcome)
+
+    def refused(self, use: Use) -> str:
+        return self._history.new_record(self._worker, use, is_refused=True)
+
+
+class SimulatedMeter(QuotaMeter):
+    """The meter; what it lets be drawn is told."""
+
+    owner: "Worker"
+
+    def draw_rows(self, verdict: Verdict, rows: int) -> bool | Awaitable[bool]:
+        drawn = super().draw_rows(verdict, rows)
+        if isinstance(drawn, bool):
+            return self._told(rows, is_drawn=drawn)
+
+        async def later() -> bool:
+            return self._told(rows, is_drawn=await drawn)
+
+        return later()
+
+    def _told(self, rows: int, *, is_drawn: bool) -> bool:
+        if is_drawn:
+            self.owner.node.history.drew(self.owner, rows)
+        return is_drawn
+
+
+def _interface(grant: str) -> Interface:
+    """What a grant is used at: answers of one document, or of rows as they come."""
+    is_stream = int(grant[1:]) % 3 == 0
+    return Interface(
+        id=grant,
+        supplier="supplier",
+        dataset=grant,
+        upstream="http://10.0.0.1:80/rows" if is_stream else "http://10.0.0.1:80/one",
+        format=AnswerFormat.NDJSON if is_stream else AnswerFormat.JSON,
+        places={"xm": "/xm", "gmsfhm": "/gmsfhm"},
+        plain_http=True,
+        first_byte_timeout_seconds=2.0,
+        concurrency=16,
+    )
+
+
+LIMITS = Limits(queue_seconds=1.0, tick_seconds=0.25)
+_CALLER = Caller("s", "d", Assurance.BEARER, "c", 1 << 40)
+_REACH = Reach(("10.0.0.1",), None, "")
 
 
 class Worker:
-    """A worker process: its end of the control socket, and what it streams."""
+    """A worker process: the real data plane, its link, and what the real worker does with changes.
+
+    Identity and Cedar are left out: everybody is the same caller, and a verdict is what the state says of a grant.
+    """
 
     def __init__(self, node: "Node", name: str) -> None:
         self.node = node
@@ -199,19 +276,26 @@ class Worker:
         self.process = process = node.new_process(name)
         self.loop = Loop(process)
         self.loop.connect = self._connect
+        self.loop.dial = self._dial
         self.pulse = SimulatedPulse()
-        self.streams: set[Stream] = set()
+        self.callers: set[CallerEnd] = set()
         self.wires: list[Wire] = []
         self.is_cut_off = False
-        self.cuts = 0
-        self.resolver = Resolver(self._read, self._executor, lambda _: None)  # type: ignore[arg-type, return-value]
-        self.meter = QuotaMeter(node.view.lease_quota, self._executor, lambda: 1e9)  # type: ignore[arg-type]
+        self._engine = SimulatedEngine(self)
+        self._resolver = Resolver(self._read, self._executor, lambda _: _REACH)  # type: ignore[arg-type]
+        self._identifier = self._policies = SimpleNamespace(
+            forget=lambda _: None, forget_all=lambda: None, changed=lambda _: None
+        )
+        self._no_policies = self._checks = None
+        self._meter = SimulatedMeter(node.view.lease_quota, self._executor, lambda: 1e9)  # type: ignore[arg-type]
+        self._meter.owner = self
+        self._plane: SimulatedPlane
         self.link = Link(
             Path("control.sock"),
             name,
-            self._apply,
-            on_reset=self._drop_everything,
-            on_stale=lambda: self._cut(lambda _: True),
+            lambda change: RealWorker._apply(self, change),  # type: ignore[arg-type]
+            on_reset=lambda sequence: RealWorker._drop_everything(self, sequence),  # type: ignore[arg-type]
+            on_stale=lambda: self._cut_all("the lease on the state has run out"),
             pulse=self.pulse,
             kernel_end=SimulatedKernelEnd(process),
             clock=process.machine.clock,
@@ -219,47 +303,81 @@ class Worker:
         self.watched = SimulatedWatched(self)
         process.soon(self._start, process.world.random.uniform(0.1, 0.4))
 
+    def _cut_all(self, reason: str, *, decided: bool = True) -> None:
+        RealWorker._cut_all(self, reason, decided=decided)  # type: ignore[arg-type]
+
     def _start(self) -> None:
+        world = self.process.world
         asyncio._set_running_loop(self.loop)
+        self._plane = SimulatedPlane(
+            identify=lambda *_: _CALLER,
+            resolve=self._resolver,
+            reach=self._resolver.reach,
+            decide=Decider(self._engine, self._executor, lambda: 0.0),  # type: ignore[arg-type]
+            ledger=Journal(self),
+            meter=self._meter,
+            pseudonym=lambda _: "",
+            is_fresh=self.link.is_fresh,
+            limits=LIMITS,
+            digest_key=bytes(32),
+            clock=lambda: int((world.now + 1e9) * 1e9),
+            ticks=lambda: int(world.now * 1e9),
+        )
+        self._plane.owner = self
         self._task = self.loop.create_task(self.link.run())
         asyncio._set_running_loop(None)
         self.watched.is_ready = True
         self._beat()
         self._call()
 
+    def under_way(self) -> set[str]:
+        """The records of what it still does, and of answers that are still on their way."""
+        exchanges = [each.exchange for each in self._plane._connections if each.exchange is not None]
+        exchanges += [exchange for each in self._plane._connections for _, exchange in each.leaving.waiting]
+        return {exchange._record for exchange in exchanges if exchange._record is not None}
+
     def _beat(self) -> None:
         self.pulse.beat(self.process.world.now)
         self.process.soon(self._beat, 0.2)
 
     def _call(self) -> None:
-        """Callers come now and then, for whatever grant."""
+        """Callers come now and then, for whatever grants."""
         random = self.process.world.random
-        if len(self.streams) < 3:
-            self.loop.create_task(self._answer(random.choice(self.node.history.grants)))
+        if len(self.callers) < 3:
+            self._connected([random.choice(self.node.history.grants) for _ in range(random.choice([1, 1, 3]))])
         self.process.soon(self._call, random.uniform(0.05, 0.4))
 
-    async def _answer(self, grant: str) -> None:
-        if not self.link.is_fresh():
-            return
-        try:
-            found = self.resolver("supplier", grant)
-            if asyncio.isfuture(found) or hasattr(found, "__await__"):
-                found = await found
-            if self.node.history.is_metered(grant):
-                rows, cuts = self.process.world.random.randrange(1, 7), self.cuts
-                drawn = self.meter.draw_rows(_METERED, rows)
-                if not (drawn if isinstance(drawn, bool) else await drawn):
-                    return
-                self.node.history.drew(self, rows)
-                if cuts != self.cuts:
-                    return  # as `Plane.cut` has it of a use that waits
-        except GatewayError:
-            return
-        if self.link.is_fresh():
-            Stream(self, grant)
+    def _connected(self, grants: list[str]) -> None:
+        caller = CallerEnd(self, grants)
+        connection = CallerConnection(self._plane)
+        caller.socket.protocol = connection
+        self.callers.add(caller)
+        self.loop.call_soon(connection.connection_made, caller.socket)
+        caller.begin()
 
-    def _read(self, supplier: str, grant: str) -> Any:
-        return SimpleNamespace(supplier=supplier, id=grant) if self.node.view.stands(grant) else None
+    async def _dial(self, factory: Any) -> Any:
+        """A connection to the supplier."""
+        world = self.process.world
+        socket = Socket(self.loop, self.process, 1 << 16, lambda: 0.0005)
+        socket.peer = SupplierEnd(self.node.history, socket)
+        made = self.loop.create_future()
+        world.after(0.0005, lambda: self.loop.call_soon(lambda: made.done() or made.set_result(None)))
+        try:
+            await made
+        except asyncio.CancelledError:
+            socket._closed()
+            raise
+        protocol = socket.protocol = factory()
+        protocol.connection_made(socket)
+        if socket.unread:
+            socket._read_soon()
+        return socket, protocol
+
+    def _read(self, _supplier: str, grant: str) -> Any:
+        if State.kind_of(grant) is ChangeKind.INTERFACE and not self.node.view.stands(grant):
+            return None
+        self.node.view.sequence()
+        return _interface(grant)
 
     def _executor(self, function: Any, args: Any, future: Any) -> None:
         """A thread reads the state: it asks now or a little later, and the answer comes later still."""
@@ -284,23 +402,6 @@ class Worker:
         if self.is_cut_off or control is None or control.process.is_dead or not control.is_up:
             raise ConnectionRefusedError
         return connect(self, control, factory)
-
-    # What the real worker does with a change (`gateway.runtime.worker.worker`), without identity and policies.
-
-    def _apply(self, change: Change) -> None:
-        self.resolver.drop(change)
-        if change.withdraws:
-            self._cut(lambda use: is_touched(change, use))
-
-    def _drop_everything(self, _sequence: int) -> None:
-        self.resolver.drop_all()
-        self._cut(lambda _: True)
-
-    def _cut(self, matches: Callable[[Any], bool]) -> None:
-        self.cuts += 1
-        for stream in list(self.streams):
-            if matches(stream.use):
-                stream.cut()
 
     def tear(self) -> None:
         """Its connections to the control process break."""

@@ -26,6 +26,7 @@ class World:
         self.random = random.Random(seed)
         self.now = 0.0
         self.story: list[str] = []
+        self.sockets: list[Any] = []
         self.events = 0
         self.is_over = False
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
@@ -184,6 +185,7 @@ class Loop(asyncio.AbstractEventLoop):
         self._ready: deque[asyncio.Handle] = deque()
         self._has_turn = False
         self.connect: Callable[[Any], Any] | None = None
+        self.dial: Callable[[Any], Any] | None = None
         self.faults: list[dict[str, Any]] = []
 
     # What asyncio asks of a loop.
@@ -242,6 +244,10 @@ class Loop(asyncio.AbstractEventLoop):
     async def create_unix_connection(self, factory: Any, path: str) -> Any:  # type: ignore[override]
         assert self.connect is not None
         return await self.connect(factory)
+
+    async def create_connection(self, factory: Any, *_: Any, **__: Any) -> Any:  # type: ignore[override]
+        assert self.dial is not None
+        return await self.dial(factory)
 
     def run_in_executor(self, executor: Any, function: Any, *args: Any) -> "asyncio.Future[Any]":
         future = self.create_future()

@@ -40,11 +40,16 @@ class State:
         self.leases: list[tuple[float, int]] = []
         self._journal: list[tuple[float, str, float, float]] = []
 
+    @staticmethod
+    def kind_of(grant: str) -> ChangeKind:
+        """What a stop of a grant takes away: the grant, or the interface that it is used at."""
+        return ChangeKind.INTERFACE if int(grant[1:]) % 2 else ChangeKind.GRANT
+
     def commit(self, grant: str, *, withdraws: bool = True) -> Change:
         """A grant is suspended; or another one like it is issued."""
         self._require_confirmed()
         subject = f"supplier/{grant}"
-        change = Change(len(self.changes) + 1, ChangeKind.INTERFACE, subject, grant=grant, withdraws=withdraws)
+        change = Change(len(self.changes) + 1, self.kind_of(grant), subject, grant=grant, withdraws=withdraws)
         self.changes.append(change)
         self.times.append(self.world.now)
         return change

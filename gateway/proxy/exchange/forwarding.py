@@ -51,7 +51,9 @@ class Forwarding(Ending):
         except GatewayError as error:
             self.refuse(error)
             return
-        self._connect()
+        # INVARIANT: STALE-DENIES, BARRIER: as below.
+        if self._standing.holds(self._connect):
+            self._connect()
 
     def credential_refused(self) -> None:
         """The supplier has not taken what it was shown."""
@@ -89,7 +91,14 @@ class Forwarding(Ending):
         if not connection.is_quiet():
             self.answer_failed("the supplier closed its connection, or wrote to it, before it was asked")
             return
-        self._connected(connection)
+        # INVARIANT: STALE-DENIES, BARRIER: nobody is asked under what was stopped while the connection was made.
+        if self._standing.is_certain():
+            self._connected(connection)
+            return
+        assert self._admission is not None
+        self._admission.pool.give_back(connection)
+        if self._standing.holds(self._connect):
+            self._connect()
 
     def _connected(self, connection: SupplierConnection) -> None:
         self.move(states.ON_CONNECTED)

@@ -5,13 +5,16 @@ import socket
 import struct
 from typing import Any
 
+import msgspec
 import pytest
 import uvloop
 
+from gateway.domain.credentials import Shown
 from gateway.domain.directory import AnswerFormat
 from gateway.domain.verdicts import Verdict
 from gateway.proxy.exchange.release import Release
 from gateway.proxy.exchange.standing import KEPT_WITHDRAWALS, Withdrawals
+from gateway.proxy.http.pools import Pool
 from gateway.proxy.kernel import descriptor, unsent_bytes
 from tests.support.proxy_ports import (
     CallerSide,
@@ -189,6 +192,69 @@ def test_barrier_holds_while_rows_are_drawn_from_a_quota(form: str, meanwhile: s
                 expected = {"suspended": 403, "withdrawn": 503, "stale": 503, "nothing": 200}
                 assert status == expected[meanwhile]
                 assert (b"secret" in content) is (meanwhile == "nothing")
+
+    uvloop.run(story())
+
+
+class _WaitingCredential:
+    """What a supplier is shown is fetched first."""
+
+    names: frozenset[bytes] = frozenset()
+    parameters = ()
+
+    def __init__(self) -> None:
+        self.asked, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def show(self) -> Shown:
+        self.asked.set()
+        await self.go_on.wait()
+        return Shown(b"Authorization: Bearer theirs\r\n")
+
+    def refused(self, _shown: Shown) -> None:
+        pass
+
+
+@pytest.mark.parametrize("meanwhile", ["suspended", "withdrawn", "stale", "nothing"])
+@pytest.mark.parametrize("awaited", ["connection", "credential"])
+def test_barrier_nobody_is_asked_under_what_was_stopped_while_the_way_was_made(
+    awaited: str, meanwhile: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BARRIER, STALE-DENIES: a connection or a credential of the supplier may take a while; then it is asked again."""
+
+    async def story() -> None:
+        credential, connecting = _WaitingCredential(), Pool.connect
+
+        async def connect(pool: Pool) -> Any:
+            if awaited == "connection":
+                credential.asked.set()
+                await credential.go_on.wait()
+            return await connecting(pool)
+
+        monkeypatch.setattr(Pool, "connect", connect)
+        async with Supplier() as supplier:
+            house = House(interface_for(supplier.port))
+            reach = house.reach
+            if awaited == "credential":
+                house.reach = lambda each: msgspec.structs.replace(reach(each), credential=credential)  # type: ignore[method-assign]
+            async with serving(house) as (plane, port):
+                caller = await CallerSide.connect(port)
+                caller.writer.write(request())
+                await credential.asked.wait()
+                if meanwhile == "suspended":
+                    house.verdict = deny("suspended")
+                    plane.cut(is_grant_one)
+                elif meanwhile == "withdrawn":
+                    plane.cut(is_grant_one, decided=False)
+                elif meanwhile == "stale":
+                    house.fresh = False
+                credential.go_on.set()
+                status, _, _ = await caller.answer()
+                assert status == {"suspended": 403, "withdrawn": 503, "stale": 503, "nothing": 200}[meanwhile]
+                assert len(supplier.requests) == (meanwhile == "nothing")
+                # A connection that was made for nothing serves the next call.
+                house.verdict, house.fresh = permit(), True
+                assert (await caller.ask(request()))[0] == 200
+                assert supplier.connections == 1
 
     uvloop.run(story())
 
