@@ -70,6 +70,10 @@ class GatewayError(Exception):
         return PROBLEMS[self.code]
 
 
+class InDoubtError(GatewayError):
+    """The state did not say whether it has kept a change: it stands, or it does not, and who asks again is told."""
+
+
 def problem_document(error: GatewayError, *, chinese: bool = False, instance: str | None = None) -> dict[str, Any]:
     """The RFC 9457 document of `error`; `instance` names the use record where there is one.
 

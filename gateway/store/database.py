@@ -26,7 +26,7 @@ from sqlalchemy import Connection, Engine, QueuePool, RootTransaction, TextClaus
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, InDoubtError
 from gateway.store.deadlines import Deadlines, shut
 from gateway.store.servers import Servers, refusal_of
 from gateway.store.turns import Turns
@@ -305,7 +305,7 @@ class Database:
         """Commit; what no standby has confirmed after `seconds` waits no longer, and lets its locks go.
 
         Raises:
-            GatewayError: `unavailable`: it stands on the primary, and would be lost with it.
+            InDoubtError: `unavailable`: it stands on the primary, and would be lost with it; or nobody said.
         """
         raw: Any = connection.connection.dbapi_connection
         warned: list[str] = []
@@ -330,7 +330,7 @@ class Database:
             if not error.connection_invalidated:
                 raise
             self._is_confirmed = False
-            raise GatewayError(
+            raise InDoubtError(
                 "unavailable", f"{self.where} did not say whether it has kept this; look whether it stands"
             ) from error
         finally:
@@ -339,7 +339,7 @@ class Database:
             self._is_confirmed = False
             connection.invalidate()
             log.error("%s %s", self.where, _UNCONFIRMED)
-            raise GatewayError(
+            raise InDoubtError(
                 "unavailable", f"{self.where} {_UNCONFIRMED}; this stands, and would be lost with the primary"
             )
 

@@ -2,6 +2,7 @@
 
     acting         authorize, transact, record, commit, hold, answer
     deeds          one act while it is done: found, decided, and only then read or written
+    recorded       an act's record: it stands, was voided, or the state has still to say
     cases          a case while an act moves it
     lanes          one for stops, one for the rest
     services       what the routes need, wired once
@@ -16,5 +17,5 @@
     examples       examples of the OpenAPI document
 
 Used from outside: `acting`, `addresses`, `bodies`, `cases`, `deeds`, `examples`, `lanes`, `nodes`, `pages`, `paging`,
-`preconditions`, `problems`, `scopes`, `services`.
+`preconditions`, `problems`, `recorded`, `scopes`, `services`.
 """

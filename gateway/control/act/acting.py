@@ -10,11 +10,11 @@
     answer
 
 So an act without a record cannot stand. The act's transaction notes its record: one that is not noted tells of an act
-that did not come to stand, and is voided by a second record, at once or at the next start (`runtime.reconciling`).
+that did not come to stand, and is voided by a second record: at once, when the state says so where it had not said
+(`recorded`), or at the next start (`runtime.reconciling`).
 """
 
 import hashlib
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
@@ -42,12 +42,11 @@ from gateway.control.act.deeds import (
 )
 from gateway.control.act.lanes import in_lane, is_stop
 from gateway.control.act.paging import whole
+from gateway.control.act.recorded import recorded
 from gateway.control.act.services import ControlServices
 from gateway.control.barrier.barrier import BarrierReport
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Officer
-from gateway.domain.uses import RecordKind
-from gateway.ledger.journal.acts import void_of
 from gateway.store import StoreTransaction
 
 __all__ = [
@@ -74,10 +73,7 @@ __all__ = [
     "services_of",
     "shown_to",
     "signed_in",
-    "void_acts",
 ]
-
-log = logging.getLogger(__name__)
 
 IdempotencyKey = Annotated[
     str | None,
@@ -159,15 +155,17 @@ def perform(
         if replayed is not None:
             return replayed
     prepare()
-    deed: Deed | None = None
     try:
-        with services.store.transaction(urgent=is_stop(request)) as tx:
+        with (
+            recorded(services.unsettled, services.acts) as written,
+            services.store.transaction(urgent=is_stop(request)) as tx,
+        ):
             # INVARIANT: ASKED-AT-COMMIT — the session and the officer as this transaction has them, for every act there
             # is; `work` decides by this officer, over what it reads within the same transaction.
             officer = services.sign_in.still(tx, request)
             _require_first(tx, key, officer)
             services.policies.require_current(tx)
-            deed = Deed(services, officer, tx)
+            deed = Deed(services, officer, tx, written)
             answer = work(deed)
             assert deed.records, "an act without a record does not stand"
             deed.require_told()
@@ -181,10 +179,6 @@ def perform(
         replayed = _replay(services, key or "", officer, digest)
         assert replayed is not None
         return replayed
-    except BaseException:
-        if deed is not None and deed.records:
-            void_acts(services, deed.records, deed.told)
-        raise
     if everywhere and tx.changes:
         report = services.barrier.hold_at(tx.changes[-1].sequence)
     else:
@@ -295,18 +289,3 @@ def _digest(request: Request, body: Any) -> str:
     query = "&".join(sorted(f"{name}={value}" for name, value in request.query_params.multi_items()))
     head = f"{request.method} {request.url.path}?{query} {request.headers.get('if-match', '')}\n"
     return hashlib.sha256(head.encode() + msgspec.json.encode(body, order="deterministic")).hexdigest()
-
-
-def void_acts(services: ControlServices, records: Sequence[str], told: Sequence[Mapping[str, Any]]) -> None:
-    """Say that what records tell did not come to stand, to whom they are told.
-
-    Args:
-        services: the rooms.
-        records: their ids.
-        told: what each of them says.
-    """
-    rows = [void_of(record, fields, "not committed") for record, fields in zip(records, told, strict=True)]
-    try:
-        services.acts.append_all(RecordKind.CONSULTATION, rows)
-    except GatewayError:
-        log.error("record `%s` tells of an act that was not committed, and could not be voided", records[0])

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from gateway.control.act.problems import invalid
+from gateway.control.act.recorded import Written
 from gateway.control.act.services import ControlServices
 from gateway.domain.calendar import CHINA, Due, working_days_after
 from gateway.domain.directory import Department, System, namespace_of
@@ -49,9 +50,19 @@ class Answer(msgspec.Struct):
 
 
 class Deed:
-    """One act while it is done: whose it is, what was decided, and its transaction."""
+    """One act while it is done: whose it is, what was decided, and its transaction.
 
-    def __init__(self, services: ControlServices, officer: Officer, tx: StoreTransaction) -> None:
+    Args:
+        services: the rooms.
+        officer: who acts.
+        tx: the transaction.
+        written: is told the act's records as they are written; None where nothing is written.
+    """
+
+    def __init__(
+        self, services: ControlServices, officer: Officer, tx: StoreTransaction, written: Written | None = None
+    ) -> None:
+        self._written = written
         self.services = services
         self.officer = officer
         self._tx = tx
@@ -235,7 +246,9 @@ class Deed:
     ) -> tuple[str, ...]:
         assert not self.records, "an act is recorded once"
         self.told = tuple(self._told(fields, withdrawn) for fields, withdrawn in rows)
+        assert self._written is not None, "nothing is recorded here"
         self.records = self.services.acts.append_all(kind, self.told)
+        self._written.note(self.records, self.told)
         return self.records
 
     def _concerned(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gateway.control.act.addresses import AddressOf, direct_address
 from gateway.control.act.nodes import NodeRoads, mark_of
+from gateway.control.act.recorded import Unsettled
 from gateway.control.barrier.barrier import Barrier
 from gateway.control.barrier.hub import Hub
 from gateway.control.policies.desk import PolicyDesk
@@ -67,6 +68,7 @@ class ControlServices:
         seal: seals a secret for storage, bound to a context.
         unseal: what `seal` sealed in that context; raises `GatewayError`.
         secret_mark: a secret to what tells it again and does not tell it, for keys of idempotency.
+        unsettled: acts on record of which it is not known yet whether they stand.
         pruning: held while records go, one plan at a time.
         address: where a request comes from.
         intake: how many complaints, and wrong codes of complaints, of one address are taken in.
@@ -96,6 +98,7 @@ class ControlServices:
     seal: Callable[[bytes, str], str] = _no_seal
     unseal: Callable[[str, str], bytes] = _no_unseal
     secret_mark: Callable[[str], str] = _no_mark
+    unsettled: Unsettled = field(default_factory=Unsettled)
     pruning: asyncio.Lock = field(default_factory=asyncio.Lock)
     address: AddressOf = direct_address
     intake: FailureBudget = field(

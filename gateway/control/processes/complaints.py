@@ -19,12 +19,13 @@ from fastapi import APIRouter, Depends, Header, Path, Request
 from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
-from gateway.control.act.acting import Deed, Services, matter_between, void_acts
+from gateway.control.act.acting import Deed, Services, matter_between
 from gateway.control.act.bodies import Identifier, body_of, describes
 from gateway.control.act.cases import new_case
 from gateway.control.act.examples import COMPLAINT
 from gateway.control.act.paging import every, json_response
 from gateway.control.act.problems import invalid
+from gateway.control.act.recorded import recorded
 from gateway.control.act.services import ControlServices
 from gateway.control.processes.bodies import step_body
 from gateway.control.processes.plain import require_to_come, with_reasons
@@ -78,33 +79,27 @@ def ask(request: Request, services: Services, reference: Reference, code: Code) 
 def _take_in(services: ControlServices, said: Complaint) -> Response:
     takes_in = _takes_in(services.store, said.department)
     code, at = secrets.token_hex(16), datetime.fromtimestamp(services.now(), UTC)
-    records: tuple[str, ...] = ()
-    told: dict[str, Any] = {}
-    try:
-        with services.store.transaction() as tx:
-            _require_room(tx, said)
-            step = COMPLAINTS.opening
-            empty = msgspec.structs.replace(new_case(china_day(services.now()), COMPLAINTS, "", at), at=said.department)
-            case, _ = advance(step, empty, {"code_digest": _digest(code)}, {}, china_day(services.now()))
-            stated = msgspec.to_builtins(said)
-            tx.put_case(case, Event(case.id, 1, step.name, "", "", at, after=case.state, said=stated))
-            told = {
-                "act": "complain",
-                "process": COMPLAINTS.name,
-                "case": case.id,
-                "step": step.name,
-                "article": step.article,
-                "after": case.state,
-                "position": tx.began_at,
-                # Whoever is complained of is not told by this.
-                **({"department": takes_in} if takes_in else {}),
-            }
-            records = (services.acts.append(RecordKind.PROCESS, told),)
-            tx.note_acts(records)
-    except BaseException:
-        if records:
-            void_acts(services, records, [told])
-        raise
+    with recorded(services.unsettled, services.acts) as written, services.store.transaction() as tx:
+        _require_room(tx, said)
+        step = COMPLAINTS.opening
+        empty = msgspec.structs.replace(new_case(china_day(services.now()), COMPLAINTS, "", at), at=said.department)
+        case, _ = advance(step, empty, {"code_digest": _digest(code)}, {}, china_day(services.now()))
+        stated = msgspec.to_builtins(said)
+        tx.put_case(case, Event(case.id, 1, step.name, "", "", at, after=case.state, said=stated))
+        told: dict[str, Any] = {
+            "act": "complain",
+            "process": COMPLAINTS.name,
+            "case": case.id,
+            "step": step.name,
+            "article": step.article,
+            "after": case.state,
+            "position": tx.began_at,
+            # Whoever is complained of is not told by this.
+            **({"department": takes_in} if takes_in else {}),
+        }
+        records = (services.acts.append(RecordKind.PROCESS, told),)
+        written.note(records, [told])
+        tx.note_acts(records)
     return json_response({"reference": case.id, "code": code, "record": records[0]}, 201)
 
 

@@ -28,9 +28,9 @@ from gateway.control.act.acting import (
     matter_of_person,
     perform,
     require_permit,
-    void_acts,
 )
 from gateway.control.act.bodies import MAX_NAME_LENGTH, Body, Name, Statement, describes, model_of
+from gateway.control.act.recorded import recorded
 from gateway.control.act.services import ControlServices
 from gateway.control.sign_in.account import account_router
 from gateway.control.sign_in.authenticators import authenticator_router
@@ -226,29 +226,26 @@ def set_by_code_router(sign_in: SignInServices, accounts: LocalAccounts) -> APIR
 
 def _set(services: ControlServices, officer: str, digest: str, hashed: str) -> Officer:
     """Use the code up and store the password, in one transaction and on record."""
-    record, told = "", dict[str, Any]()
-    try:
-        with services.store.transaction() as tx:
-            found, person = _of_code(tx, officer, digest)
-            tx.end_enrolment(officer)
-            tx.put_officer(person, secret_hash=hashed)
-            tx.end_authenticator(officer)
-            tx.note_account(officer, "a password was set by a code", officer)
-            told = {
-                "act": "enrol",
-                "officer": officer,
-                "officer_department": person.department,
-                "department": person.department,
-                "of": officer,
-                "asked_by": found.asked_by,
-                **({"approved_by": found.approved_by} if found.approved_by else {}),
-                "reason": "password set by its owner",
-            }
-            record = services.acts.append(RecordKind.DIRECTORY, told)
-    except BaseException:
-        if record:
-            void_acts(services, [record], [told])
-        raise
+    with recorded(services.unsettled, services.acts) as written, services.store.transaction() as tx:
+        found, person = _of_code(tx, officer, digest)
+        tx.end_enrolment(officer)
+        tx.put_officer(person, secret_hash=hashed)
+        tx.end_authenticator(officer)
+        tx.note_account(officer, "a password was set by a code", officer)
+        told: dict[str, Any] = {
+            "act": "enrol",
+            "officer": officer,
+            "officer_department": person.department,
+            "department": person.department,
+            "of": officer,
+            "asked_by": found.asked_by,
+            **({"approved_by": found.approved_by} if found.approved_by else {}),
+            "reason": "password set by its owner",
+            "position": tx.began_at,
+        }
+        records = (services.acts.append(RecordKind.DIRECTORY, told),)
+        written.note(records, [told])
+        tx.note_acts(records)
     return person
 
 

@@ -335,12 +335,17 @@ async def _gather_shadow(desk: PolicyDesk) -> None:
             log.warning("what the candidate in the shadow counts is not kept for now: %s", error.code)
 
 
-async def _settle(store: Store, home: GatewayHome, origin: str) -> None:
-    """Keep the log's newest checkpoint in the state: what is less than it is never signed from again."""
+async def _settle(services: ControlServices, home: GatewayHome, origin: str) -> None:
+    """Keep the log's newest checkpoint in the state: what is less than it is never signed from again.
+
+    And find out what became of acts of which the state did not say whether it has kept them.
+    """
+    store, unsettled = services.store, services.unsettled
     while True:
         await asyncio.sleep(SETTLE_SECONDS)
         try:
-            await asyncio.to_thread(settle, store, home.ledger, origin)
+            await asyncio.to_thread(unsettled.settle, store, services.acts)
+            await asyncio.to_thread(partial(settle, store, home.ledger, origin, unsettled=unsettled))
         except GatewayError as error:
             log.warning("the log's newest checkpoint is not in the state for now: %s", error.detail)
 
@@ -518,7 +523,7 @@ class Control:
             *([asyncio.create_task(parts.provider.watch(), name="provider")] if parts.provider else []),
             asyncio.create_task(publisher.run(), name="metrics"),
             asyncio.create_task(_forget_expired(parts.store), name="forget"),
-            asyncio.create_task(_settle(parts.store, self._home, self._home.origin(self._settings)), name="settle"),
+            asyncio.create_task(_settle(parts.services, self._home, self._home.origin(self._settings)), name="settle"),
             asyncio.create_task(parts.nonces.run(), name="nonces"),
             asyncio.create_task(parts.proof.run(), name="state-proof"),
             asyncio.create_task(_gather_shadow(parts.services.policies), name="shadow"),

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.control.act.recorded import Unsettled
 from gateway.control.grants.orders import matter_of_reach
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import GrantState
@@ -100,7 +101,9 @@ def after_failover(store: Store, acts: ActJournal, ledger: Path, origin: str, po
         position.begin(store.sequence())
 
 
-def settle(store: Store, ledger: Path, origin: str, leaf: int | None = None) -> None:
+def settle(
+    store: Store, ledger: Path, origin: str, leaf: int | None = None, *, unsettled: Unsettled | None = None
+) -> None:
     """Keep the log's newest checkpoint in the state; acts recorded in it stand, or are void, by now.
 
     The writer's lock is held while the checkpoint is read: no act of this node is between record and commit.
@@ -110,8 +113,12 @@ def settle(store: Store, ledger: Path, origin: str, leaf: int | None = None) -> 
         ledger: the ledger's folder.
         origin: the log's name.
         leaf: up to which records are settled, where that is less than the checkpoint.
+        unsettled: the acts of this process that are on record and of which it is not known whether they stand: while
+            there are any, nothing is settled.
     """
     with store.transaction() as tx:
+        if unsettled:
+            return
         newest = checkpoint_of(ledger / "tree")
         if newest is None or newest.origin != origin:
             return
