@@ -3,12 +3,14 @@
 python -m tests.simulation breaks        finds each, prints how many histories that took, and keeps their numbers
 """
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from gateway.control.act import acting, recorded
 from gateway.control.barrier import barrier, feed, hub, settling
 from gateway.control.barrier.barrier import Barrier, NodeWatch
 from gateway.control.barrier.feed import Feed
@@ -16,18 +18,29 @@ from gateway.control.barrier.hub import Hub
 from gateway.control.barrier.pulse import Pulse
 from gateway.control.barrier.roster import Roster
 from gateway.control.barrier.wire import Applied, Changes, Lease
+from gateway.domain.errors import GatewayError
+from gateway.domain.officers import Officer, Role
+from gateway.policy.live.deciding import Decider
 from gateway.policy.live.quotas import QuotaMeter
 from gateway.policy.live.slices import Answer
+from gateway.proxy.downstream import CallerConnection
+from gateway.proxy.exchange.forwarding import Forwarding
+from gateway.proxy.exchange.standing import Standing, Withdrawals
+from gateway.proxy.http.upstream import SupplierConnection
+from gateway.proxy.leaving import Leaving
 from gateway.proxy.plane import DataPlane
+from gateway.proxy.projection.document import DocumentProjector
+from gateway.proxy.projection.envelope import Answered as Envelope
+from gateway.proxy.projection.projected import Projected
 from gateway.runtime.supervision.watch_dog import Watched
 from gateway.runtime.worker import link
 from gateway.runtime.worker.link import Link
 from gateway.runtime.worker.resolver import Resolver
 from gateway.store import servers
 from tests.simulation import house
-from tests.simulation.history import ACTS, FAULTS_END, Broken, History, run
-from tests.simulation.house import SimulatedHub, SimulatedKernelEnd, Worker
-from tests.simulation.loop import Machine
+from tests.simulation.history import ACTS, FAULTS_END, OFFICERS, Broken, History, run
+from tests.simulation.house import Journal, SimulatedEngine, SimulatedHub, SimulatedKernelEnd, Worker
+from tests.simulation.loop import Loop, Machine
 from tests.simulation.state import State, View
 
 true_cut = DataPlane.cut
@@ -78,7 +91,19 @@ def _acknowledge_first() -> list[Patch]:
 @a_break
 def _same_turn() -> list[Patch]:
     """a worker acknowledges in the turn in which it cuts, before its sockets are closed."""
-    return [(link, "TURNS", 0)]
+    return [(link, "TURNS", 0), *_busy_loops()]
+
+
+def _busy_loops() -> list[Patch]:
+    """Now and then something else of a process keeps its loop from the next turn."""
+
+    def ask_for_turn(self: Loop) -> None:
+        if not self._has_turn:
+            self._has_turn = True
+            process = self._process
+            process.soon(self._turn, 0.1 if process.world.random.random() < 0.05 else 0.0)
+
+    return [(Loop, "_ask_for_turn", ask_for_turn)]
 
 
 @a_break
@@ -297,7 +322,7 @@ def _same_timeline() -> list[Patch]:
         for grant in self.grants[ACTS:]:
             if grant not in self.commits:
                 # Other nodes were quicker: the feed grows past what this one has read.
-                self.committed(grant, self.state.commit(grant).sequence)
+                self.committed(grant, self.state.commit(grant).sequence, OFFICERS[1])
 
     true, true_fail_over = View.timeline, History.fail_over
     return [(View, "timeline", rewound), (History, "fail_over", fail_over)]
@@ -321,10 +346,7 @@ def _overtaken() -> list[Patch]:
         supplier, _, interface = change.subject.partition("/")
         self._known.pop((supplier, interface), None)
 
-    def slow(self: Any) -> float:
-        return 0.4 if self.world.random.random() < 0.3 else 0.001
-
-    return [(Resolver, "drop", drop), (house.Node, "latency", slow)]
+    return [(Resolver, "drop", drop), (house.Node, "latency", _slow_state)]
 
 
 @a_break
@@ -442,6 +464,196 @@ def _read_then_written() -> list[Patch]:
         return sum(taken for moment, taken in self.leases if moment < self.world.now - 0.3)
 
     return [(State, "leased", leased)]
+
+
+@a_break
+def _drawn_without_asking() -> list[Patch]:
+    """what is drawn from a quota is released without asking whether the verdict still stands."""
+
+    def draw_rows(self: Forwarding, rows: int, then: Callable[[], None]) -> None:
+        def drawn(is_left: bool) -> None:
+            then() if is_left else self.refuse(GatewayError("quota-exhausted"))
+
+        self.wait(drawn, self.plane.meter.draw_rows, self.use.verdict, rows)  # type: ignore[union-attr]
+
+    return [(Forwarding, "draw_rows", draw_rows)]
+
+
+@a_break
+def _connected_without_asking() -> list[Patch]:
+    """a supplier is asked, once a connection to it is made, whatever has come meanwhile."""
+    return [(Standing, "is_certain", lambda _: True)]
+
+
+@a_break
+def _lanes_remain() -> list[Patch]:
+    """what a repeated request means is remembered across changes."""
+    return [(DataPlane, "forget", lambda _: None)]
+
+
+@a_break
+def _verdicts_remain() -> list[Patch]:
+    """verdicts are kept across changes."""
+
+    def drop(self: SimulatedEngine, _change: Any) -> None:
+        self.drops += 1
+
+    return [(SimulatedEngine, "drop", drop), (DataPlane, "cut", _cut_undoubted)]
+
+
+def _cut_undoubted(self: DataPlane, matches: Any, **_: Any) -> int:
+    return true_cut(self, matches, decided=True)
+
+
+@a_break
+def _verdict_on_its_way() -> list[Patch]:
+    """a verdict that was made in a thread before a change is acted on after it."""
+
+    async def decide(self: Decider, call: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._engine.decide, call, 0)
+
+    def decided(self: Standing, verdict: Any) -> None:
+        self._until_ns = verdict.valid_until_unix * 1_000_000_000
+        self._then(verdict)
+
+    return [(Decider, "_decide", decide), (Standing, "_decided", decided), (house.Node, "latency", _slow_state)]
+
+
+def _slow_state(self: Any) -> float:
+    return 0.4 if self.world.random.random() < 0.3 else 0.001
+
+
+@a_break
+def _withdrawals_are_forgotten() -> list[Patch]:
+    """what was looked up before it was withdrawn is acted on afterwards."""
+
+    def doubt(self: Standing, *, is_withdrawn: bool = False) -> None:
+        self._is_doubtful = True
+
+    return [(Standing, "doubt", doubt), (Withdrawals, "reach", lambda *_: False)]
+
+
+@a_break
+def _what_has_left_is_left() -> list[Patch]:
+    """an answer that was written whole is not cut while the kernel holds it."""
+    return [(CallerConnection, "is_leaving_under", lambda *_: False)]
+
+
+@a_break
+def _closes_at_once() -> list[Patch]:
+    """a connection is closed while its kernel holds octets, which go on leaving."""
+    return [(CallerConnection, "_close", CallerConnection._close_now)]
+
+
+@a_break
+def _kept_half_read() -> list[Patch]:
+    """a connection whose answer was given up is kept for the next call."""
+
+    def abort(self: SupplierConnection) -> None:
+        if self.exchange is None:
+            true(self)
+            return
+        self.exchange = self._head = self._reader = None
+        self._pool.give_back(self)
+
+    true = SupplierConnection.abort
+    return [(SupplierConnection, "abort", abort)]
+
+
+@a_break
+def _behind_is_kept() -> list[Patch]:
+    """octets behind an answer are kept for the next call."""
+
+    def let_go(self: SupplierConnection, head: Any, rest: bytes = b"", exchange: Any = None) -> None:
+        true(self, head, b"", exchange)
+        self._buffer += rest
+
+    true = SupplierConnection._let_go
+    return [(SupplierConnection, "_let_go", let_go)]
+
+
+@a_break
+def _idle_is_kept() -> list[Patch]:
+    """octets that come on an idle connection are kept for the next call."""
+
+    def data_received(self: SupplierConnection, data: bytes) -> None:
+        if self.exchange is None:
+            self._buffer += data
+        else:
+            true(self, data)
+
+    true = SupplierConnection.data_received
+    return [(SupplierConnection, "data_received", data_received)]
+
+
+@a_break
+def _other_shapes_pass() -> list[Patch]:
+    """an answer of a shape that the entry does not know counts as one without rows."""
+    return [(DocumentProjector, "_require_known", lambda *_: None), (Envelope, "settle", lambda *_, **__: None)]
+
+
+@a_break
+def _everything_passes() -> list[Patch]:
+    """an answer leaves as it came, granted or not."""
+    return [(DocumentProjector, "project", lambda _self, content, **_: Projected(content, 1, ("xm",)))]
+
+
+@a_break
+def _recorded_later() -> list[Patch]:
+    """a supplier is asked before the record is durable."""
+
+    def opened(self: Journal, use: Any, done: Any) -> str:
+        record = true(self, use, lambda _: None)
+        self._worker.loop.call_soon(done, None)
+        return record
+
+    true = Journal.opened
+    return [(Journal, "opened", opened)]
+
+
+@a_break
+def _arrived_at_once() -> list[Patch]:
+    """an answer counts as arrived once it is written."""
+    return [(Leaving, "missing_bytes", lambda self: setattr(self, "_acknowledged", self._written) or 0)]
+
+
+@a_break
+def _cut_is_complete() -> list[Patch]:
+    """an answer cut short by its supplier ends as if it were whole."""
+
+    def fail(self: SupplierConnection, _reason: str) -> None:
+        exchange, self.exchange = self.exchange, None
+        self._pool.gone(self)
+        self.transport.abort()
+        if exchange is not None and exchange._release is not None:  # type: ignore[attr-defined]
+            exchange.answer_ended()
+
+    return [(SupplierConnection, "_fail", fail)]
+
+
+@a_break
+def _in_doubt_is_void() -> list[Patch]:
+    """an act of which the state did not say whether it stands is called void."""
+    return [(recorded, "InDoubtError", type("Never", (Exception,), {}))]
+
+
+@a_break
+def _in_doubt_for_ever() -> list[Patch]:
+    """nobody asks what became of an act in doubt."""
+    return [(recorded.Unsettled, "settle", lambda *_: None), (recorded.Unsettled, "__bool__", lambda _: False)]
+
+
+@a_break
+def _asked_at_the_door() -> list[Patch]:
+    """who acts is asked when the request's head comes, and not when the act is done."""
+    return [(State, "officer", lambda _, name: Officer(name, "supplier", "440000", (Role.SUPPLIER,)))]
+
+
+@a_break
+def _done_again() -> list[Patch]:
+    """what was answered under an `Idempotency-Key` is done again."""
+    return [(acting, "_replay", lambda *_: None), (acting, "_require_first", lambda *_: None)]
 
 
 @a_break

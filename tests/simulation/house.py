@@ -6,6 +6,7 @@ drops it when the process is killed or the socket is closed. What was promised i
 """
 
 import asyncio
+import contextlib
 import struct
 import sys
 from collections.abc import Awaitable, Callable, Generator
@@ -37,7 +38,8 @@ from gateway.runtime.worker.kernel_end import KernelEnd
 from gateway.runtime.worker.link import Link
 from gateway.runtime.worker.resolver import Resolver
 from gateway.runtime.worker.worker import Worker as RealWorker
-from tests.simulation.loop import Loop, Machine, Process, World, step_through
+from tests.simulation.acts import Acts
+from tests.simulation.loop import Bell, Loop, Machine, Process, World, step_through
 from tests.simulation.parties import CallerEnd, SupplierEnd
 from tests.simulation.sockets import Socket
 from tests.simulation.state import State, View
@@ -156,7 +158,7 @@ class SimulatedPlane(DataPlane):
 
 
 class SimulatedEngine:
-    """Verdicts as `Engine` keeps them: until a change names their grant. They are read from the state, without Cedar."""
+    """Verdicts as `Engine` keeps them: until a change names their grant. The state says what they are, not Cedar."""
 
     def __init__(self, worker: "Worker") -> None:
         self._worker = worker
@@ -172,6 +174,8 @@ class SimulatedEngine:
         node, grant = self._worker.node, call.dataset
         try:
             stands = node.view.stands(grant)
+            # Of a stop that takes an interface away the policies know nothing.
+            stands = stands or State.kind_of(grant) is ChangeKind.INTERFACE
         except GatewayError:
             return refusals.plain_denial("state-stale", self.layers.digest, now_unix + 1)
         quota = {"metered": True, "meter": "quota", "rows_a_day": QUOTA} if node.history.is_metered(grant) else {}
@@ -205,6 +209,8 @@ class Journal:
 
     def opened(self, use: Use, done: Callable[[BaseException | None], None]) -> str:
         worker = self._worker
+        if worker.node.has_full_disk:
+            raise GatewayError("records-unavailable")
         record = self._history.new_record(worker, use)
 
         def synced() -> None:
@@ -355,13 +361,17 @@ class Worker:
         self.loop.call_soon(connection.connection_made, caller.socket)
         caller.begin()
 
+    def _asks(self, request: bytes) -> None:
+        self.node.history.asks(self, request.split(b"Sharing-Record: ", 1)[1].split(b"\r\n", 1)[0].decode())
+
     async def _dial(self, factory: Any) -> Any:
         """A connection to the supplier."""
         world = self.process.world
-        socket = Socket(self.loop, self.process, 1 << 16, lambda: 0.0005)
+        socket = Socket(self.loop, self.process, 1 << 16, lambda: 0.0005, self._asks)
         socket.peer = SupplierEnd(self.node.history, socket)
         made = self.loop.create_future()
-        world.after(0.0005, lambda: self.loop.call_soon(lambda: made.done() or made.set_result(None)))
+        pause = world.random.choice([0.0005, 0.0005, 0.0005, 0.4])
+        world.after(pause, lambda: self.loop.call_soon(lambda: made.done() or made.set_result(None)))
         try:
             await made
         except asyncio.CancelledError:
@@ -451,6 +461,7 @@ class Control:
         self.loop = Loop(process)
         clock = process.machine.clock
         self.is_up = False
+        self.acts = Acts(node, process)
         self.hub = SimulatedHub(
             self,
             freshness=FRESHNESS,
@@ -461,7 +472,12 @@ class Control:
         )
         node.is_first = False
         self.feed = Feed(
-            node.view, self.hub, node=node.name, book=node.view, now=lambda: node.world.now + 1000, clock=clock
+            node.view,
+            self.hub,
+            node=node.name,
+            book=node.view,
+            now=lambda: node.world.now + 1000 + node.clock_off,
+            clock=clock,
         )
         self.barrier = Barrier(
             self.hub,
@@ -472,7 +488,7 @@ class Control:
             clock=clock,
             now=lambda: 0.0,
         )
-        step_through(process, self._start(), node.latency, lambda: False)
+        step_through(process, self._start(), node.latency)
 
     def _start(self) -> Generator[Any, None, None]:
         feed, view = self.feed, self.node.view
@@ -487,48 +503,40 @@ class Control:
             return
         self.hub.begin(feed._position, feed._timeline)
         self.is_up = True
-        step_through(self.process, feed.readings(), self.node.latency, self._is_woken)
-        step_through(self.process, feed.acknowledgements(), self.node.latency, self._has_moved)
+        wake, moved = Bell(), Bell()
+        feed._wake, feed._moved = wake, moved  # type: ignore[assignment]
+        step_through(self.process, feed.readings(), self.node.latency, wake)
+        step_through(self.process, feed.acknowledgements(), self.node.latency, moved)
+        step_through(self.process, self._settle(), self.node.latency)
 
-    def _is_woken(self) -> bool:
-        if self.feed._wake.is_set():
-            self.feed._wake.clear()
-            return True
-        return False
+    def _settle(self) -> Generator[Any, None, None]:
+        """Ask what became of acts in doubt, now and then."""
+        while True:
+            yield 1.0
+            with contextlib.suppress(GatewayError):
+                self.acts.settle()
 
-    def _has_moved(self) -> bool:
-        if self.feed._moved.is_set():
-            self.feed._moved.clear()
-            return True
-        return False
-
-    def suspend(self, grant: str, sequence: int, ended: Callable[[int, bool], None]) -> None:
-        """Suspend a grant, or ask again for what was: `ended` is told the change and whether the call returned."""
+    def suspend(self, grant: str, officer: str, ended: Callable[[int, str], None]) -> None:
+        """Let an officer suspend a grant, or ask again: `ended` is told the change and why the call did not return."""
 
         def act() -> Generator[Any, None, None]:
-            at = sequence
-            changes: list[Change] = []
+            at = 0
             try:
                 yield 0
-                if not at:
-                    changes = [self.node.view.commit(grant)]
-                    at = changes[0].sequence
-                    self.node.history.committed(grant, at)
-                    yield 0
+                person = self.acts.signed_in(officer)
+                # The head of the request is here; its body comes.
+                yield self.node.world.random.choice([0.002, 0.002, 0.5])
+                at, changes = self.acts.suspend(grant, person, f"suspend-{grant}")
+                yield 0
                 steps = self.barrier.steps(at, changes)
                 for seconds, future in steps:
-                    if future is None:
-                        yield seconds
-                    else:
-                        until = self.node.world.now + seconds
-                        while not future.done() and self.node.world.now < until:
-                            yield 0.005
-            except GatewayError:
-                ended(at, False)
+                    yield seconds if future is None else (seconds, future)
+            except GatewayError as error:
+                ended(at, error.code)
                 return
-            ended(at, True)
+            ended(at, "")
 
-        step_through(self.process, act(), self.node.latency, lambda: False)
+        step_through(self.process, act(), self.node.latency)
 
 
 class Node:
@@ -543,6 +551,8 @@ class Node:
         self.control: Control | None = None
         self.workers: dict[str, Worker] = {}
         self._pid = 0
+        self.has_full_disk = False
+        self.clock_off = 0.0
         self.start()
 
     def latency(self) -> float:

@@ -29,7 +29,7 @@ class World:
         self.sockets: list[Any] = []
         self.events = 0
         self.is_over = False
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._heap: list[tuple[float, int, Process | None, Callable[[], None]]] = []
         self._number = 0
         self._begun: list[Coroutine[Any, Any, Any]] = []
 
@@ -44,10 +44,10 @@ class World:
                 coroutine.close()
         self._begun.clear()
 
-    def at(self, moment: float, what: Callable[[], None]) -> None:
-        """Let something happen."""
+    def at(self, moment: float, what: Callable[[], None], process: "Process | None" = None) -> None:
+        """Let something happen: in a turn of a process, where one is named."""
         self._number += 1
-        heapq.heappush(self._heap, (max(moment, self.now), self._number, what))
+        heapq.heappush(self._heap, (max(self.now, moment), self._number, process, what))
 
     def after(self, seconds: float, what: Callable[[], None]) -> None:
         self.at(self.now + seconds, what)
@@ -57,11 +57,16 @@ class World:
         self.story.append(f"{self.now:8.4f} {what}")
 
     def run(self, until: float) -> None:
-        while self._heap and self._heap[0][0] <= until and not self.is_over:
-            self.now, _, what = heapq.heappop(self._heap)
+        heap, pop = self._heap, heapq.heappop
+        while heap and heap[0][0] <= until and not self.is_over:
+            self.now, _, process, what = pop(heap)
             self.events += 1
-            what()
-        self.now = until
+            if process is None:
+                what()
+            else:
+                process.do(what)
+        if not self.is_over:
+            self.now = until
 
 
 class Machine:
@@ -125,10 +130,11 @@ class Process:
 
     def soon(self, what: Callable[[], None], seconds: float = 0.0) -> None:
         """Let it do something after `seconds`, and after as long as it takes to get its turn."""
-        pause = self.world.random.expovariate(2000.0) * self.slowness
-        self.world.after(seconds + pause, lambda: self._do(what))
+        world = self.world
+        world.at(world.now + seconds + world.random.expovariate(2000.0) * self.slowness, what, self)
 
-    def _do(self, what: Callable[[], None]) -> None:
+    def do(self, what: Callable[[], None]) -> None:
+        """Do it now, unless something keeps the process from it."""
         if self.is_dead:
             return
         if self.is_still or self.machine.is_asleep:
@@ -276,14 +282,33 @@ class Loop(asyncio.AbstractEventLoop):
             self._ask_for_turn()
 
 
-def step_through(process: Process, steps: Any, latency: Callable[[], float], woken: Callable[[], bool]) -> None:
-    """Run a generator as a thread of the process: it yields how long to wait, or a future.
+class Bell:
+    """As `threading.Event`, for a thread of the simulation: whoever waits for it goes on when it rings."""
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self.on_set: Callable[[], None] = lambda: None
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+        self.on_set()
+
+    def clear(self) -> None:
+        self._is_set = False
+
+
+def step_through(process: Process, steps: Any, latency: Callable[[], float], bell: Bell | None = None) -> None:
+    """Run a generator as a thread of the process: it yields for how long to wait, for what at most, or a future.
 
     Args:
         process: whose thread.
-        steps: the generator; 0 is another question to the state, which takes `latency`.
+        steps: the generator; 0 is another question to the state, which takes `latency`; (seconds, future) waits for
+            the future, not longer than so many seconds.
         latency: of a question, seconds.
-        woken: whether a longer wait has ended early.
+        bell: ends a wait of seconds early.
     """
 
     def step() -> None:
@@ -291,16 +316,33 @@ def step_through(process: Process, steps: Any, latency: Callable[[], float], wok
             awaited = next(steps)
         except StopIteration:
             return
-        if isinstance(awaited, float | int) and awaited <= 0:
-            process.soon(step, latency())
+        if isinstance(awaited, float | int):
+            seconds, future = awaited, None
         else:
-            _wait(awaited, process.world.now)
+            seconds, future = awaited if isinstance(awaited, tuple) else (None, awaited)
+        if future is None and seconds <= 0:
+            process.soon(step, latency())
+            return
+        over = False
 
-    def _wait(awaited: Any, since: float) -> None:
-        over = awaited.done() if hasattr(awaited, "done") else process.world.now >= since + awaited or woken()
-        if over:
-            process.soon(step, latency())
-        else:
-            process.soon(lambda: _wait(awaited, since), 0.01)
+        def go_on(*_: Any) -> None:
+            nonlocal over
+            if not over:
+                over = True
+                process.soon(step, latency())
+
+        def rung() -> None:
+            # A bell that rang while nobody waited is heard at the next wait.
+            if not over and bell is not None and bell.is_set():
+                bell.clear()
+                go_on()
+
+        if seconds is not None:
+            process.soon(go_on, seconds)
+        if future is not None:
+            future.add_done_callback(go_on)
+        elif bell is not None:
+            bell.on_set = rung
+            rung()
 
     process.soon(step, latency())

@@ -15,7 +15,7 @@ PACES = (1, 1, 15)
 MARK = b"xxxxxxxx"
 """What stands in each piece of a row."""
 SECRET = b"430802"
-_PADDING = MARK.decode() * 170
+_PADDING = MARK * 170
 REQUEST = b"GET /supplier/%b/v HTTP/1.1\r\nHost: gateway\r\nAuthorization: %b\r\nSharing-Purpose: p\r\n\r\n"
 LEAVES_IN = 0.04
 """One call in so many is left by its caller before the answer has come."""
@@ -46,6 +46,7 @@ class SupplierEnd:
         self._world: World = history.world
         self._unread = b""
         self._last = ""
+        self._is_ambiguous = False
         self._is_open = True
         if history.is_rich and self._chance(0.03):
             early = self._world.random.choice([0.0, 0.0004, 0.0008, 0.02])
@@ -67,6 +68,9 @@ class SupplierEnd:
             record = head.split(b"Sharing-Record: ", 1)[1].split(b"\r\n", 1)[0].decode()
             path = head.split(b" ", 2)[1]
             self._last = record
+            if self._is_ambiguous:
+                self._history.ambiguous.add(record)
+                self._is_ambiguous = False
             self._history.forwarded(record)
             self._answer(record, is_stream=path.startswith(b"/rows"))
 
@@ -79,15 +83,13 @@ class SupplierEnd:
             rows = random.randrange(1, 13)
         else:
             rows = random.randrange(0, 5)
-        content = [_row(record, number) for number in range(rows)]
-        if not is_stream:
-            content = content[:4]
         fault = random.choice(FAULTS_OF_SUPPLIERS) if self._history.is_rich and self._chance(0.25) else ""
         if fault == "silent":
             return
         if is_stream and fault not in {"another shape", "an error"}:
-            self._stream(record, content, wait, fault)
+            self._stream(record, rows, wait, fault)
             return
+        content = [_row(record, number) for number in range(min(rows, 4))]
         body, status = b'{"code":0,"data":[%b]}' % b",".join(content), b"200 OK"
         said = Said(len(content), is_whole=True)
         if fault == "another shape":
@@ -106,8 +108,12 @@ class SupplierEnd:
         self._send(record, wait, whole, fault)
 
     def _stray(self, record: str, data: bytes) -> None:
-        """Octets that answer nobody. Once it has had another request nobody could tell them from the answer to that."""
+        """Octets that answer nobody. Once it has had another request nobody could tell them from the answer to that.
+
+        Where that request is on its way, they can be told only by a worker that reads them before it has arrived.
+        """
         if record == self._last:
+            self._is_ambiguous = self._socket.held > 0
             self._later(0.0, data)
 
     def _send(self, record: str, wait: float, whole: bytes, fault: str) -> None:
@@ -123,13 +129,13 @@ class SupplierEnd:
         elif fault == "closes":
             self._world.after(wait + 0.02, self._close)
 
-    def _stream(self, record: str, rows: list[bytes], wait: float, fault: str) -> None:
+    def _stream(self, record: str, rows: int, wait: float, fault: str) -> None:
         """Rows as they come, chunked."""
         head = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
-        last = len(rows) // 2 if fault == "cut short" else len(rows)
-        self._history.said[record] = Said(last, is_whole=last == len(rows))
+        last = rows // 2 if fault == "cut short" else rows
+        self._history.said[record] = Said(last, is_whole=last == rows)
         self._later(wait, head)
-        ahead = iter(rows[:last])
+        ahead = iter(range(last))
 
         def another() -> None:
             if not self._is_open:
@@ -137,8 +143,9 @@ class SupplierEnd:
             if self._socket.is_paused and self._socket.unread:
                 self._world.after(0.1, another)
                 return
-            row = next(ahead, None)
-            if row is not None:
+            number = next(ahead, None)
+            if number is not None:
+                row = _row(record, number)
                 self._socket.receive(b"%x\r\n%b\n\r\n" % (len(row) + 1, row))
                 self._world.after(self._world.random.uniform(0.02, 0.08), another)
             elif fault == "cut short":
@@ -175,8 +182,7 @@ OTHER_SHAPES = (
 
 
 def _row(record: str, number: int) -> bytes:
-    padded = {"xm": f"{record} {number} {_PADDING}", "gmsfhm": SECRET.decode()}
-    return json.dumps(padded, separators=(",", ":")).encode()
+    return b'{"xm":"%b %d %b","gmsfhm":"%b"}' % (record.encode(), number, _PADDING, SECRET)
 
 
 class CallerEnd:
@@ -248,8 +254,6 @@ class CallerEnd:
             self.history.delivered(self.worker, self.grant)
         if SECRET in data:
             self.history.fails("GRANTED-ITEMS-ONLY: what no grant gives reaches a caller")
-        if not self.is_open:
-            return
         if self._body is None:
             self._head += data
             if b"\r\n\r\n" not in self._head:
@@ -260,7 +264,8 @@ class CallerEnd:
         rows = self._whole()
         if rows is not None:
             self._check(rows)
-            self.begin()
+            if self.is_open:
+                self.begin()
 
     def _field(self, name: bytes) -> str:
         return self._head.split(name + b": ", 1)[1].split(b"\r\n", 1)[0].decode() if name in self._head else ""

@@ -162,10 +162,13 @@ class Socket(asyncio.Transport):
 
     def _deliver(self) -> None:
         self._is_delivering = False
+        if self.is_reset:
+            # What it holds was never acknowledged, and will not be.
+            return
         piece = bytes(self._held[:PIECE_OCTETS])
         del self._held[: len(piece)]
         self.acknowledged += len(piece)
-        if piece and not self.is_reset:
+        if piece:
             self.peer.received(piece)
         if self._own and not self._is_closed:
             self._loop.call_soon(self._writable)
@@ -216,8 +219,6 @@ class Socket(asyncio.Transport):
         if not self._is_closed:
             self.has_gone = True
             self.is_reset = self.is_reset or is_reset
-            if is_reset:
-                self._held.clear()
             self._read_soon()
 
     def _read_soon(self) -> None:

@@ -11,11 +11,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from gateway.domain.changes import Change, ChangeKind
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, InDoubtError
+from gateway.domain.officers import Officer, Role, Session
 from gateway.policy.live.slices import Answer
 from gateway.store import Node, servers
 from gateway.store.servers import History as Line
 from gateway.store.servers import Host, Told
+from gateway.store.values import Answer as Answered
 from tests.simulation.loop import World
 
 
@@ -38,6 +40,14 @@ class State:
         self.asked: Callable[[str, int, bool], None] = lambda *_: None
         """Told of each question: the node, the number of the primary, whether the node reaches two of them."""
         self.leases: list[tuple[float, int]] = []
+        self.breaks_off: set[str] = set()
+        """Nodes whose connection breaks at a commit: before it is done, or after."""
+        self.dismissed: dict[str, float] = {}
+        self.committed: Callable[[str, int, str], None] = lambda *_: None
+        """Told of each stop: the grant, the change, whose act it is."""
+        self._answers: dict[tuple[str, str], tuple[float, Answered]] = {}
+        self._acts: dict[str, float] = {}
+        self.lost_acts: set[str] = set()
         self._journal: list[tuple[float, str, float, float]] = []
 
     @staticmethod
@@ -45,14 +55,43 @@ class State:
         """What a stop of a grant takes away: the grant, or the interface that it is used at."""
         return ChangeKind.INTERFACE if int(grant[1:]) % 2 else ChangeKind.GRANT
 
+    @classmethod
+    def change_of(cls, sequence: int, grant: str, *, withdraws: bool) -> Change:
+        """What the feed tells of a stop, or of another grant like it."""
+        return Change(sequence, cls.kind_of(grant), f"supplier/{grant}", grant=grant, withdraws=withdraws)
+
     def commit(self, grant: str, *, withdraws: bool = True) -> Change:
         """A grant is suspended; or another one like it is issued."""
         self._require_confirmed()
-        subject = f"supplier/{grant}"
-        change = Change(len(self.changes) + 1, self.kind_of(grant), subject, grant=grant, withdraws=withdraws)
+        change = self.change_of(len(self.changes) + 1, grant, withdraws=withdraws)
         self.changes.append(change)
         self.times.append(self.world.now)
         return change
+
+    def apply(self, tx: Any) -> None:
+        """What an officer's act has written stands from now on."""
+        now = self.world.now
+        for grant in tx.stops:
+            self.commit(grant)
+        for (key, officer), answer in tx.answers.items():
+            self._answers[key, officer] = now, answer
+        self._acts.update(dict.fromkeys(tx.noted, now))
+        for change in tx.changes:
+            self.committed(change.grant or "", change.sequence, next(iter(tx.answers))[1])
+
+    def session(self, id: str) -> Session:  # noqa: A002 - as the store has it
+        return Session(id, id, "password", 0, 1 << 40)
+
+    def officer(self, id: str) -> Officer:  # noqa: A002 - as the store has it
+        return Officer(id, "supplier", "440000", (Role.SUPPLIER,), active=id not in self.dismissed)
+
+    def answer_of(self, key: str, officer: str) -> Answered | None:
+        found = self._answers.get((key, officer))
+        return found[1] if found else None
+
+    def acts(self) -> set[str]:
+        """The records of the acts that stand."""
+        return set(self._acts)
 
     def note(self, node: str, field: int, value: float) -> None:
         """A node's beat (0) or what it has acknowledged (1); neither goes back."""
@@ -81,6 +120,8 @@ class State:
         self.old, self.old_reaches = copy(self), set()
         self.old.old, self.old.is_confirmed = None, False
         self.old.changes, self.old.leases = list(self.changes), list(self.leases)
+        self.old._answers, self.old._acts = dict(self._answers), dict(self._acts)
+        self.old.dismissed = dict(self.dismissed)
         self.old.books = {name: list(book) for name, book in self.books.items()}
 
     def fail_over(self, lag: float) -> list[str]:
@@ -90,6 +131,10 @@ class State:
         lost = [change.grant or "" for change in self.changes[kept:] if change.withdraws]
         self.leases = [each for each in self.leases if each[0] <= until]
         del self.changes[kept:], self.times[kept:]
+        self.lost_acts |= {record for record, time in self._acts.items() if time > until}
+        self._acts = {record: time for record, time in self._acts.items() if time <= until}
+        self._answers = {key: kept for key, kept in self._answers.items() if kept[0] <= until}
+        self.dismissed = {name: time for name, time in self.dismissed.items() if time <= until}
         self.books.clear()
         journal, self._journal = self._journal, []
         for time, node, field, value in journal:
@@ -146,8 +191,20 @@ class View:
     def nodes(self) -> tuple[Node, ...]:
         return tuple(Node(name, beat, int(done)) for name, (beat, done) in self._ask().books.items())
 
-    def commit(self, grant: str) -> Change:
-        return self._ask().commit(grant)
+    def state(self) -> State:
+        """The primary, as this node reaches it."""
+        return self._ask()
+
+    def commit(self, asked: State, tx: Any) -> None:
+        """Commit what was written over `asked`; raises where nobody knows whether it stands."""
+        state = self._ask()
+        if state is not asked:
+            raise GatewayError("unavailable", "another server is the primary")
+        breaks_off = self._node in self._state.breaks_off
+        if not breaks_off or state.world.random.random() < 0.5:
+            state.apply(tx)
+        if breaks_off:
+            raise InDoubtError("unavailable", "the state did not say whether it has kept this")
 
     def stands(self, grant: str) -> bool:
         """Whether a call under a grant may be made, whatever else was issued."""

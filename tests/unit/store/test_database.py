@@ -1,11 +1,14 @@
 """Opening the state: migrations under a lock, refusals in one sentence, and what a damaged or locked file says."""
 
+import contextlib
+import select
+import socket
 import sqlite3
 import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 from gateway.domain.changes import ChangeKind
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, InDoubtError
 from gateway.store import Store, schema
 from gateway.store.migrate import MIGRATIONS
 from tests.support.postgres import Postgres
@@ -274,3 +277,73 @@ def test_postgres_that_turns_the_user_away_is_no_silent_server(postgres: Postgre
             connection.execute("SELECT pg_reload_conf()")
             connection.execute("DROP ROLE turned_away")
         postgres.drop_database(known)
+
+
+class _BreakingOff:
+    """Between a client and a server: the connection that sends COMMIT breaks, before it is passed on or behind it.
+
+    Args:
+        server: the socket of the server.
+        folder: where clients find theirs.
+    """
+
+    def __init__(self, server: Path, folder: Path) -> None:
+        self.breaks = ""
+        self._server = server
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(folder / server.name))
+        self._listener.listen()
+        self._open = [self._listener]
+        self._threads: list[threading.Thread] = []
+        self._begin(self._accept)
+
+    def close(self) -> None:
+        for each in self._open:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join()
+        for each in self._open:
+            each.close()
+
+    def _begin(self, target: Callable[..., None], *given: socket.socket) -> None:
+        self._threads.append(threading.Thread(target=target, args=given, daemon=True))
+        self._threads[-1].start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.socket(socket.AF_UNIX)
+                self._open += [client, server]
+                server.connect(str(self._server))
+                self._begin(self._pass_on, client, server)
+                self._begin(self._pass_on, server, client)
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if self.breaks and b"COMMIT" in data:
+                    if self.breaks == "behind it":
+                        target.sendall(data)
+                        select.select([target], [], [], 10)  # the server has answered
+                    break
+                target.sendall(data)
+        for each in (source, target):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("breaks", ["before it", "behind it"])
+def test_a_commit_that_nobody_answered_is_in_doubt(
+    postgres: Postgres, emptied: str, tmp_path: Path, breaks: str
+) -> None:
+    """Whether it stands is not said, and is known once another transaction has the writer's lock."""
+    between = _BreakingOff(postgres.door, tmp_path)
+    url = emptied.replace(str(postgres.home), str(tmp_path))
+    with contextlib.closing(between), Store.open(url) as store:
+        between.breaks = breaks
+        with pytest.raises(InDoubtError, match="look whether it stands"), store.transaction() as tx:
+            tx.note_acts(["run-1"])
+    with Store.open(emptied) as store, store.transaction() as tx:
+        assert tx.has_acts(["run-1"]) == ({"run-1"} if breaks == "behind it" else set())
