@@ -325,7 +325,8 @@ class DataPlane:
         """Octets of a supplier answered nobody (INVARIANT: ONE-ANSWER): count them, and say behind which record."""
         self.counters.strayed(supplier, when)
         extra = {"record": record} if record else {}
-        _log.warning("`%s` sent octets that answer nobody (%s); the connection was closed", supplier, when, extra=extra)
+        said = "`%s` sent octets that answer nobody (%s); its connections are closed, and none is kept for an hour"
+        _log.warning(said, supplier, when, extra=extra)
 
     def slots_of(self, route: Route) -> Slots:
         """The slots of the route's interface."""

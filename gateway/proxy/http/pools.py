@@ -1,7 +1,8 @@
 """Connections to one host of a supplier: those kept for the next call, and whether the host is worth calling.
 
 No request is sent twice: a kept connection that turned out closed, or on which something came that nobody asked for
-(INVARIANT: ONE-ANSWER), is passed over before anything is written to it.
+(INVARIANT: ONE-ANSWER), is passed over before anything is written to it. A supplier that sends such octets is called
+on a new connection each time for a while.
 """
 
 import asyncio
@@ -13,6 +14,9 @@ from gateway.proxy.http.upstream import SupplierConnection
 from gateway.proxy.limits import Limits
 from gateway.proxy.ports import Reach
 
+DISTRUST_SECONDS = 3600.0
+"""For how long no connection to a supplier is kept that has sent octets which answer nobody. On a kept one they could
+come behind the next request, where nothing tells them from its answer; each later answer would be another call's."""
 MAX_HEADS = 128
 """Heads of answers remembered for one host, see `Pool.learn`."""
 _LONGEST_HEAD = 2048
@@ -29,6 +33,7 @@ class Pool:
     """
 
     __slots__ = (
+        "_distrusted_until",
         "_failures",
         "_first",
         "_idle",
@@ -37,11 +42,11 @@ class Pool:
         "_open_until",
         "_probing",
         "_reach",
+        "_stray",
         "failed_here",
         "heads",
         "open",
         "port",
-        "stray",
     )
 
     def __init__(
@@ -53,7 +58,8 @@ class Pool:
         stray: Stray,
         failed_here: Callable[[], None],
     ) -> None:
-        self.stray = stray
+        self._stray = stray
+        self._distrusted_until = now()
         self.failed_here = failed_here
         self.port = port
         self._reach = reach
@@ -150,9 +156,17 @@ class Pool:
             self.heads.clear()
         self.heads[raw] = head
 
+    def stray(self, when: str, record: str) -> None:
+        """Octets of the supplier answered nobody: tell of it, and keep no connection to it for a while."""
+        # INVARIANT: ONE-ANSWER.
+        self._distrusted_until = self._now() + DISTRUST_SECONDS
+        self.close()
+        self._stray(when, record)
+
     def give_back(self, connection: SupplierConnection) -> None:
-        """Keep a connection for the next call."""
-        if len(self._idle) >= self._limits.pool_idle_connections:
+        """Keep a connection for the next call, where the supplier can be trusted with one."""
+        if len(self._idle) >= self._limits.pool_idle_connections or self._now() < self._distrusted_until:
+            self.gone(connection)
             connection.transport.close()
             return
         connection.idle_since = self._now()

@@ -12,6 +12,7 @@ import uvloop
 from gateway.domain.directory import AnswerFormat
 from gateway.proxy import DataPlane
 from gateway.proxy.exchange import states
+from gateway.proxy.http.pools import DISTRUST_SECONDS
 from tests.support.proxy_ports import (
     CallerSide,
     House,
@@ -61,7 +62,10 @@ def one_octet(writer: asyncio.StreamWriter, head: bytes) -> None:
 def test_callers_one_after_another_get_their_own_answers(
     misbehave: Callable[[asyncio.StreamWriter, bytes], None],
 ) -> None:
-    """Each of a supplier's answers is followed by a stray; three callers take turns, with and without a pause."""
+    """Each of a supplier's answers is followed by a stray; three callers take turns.
+
+    Once the first has been noticed no connection is kept, so that a later one cannot come behind another request.
+    """
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
         misbehave(writer, head)
@@ -74,16 +78,45 @@ def test_callers_one_after_another_get_their_own_answers(
                 callers = [await CallerSide.connect(port) for _ in range(3)]
                 for number in range(9):
                     caller = callers[number % 3]
-                    if misbehave in {in_two_segments, late}:
-                        # A supplier's stray can cross the next request on its way; here it does not.
-                        counted = number
-                        await until(lambda counted=counted: sum(plane.counters.strays.values()) == counted)  # type: ignore[misc]
+                    if number == 1:
+                        # The first can cross the next request on its way; here it does not.
+                        await until(lambda: sum(plane.counters.strays.values()) == 1)
                     assert await ask(caller, number) == (200, str(number))
-                await until(lambda: sum(plane.counters.strays.values()) == 9)
+                await until(lambda: plane.snapshot()["supplier_connections"] == 0)
                 assert supplier.connections == 9
-                assert plane.snapshot()["supplier_connections"] == 0
+                assert sum(plane.counters.strays.values()) == (9 if misbehave in {behind, one_octet} else 1)
                 ends = {outcome.end for outcome in house.ledger.outcomes()}
                 assert ends == ({"overrun"} if misbehave in {behind, one_octet} else {"complete"})
+
+    uvloop.run(story())
+
+
+def test_a_supplier_that_strays_once_is_called_on_new_connections_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is kept, also of those that were: what a stray can become the answer to is not there."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> None:
+        if writer not in writers:
+            writers.append(writer)
+        writer.write(answer_to(head))
+
+    async def story() -> None:
+        async with Supplier(answer) as supplier:
+            house = House(interface_for(supplier.port))
+            async with serving(house) as (plane, port):
+                callers = [await CallerSide.connect(port) for _ in range(2)]
+                await asyncio.gather(*(ask(caller, number) for number, caller in enumerate(callers)))
+                assert (await ask(callers[0], 2), supplier.connections) == ((200, "2"), 2)
+                writers[0].write(STRAY)
+                await until(lambda: plane.snapshot()["supplier_connections"] == 0)
+                for number in range(3):
+                    assert await ask(callers[0], number) == (200, str(number))
+                assert supplier.connections == 5
+                (pool,) = plane._pools.values()
+                monkeypatch.setattr(pool, "_now", lambda: plane.loop.time() + DISTRUST_SECONDS)
+                for number in range(3):
+                    assert await ask(callers[0], number) == (200, str(number))
+                assert supplier.connections == 6
 
     uvloop.run(story())
 
