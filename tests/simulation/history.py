@@ -22,9 +22,11 @@ after suspensions, and a primary may stay when another takes over.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 from gateway.control.barrier.barrier import END_SECONDS
 from gateway.domain.uses import Outcome, RecordKind, Use
+from gateway.proxy.http import pools
 from tests.simulation.house import FRESHNESS, QUOTA, Node
 from tests.simulation.loop import World
 from tests.simulation.parties import Said
@@ -110,7 +112,8 @@ class History:
     def run(self) -> "History":
         """Let it happen; raises `Broken`."""
         try:
-            with kernels():
+            # Suppliers are trusted again soon: else, once one octet strayed, no connection would be kept any more.
+            with kernels(), patch.object(pools, "DISTRUST_SECONDS", 0.5):
                 while self.world.now < ENDS and not self.world.is_over and not self._is_settled():
                     self.world.run(self.world.now + 0.5)
         finally:

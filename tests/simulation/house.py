@@ -22,6 +22,7 @@ from gateway.control.barrier.pulse import Pulse
 from gateway.control.barrier.settling import Process as Known
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.changes import Change, ChangeKind
+from gateway.domain.credentials import Shown
 from gateway.domain.directory import AnswerFormat, Interface
 from gateway.domain.errors import GatewayError
 from gateway.domain.uses import Outcome, Use
@@ -31,8 +32,10 @@ from gateway.policy.live.deciding import Decider
 from gateway.policy.live.quotas import QuotaMeter
 from gateway.proxy.downstream import CallerConnection
 from gateway.proxy.limits import Limits
+from gateway.proxy.long_work import LongWork
 from gateway.proxy.plane import DataPlane
 from gateway.proxy.ports import Reach
+from gateway.proxy.turns import Turns
 from gateway.runtime.supervision.watch_dog import LOOK_SECONDS, Watched
 from gateway.runtime.worker.kernel_end import KernelEnd
 from gateway.runtime.worker.link import Link
@@ -145,6 +148,18 @@ def connect(worker: "Worker", control: "Control", factory: Any) -> Any:
 class SimulatedPlane(DataPlane):
     """The data plane of a worker, on simulated sockets."""
 
+    def __init__(self, owner: "Worker", **ports: Any) -> None:
+        self.owner = owner
+        super().__init__(**ports)
+        world, is_rich = owner.process.world, owner.node.history.is_rich
+
+        def clock() -> float:
+            """What work takes, sometimes more than a turn's share: answers are then worked on in several turns."""
+            return world.now + (world.random.random() * 0.02 if is_rich else 0.0)
+
+        self.turns = Turns(self.loop, self.failed, clock)
+        self.long_work = LongWork(self.loop, self.failed, clock)
+
     def _look_for_gone(self) -> None:
         for connection in tuple(self.deaf):
             if connection.transport.get_extra_info("socket").has_gone:
@@ -154,7 +169,29 @@ class SimulatedPlane(DataPlane):
         error = error or sys.exc_info()[1]
         self.owner.node.history.fails(f"the data plane of {self.owner.process.name} failed: {error!r}")
 
-    owner: "Worker"
+
+class Credential:
+    """What a supplier is shown, which has to be fetched now and then."""
+
+    names: frozenset[bytes] = frozenset()
+    parameters: tuple[str, ...] = ()
+
+    def __init__(self, worker: "Worker") -> None:
+        self._random = worker.process.world.random
+
+    def show(self) -> Shown | Awaitable[Shown]:
+        shown = Shown(b"Authorization: Bearer theirs\r\n")
+        if self._random.random() < 0.7:
+            return shown
+
+        async def fetch() -> Shown:
+            await asyncio.sleep(self._random.uniform(0.01, 0.5))
+            return shown
+
+        return fetch()
+
+    def refused(self, _shown: Shown) -> None:
+        """Nothing else could be shown."""
 
 
 class SimulatedEngine:
@@ -178,7 +215,9 @@ class SimulatedEngine:
             stands = stands or State.kind_of(grant) is ChangeKind.INTERFACE
         except GatewayError:
             return refusals.plain_denial("state-stale", self.layers.digest, now_unix + 1)
-        quota = {"metered": True, "meter": "quota", "rows_a_day": QUOTA} if node.history.is_metered(grant) else {}
+        quota = {"metered": True, "meter": "quota", "rows_a_day": QUOTA, "calls_a_day": 1 << 20}
+        if not node.history.is_metered(grant):
+            quota = {}
         self._kept[grant] = Verdict(
             decision=Decision.PERMIT if stands else Decision.DENY,
             code="" if stands else "suspended",
@@ -258,6 +297,7 @@ def _interface(grant: str) -> Interface:
         dataset=grant,
         upstream="http://10.0.0.1:80/rows" if is_stream else "http://10.0.0.1:80/one",
         format=AnswerFormat.NDJSON if is_stream else AnswerFormat.JSON,
+        methods=("GET", "POST"),
         places={"xm": "/xm", "gmsfhm": "/gmsfhm"},
         plain_http=True,
         first_byte_timeout_seconds=2.0,
@@ -267,7 +307,6 @@ def _interface(grant: str) -> Interface:
 
 LIMITS = Limits(queue_seconds=1.0, tick_seconds=0.25)
 _CALLER = Caller("s", "d", Assurance.BEARER, "c", 1 << 40)
-_REACH = Reach(("10.0.0.1",), None, "")
 
 
 class Worker:
@@ -288,11 +327,12 @@ class Worker:
         self.wires: list[Wire] = []
         self.is_cut_off = False
         self._engine = SimulatedEngine(self)
-        self._resolver = Resolver(self._read, self._executor, lambda _: _REACH)  # type: ignore[arg-type]
+        self._resolver = Resolver(self._read, self._executor, lambda _: self._reach)  # type: ignore[arg-type]
         self._identifier = self._policies = SimpleNamespace(
             forget=lambda _: None, forget_all=lambda: None, changed=lambda _: None
         )
         self._no_policies = self._checks = None
+        self._reach = Reach(("10.0.0.1",), None, "", Credential(self) if node.history.is_rich else None)
         self._meter = SimulatedMeter(node.view.lease_quota, self._executor, lambda: 1e9)  # type: ignore[arg-type]
         self._meter.owner = self
         self._plane: SimulatedPlane
@@ -316,7 +356,8 @@ class Worker:
         world = self.process.world
         asyncio._set_running_loop(self.loop)
         self._plane = SimulatedPlane(
-            identify=lambda *_: _CALLER,
+            self,
+            identify=self._identify,
             resolve=self._resolver,
             reach=self._resolver.reach,
             decide=Decider(self._engine, self._executor, lambda: 0.0),  # type: ignore[arg-type]
@@ -329,12 +370,22 @@ class Worker:
             clock=lambda: int((world.now + 1e9) * 1e9),
             ticks=lambda: int(world.now * 1e9),
         )
-        self._plane.owner = self
         self._task = self.loop.create_task(self.link.run())
         asyncio._set_running_loop(None)
         self.watched.is_ready = True
         self._beat()
         self._call()
+
+    def _identify(self, *_: Any) -> Caller | Awaitable[Caller]:
+        random = self.process.world.random
+        if not self.node.history.is_rich or random.random() < 0.8:
+            return _CALLER
+
+        async def look_up() -> Caller:
+            await asyncio.sleep(random.uniform(0.001, 0.1))
+            return _CALLER
+
+        return look_up()
 
     def under_way(self) -> set[str]:
         """The records of what it still does, and of answers that are still on their way."""
@@ -362,7 +413,8 @@ class Worker:
         caller.begin()
 
     def _asks(self, request: bytes) -> None:
-        self.node.history.asks(self, request.split(b"Sharing-Record: ", 1)[1].split(b"\r\n", 1)[0].decode())
+        if b"Sharing-Record: " in request:
+            self.node.history.asks(self, request.split(b"Sharing-Record: ", 1)[1].split(b"\r\n", 1)[0].decode())
 
     async def _dial(self, factory: Any) -> Any:
         """A connection to the supplier."""

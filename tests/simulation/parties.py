@@ -16,7 +16,8 @@ MARK = b"xxxxxxxx"
 """What stands in each piece of a row."""
 SECRET = b"430802"
 _PADDING = MARK * 170
-REQUEST = b"GET /supplier/%b/v HTTP/1.1\r\nHost: gateway\r\nAuthorization: %b\r\nSharing-Purpose: p\r\n\r\n"
+REQUEST = b"%b /supplier/%b/v HTTP/1.1\r\nHost: gateway\r\nAuthorization: %b\r\nSharing-Purpose: p\r\n%b\r\n"
+BODY = b"b" * 600
 LEAVES_IN = 0.04
 """One call in so many is left by its caller before the answer has come."""
 
@@ -46,6 +47,7 @@ class SupplierEnd:
         self._world: World = history.world
         self._unread = b""
         self._last = ""
+        self._owed = 0
         self._is_ambiguous = False
         self._is_open = True
         if history.is_rich and self._chance(0.03):
@@ -63,15 +65,24 @@ class SupplierEnd:
 
     def received(self, data: bytes) -> None:
         self._unread += data
-        while b"\r\n\r\n" in self._unread:
+        while self._owed or b"\r\n\r\n" in self._unread:
+            if self._owed:
+                body = self._unread[: self._owed]
+                self._owed -= len(body)
+                self._unread = self._unread[len(body) :]
+                if not body:
+                    return
+                continue
             head, self._unread = self._unread.split(b"\r\n\r\n", 1)
             record = head.split(b"Sharing-Record: ", 1)[1].split(b"\r\n", 1)[0].decode()
             path = head.split(b" ", 2)[1]
             self._last = record
             if self._is_ambiguous:
+                # Also what follows on this connection: each answer may be taken for that to the next request.
                 self._history.ambiguous.add(record)
-                self._is_ambiguous = False
             self._history.forwarded(record)
+            if head.startswith(b"POST"):
+                self._owed = len(BODY)
             self._answer(record, is_stream=path.startswith(b"/rows"))
 
     def _answer(self, record: str, *, is_stream: bool) -> None:
@@ -113,7 +124,7 @@ class SupplierEnd:
         Where that request is on its way, they can be told only by a worker that reads them before it has arrived.
         """
         if record == self._last:
-            self._is_ambiguous = self._socket.held > 0
+            self._is_ambiguous = self._is_ambiguous or self._socket.held > 0
             self._later(0.0, data)
 
     def _send(self, record: str, wait: float, whole: bytes, fault: str) -> None:
@@ -223,8 +234,17 @@ class CallerEnd:
             self._go(is_reset=False)
             return
         self.grant = self._grants.pop()
-        request = REQUEST % (self.grant.encode(), b"Bearer %d" % (self._world.random.randrange(2)))
-        self._world.after(0.001, lambda: self.socket.receive(request))
+        random = self._world.random
+        name, credential = self.grant.encode(), b"Bearer %d" % random.randrange(2)
+        if self.history.is_rich and random.random() < 0.2:
+            # A body, which comes in pieces.
+            request = REQUEST % (b"POST", name, credential, b"Content-Length: %d\r\n" % len(BODY)) + BODY
+            cut = random.randrange(len(request))
+            self._world.after(random.uniform(0.002, 0.3), lambda: self.socket.receive(request[cut:]))
+        else:
+            request = REQUEST % (b"GET", name, credential, b"")
+            cut = len(request)
+        self._world.after(0.001, lambda: self.socket.receive(request[:cut]))
         if self._world.random.random() < LEAVES_IN:
             call = self.grant, len(self._grants)
             self._world.after(self._world.random.uniform(0.0, 0.6), lambda: self._leave(call))

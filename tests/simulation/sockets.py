@@ -144,8 +144,8 @@ class Socket(asyncio.Transport):
 
     @property
     def held(self) -> int:
-        """Octets that it holds for the peer."""
-        return len(self._held)
+        """Octets that it holds for the peer; the end of what is sent counts as one (Linux)."""
+        return len(self._held) + (self._has_eof and not self._own and not self._told_end)
 
     def _fill(self) -> None:
         taken = self._own[: self._room - len(self._held)]
