@@ -37,7 +37,7 @@ from gateway.runtime.worker import link
 from gateway.runtime.worker.link import Link
 from gateway.runtime.worker.resolver import Resolver
 from gateway.store import servers
-from tests.simulation import house
+from tests.simulation import history, house
 from tests.simulation.history import ACTS, FAULTS_END, OFFICERS, Broken, History, run
 from tests.simulation.house import Journal, SimulatedEngine, SimulatedHub, SimulatedKernelEnd, Worker
 from tests.simulation.loop import Loop, Machine
@@ -64,6 +64,11 @@ def broken(name: str) -> Iterator[None]:
         for where, attribute, value in BREAKS[name]():
             stack.enter_context(patch.object(where, attribute, value))
         yield
+
+
+def _only(*faults: Any) -> Patch:
+    """Histories of these faults alone, where a break shows only in what few others bring about."""
+    return history, "DRAWN", list(faults)
 
 
 # Whoever would end a worker by another road, where a break is about one of three.
@@ -115,7 +120,7 @@ def _from_arrival() -> list[Patch]:
         true(self, lease)
 
     true = Link._take
-    return [(Link, "_take", take)]
+    return [(Link, "_take", take), _only(history.messages_are_late, history.is_slow, history.is_partitioned)]
 
 
 @a_break
@@ -291,7 +296,7 @@ def _acknowledged_elsewhere() -> list[Patch]:
         true(self, node, sequence, self.timeline())
 
     true = View.acknowledge
-    return [(View, "acknowledge", acknowledge)]
+    return [(View, "acknowledge", acknowledge), _only(history.fails_over, history.messages_are_late, history.is_slow)]
 
 
 @a_break
@@ -306,7 +311,7 @@ def _waits_for_both() -> list[Patch]:
         return made
 
     true = Roster.join
-    return [(Roster, "join", join)]
+    return [(Roster, "join", join), _only(history.is_cut_off, history.messages_are_late)]
 
 
 @a_break
@@ -362,7 +367,8 @@ def _stays_dry() -> list[Patch]:
     def leased(self: Pulse, until: float) -> None:
         self._numbers[1] = until
 
-    return [(Pulse, "leased", leased), _NO_KERNEL_END, _NO_WATCH_DOG]
+    focus = _only(history.stands_still, history.stands_still_while_control_is_replaced, history.is_killed)
+    return [(Pulse, "leased", leased), _NO_KERNEL_END, _NO_WATCH_DOG, focus]
 
 
 @a_break
@@ -476,7 +482,7 @@ def _drawn_without_asking() -> list[Patch]:
 
         self.wait(drawn, self.plane.meter.draw_rows, self.use.verdict, rows)  # type: ignore[union-attr]
 
-    return [(Forwarding, "draw_rows", draw_rows)]
+    return [(Forwarding, "draw_rows", draw_rows), (house.Node, "latency", _slow_state)]
 
 
 @a_break
