@@ -303,6 +303,7 @@ def test_what_flows_again_is_listed_and_asked_for(gateway: RunningGateway) -> No
         api.post("/v1/grants", grant_document("G-SCOPE", items=["name"]))
     assert asked() == ""
     with gateway.officer() as api:
+        api.post("/v1/departments", {"id": "zs-market", "name": "zs-market", "region": "442000", "level": "city"})
         entry = api.get("/v1/datasets/household")["released"]
         body = {name: value for name, value in entry.items() if name not in ("version", "state")}
         api.post("/v1/datasets?release=true", {**body, "recipients": {"levels": ["county"]}})
@@ -315,7 +316,7 @@ def test_what_flows_again_is_listed_and_asked_for(gateway: RunningGateway) -> No
             api.post("/v1/datasets?release=true&revives=true", body)
         assert "recipients" in str(caught.value.members["faults"])
         with pytest.raises(GatewayError) as caught:
-            api.post("/v1/grants", grant_document("G-CITY-2", department="zs-civil", items=["street"]))
+            api.post("/v1/grants", grant_document("G-OUTSIDE", department="zs-market", items=["street"]))
         assert "outside the scope" in str(caught.value.members["faults"])
         api.post("/v1/datasets?release=true&revives=true", {**body, "recipients": {}})
     assert asked() == ""
