@@ -1,9 +1,9 @@
 """What a child does first and last: says it is ready or why not, and ends when told to or when left alone.
 
 Started by the supervisor as `python -m gateway.runtime.process ROLE …`. Standard output bears one JSON line,
-`{"ready": true, …}` or `{"failed": "one sentence", "faults": […]}`; logs go to standard error. Standard input is a pipe
-that the supervisor holds: its end means the supervisor is gone, and the child ends too, where the kernel has not ended
-it already (`parentage`).
+`{"ready": true, …}` or `{"failed": "one sentence", "code": "unavailable", "faults": […]}`; logs go to standard error.
+Standard input is a pipe that the supervisor holds: its end means the supervisor is gone, and the child ends too, where
+the kernel has not ended it already (`parentage`).
 """
 
 import argparse
@@ -76,7 +76,13 @@ def main(arguments: list[str] | None = None) -> int:
         sys.setswitchinterval(SWITCH_SECONDS)
         uvloop.run(_run(lambda: _part(given, home, settings)))
     except GatewayError as error:
-        _say({"failed": error.detail or error.problem.title, "faults": error.members.get("faults", [])})
+        _say(
+            {
+                "failed": error.detail or error.problem.title,
+                "code": error.code,
+                "faults": error.members.get("faults", []),
+            }
+        )
         return 1
     except Exception as error:
         log.exception("the %s process failed", given.name)

@@ -4,6 +4,7 @@ No container engine is at hand, so the shell lines of the two files are run here
 PostgreSQL that starts only once `init` has said that it waits.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -96,6 +97,53 @@ def test_first_start_waits_for_a_database_that_comes_late(what: str, server: Pos
     made = (home / "identity.json").read_bytes()
     assert Line(what, home, url).end() == 0
     assert (home / "identity.json").read_bytes() == made
+
+
+@pytest.fixture
+def home(server: Postgres, tmp_path: Path) -> Path:
+    """A home whose database is there, and then is not."""
+    made = Line("compose", tmp_path / "home", server.url(server.create_database()))
+    assert made.end() == 0
+    server.stop()
+    return tmp_path / "home"
+
+
+@contextlib.contextmanager
+def serving(home: Path, server: Postgres) -> Iterator[subprocess.Popen[str]]:
+    """`gateway serve`, once it has said that it waits for its database."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+    state = {"GATEWAY_STATE__URL": server.url("gateway_1"), "GATEWAY_PASSPHRASE": "four cups of white tea"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway", "serve", "--home", str(home), "--json"],
+        env=kept | state | {"GATEWAY_DATA_PLANE__PORT": "0", "GATEWAY_CONTROL__PORT": "0"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        assert any("waits up to" in line for line in process.stderr), "it did not wait"
+        yield process
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def test_a_start_waits_for_a_database_that_is_away(home: Path, server: Postgres) -> None:
+    """A gateway that is started while its database is away comes with it, and not only when somebody tries again."""
+    with serving(home, server) as process:
+        server.start()
+        assert process.stdout is not None
+        assert '"ready": true' in process.stdout.readline()
+
+
+def test_a_start_that_waits_ends_when_it_is_told_to(home: Path, server: Postgres) -> None:
+    """SIGTERM ends it at once, and it has not served."""
+    with serving(home, server) as process:
+        process.terminate()
+        said, _ = process.communicate(timeout=20)
+        assert (process.returncode, said) == (0, "")
 
 
 def test_gateway_starts_after_its_home_is_made_and_again_where_its_database_is_away() -> None:

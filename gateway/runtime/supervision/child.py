@@ -17,6 +17,8 @@ from gateway.domain.errors import GatewayError
 
 log = logging.getLogger("gateway.supervisor")
 
+AGAIN_SECONDS = 0.5
+"""Between two starts of a child whose database does not answer."""
 START_SECONDS = 30.0
 """How long a child may take to say `ready`; migrations of a large state run before that."""
 PAUSES_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -87,9 +89,25 @@ class Child:
         """The process id, while it lives."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
-    async def start(self) -> None:
-        """Start the child and wait until it is ready; raises `unavailable` with its own sentence where it is not."""
-        await self._spawn()
+    async def start(self, patience_seconds: float = 0.0) -> None:
+        """Start the child and wait until it is ready; raises `unavailable` with its own sentence where it is not.
+
+        Args:
+            patience_seconds: for how long it is started again where it says that something it needs does not answer.
+        """
+        until, told = time.monotonic() + patience_seconds, ""
+        while True:
+            try:
+                await self._spawn()
+                break
+            except GatewayError as error:
+                left = until - time.monotonic()
+                if left <= 0 or self.hello.get("code") != "unavailable":
+                    raise
+                if error.detail != told:
+                    told = error.detail
+                    log.warning("%s waits up to %.0f s: %s", self.name, left, told)
+                await asyncio.sleep(AGAIN_SECONDS)
         self._watch = asyncio.create_task(self._keep(), name=f"watch {self.name}")
 
     async def _spawn(self) -> None:

@@ -10,6 +10,7 @@ worker is served by its successor. Where that cannot start, its socket ceases to
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -33,6 +34,8 @@ log = logging.getLogger("gateway.supervisor")
 
 STOP_SECONDS = 10.0
 """How long a child may take to end after its drain; then it is killed."""
+STATE_SECONDS = 60.0
+"""How long a start waits for a database that does not answer: one that starts later, or that another one takes over."""
 LOCK_SECONDS = 2.0
 """How long a start waits for the children of a supervisor that was killed: the kernel ends them with it."""
 BACKLOG = 1024
@@ -185,7 +188,9 @@ class Supervisor:
     async def _add(self, *children: Child) -> None:
         """Start some children together and wait until all are ready; the first failure is raised."""
         self.children.extend(children)
-        outcomes = await asyncio.gather(*(child.start() for child in children), return_exceptions=True)
+        # The home's own state is a file, which does not come by itself.
+        patience = STATE_SECONDS if self._home.is_shared(self._settings) else 0.0
+        outcomes = await asyncio.gather(*(child.start(patience) for child in children), return_exceptions=True)
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome
@@ -281,10 +286,17 @@ async def _serve(supervisor: Supervisor, on_ready: Callable[[dict[str, Any]], No
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, supervisor.reload)
-    addresses = await supervisor.start()
+    starting, stopping = asyncio.ensure_future(supervisor.start()), asyncio.ensure_future(stop.wait())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting
+        return
+    addresses = starting.result()
     if on_ready:
         on_ready(addresses)
-    await stop.wait()
+    await stopping
     log.info("draining")
     await supervisor.stop()
 
