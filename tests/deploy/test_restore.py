@@ -140,7 +140,7 @@ def test_record_without_its_act_is_voided_at_the_next_start(
 
     with monkeypatch.context() as patched:
         patched.setattr(BelongingTransaction, "note_acts", killed)
-        patched.setattr("gateway.control.act.acting.void_acts", lambda *_: None)
+        patched.setattr("gateway.control.act.recorded._void", lambda *_: None)
         with pytest.raises(KeyboardInterrupt), open_api(home.root, "registrar") as api:
             api.post("/v1/systems", {"id": "lost", "department": "data-bureau", "name": "lost"})
     with Store.open(home.state_url(home.settings())) as store:
