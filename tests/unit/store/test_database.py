@@ -1,7 +1,6 @@
 """Opening the state: migrations under a lock, refusals in one sentence, and what a damaged or locked file says."""
 
 import contextlib
-import select
 import socket
 import sqlite3
 import subprocess
@@ -294,6 +293,7 @@ class _BreakingOff:
         self._listener.bind(str(folder / server.name))
         self._listener.listen()
         self._open = [self._listener]
+        self._unheard: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._begin(self._accept)
 
@@ -323,11 +323,10 @@ class _BreakingOff:
     def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if self.breaks and b"COMMIT" in data:
-                    if self.breaks == "behind it":
-                        target.sendall(data)
-                        select.select([target], [], [], 10)  # the server has answered
+                if source in self._unheard or (self.breaks == "before it" and b"COMMIT" in data):
                     break
+                if self.breaks and b"COMMIT" in data:
+                    self._unheard.add(target)
                 target.sendall(data)
         for each in (source, target):
             with contextlib.suppress(OSError):
