@@ -380,25 +380,35 @@ def _dry_at_once() -> list[Patch]:
 @a_break
 def _orphans() -> list[Patch]:
     """children outlive their supervisor, and the next one does not know them."""
-    return [(house, "DIES_WITH_SUPERVISOR", False), _NO_KERNEL_END]
+    return [(house, "DIES_WITH_SUPERVISOR", False), _NO_KERNEL_END, _only(history.is_killed, history.stands_still)]
 
 
 @a_break
 def _clock_sleeps() -> list[Patch]:
     """the clock of leases stands while the machine sleeps."""
 
-    def clock(self: Machine) -> float:
-        now = true_clock(self)
-        slept = getattr(self, "slept", 0.0)
-        if self.is_asleep and not hasattr(self, "since"):
-            self.since = now  # type: ignore[attr-defined]
-        if not self.is_asleep and hasattr(self, "since"):
-            self.slept = slept = slept + now - self.since
-            del self.since
-        return now - slept
+    def sleep(self: Any, seconds: float) -> None:
+        machine, since = self.machine, self.world.now
+        machine.since = since
 
-    true_clock = Machine.clock
-    return [(Machine, "clock", clock), _NO_KERNEL_END]
+        def woken() -> None:
+            machine.slept = getattr(machine, "slept", 0.0) + seconds
+
+        self.world.after(seconds, woken)
+        true_sleep(self, seconds)
+
+    def stood(self: Any) -> float:
+        return getattr(self, "slept", 0.0) + (self.world.now - self.since if self.is_asleep else 0.0)
+
+    def clock(self: Machine) -> float:
+        return true_clock(self) - stood(self)
+
+    def moment(self: Machine, clock: float) -> float:
+        return true_moment(self, clock + stood(self))
+
+    true_sleep, true_clock, true_moment = house.Node.sleep, Machine.clock, Machine.moment
+    patches: list[Patch] = [(house.Node, "sleep", sleep), (Machine, "clock", clock), (Machine, "moment", moment)]
+    return [*patches, _NO_KERNEL_END, _only(history.machine_sleeps)]
 
 
 @a_break

@@ -120,6 +120,9 @@ class History:
             self.world.put_away()
         if self._first_broken:
             raise Broken(self._first_broken)
+        for part in (each for node in self.nodes for each in (node.control, *node.workers.values())):
+            if part is not None and part.loop.faults:
+                self.fails(f"a callback of {part.process.name} raised: {part.loop.faults[0]}")
         if self.pending:
             self.fails(f"nothing waits for ever: the suspension of {sorted(self.pending)} has not returned")
         for node in self.nodes:
@@ -146,7 +149,7 @@ class History:
         self.pending.add(grant)
         officers = [*OFFICERS]
 
-        def ask() -> None:
+        def ask(*, again: bool = True) -> None:
             if grant not in self.pending:
                 return
             asked = node or self.world.random.choice(self.nodes)
@@ -155,12 +158,14 @@ class History:
                 self.world.tell(f"{asked.name} is asked by {officers[0]} to suspend {grant}")
                 control.suspend(grant, officers[0], lambda at, why: ended(asked, at, why))
             # Who gets no answer asks again, perhaps another node, for the same act.
-            self.world.after(4.0, ask)
+            if again:
+                self.world.after(4.0, ask)
 
         def ended(asked: Node, sequence: int, why: str) -> None:
             if why == "credential-invalid":
-                # Somebody else does it.
+                # Somebody else does it, at once.
                 officers[:] = OFFICERS[::-1]
+                self.world.after(0.2, lambda: ask(again=False))
             elif not why and grant in self.pending:
                 self.pending.discard(grant)
                 self.stopped[grant] = self.world.now

@@ -602,7 +602,8 @@ class Node:
         self.view = View(history.state, name)
         self.control: Control | None = None
         self.workers: dict[str, Worker] = {}
-        self._pid = 0
+        # No process of the machine that this runs on has such a number: what asks its kernel learns that it is gone.
+        self._pid = 1 << 23
         self.has_full_disk = False
         self.clock_off = 0.0
         self.start()

@@ -216,7 +216,9 @@ class Loop(asyncio.AbstractEventLoop):
         return asyncio.Task(coroutine, loop=self, name=name, context=context)
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        self.faults.append(context)
+        # What a future held that nobody asks any more is told when it is collected: by chance, and of no consequence.
+        if "handle" in context:
+            self.faults.append(context)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """A cancelled timer is passed over when its time comes."""

@@ -228,7 +228,7 @@ class Socket(asyncio.Transport):
 
     def _read(self) -> None:
         self._reads_soon = False
-        if self.is_paused or self.is_closing():
+        if self.protocol is None or self.is_paused or self.is_closing():
             return
         data, self.unread = self.unread, b""
         if data:
