@@ -11,7 +11,7 @@ from gateway.domain.errors import GatewayError, InDoubtError
 from gateway.domain.grants import GrantState
 from gateway.domain.uses import RecordKind
 from gateway.runtime.start.reconciling import settle
-from gateway.store import Store
+from gateway.store import Store, StoreTransaction
 from tests.support.control import World, done, refused
 
 
@@ -111,6 +111,22 @@ def test_who_asks_again_under_the_key_learns_that_the_stop_stands(
     answer = stop(world, headers=key)
     assert done(answer)["grant"]["state"] == "suspended"
     assert answer.headers["Idempotency-Replayed"] == "true"
+
+
+def test_an_act_between_record_and_commit_is_not_settled(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it is committed nothing counts as settled: a process that is killed then leaves it to the next start."""
+    seen: list[bool] = []
+    note_acts = StoreTransaction.note_acts
+
+    def noted(self: StoreTransaction, *given: Any) -> None:
+        seen.append(bool(world.services.unsettled))
+        note_acts(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreTransaction, "note_acts", noted)
+        done(stop(world))
+    assert seen == [True]
+    assert not world.services.unsettled
 
 
 def test_an_act_that_surely_failed_is_void_at_once(

@@ -238,6 +238,13 @@ def test_barrier_nobody_is_asked_under_what_was_stopped_while_the_way_was_made(
                 house.reach = lambda each: msgspec.structs.replace(reach(each), credential=credential)  # type: ignore[method-assign]
             async with serving(house) as (plane, port):
                 caller = await CallerSide.connect(port)
+                if awaited == "credential":
+                    # A connection is kept, so that nothing else is waited for.
+                    credential.go_on.set()
+                    assert (await caller.ask(request()))[0] == 200
+                    credential.go_on.clear()
+                    credential.asked.clear()
+                    supplier.requests.clear()
                 caller.writer.write(request())
                 await credential.asked.wait()
                 if meanwhile == "suspended":

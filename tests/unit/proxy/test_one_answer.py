@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from gateway.domain.directory import AnswerFormat
-from gateway.proxy import DataPlane
+from gateway.proxy import DataPlane, Limits
 from gateway.proxy.exchange import states
 from gateway.proxy.http.pools import DISTRUST_SECONDS
 from tests.support.proxy_ports import (
@@ -102,13 +102,13 @@ def test_a_supplier_that_strays_once_is_called_on_new_connections_for_a_while(mo
 
     async def story() -> None:
         async with Supplier(answer) as supplier:
-            house = House(interface_for(supplier.port))
+            house = House(interface_for(supplier.port), limits=Limits(pool_idle_seconds=600.0))
             async with serving(house) as (plane, port):
                 callers = [await CallerSide.connect(port) for _ in range(2)]
                 await asyncio.gather(*(ask(caller, number) for number, caller in enumerate(callers)))
                 assert (await ask(callers[0], 2), supplier.connections) == ((200, "2"), 2)
                 writers[0].write(STRAY)
-                await until(lambda: plane.snapshot()["supplier_connections"] == 0)
+                await until(lambda: plane.snapshot()["supplier_connections"] == 0, 20)
                 for number in range(3):
                     assert await ask(callers[0], number) == (200, str(number))
                 assert supplier.connections == 5
