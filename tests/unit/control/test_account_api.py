@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from gateway.domain.officers import Role
+from gateway.domain.uses import RecordKind
 from tests.answers.world import Clock, FullWorld
 from tests.support.control import CITY, done, refused
 
@@ -208,3 +209,22 @@ def test_an_account_is_never_another_persons(office: Office, person: str) -> Non
     refused(office.post("registrar", "/v1/officers", {**body, "name": "Wang"}), "conflict")
     done(office.post("registrar", "/v1/officers", {**body, "name": "Chen", "active": False}))
     refused(office.post("registrar", "/v1/officers", {**body, "name": "Chen"}), "conflict")
+
+
+def test_a_password_set_by_a_code_is_noted_with_its_record(
+    office: Office, person: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start after a crash tells by it whether the record's act stands."""
+    told: list[tuple[str, Any]] = []
+    append_all = office.acts.append_all
+
+    def appended(kind: RecordKind, rows: Any, **options: Any) -> tuple[str, ...]:
+        records = append_all(kind, rows, **options)
+        told.extend(zip(records, rows, strict=True))
+        return records
+
+    monkeypatch.setattr(office.acts, "append_all", appended)
+    done(office.set_password(person, office.code("registrar", person), PASSWORD))
+    (record, position) = next((record, row["position"]) for record, row in told if row.get("act") == "enrol")
+    assert office.store.has_acts([record]) == {record}
+    assert position <= office.store.sequence()
