@@ -79,9 +79,8 @@ def denial(
     """The denial of a call that no answer permits.
 
     The code: non-shareable above terminated above suspended above outside the entry's scope where these hold whatever
-    the grant; else, where a layer
-    permits the call without a grant (`is_open`), what forbids it; else what the nearest grant failed on first; else
-    `not-granted`.
+    the grant; else, where a layer permits the call without a grant (`is_open`), what forbids it; else what the nearest
+    grant failed on first; else `not-granted`.
     """
     dataset = state.dataset
     assert dataset is not None

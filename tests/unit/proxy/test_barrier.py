@@ -12,6 +12,7 @@ import uvloop
 from gateway.domain.credentials import Shown
 from gateway.domain.directory import AnswerFormat
 from gateway.domain.verdicts import Verdict
+from gateway.proxy import DataPlane
 from gateway.proxy.exchange.release import Release
 from gateway.proxy.exchange.standing import KEPT_WITHDRAWALS, Withdrawals
 from gateway.proxy.http.pools import Pool
@@ -139,6 +140,21 @@ def test_barrier_holds_between_the_steps_of_work_on_a_long_answer(withdrawn: boo
     uvloop.run(story())
 
 
+MEANWHILE = {"suspended": 403, "withdrawn": 503, "stale": 503, "nothing": 200}
+"""What comes while something is waited for, and the status that a call then has."""
+
+
+def comes(what: str, house: House, plane: DataPlane) -> None:
+    """It comes now."""
+    if what == "suspended":
+        house.verdict = deny("suspended")
+        plane.cut(is_grant_one)
+    elif what == "withdrawn":
+        plane.cut(is_grant_one, decided=False)
+    elif what == "stale":
+        house.fresh = False
+
+
 class _WaitingMeter(MemoryMeter):
     """Rows are drawn once it is told so: the block of a quota is leased from the state."""
 
@@ -155,7 +171,7 @@ class _WaitingMeter(MemoryMeter):
         return draw()
 
 
-@pytest.mark.parametrize("meanwhile", ["suspended", "withdrawn", "stale", "nothing"])
+@pytest.mark.parametrize("meanwhile", MEANWHILE)
 @pytest.mark.parametrize("form", ["one document", "one in pieces", "rows"])
 def test_barrier_holds_while_rows_are_drawn_from_a_quota(form: str, meanwhile: str) -> None:
     """BARRIER, STALE-DENIES: what comes while the state is asked for a block of the quota lets no row of it out."""
@@ -180,17 +196,10 @@ def test_barrier_holds_while_rows_are_drawn_from_a_quota(form: str, meanwhile: s
                 caller = await CallerSide.connect(port)
                 caller.writer.write(request())
                 await meter.asked.wait()
-                if meanwhile == "suspended":
-                    house.verdict = deny("suspended")
-                    plane.cut(is_grant_one)
-                elif meanwhile == "withdrawn":
-                    plane.cut(is_grant_one, decided=False)
-                elif meanwhile == "stale":
-                    house.fresh = False
+                comes(meanwhile, house, plane)
                 meter.go_on.set()
                 status, _, content = await caller.answer()
-                expected = {"suspended": 403, "withdrawn": 503, "stale": 503, "nothing": 200}
-                assert status == expected[meanwhile]
+                assert status == MEANWHILE[meanwhile]
                 assert (b"secret" in content) is (meanwhile == "nothing")
 
     uvloop.run(story())
@@ -214,7 +223,7 @@ class _WaitingCredential:
         pass
 
 
-@pytest.mark.parametrize("meanwhile", ["suspended", "withdrawn", "stale", "nothing"])
+@pytest.mark.parametrize("meanwhile", MEANWHILE)
 @pytest.mark.parametrize("awaited", ["connection", "credential"])
 def test_barrier_nobody_is_asked_under_what_was_stopped_while_the_way_was_made(
     awaited: str, meanwhile: str, monkeypatch: pytest.MonkeyPatch
@@ -247,16 +256,10 @@ def test_barrier_nobody_is_asked_under_what_was_stopped_while_the_way_was_made(
                     supplier.requests.clear()
                 caller.writer.write(request())
                 await credential.asked.wait()
-                if meanwhile == "suspended":
-                    house.verdict = deny("suspended")
-                    plane.cut(is_grant_one)
-                elif meanwhile == "withdrawn":
-                    plane.cut(is_grant_one, decided=False)
-                elif meanwhile == "stale":
-                    house.fresh = False
+                comes(meanwhile, house, plane)
                 credential.go_on.set()
                 status, _, _ = await caller.answer()
-                assert status == {"suspended": 403, "withdrawn": 503, "stale": 503, "nothing": 200}[meanwhile]
+                assert status == MEANWHILE[meanwhile]
                 assert len(supplier.requests) == (meanwhile == "nothing")
                 # A connection that was made for nothing serves the next call.
                 house.verdict, house.fresh = permit(), True
