@@ -39,9 +39,10 @@ from gateway.runtime.worker.resolver import Resolver
 from gateway.store import servers
 from tests.simulation import history, house
 from tests.simulation.history import ACTS, FAULTS_END, OFFICERS, Broken, History, run
-from tests.simulation.house import Journal, SimulatedEngine, SimulatedHub, SimulatedKernelEnd, Worker
+from tests.simulation.house import SimulatedHub
 from tests.simulation.loop import Loop, Machine
 from tests.simulation.state import State, View
+from tests.simulation.workers import Journal, SimulatedEngine, SimulatedKernelEnd, Worker
 
 true_cut = DataPlane.cut
 

@@ -27,11 +27,12 @@ from unittest.mock import patch
 from gateway.control.barrier.barrier import END_SECONDS
 from gateway.domain.uses import Outcome, RecordKind, Use
 from gateway.proxy.http import pools
-from tests.simulation.house import FRESHNESS, QUOTA, Node
+from tests.simulation.house import Node
 from tests.simulation.loop import World
 from tests.simulation.parties import Said
 from tests.simulation.sockets import kernels
 from tests.simulation.state import State
+from tests.simulation.workers import FRESHNESS, QUOTA
 
 FAULTS_END = 7.0
 ENDS = 17.0
