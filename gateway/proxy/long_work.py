@@ -14,7 +14,7 @@ from collections.abc import Callable
 from gateway.proxy.guards import Breakable, ends_exchange
 from gateway.proxy.turns import Paced
 
-MOST_SECONDS = 0.01
+MOST_SECONDS = 0.005
 SHORT_BYTES = 4096
 """What is worked on at once, whatever waits: the answers and bodies of most calls."""
 

@@ -125,7 +125,7 @@ def test_a_long_line_is_refused_within_some_turns_none_of_which_is_long() -> Non
         began = house.now
         house.turn()
         took.append(house.now - began)
-    assert len(house.refused) > 1700
+    assert len(house.refused) > 1600
     assert max(took) <= turns.MOST_SECONDS + REFUSE_SECONDS + 2 * house.cost
     assert sum(took) < 2000 * house.refusal * 2.5
 
