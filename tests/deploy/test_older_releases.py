@@ -1,15 +1,15 @@
-"""Homes that older releases left behind go on under the present code: settings, keys, state, ledger and index.
+"""Homes that older versions left behind go on under the present code: settings, keys, state, ledger and index.
 
-Two kinds: the packed home of the first release of each format (`older/`), and one that the version before makes here
-and now: the newest tagged release, or without a tag the commit before the newest change of the state's schema. What
-each has lived through stands in `older/live.py`.
+Kept are the packed homes of the first release of each format (`older/`) and of each version that has landed since
+(`older/homes`, made by `older/pack.py`). Besides, the version before makes one here and now: the newest tagged release,
+or without a tag the commit before the newest change of the state's schema. What each has lived through stands in
+`older/live.py`.
 """
 
 import json
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from gateway.runtime.demo.suppliers import register_servers
 from gateway.runtime.demo.world import directory_document
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.settings import FORMAT
+from tests.deploy.older.pack import HOMES, SEALED, live, unpack_source
 from tests.support.gateways import RunningGateway, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -62,13 +63,6 @@ def older_version() -> str | None:
     return git("rev-parse", "--verify", "--quiet", f"{newest}^") or None if newest else None
 
 
-def unpacked(commit: str, folder: Path) -> Path:
-    """The source of a commit, in `folder`."""
-    packed = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True, timeout=60)
-    subprocess.run(["tar", "-x", "-C", str(folder)], input=packed.stdout, check=True, timeout=60)
-    return folder
-
-
 def go_on_with(home: GatewayHome, lived: dict[str, Any], environment: dict[str, str]) -> None:
     """Serve the home with the present code, and hold it to what the older release had promised."""
     population = Population()
@@ -104,6 +98,8 @@ def go_on_with(home: GatewayHome, lived: dict[str, Any], environment: dict[str, 
         assert verify_record(proof.encode(), lived["verifier_key"]).origin == "sharing-gateway/older"
         with gateway.officer("civil-wu") as api:
             assert api.get("/v1/grants/G-2026-0002")["grant"]["state"] == "suspended"
+            standing = {case["id"] for case in api.get("/v1/rectifications")["items"]}
+            assert standing >= set(lived.get("rectifications", ()))
             api.post("/v1/grants/G-2026-0002/suspension/lift", {"reason": "rectified"})
         assert gateway.stop() == 0
     finally:
@@ -119,13 +115,25 @@ def go_on_with(home: GatewayHome, lived: dict[str, Any], environment: dict[str, 
 @pytest.mark.parametrize("form", range(1, FORMAT + 1))
 def test_home_of_each_format_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: int) -> None:
     """What the first release of a format left behind is served: uses found and proven, orders in force, the log one."""
-    root = tmp_path / "home"
-    with tarfile.open(OLDER / f"format-{form}.tar.xz") as packed:
-        packed.extractall(root, filter="data")
     sealed = {"GATEWAY_PASSPHRASE": f"format-{form}", "GATEWAY_LEDGER__ORIGIN": "sharing-gateway/older"}
-    for name, value in sealed.items():
+    go_on_with_packed(OLDER / f"format-{form}.tar.xz", tmp_path, sealed, monkeypatch)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("kept", sorted(HOMES.iterdir()), ids=lambda kept: kept.name.partition(".")[0])
+def test_home_of_each_landed_version_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: Path) -> None:
+    """The same of every version that has landed: through each schema of the state between then and now."""
+    go_on_with_packed(kept, tmp_path, SEALED, monkeypatch)
+
+
+def go_on_with_packed(kept: Path, folder: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unpack a home and go on with it."""
+    root = folder / "home"
+    with tarfile.open(kept) as packed:
+        packed.extractall(root, filter="data")
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    go_on_with(GatewayHome(root), json.loads((root / "lived.json").read_text("utf-8")), sealed)
+    go_on_with(GatewayHome(root), json.loads((root / "lived.json").read_text("utf-8")), environment)
 
 
 @pytest.mark.deep
@@ -136,17 +144,7 @@ def test_home_of_the_version_before_goes_on(tmp_path: Path, monkeypatch: pytest.
         pytest.skip("this is no clone with an older version to upgrade from")
     source = tmp_path / "source"
     source.mkdir()
-    unpacked(release, source)
+    unpack_source(release, source)
     monkeypatch.setenv("GATEWAY_LEDGER__ORIGIN", "sharing-gateway/older")
     root = tmp_path / "home"
-    done = subprocess.run(
-        [sys.executable, str(OLDER / "live.py"), str(root)],
-        cwd=source,
-        env={**os.environ, "PYTHONPATH": str(source)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    go_on_with(GatewayHome(root), json.loads(done.stdout), {})
+    go_on_with(GatewayHome(root), live(source, root, {}), {})

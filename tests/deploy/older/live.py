@@ -1,16 +1,10 @@
 """A stretch in the life of a home under whatever release is on the path: `python live.py HOME` prints what it came to.
 
-`test_upgrade` runs it with the newest tagged release, and opens the home with the present code. `format-1.tar.xz`
-beside it is a home that the first release left behind, packed for good:
+`test_older_releases` runs it with the version before, and opens the home with the present code; `pack.py` runs it with
+versions that have landed, whose homes are kept (`homes/`).
 
-    git archive RELEASE | tar x -C /tmp/old && cd /tmp/old
-    PYTHONPATH=. GATEWAY_PASSPHRASE=format-1 GATEWAY_LEDGER__ORIGIN=sharing-gateway/older \\
-        python .../live.py /tmp/home > lived.json; mv lived.json /tmp/home
-    tar --sparse --hole-detection=raw --exclude ./run --exclude '*.log' --exclude next.tmp \\
-        -C /tmp/home -cJf format-1.tar.xz .
-
-It speaks only in what every release has: the furnished gateway of the tests, a call, an officer's acts. The keys in
-the archive are sealed, and protect nothing.
+It speaks in what every release has: the furnished gateway of the tests, a call, an officer's acts. What a release has
+beside that it says by itself: which rectifications the suspension began, where it begins any.
 """
 
 import json
@@ -48,6 +42,10 @@ def main(home: Path) -> None:
         with gateway.officer("civil-wu") as api:
             stop = {"violation": "beyond the purpose", "rectify_by": "2099-01-31"}
             api.post("/v1/grants/G-2026-0002/suspension", stop)
+            try:
+                begun = [case["id"] for case in api.get("/v1/rectifications")["items"]]
+            except GatewayError:
+                begun = []
         records = [answer.headers["Sharing-Record"] for answer in answers]
         with gateway.officer("auditor-he") as api:
             until = time.monotonic() + 30
@@ -56,7 +54,8 @@ def main(home: Path) -> None:
                 time.sleep(0.2)
         made = dict(gateway.made)
     size = int((home / "ledger" / "tree" / "checkpoint").read_text("utf-8").splitlines()[1])
-    sys.stdout.write(json.dumps({"verifier_key": made["verifier_key"], "records": records, "size": size}) + "\n")
+    lived = {"verifier_key": made["verifier_key"], "records": records, "size": size, "rectifications": begun}
+    sys.stdout.write(json.dumps(lived) + "\n")
 
 
 if __name__ == "__main__":
