@@ -1,5 +1,6 @@
 """A gateway over a real primary and standby, on hosts of their own: killed, silent, split, healed, and left alone."""
 
+import contextlib
 import logging
 import signal
 import time
@@ -18,7 +19,8 @@ from gateway.runtime.operation.session.api import Api
 from gateway.store import Store
 from tests.support.gateways import RunningGateway, running_gateway, wait_for
 from tests.support.networks import namespace_hosts
-from tests.support.postgres import running_postgres
+from tests.support.nodes import nodes_over
+from tests.support.postgres import Postgres, running_postgres
 
 pytestmark = pytest.mark.deep
 
@@ -36,9 +38,9 @@ def called(client: httpx.Client) -> str:
     return "200" if answer.status_code == 200 else f"{answer.status_code} {answer.json()['type']}"
 
 
-def plain_client(gateway: RunningGateway) -> httpx.Client:
+def plain_client(gateway: RunningGateway, token: str = "") -> httpx.Client:
     """A client that tries nothing again."""
-    token = bearer_token(f"{gateway.control}/oauth/token", gateway.key)
+    token = token or bearer_token(f"{gateway.control}/oauth/token", gateway.key)
     fields = {"Authorization": f"Bearer {token}", "Sharing-Purpose": PURPOSE}
     return httpx.Client(base_url=gateway.data_plane, headers=fields, trust_env=False, timeout=15)
 
@@ -104,6 +106,54 @@ def test_state_follows_the_promoted_standby_and_never_the_old_primary(
             old.start()
             assert "timeline 2 has begun elsewhere" in refused(url, memory)
             Store.open(url, migrate_forward=False).close()
+
+
+def test_three_nodes_follow_the_promoted_standby_and_refuse_two_primaries(tmp_path: Path) -> None:
+    """ONE-TIMELINE on three nodes: all refuse, all come back by themselves, none is left on the server of before, and a
+    stop given on one of them holds on all."""
+    with namespace_hosts(2) as (first, second), running_postgres(first) as old:
+        database = old.create_database()
+        with old.standby(second) as new, nodes_over(tmp_path, [old.url(database, new)] * 3) as nodes:
+            token = bearer_token(f"{nodes[0].control}/oauth/token", nodes[0].key)
+            with contextlib.ExitStack() as stack:
+                clients = [stack.enter_context(plain_client(node, token)) for node in nodes]
+
+                def all_say(status: str) -> Callable[[], bool]:
+                    return lambda: all(called(client).startswith(status) for client in clients)
+
+                assert wait_for(all_say("200"), PATIENCE_SECONDS), [called(client) for client in clients]
+                first.fall_silent()
+                until("three refused while the primary is silent", all_say("503"))
+                time.sleep(10)
+                first.heal()
+                until("three served after it was healed", all_say("200"))
+                first.fall_silent()
+                until("three refused after the primary fell silent", all_say("503"))
+                until("three not ready", lambda: not any(parts(node)["state"] for node in nodes))
+                new.follow_no_more()
+                new.promote()
+                until("three served after the promotion", all_say("200"))
+                assert beats_go_on(new, database) == len(nodes)
+                first.heal()
+                until("three refused with two primaries", all_say("503"))
+                assert all(wait_for(lambda node=node: said(node, "has two primaries"), 30) for node in nodes)
+                assert beats_go_on(old, database) == 0, "a node beats on the server of before"
+                old.stop(signal.SIGKILL)
+                until("three served after the old one ended", all_say("200"))
+                assert beats_go_on(new, database) == len(nodes)
+                with nodes[2].officer() as api:
+                    assert not refusal(api)
+                assert [called(client) for client in clients] == ["403 /problems/suspended"] * 3
+
+
+def beats_go_on(postgres: Postgres, database: str) -> int:
+    """How many nodes beat on this server within two seconds."""
+    found: list[dict[str, int]] = []
+    for pause in (2.0, 0.0):
+        with postgres.connect(database) as connection:
+            found.append(dict(connection.execute("SELECT id, beat_ms FROM nodes").fetchall()))
+        time.sleep(pause)
+    return sum(found[0].get(node) != beat for node, beat in found[1].items())
 
 
 def test_stop_that_the_standby_lacks_is_held_again_before_anybody_is_served(

@@ -1,10 +1,10 @@
-"""Two whole gateways over one PostgreSQL, each with a door of its own to it."""
+"""Whole gateways over one PostgreSQL, in which each has a door of its own."""
 
 import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,20 +54,28 @@ class TwoNodes:
 @contextlib.contextmanager
 def two_nodes(folder: Path, postgres: Postgres) -> Iterator[TwoNodes]:
     """Both furnished as the demo furnishes one, running; everything is stopped at the end."""
-    population, key, database, port = Population(), new_private_key(), postgres.create_database(), free_port()
+    database = postgres.create_database()
+    doors = (folder / "state-1", folder / "state-2")
+    for door in doors:
+        door.symlink_to(postgres.home)
+    urls = [postgres.url(database, by=door) for door in doors]
+    with nodes_over(folder, urls) as (one, other):
+        yield TwoNodes(one, other, postgres, database, doors)
+
+
+@contextlib.contextmanager
+def nodes_over(folder: Path, urls: Sequence[str]) -> Iterator[list[RunningGateway]]:
+    """A node for each URL of the one state; the first issues tokens, and is furnished as the demo furnishes one."""
+    population, key, port = Population(), new_private_key(), free_port()
     suppliers = register_servers(population)
     nodes: list[RunningGateway] = []
-    doors: list[Path] = []
     with contextlib.ExitStack() as stack:
         for supplier in suppliers.values():
             supplier.start()
             stack.callback(supplier.stop)
-        for number in (1, 2):
-            doors.append(folder / f"state-{number}")
-            doors[-1].symlink_to(postgres.home)
+        for number, url in enumerate(urls, 1):
             home = GatewayHome(folder / f"node-{number}")
-            url = postgres.url(database, by=doors[-1])
-            origin = f"two-nodes/node-{number}"
+            origin = f"nodes/node-{number}"
             command = [sys.executable, "-m", "gateway", "init", str(home.root), "--region", REGION, "--json"]
             if nodes:
                 command += ["--shared-keys", str(nodes[0].home.root / "keys")]
@@ -84,4 +92,4 @@ def two_nodes(folder: Path, postgres: Postgres) -> Iterator[TwoNodes]:
             stack.callback(node.stop)
             nodes.append(node)
         furnish(nodes[0].home, {id_: server.url for id_, server in suppliers.items()}, key)
-        yield TwoNodes(nodes[0], nodes[1], postgres, database, (doors[0], doors[1]))
+        yield nodes
