@@ -28,8 +28,8 @@ MOST_SECONDS, LEAST_SECONDS = 0.005, 0.0005
 PATIENCE_SECONDS = 0.25
 SHORT_PATIENCE_SECONDS = 0.05
 REFUSE_SECONDS = 0.002
-"""How long a turn refuses who has waited too long, one at least: a fifth of a turn. A refusal costs little beside a call,
-and who is not refused in time waits until the whole line before was (48 in a turn made that 0.8 s and more)."""
+"""How long a turn refuses who has waited too long, one at least: a fifth of a turn. A refusal costs little beside a
+call, and who is not refused in time waits until the whole line before was (48 in a turn made that 0.8 s and more)."""
 HELD_TURNS = 4
 """Turns after a change: the link closes what was cut in two, and says so in the next (`runtime.link`)."""
 

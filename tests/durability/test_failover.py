@@ -5,6 +5,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -136,7 +137,7 @@ def test_three_nodes_follow_the_promoted_standby_and_refuse_two_primaries(tmp_pa
                 assert beats_go_on(new, database) == len(nodes)
                 first.heal()
                 until("three refused with two primaries", all_say("503"))
-                assert all(wait_for(lambda node=node: said(node, "has two primaries"), 30) for node in nodes)
+                assert all(wait_for(partial(said, node, "has two primaries"), 30) for node in nodes)
                 assert beats_go_on(old, database) == 0, "a node beats on the server of before"
                 old.stop(signal.SIGKILL)
                 until("three served after the old one ended", all_say("200"))
