@@ -5,6 +5,7 @@
     free_text   what people say in their own words, and what may not stand in it
     places      where something stands in a request or an answer, and what is read there
     nesting     how deep JSON nests, before a parser reads it
+    circles     whose data counts together with a department's own
     classification  the classes of data, and the secrets that are none
     directory   departments, systems, datasets, data items, interfaces, purposes
     recipients  whether a department is one that an entry may be shared with

@@ -21,6 +21,7 @@
     feed          listening to the change feed
     belonging     what ties the state to its home and its log
     coordination  one-time values, quotas, nodes
+    gathering     what departments drew, counted together
     figures       figures for supervision, and the duties behind them
     cases         cases of processes, their history and attachments
     proposals     grants on their way

@@ -14,9 +14,10 @@ from datetime import UTC, date, datetime
 
 from sqlalchemy import Connection, delete, insert, select, text, update
 
+from gateway.domain.circles import Circle, Knowing
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Session
-from gateway.store import schema
+from gateway.store import gathering, schema
 from gateway.store.database import Database
 from gateway.store.values import Drawn, Node
 
@@ -72,13 +73,6 @@ _ACKNOWLEDGE = text(
     WHERE nodes.acknowledged < excluded.acknowledged
     """
 )
-_NOTE_DRAWN = text(
-    """
-    INSERT INTO drawn (department, day, dataset, purpose) VALUES (:department, :day, :dataset, :purpose)
-    ON CONFLICT (department, day, dataset, purpose) DO NOTHING
-    """
-)
-
 _COUNT_SHADOW = text(
     """
     INSERT INTO shadow_counts (shadow, node, body) VALUES (:shadow, :node, :body)
@@ -193,6 +187,7 @@ class Coordination:
                 delete(schema.answers).where(schema.answers.c.expires <= now_unix),
                 delete(schema.quota_used).where(schema.quota_used.c.day < yesterday),
                 delete(schema.drawn).where(schema.drawn.c.day < before),
+                delete(schema.gathered).where(schema.gathered.c.day < before),
                 delete(schema.enrolments).where(schema.enrolments.c.expires <= now_unix),
                 delete(schema.account_events).where(schema.account_events.c.at <= now_unix - 366 * 86_400),
                 delete(schema.sessions).where(schema.sessions.c.expires <= now_unix - KEPT_SESSION_SECONDS),
@@ -273,13 +268,28 @@ class Coordination:
         with self._database.brief() as connection:
             connection.execute(delete(schema.nodes).where(schema.nodes.c.id == node))
 
-    def note_drawn(self, department: str, dataset: str, purpose: str, day: date) -> None:
-        """Note that a department drew from a dataset for a purpose on `day`; durable on return."""
+    def note_drawn(
+        self,
+        department: str,
+        dataset: str,
+        purpose: str,
+        day: date,
+        knowing: Knowing = Knowing.OBTAINED,
+        *,
+        in_circles: bool = False,
+    ) -> None:
+        """Note that a department drew from a dataset for a purpose on `day`; durable on return.
+
+        Args:
+            department: who.
+            dataset: of which dataset.
+            purpose: what for.
+            day: when, China Standard Time.
+            knowing: how it came to be known.
+            in_circles: whether those above it keep it, too, should it leave them.
+        """
         with self._database.writing() as connection:
-            connection.execute(
-                _NOTE_DRAWN,
-                {"department": department, "day": day.isoformat(), "dataset": dataset, "purpose": purpose},
-            )
+            gathering.note(connection, department, dataset, purpose, day, knowing, in_circles=in_circles)
 
     def drawn(self, department: str, since: date) -> tuple[Drawn, ...]:
         """What a department has drawn on `since` or later."""
@@ -290,6 +300,17 @@ class Coordination:
         )
         rows = self._database.read(lambda c: c.execute(statement).all())
         return tuple(Drawn(row.dataset, row.purpose, date.fromisoformat(row.day)) for row in rows)
+
+    def gathered(self, department: str, since: date, circle: Circle, *, learnt: bool) -> frozenset[str]:
+        """Ids of the datasets that came to a department and its circle on `since` or later.
+
+        Args:
+            department: whose circle.
+            since: the first day that counts.
+            circle: who else counts, as departments stand now, and as they stood when they drew.
+            learnt: whether what was compared counts, beside what was obtained.
+        """
+        return self._database.read(lambda c: gathering.gathered(c, department, since, circle, learnt=learnt))
 
     def count_shadow(self, shadow: int, node: str, counts: str) -> None:
         """Keep what a node has counted for the candidate that step `shadow` put in the shadow."""

@@ -17,7 +17,7 @@ The migrations under `migrations/` build exactly these tables; a test compares t
 | authenticators | the secret of an officer's second factor, sealed by the key ring |
 | legacy_keys | a key of an older platform's contract, its secret encrypted by the key ring |
 | feed, changes | the feed's position (one row), and each committed change under its sequence |
-| one_time, quota_used, answers, nodes, drawn | what processes share besides: see `coordination` |
+| one_time, quota_used, answers, nodes, drawn, gathered | what processes share besides: see `coordination` |
 | system_keys | whose a public key or certificate is: one system's, revoked or not, until it is withdrawn |
 | nonce_secrets | what DPoP nonces are made with, sealed by the key ring |
 | proposals | grants on their way, by the id of the grant |
@@ -46,7 +46,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0014"
+HEAD = "0015"
 """The newest migration: a database at another revision is migrated, or refused if it is newer."""
 
 metadata = MetaData()
@@ -59,6 +59,7 @@ departments = Table(
     Column("region", String(6), nullable=False),
     Column("body", Text, nullable=False),
     Index("departments_region", "region", "id"),
+    Index("departments_parent", "parent", "id"),
 )
 
 systems = Table(
@@ -376,6 +377,18 @@ drawn = Table(
     Column("purpose", String(64), nullable=False),
     PrimaryKeyConstraint("department", "day", "dataset", "purpose"),
 )
+
+gathered = Table(
+    "gathered",
+    metadata,
+    Column("circle", String(64), nullable=False),
+    Column("day", String(10), nullable=False),
+    Column("department", String(64), nullable=False),
+    Column("dataset", String(128), nullable=False),
+    Column("knowing", String(8), nullable=False),
+    PrimaryKeyConstraint("circle", "day", "department", "dataset", "knowing"),
+)
+"""What a department drew, for each department above it then: beside `drawn`, which neighbouring versions count by."""
 
 nonce_secrets = Table(
     "nonce_secrets",

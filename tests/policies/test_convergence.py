@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.circles import Circle, Knowing
 from gateway.domain.directory import SharingMode
 from gateway.domain.state import SliceState
 from gateway.policy import Engine, load_layers
@@ -29,18 +30,24 @@ DAY = 86_400
 
 
 class Book:
-    """What was drawn, in memory."""
+    """What was drawn, in memory; of departments that stand alone."""
 
     def __init__(self) -> None:
         self.notes: set[tuple[str, str, str, int]] = set()
-        self.reads = 0
+        self.compared: set[tuple[str, str, str, int]] = set()
+        self.reads: list[tuple[Circle, bool]] = []
 
-    def drawn(self, department: str, since_day: int) -> frozenset[str]:
-        self.reads += 1
-        return frozenset(name for home, name, _, day in list(self.notes) if home == department and day >= since_day)
+    def drawn(self, department: str, since_day: int, circle: Circle, *, learnt: bool) -> frozenset[str]:
+        self.reads.append((circle, learnt))
+        notes = self.notes | (self.compared if learnt else set())
+        return frozenset(name for home, name, _, day in notes if home == department and day >= since_day)
 
-    def note(self, department: str, dataset_id: str, purpose: str, day: int) -> None:
-        self.notes.add((department, dataset_id, purpose, day))
+    def note(
+        self, department: str, dataset_id: str, purpose: str, day: int, knowing: Knowing, *, in_circles: bool
+    ) -> None:
+        assert not in_circles, "no rule here reads what others drew"
+        notes = self.notes if knowing is Knowing.OBTAINED else self.compared
+        notes.add((department, dataset_id, purpose, day))
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +109,7 @@ def test_only_named_datasets_pay(layers: Layers) -> None:
     book = Book()
     engine = Engine(layers, reader(), drawn=book)
     assert engine.decide(call(dataset="d3"), NOW).is_permit
-    assert (book.reads, book.notes) == (0, set())
+    assert (book.reads, book.notes) == ([], set())
     assert engine.kept(call(dataset="d3"), NOW) is not None
     assert engine.decide(call(dataset="d1"), NOW).is_permit
     assert engine.kept(call(dataset="d1"), NOW) is None
@@ -125,7 +132,7 @@ def test_without_a_book_a_named_dataset_is_denied(layers: Layers) -> None:
 
 def test_error_denies_a_book_that_cannot_be_read(layers: Layers) -> None:
     class Broken(Book):
-        def drawn(self, department: str, since_day: int) -> frozenset[str]:
+        def drawn(self, department: str, since_day: int, circle: Circle, *, learnt: bool) -> frozenset[str]:
             raise OSError("away")
 
     assert not Engine(layers, reader(), drawn=Broken()).decide(call(dataset="d1"), NOW).is_permit

@@ -8,8 +8,10 @@
     world        directory, grants and officers as entities; a call as a request
     attributes   which attributes policies look at
     settled      what the settings say that policies read
+    drawn        what was drawn lately, and which of it policies read
     masks        what a policy lets out only in part
     time_limits  when a verdict can change by time alone
 
-Used from outside: `articles`, `documents`, `layers`, `masks`, `positions`, `settled`, `time_limits`, `words`, `world`.
+Used from outside: `articles`, `documents`, `drawn`, `layers`, `masks`, `positions`, `settled`, `time_limits`,
+`words`, `world`.
 """

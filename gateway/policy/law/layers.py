@@ -21,6 +21,7 @@ from gateway.domain.errors import PROBLEMS, GatewayError
 from gateway.domain.officers import Act
 from gateway.domain.policies import PolicySet
 from gateway.policy.law.documents import read_yaml
+from gateway.policy.law.drawn import facts_by_dataset, knows_circles, paths_read
 from gateway.policy.law.masks import Mask, parse_masks
 from gateway.policy.law.positions import Lines, names_in, parse_faults, statements
 from gateway.policy.law.settled import EXAMINED
@@ -110,7 +111,8 @@ class Layers:
         time: which times the policies on uses look at, together.
         facts: the facts of entities that the policies on uses look at, and built policies.
         without_grant: ids of the policies that are about uses without a grant alone.
-        convergence: dataset id -> periods of `context.drawn` that the rules which name this dataset look at.
+        knows_circles: whether its schema knows of what others than the calling department drew (`policy.law.drawn`).
+        convergence: dataset id -> facts of `context.drawn` that the rules which name this dataset look at, by path.
         convergence_rules: ids of the policies that look at `context.drawn`.
         settled: what the settings say; who decides live traffic sets it before anything is decided.
     """
@@ -124,6 +126,7 @@ class Layers:
         schema: cedarpy.Schema,
         *,
         knows_words: bool,
+        knows_circles: bool,
     ) -> None:
         self.settled = EXAMINED
         self.names = names
@@ -132,6 +135,7 @@ class Layers:
         self.clocks = clocks
         self.schema = schema
         self.knows_words = knows_words
+        self.knows_circles = knows_circles
         self.use_set = _parsed(policy for policy in policies.values() if policy.for_uses)
         permits = [policy for policy in policies.values() if policy.for_uses and policy.effect == "permit"]
         self.permit_set = _parsed(permits) if permits else None
@@ -143,10 +147,9 @@ class Layers:
         self.without_grant = frozenset(
             policy.id for policy in policies.values() if _WITHOUT_GRANT in policy.est["conditions"]
         )
-        self.convergence = _convergence(policies.values())
-        self.convergence_rules = frozenset(
-            policy.id for policy in policies.values() if _drawn_periods(policy.est["conditions"])
-        )
+        uses = [policy for policy in policies.values() if policy.for_uses]
+        self.convergence = facts_by_dataset(policy.est for policy in uses)
+        self.convergence_rules = frozenset(policy.id for policy in uses if paths_read(policy.est["conditions"]))
 
     def faults_of(self, built: Mapping[str, dict[str, Any]]) -> list[str]:
         """What of built policies does not fit the schema; empty if they are valid."""
@@ -230,9 +233,10 @@ def parse_layers(files: Mapping[str, str], layers: Sequence[str]) -> Layers:
             )
     if faults or schema is None:
         raise GatewayError("invalid-input", "the policies have faults; nothing was put in force", faults=faults)
-    is_closed = knows_words(files[SCHEMA_FILE])
+    is_closed, in_circles = knows_words(files[SCHEMA_FILE]), knows_circles(files[SCHEMA_FILE])
+    digest = hasher.hexdigest()
     try:
-        return Layers(tuple(layers), hasher.hexdigest(), policies, clocks, schema, knows_words=is_closed)
+        return Layers(tuple(layers), digest, policies, clocks, schema, knows_words=is_closed, knows_circles=in_circles)
     except ValueError as error:
         faults += [
             {"field": _place_of(one, files[one.file]), "fault": _TOO_DEEP.format(one.id)}
@@ -427,35 +431,3 @@ def _add_clocks(clocks: dict[str, Clock], name: str, text: str, faults: list[dic
         if not (1 <= clock.days <= MAX_WORKING_DAYS and 0 <= clock.extension <= MAX_WORKING_DAYS):
             faults.append({"field": name, "fault": f"clock `{each}` does not run 1 to {MAX_WORKING_DAYS} working days"})
     clocks.update(found)
-
-
-def _convergence(policies: Iterable[StaticPolicy]) -> dict[str, frozenset[str]]:
-    """Which periods of `context.drawn` are looked at for which dataset; key "" stands for every dataset."""
-    found: dict[str, set[str]] = {}
-    for policy in policies:
-        periods = set(_drawn_periods(policy.est["conditions"]))
-        for dataset in (_named_datasets(policy.est) or {""}) if periods else ():
-            found.setdefault(dataset, set()).update(periods)
-    return {dataset: frozenset(periods) for dataset, periods in found.items()}
-
-
-def _named_datasets(node: Any) -> set[str]:
-    """Every dataset that stands in a policy, in its scope or its conditions."""
-    if isinstance(node, dict):
-        if node.get("type") == "Dataset" and isinstance(node.get("id"), str):
-            return {node["id"]}
-        node = list(node.values())
-    if isinstance(node, list):
-        return set().union(*(_named_datasets(part) for part in node))
-    return set()
-
-
-def _drawn_periods(node: Any) -> list[str]:
-    if isinstance(node, list):
-        return [period for part in node for period in _drawn_periods(part)]
-    if not isinstance(node, dict):
-        return []
-    access = node.get(".")
-    if isinstance(access, dict) and access.get("left") == {".": {"left": {"Var": "context"}, "attr": "drawn"}}:
-        return [access["attr"]]
-    return [period for part in node.values() for period in _drawn_periods(part)]

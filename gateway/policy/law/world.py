@@ -160,12 +160,6 @@ def use_request(
     }
 
 
-def drawn_context(drawn: dict[str, frozenset[str]]) -> str:
-    """`context.drawn`: what was drawn in each period, as JSON; periods not asked for are empty."""
-    periods = {"day": (), "week": (), "month": (), "quarter": (), "year": (), **drawn}
-    return _json({period: [_reference("Dataset", name) for name in sorted(of)] for period, of in periods.items()})
-
-
 def act_request(
     officer: Officer,
     act: str,

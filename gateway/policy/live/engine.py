@@ -179,7 +179,7 @@ class Engine:
             GatewayError: if the state cannot be read.
         """
         part = Slice(self._layers, self._read(call.department, call.dataset))
-        return self._convergence.preview(part, call, now_unix) if part.periods else part.evaluate(call, now_unix)
+        return self._convergence.preview(part, call, now_unix) if part.drawn_facts else part.evaluate(call, now_unix)
 
     @property
     def settled(self) -> Settled:
@@ -328,7 +328,7 @@ class Engine:
             self._let_go()
             if part is None:
                 continue
-            if part.periods:
+            if part.drawn_facts:
                 verdict = self._convergence.evaluate(part, call, now_unix)
             else:
                 verdict = part.evaluate(call, now_unix)
@@ -339,7 +339,7 @@ class Engine:
                 # INVARIANT: BARRIER — a slice dropped while it was evaluated decides nothing.
                 if not part.standing.live:
                     continue
-                if not part.periods:
+                if not part.drawn_facts:
                     shard = self._verdicts[hash(call) % self._shards]
                     kept = Kept(part.standing, now_unix, verdict.valid_until_unix, verdict, _units(call, verdict))
                     shard.keep(call, kept, self._max_a_shard)

@@ -13,8 +13,9 @@ from typing import Literal
 import msgspec
 
 from gateway.domain.verdicts import Call, Verdict
+from gateway.policy.law.drawn import Drawn
 from gateway.policy.law.layers import Layers
-from gateway.policy.live.slices import Drawn, Slice, Standing
+from gateway.policy.live.slices import Slice, Standing
 
 MAX_LISTED = 200
 """Differences listed; all are counted."""

@@ -36,12 +36,12 @@ from gateway.domain.grants import Grant, Quota
 from gateway.domain.orders import Order, Reach
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call, Decision, Verdict
+from gateway.policy.law.drawn import Drawn, drawn_context
 from gateway.policy.law.layers import Layers, est_document, est_pieces, est_to_text
 from gateway.policy.law.masks import Mask, masks_on
 from gateway.policy.law.time_limits import TimeUse, next_change, time_use
 from gateway.policy.law.world import (
     caller_entities,
-    drawn_context,
     parse_entities,
     slice_entities,
     takes_long,
@@ -56,9 +56,6 @@ interpreter for 0.2 to 0.3 ms then. See `tests/bench/policy_scale.py`, stalls.""
 
 NONE: frozenset[str] = frozenset()
 """One for all slices: each would be an object of its own that the garbage collector walks."""
-
-Drawn = Mapping[str, frozenset[str]]
-"""Period (`day`, `week`, `month`, `quarter`, `year`) -> datasets drawn in it."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -123,7 +120,7 @@ class Slice:
             slice's only set of `sets`.
         sets: the parsed policies of `AT_ONCE` grants each, in the order of `grants`.
         digest: SHA-256 (hex) over the static layers and the built policies.
-        periods: which periods of what was lately drawn its convergence rules look at; where there are any, its
+        drawn_facts: which facts of `context.drawn` its convergence rules look at, by path; where there are any, its
             verdicts hold for the one call they were made for.
         turns_any_time: whether some policy looks at the time in a way whose next change is not known.
         unbuilt: ids of grants that could not be built, and so permit nothing.
@@ -131,13 +128,13 @@ class Slice:
 
     __slots__ = (
         "digest",
+        "drawn_facts",
         "entities",
         "grants",
         "instants",
         "item_names",
         "layers",
         "minutes",
-        "periods",
         "sets",
         "shared",
         "standing",
@@ -158,7 +155,7 @@ class Slice:
         self.digest = _digest(layers, built)
         dataset = "" if state.dataset is None else state.dataset.id
         rules = layers.convergence
-        self.periods = rules.get(dataset, NONE) | rules.get("", NONE) if rules else NONE
+        self.drawn_facts = rules.get(dataset, NONE) | rules.get("", NONE) if rules else NONE
         turns = TimeUse.together([layers.time, *(time_use(est) for est in built.values())])
         self.instants = tuple(sorted(turns.instants))
         self.minutes = tuple(sorted(turns.minutes))
@@ -179,15 +176,15 @@ class Slice:
         Args:
             call: of this slice's department and dataset.
             now_unix: the second it is decided at.
-            drawn: what the department has lately drawn, by period; needed where `periods` are set.
+            drawn: what was lately drawn, by path; needed where `drawn_facts` are set.
         """
         until = next_change(now_unix, self.instants, self.minutes, unknown=self.turns_any_time)
-        if self.periods:
+        if self.drawn_facts:
             until = now_unix + 1
         fault = self._fault(call)
         if fault is not None or self.entities is None:
             return refusals.plain_denial(fault or "not-granted", self.digest, until)
-        lately = None if drawn is None and not self.periods else drawn_context(dict(drawn or {}))
+        lately = None if drawn is None and not self.drawn_facts else drawn_context(drawn or {})
         entities = self.entities.with_added_json_str(caller_entities(call))
         answers = self._answers(self.grants, call, now_unix, lately, entities)
         if not any(answer.is_permit for answer in answers):

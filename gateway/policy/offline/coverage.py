@@ -17,13 +17,14 @@ import msgspec
 
 from gateway.domain.directory import Department
 from gateway.domain.officers import Act, Matter, Officer
+from gateway.policy.law.drawn import drawn_context
 from gateway.policy.law.layers import Layers, StaticPolicy, est_document, est_to_text
 from gateway.policy.law.settled import Settled
 from gateway.policy.law.time_limits import unix_seconds
-from gateway.policy.law.world import act_request, caller_entities, drawn_context, use_request
+from gateway.policy.law.world import act_request, caller_entities, use_request
 from gateway.policy.live.expressions import Est
 from gateway.policy.live.slices import Slice, asked_items
-from gateway.policy.offline.tables import Case, Outcome, case_call
+from gateway.policy.offline.tables import Case, Outcome, case_call, case_drawn
 
 Question = tuple[Any, Any]
 """A request and its entities, as Cedar takes them."""
@@ -117,8 +118,8 @@ def questions(layers: Layers, case: Case) -> Iterator[Question]:
     if of.entities is None:
         return
     entities = of.entities.with_added_json_str(caller_entities(call))
-    drawn = {period: frozenset(names) | {call.dataset} for period, names in facts.get("drawn", {}).items()}
-    lately = drawn_context(drawn) if drawn or of.periods else None
+    drawn = case_drawn(facts, call)
+    lately = drawn_context(drawn) if drawn or of.drawn_facts else None
     for grant in (*of.grants, None):
         asked = asked_items(call, grant, of.item_names)
         under = None if grant is None else grant.id

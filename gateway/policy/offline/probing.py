@@ -12,6 +12,7 @@ from gateway.domain.officers import Act, Matter, Officer, Role
 from gateway.domain.orders import Reach
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call
+from gateway.policy.law.drawn import FACTS_BY_PATH, drawn_context
 from gateway.policy.law.layers import Layers, StaticPolicy, est_document
 from gateway.policy.law.words import WORDS
 from gateway.policy.law.words import words as told_words
@@ -22,7 +23,6 @@ from gateway.policy.law.world import (
     act_request,
     caller_entities,
     department_entity,
-    drawn_context,
     facts_of,
     region_entities,
     slice_entities,
@@ -168,7 +168,7 @@ def use_probe(chance: random.Random, words: Words, *, knows_words: bool = True) 
     if grant is not None:
         facts["grants"] = [_grant_facts(chance, words, grant, facts, named)]
     state, call, now = case_call(facts)
-    drawn = {period: frozenset(chance.sample(named, chance.randint(0, len(named)))) for period in _PERIODS}
+    drawn = {path: frozenset(chance.sample(named, chance.randint(0, len(named)))) for path in FACTS_BY_PATH}
     asked, moment = call.items or (), words.number(chance, now)
     request = use_request(call, moment, asked, grant, drawn_context(drawn), knows_words=knows_words)
     context = msgspec.json.decode(request["context"])
@@ -268,7 +268,6 @@ def _roles(names: Iterable[str]) -> list[Any]:
 
 _MODES = [str(action) for action in USE_GROUPS if action not in ("use", "obtain")]
 _ACTS = [act.value for act in Act]
-_PERIODS = ("day", "week", "month", "quarter", "year")
 
 
 def _every_shape() -> tuple[SliceState, Call, int]:
@@ -306,7 +305,7 @@ def schema_faults(layers: Layers) -> list[str]:
     built, _ = build_policies(state)
     officer = Officer("officer", "police", "442000", (Role.SUPPLIER,))
     matter = Matter("police", "civil-affairs", "442000", "household", "442000", "another", (Role.DEMAND,))
-    drawn = drawn_context({})
+    drawn = drawn_context({}, in_circles=layers.knows_circles)
     knows = layers.knows_words
     asked = use_request(call, now, ["name"], "G1", drawn, knows_words=knows)
     acted, about = act_request(officer, Act.SUSPEND.value, matter, now, knows_words=knows)

@@ -13,8 +13,9 @@ A table is a YAML file `policies/<layer>/tests/*.yaml`:
 
 A case changes only the fields it names; the rest is the table's `given`, and below it the plain case of this module:
 a permitted query of one conditional dataset under one grant, at noon of 2 March 2026 in China. `grant: null` takes the
-grant away; `grants: [...]` gives several; `orders: [...]` puts orders in force; `drawn: {month: [...]}` says what was
-lately drawn; `settled: {decision: "", longest_grant_days: 365}` what the gateway's settings say. With `officer`, `act`
+grant away; `grants: [...]` gives several; `orders: [...]` puts orders in force; `drawn: {month: [...]}` says what the
+department has lately drawn, `drawn: {family: {month: [...]}, learnt: {line: {day: [...]}}}` what others did too, or had
+compared; `settled: {decision: "", longest_grant_days: 365}` what the gateway's settings say. With `officer`, `act`
 and `matter` a case is about an officer's act.
 """
 
@@ -36,11 +37,11 @@ from gateway.domain.policies import PolicySet
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call, Verdict
 from gateway.policy.law.documents import read_yaml
+from gateway.policy.law.drawn import FACTS_BY_PATH, Drawn, completed
 from gateway.policy.law.layers import TABLES_FOLDER, Layers, parse_layers
 from gateway.policy.law.settled import EXAMINED, Settled
 from gateway.policy.law.time_limits import unix_seconds
 from gateway.policy.live.acts import decide_act
-from gateway.policy.live.convergence import DAYS_OF_PERIOD
 from gateway.policy.live.slices import Slice
 
 
@@ -191,7 +192,7 @@ _FIELDS: Mapping[str, frozenset[str]] = {
         "matter": Matter,
         "settled": Settled,
     }.items()
-} | {"drawn": frozenset(DAYS_OF_PERIOD)}
+}
 """What a case may say of a thing: a name that is misspelt would test nothing."""
 _OTHERS = frozenset({"grants", "orders", "drawn", "ancestors", "act", "case", "expect"})
 
@@ -257,6 +258,27 @@ def case_call(facts: Mapping[str, Any]) -> tuple[SliceState, Call, int]:
     return state, msgspec.convert(facts["call"], Call), unix_seconds(now)
 
 
+def case_drawn(facts: Mapping[str, Any], call: Call) -> Drawn:
+    """What a case says was lately drawn, with what it asks for now, counted wherever it counts; {} if it is silent."""
+    said = facts.get("drawn", {})
+    return completed(dict(_drawn_paths(said)), call.dataset) if said else {}
+
+
+def _drawn_paths(said: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Path of `context.drawn` -> datasets, from a case's nested periods.
+
+    Raises:
+        ValueError: if it names what there is not.
+    """
+    for name, of in said.items():
+        if isinstance(of, dict):
+            yield from _drawn_paths(of, f"{before}{name}.")
+        elif f"{before}{name}" not in FACTS_BY_PATH or not isinstance(of, list):
+            raise ValueError(f"`drawn: {before}{name}`")
+        else:
+            yield f"{before}{name}", of
+
+
 def settled_as(layers: Layers, facts: Mapping[str, Any]) -> Layers:
     """The layers, where the settings say what a case gives."""
     layers = copy.copy(layers)
@@ -272,8 +294,7 @@ def _decide(layers: Layers, facts: Mapping[str, Any]) -> Verdict:
         home = msgspec.convert({"id": officer.department, "region": officer.region, **facts["office"]}, Department)
         return decide_act(layers, officer, Act(facts["act"]), msgspec.convert(facts["matter"], Matter), now, home)
     state, call, now = case_call(facts)
-    drawn = {period: frozenset(names) | {call.dataset} for period, names in facts.get("drawn", {}).items()}
-    return Slice(layers, state).evaluate(call, now, drawn)
+    return Slice(layers, state).evaluate(call, now, case_drawn(facts, call))
 
 
 def _difference(expected: Expected, verdict: Verdict) -> str:
@@ -332,6 +353,11 @@ def read_case(table: str, given: Mapping[str, Any], line: Mapping[str, Any]) -> 
         for name in layer[thing]
         if name not in fields
     ]
+    for layer in (given, line):
+        try:
+            list(_drawn_paths(layer.get("drawn") or {}))
+        except ValueError as error:
+            strange.append(str(error))
     if strange:
         raise ValueError(f"`{line.get('case')}` names {', '.join(strange)}, which there is not")
     if "act" in line and line["act"] not in set(Act):

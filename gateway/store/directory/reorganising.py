@@ -24,7 +24,7 @@ from gateway.domain.processes.applications import APPLICATIONS
 from gateway.domain.proposals import ProposalState
 from gateway.domain.recipients import bounds_missed, bounds_of
 from gateway.domain.reorganisation import PartKind, Reorganisation, ReorganisationKind, Step
-from gateway.store import schema
+from gateway.store import gathering, schema
 from gateway.store.directory.handing_over import HandingOver
 from gateway.store.transaction import encode, grant_columns
 from gateway.store.values import Disposal
@@ -144,6 +144,7 @@ class Reorganising(HandingOver):
     def count_drawn_for(self, giver: str, to: str) -> None:
         """What one department has drawn counts for another, too (Decree 809 Art. 25 ¶2)."""
         self._connection.execute(_COPY_DRAWN, {"giver": giver, "to": to})
+        gathering.follow(self._connection, giver, to)
 
     def give_duties(self, giver: str, to: str) -> int:
         """Duties to dispose of data go to the successor: how many."""
