@@ -240,8 +240,8 @@ UPHELD: tuple[Upheld, ...] = (
     Upheld(
         "combination",
         "Decree 809 Art. 25 ¶2",
-        "with what was lately drawn or verified, for whatever purpose, here or by whom a rule counts along, the data may not "
-        "be combined under it",
+        "with what was lately drawn or verified, for whatever purpose, here or by whom a rule counts along, the data "
+        "may not be combined under it",
         "与近期获取或者核验的数据（不论声明何种目的，规则一并计算的其他部门所得亦计入）汇聚，超出该授权允许的组合",
         _never_fails,
         elsewhere="the convergence rules of the static layers, which read `context.grant.combination`",
