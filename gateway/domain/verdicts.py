@@ -82,6 +82,22 @@ class NearMiss(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     detail_zh: tuple[str, ...] = ()
 
 
+class Rule(msgspec.Struct, frozen=True, gc=False):
+    """A policy of the law that forbids, as its caller is told it.
+
+    Args:
+        id: its id.
+        title: what it says, in English.
+        title_zh: the same in Chinese.
+        articles: what it rests on.
+    """
+
+    id: str
+    title: str
+    title_zh: str
+    articles: tuple[str, ...]
+
+
 class Explanation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Why a call is denied, for its caller: names nothing of other departments.
 
@@ -90,12 +106,14 @@ class Explanation(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         articles: the articles the denial rests on.
         next_step: what the caller can do, in English.
         next_step_zh: the same in Chinese.
+        rules: the policies of the law that forbid it, the one that its code is of first.
     """
 
     near: tuple[NearMiss, ...] = ()
     articles: tuple[str, ...] = ()
     next_step: str = ""
     next_step_zh: str = ""
+    rules: tuple[Rule, ...] = ()
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):

@@ -1,6 +1,7 @@
 """A denial says which grants came near, what failed, by which article, and what to do; and tells nothing of others."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,9 +13,11 @@ from gateway.domain.errors import PROBLEMS
 from gateway.domain.grants import Hours
 from gateway.domain.orders import Reach
 from gateway.domain.verdicts import Explanation, Verdict
+from gateway.policy.law.layers import Layers, load_layers
 from gateway.policy.live.refusals import NEAR_LIMIT
 from gateway.policy.live.slices import Slice
-from tests.policies.cases import NATIONAL, NOON, NOW, ZHONGSHAN, call, dataset, grant, order, state
+from tests.policies.cases import NATIONAL, NOON, NOW, ROOT, ZHONGSHAN, call, dataset, grant, order, state
+from tests.policies.layering import note, root_with
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
@@ -63,6 +66,56 @@ def test_the_nearest_grant_comes_first_and_gives_the_code() -> None:
     verdict, explanation = explained(state(grants=grants))
     assert [near.grant for near in explanation.near] == ["near", "nearer-but-ended", "far"]
     assert verdict.code == "items-not-granted"
+
+
+def test_a_refusal_names_the_rules_that_forbid_in_both_languages() -> None:
+    """Id, title and articles of each static policy that forbids the call; what it is refused with comes first."""
+    _, explanation = explained(state(dataset=dataset(grade=3)), call(items=("address",), assurance=Assurance.BEARER))
+    assert {rule.id for rule in explanation.rules} == {"national-art25-scope", "national-art35-grade"}
+    verdict, explanation = explained(state(dataset=dataset(grade=3)), call(assurance=Assurance.BEARER))
+    assert verdict.code == NATIONAL.policies[explanation.rules[0].id].refusal == "assurance-too-low"
+    for rule in explanation.rules:
+        policy = NATIONAL.policies[rule.id]
+        assert (rule.title, rule.title_zh, rule.articles) == (policy.title, policy.title_zh, policy.articles)
+        assert CHINESE.search(rule.title_zh)
+        assert not CHINESE.search(rule.title)
+
+
+@pytest.mark.parametrize("refusal", ["items-not-granted", "not-granted", "parameters-not-granted"])
+def test_a_rule_that_forbids_what_is_granted_is_told_as_that_rule(tmp_path: Path, refusal: str) -> None:
+    """Not as what the grant lacks, which is nothing; nor is the caller told to ask for what it has asked for."""
+    rule = "forbid (principal, action, resource) when { context has grant };"
+    verdict, explanation = explained(layers=layers_with(tmp_path, f'@refusal("{refusal}")', rule))
+    assert (verdict.code, [each.id for each in explanation.rules]) == (refusal, ["extra"])
+    assert explanation.next_step != PROBLEMS[refusal].advice
+    assert "no grant permits" in explanation.next_step
+    assert "任何授权" in explanation.next_step_zh
+    for near in explanation.near:
+        assert set(near.detail) <= {"A policy of a test"}
+
+
+@pytest.mark.parametrize(("more", "zh"), [("", "come tomorrow"), ('@advice_zh("明日再来")', "明日再来")])
+def test_a_rule_advises_in_its_own_words(tmp_path: Path, more: str, zh: str) -> None:
+    """Whatever grants fail on besides: of the rule that the code is of, and in English where it has no Chinese."""
+    rule = "forbid (principal, action, resource) when { context has grant };"
+    words = f'@refusal("not-granted") @advice("come tomorrow") {more}'
+    _, explanation = explained(layers=layers_with(tmp_path, words, rule))
+    assert (explanation.next_step, explanation.next_step_zh) == ("come tomorrow", zh)
+    _, explanation = explained(the_call=call(purpose="x"), layers=layers_with(tmp_path / "other", words, rule))
+    assert explanation.next_step == PROBLEMS["purpose-not-granted"].advice
+
+
+def layers_with(folder: Path, words: str, rule: str) -> Layers:
+    """The national layer and one rule more, `extra`."""
+    return load_layers(root_with(folder, extra=note("extra", words) + rule), ["national", "extra"])
+
+
+def test_every_shipped_policy_has_its_title_in_both_languages() -> None:
+    """A refusal to a Chinese reader never falls back to English; where there is advice, it too is in both."""
+    for layers in (NATIONAL, ZHONGSHAN, load_layers(ROOT, ["national", "convergence"])):
+        for policy in layers.policies.values():
+            assert CHINESE.search(policy.title_zh), policy.id
+            assert not policy.advice[0] or CHINESE.search(policy.advice[1]), policy.id
 
 
 def test_at_most_five_grants_are_named() -> None:

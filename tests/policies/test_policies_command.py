@@ -89,9 +89,11 @@ def test_an_explanation_reads_in_both_languages() -> None:
     assert "denied: purpose-not-granted" in said
     assert "grant g1:" in said
     assert "what to do: use a purpose of your grant" in said
+    assert "rule: Data is used for no other purpose than was granted (national-art25-purpose)" in said
     assert "Decree 809 Art. 25 ¶1" in said
     said = lines(state(), call(purpose="x"), chinese=True)
     assert "拒绝" in said
+    assert "规则: 数据不得用于授权以外的目的（national-art25-purpose）" in said
     assert "下一步" in said
     assert "permitted under grant g1" in lines(state(), call(), chinese=False)
     assert "允许（授权 g1）" in lines(state(), call(), chinese=True)

@@ -195,6 +195,9 @@ def _answer(verdict: Verdict) -> Answer:
         if explanation is not None:
             # Nothing of single grants: the caller is told of those, and not who asks about it.
             more["articles"] = explanation.articles
+            more["rules"] = [
+                {"id": rule.id, "title": {"en": rule.title, "zh": rule.title_zh}} for rule in explanation.rules
+            ]
             more["next_step"] = {"en": explanation.next_step, "zh": explanation.next_step_zh}
         return denial(verdict.code, **more)
     obligations: dict[str, Any] = {

@@ -199,6 +199,9 @@ def explanation_lines(verdict: dict[str, Any], *, chinese: bool) -> list[str]:
         sentences = near.get("detail_zh" if chinese else "detail", ())
         lines += [f"    - {sentence}" for sentence in sentences]
     lines += _rests_on(verdict, chinese=chinese)
+    for rule in explanation.get("rules", ()):
+        words = f"{rule['title_zh']}（{rule['id']}）" if chinese else f"{rule['title']} ({rule['id']})"
+        lines.append(f"  {'规则' if chinese else 'rule'}: {words}")
     if explanation.get("articles"):
         lines.append(f"  {'依据条款' if chinese else 'articles'}: {'; '.join(explanation['articles'])}")
     lines.append(

@@ -23,7 +23,7 @@ from gateway.domain.grants import Grant
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.regions import NATION, region_chain
 from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
-from gateway.domain.verdicts import Verdict
+from gateway.domain.verdicts import Explanation, Verdict
 from gateway.store import Store, StoreTransaction
 
 log = logging.getLogger(__name__)
@@ -353,13 +353,14 @@ def require_permit(
     verdict = services.engine.authorize(officer, act, matter, int(services.now()), home)
     if not verdict.is_permit:
         log.info("officer `%s` was refused `%s`", officer.id, act.value)
-        articles = verdict.explanation.articles if verdict.explanation else ()
+        why = verdict.explanation or Explanation()
         raise GatewayError(
             "act-not-permitted",
             f"officer `{officer.id}` may not `{act.value}` here",
             act=act.value,
             policies=list(verdict.policies),
-            articles=list(articles),
+            articles=list(why.articles),
+            rules=[{"id": rule.id, "title": {"en": rule.title, "zh": rule.title_zh}} for rule in why.rules],
         )
     return verdict
 

@@ -1,7 +1,8 @@
 """Static policies: the law as Cedar files, one folder a layer, read whole and refused whole.
 
 A layer is a folder of `*.cedar` files beside `schema.cedarschema`. Every policy bears `@id`, `@article` and `@title`;
-it may bear `@refusal` (the problem code of a denial it determines) and `@mask` (see `gateway.policy.law.masks`). The
+it may bear `@refusal` (the problem code of a denial it determines), `@mask` (see `gateway.policy.law.masks`), and what
+a denial tells beside its code: `@title_zh` (the title in Chinese), `@advice` and `@advice_zh` (what to do instead). The
 Cedar id of a policy is its `@id`, so that what determined a verdict can be looked up in the files.
 """
 
@@ -70,7 +71,9 @@ class StaticPolicy(msgspec.Struct, frozen=True):
         file: path below the policies root.
         effect: `permit` or `forbid`.
         articles: the citations of `@article`, separated there by `; `.
-        title: one sentence.
+        title: one sentence, in English.
+        title_zh: the same in Chinese; as `title` where the layer has none.
+        advice: what to do where this policy denies, in English and in Chinese; empty where the layer says nothing.
         refusal: the problem code of a denial that this policy determines.
         masks: what it masks where it is a determining permit.
         est: Cedar's JSON form of it.
@@ -86,6 +89,8 @@ class StaticPolicy(msgspec.Struct, frozen=True):
     effect: str
     articles: tuple[str, ...]
     title: str
+    title_zh: str
+    advice: tuple[str, str]
     refusal: str
     masks: tuple[Mask, ...]
     est: dict[str, Any]
@@ -390,6 +395,7 @@ def _static_policy(layer: str, file: str, est: dict[str, Any]) -> tuple[list[tup
             wrong.append((note, f"`{name}` states a limit that is no whole number above 0"))
             del said[note]
     actions = _action_names(est["action"])
+    advice = notes.get("advice", "")
     return wrong, StaticPolicy(
         id=name,
         layer=layer,
@@ -397,6 +403,8 @@ def _static_policy(layer: str, file: str, est: dict[str, Any]) -> tuple[list[tup
         effect=est["effect"],
         articles=tuple(part.strip() for part in notes["article"].split(";")),
         title=notes["title"],
+        title_zh=notes.get("title_zh", notes["title"]),
+        advice=(advice, notes.get("advice_zh", advice)),
         refusal=refusal,
         masks=masks,
         est=est,

@@ -7,6 +7,7 @@ from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.verdicts import Decision, Explanation, Verdict
 from gateway.policy.law.layers import Layers
 from gateway.policy.law.world import act_request
+from gateway.policy.live import refusals
 
 
 def decide_act(
@@ -16,7 +17,7 @@ def decide_act(
 
     `home` is the officer's department as the state has it: a power follows from what that department is, and a role's
     name alone gives nothing (INVARIANT: POWER-FROM-OFFICE). A denial's code is `act-not-permitted`. Its explanation
-    cites the articles of the forbids that determined it.
+    names the forbids that determined it, and cites their articles.
     """
     try:
         request, entities = act_request(
@@ -44,9 +45,10 @@ def decide_act(
 
 
 def _denial(layers: Layers, reasons: tuple[str, ...], now_unix: int) -> Verdict:
-    articles = dict.fromkeys(article for name in reasons for article in layers.policies[name].articles)
+    rules = refusals.rules_of(layers, reasons)
     explanation = Explanation(
-        articles=tuple(articles),
+        articles=tuple(dict.fromkeys(article for rule in rules for article in rule.articles)),
+        rules=rules,
         next_step="ask an officer of the department that may; roles are bound to department and region",
         next_step_zh="请由有权部门的人员操作；角色与部门、区域绑定",
     )

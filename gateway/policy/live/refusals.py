@@ -4,7 +4,8 @@ Only grants of the caller's own department are named. What the caller sent is no
 that someone put in a header comes back in a problem or a record (INVARIANT: NO-VALUES).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from gateway.domain.conditions import faults_of
@@ -12,7 +13,7 @@ from gateway.domain.directory import Dataset, SharingAttribute
 from gateway.domain.errors import PROBLEMS
 from gateway.domain.grants import Grant, GrantState
 from gateway.domain.state import SliceState
-from gateway.domain.verdicts import Call, Decision, Explanation, NearMiss, Verdict
+from gateway.domain.verdicts import Call, Decision, Explanation, NearMiss, Rule, Verdict
 from gateway.policy.law.layers import Layers
 from gateway.policy.law.time_limits import unix_seconds
 from gateway.policy.live.conditions import UPHELD
@@ -42,6 +43,13 @@ _CODE_OF_CONDITION = {
     "scope": "outside-scope",
     **{row.name: row.code for row in UPHELD},
 }
+
+_OF_GRANTS = ("not-granted", "items-not-granted", "mode-not-granted", "parameters-not-granted", "purpose-not-granted")
+"""Codes whose advice is to ask for what is granted, or for a grant: no way around a rule that holds under any."""
+_WHATEVER = (
+    "no grant permits what this rule forbids: ask for something that it leaves free",
+    "该规则所禁止的，任何授权都不能准许；请改为请求该规则不禁止的内容",
+)
 
 _CONDITION_OF_CODE = {code: condition for condition, code in _CODE_OF_CONDITION.items() if code != "not-granted"}
 
@@ -91,9 +99,10 @@ def denial(
         grant = answer.grant
         if grant is None or grant.department != call.department or faults_of(grant):
             continue
-        failed = failed_conditions(grant, dataset, call, now_unix)
-        failed |= notes.conditions(answer.forbids)
-        near.append((len(failed), min((_ORDER[name] for name in failed), default=0), grant, failed, answer))
+        own = failed_conditions(grant, dataset, call, now_unix)
+        failed = own | notes.conditions(answer.forbids)
+        first = min((_ORDER[name] for name in failed), default=0)
+        near.append((len(failed), first, grant, failed, own, answer))
     near.sort(key=lambda miss: (*miss[:2], -miss[2].valid_until.timestamp(), miss[2].id))
     nearest = near[0] if near else None
     # What is asked of uses without a grant is no reason where nothing permits one.
@@ -105,16 +114,19 @@ def denial(
         is_open = False
         forbids = tuple(name for name in forbids if name not in layers.without_grant or _is_plain(layers, name))
     wide = notes.codes(forbids)
-    policies = {*forbids, *(nearest[4].forbids if nearest else ())}
+    policies = {*forbids, *(nearest[5].forbids if nearest else ())}
     code = wide[0] if is_open and wide else _code(dataset, wide, nearest, notes, now_unix)
     misses = tuple(
-        _near_miss(grant, dataset, call, sorted(failed, key=_ORDER.__getitem__))
-        for _, _, grant, failed, _ in near[:NEAR_LIMIT]
+        _near_miss(grant, dataset, call, sorted(failed, key=_ORDER.__getitem__), notes.sentences(failed - own, answer))
+        for _, _, grant, failed, own, answer in near[:NEAR_LIMIT]
     )
     articles = [*notes.articles(sorted(policies)), *(article for miss in misses[:1] for article in miss.articles)]
     if not articles:
         articles = ["Decree 809 Art. 20"]
-    row = PROBLEMS[code]
+    rules = rules_of(layers, policies, code)
+    # Under the nearest grant nothing fails but what a rule forbids under any.
+    is_rule = nearest is not None and not nearest[4] and any(layers.policies[rule.id].refusal == code for rule in rules)
+    next_step, next_step_zh = _advice(layers, rules, code, is_rule=is_rule)
     return Verdict(
         Decision.DENY,
         code,
@@ -125,10 +137,38 @@ def denial(
         explanation=Explanation(
             near=misses,
             articles=tuple(dict.fromkeys(articles)),
-            next_step=row.advice,
-            next_step_zh=row.advice_zh,
+            rules=rules,
+            next_step=next_step,
+            next_step_zh=next_step_zh,
         ),
     )
+
+
+def rules_of(layers: Layers, names: Iterable[str], code: str = "") -> tuple[Rule, ...]:
+    """The static policies among `names`, as callers are told them: those that refuse with `code` first."""
+    found = sorted(
+        (name for name in names if name in layers.policies), key=lambda name: (_differs(layers, name, code), name)
+    )
+    return tuple(
+        Rule(policy.id, policy.title, policy.title_zh, policy.articles)
+        for policy in map(layers.policies.__getitem__, found)
+    )
+
+
+def _differs(layers: Layers, name: str, code: str) -> bool:
+    return layers.policies[name].refusal != code
+
+
+def _advice(layers: Layers, rules: Sequence[Rule], code: str, *, is_rule: bool) -> tuple[str, str]:
+    """What to do next, in both languages: in the words of the first rule that has any, else as the code says."""
+    for rule in rules:
+        policy = layers.policies[rule.id]
+        if policy.refusal == code and policy.advice[0]:
+            return policy.advice
+    if is_rule and code in _OF_GRANTS:
+        return _WHATEVER
+    row = PROBLEMS[code]
+    return row.advice, row.advice_zh
 
 
 def _is_plain(layers: Layers, name: str) -> bool:
@@ -140,11 +180,11 @@ def _code(dataset: Dataset, wide: Sequence[str], nearest: Any, notes: "_Notes", 
     if dataset.sharing_attribute is SharingAttribute.NON_SHAREABLE:
         return "non-shareable"
     if any(stop in wide for stop in _STOPS):
-        own = notes.codes(nearest[4].forbids) if nearest is not None else []
+        own = notes.codes(nearest[5].forbids) if nearest is not None else []
         return next(stop for stop in _STOPS if stop in wide or stop in own)
     if nearest is None:
         return "not-granted"
-    _, _, grant, failed, answer = nearest
+    _, _, grant, failed, _, answer = nearest
     if not failed:
         codes = notes.codes(answer.forbids)
         return codes[0] if codes else "not-granted"
@@ -183,7 +223,15 @@ def quota_explanation(misses: Sequence[NearMiss]) -> Explanation:
     )
 
 
-def _near_miss(grant: Grant, dataset: Dataset, call: Call, failed: Sequence[str]) -> NearMiss:
+def _near_miss(
+    grant: Grant,
+    dataset: Dataset,
+    call: Call,
+    failed: Sequence[str],
+    ruled: Mapping[str, tuple[str, str, str]] = MappingProxyType({}),
+) -> NearMiss:
+    """A grant that came near; `ruled` tells of conditions on which not the grant fails, but what rules say of it."""
+    told = {**_TOLD, **ruled}
     words: dict[str, str] = {}
     for row in UPHELD:
         if row.name in failed:
@@ -191,9 +239,9 @@ def _near_miss(grant: Grant, dataset: Dataset, call: Call, failed: Sequence[str]
     return NearMiss(
         grant=grant.id,
         failed=tuple(failed),
-        articles=tuple(dict.fromkeys(_TOLD[name][0] for name in failed)),
-        detail=tuple(_TOLD[name][1].format_map(words) for name in failed),
-        detail_zh=tuple(_TOLD[name][2].format_map(words) for name in failed),
+        articles=tuple(dict.fromkeys(told[name][0] for name in failed)),
+        detail=tuple(told[name][1] if name in ruled else told[name][1].format_map(words) for name in failed),
+        detail_zh=tuple(told[name][2] if name in ruled else told[name][2].format_map(words) for name in failed),
     )
 
 
@@ -215,6 +263,19 @@ class _Notes:
         if any(name in self._layers.convergence_rules for name in ids):
             found.add("combination")
         return {name for name in found if name is not None}
+
+    def sentences(self, conditions: set[str], answer: "Answer") -> dict[str, tuple[str, str, str]]:
+        """Articles, title and Chinese title of the static policies by which these conditions of a grant fail.
+
+        A condition that an order stands for is told in the words of the table.
+        """
+        found: dict[str, tuple[str, str, str]] = {}
+        for name in answer.forbids:
+            static = self._layers.policies.get(name)
+            if static is not None:
+                for condition in self.conditions((name,)) & conditions - _STOPPED.keys():
+                    found.setdefault(condition, ("; ".join(static.articles), static.title, static.title_zh))
+        return found
 
     def articles(self, ids: Sequence[str]) -> list[str]:
         """What these policies cite."""

@@ -28,6 +28,7 @@ _POLICY = """\
 @id("{name}-art35-bound-download")
 @article("Decree 809 Art. 35")
 @title("Data of grade 2 is downloaded with a credential that is bound to its sender")
+@title_zh("二级数据的下载须使用与发送方绑定的凭证")
 @refusal("assurance-too-low")
 forbid (
     principal,

@@ -64,6 +64,10 @@ def explanation_member(explanation: Explanation, *, chinese: bool) -> dict[str, 
             for miss in explanation.near
         ],
         "articles": list(explanation.articles),
+        "rules": [
+            {"id": rule.id, "title": rule.title_zh if chinese else rule.title, "articles": list(rule.articles)}
+            for rule in explanation.rules
+        ],
         "next_step": explanation.next_step_zh if chinese else explanation.next_step,
     }
 

@@ -63,7 +63,11 @@ def test_a_password_is_set_by_its_owner_alone(office: Office, person: str) -> No
     refused(office.post("registrar", f"/v1/officers/{person}/password", {"password": PASSWORD}), "not-found")
     for stranger in ("civil", "stranger", "auditor", "operator"):
         assert office.post(stranger, f"/v1/officers/{person}/enrolment").status_code in {403, 404}
-    refused(office.post("registrar", "/v1/officers/registrar/enrolment"), "act-not-permitted")
+    told = refused(office.post("registrar", "/v1/officers/registrar/enrolment"), "act-not-permitted")
+    (rule,) = told["rules"]
+    assert rule["id"] == "national-art10-nobody-appoints-oneself"
+    assert rule["title"]["en"].startswith("Nobody changes the own roles")
+    assert rule["title"]["zh"].startswith("任何人不得变更自己的角色")
     old = office.code("registrar", person)
     code = office.code("registrar", person)
     for wrong in (old, "", "guess"):

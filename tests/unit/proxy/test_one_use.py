@@ -10,7 +10,7 @@ import uvloop
 
 from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
-from gateway.domain.verdicts import Explanation, NearMiss, Verdict
+from gateway.domain.verdicts import Explanation, NearMiss, Rule, Verdict
 from gateway.proxy import Limits
 from tests.support.proxy_ports import (
     CallerSide,
@@ -178,7 +178,8 @@ def test_stale_denies_before_forwarding_and_before_release() -> None:
 def test_a_denial_explains_itself_in_the_callers_language() -> None:
     """A refusal bears code, record and the explanation in one language."""
     miss = NearMiss("g-1", ("purpose",), ("Decree 809 Art. 25 ¶1",), ("other purpose",), ("目的不同",))
-    explanation = Explanation((miss,), ("Decree 809 Art. 25 ¶1",), "ask the supplier", "请联系提供部门")
+    rule = Rule("scope", "The scope is not expanded", "使用范围不得超出", ("Decree 809 Art. 25 ¶1",))
+    explanation = Explanation((miss,), ("Decree 809 Art. 25 ¶1",), "ask the supplier", "请联系提供部门", (rule,))
 
     async def story() -> None:
         house = House(interface_for(1))
@@ -197,6 +198,10 @@ def test_a_denial_explains_itself_in_the_callers_language() -> None:
                 assert problem["instance"].endswith(fields[b"sharing-record"].decode())
                 assert problem["explanation"]["near"][0]["detail"] == [detail]
                 assert problem["explanation"]["next_step"] == step
+                words = rule.title_zh if step == "请联系提供部门" else rule.title
+                assert problem["explanation"]["rules"] == [
+                    {"id": "scope", "title": words, "articles": ["Decree 809 Art. 25 ¶1"]}
+                ]
             assert house.ledger.kinds() == ["refused", "refused"]
 
     uvloop.run(story())
