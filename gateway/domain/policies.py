@@ -54,9 +54,13 @@ class Proved(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class PolicyStep(StrEnum):
-    """What was done with a set. `initial` is the set of the settings, noted when another first replaces it."""
+    """What was done with a set. `initial` is the set of the settings, noted when another first replaces it.
+
+    `propose` puts nothing in force: another person has to approve it (the setting `policies.two_persons`).
+    """
 
     INITIAL = "initial"
+    PROPOSE = "propose"
     ACTIVATE = "activate"
     ROLL_BACK = "roll-back"
     SHADOW = "shadow"
@@ -64,6 +68,23 @@ class PolicyStep(StrEnum):
 
 
 IN_FORCE_STEPS = (PolicyStep.INITIAL, PolicyStep.ACTIVATE, PolicyStep.ROLL_BACK)
+
+
+class Proposed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was proposed of a set, for another person to approve.
+
+    Args:
+        step: `activate` or `roll-back`.
+        instead_of: the number of the step that was the last one to put policies in force, 0 where there was none: what
+            the proposal was compared with. Once others are in force it cannot be approved any more.
+        no_loss: whether it is refused where anything that stands loses.
+        revives: whether it was said that something flows which did not.
+    """
+
+    step: PolicyStep
+    instead_of: int = 0
+    no_loss: bool = False
+    revives: bool = False
 
 
 class PolicyEvent(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -80,6 +101,8 @@ class PolicyEvent(msgspec.Struct, frozen=True, omit_defaults=True):
         reason: in words, if given.
         record: the id of the act's record, if it is an act.
         proved: what was known of its theorems when it was done; None where they were not proved.
+        proposed: of a proposal, what for.
+        approves: the number of the proposal that this step carried out, if it was proposed first.
     """
 
     number: int
@@ -92,3 +115,5 @@ class PolicyEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     record: str = ""
     proved: Proved | None = None
+    proposed: Proposed | None = None
+    approves: int | None = None

@@ -290,6 +290,11 @@ class PolicySettings(Section):
     longest_grant_days: int = Field(
         1827, ge=1, le=1827, description="for how many days a grant may be approved or entered, at most five years"
     )
+    two_persons: bool = Field(
+        False,
+        description="whether policies that one person wants in force, or back in force, wait until another one has "
+        "approved them (`gateway policies approve`)",
+    )
     proofs: Literal["known", "possible", "required"] = Field(
         "possible",
         description="whether theorems are proved when policies are activated: `known`: what was proved before is told; "

@@ -79,6 +79,10 @@ class PolicyReadings(Readings):
         rows = self._rows(_EVENTS, {"before": _LAST if before is None else before, "limit": limit})
         return tuple(_events.decode(row[0]) for row in rows)
 
+    def policy_event(self, number: int) -> PolicyEvent | None:
+        """The step of that number."""
+        return next((one for one in self.policy_events(number + 1, 1) if one.number == number), None)
+
     def policy_set(self, id: str) -> PolicySet | None:
         """The set of that id.
 
@@ -120,7 +124,7 @@ class PolicyTransaction(PolicyReadings, WriteBase):
         )
         if event.step is PolicyStep.SHADOW:
             self._connection.execute(delete(schema.shadow_counts).where(schema.shadow_counts.c.shadow < event.number))
-        if event.step is not PolicyStep.INITIAL:
+        if event.step not in (PolicyStep.INITIAL, PolicyStep.PROPOSE):
             self.change(ChangeKind.POLICY, event.step.value, withdraws=withdraws)
 
 

@@ -55,14 +55,17 @@ def activate(
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put the policies in ROOT in force: checked, compared with what is in force, recorded, at once on every worker."""
+    """Put the policies in ROOT in force: checked, compared with what is in force, recorded, at once on every worker.
+
+    Where the gateway asks for two persons (`policies.two_persons`), propose them to another one.
+    """
     body = _set(root, layers)
     if dry_run:
         found = _post(home, officer, "compare", body)
         answer = {"checked": found["checked"], "proving": found["proving"], "loss": found["comparison"]}
     else:
         answer = _act(home, officer, "activation", {**body, **_said(no_loss, revives)}, reason, as_json=as_json)
-    _told(answer, as_json=as_json)
+    told(answer, as_json=as_json)
     if dry_run and no_loss and answer["loss"]["takes_away"]:
         raise typer.Exit(1)
 
@@ -82,7 +85,7 @@ def roll_back(
 ) -> None:
     """Put policies in force that were in force before: the ones before the present, or those of a step."""
     said = {**_said(no_loss, revives), **({} if to is None else {"to": to})}
-    _told(_act(home, officer, "rollback", said, reason, as_json=as_json), as_json=as_json)
+    told(_act(home, officer, "rollback", said, reason, as_json=as_json), as_json=as_json)
 
 
 @command
@@ -192,7 +195,8 @@ def _act(home: Path, officer: str | None, path: str, body: dict[str, Any], reaso
         fail(error, as_json=as_json)
 
 
-def _told(answer: dict[str, Any], *, as_json: bool) -> None:
+def told(answer: dict[str, Any], *, as_json: bool) -> None:
+    """Say what an activation came to, or what it would."""
     if as_json:
         print_json(answer)
         return
@@ -200,6 +204,12 @@ def _told(answer: dict[str, Any], *, as_json: bool) -> None:
     out.print(f"checked: {checked['policies']} policies, {checked['cases']} decision table cases: sound", markup=False)
     _print_proving(answer["proving"])
     _print_loss(answer["loss"])
+    if proposal := answer.get("proposal"):
+        out.print(
+            f"proposed as step {proposal['number']}, record {answer['record']}: not in force until another person says "
+            f"`gateway policies approve {proposal['number']}`",
+            markup=False,
+        )
     step = answer.get("activation")
     if step is None:
         return

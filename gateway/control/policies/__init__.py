@@ -2,7 +2,8 @@
 
     routes      what is in force, and why a call would be denied
     calls       a call that somebody asks about
-    activation  putting policies in force, taking them back, shadows
+    activation  the routes of activation, rollback, approval by another person, shadows
+    in_force    how policies come to be in force
     desk        keeps those in force, examines candidates
     standing    what stands in the state, as a comparison reads it
 

@@ -5,12 +5,8 @@ the call returns, every worker of every node decides by it, and where it can tak
 that was let out under the old (INVARIANT: BARRIER).
 """
 
-import contextlib
-import logging
-from collections.abc import Callable
 from typing import Annotated, Any
 
-import msgspec
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from pydantic import Field
@@ -27,31 +23,12 @@ from gateway.control.act.acting import (
 )
 from gateway.control.act.bodies import Body, Slug, Statement, describes, model_of
 from gateway.control.act.paging import Limit, json_response
-from gateway.control.act.services import ControlServices
-from gateway.control.policies.standing import PairsOf, StandingState
-from gateway.domain.changes import Change, ChangeKind
+from gateway.control.policies.in_force import Activation, kept_set, require_activation, set_before, take_step
 from gateway.domain.errors import GatewayError
-from gateway.domain.officers import Act, Matter, Officer
-from gateway.domain.policies import IN_FORCE_STEPS, PolicyEvent, PolicySet, PolicyStep, Proved
-from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
-from gateway.policy.law.layers import parse_layers
-from gateway.policy.offline.activating import can_withdraw
-from gateway.policy.offline.comparing import compare
-from gateway.policy.offline.examining import Loss
-from gateway.store import Store, StoreTransaction
-
-log = logging.getLogger(__name__)
+from gateway.domain.officers import Act, Matter
+from gateway.domain.policies import PolicySet, PolicyStep
 
 router = APIRouter(prefix="/v1/policies", tags=["policies"])
-
-RECORDED_IDS = 100
-"""Grants that lose, named in the record of an activation; all are counted."""
-
-MAX_PAIRS = 200
-"""Pairs of department and dataset that may change while a comparison runs, to be compared again under the lock."""
-
-UNRELATED = frozenset({ChangeKind.KEY, ChangeKind.SYSTEM, ChangeKind.POLICY})
-"""Kinds of change that no comparison depends on."""
 
 
 class PolicySetBody(Body):
@@ -82,6 +59,13 @@ class RollbackBody(Body):
     no_loss: bool = False
     revives: bool = False
     reason: Statement | None = None
+
+
+class ApprovalBody(Body):
+    """Which proposal is approved: its number in the history, and the id of the set that was looked at."""
+
+    number: int = Field(ge=1, le=1 << 53)
+    set: str = Field(pattern="^[0-9a-f]{64}$")
 
 
 class ShadowBody(PolicySetBody):
@@ -134,7 +118,7 @@ def activate(
 ) -> Response:
     """Check the set, say who gains and who loses, and put it in force at once on every worker of every node."""
     policies = PolicySet(body.layers, body.files)
-    act = _Activation(services, PolicyStep.ACTIVATE, lambda: policies, body)
+    act = Activation(services, PolicyStep.ACTIVATE, lambda: policies, body)
     return act.perform(request, officer, key, body)
 
 
@@ -151,9 +135,41 @@ def roll_back(
     key: IdempotencyKey = None,
 ) -> Response:
     """Put a set in force that was before: the one before the present, or that of a step; checked like any other."""
-    choose = lambda: _set_before(services.store, body.to)  # noqa: E731
-    act = _Activation(services, PolicyStep.ROLL_BACK, choose, body)
+    choose = lambda: set_before(services.store, body.to)  # noqa: E731
+    act = Activation(services, PolicyStep.ROLL_BACK, choose, body)
     return act.perform(request, officer, key, body)
+
+
+@router.post(
+    "/approval",
+    summary="Approve policies that another person proposed",
+    openapi_extra=describes(ApprovalBody, {"number": 12, "set": "0" * 64}),
+)
+def approve(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    body: Annotated[ApprovalBody, Depends(model_of(ApprovalBody))],
+    key: IdempotencyKey = None,
+) -> Response:
+    """Put what was proposed in force, examined anew; who proposed it is another person, and still may.
+
+    Where `policies.two_persons` is set, an activation or rollback only proposes (202).
+    """
+    require_activation(services, officer)
+    proposal = services.store.policy_event(body.number)
+    if proposal is None or proposal.proposed is None:
+        raise GatewayError(
+            "not-found", f"step {body.number} proposes no policies: `gateway policies history` has what was proposed"
+        )
+    if proposal.set != body.set:
+        raise GatewayError(
+            "conflict", f"step {body.number} proposes another set than `{body.set[:16]}`: look at it again"
+        )
+    asked = proposal.proposed
+    said = ActivationBody.model_construct(no_loss=asked.no_loss, revives=asked.revives, reason=proposal.reason or None)
+    choose = lambda: kept_set(services.store, proposal)  # noqa: E731
+    return Activation(services, asked.step, choose, said, proposal).perform(request, officer, key, body)
 
 
 @router.get("/shadow", summary="What the candidate in the shadow has counted")
@@ -186,7 +202,7 @@ def put_in_shadow(
     def work(deed: Deed) -> Answer:
         deed.permit(Act.ACTIVATE_POLICIES, matter_of_gateway)
         deed.tx.put_policy_set(policies)
-        event = _step(deed, PolicyStep.SHADOW, policies.id, checked["digest"], policies.layers, body.reason)
+        event = take_step(deed, PolicyStep.SHADOW, policies.id, checked["digest"], policies.layers, body.reason)
         return Answer({"shadow": event, "checked": checked}, 201)
 
     return perform(services, request, officer, key, body.model_dump(), work, prepare=prepare, everywhere=True)
@@ -212,220 +228,7 @@ def end_shadow(
         running = deed.tx.policies_in_shadow()
         if running is None:
             raise GatewayError("conflict", "no candidate is in the shadow")
-        event = _step(deed, PolicyStep.SHADOW_END, running.set, running.digest, running.layers, body.reason)
+        event = take_step(deed, PolicyStep.SHADOW_END, running.set, running.digest, running.layers, body.reason)
         return Answer({"shadow": event})
 
     return perform(services, request, officer, key, body.model_dump(), work, prepare=services.policies.gather)
-
-
-def require_activation(services: ControlServices, officer: Officer) -> None:
-    """Raises `act-not-permitted` unless the officer may put policies in force."""
-    require_permit(services, officer, Act.ACTIVATE_POLICIES, matter_of_gateway(services.store))
-
-
-class _Activation:
-    """One activation or rollback: its examination before the transaction, and its step within."""
-
-    def __init__(
-        self,
-        services: ControlServices,
-        step: PolicyStep,
-        choose: Callable[[], PolicySet],
-        said: ActivationBody | RollbackBody,
-    ) -> None:
-        self._services = services
-        self._step = step
-        self._choose = choose
-        self._said = said
-
-    def perform(self, request: Request, officer: Officer, key: str | None, body: Body) -> Response:
-        """Do it; see `gateway.control.act.acting`."""
-        require_activation(self._services, officer)
-        answer = perform(
-            self._services,
-            request,
-            officer,
-            key,
-            body.model_dump(),
-            self._work,
-            prepare=self._prepare,
-            everywhere=True,
-        )
-        with contextlib.suppress(GatewayError):
-            # Acts look for themselves; this is for who only reads. What fails here, the feed tries again.
-            self._services.policies.keeper.refresh()
-        return answer
-
-    def _prepare(self) -> None:
-        """What takes long and needs no lock: check and compare."""
-        services = self._services
-        services.policies.keeper.refresh()
-        self._now = services.policies.keeper.now
-        self._policies = self._choose()
-        if self._policies.id == self._now.policies.id:
-            raise GatewayError("conflict", "these policies are in force already")
-        self._sequence = services.store.sequence()
-        found = services.policies.examine(self._policies, self._now.policies, int(services.now()))
-        assert found.loss is not None, "what is sound was compared"
-        self._checked, self._loss, self._proving = found.checked, found.loss, found.proving
-        self._require_proved()
-        # What the examination has parsed is parsed here without harm.
-        self._layers = parse_layers(self._policies.files, self._policies.layers)
-
-    def _work(self, deed: Deed) -> Answer:
-        deed.permit(Act.ACTIVATE_POLICIES, matter_of_gateway)
-        now, loss = self._now, self._loss
-        if deed.tx.policies_in_force() != now.event:
-            raise GatewayError("conflict", "other policies were put in force meanwhile; try again")
-        self._require_said(loss)
-        if now.event is None:
-            # The set of the settings is kept, so that there is one to go back to.
-            deed.tx.put_policy_set(now.policies)
-            before = PolicyEvent(
-                _next_number(deed.tx),
-                PolicyStep.INITIAL,
-                now.policies.id,
-                now.layers.digest,
-                now.layers.names,
-                "",
-                deed.now,
-            )
-            deed.tx.add_policy_event(before, withdraws=False)
-        deed.tx.put_policy_set(self._policies)
-        event = _step(
-            deed,
-            self._step,
-            self._policies.id,
-            self._layers.digest,
-            self._layers.names,
-            self._said.reason,
-            withdraws=can_withdraw(now.layers, self._layers),
-            previous_digest=now.layers.digest,
-            gaining=loss.gaining,
-            losing=loss.losing,
-            losing_grants=list(loss.grants_losing[:RECORDED_IDS]),
-            proved=self._proving.proved,
-            ever={one.action: one.change for one in self._proving.ever},
-        )
-        checked = {"policies": self._checked.policies, "cases": self._checked.cases}
-        return Answer(
-            {
-                "activation": event,
-                "before": now.layers.digest,
-                "checked": checked,
-                "proving": self._proving,
-                "loss": _told(loss),
-            }
-        )
-
-    def _require_proved(self) -> None:
-        """What is refuted is put in force for a reason alone, and nothing unproved where that is demanded."""
-        proved, demand = self._proving.proved, self._services.policies.proofs
-        if demand == "required" and (proved is None or proved.result != "proved"):
-            why = "were not proved: " + self._proving.unasked if proved is None else "are not all proved"
-            raise GatewayError(
-                "conflict",
-                f"theorems of these policies {why}; the setting `policies.proofs` asks for proofs",
-                proving=msgspec.to_builtins(self._proving),
-            )
-        if proved is not None and proved.result == "refuted" and self._said.reason is None:
-            fault = {"field": "reason", "fault": "is missing: why policies are put in force that break a theorem"}
-            raise GatewayError(
-                "invalid-input",
-                f"refuted: {', '.join(proved.failed)}",
-                faults=[fault],
-                proving=msgspec.to_builtins(self._proving),
-            )
-
-    def _require_said(self, loss: Loss) -> None:
-        """Nothing is lost without a reason, or where nothing may be; nothing begins to flow without a word."""
-        words = f"{loss.losing} standing grants lose and {loss.unsettled} others may lose"
-        if self._said.no_loss and (loss.takes_away or self._takes_away_since()):
-            raise GatewayError("conflict", f"{words}, and nothing may (Decree 809 Art. 15, 39(2))", loss=_told(loss))
-        if loss.takes_away and self._said.reason is None:
-            fault = {"field": "reason", "fault": "is missing: what is taken away is told why"}
-            raise GatewayError("invalid-input", f"{words}: give a reason", faults=[fault], loss=_told(loss))
-        if loss.gives and not self._said.revives:
-            raise GatewayError(
-                "conflict",
-                f"{loss.gaining} standing grants, or departments without one, obtain what they do not now: look at it, "
-                "then say `revives`",
-                loss=_told(loss),
-            )
-
-    def _takes_away_since(self) -> bool:
-        """Whether the set takes anything from what was granted while the comparison ran."""
-        services = self._services
-        changes = services.store.changes_after(self._sequence, limit=MAX_PAIRS + 1)
-        pairs = {_pair(change) for change in changes if change.kind not in UNRELATED}
-        if None in pairs or len(changes) > MAX_PAIRS:
-            raise GatewayError("conflict", "too much changed while the policies were compared; try again")
-        standing = PairsOf(StandingState(services.store), [pair for pair in pairs if pair is not None])
-        return compare(self._now.layers, self._layers, standing, int(services.now())).takes_away
-
-
-def _pair(change: Change) -> tuple[str, str] | None:
-    if change.department is None or change.dataset is None:
-        return None
-    return change.department, change.dataset
-
-
-def _set_before(store: Store, number: int | None) -> PolicySet:
-    """The set that the step of that number put in force, or the one that was in force before the present one."""
-    if number is None:
-        present = store.policies_in_force()
-        before = None if present is None else store.policies_before(present)
-        missing = GatewayError("conflict", "no other policies were in force before")
-    else:
-        before = next((one for one in store.policy_events(number + 1, 1) if one.number == number), None)
-        if before is not None and before.step not in IN_FORCE_STEPS:
-            before = None
-        missing = GatewayError(
-            "invalid-input", f"step {number} put no policies in force: `gateway policies history` has those that did"
-        )
-    found = None if before is None else store.policy_set(before.set)
-    if found is None:
-        raise missing
-    return found
-
-
-def _step(
-    deed: Deed,
-    step: PolicyStep,
-    policy_set: str,
-    digest: str,
-    layers: tuple[str, ...],
-    reason: str | None,
-    *,
-    withdraws: bool = False,
-    proved: Proved | None = None,
-    **recorded: Any,
-) -> PolicyEvent:
-    """Record the step and take it; the record says what is proved of the set."""
-    if withdraws:
-        deed.will_withdraw()
-    record = deed.record(
-        RecordKind.POLICY,
-        department=EVERY_DEPARTMENT,
-        step=step.value,
-        policy_set=policy_set,
-        digest=digest,
-        layers=list(layers),
-        reason=reason or "",
-        proved=None if proved is None else msgspec.to_builtins(proved),
-        **recorded,
-    )
-    event = PolicyEvent(
-        _next_number(deed.tx), step, policy_set, digest, layers, deed.officer.id, deed.now, reason or "", record, proved
-    )
-    deed.tx.add_policy_event(event, withdraws=withdraws)
-    return event
-
-
-def _next_number(tx: StoreTransaction) -> int:
-    newest = tx.policy_events(limit=1)
-    return newest[0].number + 1 if newest else 1
-
-
-def _told(loss: Loss) -> dict[str, Any]:
-    return {name: getattr(loss, name) for name in loss.__struct_fields__}

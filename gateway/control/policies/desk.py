@@ -73,6 +73,7 @@ class PolicyDesk:
         node: this node's name; what its workers count stands under it.
         counters: where its workers' counters arrive; None where no worker hangs on this process.
         proofs: whether theorems are proved when policies are activated.
+        two_persons: whether who wants policies in force proposes them, and another person approves.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class PolicyDesk:
         node: str,
         counters: Counters | None = None,
         proofs: ProofDemand = "known",
+        two_persons: bool = False,
     ) -> None:
         self._store = store
         self._examine = examine
@@ -93,6 +95,7 @@ class PolicyDesk:
         self._gathered: tuple[int, NodeCounts] = (0, NodeCounts())
         self.keeper = keeper
         self.proofs = proofs
+        self.two_persons = two_persons
         self._stated: tuple[str, tuple[Theorem, ...]] = ("", ())
 
     def require_current(self, tx: StoreTransaction) -> None:

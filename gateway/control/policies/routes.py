@@ -2,15 +2,16 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import Response
 from pydantic import Field
 
 from gateway.control.act.acting import Services, SignedIn, matter_between, require_permit
 from gateway.control.act.bodies import Body, EntryId, Slug, describes, model_of
 from gateway.control.act.paging import json_response
-from gateway.control.policies.activation import require_activation
 from gateway.control.policies.calls import CallBody, call_of, interface_of
+from gateway.control.policies.in_force import require_activation
+from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter
 from gateway.domain.policies import PolicySet
 from gateway.domain.verdicts import Call
@@ -68,6 +69,22 @@ def active(services: Services, officer: SignedIn) -> Response:
             "policies": policies,
         }
     )
+
+
+@router.get("/activations/{number}/set", summary="The set of policies of one step of the history")
+def set_of(services: Services, officer: SignedIn, number: Annotated[int, Path(ge=1, le=1 << 53)]) -> Response:
+    """The step, and the set as text: layers in order, and every file by its path. Its id is `set` of the step."""
+    require_permit(
+        services,
+        officer,
+        Act.CONSULT_POLICIES,
+        Matter(supplier=officer.department, demand=officer.department, region=officer.region),
+    )
+    event = services.store.policy_event(number)
+    found = None if event is None else services.store.policy_set(event.set)
+    if event is None or found is None:
+        raise GatewayError("not-found", f"there is no step {number}: `gateway policies history` lists them")
+    return json_response({"step": event, "layers": found.layers, "files": found.files})
 
 
 class ComparisonBody(Body):

@@ -269,6 +269,7 @@ def assemble(
             node=home.origin(settings),
             counters=hub,
             proofs=settings.policies.proofs,
+            two_persons=settings.policies.two_persons,
         ),
         oauth=oauth,
         hub=hub,

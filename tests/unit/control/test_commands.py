@@ -16,8 +16,10 @@ from typer.testing import CliRunner, Result
 from gateway.cli import app
 from gateway.control.act.examples import DATASET, DEPARTMENT, DERIVATION, GRANT, SYSTEM
 from gateway.domain.errors import GatewayError
+from gateway.policy.law.layers import read_set
 from gateway.runtime.operation.session.api import Api
 from gateway.store.directory.file import DirectoryFile
+from tests.policies.layering import note, root_with
 from tests.support.control import ISSUER, World
 
 
@@ -57,6 +59,8 @@ def gateway(world: World, monkeypatch: pytest.MonkeyPatch) -> Commands:
         "directory",
         "departments",
         "hosts",
+        "policies.activation",
+        "policies.bundles",
         "certificates",
         "credentials",
         "interfaces",
@@ -103,6 +107,40 @@ def test_issue_lists_every_fault_of_a_file_and_issues_nothing(gateway: Commands,
     file.write_text("\n".join(json.dumps(row) for row in rows[:505]), "utf-8")
     assert gateway.json("grants", "issue", file)["issued"] == 505
     assert gateway.json("grants", "issue", file, "--resume")["issued"] == 505, "what stands is not repeated"
+
+
+def test_policies_by_two_persons_and_as_a_bundle(
+    gateway: Commands, make_world: Callable[..., World], tmp_path: Path
+) -> None:
+    """One proposes, nobody approves the own proposal, another does; the set goes to a folder elsewhere as it was."""
+    world = gateway.world = make_world(ledger=True)
+    world.services.policies.two_persons = True
+    first = world.store.officer("province")
+    assert first is not None
+    with world.store.transaction() as tx:
+        tx.put_officer(msgspec.structs.replace(first, id="province-second"))
+    root = root_with(
+        tmp_path, city=note("city-rule") + 'forbid (principal is Officer, action == Action::"settle", resource);'
+    )
+    asked = (root, "--layers", "national,city", "--reason", "a trial", "--revives")
+    assert "approve 1" in gateway("policies", "activate", *asked, officer="province").stdout
+    assert "may not" in gateway("policies", "approve", 1, officer="province", fails=True).stderr
+    assert "sound" in gateway("policies", "approve", 1, "--dry-run", officer="province-second").stdout
+    assert world.store.policies_in_force() is None
+    assert "in force: national + city" in gateway("policies", "approve", 1, officer="province-second").stdout
+    assert "it is `activate`" in gateway("policies", "approve", 3, officer="province-second", fails=True).stderr
+    file, elsewhere = tmp_path / "set.json", tmp_path / "elsewhere"
+    gateway("policies", "export", file, officer="auditor")
+    assert "is there already" in gateway("policies", "export", file, officer="auditor", fails=True).stderr
+    taken = CliRunner().invoke(
+        app, ["policies", "import", str(file), "--key", world.ledger_key, "--root", str(elsewhere)]
+    )
+    assert (taken.exit_code, "activate by province-second: a trial" in taken.stdout) == (0, True), taken.output
+    assert read_set(elsewhere, ("national", "city")).id == read_set(root, ("national", "city")).id
+    again = CliRunner().invoke(
+        app, ["policies", "import", str(file), "--key", world.ledger_key, "--root", str(elsewhere)]
+    )
+    assert (again.exit_code, "is not empty" in again.stderr) == (1, True)
 
 
 def test_directory_goes_out_and_comes_back(gateway: Commands, tmp_path: Path) -> None:
