@@ -75,6 +75,14 @@ def cut(text: str) -> str:
     return text if len(lines) <= LINES else "\n".join([*lines[:LINES], "…"])
 
 
+def with_few_files(document: Any) -> Any:
+    """Of a set of files as text the first two, and of each the first lines."""
+    files = document.get("files") if isinstance(document, dict) else None
+    if not isinstance(files, dict):
+        return document
+    return {**document, "files": {name: cut(text) for name, text in sorted(files.items())[:2]}}
+
+
 def _made(form: str, found: str, seed: str) -> str:
     number = int(seed.rpartition(" ")[2])
     if form == "token":

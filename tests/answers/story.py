@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import jwt
+import msgspec
 
 from gateway.client.keys import ClientKey, new_private_key
 from gateway.control.act.examples import (
@@ -55,7 +56,7 @@ from tests.answers.matters import Matters, matters_of
 from tests.answers.provider import URL as PROVIDER
 from tests.answers.teller import Teller
 from tests.answers.world import WITNESSED, WITNESSED_KEY, Clock, FullWorld, quick_ledger, record_long_ago
-from tests.support.control import ISSUER
+from tests.support.control import ISSUER, done
 from tests.support.ledger import TestSigner
 
 LONG_AGO = datetime(2022, 3, 1, 9, tzinfo=CHINA)
@@ -531,7 +532,24 @@ def policies(teller: Teller) -> None:
     teller.tell("POST /v1/policies/activation", "province", {**candidate, **said}, again=True)
     _no_reply(teller)
     teller.tell("POST /v1/policies/rollback", "province", said)
+    _by_two_persons(teller, {**candidate, **said})
     teller.tell("GET /v1/policies/activations", "auditor")
+
+
+def _by_two_persons(teller: Teller, candidate: dict[str, Any]) -> None:
+    """One proposes a set, another puts it in force; then it is as before."""
+    services, store = teller.world.services, teller.world.store
+    first = store.officer("province")
+    assert first is not None
+    with store.transaction() as tx:
+        tx.put_officer(msgspec.structs.replace(first, id="province-second", name="Zheng Hong"))
+    services.policies.two_persons = True
+    proposal = done(teller.world.post("province", "/v1/policies/activation", candidate))["proposal"]
+    services.policies.two_persons = False
+    teller.tell("GET /v1/policies/activations/{number}/set", "auditor", number=proposal["number"])
+    approved = {"number": proposal["number"], "set": proposal["set"]}
+    teller.tell("POST /v1/policies/approval", "province-second", approved)
+    done(teller.world.post("province", "/v1/policies/rollback", {"reason": "seen enough", "revives": True}))
 
 
 def records(teller: Teller) -> None:

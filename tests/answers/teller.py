@@ -14,13 +14,13 @@ from typing import Any
 import httpx
 
 from gateway.control.app.answers import BINARY, problem_of
-from tests.answers.stand_ins import StandIns, cut
+from tests.answers.stand_ins import StandIns, cut, with_few_files
 from tests.answers.world import Clock, FullWorld
 
 JSON = {"application/json", "application/ld+json"}
 PROBLEM = "application/problem+json"
 UNCONCERNED = {"GET": "market-both"}
-NOT_THERE = {"version": 99, "path": "9/999", "contract": "unknown", "name": "unknown"}
+NOT_THERE = {"number": 1 << 40, "version": 99, "path": "9/999", "contract": "unknown", "name": "unknown"}
 KEPT_HEADERS = ("ETag", "Location", "Link", "Sharing-Record", "Preference-Applied")
 SETTLED_SECONDS = 30.0
 READ_BY_POST = {"/v1/records/search", "/v1/records/export"}
@@ -192,7 +192,7 @@ class Teller:
         self.clock.at += 60
         kind = answer.headers.get("content-type", "").partition(";")[0]
         if kind in JSON:
-            shown = self._stand_ins.value(answer.json())
+            shown = self._stand_ins.value(with_few_files(answer.json()))
         elif kind in BINARY:
             # Of a file whose octets are its writer's, the magic alone.
             content = answer.content[:4] if kind.endswith("parquet") else answer.content

@@ -196,6 +196,7 @@ AS_ONESELF = {
     "POST /v1/directory",  # whether one may import anything is asked before the file is read; then for what it names
     "GET /v1/policies",
     "GET /v1/policies/activations",
+    "GET /v1/policies/activations/{number}/set",
     "GET /v1/grants",
     "GET /v1/proposals",
     *(f"GET /v1/{name}" for name in PROCESSES),
