@@ -183,6 +183,7 @@ _CLASSES: Mapping[str, type[SharingProblem]] = {
     "terminated": SharingStopped,
     "interface-unknown": NotServed,
     "quota-exhausted": QuotaExhausted,
+    "words-exhausted": QuotaExhausted,
     "rate-limited": RateLimited,
     "answer-not-filterable": SupplierFailed,
     "supplier-unreachable": SupplierFailed,

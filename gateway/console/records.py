@@ -140,6 +140,9 @@ async def shown(desk: Desk) -> Response:
     first = record["entries"][0] if record["entries"] else {}
     use = first.get("use")
     closed = next((each for each in record["entries"] if each.get("kind") == "use.closed"), None)
+    if isinstance(use, dict):
+        # What the caller said stands beside the log, where it still stands.
+        use = {**use, **{field: each["text"] for field, each in record.get("texts", {}).items()}}
     told = use if isinstance(use, dict) else first
     dataset, department = told.get("dataset"), told.get("department")
     return desk.page(

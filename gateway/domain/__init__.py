@@ -3,6 +3,7 @@
     errors      a refusal's code, status and words
     formulas    texts that a spreadsheet program would take for a formula
     free_text   what people say in their own words, and what may not stand in it
+    texts       callers' words beside the log: what a record holds of them, and by what they are proven
     places      where something stands in a request or an answer, and what is read there
     nesting     how deep JSON nests, before a parser reads it
     circles     whose data counts together with a department's own

@@ -338,6 +338,13 @@ PROBLEMS: Mapping[str, Problem] = {
         "call again tomorrow, or ask for a larger quota",
         "请次日再调用，或申请提高额度",
     ),
+    "words-exhausted": Problem(
+        429,
+        "this system has said too many new scenarios, operators and purposes today",
+        "该系统当日新增的使用场景、操作人员和用途过多",
+        "what was said before goes on; name scenarios by kind and operators by staff number, or call tomorrow",
+        "已使用过的仍可继续使用；场景请按类别填写，操作人员请填工号；否则请次日再调用",
+    ),
     "rate-limited": Problem(
         429,
         "too many calls at once",

@@ -49,8 +49,8 @@ class Use(msgspec.Struct, frozen=True):
         call: what for, and under which interface.
         verdict: the decision.
         supplier: the supply department's id.
-        scenario: the declared scenario (`Sharing-Scenario`), "" if none.
-        operator: the declared operator (`Sharing-Operator`), "" if none.
+        scenario: the declared scenario (`Sharing-Scenario`) as its record names it (`Said`), "" if none.
+        operator: the declared operator (`Sharing-Operator`), likewise.
         trace_id: the W3C trace id, 32 hex digits: the caller's, where it sent one.
         request_digest: keyed digest (64 hex digits) over method, target and, where it is at hand, body.
         subject: pseudonym of the data subject, if the interface names one and the call bears it.
@@ -59,6 +59,7 @@ class Use(msgspec.Struct, frozen=True):
         parent_id: the caller's span, 16 hex digits, "" if it sent none.
         trace_flags: the flags of the trace, two hex digits; the lowest bit says that it is sampled.
         besides: pseudonyms of the other data subjects, where the call asks about several.
+        purpose: the declared purpose as its record names it; `call` has it in the caller's own words.
     """
 
     caller: Caller
@@ -75,6 +76,7 @@ class Use(msgspec.Struct, frozen=True):
     parent_id: str = ""
     trace_flags: str = "00"
     besides: tuple[str, ...] = ()
+    purpose: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True):

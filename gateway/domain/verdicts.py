@@ -190,6 +190,18 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
             yield verdict
             verdict = verdict.otherwise
 
+    def unrecordable(self) -> "Verdict":
+        """The denial of a call of which the state did not keep what its record has to name (Decree 809 Art. 29)."""
+        return msgspec.structs.replace(
+            self,
+            decision=Decision.DENY,
+            code="words-exhausted",
+            items=(),
+            explanation=None,
+            exhausted=None,
+            otherwise=None,
+        )
+
     def used_up(self) -> "Verdict":
         """The denial of a call whose quota under this permit is used up."""
         return msgspec.structs.replace(

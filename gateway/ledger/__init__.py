@@ -49,7 +49,9 @@ stands before the first segment: where it is missing beside one, or its halves d
 
 An entry is canonical JSON (`journal.entries`). All have `v`, `kind`, `id`, `time` (Unix ns), `retain_until`, `salt`:
 
-    use.opened    request, trace, subject?, use{what the verdict and the caller fix}
+    use.opened    request, trace, subject?, use{what the verdict and the caller fix}; `v` is 2: purpose is a registered
+                  name, purpose, scenario and operator else `sealed:` and a digest (`gateway.domain.texts`); in `v` 1
+                  they are the caller's own words
     use.closed    bytes, digest?, duration_us, end, items (released), rows, status; `id` is that of its opening
     use.refused   as use.opened, with code, articles and near (grants that came near, and what failed) in `use`
     recovered     `id` is that of its opening: the use was open when its writer died

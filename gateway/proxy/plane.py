@@ -32,7 +32,19 @@ from gateway.proxy.http.targets import TargetReader
 from gateway.proxy.kernel import bound_what_kernels_hold
 from gateway.proxy.limits import Limits
 from gateway.proxy.long_work import LongWork
-from gateway.proxy.ports import Decide, Identify, IsFresh, Meter, Pseudonym, Reach, ReachOf, Resolve, UseLedger, Watch
+from gateway.proxy.ports import (
+    Decide,
+    Identify,
+    IsFresh,
+    Meter,
+    Pseudonym,
+    Reach,
+    ReachOf,
+    Resolve,
+    Seal,
+    UseLedger,
+    Watch,
+)
 from gateway.proxy.shares import Shares
 from gateway.proxy.troubles import Troubles
 from gateway.proxy.turns import Turns
@@ -72,6 +84,7 @@ class DataPlane:
         resolve: Resolve,
         reach: ReachOf,
         decide: Decide,
+        seal: Seal,
         ledger: UseLedger,
         meter: Meter,
         pseudonym: Pseudonym,
@@ -91,6 +104,7 @@ class DataPlane:
         self.resolve = resolve
         self._reach = reach
         self.decide = decide
+        self.seal = seal
         self.ledger = ledger
         self.meter = meter
         self.pseudonym = pseudonym

@@ -14,6 +14,7 @@ import msgspec
 from gateway.domain.callers import Caller
 from gateway.domain.credentials import Shown
 from gateway.domain.directory import Interface
+from gateway.domain.texts import Said
 from gateway.domain.uses import Outcome, Use
 from gateway.domain.verdicts import Call, Verdict
 
@@ -109,6 +110,17 @@ class Decide(Protocol):
     """The policies' answer for a call now. Never raises for a denial; any error inside is a denial."""
 
     def __call__(self, call: Call) -> Verdict | Awaitable[Verdict]: ...
+
+
+class Seal(Protocol):
+    """A caller's own words to what its record may hold of them (INVARIANT: NO-VALUES).
+
+    Every text that the answer names by a digest stands durably in the state by then (INVARIANT: RECORD-FIRST); what the
+    state took no more of today is `UNKEPT`. Raises `records-unavailable` where the state does not take it now,
+    `rate-limited` where too many texts of this system wait.
+    """
+
+    def __call__(self, call: Call, scenario: str, operator: str, years: int) -> Said | Awaitable[Said]: ...
 
 
 class UseLedger(Protocol):

@@ -190,6 +190,13 @@ class LedgerSettings(Section):
         ge=1 << 20,
         description="free disk, in bytes, below which no new use is accepted; officers' acts go on down to a quarter",
     )
+    new_texts_a_day: int = Field(
+        5000,
+        ge=1,
+        le=1_000_000,
+        description="how many new scenarios, operators and unregistered purposes one system may name in a day, of some "
+        "600 octets each in the state; a use that names one more is refused (`words-exhausted`)",
+    )
     witnesses: tuple[str, ...] = Field(
         (),
         description="witnesses asked to cosign this log, each as `<verifier key> <URL>`, such as https://peer/witness; "

@@ -23,6 +23,7 @@
     coordination  one-time values, quotas, nodes
     gathering     what departments drew, counted together
     figures       figures for supervision, and the duties behind them
+    texts         callers' words, sealed, by the digest that records name
     cases         cases of processes, their history and attachments
     proposals     grants on their way
     directory     the directory and its files: sheets, JSON, DCAT, OpenAPI

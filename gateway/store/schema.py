@@ -28,6 +28,8 @@ The migrations under `migrations/` build exactly these tables; a test compares t
 | supplier_credentials | what a supplier is shown of who calls, by name; its secret is sealed by the key ring |
 | policy_sets, policy_events | the text of a set of policies, and each step that put one in force or in the shadow |
 | shadow_counts | what one node has counted for a candidate in the shadow |
+| texts | a text that records name by its digest, sealed with its salt; `mark` finds it again, `word` whoever said it |
+| erased_texts | the digest of a text that was erased, and the record of the act |
 | acts | records of acts that are committed, or were found without their act: see `belonging` |
 | logs, homes | what the state knows of each node's log, and of the home it lives in |
 """
@@ -46,7 +48,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0015"
+HEAD = "0016"
 """The newest migration: a database at another revision is migrated, or refused if it is newer."""
 
 metadata = MetaData()
@@ -475,6 +477,32 @@ case_files = Table(
     Column("content", LargeBinary, nullable=False),
     Column("body", Text, nullable=False),
     PrimaryKeyConstraint("case_id", "digest"),
+)
+
+texts = Table(
+    "texts",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("mark", String(64), nullable=False),
+    Column("word", String(64), nullable=False),
+    Column("system", String(64), nullable=False),
+    Column("department", String(64), nullable=False),
+    Column("day", String(10), nullable=False),
+    Column("named_until", String(10), nullable=False),
+    Column("years", Integer, nullable=False),
+    Column("sealed", Text, nullable=False),
+    Index("texts_mark", "mark", unique=True),
+    Index("texts_word", "word"),
+    Index("texts_day", "system", "day"),
+    Index("texts_until", "named_until"),
+)
+"""`day` is when it came, `named_until` the last day on which a record may name it, which stays for `years`."""
+
+erased_texts = Table(
+    "erased_texts",
+    metadata,
+    Column("digest", String(64), primary_key=True),
+    Column("record", String(128), nullable=False),
 )
 
 proposals = Table(

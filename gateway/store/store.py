@@ -39,6 +39,7 @@ from gateway.store.migrate import migrate, require_head
 from gateway.store.policies import PolicyReadings, PolicyTransaction
 from gateway.store.proposals import Proposals
 from gateway.store.readings import Rows
+from gateway.store.texts import Texts
 from gateway.store.values import MAX_PAGE, GrantFilter, Page
 
 T = TypeVar("T")
@@ -67,6 +68,7 @@ class Store(
     Cases,
     Proposals,
     Supervision,
+    Texts,
     Coordination,
 ):
     """The state of a gateway, on SQLite or PostgreSQL; synchronous and thread-safe.

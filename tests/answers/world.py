@@ -140,7 +140,19 @@ class FullWorld(World):
         verdict = self.engine.decide(call, now)
         caller = Caller(system, call.department, Assurance.MTLS, "a-token", now + 300)
         digest = "5e" * 32
-        use = Use(caller, call, verdict, "public-security", "", "", "7a" * 16, digest, None, self.clock.ns())
+        use = Use(
+            caller,
+            call,
+            verdict,
+            "public-security",
+            "",
+            "",
+            "7a" * 16,
+            digest,
+            None,
+            self.clock.ns(),
+            purpose=call.purpose,
+        )
         outcome = Outcome(200, verdict.items, 1, 412, digest, 38_000, "complete")
         return self._runner.run(self._record(use, outcome))
 

@@ -18,6 +18,7 @@ from gateway.domain.lifecycle import LIFECYCLE
 from gateway.domain.officers import Act
 from gateway.domain.processes.register import PROCESSES
 from gateway.domain.processes.table import Process, Step
+from gateway.domain.texts import sealed
 from gateway.domain.uses import RecordKind, Use
 from gateway.ledger.journal.entries import Salts, UseEntries
 from gateway.policy.law.articles import citations, read_articles
@@ -185,7 +186,9 @@ def recorded() -> set[str]:
     """The fields of the record of a use under a grant."""
     caller = Caller("marriage-desk", "civil-affairs", Assurance.DPOP, "jti", 1 << 40)
     verdict = Slice(NATIONAL, state()).evaluate(call(), NOW)
-    use = Use(caller, call(), verdict, "police", "counter", "li", "0" * 32, "0" * 64, "ab" * 16, NOW * 10**9)
+    named = sealed("0" * 64)
+    use = Use(caller, call(), verdict, "police", named, named, "0" * 32, "0" * 64, "ab" * 16, NOW * 10**9)
+    use = msgspec.structs.replace(use, purpose=use.call.purpose)
     said = msgspec.json.decode(UseEntries("run", Salts()).opened(use)[1])
     return {*said, *said["use"]}
 

@@ -18,6 +18,7 @@ from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.credentials import Shown
 from gateway.domain.directory import AnswerFormat, Interface
 from gateway.domain.errors import GatewayError
+from gateway.domain.texts import Said
 from gateway.domain.uses import Outcome, Use
 from gateway.domain.verdicts import Call, Decision, Verdict
 from gateway.policy.live import refusals
@@ -263,6 +264,7 @@ class Worker:
         self._identifier = self._policies = SimpleNamespace(
             forget=lambda _: None, forget_all=lambda: None, changed=lambda _: None
         )
+        self._words = SimpleNamespace(drop=lambda _: False, drop_all=lambda: None)
         self._no_policies = self._checks = None
         self._reach = Reach(("10.0.0.1",), None, "", Credential(self) if node.history.is_rich else None)
         self._meter = SimulatedMeter(node.view.lease_quota, self._executor, lambda: 1e9)  # type: ignore[arg-type]
@@ -293,6 +295,7 @@ class Worker:
             resolve=self._resolver,
             reach=self._resolver.reach,
             decide=Decider(self._engine, self._executor, lambda: 0.0),  # type: ignore[arg-type]
+            seal=lambda call, scenario, operator, _: Said(call.purpose, scenario, operator),
             ledger=Journal(self),
             meter=self._meter,
             pseudonym=lambda _: "",

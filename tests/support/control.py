@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -28,6 +28,7 @@ from gateway.domain.policies import PolicySet
 from gateway.identity.callers.dpop import ProofVerifier
 from gateway.identity.callers.security_log import SecurityLog
 from gateway.identity.keys.keyring import KeyRing
+from gateway.identity.keys.texts import TextSealer
 from gateway.identity.tokens.issuing import TokenIssuer
 from gateway.identity.tokens.verify import OwnIssuer, TokenVerifier
 from gateway.ledger.journal.acts import ActJournal
@@ -151,6 +152,7 @@ class World:
         spool = folder / "spool"
         spool.mkdir(exist_ok=True)
         possession = Possession(ProofVerifier(clock, None), self.store.use_once, ISSUER)
+        self.texts = TextSealer(self.ring)
         self.services = ControlServices(
             store=self.store,
             engine=self.engine,
@@ -165,6 +167,8 @@ class World:
             policies=PolicyDesk(self.store, keeper, self._examine, node="control.example/log"),
             trials=Trials(self._no_reach),
             unseal=lambda sealed, context: self.ring.field_cipher().unseal(sealed, context),
+            open_text=self.texts.open,
+            word_of=partial(self.texts.mark, ""),
             seal=lambda secret, context: self.ring.field_cipher().seal(secret, context),
             secret_mark=lambda secret: f"mark of {len(secret)} characters",
             pseudonyms=lambda identifier: (f"pseudonym-of-{len(identifier)}-bytes",),

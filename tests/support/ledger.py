@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import SharingMode
+from gateway.domain.texts import sealed
 from gateway.domain.uses import Outcome, Use
 from gateway.domain.verdicts import Call, Decision, Explanation, NearMiss, Verdict
 from gateway.ledger.journal.entries import Salts, UseEntries, new_run
@@ -21,6 +23,8 @@ from gateway.ledger.process.service import LedgerService
 from gateway.ledger.retention.retention import Holds
 
 ORIGIN = "ledger.example/node-1"
+SCENARIO = sealed("5c" * 32)
+"""What the city's systems say, as records name it."""
 NOON_NS = 1_767_240_000_000_000_000
 """2026-01-01 12:00 China Standard Time."""
 
@@ -80,6 +84,7 @@ class City:
             request_digest=self.random.randbytes(32).hex(),
             subject=subject if subject is not None else self.pseudonym(self.random.randrange(self._people)),
             started_unix_ns=started_unix_ns,
+            purpose=call.purpose,
         )
 
     def refused(self, started_unix_ns: int = NOON_NS, code: str = "purpose-not-granted") -> Use:
@@ -93,9 +98,7 @@ class City:
             valid_until_unix=use.verdict.valid_until_unix,
             explanation=Explanation(near=(NearMiss(use.verdict.grant or "", ("purpose",), ("809-25-1",)),)),
         )
-        return Use(
-            use.caller, use.call, verdict, use.supplier, "", "", use.trace_id, use.request_digest, None, started_unix_ns
-        )
+        return msgspec.structs.replace(use, verdict=verdict, scenario="", operator="", subject=None)
 
     def outcome(self, use: Use, end: str = "complete") -> Outcome:
         """How a use may have ended."""
@@ -167,7 +170,7 @@ class City:
             approver=f"officer-{n % 7}",
             retention_years=3,
         )
-        return caller, call, verdict, supplier, "窗口办理"
+        return caller, call, verdict, supplier, SCENARIO
 
     @property
     def _weights(self) -> list[float]:

@@ -14,6 +14,7 @@ from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import Interface
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import parse_upstream
+from gateway.domain.texts import Said
 from gateway.domain.uses import Outcome, Use
 from gateway.domain.verdicts import Call, Decision, Verdict
 from gateway.proxy import DataPlane, Limits
@@ -167,6 +168,10 @@ class House:
             return self.decide_later(call)
         return self.verdict
 
+    def seal(self, call: Call, scenario: str, operator: str, _years: int) -> Said | Awaitable[Said]:
+        """What was said, as it was: `MemoryLedger` is no log."""
+        return Said(call.purpose, scenario, operator)
+
     def pseudonym(self, identifier: bytes) -> str:
         return f"p{len(identifier)}"
 
@@ -177,6 +182,7 @@ class House:
             "resolve": self.resolve,
             "reach": self.reach,
             "decide": self.decide,
+            "seal": self.seal,
             "ledger": self.ledger,
             "meter": self.meter,
             "pseudonym": self.pseudonym,

@@ -3,6 +3,7 @@
     routes     find, show, prove; records that a demand department files
     readings   whose a record of a reading is: watching is not told to the watched
     questions  from query parameters or a body to the ledger's question
+    texts      what callers said, where a record names its digest
     exports    records as a file with a signed manifest
     exporting  exports on their way
     log        the log as C2SP tlog-tiles

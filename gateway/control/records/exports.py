@@ -61,6 +61,7 @@ from gateway.control.act.services import ControlServices
 from gateway.control.records.exporting import Exporting, Finished, Progress, unless_left
 from gateway.control.records.questions import Asked, Question, RecordFilter, looked_past, narrowed, question_of
 from gateway.control.records.readings import reading_by
+from gateway.control.records.texts import recorded
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
@@ -154,20 +155,13 @@ class _Export:
         return answer
 
     def _record(self, key: str | None, said: Any, manifest: dict[str, Any], unnamed: Unnamed) -> Response:
-        question = msgspec.to_builtins(
-            msgspec.structs.replace(
-                self.query, subjects=None, within_suppliers=None, within_departments=None, watching=()
-            )
-        )
-        question.pop("officer", None)
-
         def work(deed: Deed) -> Answer:
             deed.permit(Act.EXPORT_RECORDS, lambda tx: _matter_of(tx, deed.officer, self.scope))
             _exporting(self.request).decided(self.name, deed.decided)
             deed.record(
                 RecordKind.EXPORT,
                 **reading_by(deed.officer, self.query),
-                question=question,
+                question=recorded(self.query),
                 of_subject=self.query.subjects is not None,
                 format=self.format.value,
                 records=manifest["records"],

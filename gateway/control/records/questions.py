@@ -16,6 +16,7 @@ from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import Scope, scope_of
 from gateway.control.act.services import ControlServices
 from gateway.control.records.readings import watching_of
+from gateway.control.records.texts import with_words
 from gateway.domain.calendar import CHINA, CHINA_OFFSET_SECONDS, china_day
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Officer
@@ -155,6 +156,7 @@ def narrowed(services: ControlServices, officer: Officer, act: Act, asked: Quest
     narrow = Scope() if asks_own else scope
     within = _within_own(scope) if asks_own else _within(services, scope)
     query = _with_history(services.store, asked, scope, asked.query(narrow, within, services.pseudonyms))
+    query = with_words(services, query)
     # Readings of auditors are found where records are read; in figures, which more may see, they are not counted.
     watching = () if act is Act.CONSULT_FIGURES or asks_own else watching_of(services, officer)
     return scope, msgspec.structs.replace(query, watching=watching)

@@ -34,6 +34,7 @@ from gateway.control.act.services import ControlServices
 from gateway.control.records.exports import ExportBody
 from gateway.control.records.questions import Asked, looked_past, narrowed, narrowed_figures, question_of
 from gateway.control.records.readings import reading_by, reading_of
+from gateway.control.records.texts import recorded, shown_keys, shown_rows, texts_of
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import EVERY_DEPARTMENT, WATCH_MARK, RecordKind
@@ -81,7 +82,7 @@ async def find_records(
     record = await run_in_threadpool(_consulted, services, officer, Act.CONSULT_RECORDS, query)
     page = await services.ledger.find(query, cursor, limit, allow_partial=asked.allow_partial)
     body: dict[str, Any] = {
-        "items": page.rows,
+        "items": await run_in_threadpool(shown_rows, services, page.rows),
         "next": marked_cursor(services.mark, pages.sealed(page.cursor)),
         "log_size": page.log_size,
         "knows": _shown_knows(page.knows),
@@ -167,7 +168,10 @@ async def record_stats(services: Services, officer: SignedIn, asked: Asked, by: 
     query = await run_in_threadpool(narrowed_figures, services, officer, asked, by.value)
     record = await run_in_threadpool(_consulted, services, officer, Act.CONSULT_FIGURES, query)
     found = await services.ledger.stats(query, by.value, allow_partial=asked.allow_partial)
-    body: dict[str, Any] = {"by": by.value, "items": found.items, "next": None, "knows": _shown_knows(found.knows)}
+    items: Any = found.items
+    if by is Grouping.PURPOSE:
+        items = await run_in_threadpool(shown_keys, services, msgspec.to_builtins(found.items))
+    body: dict[str, Any] = {"by": by.value, "items": items, "next": None, "knows": _shown_knows(found.knows)}
     if not found.knows.is_whole:
         body["partial"] = True
     return json_response(body, headers={"Sharing-Record": record})
@@ -175,10 +179,16 @@ async def record_stats(services: Services, officer: SignedIn, asked: Asked, by: 
 
 @router.get("/{id}", summary="A record, whole")
 async def show_record(services: Services, officer: SignedIn, id: RecordPath) -> Response:  # noqa: A002
-    """A record with its entries as they stand in the log. The reading is recorded."""
+    """A record with its entries as they stand in the log, and the texts that they name. The reading is recorded.
+
+    Of what the caller said in its own words the log holds a digest (`sealed:…`); `texts` has the text of each such
+    field, with the `salt` that proves it, or the record of the act that `erased` it.
+    """
     shown = await _shown(services, id)
     record = await run_in_threadpool(_opened, services, officer, id, shown.entries)
     body = {**msgspec.structs.asdict(shown), "knows": _shown_knows(shown.knows)}
+    if texts := await run_in_threadpool(texts_of, services, shown.entries):
+        body["texts"] = texts
     return json_response(body, headers={"Sharing-Record": record})
 
 
@@ -235,10 +245,6 @@ def _shown_knows(knows: Knows) -> dict[str, Any]:
 
 def _consulted(services: ControlServices, officer: Officer, act: Act, query: RecordQuery) -> str:
     """Record a reading before it is answered: who asked what; a data subject only as that one was asked for."""
-    said = msgspec.to_builtins(
-        msgspec.structs.replace(query, subjects=None, within_suppliers=None, within_departments=None, watching=())
-    )
-    said.pop("officer", None)
     return services.acts.append(
         RecordKind.CONSULTATION,
         {
@@ -246,7 +252,7 @@ def _consulted(services: ControlServices, officer: Officer, act: Act, query: Rec
             "act": act.value,
             "officer": officer.id,
             "officer_department": officer.department,
-            "question": said,
+            "question": recorded(query),
             "of_subject": query.subjects is not None,
             "of_officer": query.officer or "",
         },

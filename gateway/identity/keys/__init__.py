@@ -6,7 +6,8 @@
     keyfiles               key files on disk
     keyring                every key of a gateway, by purpose; rotation
     symmetric              sealed fields, pseudonyms
+    texts                  texts that records name by a digest: sealed with their salts
     supplier_certificates  certificates that suppliers are called with: parsed, checked, sealed
 
-Used from outside: `jwk`, `keyring`, `sm2`, `supplier_certificates`, `symmetric`.
+Used from outside: `jwk`, `keyring`, `sm2`, `supplier_certificates`, `symmetric`, `texts`.
 """

@@ -30,6 +30,7 @@ class RecordQuery(msgspec.Struct, frozen=True, omit_defaults=True):
         interface: the interface's key, `supplier/id`.
         grant: the grant; of a refused attempt, the one of the caller's that came nearest.
         purpose: the declared purpose.
+        of_purposes: any of these values of it, where it stands in records as several: as a name, and as digests.
         mode: the sharing mode.
         verdict: `permit` or `deny`.
         code: the problem code of a refusal.
@@ -63,6 +64,7 @@ class RecordQuery(msgspec.Struct, frozen=True, omit_defaults=True):
     ending: str | None = None
     officer: str | None = None
     subjects: tuple[str, ...] | None = None
+    of_purposes: tuple[str, ...] | None = None
     of_suppliers: tuple[str, ...] | None = None
     of_departments: tuple[str, ...] | None = None
     within_suppliers: tuple[str, ...] | None = None
@@ -181,7 +183,7 @@ def where(query: RecordQuery) -> tuple[str, list[Any]]:
         _among(add, "kind", query.kinds)
     for field, column in _EQUALS.items():
         value = getattr(query, field)
-        if value is not None:
+        if value is not None and not (field == "purpose" and query.of_purposes is not None):
             add(f"{column} = ?", value)
     if query.verdict is not None:
         add("kind = ?", {"permit": USE, "deny": "use.refused"}.get(query.verdict, query.verdict))
@@ -260,7 +262,11 @@ def _invalid(field: str, fault: str) -> GatewayError:
 
 
 def _within_history(add: Any, query: RecordQuery) -> None:
-    for column, among in (("supplier", query.of_suppliers), ("department", query.of_departments)):
+    for column, among in (
+        ("supplier", query.of_suppliers),
+        ("department", query.of_departments),
+        ("purpose", query.of_purposes),
+    ):
         if among is not None:
             _among(add, column, among)
 

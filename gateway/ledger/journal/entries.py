@@ -1,12 +1,15 @@
 """Canonical entries: what a record says, as the bytes the log hashes.
 
 An entry is one JSON object: UTF-8, keys sorted by code point at every depth, no white space, no floats, at most
-65,535 bytes. Every entry has `v` (1), `kind`, `id`, `time` (Unix nanoseconds), `retain_until` (a date) and `salt`
+65,535 bytes. Every entry has `v` (1; 2 of uses, whose callers' words are digests), `kind`, `id`, `time` (Unix
+nanoseconds), `retain_until` (a date) and `salt`
 (16 random bytes, hex): hashes stay in the log when entries are pruned, and without salt a guessed record could be
 confirmed by its hash. The bytes are made once, when the record is written, and never again.
 
 INVARIANT: NO-VALUES: an entry names items, counts and digests. Parameter values, bodies, tokens and the data
-subject's identifier do not reach this module; of the parameters a grant may constrain, the names are kept.
+subject's identifier do not reach this module; of the parameters a grant may constrain, the names are kept. A caller's
+own words (purpose, scenario, operator) come as registered names or as digests of texts that stand elsewhere
+(`gateway.domain.texts`); a use that bears them as texts gets no entry.
 """
 
 import base64
@@ -23,10 +26,13 @@ import msgspec
 from gateway.domain.calendar import CHINA, CHINA_OFFSET_SECONDS, years_after
 from gateway.domain.errors import GatewayError
 from gateway.domain.free_text import holds_identity_number
+from gateway.domain.texts import WITHHELD, may_stand
 from gateway.domain.uses import Outcome, RecordKind, Use
 from gateway.ledger.journal.frames import MAX_PAYLOAD_BYTES
 
 FORMAT = 1
+USE_FORMAT = 2
+"""Of `use.opened` and `use.refused`; under 1, purpose, scenario and operator stood there in callers' own words."""
 """Days of records, quotas and retention are days of China Standard Time."""
 
 _is_plain = re.compile(r"[\w.:-]*", re.ASCII).fullmatch
@@ -38,11 +44,6 @@ _MAX_CONSTANT_BYTES = 60_000
 _LISTS = ("asked", "items", "policies", "parameters", "articles")
 _MAX_ROOM_BYTES = 4096
 """Largest call, list of items or rendered part that is kept; what is larger is rendered each time."""
-_WORDS = ("legal_basis", "operator", "purpose", "scenario")
-"""What a record of a use holds of people's own words."""
-WITHHELD = "(a number of 15 or 18 digits: withheld)"
-_MAX_WORDS = 512
-"""Longest declared purpose, scenario or operator kept in a record, characters; the header limit allows far more."""
 
 
 def canonical(value: dict[str, Any]) -> bytes:
@@ -180,6 +181,11 @@ class UseEntries:
         """The record id and the bytes of `use.refused`."""
         return self._first(use, "use.refused")
 
+    def forget(self) -> None:
+        """Forget what was rendered."""
+        self._constants.clear()
+        self._latest.clear()
+
     def _first(self, use: Use, kind: str) -> tuple[str, bytes]:
         self._number += 1
         record = f"{self.run}-{self._number}"
@@ -190,7 +196,7 @@ class UseEntries:
         content = (
             f'{{"id":"{record}","kind":"{kind}","request":"{use.request_digest}","retain_until":"{day}",'
             f'"salt":"{self._salt()}",{subject}"time":{use.started_unix_ns},"trace":"{use.trace_id}",'
-            f'"use":{self._constant(use)},"v":1}}'
+            f'"use":{self._constant(use)},"v":{USE_FORMAT}}}'
         ).encode()
         if len(content) > MAX_PAYLOAD_BYTES:
             raise GatewayError("records-unavailable", "the record of this use would be longer than an entry may be")
@@ -235,10 +241,12 @@ class UseEntries:
                 and known.caller is use.caller
                 and known.scenario == use.scenario
                 and known.operator == use.operator
+                and known.purpose == use.purpose
                 and known.supplier == use.supplier
             ):
                 return latest[1]
-        key = (id(use.verdict), use.call, use.caller.credential, use.supplier, use.scenario, use.operator)
+        words = (use.purpose, use.scenario, use.operator)
+        key = (id(use.verdict), use.call, use.caller.credential, use.supplier, words)
         kept = self._constants.get(key)
         if kept is None:
             kept = (use, constant_part(use))
@@ -262,8 +270,16 @@ def constant_part(use: Use) -> str:
     """What all uses of one system under one verdict have in common, as canonical JSON.
 
     Where that does not fit an entry, the longest lists of names are `counted`, so that every use can be recorded.
+
+    Raises:
+        GatewayError: `records-unavailable` for a use that bears a caller's words as they were said.
     """
     call, verdict = use.call, use.verdict
+    # INVARIANT: NO-VALUES: no text of a caller's enters the log, whoever made the use.
+    if not (may_stand(use.purpose, is_purpose=True) and may_stand(use.scenario) and may_stand(use.operator)) or (
+        call.purpose and not use.purpose
+    ):
+        raise GatewayError("records-unavailable", "the caller's words of this use are not sealed")
     said: dict[str, Any] = {
         "approver": verdict.approver,
         # Names that are no items of the dataset could be anything (INVARIANT: NO-VALUES).
@@ -280,12 +296,12 @@ def constant_part(use: Use) -> str:
         "items": verdict.items,
         "legal_basis": verdict.legal_basis,
         "mode": call.mode.value,
-        "operator": use.operator[:_MAX_WORDS].encode("utf-8", "replace").decode(),
+        "operator": use.operator,
         "parameters": [name for name, _ in call.parameters],
         "policies": verdict.policies,
         "policy_digest": verdict.policy_digest,
-        "purpose": call.purpose[:_MAX_WORDS].encode("utf-8", "replace").decode(),
-        "scenario": use.scenario[:_MAX_WORDS].encode("utf-8", "replace").decode(),
+        "purpose": use.purpose,
+        "scenario": use.scenario,
         "supplier": use.supplier,
         "system": call.system,
     }
@@ -294,8 +310,9 @@ def constant_part(use: Use) -> str:
             {"articles": near.articles, "failed": near.failed, "grant": near.grant} for near in verdict.explanation.near
         ]
         said["articles"] = verdict.explanation.articles
-    # A credential of another issuer may name a purpose, and a grant of before its basis, in anybody's words.
-    said |= {name: WITHHELD for name in _WORDS if said[name] and holds_identity_number(said[name])}
+    # A grant of before may have its basis in anybody's words.
+    if holds_identity_number(verdict.legal_basis):
+        said["legal_basis"] = WITHHELD
     present = {key: value for key, value in said.items() if value not in (None, "", (), [], 0)}
     content = _ENCODER.encode(present)
     if len(content) > _MAX_CONSTANT_BYTES:

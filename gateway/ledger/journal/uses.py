@@ -118,6 +118,10 @@ class UseJournal:
             self._linger()
         return record
 
+    def forget(self) -> None:
+        """Render anew what records of a verdict have in common: what was kept of it holds words of its calls."""
+        self._entries.forget()
+
     def syncs(self) -> list[tuple[float, int]]:
         """(seconds, uses opened) of each sync of the journal since the last time this was asked."""
         syncs = self._journal.syncs

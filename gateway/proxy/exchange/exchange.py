@@ -17,11 +17,14 @@ callback that comes after the exchange has moved on is ignored. Nothing here tou
 (`downstream`) and the supplier's (`upstream`) move the bytes.
 """
 
+import functools
+
 import msgspec
 
 from gateway.domain.callers import Caller
 from gateway.domain.directory import Interface
 from gateway.domain.errors import GatewayError
+from gateway.domain.texts import Said
 from gateway.domain.verdicts import Decision, Verdict
 from gateway.proxy.exchange import states
 from gateway.proxy.exchange.constrained import is_readable, of_body, of_json
@@ -45,6 +48,7 @@ from gateway.proxy.ports import RequestHead
 from gateway.proxy.projection.matching import guessable, parse_question
 
 _PERMIT = Decision.PERMIT
+_UNSAID = Said("")
 
 
 class Exchange(Recording):
@@ -90,7 +94,7 @@ class Exchange(Recording):
             except GatewayError as error:
                 self.refuse(error)
                 return
-        self._note_use(lane.verdict)
+        self._note_use(lane.verdict, lane.said)
         self._admit(route)
 
     def _take(self, route: Route) -> None:
@@ -237,14 +241,34 @@ class Exchange(Recording):
             self._standing.decide(self._decided)
 
     def _decided(self, verdict: Verdict) -> None:
-        self._note_use(verdict)
-        assert self.use is not None
+        # INVARIANT: BARRIER: it is a use from here on, which a change finds while its words are on their way.
+        self._note_use(verdict, _UNSAID)
+        block, asked = self.block, self._asked
+        self.wait(
+            functools.partial(self._worded, verdict),
+            self.plane.seal,
+            self._call,
+            block.scenario or asked.scenario,
+            block.operator or asked.operator,
+            verdict.retention_years,
+        )
+
+    def _worded(self, verdict: Verdict, said: Said) -> None:
+        """What the caller has said is kept: its record may name it."""
+        use = self.use
+        assert use is not None
+        # INVARIANT: NO-VALUES: the record names what the state keeps; what it did not keep, no use may rest on.
+        if verdict.decision is _PERMIT and not said.is_kept:
+            verdict = verdict.unrecordable()
+        use = self.use = msgspec.structs.replace(
+            use, verdict=verdict, purpose=said.purpose, scenario=said.scenario, operator=said.operator
+        )
         if verdict.decision is not _PERMIT:
-            self._deny(self.use)
+            self._deny(use)
             return
         plane = self.plane
         # INVARIANT: BARRIER: who calls and by which interface was looked up before this was decided.
-        if plane.withdrawals.epoch != self._began_epoch and plane.withdrawals.reach(self.use, self._began_epoch):
+        if plane.withdrawals.epoch != self._began_epoch and plane.withdrawals.reach(use, self._began_epoch):
             self.refuse(GatewayError("state-stale", "what this call rests on was withdrawn"), end="cut")
             return
         self.move(states.ON_PERMITTED)
@@ -254,7 +278,7 @@ class Exchange(Recording):
         if self._may_be_known and self.body is NO_BODY:
             key = (id(block), self.method, self.target.path)
             peer, now_ns = self.connection.peer, self._started_ns
-            plane.lanes.keep(key, block, peer, self._caller, route, self._call, verdict, self._plan, now_ns)
+            plane.lanes.keep(key, block, peer, self._caller, route, self._call, verdict, said, self._plan, now_ns)
         self._admit(route)
 
     # The request's body, as the caller's connection tells it.

@@ -19,6 +19,7 @@ body is part of the question.
 
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import SharingMode
+from gateway.domain.texts import Said
 from gateway.domain.verdicts import Call, Verdict
 from gateway.proxy.exchange.routes import Plan, Route
 from gateway.proxy.http.heads import Block
@@ -75,20 +76,30 @@ class Lane:
         route: where to.
         call: what was decided on.
         verdict: the permit.
+        said: the caller's words, as a record may name them.
         plan: the permit on the wire.
         since_ns: Unix nanoseconds at which it was permitted.
-        until_ns: Unix nanoseconds at which the lane ends: with the credential or the permit.
+        until_ns: Unix nanoseconds at which the lane ends: with the credential, the permit, or what may be named.
     """
 
-    __slots__ = ("_fields", "call", "plan", "route", "sight", "since_ns", "until_ns", "verdict")
+    __slots__ = ("_fields", "call", "plan", "route", "said", "sight", "since_ns", "until_ns", "verdict")
 
     def __init__(
-        self, sight: Sight, route: Route, call: Call, verdict: Verdict, plan: Plan, since_ns: int, until_ns: int
+        self,
+        sight: Sight,
+        route: Route,
+        call: Call,
+        verdict: Verdict,
+        said: Said,
+        plan: Plan,
+        since_ns: int,
+        until_ns: int,
     ) -> None:
         self.sight = sight
         self.route = route
         self.call = call
         self.verdict = verdict
+        self.said = said
         self.plan = plan
         self.since_ns = since_ns
         self.until_ns = until_ns
@@ -145,6 +156,7 @@ class Lanes:
         route: Route,
         call: Call,
         verdict: Verdict,
+        said: Said,
         plan: Plan,
         now_ns: int,
     ) -> None:
@@ -158,6 +170,7 @@ class Lanes:
             route: where to.
             call: what was decided on.
             verdict: the permit.
+            said: the caller's words, as a record may name them.
             plan: the permit on the wire.
             now_ns: Unix nanoseconds at which the call began.
         """
@@ -172,13 +185,13 @@ class Lanes:
             or len(key[2]) > MAX_PATH_BYTES
         ):
             return
-        until_ns = min(verdict.valid_until_unix, caller.expires_unix) * 10**9
+        until_ns = min(min(verdict.valid_until_unix, caller.expires_unix) * 10**9, said.until_unix_ns)
         if until_ns <= now_ns:
             return
         if len(self._kept) >= MAX_LANES and key not in self._kept:
             del self._kept[next(iter(self._kept))]
         sight = self._sight(block, peer.certificate_der, caller, now_ns)
-        self._kept[key] = Lane(sight, route, call, verdict, plan, now_ns, until_ns)
+        self._kept[key] = Lane(sight, route, call, verdict, said, plan, now_ns, until_ns)
 
     def _sight(self, block: Block, certificate_der: bytes | None, caller: Caller, now_ns: int) -> Sight:
         """Who sends the block; other lanes of it know from now on, too."""

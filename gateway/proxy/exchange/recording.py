@@ -7,6 +7,7 @@ and goes on once the record of that is durable.
 import msgspec
 
 from gateway.domain.errors import GatewayError
+from gateway.domain.texts import Said
 from gateway.domain.uses import Use
 from gateway.domain.verdicts import Verdict
 from gateway.proxy.exchange import states
@@ -22,7 +23,7 @@ class Recording(Forwarding):
 
     __slots__ = ()
 
-    def _note_use(self, verdict: Verdict) -> None:
+    def _note_use(self, verdict: Verdict, said: Said) -> None:
         """The use as its record will name it, permitted or denied."""
         body = self.body
         self.use = make_use(
@@ -30,12 +31,11 @@ class Recording(Forwarding):
             self._caller,
             self._call,
             verdict,
-            self.block,
+            said,
             self.trace,
             request_digest(self.plane.digest, self.method, self.target, body.pieces if body.is_whole else ()),
             self._subjects,
             self._started_ns,
-            asked=self._asked,
             sample_ratio=self.plane.sample_ratio,
         )
 

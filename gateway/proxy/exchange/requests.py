@@ -9,9 +9,10 @@ import msgspec
 from gateway.domain.callers import Caller
 from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
+from gateway.domain.texts import Said
 from gateway.domain.uses import Use
 from gateway.domain.verdicts import Call, Decision, Explanation, Verdict
-from gateway.proxy.exchange.asked import NOTHING_ASKED, Asked
+from gateway.proxy.exchange.asked import Asked
 from gateway.proxy.exchange.constrained import Parameters, constrained_of, joined
 from gateway.proxy.exchange.routes import Plan, Route
 from gateway.proxy.http.heads import Block, Trace, malformed
@@ -196,13 +197,12 @@ def make_use(
     caller: Caller,
     call: Call,
     verdict: Verdict,
-    block: Block,
+    said: Said,
     trace: Trace | None,
     digest: str,
     subjects: tuple[str, ...],
     started_unix_ns: int,
     *,
-    asked: Asked = NOTHING_ASKED,
     sample_ratio: float = 0.0,
 ) -> Use:
     """The use as its record will name it; a caller's trace goes on, else `sample_ratio` of the new ones are sampled.
@@ -217,8 +217,8 @@ def make_use(
         call,
         verdict,
         route.interface.supplier,
-        block.scenario or asked.scenario,
-        block.operator or asked.operator,
+        said.scenario,
+        said.operator,
         trace[0],
         digest,
         subjects[0] if subjects else None,
@@ -227,6 +227,7 @@ def make_use(
         trace[1],
         trace[2],
         subjects[1:],
+        said.purpose,
     )
 
 

@@ -407,6 +407,10 @@ class BlockReader:
         self._most = most
         self._kept: dict[bytes, Block] = {}
 
+    def forget(self) -> None:
+        """Forget every block: they hold what callers said."""
+        self._kept.clear()
+
     def read(self, block: bytes) -> tuple[Block, Own, Trace | None, bool]:
         """What a block says but for its own fields, those, its trace, and whether it was read before.
 

@@ -42,6 +42,7 @@ from gateway.identity.callers.nonces import NonceKeeper
 from gateway.identity.callers.security_log import FailureBudget, SecurityLog
 from gateway.identity.keys.keyring import KeyRing
 from gateway.identity.keys.symmetric import Pseudonymiser
+from gateway.identity.keys.texts import TextSealer
 from gateway.identity.officers.accounts import LocalAccounts
 from gateway.identity.officers.oidc import OpenIdSignIn
 from gateway.identity.tokens.issuing import TokenIssuer
@@ -251,6 +252,7 @@ def assemble(
     spool = home.run / "spool"
     shutil.rmtree(spool, ignore_errors=True)
     spool.mkdir(mode=0o700)
+    texts = TextSealer(ring)
     services = ControlServices(
         store=store,
         engine=engine,
@@ -282,6 +284,8 @@ def assemble(
         trials=Trials(partial(_reach_once, home, settings, store, ring)),
         unseal=lambda sealed, context: ring.field_cipher().unseal(sealed, context),
         seal=lambda secret, context: ring.field_cipher().seal(secret, context),
+        open_text=texts.open,
+        word_of=partial(texts.mark, ""),
         secret_mark=lambda secret: hmac.digest(ring.derived_secret("idempotency"), secret.encode(), "sha256").hex(),
         pseudonyms=lambda identifier: tuple(pseudonymiser.every(identifier, ring.pseudonym_years())),
         address=address,

@@ -28,6 +28,7 @@ from gateway.identity.callers.replay import ClusterReplay
 from gateway.identity.callers.security_log import FailureBudget, SecurityLog
 from gateway.identity.keys.keyring import KeyRing
 from gateway.identity.keys.symmetric import Pseudonymiser
+from gateway.identity.keys.texts import TextSealer
 from gateway.identity.tokens.issuers import ExternalIssuer
 from gateway.identity.tokens.verify import OwnIssuer, TokenVerifier
 from gateway.ledger.journal.uses import UseJournal
@@ -63,6 +64,7 @@ from gateway.runtime.worker.checks import ChecksListener
 from gateway.runtime.worker.kernel_end import KernelEnd
 from gateway.runtime.worker.link import Link
 from gateway.runtime.worker.resolver import Resolver, is_decided, is_touched
+from gateway.runtime.worker.words import KeptWords
 from gateway.store import Store
 
 log = logging.getLogger("gateway.worker")
@@ -142,6 +144,11 @@ class Worker:
         if self._checks_fd is not None:
             book = StateBook(self._store, self._pool)
             self._checks = ChecksListener(home, settings.checks, self._checks_fd, book)
+        # A thread of its own: who says something new waits for itself, and nothing else waits behind it.
+        self._words_thread = ThreadPoolExecutor(1, "words")
+        self._words = KeptWords(
+            self._store, TextSealer(ring), self._words_thread, time.time, settings.ledger.new_texts_a_day
+        )
         self._journal = UseJournal(
             home.ledger,
             self._name,
@@ -171,6 +178,7 @@ class Worker:
             resolve=self._resolver,
             reach=self._resolver.reach,
             decide=observed.decide(Decider(self._engine, self._pool, time.time)),
+            seal=self._words,
             ledger=self._journal,
             meter=QuotaMeter(self._store.lease_quota, self._pool, time.time, self._store.return_quota),
             pseudonym=Pseudonymiser(ring, time.time),
@@ -268,6 +276,9 @@ class Worker:
         if hasattr(self, "_journal"):
             self._journal.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if hasattr(self, "_words"):
+            self._words.close()
+            self._words_thread.shutdown(wait=False, cancel_futures=True)
 
     def reload(self) -> None:
         """Read the listener's certificate again; connections that stand are not touched."""
@@ -283,6 +294,11 @@ class Worker:
         self._engine.drop(change)
         self._identifier.forget(change)
         self._resolver.drop(change)
+        if self._words.drop(change):
+            # What repeated requests said, and what was rendered of them, goes with it.
+            self._plane.blocks.forget()
+            self._journal.forget()
+            self._engine.drop(Change(sequence=change.sequence, kind=ChangeKind.POLICY, subject=change.subject))
         if self._checks is not None:
             self._checks.book.drop(change)
         if change.withdraws:
@@ -295,6 +311,7 @@ class Worker:
         self._engine.drop(Change(sequence=sequence, kind=ChangeKind.POLICY, subject="reset"))
         self._identifier.forget_all()
         self._resolver.drop_all()
+        self._words.drop_all()
         if self._checks is not None:
             self._checks.book.drop_all()
         self._cut_all("the changes cannot be told one by one", decided=False)

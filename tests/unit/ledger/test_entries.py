@@ -13,6 +13,7 @@ from gateway.domain.calendar import CHINA
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
+from gateway.domain.texts import sealed
 from gateway.domain.uses import Outcome, RecordKind, Use
 from gateway.domain.verdicts import Call, Decision, Verdict
 from gateway.ledger.journal.entries import Salts, UseEntries, act_entry, new_run, retain_until
@@ -32,15 +33,19 @@ def entries() -> UseEntries:
     return UseEntries(new_run(NOON_NS), Salts())
 
 
-@given(scenario=WORDS, operator=WORDS, subject=st.none() | WORDS, digest=DIGESTS, end=WORDS, purpose=WORDS)
-def test_entries_of_uses_are_canonical_json(scenario, operator, subject, digest, end, purpose):
+SAID = st.just("") | DIGESTS.map(lambda digest: sealed(f"{digest:0<64}"[:64]))
+"""A caller's words, as a record may name them."""
+
+
+@given(basis=WORDS, scenario=SAID, operator=SAID, subject=st.none() | WORDS, digest=DIGESTS, end=WORDS, purpose=SAID)
+def test_entries_of_uses_are_canonical_json(basis, scenario, operator, subject, digest, end, purpose):
     """Whatever a caller declares, the bytes are the one canonical form of what they say."""
     city = City()
     like = city.use()
     call = Call("s", "d", Assurance.DPOP, "p/i", "x", SharingMode.QUERY, purpose, ("b", "a"))
-    verdict = Verdict(Decision.PERMIT, "", ("p1",), "00", 9, grant="g", items=("姓名", "a"), legal_basis=scenario)
+    verdict = Verdict(Decision.PERMIT, "", ("p1",), "00", 9, grant="g", items=("姓名", "a"), legal_basis=basis)
     caller = Caller("s", "d", Assurance.DPOP, "jti", 0)
-    use = Use(caller, call, verdict, "p", scenario, operator, like.trace_id, digest, subject, NOON_NS)
+    use = Use(caller, call, verdict, "p", scenario, operator, like.trace_id, digest, subject, NOON_NS, purpose=purpose)
     made = entries()
     record, opened = made.opened(use)
     closed = made.closed(record, use, Outcome(200, ("姓名",), 1, 2, digest, 3, end), NOON_NS + 5)
@@ -63,7 +68,9 @@ def test_no_values():
         None,
         parameters=(("region", "MARKED-442000"),),
     )
-    use = Use(use.caller, call, use.verdict, "p", "", "", use.trace_id, use.request_digest, None, NOON_NS)
+    use = Use(
+        use.caller, call, use.verdict, "p", "", "", use.trace_id, use.request_digest, None, NOON_NS, purpose="purpose"
+    )
     _, content = entries().opened(use)
     assert b"MARKED" not in content
     assert json.loads(content)["use"]["parameters"] == ["region"]

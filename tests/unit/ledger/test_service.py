@@ -9,6 +9,7 @@ import threading
 import time
 
 import duckdb
+import msgspec
 import pytest
 
 from gateway.domain.errors import GatewayError
@@ -186,11 +187,11 @@ def rows_of(path, format_name):
 
 
 def test_a_spreadsheet_runs_no_formula_from_a_record(tmp_path):
-    """A caller chooses the words of its scenario; in CSV they are text and nothing else."""
+    """An officer chooses the words of a grant's basis; in CSV they are text and nothing else."""
     city = City()
     use = city.use(time.time_ns(), kind=0)
-    caller, call, verdict = use.caller, use.call, use.verdict
-    evil = type(use)(caller, call, verdict, use.supplier, '=cmd|"/c calc"!A1', "@x", use.trace_id, "00", None, 10**18)
+    verdict = msgspec.structs.replace(use.verdict, legal_basis='=cmd|"/c calc"!A1', approver="@x")
+    evil = msgspec.structs.replace(use, verdict=verdict, subject=None)
 
     async def story(client):
         (record,) = await record_uses(tmp_path / "ledger", [evil], city)
@@ -201,8 +202,8 @@ def test_a_spreadsheet_runs_no_formula_from_a_record(tmp_path):
         asyncio.run(story(client))
     with (tmp_path / "x.csv").open(encoding="utf-8-sig", newline="") as file:
         (row,) = csv.DictReader(file)
-    assert row["scenario"].startswith("'=cmd")
-    assert row["operator"] == "'@x"
+    assert row["legal_basis"].startswith("'=cmd")
+    assert row["approver"] == "'@x"
 
 
 def test_without_a_ledger_the_asker_is_told_so(tmp_path):

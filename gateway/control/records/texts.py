@@ -1,0 +1,134 @@
+"""What callers said, for whoever may read the records that name it (`gateway.domain.texts`).
+
+A record of the log names a text by its digest; an answer of the API holds the text while it stands, and says plainly
+when it was erased. A digest is read as its own system's alone, so that no record shows another's words.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from gateway.control.act.services import ControlServices
+from gateway.domain.errors import GatewayError
+from gateway.domain.texts import digest_in, sealed
+from gateway.ledger.index.queries import RecordQuery, RecordRow
+from gateway.store.texts import StoredText
+
+FIELDS = ("purpose", "scenario", "operator")
+"""Of a record of a use: what a caller says in its own words."""
+
+GONE = "(the text is no longer in the state)"
+UNREADABLE = "(sealed under a key that this node does not have)"
+
+
+class ToldText(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A text as it is told.
+
+    Args:
+        text: the text; "" of one that does not stand.
+        salt: proves it: SHA-256 over `sharing-gateway/text/v1`, a line feed, the salt and the text is the digest.
+        erased: the record of the act that erased it.
+        system: whose it is.
+    """
+
+    text: str = ""
+    salt: str = ""
+    erased: str = ""
+    system: str = ""
+
+    @property
+    def shown(self) -> str:
+        """What stands in the record's field."""
+        if self.erased:
+            return f"(erased: record {self.erased})"
+        return self.text if self.salt else GONE
+
+
+def told_texts(services: ControlServices, values: Iterable[object]) -> dict[str, ToldText]:
+    """Of values of records that name texts: each with its text, as far as it stands. Blocks."""
+    wanted = {digest for value in values if (digest := digest_in(value)) is not None}
+    found = services.store.texts(wanted)
+    return {sealed(digest): _told(services, found.get(digest)) for digest in wanted}
+
+
+def _told(services: ControlServices, stored: StoredText | None) -> ToldText:
+    if stored is None:
+        return ToldText()
+    if stored.erased:
+        return ToldText(erased=stored.erased)
+    try:
+        opened = services.open_text(stored.digest, stored.sealed)
+    except GatewayError:
+        return ToldText(UNREADABLE, "-", system=stored.system)
+    return ToldText(opened.text, opened.salt, system=stored.system)
+
+
+def shown_rows(services: ControlServices, rows: Sequence[RecordRow]) -> list[RecordRow]:
+    """Rows with the texts that they name. Blocks."""
+    told = told_texts(services, (getattr(row, field) for row in rows for field in FIELDS))
+    if not told:
+        return list(rows)
+    return [msgspec.structs.replace(row, **_shown(told, row.system, msgspec.structs.asdict(row))) for row in rows]
+
+
+def _shown(told: Mapping[str, ToldText], system: object, said: Mapping[str, Any]) -> dict[str, str]:
+    found = {}
+    for field in FIELDS:
+        text = told.get(said.get(field) or "")
+        if text is not None:
+            # Another system's digest can only stand in a record from before there were any.
+            found[field] = GONE if text.system and text.system != system else text.shown
+    return found
+
+
+def texts_of(services: ControlServices, entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Field to text, salt or the record of its erasure, of the texts that a record's entries name. Blocks."""
+    use = entries[0].get("use") if entries else None
+    if not isinstance(use, dict):
+        return {}
+    told = told_texts(services, (use.get(field) for field in FIELDS))
+    named = {field: told[use[field]] for field in FIELDS if use.get(field) in told}
+    shown = {}
+    for field, text in named.items():
+        own = text if not text.system or text.system == use.get("system") else ToldText()
+        body: dict[str, str] = {"text": own.shown}
+        if own.erased:
+            body["erased"] = own.erased
+        elif own.salt and own.text != UNREADABLE:
+            body["salt"] = own.salt
+        shown[field] = body
+    return shown
+
+
+def shown_keys(services: ControlServices, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Figures by purpose, with the texts that their keys name. Blocks."""
+    told = told_texts(services, (each.get("key") for each in items))
+    return [{**each, "key": told[each["key"]].shown if each.get("key") in told else each.get("key")} for each in items]
+
+
+def recorded(query: RecordQuery) -> dict[str, Any]:
+    """A question as the record of its reading says it: no data subject, no scope, no officer, and no sealed text."""
+    named = query.purpose if query.of_purposes is None else query.of_purposes[-1]
+    bare = msgspec.structs.replace(
+        query,
+        subjects=None,
+        within_suppliers=None,
+        within_departments=None,
+        watching=(),
+        purpose=named,
+        of_purposes=None,
+    )
+    said: dict[str, Any] = msgspec.to_builtins(bare)
+    said.pop("officer", None)
+    return said
+
+
+def with_words(services: ControlServices, query: RecordQuery) -> RecordQuery:
+    """A question for a purpose finds also the records that name it by a digest. Blocks."""
+    if query.purpose is None:
+        return query
+    same = services.store.texts_of_word(services.word_of(query.purpose))
+    if not same:
+        return query
+    return msgspec.structs.replace(query, of_purposes=(query.purpose, *(sealed(each.digest) for each in same)))
