@@ -128,6 +128,8 @@ def fail(error: GatewayError, *, as_json: bool, advise: bool = True) -> NoReturn
     if isinstance(faults, Iterable) and not isinstance(faults, (str, bytes)):
         for fault in faults:
             err.print(f"  {_fault_line(fault)}", markup=False)
+    for rule in error.members.get("rules") or ():
+        err.print(f"  rule: {rule['title']['en']} ({rule['id']})", markup=False)
     # On the command line, what is not available or nobody's is said with what to do about it; "try again later", or how
     # a system gets its token, would mislead.
     if advise and error.code not in ("unavailable", "credential-missing", "credential-invalid"):

@@ -100,7 +100,10 @@ def _refusal(
 ) -> tuple[int, bytes, bytes]:
     document = problem_document(error, chinese=chinese, instance=record)
     if explanation is not None:
-        document["explanation"] = explanation_member(explanation, chinese=chinese)
+        told = explanation_member(explanation, chinese=chinese)
+        document["explanation"] = told
+        # Of a rule with words of its own, those: not two pieces of advice that differ.
+        document["advice"] = told["next_step"] or document["advice"]
     row = error.problem
     fields = (
         b"Content-Type: application/problem+json\r\n"

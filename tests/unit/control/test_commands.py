@@ -124,7 +124,8 @@ def test_policies_by_two_persons_and_as_a_bundle(
     )
     asked = (root, "--layers", "national,city", "--reason", "a trial", "--revives")
     assert "approve 1" in gateway("policies", "activate", *asked, officer="province").stdout
-    assert "may not" in gateway("policies", "approve", 1, officer="province", fails=True).stderr
+    told = gateway("policies", "approve", 1, officer="province", fails=True).stderr
+    assert "rule: Who proposed policies is not who approves them (national-art8-policies-two-persons)" in told
     assert "sound" in gateway("policies", "approve", 1, "--dry-run", officer="province-second").stdout
     assert world.store.policies_in_force() is None
     assert "in force: national + city" in gateway("policies", "approve", 1, officer="province-second").stdout

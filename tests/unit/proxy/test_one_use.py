@@ -197,7 +197,7 @@ def test_a_denial_explains_itself_in_the_callers_language() -> None:
                 assert problem["title"] == title
                 assert problem["instance"].endswith(fields[b"sharing-record"].decode())
                 assert problem["explanation"]["near"][0]["detail"] == [detail]
-                assert problem["explanation"]["next_step"] == step
+                assert problem["explanation"]["next_step"] == problem["advice"] == step
                 words = rule.title_zh if step == "请联系提供部门" else rule.title
                 assert problem["explanation"]["rules"] == [
                     {"id": "scope", "title": words, "articles": ["Decree 809 Art. 25 ¶1"]}
