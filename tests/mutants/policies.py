@@ -125,7 +125,15 @@ class Judge:
             del policies[mutant.policy]
         else:
             policies[mutant.policy] = msgspec.structs.replace(policies[mutant.policy], est=mutant.est)
-        return Layers(names or of.names, of.digest, policies, of.clocks, of.schema, knows_words=of.knows_words)
+        return Layers(
+            names or of.names,
+            of.digest,
+            policies,
+            of.clocks,
+            of.schema,
+            knows_words=of.knows_words,
+            knows_circles=of.knows_circles,
+        )
 
     def table_that_notices(self, mutant: Mutant) -> str:
         """The first case that comes out otherwise, "" where none does."""
