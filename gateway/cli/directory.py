@@ -395,13 +395,14 @@ def _unknown_in(entry: dict[str, Any]) -> set[str]:
 
 
 def _print_remarks(answer: dict[str, Any]) -> None:
-    """What was not tried, and what of interfaces leaves something out."""
+    """What was not tried, and what of interfaces and entries leaves something out."""
     untried = answer.get("untried", [])
     if untried:
         out.print(f"note: not tried, and may yet find nothing: {', '.join(untried)}", markup=False)
         out.print("  `gateway interfaces try` says what each finds in an answer", markup=False)
     for each in answer.get("remarks", ()):
-        out.print(f"note: interface {each['interface']}: {each['field']}: {each['fault']}", markup=False)
+        of = f"interface {each['interface']}" if "interface" in each else f"entry {each['dataset']}"
+        out.print(f"note: {of}: {each['field']}: {each['fault']}", markup=False)
 
 
 def _print_reviving(grants: list[str]) -> None:

@@ -75,6 +75,42 @@ def issue(
     )
 
 
+@orders.command("reach")
+@command
+def show_reach(
+    reach: Annotated[str, typer.Argument(help="grant, system, department, dataset or supplier.")],
+    target: Annotated[str, typer.Argument(help="Its id.")],
+    *,
+    supplier: Annotated[str | None, typer.Option(help="Only this supplier's data.")] = None,
+    subordinates: Annotated[
+        bool | None,
+        typer.Option("--subordinates/--not-subordinates", help="With the departments below it (default)."),
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a stop would reach, before it is given: departments, systems, grants, and what needs no grant."""
+    asked = {"reach": reach, "target": target, "supplier": supplier, "subordinates": subordinates}
+    with open_api(home, officer) as api:
+        found = api.get("/v1/orders/reach", **{name: value for name, value in asked.items() if value is not None})
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        f"a stop of {reach} {target} reaches",
+        ("what", "id", "of"),
+        (
+            *(("department", each, "") for each in found["departments"]),
+            *(("system", each, "") for each in found["systems"]),
+            *(("grant", each["id"], f"{each['department']}, {each['dataset']}") for each in found["grants"]),
+            *(("without a grant", each["policy"], each["title"]) for each in found["without_grant"]),
+        ),
+    )
+    if found["unseen"] or found["more"]:
+        out.print(f"and {found['unseen']} grants that you may not see{', and more' if found['more'] else ''}")
+
+
 @orders.command("list")
 @command
 def list_(

@@ -497,6 +497,8 @@ def a_grants_life(teller: Teller) -> None:
 
 def orders(teller: Teller) -> None:
     """A stop of wider reach, its report and its lift."""
+    whom = {name: ORDER[name] for name in ("reach", "target")}
+    teller.tell("GET /v1/orders/reach", "registrar", options={"params": whom})
     order = teller.tell("POST /v1/orders", "registrar", ORDER).json()["order"]["id"]
     teller.tell("GET /v1/orders", "registrar", options={"params": {"reach": "system"}})
     teller.tell("GET /v1/orders/{id}", "registrar", id=order)

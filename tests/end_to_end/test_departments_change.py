@@ -8,6 +8,7 @@ import pytest
 from gateway.client.problems import TokenRefused
 from gateway.domain.errors import GatewayError
 from gateway.runtime.demo.story import SYSTEM
+from gateway.runtime.demo.world import REGION
 from tests.end_to_end.test_law import PERSONS, code_of, grant_document
 from tests.support.gateways import RunningGateway, running_gateway, wait_for
 
@@ -93,6 +94,55 @@ def test_callers_keep_working_while_departments_change(gateway: RunningGateway) 
         carry_out(gateway, "dissolve", "housing-fund", successor="audit-office")
         with pytest.raises(TokenRefused):
             ask()
+
+
+def test_each_act_is_shown_before_and_done_as_it_was_shown(gateway: RunningGateway) -> None:
+    """A new name, a part that is split off, a department that is dissolved: planned, done by the plan alone, called."""
+    with gateway.officer("civil-wu") as api:
+        api.post("/v1/grants", grant_document("G-WED", dataset="marriage", items=["status"]))
+    with gateway.officer() as api:
+        for name in ("wedding-office", "records-office"):
+            api.post("/v1/departments", {"id": name, "name": name, "region": REGION, "level": "province"})
+    number = gateway.population.marriages[0]["wife"]["id_number"]
+    with gateway.client(items=("status",)) as client:
+
+        def ask(path: str = "/civil-affairs/marriages") -> str:
+            answer = client.get(path, params={"id_number": number})
+            return code_of(answer) or str(answer.status_code)
+
+        def steps_of(kind: str, **said: Any) -> set[tuple[str, str]]:
+            """Planned, found unchanged by the plan, and done once: what was planned is what is done."""
+            body = {**HANDED, "kind": kind, **said}
+            with gateway.officer() as api:
+                planned = api.post("/v1/reorganisations/plan", body)
+                assert ask() in {"200", "not-granted"}, "a plan does nothing"
+                with pytest.raises(GatewayError) as caught:
+                    api.post("/v1/reorganisations", {**body, "plan": "0" * 64})
+                assert caught.value.code == "conflict"
+                done = api.post("/v1/reorganisations", {**body, "plan": planned["plan"]})
+            assert done["steps"] == planned["steps"]
+            return {(each["thing"], each["rule"]) for each in done["steps"]}
+
+        assert ask() == "200"
+        assert steps_of("rename", departments=["civil-affairs"], name="示例省婚姻和社会事务厅")
+        with gateway.officer() as api:
+            named = api.get("/v1/departments/civil-affairs")
+        assert (named["id"], named["name"], ask()) == ("civil-affairs", "示例省婚姻和社会事务厅", "200")
+
+        split = [part("entry", "marriage", "wedding-office")]
+        assert ("entry", "entry-moves") in steps_of("split", departments=["civil-affairs"], parts=split)
+        assert (ask(), ask("/wedding-office/marriages")) == ("200", "200"), "by the path that it knows, and the new one"
+        with gateway.officer() as api:
+            assert api.get("/v1/datasets/marriage")["released"]["supplier"] == "wedding-office"
+
+        assert steps_of("dissolve", departments=["wedding-office"], successor="records-office")
+        assert ask() != "200", "what a dissolved department supplied is shared no more"
+        with gateway.officer() as api:
+            assert api.get("/v1/departments/wedding-office")["succeeded_by"] == "records-office"
+            uses = {"dataset": "marriage", "kind": "use", "limit": 100}
+        with gateway.officer("auditor-he") as api:
+            found = wait_for(lambda: {each["supplier"] for each in api.get("/v1/records", **uses)["items"]})
+        assert {"civil-affairs", "wedding-office"} <= found, "history stays under the names that it had"
 
 
 def _before(items: list[dict[str, Any]]) -> list[dict[str, Any]]:

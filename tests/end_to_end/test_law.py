@@ -333,3 +333,36 @@ def test_who_keeps_a_systems_keys_is_not_the_operator_of_its_calls(gateway: Runn
         for operator, expected in ((keepers.pop(), "keeper-calls"), ("another", "")):
             answer = client.get(PERSONS, params={"id_number": number}, headers={"Sharing-Operator": operator})
             assert code_of(answer) == expected
+
+
+def test_a_stop_stops_every_road_and_shows_before_what_it_reaches(gateway: RunningGateway) -> None:
+    """Another grant, and a rule that needs none: each flows, is shown, is stopped, and flows again."""
+    company = gateway.population.companies[0]["uscc"]
+    change(gateway, "/v1/departments", "housing-fund", matters=[PURPOSE])
+    said = {"dataset": "enterprise", "modes": ["query"]}
+    with gateway.officer("market-zhao") as api:
+        api.post("/v1/grants", grant_document("G-NAME", items=["name"], **said))
+        api.post("/v1/grants", grant_document("G-STATUS", items=["status"], **said))
+
+    def asked() -> dict[str, str]:
+        """What comes of a call by each road: the items of one grant, of the other, and those that no grant gives."""
+        found = {}
+        for item in ("name", "status", "founded_on"):
+            with gateway.client(items=(item,)) as client:
+                answer = client.get("/market-regulation/companies", params={"uscc": company}, headers=WHO)
+            found[item] = code_of(answer) or answer.headers.get("Sharing-Grant", "")
+        return found
+
+    flowing = {"name": "G-NAME", "status": "G-STATUS", "founded_on": ""}
+    stopped = dict.fromkeys(flowing, "suspended")
+    assert asked() == flowing
+    with gateway.officer("market-zhao") as api:
+        shown = api.get("/v1/orders/reach", reach="grant", target="G-NAME")
+        assert {"G-NAME", "G-STATUS"} <= {each["id"] for each in shown["grants"]}
+        assert "zhongshan-art22-unconditional" in {each["policy"] for each in shown["without_grant"]}
+        api.post("/v1/grants/G-NAME/suspension", {"violation": "passed on", "rectify_by": "2099-01-31"})
+        assert asked() == stopped
+        api.post("/v1/grants/G-NAME/suspension/lift", {"reason": "rectified"})
+    assert asked() == flowing
+
+    change(gateway, "/v1/departments", "housing-fund", matters=[])

@@ -140,6 +140,29 @@ def test_either_sides_authority_protects_and_who_stopped_or_stands_above_both_re
 _ORDER = {"kind": "suspension", "reach": "department", "reason": "a leak", "rectify_by": "2099-01-31"}
 
 
+def test_a_stop_of_a_department_stops_those_below_it_unless_it_says_not(nation: Nation) -> None:
+    """Decree 809 Art. 27 ¶2: shown before it is given, by whoever may give it, and as it was shown."""
+    nation.department("stopped")
+    nation.department("stopped-below", parent="stopped")
+    nation.grant("G-BELOW", "stopped-below")
+    assert nation.asks("stopped-below") == "200"
+    order = {"kind": "emergency", "reach": "department", "target": "stopped", "reason": "a leak"}
+    with nation.gateway.officer("competent-lin") as api:
+        for chosen, comes in (({"subordinates": False}, "200"), ({}, "suspended")):
+            shown = api.get("/v1/orders/reach", reach="department", target="stopped", **chosen)
+            reached = comes == "suspended"
+            assert ("stopped-below" in shown["departments"]) == reached
+            assert ("stopped-below-desk" in shown["systems"]) == reached
+            assert ("G-BELOW" in {each["id"] for each in shown["grants"]}) == reached
+            given = api.post("/v1/orders", {**order, **chosen})["order"]["id"]
+            assert nation.asks("stopped-below") == comes
+            api.post(f"/v1/orders/{given}/lift", {"reason": "over"})
+            assert nation.asks("stopped-below") == "200"
+    with nation.gateway.officer("police-chen") as api, pytest.raises(GatewayError) as caught:
+        api.get("/v1/orders/reach", reach="department", target="stopped")
+    assert caught.value.code == "not-found"
+
+
 def test_data_is_returned_downward_alone_and_whole(nation: Nation) -> None:
     """Decree 809 Art. 24: from the province to its city; not to its equal, not upward, and narrowed in no way."""
     nation.department("city-police", CITY, level="city")

@@ -41,6 +41,9 @@ from gateway.control.grants import (
     proposals as routes_proposals,
 )
 from gateway.control.grants import (
+    reach as routes_reach,
+)
+from gateway.control.grants import (
     routes as routes_grants,
 )
 from gateway.control.policies import activation as routes_activation
@@ -106,6 +109,7 @@ def create_app(services: ControlServices) -> FastAPI:
         routes_grants,
         routes_figures,
         routes_lifecycle,
+        routes_reach,  # before the orders, whose paths would take `reach` for an id
         routes_orders,
         routes_duties,
         routes_exports,  # before the records, whose paths would take `export` for an id

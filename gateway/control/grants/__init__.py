@@ -8,7 +8,8 @@
     duties   what a grant's life owes, as cases: rectification and disposal
     bodies   what those acts have to state
     orders   stops that reach wider than one grant
+    reach    what a stop would reach, shown before it is given
     figures  what stands, what runs out, what is overdue
 
-Used from outside: `duties`, `figures`, `life`, `orders`, `proposals`, `routes`, `stops`.
+Used from outside: `duties`, `figures`, `life`, `orders`, `proposals`, `reach`, `routes`, `stops`.
 """

@@ -54,6 +54,11 @@ def _matter(state: State, case: Case) -> Matter:
     return matter_of(state, proposal) if proposal is not None and is_own else matter_of_case(state, case)
 
 
+def _as_narrowed(matter: Matter, said: Narrowing | None) -> Matter:
+    """The supplier approves for as long as it says and not for as long as is applied for: what is too long is cut."""
+    return msgspec.structs.replace(matter, valid_days=None if said is None else valid_days(said.grant))
+
+
 def _draft(deed: Deed, case: Case, said: Draft) -> Done:
     before = deed.tx.proposal(said.grant.id)
     faults: list[dict[str, Any]] = []
@@ -243,6 +248,7 @@ EFFECTS = Effects(
     },
     _matter,
     _shows,
+    says={"narrow": _as_narrowed},
 )
 """Of `gateway.domain.processes.applications`."""
 

@@ -116,9 +116,9 @@ def _add_reading(router: APIRouter, process: Process) -> None:
         )
         effects, store = EFFECTS[process.name], services.store
         fitting = possible(process, case, china_day(services.now()))
-        matter = effects.matter(store, case)
 
         def may(step: Step) -> bool:
+            matter = effects.matter_of(store, case, step)
             return any(is_permitted(services, officer, act, matter) for act in step.acts)
 
         history = store.case_events(id)
@@ -183,7 +183,9 @@ def _add_step(router: APIRouter, process: Process, step: Step) -> None:
 
             def prepare() -> None:
                 if ahead is not None:
-                    case = decided_first(services, officer, lambda deed: about_case(deed, process, effects, id, step))
+                    case = decided_first(
+                        services, officer, lambda deed: about_case(deed, process, effects, id, step, said)
+                    )
                     found.append(ahead(services, case))
 
             return perform(services, request, officer, key, said, work, prepare=prepare)

@@ -100,6 +100,8 @@ class Effects:
         hidden: fields of statements that are shown to those alone who may take the first step.
         absent: where a case is opened about a thing that not everybody may see: what is told who may not, and where
             there is none.
+        says: by the step's name, what of its matter follows from what is stated; None is stated where it is asked who
+            may take the step at all.
     """
 
     opens: Callable[[StoreTransaction, Any, str], Matter | None]
@@ -109,6 +111,14 @@ class Effects:
     ahead: Mapping[str, Callable[[ControlServices, Case], Any]] = field(default_factory=dict)
     hidden: frozenset[str] = frozenset()
     absent: Callable[[Any], str] | None = None
+    says: Mapping[str, Callable[[Matter, Any], Matter]] = field(default_factory=dict)
+
+    def matter_of(self, state: State, case: Case, step: Step | None, said: Any = None) -> Matter:
+        """What one step is about, as far as what is stated settles it; without a step the case itself."""
+        matter = self.matter(state, case)
+        if step is None or step.name not in self.says:
+            return matter
+        return self.says[step.name](matter, said)
 
     def told_to_others(self, event: Event) -> Event:
         """What was done, without what is hidden."""
@@ -143,18 +153,20 @@ def take_step(
         GatewayError: `not-found` also for who may not see it; `act-not-permitted`; `precondition-failed`; `conflict`
             with the state and the steps that fit it; `invalid-input` with every fault.
     """
-    case = about_case(deed, process, effects, id_, step)
+    case = about_case(deed, process, effects, id_, step, said)
     require_match(case, if_match)
     require_fit(process, step, case, deed.today)
     return _taken(deed, process, step, case, said, effects, 200)
 
 
-def about_case(deed: Deed, process: Process, effects: Effects, id_: str, step: Step | None) -> Case:
+def about_case(
+    deed: Deed, process: Process, effects: Effects, id_: str, step: Step | None, said: msgspec.Struct | None = None
+) -> Case:
     """The case that a step, or without one a comment, is about: who may take any step of it may comment."""
     acts = step.acts if step is not None else tuple(dict.fromkeys(act for each in process.steps for act in each.acts))
 
     def choices(tx: StoreTransaction, case: Case) -> list[Choice]:
-        matter = effects.matter(tx, case)
+        matter = effects.matter_of(tx, case, step, said)
         return [(act, matter) for act in acts]
 
     return deed.about(

@@ -23,7 +23,7 @@ from gateway.store.certificates import CertificateReadings
 from gateway.store.credentials import CredentialReadings
 from gateway.store.directory.columns import TYPES
 from gateway.store.directory.file import DirectoryFile
-from gateway.store.directory.validation import Fault, misfits_of, remarks_on, validate_interface
+from gateway.store.directory.validation import Fault, misfits_of, remarks_on, remarks_on_entry, validate_interface
 from gateway.store.directory.writes import DirectoryTransaction, entry_columns, interface_columns
 from gateway.store.hosts import HostReadings
 from gateway.store.readings import decode
@@ -57,7 +57,8 @@ class Imported(msgspec.Struct, frozen=True):
         released: whether those versions are released.
         put: active interfaces that are new or changed, by key.
         remarks: of these, and of interfaces that stand on entries released now: what no longer fits the entry or
-            leaves something out, each with `interface`, `field` and `fault`.
+            leaves something out, each with `interface`, `field` and `fault`; and of the submitted entries, each with
+            `dataset` in place of `interface`.
     """
 
     departments: int
@@ -111,11 +112,13 @@ class DirectoryImports(HostReadings, CertificateReadings, CredentialReadings, Di
             unchanged=len(found.datasets) - len(submitted),
             released=release,
             put=tuple(one.key for one in put),
-            remarks=tuple(self._remarks(put, submitted if release else ())),
+            remarks=tuple(self._remarks(put, submitted if release else (), submitted)),
         )
 
-    def _remarks(self, put: Sequence[Interface], released: Iterable[Dataset]) -> Iterator[Fault]:
-        """What to look at of interfaces that were put, and of those that stand on entries released now."""
+    def _remarks(
+        self, put: Sequence[Interface], released: Iterable[Dataset], submitted: Iterable[Dataset]
+    ) -> Iterator[Fault]:
+        """What to look at of interfaces that were put, and of those that stand on entries released now; of entries."""
         told = {one.key for one in put}
         new = {entry.id: entry for entry in released}
         known = {id_: held.released for id_, held in self._versions({one.dataset for one in put}).items()}
@@ -129,6 +132,9 @@ class DirectoryImports(HostReadings, CertificateReadings, CredentialReadings, Di
                 for remark in misfits_of(one, new[one.dataset]):
                     if remark["field"] != "subject_parameter":
                         yield {"interface": one.key, **remark}
+        for entry in submitted:
+            for remark in remarks_on_entry(entry):
+                yield {"dataset": entry.id, **remark}
 
     def _versions(self, ids: set[str]) -> dict[str, _Versions]:
         stored: dict[str, _Versions] = {}

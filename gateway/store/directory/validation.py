@@ -240,6 +240,13 @@ def remarks_on(interface: Interface, dataset: Dataset) -> list[Fault]:
     return remarks
 
 
+def remarks_on_entry(entry: Dataset) -> list[Fault]:
+    """What an entry leaves to people: a scope in words alone, with which no call is compared (Decree 809 Art. 15)."""
+    if entry.sharing_attribute is not SharingAttribute.CONDITIONAL or bounds_of(entry) != EVERYONE:
+        return []
+    return [_fault("scope", "stands in words alone, which no call is compared with; `recipients` says it in facts")]
+
+
 def misfits_of(interface: Interface, dataset: Dataset) -> list[Fault]:
     """What of a standing interface no longer fits a new version of its entry."""
     return _faults_against(interface, dataset) + remarks_on(interface, dataset)

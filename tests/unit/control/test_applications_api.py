@@ -8,6 +8,7 @@ import pytest
 
 from gateway.control.act.examples import DATASET, PROPOSAL, STANDS_AT
 from gateway.domain.officers import Officer, Role
+from gateway.policy.law.settled import Settled
 from tests.support.control import CITY, World, done, refused
 
 DRAFT = {"grant": PROPOSAL, "answers": ["only at the counter, for couples that register"]}
@@ -135,6 +136,31 @@ def test_less_than_applied_for_is_a_grant_only_once_accepted(world: World) -> No
     assert grant is not None
     assert grant.items == ("name",)
     assert {grant.demand_approval.digest, grant.supply_approval.digest} == {answer["digest"]}
+
+
+def test_what_is_applied_for_too_long_is_narrowed_to_what_is_approved_here(world: World) -> None:
+    """The settings changed meanwhile: it is not approved, and the supplier is shown the way: to approve less."""
+    applying = Applying(world)
+    applying.submit()
+    layers = world.engine._layers
+    before, layers.settled = layers.settled, Settled(longest_grant_days=300)
+    try:
+        refused(applying.step("police", "approve", digest=applying.digest), "act-not-permitted")
+        yours = applying.show("police")["yours"]
+        assert ("approve" in yours, "narrow" in yours) == (False, True)
+        begins = datetime.fromisoformat(PROPOSAL["valid_from"])
+        longer, shorter = (
+            {**PROPOSAL, "items": ["name"], "valid_until": (begins + timedelta(days=days)).isoformat()}
+            for days in (301, 300)
+        )
+        refused(applying.step("police", "narrow", grant=longer, reasons="less is enough"), "act-not-permitted")
+        answer = done(applying.step("police", "narrow", grant=shorter, reasons="less is enough"))
+        done(applying.step("civil", "accept", digest=answer["digest"]))
+    finally:
+        layers.settled = before
+    grant = world.store.grant(PROPOSAL["id"])
+    assert grant is not None
+    assert grant.valid_until - grant.valid_from == timedelta(days=300)
 
 
 def test_what_was_narrowed_by_a_person_who_left_is_not_accepted(world: World) -> None:

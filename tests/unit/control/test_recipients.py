@@ -237,3 +237,18 @@ def test_old_bodies_read_as_before(world: World) -> None:
     assert entry.recipients is None
     assert b"recipients" not in msgspec.json.encode(entry)
     assert code(world) == ""
+
+
+def test_an_import_names_the_entries_whose_scope_stands_in_words_alone(world: World) -> None:
+    """No fault: an older directory is read. What bounds in facts, and what is shared with everybody, is not named."""
+    entry = {**DATASET, "scope": "civil affairs departments"}
+    file = {
+        "datasets": [
+            {**entry, "id": "in-words", "code": "1/in-words"},
+            {**entry, "id": "in-facts", "code": "1/in-facts", "recipients": {"levels": ["city"]}},
+            {**entry, "id": "open", "code": "1/open", "sharing_attribute": "unconditional", "scope": ""},
+        ]
+    }
+    for check in ("true", "false"):
+        said = done(world.ask("registrar", "POST", "/v1/directory", file, params={"check": check}))
+        assert [(each["dataset"], each["field"]) for each in said["remarks"]] == [("in-words", "scope")]
