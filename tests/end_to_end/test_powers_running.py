@@ -234,3 +234,46 @@ def test_a_family_does_not_draw_one_by_one_what_one_may_not_nor_verify_it(nation
     assert why["policies"] == ["convergence-family-among-sisters"]
     assert nation.does(None, "/v1/policies/rollback", {"reason": "the trial is over", "revives": True}) == ""
     assert nation.asks("fund-b", "marriage") == "200"
+
+
+def test_a_role_is_worth_what_its_holders_department_is(nation: Nation) -> None:
+    """Decree 809 Art. 8: of an ordinary department the role gives nothing; of another region's, nothing here."""
+    nation.department("ordinary", REGION)
+    nation.department("south-bureau", "460000", competent=True)
+    nation.officer("ordinary-wei", "ordinary", REGION, "competent")
+    nation.officer("south-wei", "south-bureau", "460000", "competent")
+    nation.grant("G-ROLE", "ordinary")
+    assert nation.asks("ordinary") == "200"
+    own = grant_document("G-OWN", department="ordinary", items=["phone"])
+    person = {"id": "friend", "department": "ordinary", "region": REGION, "roles": ["competent"]}
+    stop = {"violation": "v", "rectify_by": "2099-01-31"}
+    files = dict(read_set(default_policies_root(), ("national",)).files)
+    for officer in ("ordinary-wei", "south-wei"):
+        for path, body in (
+            ("/v1/grants", own),
+            ("/v1/datasets/household/withdrawal", {"reason": "none"}),
+            ("/v1/officers", person),
+            ("/v1/departments", {"id": "ordinary", "name": "o", "region": REGION, "level": "province"}),
+            ("/v1/policies/activation", {"layers": ["national"], "files": files, "reason": "r"}),
+            ("/v1/grants/G-ROLE/suspension", stop),
+            ("/v1/orders", {**_ORDER, "target": "ordinary"}),
+        ):
+            assert nation.does(officer, path, body) in {"act-not-permitted", "not-found"}, (officer, path)
+    assert nation.asks("ordinary") == "200"
+
+
+def test_a_dispute_of_two_provinces_is_settled_by_the_nation(nation: Nation) -> None:
+    """Decree 809 Art. 28: by neither province's own department, though the authority of either may raise it."""
+    nation.department("north-bureau", "130000", competent=True)
+    nation.department("north-fund", "130000")
+    for name, department, role in (("north-lin", "north-bureau", "competent"), ("north-li", "north-fund", "demand")):
+        nation.officer(name, department, "130000", role)
+    nation.grant("G-NORTH", "north-fund")
+    with nation.gateway.officer("north-lin") as api:
+        case = api.post("/v1/disputes", {"grant": "G-NORTH", "reason": "two items are left out"})["dispute"]["id"]
+    with nation.gateway.officer("north-li") as api:
+        api.post(f"/v1/disputes/{case}/apply", {"reasons": "no agreement came of it"})
+    outcome = {"outcome": "the items are shared", "reference": "国数协〔2026〕5号"}
+    for officer in ("north-lin", "competent-lin", "north-li", "police-chen"):
+        assert nation.does(officer, f"/v1/disputes/{case}/settle", outcome) == "act-not-permitted", officer
+    assert nation.does(None, f"/v1/disputes/{case}/settle", outcome) == ""

@@ -174,6 +174,8 @@ def test_facts_that_no_policy_reads_are_named(tmp_path: Path) -> None:
     [
         ({"call": {"purpos": "nothing"}, "expect": "permit"}, "call: purpos"),
         ({"drawn": {"months": []}, "expect": "permit"}, "drawn: months"),
+        ({"drawn": {"famly": {"month": []}}, "expect": "permit"}, "drawn: famly.month"),
+        ({"drawn": {"learnt": {"family": []}}, "expect": "permit"}, "drawn: learnt.family"),
         ({"act": "suspennd", "expect": "permit"}, "suspennd"),
     ],
 )
