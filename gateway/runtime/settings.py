@@ -184,7 +184,11 @@ class StateSettings(Section):
 class LedgerSettings(Section):
     """Where use records are kept, and what witnesses the log."""
 
-    origin: str | None = Field(None, description="name of this node's log; default: sharing-gateway/<host name>")
+    origin: str | None = Field(
+        None,
+        description="name of this node's log, which it keeps for ever; `gateway init` writes it here: "
+        "sharing-gateway/<host name>, where none is set",
+    )
     low_water_bytes: int = Field(
         256 << 20,
         ge=1 << 20,

@@ -47,7 +47,11 @@ class SignedState:
             path.chmod(0o600)
         self.last = read_signed(self._connection)
         if self.last.origin != origin:
-            raise GatewayError("conflict", f"`{path}` is of log `{self.last.origin}`, not of `{origin}`")
+            raise GatewayError(
+                "conflict",
+                f"`{path}` is of log `{self.last.origin}`, not of `{origin}`: a log keeps its name; write "
+                f'`origin = "{self.last.origin}"` below `[ledger]` in `gateway.toml`, or bring the other log',
+            )
 
     def advance(self, then: Signed) -> None:
         """Replace the last commit by `then`. Durability: synced on return.

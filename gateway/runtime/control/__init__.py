@@ -8,5 +8,5 @@
     examining   examining a candidate in a process of its own
     trying      an interface's entry tried with a sample
 
-Used from outside: `control`, `provider`.
+Used from outside: `control`, `provider`, `scraping`.
 """

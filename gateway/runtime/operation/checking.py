@@ -5,8 +5,10 @@ Nothing is changed: no schema is moved on, no key made, no port kept. Suppliers'
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,14 +18,19 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks, how_to_name
 from gateway.ledger.log.notes import ED25519, VerifierKey
 from gateway.ledger.verify.beside import verify_signed
+from gateway.ledger.witness.mirror import checkpoint_of
+from gateway.policy.offline.activating import PolicyKeeper
 from gateway.runtime.control.provider import provider_of
+from gateway.runtime.control.scraping import ScrapeCredential
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.listeners.tls import tls_fault
+from gateway.runtime.listeners.tls import Listener, tls_fault
+from gateway.runtime.policies import initial_policies, settled_by
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
 from gateway.runtime.start.exposure import findings
 from gateway.runtime.start.incarnation import require_own_state
 from gateway.runtime.start.naming import unnamed
+from gateway.runtime.worker.checks import askers_of
 from gateway.store import Store
 from gateway.store.values import MAX_PAGE
 
@@ -59,6 +66,7 @@ def look(home: GatewayHome) -> list[Looked]:
     seen += _keys(home, settings)
     seen += _tls(home, settings)
     seen += _ports(home, settings)
+    seen += _credentials(home, settings)
     seen += _provider(home, settings)
     seen += _state(home, settings)
     return seen
@@ -74,6 +82,13 @@ def _keys(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
     signer = home.ledger / "signer.db"
     if signer.exists():
         origin = home.origin(settings)
+        newest = checkpoint_of(home.ledger / "tree")
+        if newest is not None and newest.origin != origin:
+            said = f"the log in `{home.ledger}` is `{newest.origin}`, and the settings name `{origin}`"
+            yield Looked(
+                "log", False, said, f'a log keeps its name: write `origin = "{newest.origin}"` below `[ledger]`'
+            )
+            return
         try:
             held = verify_signed(signer, VerifierKey(origin, ED25519, ring.log_signer(origin).public_bytes))
         except GatewayError as error:
@@ -83,7 +98,7 @@ def _keys(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
 
 
 def _tls(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
-    for name, listener in (("data plane", settings.data_plane), ("control plane", settings.control)):
+    for name, listener in _listeners(settings):
         fault = tls_fault(listener)
         if fault:
             yield Looked(f"TLS, {name}", False, fault, "put the right file there, or name another")
@@ -93,23 +108,55 @@ def _tls(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
         yield Looked(each.part, False, each.what, each.advice)
 
 
+def _listeners(settings: Settings) -> list[tuple[str, Listener]]:
+    """Those that would be opened, by name."""
+    listeners: list[tuple[str, Listener]] = [("data plane", settings.data_plane), ("control plane", settings.control)]
+    return [*listeners, ("checks", settings.checks)] if settings.checks.port is not None else listeners
+
+
 def _ports(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
     running = home.is_running()
-    for name, listener in (("data plane", settings.data_plane), ("control plane", settings.control)):
-        where = f"{listener.host}:{listener.port}"
-        if running:
-            yield Looked(f"port, {name}", True, f"this gateway runs, and has {where}")
-            continue
-        try:
-            family, _, _, _, address = socket.getaddrinfo(listener.host, listener.port, type=socket.SOCK_STREAM)[0]
-            with socket.socket(family, socket.SOCK_STREAM) as probe:
+    with ExitStack() as held:
+        for name, listener in _listeners(settings):
+            where = f"{listener.host}:{listener.port}"
+            if running:
+                yield Looked(f"port, {name}", True, f"this gateway runs, and has {where}")
+                continue
+            try:
+                family, _, _, _, address = socket.getaddrinfo(listener.host, listener.port, type=socket.SOCK_STREAM)[0]
+                # Kept until all are looked at: two listeners of one port are a fault of the settings.
+                probe = held.enter_context(socket.socket(family, socket.SOCK_STREAM))
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind(address)
-        except OSError as error:
-            reason = (error.strerror or "refused").lower()
-            yield Looked(f"port, {name}", False, f"cannot listen on {where}: {reason}", "choose another, or free it")
-        else:
-            yield Looked(f"port, {name}", True, f"{where} is free")
+                probe.listen()
+            except OSError as error:
+                reason = (error.strerror or "refused").lower()
+                yield Looked(
+                    f"port, {name}", False, f"cannot listen on {where}: {reason}", "choose another, or free it"
+                )
+            else:
+                yield Looked(f"port, {name}", True, f"{where} is free")
+
+
+def _credentials(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
+    """Files with secrets that others show: who scrapes, and who asks for checks."""
+    if settings.metrics.credential_file is not None:
+        yield _tried("metrics", lambda: ScrapeCredential(home, settings), "the scrape credential can be read")
+    if settings.checks.port is not None:
+        count = len(settings.checks.carriers) + len(settings.checks.evaluators)
+        yield _tried("checks", lambda: askers_of(home, settings.checks), f"{count} may ask, each with a credential")
+
+
+def _tried(part: str, made: Callable[[], object], said: str) -> Looked:
+    """As a start makes it; what it is refused for is what is wrong."""
+    try:
+        made()
+    except GatewayError as error:
+        faults = "; ".join(f"{each['field']} {each['fault']}" for each in error.members.get("faults", ()))
+        return Looked(
+            part, False, f"{error.detail}: {faults}" if faults else error.detail, "correct what is named here"
+        )
+    return Looked(part, True, said)
 
 
 def _provider(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
@@ -146,6 +193,10 @@ def _state(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
         if servers is not None and not servers.is_synchronous:
             said = "commits wait for no standby: a failover may lose the last stops"
             yield Looked("state, copies", True, said)
+        layers = ", ".join(settings.policies.layers)
+        said = "those that were activated" if store.policies_in_force() else f"those of the settings: {layers}"
+        keep = partial(PolicyKeeper, store, initial_policies(settings), settled_by(settings))
+        yield _tried("policies", keep, f"they load, {said}")
         yield _networks(store, settings)
         yield from _suppliers(store)
 

@@ -19,7 +19,7 @@ from gateway.ledger.log.notes import ED25519, VerifierKey
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.session.api import REGISTRAR
 from gateway.runtime.ring import passphrase
-from gateway.runtime.settings import Settings, commented_file, load_settings
+from gateway.runtime.settings import Settings, commented_file, load_settings, with_origin
 from gateway.runtime.start.incarnation import IDENTITY, POSITION, begin_life
 from gateway.runtime.start.modes import keep_private
 from gateway.store import Store
@@ -90,6 +90,10 @@ def initialise(
         making.begin()
         replace_file(making.settings_file, commented_file(networks).encode())
         settings = load_settings(making.settings_file)
+        # The log keeps the name that auditors are given: a machine, and with each update a container, gets another.
+        origin = home.origin(settings)
+        replace_file(making.settings_file, with_origin(commented_file(networks), origin).encode())
+        settings = load_settings(making.settings_file)
         making.know(settings)
         make_directory(making.keys.parent)
         if shared_keys is None:
@@ -102,7 +106,6 @@ def initialise(
             begin_life(home, store)
         finally:
             store.close()
-        origin = home.origin(settings)
         made = {
             "home": str(home.root),
             "origin": origin,

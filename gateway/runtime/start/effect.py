@@ -5,9 +5,11 @@ would run is plain HTTP that asks nobody. So a setting that does nothing is refu
 """
 
 import ipaddress
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from gateway.domain.errors import GatewayError
 
 if TYPE_CHECKING:
     from gateway.runtime.settings import ChecksSettings, ControlSettings, DataPlaneSettings, Section, Settings
@@ -26,7 +28,20 @@ _NEEDS: dict[str, tuple[str, dict[str, str]]] = {
     "traces": ("endpoint", {"sample_ratio": "tracing"}),
     "checks": (
         "port",
-        dict.fromkeys(("host", "credentials", "unclosed_seconds", "carriers", "evaluators"), "this listener"),
+        dict.fromkeys(
+            (
+                *("host", "tls_certificate", "tls_key", "client_ca", "client_certificates"),
+                *("credentials", "unclosed_seconds", "carriers", "evaluators"),
+            ),
+            "this listener",
+        ),
+    ),
+    "archive": (
+        "url",
+        dict.fromkeys(
+            ("endpoint", "region", "path_style", "credentials", "authority", "encryption", "interval_seconds"),
+            "the object store",
+        ),
     ),
 }
 """Section to the setting that switches its matter on, and those that do nothing without it."""
@@ -37,10 +52,12 @@ def faults_of(settings: "Settings") -> list[Fault]:
     return [
         *_of_listener("data_plane", settings.data_plane),
         *_of_listener("control", settings.control),
-        *_of_listener("checks", settings.checks),
         *_of_checks(settings),
         *_of_nodes(settings),
         *_of_switches(settings),
+        *_of_provider(settings),
+        *_of_log(settings),
+        *_of_addresses(settings),
         *_of_proxies(settings),
         *_of_origins(settings),
     ]
@@ -67,6 +84,7 @@ def _of_checks(settings: "Settings") -> Iterator[Fault]:
     checks = settings.checks
     if checks.port is None:
         return
+    yield from _of_listener("checks", checks)
     if checks.tls_certificate is None and checks.host not in _LOOPBACK:
         yield _fault("checks", "host", "credentials would pass in the clear: set `tls_certificate`, or use loopback")
     names = [*(each.name for each in checks.carriers), *(each.name for each in checks.evaluators)]
@@ -100,6 +118,55 @@ def _of_switches(settings: "Settings") -> Iterator[Fault]:
             default = type(given).model_fields[name].default
             if name in given.model_fields_set and getattr(given, name) != default:
                 yield _fault(section, name, f"has no effect without `{switch}`, which switches {matter} on")
+
+
+def _of_provider(settings: "Settings") -> Iterator[Fault]:
+    officers = settings.officers
+    if officers.client_secret_file is not None and officers.client_key_file is not None:
+        yield _fault("officers", "client_secret_file", "has no effect beside `client_key_file`: the gateway shows one")
+
+
+def _of_log(settings: "Settings") -> Iterator[Fault]:
+    """Names and keys of logs: what is none keeps the ledger or the control process from starting."""
+    ledger = settings.ledger
+    if ledger.origin is None and not ledger.witnessed_logs and not ledger.witnesses:
+        return
+    from gateway.ledger.log.notes import check_name, parse_verifier_key  # noqa: PLC0415 -- only where one is set
+
+    said: list[tuple[str, Callable[[str], object], str]] = []
+    said += [("origin", check_name, ledger.origin)] if ledger.origin is not None else []
+    said += [("witnessed_logs", parse_verifier_key, text) for text in ledger.witnessed_logs]
+    said += [("witnesses", parse_verifier_key, text.strip().partition(" ")[0]) for text in ledger.witnesses]
+    for name, parse, text in said:
+        try:
+            parse(text)
+        except GatewayError as error:
+            shown = "" if name == "origin" else f"`{text.partition('+')[0]}`: "
+            yield _fault("ledger", name, f"{shown}{error.detail}")
+
+
+def _of_addresses(settings: "Settings") -> Iterator[Fault]:
+    """URLs by which others are found: one that is none is found by nobody, and nothing else would say so."""
+    named = {("control", "issuer"): settings.control.issuer, ("traces", "endpoint"): settings.traces.endpoint}
+    for (section, name), text in named.items():
+        if text is not None and not _is_url(text):
+            yield _fault(section, name, f"`{text}` is no URL: it is written `https://host` or `http://host:port`")
+    for issuer in settings.identity.issuers:
+        parts = urlsplit(issuer.jwks_uri) if _is_url(issuer.jwks_uri) else None
+        if parts is None or (parts.scheme == "http" and parts.hostname not in _LOOPBACK):
+            fault = f"`{issuer.name}`: `jwks_uri` is an https URL; keys that came over plain http could be anybody's"
+            yield _fault("identity", "issuers", fault)
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    return (
+        parts.scheme in {"http", "https"} and bool(host) and text.isascii() and text.isprintable() and " " not in text
+    )
 
 
 def _of_proxies(settings: "Settings") -> Iterator[Fault]:

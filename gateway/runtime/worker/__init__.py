@@ -8,5 +8,5 @@
     words       what callers say: names stay, texts are sealed before a record names them
     kernel_end  the kernel ends a worker that no longer cuts
 
-Used from outside: `worker`.
+Used from outside: `checks`, `worker`.
 """

@@ -10,6 +10,9 @@ from typer.testing import CliRunner
 
 from gateway.cli import app
 from gateway.domain.errors import GatewayError
+from gateway.identity.keys.keyring import KeyRing
+from gateway.ledger.log.signing import SignedState
+from gateway.ledger.log.tiled_log import TiledLog
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.checking import look
 from gateway.runtime.operation.setup import initialise
@@ -51,6 +54,59 @@ def test_check_finds_each_thing_that_would_keep_it_from_starting(
     (home.root / "state.db").write_bytes(own)
     (home.root / "keys" / "ring.json").unlink()
     assert "keys" in wrong(home)
+
+
+CHECKS = """
+[checks]
+port = {port}
+carriers = [{{name = "front", kind = "nginx", paths = {{"/a" = "civil-affairs/marriages"}}}}]
+"""
+
+
+def test_check_looks_at_the_listener_for_checks_at_policies_and_at_credentials(
+    home: GatewayHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would keep it from starting: a credential that is not there, a port twice, a bad file, no such layer."""
+    settings = home.settings_file.read_text("utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    home.settings_file.write_text(settings.replace("\n[checks]\n", CHECKS.format(port=port), 1), "utf-8")
+    assert set(wrong(home)) == {"checks"}
+    assert "openssl rand" in wrong(home)["checks"]
+    folder = home.root / "checks"
+    folder.mkdir(mode=0o700)
+    (folder / "front").touch(mode=0o600)
+    (folder / "front").write_text("f" * 20, "utf-8")
+    assert wrong(home) == {}
+    monkeypatch.setenv("GATEWAY_CHECKS__TLS_CERTIFICATE", str(home.settings_file))
+    assert "is not PEM" in wrong(home)["TLS, checks"]
+    monkeypatch.delenv("GATEWAY_CHECKS__TLS_CERTIFICATE")
+    monkeypatch.setenv("GATEWAY_CONTROL__PORT", str(port))
+    assert "address already in use" in wrong(home)["port, checks"]
+    monkeypatch.setenv("GATEWAY_CONTROL__PORT", "0")
+    monkeypatch.setenv("GATEWAY_POLICIES__LAYERS", "national,nowhere")
+    assert "nowhere is no folder with policies" in wrong(home)["policies"]
+    monkeypatch.delenv("GATEWAY_POLICIES__LAYERS")
+    monkeypatch.setenv("GATEWAY_METRICS__CREDENTIAL_FILE", str(home.root / "absent"))
+    assert "cannot be read" in wrong(home)["metrics"]
+
+
+def test_log_keeps_its_name_when_the_machine_is_called_otherwise(
+    home: GatewayHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `init` names auditors stands in the settings; a home without it is told which name its log has."""
+    named = home.origin(home.settings())
+    monkeypatch.setattr("platform.node", lambda: "another")
+    assert home.origin(home.settings()) == named
+    assert named != "sharing-gateway/another"
+    ring = KeyRing.open(home.keys(home.settings()))
+    TiledLog(home.ledger, named, ring.log_signer(named)).close()
+    assert "log" not in wrong(home)
+    monkeypatch.setenv("GATEWAY_LEDGER__ORIGIN", "sharing-gateway/another")
+    assert wrong(home)["log"].endswith(f"is `{named}`, and the settings name `sharing-gateway/another`")
+    with pytest.raises(GatewayError, match=f'origin = "{named}"'):
+        SignedState(home.ledger / "signer.db", "sharing-gateway/another")
 
 
 def test_check_says_every_fault_of_the_settings_and_exits_with_one(home: GatewayHome) -> None:

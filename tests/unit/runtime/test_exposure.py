@@ -26,6 +26,8 @@ from gateway.runtime.start.modes import open_files
 from gateway.store import Store
 from tests.support.deploy_tools import ROOT
 
+PROVIDER = '[officers]\nprovider = "https://idp.example"\nclient_id = "gateway"\n'
+ISSUER = '[[identity.issuers]]\nname = "https://idp.example"\naudience = "here"\njwks_uri = "%s"\nsystems = {a = "b"}'
 PLANE, CONTROL = "[data_plane]\n", "[control]\n"
 TLS = 'tls_certificate = "/c.pem"\n'
 IDENTITY = "[identity]\n"
@@ -100,6 +102,20 @@ def test_required_certificates_without_tls_are_refused_from_the_environment_too(
         (CONTROL + 'node_url = "10.0.0.7"\n[state]\nurl = "postgresql://db/g"', "control.node_url"),
         ('[officers]\nclient_secret_file = "/s"', "officers.client_secret_file"),
         ("[traces]\nsample_ratio = 0.5", "traces.sample_ratio"),
+        ('[traces]\nendpoint = "collector:4318"', "traces.endpoint"),
+        ('[archive]\nencryption = "aws:kms"', "archive.encryption"),
+        ('[archive]\nendpoint = "https://store.example"', "archive.endpoint"),
+        ('[archive]\nauthority = "/ca.pem"', "archive.authority"),
+        ('[checks]\ntls_certificate = "/c.pem"', "checks.tls_certificate"),
+        ('[checks]\nclient_certificates = "required"', "checks.client_certificates"),
+        (PROVIDER + 'client_secret_file = "/s"\nclient_key_file = "/k"', "officers.client_secret_file"),
+        (CONTROL + 'issuer = "share.example"', "control.issuer"),
+        (CONTROL + 'issuer = "https://share example"', "control.issuer"),
+        ('[ledger]\norigin = "two words"', "ledger.origin"),
+        ('[ledger]\nwitnessed_logs = ["log+00000000+AAAA"]', "ledger.witnessed_logs"),
+        ('[ledger]\nwitnesses = ["name https://peer/witness"]', "ledger.witnesses"),
+        (ISSUER % "http://idp.example/keys", "identity.issuers"),
+        (ISSUER % "idp.example/keys", "identity.issuers"),
     ],
 )
 def test_setting_that_can_never_match_is_refused(tmp_path: Path, text: str, setting: str) -> None:

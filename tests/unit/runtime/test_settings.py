@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.errors import GatewayError
+from gateway.ledger.log.notes import COSIGNATURE, VerifierKey
 from gateway.runtime.settings import DataPlaneSettings, Settings, commented_file, load_settings
 from gateway.runtime.worker.worker import limits_of
 
@@ -122,6 +123,9 @@ def test_values_of_the_wrong_kind_are_all_named_at_once(tmp_path: Path) -> None:
     assert set(faults) == {"data_plane.port", "data_plane.workers"}
 
 
+WITNESS = VerifierKey("peer/w", COSIGNATURE, bytes(32)).text()
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -133,8 +137,8 @@ def test_values_of_the_wrong_kind_are_all_named_at_once(tmp_path: Path) -> None:
 )
 def test_a_witness_is_asked_over_tls_or_on_this_machine(tmp_path: Path, url: str) -> None:
     """NEVER-FORKED rests on what a witness says, so nobody on the way may speak for it."""
-    settings = _load(tmp_path, "", GATEWAY_LEDGER__WITNESSES=f"peer/w+00+AA {url}")
-    assert settings.ledger.witnesses == (f"peer/w+00+AA {url}",)
+    settings = _load(tmp_path, "", GATEWAY_LEDGER__WITNESSES=f"{WITNESS} {url}")
+    assert settings.ledger.witnesses == (f"{WITNESS} {url}",)
 
 
 @pytest.mark.parametrize(
