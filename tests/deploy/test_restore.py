@@ -8,14 +8,19 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from gateway.domain.errors import GatewayError
+from gateway.identity.keys.keyring import KeyRing
+from gateway.ledger.journal.writer import JournalWriter, journal_directory
+from gateway.ledger.log.tiled_log import TiledLog
 from gateway.ledger.verify.log import verify_log
 from gateway.runtime.home import GatewayHome
+from gateway.runtime.operation.checking import look
 from gateway.runtime.operation.recovery.backup import back_up
 from gateway.runtime.operation.recovery.restore import restore
 from gateway.runtime.operation.session.api import open_api
@@ -53,6 +58,14 @@ def lose(home: GatewayHome, *names: str) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
+@pytest.fixture
+def begun(home: GatewayHome) -> GatewayHome:
+    """The same, with a log that holds nothing yet."""
+    origin = home.origin(home.settings())
+    TiledLog(home.ledger, origin, KeyRing.open(home.keys(home.settings())).log_signer(origin)).close()
+    return home
+
+
 def test_home_that_is_not_empty_is_left_alone_unless_told(home: GatewayHome, tmp_path: Path) -> None:
     """What stands is named; with `--replace` it is kept aside."""
     with pytest.raises(GatewayError, match=r"is not empty .*state\.db.*--missing.*--replace"):
@@ -84,6 +97,51 @@ def test_backup_that_is_not_whole_is_refused(home: GatewayHome, tmp_path: Path, 
     with pytest.raises(GatewayError, match=said):
         restore(empty, tmp_path / "backups")
     assert not (empty.root / "gateway.toml").exists()
+
+
+@pytest.mark.parametrize("purpose", ["field", "log", "pseudonym", "token", "witness", "ring"])
+def test_single_file_of_the_keys_lost_is_put_back_beside_those_that_stand(
+    begun: GatewayHome, tmp_path: Path, purpose: str
+) -> None:
+    """Each is missed by `gateway check`, put back as it was, and the log keeps its name; a second time nothing is."""
+    assert [each for each in look(begun) if each.part == "keys" and not each.ok] == []
+    (lost,) = begun.keys(begun.settings()).glob(f"{purpose}*.json")
+    before = {path.name: path.read_bytes() for path in lost.parent.iterdir()}
+    lost.unlink()
+    assert [each.part for each in look(begun) if each.part == "keys" and not each.ok] == ["keys"]
+    done = restore(begun, tmp_path / "backups", missing=True)
+    assert done.put == ("keys",)
+    assert {path.name: path.read_bytes() for path in lost.parent.iterdir()} == before
+    assert done.origin == begun.origin(begun.settings())
+    assert "keys" not in restore(begun, tmp_path / "backups", missing=True).put
+
+
+def test_key_that_was_replaced_since_the_backup_stays_away(begun: GatewayHome, tmp_path: Path) -> None:
+    """A token key was stolen and withdrawn: it comes back neither beside the new one nor in its place."""
+    keys = begun.keys(begun.settings())
+    now = time.time()
+    ring = KeyRing.open(keys, now=lambda: now)
+    (stolen,) = ring.token_keys()
+    ring.rotate("token", overlap_seconds=0)
+    now += 3600
+    ring.rotate("token", overlap_seconds=0)
+    (field,) = keys.glob("field-*.json")
+    field.unlink()
+    assert restore(begun, tmp_path / "backups", missing=True).put == ("keys",)
+    assert field.exists()
+    restored = KeyRing.open(keys, now=lambda: now)
+    assert stolen not in restored.token_keys()
+    assert restored.token_signer().kid != stolen
+
+
+def test_journal_that_lost_its_mark_is_no_reason_to_stand_still(begun: GatewayHome, tmp_path: Path) -> None:
+    """The log holds nothing of that writer yet: found before anything is moved, and the log goes on from its copy."""
+    options = {"clock_ns": time.time_ns, "tell": lambda *_: None, "on_poisoned": lambda _: None}
+    JournalWriter(begun.ledger, "worker-0", **options).close()
+    (journal_directory(begun.ledger, "worker-0") / "durable").unlink()
+    done = restore(begun, tmp_path / "backups", missing=True)
+    assert "/restored-" in done.origin
+    JournalWriter(begun.ledger, "worker-0", **options).close()
 
 
 def test_state_put_back_by_hand_is_refused_with_the_command(home: GatewayHome, tmp_path: Path) -> None:

@@ -309,12 +309,18 @@ class KeyRing:
         return self._secrets[file.purpose, file.id]
 
     def pseudonym_keys(self, year: int) -> list[SecretKey]:
-        """The year's pseudonym keys, newest first; the first is made where there is none yet."""
+        """The year's pseudonym keys, newest first; the first is made where there is none yet.
+
+        Raises:
+            GatewayError: `unavailable` where the ring has none of any year: it was lost, and a new one would call
+                persons otherwise than records do.
+        """
         found = self._pseudonym_keys(year)
         if not found:
             self.poll(force=True)
             found = self._pseudonym_keys(year)
         if not found:
+            self._active("pseudonym")
             self._write_new(_make("pseudonym", self._sealer, int(self._now()), generation=1, year=year))
             found = self._pseudonym_keys(year)
         return found

@@ -16,6 +16,7 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks, how_to_name
+from gateway.identity.keys.keyring import PURPOSES
 from gateway.ledger.log.notes import ED25519, VerifierKey
 from gateway.ledger.verify.beside import verify_signed
 from gateway.ledger.witness.mirror import checkpoint_of
@@ -74,9 +75,15 @@ def look(home: GatewayHome) -> list[Looked]:
 
 def _keys(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
     try:
-        ring = open_ring(home, settings, frozenset({"token", "log", "witness", "pseudonym", "field"}))
+        ring = open_ring(home, settings, frozenset(PURPOSES))
     except GatewayError as error:
         yield Looked("keys", False, error.detail, "restore the key ring, or set GATEWAY_PASSPHRASE")
+        return
+    usable = {each.purpose for each in ring.list() if each.state == "active"}
+    lost = [purpose for purpose in PURPOSES if purpose not in usable and purpose not in settings.identity.signers]
+    if lost:
+        said = f"the key ring has no key to use for: {', '.join(lost)}"
+        yield Looked("keys", False, said, "put back what was lost: `gateway restore BACKUP --missing`")
         return
     yield Looked("keys", True, f"{len(ring.list())} keys can be opened")
     signer = home.ledger / "signer.db"

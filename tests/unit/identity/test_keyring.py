@@ -219,6 +219,16 @@ def test_pseudonym_is_stable_within_a_year_and_unlinkable_across(tmp_path: Path)
     assert pseudonym.every(b"11010519491231002X", [2026, 2027]) == [first, second]
 
 
+def test_a_ring_that_lost_its_pseudonym_keys_makes_none_in_silence(tmp_path: Path) -> None:
+    """Under another key the person of yesterday's records would not be found again."""
+    KeyRing.create(tmp_path, now=Clock())
+    for file in tmp_path.glob("pseudonym-*.json"):
+        file.unlink()
+    with pytest.raises(GatewayError, match="no pseudonym key: restore"):
+        Pseudonymiser(KeyRing.open(tmp_path, now=Clock()), Clock())(b"11010519491231002X")
+    assert not list(tmp_path.glob("pseudonym-*.json"))
+
+
 def test_rotated_pseudonym_key_finds_both(tmp_path: Path) -> None:
     """After a rotation in mid-year a search asks for both pseudonyms."""
     now = Clock()

@@ -39,6 +39,7 @@ from gateway.runtime.operation.recovery.backup import (
     read_manifest,
     state_folders,
 )
+from gateway.runtime.operation.recovery.restore_keys import lost_files
 from gateway.runtime.operation.recovery.restore_log import (
     Say,
     Source,
@@ -225,6 +226,13 @@ def _lay_ready(home: GatewayHome, source: Source, stamp: str, *, replace: bool, 
         lay(folder / name, ready / name)
     settings = load_settings(ready / "gateway.toml" if "gateway.toml" in put else home.settings_file, base=home.root)
     keys = ready / "keys" if "keys" in put else home.keys(settings)
+    gone = [] if "keys" in put else lost_files(folder / "keys", keys)
+    if gone:
+        say(f"laying ready keys, with {', '.join(path.name for path in gone)}")
+        lay(keys, ready / "keys")
+        keys = ready / "keys"
+        for path in gone:
+            lay(path, keys / path.name)
     ring = open_keys(keys, settings)
     if "state.db" in put or not (home.root / IDENTITY).exists():
         _identify(home, ready, manifest, has_state="state.db" in put)

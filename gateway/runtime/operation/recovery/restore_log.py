@@ -92,6 +92,9 @@ def has_whole_log(ledger: Path, key: VerifierKey, ring: KeyRing, source: Source,
             if confirmed_sequence(ledger / "journal" / writer) < sequence:
                 say(f"the journal of {writer} is not there")
                 return False
+        for folder in sorted((ledger / "journal").glob("*/")):
+            # Also of a writer of which the log holds nothing yet: it could not go on writing.
+            confirmed_sequence(folder)
     except GatewayError as error:
         say(f"the log in {ledger} cannot go on: {error.detail}")
         return False
