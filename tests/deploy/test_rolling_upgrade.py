@@ -28,7 +28,8 @@ from gateway.runtime.demo.suppliers import SupplierServer, register_servers
 from gateway.runtime.demo.world import REGION
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.ring import open_ring
-from tests.deploy.test_older_releases import git, older_version, unpacked
+from tests.deploy.older.pack import unpack_source
+from tests.deploy.test_older_releases import git, older_version
 from tests.support.fronts import free_port
 from tests.support.gateways import RunningGateway, wait_for
 from tests.support.postgres import running_postgres
@@ -47,7 +48,9 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if commit is None:
         pytest.skip("this is no clone with an older version to upgrade from")
     print(f"upgraded from {git('log', '-1', '--format=%h of %ci', commit)}")
-    return unpacked(commit, tmp_path_factory.mktemp("older"))
+    folder = tmp_path_factory.mktemp("older")
+    unpack_source(commit, folder)
+    return folder
 
 
 class Nodes:
