@@ -275,6 +275,21 @@ def test_who_was_dissolved_still_counts_for_its_family(house: House) -> None:
     assert not node.gives("far", "property")
 
 
+def test_a_candidate_in_the_shadow_sees_what_sisters_drew(house: House) -> None:
+    """It refuses nobody, and counts what it would have refused; it notes nothing of its own."""
+    node, beside = house.node("month"), house.node("family.month")
+    node.engine.shadow(beside.engine.layers, 7)
+    assert [node.gives(name, register) for name, register in zip(("east", "west", "far"), REGISTERS, strict=True)] == [
+        True,
+        True,
+        True,
+    ]
+    report = node.engine.shadow_report()
+    assert report is not None
+    assert (report.tally.same, report.tally.losses, report.tally.failures) == (2, 1, 0)
+    assert node.store.database.read(lambda c: c.execute(select(func.count()).select_from(gathered)).scalar_one()) == 0
+
+
 @pytest.mark.parametrize(
     ("fact", "mode", "looks", "notes"),
     [
