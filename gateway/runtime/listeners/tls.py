@@ -70,7 +70,8 @@ def listener_context(settings: Listener) -> ssl.SSLContext | None:
             client_ca=settings.client_ca,
         )
     except GatewayError as error:
-        raise GatewayError("unavailable", tls_fault(settings) or error.detail) from error
+        said = f"`{_SECTIONS[type(settings)]}.tls_certificate`: {error.detail}"
+        raise GatewayError("unavailable", tls_fault(settings) or said) from error
 
 
 def _named(settings: Listener) -> str:

@@ -3,6 +3,7 @@
 OpenSSL's own words say neither: nine different mistakes read alike there.
 """
 
+import codecs
 import datetime as dt
 from pathlib import Path
 
@@ -18,9 +19,11 @@ _PEM = b"-----BEGIN "
 
 def certificate_fault(setting: str, path: Path, now: dt.datetime | None = None) -> str | None:
     """Why the certificates in the file of `setting` cannot be used, or None."""
-    _, chain, fault = _certificates(setting, path)
+    content, chain, fault = _certificates(setting, path)
     if fault:
         return fault
+    if content.count(_PEM + b"CERTIFICATE-----") != len(chain):
+        return f"`{setting}`: `{path}` holds a certificate that is cut off: the chain is not whole"
     at = now or dt.datetime.now(dt.UTC)
     leaf = chain[0]
     weak = _weakness(leaf.public_key())
@@ -105,8 +108,12 @@ def _read(setting: str, path: Path) -> tuple[bytes, str | None]:
         return b"", f"`{setting}`: `{path}` cannot be read: {(error.strerror or 'refused').lower()}"
     if not content.strip():
         return b"", f"`{setting}`: `{path}` is empty"
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return b"", f"`{setting}`: `{path}` is written in UTF-16: save it as UTF-8 without a byte order mark"
     if _PEM not in content:
         return b"", f"`{setting}`: `{path}` is not PEM: convert it with `openssl x509 -inform DER` or `openssl pkcs12`"
+    if b"\n" not in content:
+        return b"", f"`{setting}`: `{path}` has no line ends that OpenSSL knows: save it with LF"
     return content, None
 
 

@@ -24,7 +24,7 @@ from gateway.policy.offline.activating import PolicyKeeper
 from gateway.runtime.control.provider import provider_of
 from gateway.runtime.control.scraping import ScrapeCredential
 from gateway.runtime.home import GatewayHome
-from gateway.runtime.listeners.tls import Listener, tls_fault
+from gateway.runtime.listeners.tls import Listener, listener_context, tls_fault
 from gateway.runtime.policies import initial_policies, settled_by
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
@@ -106,6 +106,11 @@ def _keys(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
 
 def _tls(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
     for name, listener in _listeners(settings):
+        try:
+            listener_context(listener)
+        except GatewayError as error:
+            yield Looked(f"TLS, {name}", False, error.detail, "put the right file there, or name another")
+            continue
         fault = tls_fault(listener)
         if fault:
             yield Looked(f"TLS, {name}", False, fault, "put the right file there, or name another")

@@ -17,6 +17,7 @@ from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.checking import look
 from gateway.runtime.operation.setup import initialise
 from gateway.runtime.supervision.supervisor import serve
+from tests.support.certificates import Authority
 
 
 @pytest.fixture
@@ -45,6 +46,11 @@ def test_check_finds_each_thing_that_would_keep_it_from_starting(
     monkeypatch.setenv("GATEWAY_CONTROL__PORT", "0")
     monkeypatch.setenv("GATEWAY_CONTROL__TLS_CERTIFICATE", str(home.settings_file))
     assert "is not PEM" in wrong(home)["TLS, control plane"]
+    server = home.root.with_name("server.pem")
+    Authority().write("127.0.0.1", server)
+    server.write_bytes(b" " + server.read_bytes())
+    monkeypatch.setenv("GATEWAY_CONTROL__TLS_CERTIFICATE", str(server))
+    assert "`control.tls_certificate`: " in wrong(home)["TLS, control plane"]
     monkeypatch.delenv("GATEWAY_CONTROL__TLS_CERTIFICATE")
     other = GatewayHome(home.root.with_name("other"))
     initialise(other, region="440000", department="data-bureau")

@@ -75,6 +75,9 @@ def weak_pair() -> tuple[bytes, bytes]:
         (GOOD, GOOD, r"tls_key`: .* holds no private key"),
         (pem(OWN), pem(OWN), r"tls_certificate`: .*no certificate that can be read"),
         (*weak_pair(), r"too weak: RSA of 1024 bits"),
+        (GOOD.decode().encode("utf-16"), pem(OWN), r"tls_certificate`: .* is written in UTF-16"),
+        (GOOD.replace(b"\n", b"\r"), pem(OWN), r"tls_certificate`: .* has no line ends that OpenSSL knows"),
+        (b" " + GOOD, pem(OWN), r"`data_plane.tls_certificate`: .* cannot be read with its key"),
     ],
 )
 def test_each_mistake_has_its_own_sentence(
@@ -97,6 +100,8 @@ def test_expired_and_foreign_authorities_are_told_and_a_good_pair_is_not(files: 
     assert tls_fault(DataPlaneSettings(tls_certificate=certificate, tls_key=key)) == ""  # type: ignore[call-arg]
     certificate.write_bytes(signed(OWN, days=-1).public_bytes(PEM))
     assert "expired on" in tls_fault(DataPlaneSettings(tls_certificate=certificate, tls_key=key))  # type: ignore[call-arg]
+    certificate.write_bytes(GOOD + GOOD[:200])
+    assert "is cut off" in tls_fault(DataPlaneSettings(tls_certificate=certificate, tls_key=key))  # type: ignore[call-arg]
     certificate.write_bytes(GOOD + pem(OWN))
     (certificate.parent / "ca.pem").write_bytes(b"no authority")
     settings = DataPlaneSettings(  # type: ignore[call-arg]
