@@ -193,6 +193,30 @@ def prove(
         out.print(f"wrote {closing}, of how the use ended", markup=False)
 
 
+@records.command("erase")
+@command
+def erase(
+    record_id: RecordId,
+    reason: Annotated[str, typer.Option(help="Why; it stands in the record of the act, so do not repeat the words.")],
+    field: Annotated[
+        list[str] | None, typer.Option(help="purpose, scenario or operator; again for more. Default: all of them.")
+    ] = None,
+    *,
+    everywhere: Annotated[bool, typer.Option(help="Also where other systems have said just the same.")] = False,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Erase for good what a record's caller said in its own words; the record stays (Art. 37; PIPL Art. 47)."""
+    body = {"reason": reason, "everywhere": everywhere, **({"fields": field} if field else {})}
+    with open_api(home, officer) as api:
+        done, _ = api.post_once(f"/v1/records/{record_id}/erasure", body)
+    if as_json:
+        print_json(done)
+        return
+    out.print(f"erased {done['erased']} texts; record {done['record']}", markup=False)
+
+
 @records.command("export")
 @command
 def export(
@@ -224,7 +248,8 @@ def export(
     if format_ not in {"ndjson", "csv", "parquet"}:
         raise GatewayError("invalid-input", f"`{file.name}` ends neither in .ndjson, .csv nor .parquet")
     manifest = file.with_name(f"{file.name}.manifest")
-    for path in (file, manifest):
+    texts = file.with_name(f"{file.name}.texts")
+    for path in (file, manifest, texts):
         if path.exists():
             raise GatewayError("conflict", f"`{path}` exists already")
     question = _question(
@@ -250,11 +275,15 @@ def export(
         made = _watched_export(api, {"format": format_, **question}, quiet=as_json)
         api.download(made["file"], {}, file)
         api.download(made["manifest"], {}, manifest)
+        if format_ != "parquet":
+            api.download(f"{made['file']}/texts", {}, texts)
     if as_json:
         print_json({"file": str(file), "manifest": str(manifest), **made["summary"], "record": made["record"]})
     else:
         summary = made["summary"]
         out.print(f"wrote {summary['records']} records to {file}, its manifest to {manifest}", markup=False)
+        if format_ != "parquet":
+            out.print(f"what callers said, with what proves it, to {texts}", markup=False)
         out.print(f"verifier key of the log: {summary['verifier_key']}", markup=False)
         if summary.get("partial_of") is not None:
             summary = {**summary, "partial": True, "knows": {"until": summary["size"], "owed": summary["partial_of"]}}

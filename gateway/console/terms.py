@@ -60,6 +60,7 @@ KINDS: Mapping[str, str] = {
     "consultation": N_("reading or sign-in"),
     "prune": N_("removal after retention"),
     "recovered": N_("recovered after a failure"),
+    "erasure": N_("erasure of a caller's words"),
 }
 VERDICTS: Mapping[str, str] = {"permit": N_("permitted"), "deny": N_("refused")}
 EFFECTS: Mapping[str, str] = {"permit": N_("permits"), "forbid": N_("forbids")}

@@ -187,6 +187,7 @@ class Act(StrEnum):
     CONSULT_RECORDS = "consultRecords"
     EXPORT_RECORDS = "exportRecords"
     FILE_RECORDS = "fileRecords"
+    ERASE_TEXTS = "eraseTexts"
     CONSULT_POLICIES = "consultPolicies"
     ACTIVATE_POLICIES = "activatePolicies"
     READ_LOG = "readLog"

@@ -39,6 +39,7 @@ class RecordKind(StrEnum):
     CONSULTATION = "consultation"
     PRUNE = "prune"
     RECOVERED = "recovered"
+    ERASURE = "erasure"
 
 
 class Use(msgspec.Struct, frozen=True):

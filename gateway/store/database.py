@@ -266,6 +266,17 @@ class Database:
             log.warning("%s keeps what is committed again", self.where)
         self._is_confirmed = True
 
+    def clear_log(self) -> bool:
+        """SQLite: fold the write-ahead log into the file and cut it off; whether nothing of it is left.
+
+        Raises:
+            GatewayError: `unavailable`.
+        """
+        with self._turns.turn(urgent=False), self._sentences(), self._writer.connect() as connection:
+            driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+            busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy
+
     @contextmanager
     def _begun(
         self, engine: Engine, *, urgent: bool = False, is_short: bool = True, is_proof: bool = False

@@ -39,7 +39,7 @@ from gateway.store.migrate import migrate, require_head
 from gateway.store.policies import PolicyReadings, PolicyTransaction
 from gateway.store.proposals import Proposals
 from gateway.store.readings import Rows
-from gateway.store.texts import Texts
+from gateway.store.texts import Texts, TextWrites
 from gateway.store.values import MAX_PAGE, GrantFilter, Page
 
 T = TypeVar("T")
@@ -51,6 +51,7 @@ class StoreTransaction(
     BelongingTransaction,
     PolicyTransaction,
     Reorganising,
+    TextWrites,
     DirectoryImports,
     DirectoryStates,
     BulkWrites,

@@ -7,12 +7,17 @@ bounded: its rows of the day are counted in the transaction that adds to them.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, delete, func, select, text, update
 
+from gateway.domain.calendar import has_ended, years_after
+from gateway.domain.changes import ChangeKind
 from gateway.store import schema
 from gateway.store.database import Database
+from gateway.store.readings import Readings
+from gateway.store.transaction import WriteBase
 
 _ADD = text(
     """
@@ -21,6 +26,11 @@ _ADD = text(
     ON CONFLICT (mark) DO NOTHING
     """
 )
+
+_ERASED = text("INSERT INTO erased_texts (digest, record) VALUES (:digest, :record) ON CONFLICT (digest) DO NOTHING")
+
+ERASURE = "texts"
+"""Subject of the change (of kind `key`, which every version knows) after which nothing seen before is named."""
 
 NAMED_DAYS = 31
 """How long records may name a text before its row is touched again: one write a month and text that is in use."""
@@ -58,10 +68,81 @@ class StoredText(msgspec.Struct, frozen=True):
     erased: str = ""
 
 
-class Texts:
+class TextReadings(Readings):
+    """Reads of texts: on a `Store` and inside a transaction alike."""
+
+    def texts(self, digests: Iterable[str]) -> dict[str, StoredText]:
+        """The texts of these digests, and those that were erased, by digest; of others nothing is known."""
+        table, gone = schema.texts, schema.erased_texts
+        found: dict[str, StoredText] = {}
+        for chunk in _chunks(sorted(set(digests))):
+            for row in self._rows(select(table).where(table.c.digest.in_(chunk)), {}):
+                found[row.digest] = _stored(row)
+            # Last: what was erased between the two readings is erased.
+            for row in self._rows(select(gone).where(gone.c.digest.in_(chunk)), {}):
+                found[row.digest] = StoredText(row.digest, erased=row.record)
+        return found
+
+    def texts_of_word(self, word: str) -> tuple[StoredText, ...]:
+        """Every system's text of that word."""
+        table = schema.texts
+        statement = select(table).where(table.c.word == word).order_by(table.c.digest)
+        return tuple(_stored(row) for row in self._rows(statement, {}))
+
+
+class TextWrites(TextReadings, WriteBase):
+    """A transaction that can also erase texts."""
+
+    def erase_texts(self, digests: Iterable[str], record: str) -> None:
+        """Take texts away for good, with their salts; `record` is that of the act.
+
+        Each worker lets go of them as it hears of the change. In SQLite the octets are overwritten, and `Store.scrub`
+        clears its log; PostgreSQL lets go of the row, and of its octets when it vacuums.
+        """
+        wanted = sorted(set(digests))
+        if self._connection.dialect.name == "sqlite":
+            self._connection.exec_driver_sql("PRAGMA secure_delete=ON")
+        for chunk in _chunks(wanted):
+            self._connection.execute(delete(schema.texts).where(schema.texts.c.digest.in_(chunk)))
+        for digest in wanted:
+            self._connection.execute(_ERASED, {"digest": digest, "record": record})
+        self.change(ChangeKind.KEY, ERASURE)
+
+    def forget_texts(self, today: date, held: Iterable[str]) -> int:
+        """Let go of texts once the time of every record that may name them is over; how many went.
+
+        A record's own time is meant: one that stays longer, for a grant that stands, keeps the digest alone. What the
+        systems of the departments of `held` have said stays: records of theirs are in dispute.
+        """
+        table = schema.texts
+        gone = 0
+        if self._connection.dialect.name == "sqlite":
+            self._connection.exec_driver_sql("PRAGMA secure_delete=ON")
+        for (years,) in self._rows(select(table.c.years).distinct(), {}):
+            due = [
+                row.digest
+                for row in self._rows(select(table.c.digest, table.c.named_until).where(table.c.years == years), {})
+                if has_ended(years_after(date.fromisoformat(row.named_until), years), today)
+            ]
+            for chunk in _chunks(due):
+                ended = table.c.digest.in_(chunk) & table.c.department.not_in(sorted(held))
+                gone += self._connection.execute(delete(table).where(ended)).rowcount
+        return gone
+
+
+class Texts(TextReadings):
     """Texts over one `Database`: reads, and the one write of the data plane."""
 
     _database: Database
+
+    def scrub(self) -> bool:
+        """Clear what SQLite's write-ahead log still holds of what was erased; whether it is clear.
+
+        Readers that were there before may keep it for a while.
+        """
+        if not self._database.is_sqlite:
+            return True
+        return self._database.clear_log()
 
     def keep_texts(self, wanted: Sequence[NewText], day: date, limit: int) -> dict[str, str]:
         """The digest by which records of `day` and the next may name each text, by its mark.
@@ -120,27 +201,9 @@ class Texts:
                     connection.execute(update(schema.texts).where(schema.texts.c.mark == mark).values(**changed))
             return {mark: row[0] for mark, row in standing(connection).items()}
 
-    def texts(self, digests: Iterable[str]) -> dict[str, StoredText]:
-        """The texts of these digests, and those that were erased, by digest; of others nothing is known."""
-        wanted = sorted(set(digests))
 
-        def read(connection: Connection) -> dict[str, StoredText]:
-            found, table, gone = {}, schema.texts, schema.erased_texts
-            for chunk in _chunks(wanted):
-                for row in connection.execute(select(gone).where(gone.c.digest.in_(chunk))):
-                    found[row.digest] = StoredText(row.digest, erased=row.record)
-                for row in connection.execute(select(table).where(table.c.digest.in_(chunk))):
-                    found[row.digest] = StoredText(row.digest, row.system, row.department, row.sealed)
-            return found
-
-        return self._database.read(read, snapshot=True) if wanted else {}
-
-    def texts_of_word(self, word: str) -> tuple[StoredText, ...]:
-        """Every system's text of that word."""
-        table = schema.texts
-        statement = select(table).where(table.c.word == word).order_by(table.c.digest)
-        rows = self._database.read(lambda connection: connection.execute(statement).all())
-        return tuple(StoredText(row.digest, row.system, row.department, row.sealed) for row in rows)
+def _stored(row: Any) -> StoredText:
+    return StoredText(row.digest, row.system, row.department, row.sealed)
 
 
 def _added(connection: Connection, system: str, day: date) -> int:

@@ -583,6 +583,11 @@ def records(teller: Teller) -> None:
         other = teller.world.post("auditor", "/v1/records/export", {**question, "format": form}).json()
         teller.tell("GET /v1/records/export/{name}", "auditor", name=other["export"])
     teller.tell("GET /v1/records/export/{name}/manifest", "auditor", name=made["export"])
+    used = {"format": "ndjson", **uses, "kind": "use"}
+    said = teller.world.post("auditor", "/v1/records/export", used).json()
+    teller.tell("GET /v1/records/export/{name}/texts", "auditor", name=said["export"])
+    erasure = {"fields": ["operator"], "reason": "the person asked for it; the department keeps the number"}
+    teller.tell("POST /v1/records/{id}/erasure", "registrar", erasure, id=record)
 
 
 def operation(teller: Teller) -> None:

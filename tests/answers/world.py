@@ -18,15 +18,18 @@ from gateway.control.sign_in.oauth import TOKEN_PATH, OAuthServices
 from gateway.control.sign_in.possession import Possession
 from gateway.control.sign_in.sign_in import SecondFactor, SignInServices, recorder, teller
 from gateway.control.suppliers.checks import HostChecks
+from gateway.domain.calendar import china_day
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import SharingMode
 from gateway.domain.hosts import Host, Networks
+from gateway.domain.texts import sealed
 from gateway.domain.uses import Outcome, RecordKind, Use
 from gateway.domain.verdicts import Call
 from gateway.identity.callers.assertions import AssertionVerifier
 from gateway.identity.callers.dpop import ProofVerifier
 from gateway.identity.callers.security_log import FailureBudget, SecurityLog
 from gateway.identity.keys.keyring import KeyRing
+from gateway.identity.keys.texts import TextSealer
 from gateway.identity.officers.accounts import LocalAccounts
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.journal.uses import UseJournal
@@ -35,6 +38,7 @@ from gateway.ledger.process.service import LedgerService
 from gateway.ledger.witness.witness import Witness
 from gateway.runtime.control.readiness import StateProof, readiness
 from gateway.runtime.telemetry.metrics import render
+from gateway.store.texts import NewText
 from tests.answers.provider import ExampleProvider
 from tests.support.control import ISSUER, World
 from tests.support.ledger import TestSigner
@@ -145,8 +149,8 @@ class FullWorld(World):
             call,
             verdict,
             "public-security",
-            "",
-            "",
+            self._kept(system, "marriage registration at the counter"),
+            self._kept(system, "clerk 17"),
             "7a" * 16,
             digest,
             None,
@@ -155,6 +159,18 @@ class FullWorld(World):
         )
         outcome = Outcome(200, verdict.items, 1, 412, digest, 38_000, "complete")
         return self._runner.run(self._record(use, outcome))
+
+    def _kept(self, system: str, text: str) -> str:
+        """What a record of the system names a text by; it is the same in each telling."""
+        sealer = TextSealer(self.ring, lambda: bytes(32))
+
+        def seal() -> tuple[str, str]:
+            made = sealer.seal(text)
+            return made.digest, made.sealed
+
+        mark, word = sealer.mark(system, text), sealer.mark("", text)
+        wanted = NewText(mark, word, system, "civil-affairs", 3, seal)
+        return sealed(self.store.keep_texts([wanted], china_day(self.clock.ns() / 1e9), 100)[mark])
 
     async def _record(self, use: Use, outcome: Outcome) -> str:
         loop = asyncio.get_running_loop()

@@ -293,6 +293,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "period_until": "2026-03-31",
     },
     "ExportBody": {"format": "ndjson", "dataset": "307010001.000012", "from": "2026-04-01T00:00:00+08:00"},
+    "ErasureBody": {"fields": ["operator"], "reason": "the person asked for it; the department keeps the number"},
     "ApplyBody": {"plan": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"},
     "RotationBody": {"reason": "yearly rotation"},
     "LegacyKeyBody": {"purpose": "marriage-registration", "secret": "as the platform gave it"},

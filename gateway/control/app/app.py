@@ -52,6 +52,9 @@ from gateway.control.processes import complaints as routes_complaints
 from gateway.control.processes import duties as routes_duties
 from gateway.control.processes import routes as routes_processes
 from gateway.control.records import (
+    erasing as routes_erasing,
+)
+from gateway.control.records import (
     exports as routes_exports,
 )
 from gateway.control.records import (
@@ -114,6 +117,7 @@ def create_app(services: ControlServices) -> FastAPI:
         routes_duties,
         routes_exports,  # before the records, whose paths would take `export` for an id
         routes_records,
+        routes_erasing,
         routes_policies,
         routes_activation,
         routes_retention,

@@ -35,7 +35,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi import Path as PathParameter
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, Response, StreamingResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Message, Receive, Send
@@ -61,7 +61,7 @@ from gateway.control.act.services import ControlServices
 from gateway.control.records.exporting import Exporting, Finished, Progress, unless_left
 from gateway.control.records.questions import Asked, Question, RecordFilter, looked_past, narrowed, question_of
 from gateway.control.records.readings import reading_by
-from gateway.control.records.texts import recorded
+from gateway.control.records.texts import recorded, texts_beside
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.uses import RecordKind
@@ -290,6 +290,21 @@ def export_manifest(request: Request, services: Services, officer: SignedIn, nam
     if not path.is_file():
         raise GatewayError("not-found", "there is no such export any more: make it again")
     return Response(path.read_bytes(), media_type="text/plain; charset=utf-8")
+
+
+@router.get("/{name}/texts", summary="What an export's records name by digest")
+def export_texts(request: Request, services: Services, officer: SignedIn, name: ExportPath) -> Response:
+    """What callers said in their own words, as far as it stands: a line a text, with its digest and its salt.
+
+    `gateway verify` checks them beside the file. `conflict` of a Parquet export, which is no text to look through.
+    """
+    _require_own(request, services, officer, name)
+    path = services.spool / name
+    if not path.is_file():
+        raise GatewayError("not-found", "there is no such export any more: make it again")
+    if path.suffix == ".parquet":
+        raise GatewayError("conflict", "texts are given beside NDJSON and CSV: make the export as one of these")
+    return StreamingResponse(texts_beside(services, path), media_type="application/x-ndjson")
 
 
 def _said(services: ControlServices, body: ExportBody, *, is_watched: bool) -> dict[str, Any]:

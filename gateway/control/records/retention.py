@@ -67,6 +67,9 @@ async def apply_retention(
 ) -> Response:
     """Remove what the plan names, from every copy the gateway keeps; the prune is itself a record of the log.
 
+    `texts` counts what callers said in their own words and went with it: once the time of the last record is over that
+    could name it, and its department has no grant in dispute.
+
     A plan is good once, with or without an `Idempotency-Key`: with one, a repeated request is answered alike instead of
     being told that this is not the plan of today any more.
     """
@@ -82,7 +85,10 @@ async def apply_retention(
         officer = await run_in_threadpool(services.sign_in.still, services.store, request)
         decided = [await run_in_threadpool(_permitted, services, officer)]
         pruned = await services.ledger.apply_retention(plan, holds, by=officer.id)
-        answer = Answer({"pruned": pruned, "plan": _shown(plan)}, headers={"Sharing-Record": pruned.record})
+        texts = await run_in_threadpool(_forget_texts, services)
+        answer = Answer(
+            {"pruned": pruned, "plan": _shown(plan), "texts": texts}, headers={"Sharing-Record": pruned.record}
+        )
         try:
             return await run_in_threadpool(answer_once, services, request, officer, key, said, answer, decided)
         except GatewayError as error:
@@ -116,6 +122,23 @@ def holds_of(services: ControlServices) -> Holds:
         ),
         disputed=frozenset(grant.id for grant in disputed),
     )
+
+
+def _forget_texts(services: ControlServices) -> int:
+    """Let callers' words go with the records that named them; how many went.
+
+    Where the state does not do it now, they go with the next plan: the records are gone already.
+    """
+    today = china_day(datetime.fromtimestamp(services.now(), UTC))
+    disputed = every(lambda cursor: services.store.list_grants(GrantFilter(disputed=True), cursor, 1000))
+    try:
+        with services.store.transaction() as tx:
+            gone = tx.forget_texts(today, {grant.department for grant in disputed})
+        services.store.scrub()
+    except GatewayError as error:
+        log.warning("callers' words whose time is over stay for now: %s", error.code)
+        return 0
+    return gone
 
 
 def _shown(plan: RetentionPlan) -> dict[str, Any]:

@@ -178,13 +178,13 @@ async def record_stats(services: Services, officer: SignedIn, asked: Asked, by: 
 
 
 @router.get("/{id}", summary="A record, whole")
-async def show_record(services: Services, officer: SignedIn, id: RecordPath) -> Response:  # noqa: A002
+async def show_one(services: Services, officer: SignedIn, id: RecordPath) -> Response:  # noqa: A002
     """A record with its entries as they stand in the log, and the texts that they name. The reading is recorded.
 
     Of what the caller said in its own words the log holds a digest (`sealed:…`); `texts` has the text of each such
     field, with the `salt` that proves it, or the record of the act that `erased` it.
     """
-    shown = await _shown(services, id)
+    shown = await shown_record(services, id)
     record = await run_in_threadpool(_opened, services, officer, id, shown.entries)
     body = {**msgspec.structs.asdict(shown), "knows": _shown_knows(shown.knows)}
     if texts := await run_in_threadpool(texts_of, services, shown.entries):
@@ -210,13 +210,13 @@ async def prove_record(
 
     `not-found` where `part` is `closed` and the record has no closing: the use is open, or it is no use.
     """
-    shown = await _shown(services, id)
+    shown = await shown_record(services, id)
     record = await run_in_threadpool(_opened, services, officer, id, shown.entries)
     proof = await services.ledger.prove(id, part=part.value)
     return Response(proof, media_type="text/plain; charset=utf-8", headers={"Sharing-Record": record})
 
 
-async def _shown(services: ControlServices, id: str) -> ShownRecord:  # noqa: A002 - the domain's name
+async def shown_record(services: ControlServices, id: str) -> ShownRecord:  # noqa: A002 - the domain's name
     """The record, or a plain `not-found`: what the ledger says of its files stays inside.
 
     An id that no record can have is `invalid-input`.

@@ -4,7 +4,9 @@ A record of the log names a text by its digest; an answer of the API holds the t
 when it was erased. A digest is read as its own system's alone, so that no record shows another's words.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,6 +19,9 @@ from gateway.store.texts import StoredText
 
 FIELDS = ("purpose", "scenario", "operator")
 """Of a record of a use: what a caller says in its own words."""
+
+_AT_ONCE = 500
+"""Texts that are opened together."""
 
 GONE = "(the text is no longer in the state)"
 UNREADABLE = "(sealed under a key that this node does not have)"
@@ -99,6 +104,38 @@ def texts_of(services: ControlServices, entries: Sequence[Mapping[str, Any]]) ->
             body["salt"] = own.salt
         shown[field] = body
     return shown
+
+
+def texts_beside(services: ControlServices, export: Path) -> Iterator[bytes]:
+    """The texts that an export's records name: a line each, with its digest and salt. Blocks.
+
+    A digest that stands in the record of another system than its own is left out.
+    """
+    named: dict[str, set[str]] = {}
+    for system, values in _said_in(export):
+        for digest in filter(None, map(digest_in, values)):
+            named.setdefault(digest, set()).add(system)
+    digests = sorted(named)
+    for at in range(0, len(digests), _AT_ONCE):
+        for digest, stored in sorted(services.store.texts(digests[at : at + _AT_ONCE]).items()):
+            told = _told(services, stored)
+            if told.salt and told.text != UNREADABLE and told.system in named[digest]:
+                said = {"digest": digest, "salt": told.salt, "text": told.text}
+                yield msgspec.json.encode(said) + b"\n"
+
+
+def _said_in(export: Path) -> Iterator[tuple[str, tuple[object, ...]]]:
+    """System and words of each use in an export, as its records name them."""
+    if export.suffix == ".csv":
+        with export.open(encoding="utf-8-sig", newline="") as file:
+            for row in csv.DictReader(file):
+                yield row["system"], tuple(row[field] for field in FIELDS)
+        return
+    with export.open("rb") as file:
+        for line in file:
+            use = msgspec.json.decode(line)["entries"][0].get("use")
+            if isinstance(use, dict):
+                yield str(use.get("system")), tuple(use.get(field) for field in FIELDS)
 
 
 def shown_keys(services: ControlServices, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

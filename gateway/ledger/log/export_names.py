@@ -10,6 +10,11 @@ def manifest_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.manifest")
 
 
+def texts_path(path: Path) -> Path:
+    """Where the texts stand that an export's records name by digest, each with its salt."""
+    return path.with_name(f"{path.name}.texts")
+
+
 def partial_path(path: Path, lowest_leaf: int, kept: str = "") -> Path:
     """Where an export, or what it is made from, is written before it has its name.
 

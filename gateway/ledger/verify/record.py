@@ -14,8 +14,9 @@ import msgspec
 
 from gateway.domain.calendar import china_time
 from gateway.domain.errors import GatewayError
+from gateway.domain.texts import sealed, text_digest
 from gateway.ledger.log.checkpoints import verify_checkpoint
-from gateway.ledger.log.export_names import MANIFEST_HEADER, manifest_path
+from gateway.ledger.log.export_names import MANIFEST_HEADER, manifest_path, texts_path
 from gateway.ledger.log.notes import VerifierKey, parse_note, parse_verifier_key, verify_note
 from gateway.ledger.log.proofs import parse_proof, verify_inclusion
 from gateway.ledger.log.record_ids import check_second, parse_record_id
@@ -29,6 +30,7 @@ _OTHER_HALF = {
     "use.closed": "who used what under which grant: the opening of the use has a proof of its own",
     "recovered": "who used what under which grant: the opening of the use has a proof of its own",
 }
+_SEALED = re.compile(rb"sealed:[0-9a-f]{64}")
 _is_kind = re.compile(r"[a-z]+(?:\.[a-z]+)?").fullmatch
 
 __all__ = ["Checked", "ProvenRecord", "VerificationFailed", "parse_key", "verify_export", "verify_log", "verify_record"]
@@ -47,6 +49,12 @@ class _Manifest(msgspec.Struct):
     made_unix: int
     partial_of: int | None = None
     set_aside: int | None = None
+
+
+class _ProvenText(msgspec.Struct, forbid_unknown_fields=True):
+    digest: str
+    salt: str
+    text: str
 
 
 class _Entry(msgspec.Struct):
@@ -140,6 +148,7 @@ def verify_export(path: Path, verifier_key: str) -> Checked:
         raise VerificationFailed(str(path), "the file is not the one the manifest was signed for")
     if manifest.format == "ndjson" and lines != manifest.records:
         raise VerificationFailed(str(path), f"it holds {lines} records, the manifest says {manifest.records}")
+    texts = _verify_texts(path)
     missing = []
     if manifest.partial_of is not None:
         missing.append(f"it is a part: {manifest.size} of {manifest.partial_of} leaves were looked into")
@@ -154,9 +163,40 @@ def verify_export(path: Path, verifier_key: str) -> Checked:
             f"the manifest is signed by the key of `{key.name}`",
             f"the file is the one the manifest was signed for, byte for byte; it says {manifest.records} records",
             f"it answers the question `{bytes(manifest.query).decode()}` at {manifest.size} leaves",
+            *texts,
         ),
         (*missing, "whether the log holds further records of that question: verify the log and ask again"),
     )
+
+
+def _verify_texts(path: Path) -> tuple[str, ...]:
+    """Verify the texts beside an export, where there are any: each has the digest that a record of the export names.
+
+    Raises:
+        VerificationFailed: it names the line.
+    """
+    beside = texts_path(path)
+    if not beside.exists():
+        return ()
+    proven = set()
+    with beside.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            where = f"{beside}, line {number}"
+            try:
+                said = msgspec.json.decode(line, type=_ProvenText)
+                digest = text_digest(bytes.fromhex(said.salt), said.text)
+            except (msgspec.DecodeError, ValueError) as error:
+                raise VerificationFailed(where, "it is no text with its salt and digest") from error
+            if digest != said.digest:
+                raise VerificationFailed(where, "the text is not the one whose digest it bears")
+            proven.add(sealed(digest).encode())
+    named = set()
+    with path.open("rb") as file:
+        for line in file:
+            named.update(_SEALED.findall(line))
+    if not proven <= named:
+        raise VerificationFailed(str(beside), "it holds a text that no record of the export names")
+    return (f"{len(proven)} texts beside it are those whose digests its records name, by their salts",)
 
 
 def _parse_manifest(content: bytes, key: VerifierKey) -> _Manifest:

@@ -47,6 +47,7 @@ class ToldAct(msgspec.Struct, frozen=True):
         roles: that officer's roles after it.
         region: and region.
         state: and whether active or dismissed.
+        erases: digests of the texts that the act took away for good.
         officer_department: the department of who acted.
         department, supplier, dataset, grant: by which it is found.
     """
@@ -63,6 +64,7 @@ class ToldAct(msgspec.Struct, frozen=True):
     roles: tuple[str, ...] = ()
     region: str = ""
     state: str = ""
+    erases: tuple[str, ...] = ()
     officer_department: Any = ""
     department: Any = ""
     supplier: Any = ""

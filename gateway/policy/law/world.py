@@ -359,6 +359,7 @@ ACT_GROUPS: dict[str, tuple[str, ...]] = {
             "settle",
             "reorganise",
             "fileRecords",
+            "eraseTexts",
             "keepAccount",
             "consultWatching",
             "examineApplication",

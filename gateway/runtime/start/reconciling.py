@@ -3,8 +3,8 @@
 An act's record is durable before its transaction commits, and that transaction notes the record. So a record that the
 state has not noted tells either of an act that never stood (the process was killed in between): it gets a `void`
 record; or of one that a state put back from a backup has lost. What such an act withdrew is held by orders of the same
-reach until an officer lifts each of them, and who was dismissed is dismissed again. An act without its record cannot
-exist.
+reach until an officer lifts each of them, who was dismissed is dismissed again, and what was erased is erased again.
+An act without its record cannot exist.
 
 No caller is served meanwhile: the control process grants no lease before this is done.
 """
@@ -146,7 +146,10 @@ def _hold(store: Store, acts: ActJournal, missing: list[ToldAct]) -> Reconciled:
         with store.transaction() as tx:
             orders = tuple(_orders_for(tx, act))
             _dismiss_again(tx, act)
-            outcome = "held" if orders else "lost"
+            if act.erases:
+                # What was erased stays erased: a backup from before is no way back to it.
+                tx.erase_texts(act.erases, act.id)
+            outcome = "held" if orders or act.erases else "lost"
             difference = Difference(
                 act.id, outcome, act.act, act.officer, act.time, act.kind, act.withdraws, tuple(o.id for o in orders)
             )

@@ -25,12 +25,9 @@ from gateway.domain.free_text import holds_identity_number
 from gateway.domain.texts import MAX_TEXT_CHARACTERS, UNKEPT, WITHHELD, Said, sealed
 from gateway.domain.verdicts import Call
 from gateway.identity.keys.texts import TextSealer
-from gateway.store.texts import NewText
+from gateway.store.texts import ERASURE, NewText
 
 log = logging.getLogger("gateway.worker")
-
-CHANGED = "texts"
-"""Subject of the change (of kind `key`) after which no text that was seen before may be named."""
 
 HELD_SECONDS = 12 * 3600
 """How long what was seen is named without asking the state: a row can be named for at least a day more (`Texts`)."""
@@ -111,7 +108,7 @@ class KeptWords:
 
     def drop(self, change: Change) -> bool:
         """Forget what may not be named any more after `change`; whether it is one that erased texts."""
-        is_erasure = change.kind is ChangeKind.KEY and change.subject == CHANGED
+        is_erasure = change.kind is ChangeKind.KEY and change.subject == ERASURE
         if is_erasure:
             self.drop_all()
         return is_erasure

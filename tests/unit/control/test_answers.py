@@ -227,7 +227,7 @@ AS_ONESELF = {
 }
 """Questions that name nobody are narrowed to who asks; an account is its owner's; a doubt is its department's own."""
 
-UNMADE = {f"GET /v1/records/export/{{name}}{part}" for part in ("", "/manifest", "/progress")} | {
+UNMADE = {f"GET /v1/records/export/{{name}}{part}" for part in ("", "/manifest", "/progress", "/texts")} | {
     "POST /v1/datasets/{id}/withdrawal",
     "GET /v1/certificates",
     "GET /v1/credentials",

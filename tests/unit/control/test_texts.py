@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from gateway.control.records.texts import GONE, UNREADABLE, told_texts
 from gateway.domain.calendar import china_day
 from gateway.domain.texts import digest_in, sealed, text_digest
 from gateway.domain.uses import Use
+from gateway.ledger.verify.record import VerificationFailed, verify_export
 from gateway.store.texts import NewText
 from tests.support.control import World, done, refused
 from tests.support.ledger import City, record_uses
@@ -109,3 +111,122 @@ def test_a_text_that_does_not_stand_is_told_plainly(world: World) -> None:
     with world.store.database.writing() as connection:
         connection.exec_driver_sql("UPDATE texts SET sealed = 'v1.0.AAAA'")
     assert told_texts(world.services, [kept])[kept].shown == UNREADABLE
+
+
+REASON = {"reason": "the person asked for it"}
+
+
+def test_an_erased_text_is_gone_and_the_record_says_so(world: World) -> None:
+    """Text and salt are in no row, no octet of the state and no answer; the log tells that it happened."""
+    scenario, operator = (
+        keep(world, "marriage-registry", "at the counter"),
+        keep(world, "marriage-registry", "ZQ-Li-Wei"),
+    )
+    first, second = record(
+        world, ("marriage-registration", scenario, operator), ("marriage-registration", "", operator)
+    )
+    until_found(world, "auditor", kind="use")
+    done_ = done(world.post("registrar", f"/v1/records/{first}/erasure", {**REASON, "fields": ["operator"]}))
+    assert done_["erased"] == 1
+    told = f"(erased: record {done_['record']})"
+    for id_ in (first, second):
+        shown = done(world.get("auditor", f"/v1/records/{id_}"))
+        assert shown["entries"][0]["use"]["operator"] == operator
+        assert shown["texts"]["operator"] == {"text": told, "erased": done_["record"]}
+    rows = {row["record"]: row for row in until_found(world, "auditor", kind="use")}
+    assert {row["operator"] for row in rows.values()} == {told}
+    assert rows[first]["scenario"] == "at the counter"
+    refused(world.post("registrar", f"/v1/records/{first}/erasure", {**REASON, "fields": ["operator"]}), "conflict")
+    # Said again, it is another text: nothing ties it to what was erased.
+    assert keep(world, "marriage-registry", "ZQ-Li-Wei") != operator
+    entry, *_ = until_found(world, "registrar", kind="erasure")
+    act = done(world.get("registrar", f"/v1/records/{entry['record']}"))["entries"][0]
+    assert (act["erases"], act["of"], act["act"]) == ([digest_in(operator)], first, "eraseTexts")
+    everything = b"".join(path.read_bytes() for path in world.services.tree.parents[1].rglob("*") if path.is_file())
+    assert b"ZQ-Li-Wei" not in everything
+
+
+def test_no_octet_of_an_erased_row_stays_in_sqlite(world: World) -> None:
+    """Neither in the file, whose free pages are overwritten, nor in its write-ahead log."""
+    operator = keep(world, "marriage-registry", "Li Wei")
+    stored = world.store.texts([digest_in(operator) or ""])[digest_in(operator) or ""]
+    (id_,) = record(world, ("marriage-registration", "", operator))
+    until_found(world, "auditor", kind="use")
+    files = lambda: b"".join(path.read_bytes() for path in world.services.tree.parents[1].glob("state.db*"))  # noqa: E731
+    assert stored.sealed.encode() in files()
+    done(world.post("registrar", f"/v1/records/{id_}/erasure", REASON))
+    assert stored.sealed.encode() not in files()
+
+
+def test_who_may_erase_is_above_who_said_it(world: World) -> None:
+    """Neither the caller's department, nor the supplier, auditor, operator, or another region's authority."""
+    operator = keep(world, "marriage-registry", "Li Wei")
+    (id_,) = record(world, ("marriage-registration", "", operator))
+    until_found(world, "auditor", kind="use")
+    for officer in ("civil", "police", "auditor"):
+        refused(world.post(officer, f"/v1/records/{id_}/erasure", REASON), "act-not-permitted")
+    for officer in ("stranger", "city-operator", "market-both"):
+        refused(world.post(officer, f"/v1/records/{id_}/erasure", REASON), "not-found")
+    assert digest_in(operator) in world.store.texts([digest_in(operator) or ""])
+    assert not world.store.texts([digest_in(operator) or ""])[digest_in(operator) or ""].erased
+
+
+def test_a_reason_that_repeats_the_words_is_refused(world: World) -> None:
+    """It would stand in the log for good."""
+    operator = keep(world, "marriage-registry", "Li Wei")
+    (id_,) = record(world, ("marriage-registration", "", operator))
+    until_found(world, "auditor", kind="use")
+    answer = world.post("registrar", f"/v1/records/{id_}/erasure", {"reason": "Li Wei has asked"})
+    assert "Li Wei" not in refused(answer, "invalid-input")["detail"]
+
+
+def test_everywhere_reaches_other_systems_that_the_officer_may_reach(world: World) -> None:
+    """All that say the same, or none: the officer may erase each of them."""
+    mine = keep(world, "marriage-registry", "Li Wei")
+    theirs = keep(world, "desk", "Li Wei", "market")
+    (id_,) = record(world, ("marriage-registration", "", mine))
+    until_found(world, "auditor", kind="use")
+    far = keep(world, "far", "Li Wei", "elsewhere")
+    said = {**REASON, "everywhere": True}
+    refused(world.post("registrar", f"/v1/records/{id_}/erasure", said), "act-not-permitted")
+    with world.store.transaction() as tx:
+        tx.erase_texts([digest_in(far) or ""], "r-0")
+    assert done(world.post("registrar", f"/v1/records/{id_}/erasure", said))["erased"] == 2
+    assert all(each.erased for each in world.store.texts([digest_in(mine) or "", digest_in(theirs) or ""]).values())
+    refused(world.post("registrar", "/v1/records/none-1/erasure", said), "not-found")
+
+
+@pytest.mark.parametrize("form", ["ndjson", "csv"])
+def test_an_export_s_texts_are_proven_against_its_records(world: World, form: str, tmp_path: Path) -> None:
+    """Digests stand in the file, texts and salts beside it; a text that was changed, added or moved does not verify."""
+    scenario = keep(world, "marriage-registry", 'at the counter, "two"\n, 窗口')
+    copied = keep(world, "other", "not yours", "market")
+    record(world, ("marriage-registration", scenario, copied))
+    until_found(world, "auditor", kind="use")
+    made = done(world.post("auditor", "/v1/records/export", {"format": form, "kind": "use"}))
+    file = tmp_path / f"x.{form}"
+    for path, name in ((file, "file"), (file.with_name(f"{file.name}.manifest"), "manifest")):
+        path.write_bytes(world.get("auditor", made[name]).content)
+    assert b"two" not in file.read_bytes()
+    content = world.get("auditor", f"{made['file']}/texts").content
+    refused(world.get("registrar", f"{made['file']}/texts"), "not-found")
+    (said,) = [json.loads(line) for line in content.splitlines()]
+    assert said["text"] == 'at the counter, "two"\n, 窗口'
+    beside = file.with_name(f"{file.name}.texts")
+    beside.write_bytes(content)
+    checked = verify_export(file, world.ledger_key)
+    assert any("1 texts" in each for each in checked.checked)
+    other = json.loads(json.dumps(said))
+    fresh = world.texts.seal("other")
+    opened = world.texts.open(fresh.digest, fresh.sealed)
+    for broken in (
+        {**said, "text": "at the desk"},
+        {**said, "salt": "00" * 32},
+        {**said, "salt": said["salt"][2:]},
+        {**said, "digest": "0" * 64},
+        {**other, "more": 1},
+        {"digest": fresh.digest, "salt": opened.salt, "text": "other"},
+    ):
+        beside.write_bytes(content + json.dumps(broken).encode() + b"\n")
+        with pytest.raises(VerificationFailed):
+            verify_export(file, world.ledger_key)

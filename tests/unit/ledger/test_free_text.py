@@ -108,7 +108,8 @@ def test_an_officer_s_words_with_a_number_refuse_the_act(tmp_path):
 
 NAMES = {
     "act", "after", "approved_by", "article", "asked_by", "before", "bundle", "case", "contract", "dataset",
-    "concerning", "department", "departments", "destroyed_on", "digest", "dispose_by", "entries", "format", "former",
+    "concerning", "department", "departments", "destroyed_on", "digest", "dispose_by", "entries",
+    "erases", "format", "former",
     "grant", "host", "interface", "key", "layers", "of", "of_officer", "of_subject", "officer", "officer_department",
     "order", "order_kind", "period_from", "period_until", "plan", "policy_set", "position", "proof", "proved",
     "question", "reach", "receivers",

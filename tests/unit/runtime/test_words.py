@@ -32,12 +32,12 @@ from gateway.domain.verdicts import Call
 from gateway.identity.keys.keyring import KeyRing
 from gateway.identity.keys.texts import TextSealer
 from gateway.runtime.worker import words
-from gateway.runtime.worker.words import CHANGED, KeptWords
+from gateway.runtime.worker.words import KeptWords
 from gateway.store import Store
-from gateway.store.texts import NAMED_DAYS
+from gateway.store.texts import ERASURE, NAMED_DAYS
 
 NOON = 1_767_240_000.0
-ERASED = Change(1, ChangeKind.KEY, CHANGED)
+ERASED = Change(1, ChangeKind.KEY, ERASURE)
 
 
 def call(purpose="marriage", system="desk"):

@@ -1,6 +1,7 @@
 """A state that was put back is held to the log: whatever an act withdrew is withdrawn again, on both databases."""
 
 import time
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from gateway.ledger.journal.entries import act_entry
 from gateway.ledger.log.tiled_log import TiledLog
 from gateway.runtime.start.reconciling import reconcile, settle
 from gateway.store import KnownLog, Store
+from gateway.store.texts import NewText, StoredText
 from tests.support.ledger import ORIGIN, TestSigner
 from tests.support.state import fill, grant
 
@@ -73,6 +75,21 @@ def test_what_a_lost_act_withdrew_is_held_until_it_is_lifted(store: Store, tmp_p
             assert held.state is GrantState.SUSPENDED
         assert reconcile(store, acts, tmp_path, ORIGIN, put_back=True).differences == ()
         assert len(store.differences()) == 1
+    finally:
+        acts.close()
+
+
+def test_what_a_lost_act_erased_is_erased_again(store: Store, tmp_path: Path) -> None:
+    """A backup from before an erasure is no way back to the text; one that was not put back keeps what stood."""
+    wanted = NewText("m" * 64, "w" * 64, "marriage-desk", "civil-affairs", 3, lambda: ("d" * 64, "sealed"))
+    store.keep_texts([wanted], date(2026, 1, 1), 9)
+    logged(tmp_path, (RECORD, {"act": "eraseTexts", "kind": "erasure", "officer": "lin", "erases": ["d" * 64]}))
+    acts = ActJournal(tmp_path, "control", clock_ns=time.time_ns)
+    try:
+        found = reconcile(store, acts, tmp_path, ORIGIN, put_back=True)
+        assert [(each.record, each.outcome, each.orders) for each in found.differences] == [(RECORD, "held", ())]
+        assert store.texts(["d" * 64]) == {"d" * 64: StoredText("d" * 64, erased=RECORD)}
+        assert reconcile(store, acts, tmp_path, ORIGIN, put_back=True).differences == ()
     finally:
         acts.close()
 

@@ -1,0 +1,68 @@
+"""What callers say, on a running gateway: kept before it is recorded, told to readers, erased for good."""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+from tests.end_to_end.test_no_values import KNOWN, PERSONS
+from tests.support.gateways import RunningGateway, running_gateway, wait_for
+
+CLERK, COUNTER = "ZQ-clerk-Li-Wei", "ZQ-counter-seven"
+
+
+def say(gateway: RunningGateway, **said: str) -> None:
+    with gateway.client() as client:
+        headers = {f"Sharing-{name.title()}": text for name, text in said.items()}
+        assert client.get(PERSONS, params=KNOWN, headers=headers).status_code == 200
+
+
+def said_in(gateway: RunningGateway) -> list[dict[str, Any]]:
+    with gateway.officer("auditor-he") as api:
+        return [row for row in api.get("/v1/records", kind="use", limit=500)["items"] if row.get("operator")]
+
+
+def digests(gateway: RunningGateway, record: str) -> tuple[str, str]:
+    with gateway.officer("auditor-he") as api:
+        use = api.get(f"/v1/records/{record}")["entries"][0]["use"]
+    return use["scenario"], use["operator"]
+
+
+def octets(root: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in root.rglob("*") if path.is_file())
+
+
+def test_callers_words_live_beside_the_log_and_go_for_good(tmp_path: Path) -> None:
+    """Said by two workers and after a kill it is one text; erased it is nowhere, and said again it is another."""
+    with running_gateway(tmp_path / "var", GATEWAY_DATA_PLANE__WORKERS="2") as gateway:
+        for _ in range(8):
+            say(gateway, scenario=COUNTER, operator=CLERK)
+        rows = wait_for(lambda: len(found := said_in(gateway)) == 8 and found)
+        assert {(row["scenario"], row["operator"]) for row in rows} == {(COUNTER, CLERK)}
+        named = {digests(gateway, row["record"]) for row in rows}
+        assert len(named) == 1
+        assert CLERK.encode() not in octets(gateway.home.root)
+        # Killed between any two steps, what is on record reads as before, and the same words are the same text.
+        gateway.stop(signal.SIGKILL)
+        gateway.start()
+        say(gateway, scenario=COUNTER, operator=CLERK)
+        rows = wait_for(lambda: len(found := said_in(gateway)) == 9 and found)
+        assert {digests(gateway, row["record"]) for row in rows} == named
+        with gateway.officer() as api:
+            done, _ = api.post_once(
+                f"/v1/records/{rows[0]['record']}/erasure",
+                {"fields": ["operator"], "reason": "asked for by the person"},
+            )
+        assert done["erased"] == 1
+        rows = said_in(gateway)
+        assert {(row["scenario"], row["operator"]) for row in rows} == {(COUNTER, f"(erased: record {done['record']})")}
+        # No worker names what was erased: what is said from the answer on is another text.
+        for _ in range(8):
+            say(gateway, scenario=COUNTER, operator=CLERK)
+        rows = wait_for(lambda: len(found := said_in(gateway)) == 17 and found)
+        after = {digests(gateway, row["record"]) for row in rows if row["operator"] == CLERK}
+        assert len([row for row in rows if row["operator"] == CLERK]) == 8
+        assert len(after) == 1
+        assert {scenario for scenario, _ in after | named} == {next(iter(named))[0]}
+        assert next(iter(after))[1] != next(iter(named))[1]
+        gateway.stop()
+        assert CLERK.encode() not in octets(gateway.home.root)
