@@ -59,7 +59,9 @@ class Section(BaseModel):
         field = cls.model_fields[info.field_name or ""]
         if isinstance(value, bool) and field.annotation is not bool:
             raise PydanticCustomError("kind", "is true or false, and a number or text is meant")
-        if value == "" and field.default != "":
+        if isinstance(value, str) and isinstance(field.default, tuple):
+            raise PydanticCustomError("list", "is a list: write it in brackets, each in quotation marks")
+        if isinstance(value, str) and not value.strip() and (value or field.default != ""):
             raise PydanticCustomError("empty", "is empty: write a value, or leave the line out for the default")
         return value
 

@@ -151,6 +151,9 @@ def _of_addresses(settings: "Settings") -> Iterator[Fault]:
     for (section, name), text in named.items():
         if text is not None and not _is_url(text):
             yield _fault(section, name, f"`{text}` is no URL: it is written `https://host` or `http://host:port`")
+    own = settings.control.issuer
+    if own is not None and _is_url(own) and any((urlsplit(own).query, urlsplit(own).fragment, "@" in own)):
+        yield _fault("control", "issuer", f"`{own}` has a query, a fragment or a user: an issuer has none (RFC 8414)")
     for issuer in settings.identity.issuers:
         parts = urlsplit(issuer.jwks_uri) if _is_url(issuer.jwks_uri) else None
         if parts is None or (parts.scheme == "http" and parts.hostname not in _LOOPBACK):

@@ -110,6 +110,8 @@ def test_required_certificates_without_tls_are_refused_from_the_environment_too(
         ('[checks]\nclient_certificates = "required"', "checks.client_certificates"),
         (PROVIDER + 'client_secret_file = "/s"\nclient_key_file = "/k"', "officers.client_secret_file"),
         (CONTROL + 'issuer = "share.example"', "control.issuer"),
+        (CONTROL + 'issuer = "https://share.example/?tenant=1"', "control.issuer"),
+        (CONTROL + 'issuer = "https://user@share.example"', "control.issuer"),
         (CONTROL + 'issuer = "https://share example"', "control.issuer"),
         ('[ledger]\norigin = "two words"', "ledger.origin"),
         ('[ledger]\nwitnessed_logs = ["log+00000000+AAAA"]', "ledger.witnessed_logs"),

@@ -70,6 +70,7 @@ def test_file_in_another_encoding_is_told_as_that(tmp_path: Path, content: bytes
         ("port = true", "true or false"),
         ("host = true", "true or false"),
         ('host = ""', "is empty"),
+        ('host = " "', "is empty"),
         ('tls_certificate = ""', "is empty"),
         ('client_certificates = ""', "is empty"),
     ],
@@ -78,6 +79,12 @@ def test_what_would_be_taken_for_something_else_is_refused(tmp_path: Path, line:
     """Each with the setting's name."""
     name = f"data_plane.{line.partition(' ')[0]}"
     assert said in _faults(tmp_path, f"[data_plane]\n{line}\n")[name]
+
+
+def test_a_text_where_a_list_is_meant_is_told_how_a_list_is_written(tmp_path: Path) -> None:
+    """One network, one layer or one witness is the usual case, and the brackets are what is left out."""
+    for section, name in (("suppliers", "networks"), ("policies", "layers"), ("ledger", "witnesses")):
+        assert "in brackets" in _faults(tmp_path, f'[{section}]\n{name} = "x"\n')[f"{section}.{name}"]
 
 
 def test_unknown_and_wrong_settings_are_told_together(tmp_path: Path) -> None:
