@@ -149,3 +149,5 @@ def test_version_is_printed_and_nobody_acts_unsaid(home: GatewayHome, monkeypatc
     for word in ("--as registrar", "$GATEWAY_OFFICER", "$GATEWAY_TOKEN"):
         assert word in refused.stderr
     assert runner.invoke(app, ["grants", "list", "--as", "registrar", "--home", str(home.root)]).exit_code == 0
+    asked = runner.invoke(app, ["records", "find", "--as", "auditor", "--home", str(home.root)])
+    assert "no gateway runs in this home; `gateway serve` starts it" in asked.stderr

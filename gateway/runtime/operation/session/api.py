@@ -145,7 +145,7 @@ class Api:
             async with self._client.stream("GET", path, params=_given(params)) as answer:
                 if answer.is_error:
                     await answer.aread()
-                    raise error_of(answer)
+                    raise self._error_of(answer)
                 with partial.open("wb") as file:
                     async for chunk in answer.aiter_bytes():
                         file.write(chunk)
@@ -174,8 +174,16 @@ class Api:
                     raise unreachable(error) from error
             self._runner.run(asyncio.sleep(pauses.pop(0)))
         if answer.is_error:
-            raise error_of(answer)
+            raise self._error_of(answer)
         return answer
+
+    def _error_of(self, answer: httpx.Response) -> GatewayError:
+        """In this process there is no ledger to ask: whoever does is told that no gateway runs, and how one does."""
+        error = error_of(answer)
+        if self._lifespan is None or error.code != "unavailable":
+            return error
+        said = f"{error.detail}: no gateway runs in this home; `gateway serve` starts it"
+        return GatewayError(error.code, said, headers=error.headers, **error.members)
 
 
 def _tag_of(answer: httpx.Response) -> str:
