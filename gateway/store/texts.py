@@ -5,6 +5,8 @@ nodes may write one at once, and all of them go on with the one that came to sta
 bounded: its rows of the day are counted in the transaction that adds to them.
 """
 
+import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
@@ -14,10 +16,13 @@ from sqlalchemy import Connection, delete, func, select, text, update
 
 from gateway.domain.calendar import has_ended, years_after
 from gateway.domain.changes import ChangeKind
+from gateway.domain.errors import GatewayError
 from gateway.store import schema
 from gateway.store.database import Database
 from gateway.store.readings import Readings
 from gateway.store.transaction import WriteBase
+
+log = logging.getLogger(__name__)
 
 _ADD = text(
     """
@@ -34,6 +39,7 @@ ERASURE = "texts"
 
 NAMED_DAYS = 31
 """How long records may name a text before its row is touched again: one write a month and text that is in use."""
+_SCRUB_TRIES, _SCRUB_PAUSE_SECONDS = 20, 0.05
 _CHUNK = 500
 """Parameters of one statement; SQLite takes 32,766, and a long list is no faster."""
 
@@ -138,11 +144,21 @@ class Texts(TextReadings):
     def scrub(self) -> bool:
         """Clear what SQLite's write-ahead log still holds of what was erased; whether it is clear.
 
-        Readers that were there before may keep it for a while.
+        Readers and writers of other processes may keep it: then it goes when they let go, at the latest at a restart.
+        What is left there is sealed. Raises nothing: the erasure stands.
         """
         if not self._database.is_sqlite:
             return True
-        return self._database.clear_log()
+        for _ in range(_SCRUB_TRIES):
+            try:
+                if self._database.clear_log():
+                    return True
+            except GatewayError as error:
+                log.warning("the state's log is not cleared of what was erased: %s", error.detail)
+                return False
+            time.sleep(_SCRUB_PAUSE_SECONDS)
+        log.warning("the state's log is not cleared of what was erased: others read it; it goes once they let go")
+        return False
 
     def keep_texts(self, wanted: Sequence[NewText], day: date, limit: int) -> dict[str, str]:
         """The digest by which records of `day` and the next may name each text, by its mark.

@@ -43,6 +43,7 @@ def test_callers_words_live_beside_the_log_and_go_for_good(tmp_path: Path) -> No
         assert CLERK.encode() not in octets(gateway.home.root)
         # Killed between any two steps, what is on record reads as before, and the same words are the same text.
         gateway.stop(signal.SIGKILL)
+        gateway.home.addresses_file.unlink()  # of the one that was killed: it could not take them back
         gateway.start()
         say(gateway, scenario=COUNTER, operator=CLERK)
         rows = wait_for(lambda: len(found := said_in(gateway)) == 9 and found)

@@ -12,7 +12,10 @@
 | an erasure while a text is on its way | it is asked for again | here |
 | guessing an operator from the log and all public data | every guess fails without the salt | here |
 | reading the state file | nothing of a text in it | here |
-| the worker killed between text and record | a text that no record names | `tests/end_to_end/test_words.py` |
+| killed at any moment | records read as before, it stays one text | `tests/end_to_end/test_callers_words.py` |
+| two nodes at once, on PostgreSQL too | one row, one digest | `tests/unit/store/test_texts.py` |
+| a backup that still has an erased text is put back | erased again | `tests/unit/store/test_belonging.py` |
+| an operator, or the department itself, erases | refused | `tests/unit/control/test_texts.py` |
 """
 
 import asyncio
@@ -137,8 +140,13 @@ def test_a_system_that_says_something_new_with_every_call_is_stopped_for_the_day
     fresh = bench.worker(a_day=5)
     assert bench.say("marriage", "new 3", words=fresh).scenario == kept[3].scenario
     assert bench.say("marriage", "new 5", system="other").is_kept
+    # That it was not taken is not remembered: it is asked for again.
+    bench.words._a_day = 7
+    assert bench.say("marriage", "new 5", "new 6").is_kept
+    bench.words = bench.worker(a_day=7)
+    assert not bench.say("marriage", "new 7").is_kept
     bench.now += 86_400
-    assert bench.say("marriage", "new 5").is_kept
+    assert bench.say("marriage", "new 7").is_kept
 
 
 def test_a_flood_of_one_system_waits_for_itself(bench):

@@ -7,6 +7,7 @@ from datetime import date
 import pytest
 
 from gateway.domain.changes import ChangeKind
+from gateway.domain.errors import GatewayError
 from gateway.store import Store
 from gateway.store.texts import ERASURE, NAMED_DAYS, NewText, StoredText
 
@@ -83,3 +84,27 @@ def test_texts_go_after_the_time_of_the_last_record_that_may_name_them(store: St
     assert gone(date.fromordinal(last.toordinal() + 1)) == 1
     assert gone(last.replace(year=2036)) == 0
     assert gone(last.replace(year=2037)) == 1
+
+
+def test_what_keeps_the_log_from_being_cleared_takes_nothing_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader of before, or a fault: the erasure stands, and no error is told for it."""
+    if not store.database.is_sqlite:
+        pytest.skip("PostgreSQL keeps no such log of ours")
+    digest = store.keep_texts([new("t")], DAY, 9)["desk/t"]
+    with store.database._readers.connect() as reading:
+        reading.exec_driver_sql("BEGIN")
+        reading.exec_driver_sql("SELECT count(*) FROM texts").fetchall()
+        with store.transaction() as tx:
+            tx.erase_texts([digest], "r-1")
+        assert not store.scrub()
+        reading.exec_driver_sql("ROLLBACK")
+    assert store.scrub()
+
+    def fails() -> bool:
+        raise GatewayError("unavailable", "the disk reports an error")
+
+    monkeypatch.setattr(store.database, "clear_log", fails)
+    assert not store.scrub()
+    assert store.texts([digest])[digest].erased == "r-1"
