@@ -367,7 +367,7 @@ async def _review(
 
 
 async def _effect(desk: Desk, found: Mapping[str, Any]) -> dict[str, Any]:
-    """What a stop ends: systems, other grants that it stands over too, and the calls of the last days.
+    """What a stop ends: systems, other grants that it stands over too, rules that need none, and the last days' calls.
 
     What the officer may not read is left out, and the page says that it is not known. Looking at calls is on record.
     """
@@ -382,8 +382,11 @@ async def _effect(desk: Desk, found: Mapping[str, Any]) -> dict[str, Any]:
         ),
         "calls": desk.api.get("/v1/records/stats", by="system", supplier=found["supplier"], **uses),
         "open": desk.api.get("/v1/records", supplier=found["supplier"], limit=MOST_ROADS, **uses),
+        "reached": desk.api.get("/v1/orders/reach", reach="grant", target=grant["id"]),
     }
-    answers = dict(zip(asked, await asyncio.gather(*(_items(each) for each in asked.values())), strict=True))
+    parts = {"reached": "without_grant"}
+    gathered = await asyncio.gather(*(_items(each, parts.get(name, "items")) for name, each in asked.items()))
+    answers = dict(zip(asked, gathered, strict=True))
     # A supplier's officer may not list another department's systems; who has called is on record all the same.
     names = {each["id"]: each["name"] for each in answers["systems"] or ()}
     calls = None if answers["calls"] is None else {each["key"]: each["uses"] for each in answers["calls"]}
@@ -401,12 +404,13 @@ async def _effect(desk: Desk, found: Mapping[str, Any]) -> dict[str, Any]:
             for each in answers["roads"] or ()
             if each["id"] != grant["id"] and each["state"] in {"issued", "suspended"}
         ],
+        "rules": answers["reached"] or (),
     }
 
 
-async def _items(asked: Any) -> list[dict[str, Any]] | None:
+async def _items(asked: Any, part: str) -> list[dict[str, Any]] | None:
     try:
-        found: list[dict[str, Any]] = (await asked).json["items"]
+        found: list[dict[str, Any]] = (await asked).json[part]
     except RefusedError:
         return None
     return found

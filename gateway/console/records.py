@@ -183,7 +183,7 @@ async def _policies(desk: Desk, use: Mapping[str, Any]) -> list[dict[str, Any]]:
         told.append(
             {
                 "id": policy,
-                "title": active.get(policy, {}).get("title", ""),
+                "title": active.get(policy, {}).get("title_zh" if desk.words.language == "zh" else "title", ""),
                 "articles": "; ".join(active.get(policy, {}).get("articles", ())),
                 "cedar": cedar.get(policy, ""),
                 "grant": grant["grant"] if grant else None,

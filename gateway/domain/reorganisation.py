@@ -171,6 +171,10 @@ RULES: Mapping[str, tuple[str, str]] = {
         "a grant of a dissolved department ends; what was drawn is disposed of",
         "被撤销部门的授权终结，已获取的数据予以处置",
     ),
+    "grant-of-ended-data": (
+        "a grant on data of a dissolved department ends; what was drawn is disposed of as its successor requires",
+        "被撤销部门的数据上的授权终结，已获取的数据按其承接部门的要求予以处置",
+    ),
     "grant-split": (
         "a suspended grant whose systems go to several departments goes to the successor",
         "信息系统分属多个部门的已暂停授权，归承接部门",

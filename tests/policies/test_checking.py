@@ -167,6 +167,11 @@ def test_facts_that_no_policy_reads_are_named(tmp_path: Path) -> None:
     rule = f'permit (principal, action in Action::"obtain", resource) {read}'
     root = root_with(tmp_path, extra=note("extra") + rule)
     assert "Dataset.sensitive" not in check(root, ["national", "extra"]).unread
+    assert "Use.drawn" in unread
+    drawn = {path for path in check(ROOT, ["national", "convergence"]).unread if path.startswith("Use.drawn")}
+    # By path: that rules read the month of the department alone says nothing of its family's.
+    assert {"Use.drawn.family.month", "Use.drawn.year"} <= drawn
+    assert not {"Use.drawn", "Use.drawn.month", "Use.drawn.family.week"} & drawn
 
 
 @pytest.mark.parametrize(

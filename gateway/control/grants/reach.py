@@ -157,4 +157,7 @@ def _without_grant(services: ControlServices) -> list[dict[str, Any]]:
     if not layers.settled.decision:
         return []
     rules = [one for one in layers.policies.values() if one.for_uses and one.effect == "permit"]
-    return [{"policy": one.id, "title": one.title, "articles": list(one.articles)} for one in rules]
+    return [
+        {"policy": one.id, "title": one.title, "title_zh": one.title_zh, "articles": list(one.articles)}
+        for one in rules
+    ]

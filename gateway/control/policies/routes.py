@@ -52,6 +52,7 @@ def active(services: Services, officer: SignedIn) -> Response:
             "effect": each.effect,
             "articles": each.articles,
             "title": each.title,
+            "title_zh": each.title_zh,
         }
         for each in layers.policies.values()
     ]

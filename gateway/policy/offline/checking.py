@@ -19,6 +19,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicySet
 from gateway.domain.processes.register import clock_names
 from gateway.policy.law.articles import Article, parse_articles
+from gateway.policy.law.drawn import FACTS_BY_PATH
 from gateway.policy.law.layers import (
     CLOCKS_FILE,
     SCHEMA_FILE,
@@ -41,6 +42,8 @@ PROBES = 300
 """Probes for each policy that no decision table shows, at about a millisecond each."""
 MOST_PROBES = 1500
 """Probes until a permit that some of them satisfy is said to be overruled in all."""
+_DRAWN = ("Drawn", "Learnt", "Periods")
+"""Types of the schema whose facts are told by their paths."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -198,7 +201,10 @@ def _says_so(layers: Layers, permits: Sequence[str], act: str) -> bool:
 
 
 def unread_facts(layers: Layers, schema: str) -> tuple[str, ...]:
-    """What of the schema no policy reads, built or static: an attribute by name counts as read wherever it stands."""
+    """What of the schema no policy reads, built or static.
+
+    An attribute by name counts as read wherever it stands; of what was drawn each fact is told by its path.
+    """
     told = {
         f"{kind}.{name}": name
         for kind, body in re.findall(r"^(?:entity|type) (\w+)[^{;]*\{(.*?)^\};", schema, re.MULTILINE | re.DOTALL)
@@ -206,7 +212,13 @@ def unread_facts(layers: Layers, schema: str) -> tuple[str, ...]:
     }
     static = [policy.est for policy in layers.policies.values()]
     said = msgspec.json.encode([*static, *built_of_every_shape().values()]).decode()
-    return tuple(sorted(path for path, name in told.items() if f'"attr":"{name}"' not in said))
+    read = {path for paths in layers.convergence.values() for path in paths}
+    unread = {
+        path for path, name in told.items() if path.partition(".")[0] not in _DRAWN and f'"attr":"{name}"' not in said
+    }
+    facts = {path for path in FACTS_BY_PATH if layers.knows_circles or "." not in path}
+    unread |= {f"Use.drawn.{path}" for path in facts - read} if read else {"Use.drawn"}
+    return tuple(sorted(unread))
 
 
 def _twins(layers: Layers) -> Iterator[Finding]:

@@ -89,6 +89,13 @@ class Reorganising(HandingOver):
         )
         return tuple(msgspec.json.decode(row[0], type=Grant) for row in rows)
 
+    def grants_on(self, dataset: str) -> tuple[Grant, ...]:
+        """The grants on an entry that are issued or suspended, in the order in which they were issued."""
+        table = schema.grants
+        live = table.c.state.in_(_LIVE)
+        rows = self._rows(select(table.c.body).where(table.c.dataset == dataset, live).order_by(table.c.number), {})
+        return tuple(msgspec.json.decode(row[0], type=Grant) for row in rows)
+
     def orders_in_force(self) -> tuple[Order, ...]:
         """Every order in force, by id."""
         table = schema.orders
@@ -469,6 +476,9 @@ class _Change:
     def _dissolve(self) -> None:
         tx, giver = self._tx, self._giver.id
         for entry in tx.entries_of(giver):
+            for grant in tx.grants_on(entry.id):
+                if grant.department != giver:
+                    self._close(grant, grant.department, "grant-of-ended-data")
             self._steps += tx.end_entry(entry)
         self._steps += tx.end_hosts(giver, standing=True)
         for grant in tx.grants_held_by(giver):

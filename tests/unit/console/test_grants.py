@@ -2,7 +2,12 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from gateway.control.act.examples import GRANT
+from gateway.policy.law.layers import load_layers
+from gateway.policy.law.settled import Settled
+from tests.policies.cases import ROOT
 from tests.support.control import done
 from tests.unit.console.conftest import Office
 
@@ -40,6 +45,20 @@ def test_other_roads_that_a_suspension_closes_are_named(office: Office, grant: C
     review = browser.submit(browser.open(f"/console/grants/{first}/suspend"), "/suspend", **SUSPENSION)
     assert second in review.links
     assert first not in review.text.partition("stopped too:")[2]
+    assert "without a grant is stopped too" not in review.text
+
+
+def test_rules_that_need_no_grant_and_that_a_suspension_closes_are_named(
+    office: Office, grant: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a region's layer gives data without a grant, the stop of one closes that road, and the review says so."""
+    id_, layers = grant(), load_layers(ROOT, ["national", "zhongshan"])
+    layers.settled = Settled("中数〔2026〕3号")
+    monkeypatch.setattr(type(office.engine), "layers", layers)
+    browser = office.signed_in("police")
+    review = browser.submit(browser.open(f"/console/grants/{id_}/suspend"), "/suspend", **SUSPENSION)
+    said = review.text.partition("without a grant is stopped too:")[2]
+    assert "Unconditional data is obtained directly, without application" in said
 
 
 def test_a_stale_page_does_nothing_and_shows_the_difference(office: Office, grant: Callable[..., str]) -> None:

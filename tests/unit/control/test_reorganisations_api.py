@@ -191,6 +191,19 @@ def test_a_dissolved_department_uses_and_shares_nothing_and_its_duties_are_owed(
     assert world.store.interface("public-security", "household") is None
 
 
+def test_grants_on_the_data_of_a_dissolved_supplier_end(world: World) -> None:
+    """Nothing of it is left to stand as issued; the plan says so, and what was drawn is to be disposed of."""
+    world.grant()
+    ended = {"kind": "dissolve", "departments": ["public-security"], "successor": "data-bureau"}
+    shown = done(world.post("province", f"{PATH}/plan", {**HANDED, **ended}))
+    assert [step["rule"] for step in shown["steps"] if step["thing"] == "grant"] == ["grant-of-ended-data"]
+    carry_out(world, ended, "province")
+    grant, duty = world.store.grant(GRANT["id"]), world.store.disposal(GRANT["id"])
+    assert grant is not None
+    assert duty is not None
+    assert (grant.state, duty.department, duty.supplier) == (GrantState.CLOSED, "civil-affairs", "data-bureau")
+
+
 def test_a_name_changes_and_the_id_stays(world: World) -> None:
     """What was written under the old name is still known by it."""
     carry_out(world, {"kind": "rename", "departments": ["civil-affairs"], "name": "市社会工作部"})
