@@ -146,7 +146,7 @@ def find(
 @records.command("show")
 @command
 def show(record_id: RecordId, home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False) -> None:
-    """Show one record, whole, as it stands in the log."""
+    """Show one record, whole, as it stands in the log, and what its caller said beside it."""
     with open_api(home, officer) as api:
         shown = api.get(f"/v1/records/{record_id}")
     if as_json:
@@ -154,6 +154,9 @@ def show(record_id: RecordId, home: Home = DEFAULT_HOME, officer: AsOfficer = No
         return
     for entry in shown["entries"]:
         print_table(f"{entry['kind']} {shown['record']}", ("", ""), ((k, _said(v)) for k, v in sorted(entry.items())))
+    if texts := shown.get("texts"):
+        told = ((field, each["text"], each.get("salt", "")) for field, each in sorted(texts.items()))
+        print_table(f"what the caller said {shown['record']}", ("", "text", "salt"), told)
     if shown["last"] is None:
         out.print(f"the use is open, as far as the log is known: below leaf {shown['knows']['until']}", markup=False)
 

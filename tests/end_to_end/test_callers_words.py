@@ -1,6 +1,9 @@
 """What callers say, on a running gateway: kept before it is recorded, told to readers, erased for good."""
 
+import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +51,14 @@ def test_callers_words_live_beside_the_log_and_go_for_good(tmp_path: Path) -> No
         say(gateway, scenario=COUNTER, operator=CLERK)
         rows = wait_for(lambda: len(found := said_in(gateway)) == 9 and found)
         assert {digests(gateway, row["record"]) for row in rows} == named
+        shown = subprocess.run(
+            [sys.executable, "-m", "gateway", "records", "show", rows[0]["record"], "--as", "auditor-he"],
+            env={**os.environ, "GATEWAY_HOME": str(gateway.home.root), "COLUMNS": "300"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert CLERK in shown.stdout
         with gateway.officer() as api:
             done, _ = api.post_once(
                 f"/v1/records/{rows[0]['record']}/erasure",
