@@ -61,7 +61,7 @@ class RollbackBody(Body):
     reason: Statement | None = None
 
 
-class ApprovalBody(Body):
+class PolicyApprovalBody(Body):
     """Which proposal is approved: its number in the history, and the id of the set that was looked at."""
 
     number: int = Field(ge=1, le=1 << 53)
@@ -143,13 +143,13 @@ def roll_back(
 @router.post(
     "/approval",
     summary="Approve policies that another person proposed",
-    openapi_extra=describes(ApprovalBody, {"number": 12, "set": "0" * 64}),
+    openapi_extra=describes(PolicyApprovalBody, {"number": 12, "set": "0" * 64}),
 )
 def approve(
     request: Request,
     services: Services,
     officer: SignedIn,
-    body: Annotated[ApprovalBody, Depends(model_of(ApprovalBody))],
+    body: Annotated[PolicyApprovalBody, Depends(model_of(PolicyApprovalBody))],
     key: IdempotencyKey = None,
 ) -> Response:
     """Put what was proposed in force, examined anew; who proposed it is another person, and still may.
