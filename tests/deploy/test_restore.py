@@ -105,7 +105,8 @@ def test_single_file_of_the_keys_lost_is_put_back_beside_those_that_stand(
 ) -> None:
     """Each is missed by `gateway check`, put back as it was, and the log keeps its name; a second time nothing is."""
     assert [each for each in look(begun) if each.part == "keys" and not each.ok] == []
-    (lost,) = begun.keys(begun.settings()).glob(f"{purpose}*.json")
+    # Of pseudonyms this year's: next year's is made beside it.
+    lost = min(begun.keys(begun.settings()).glob(f"{purpose}*.json"))
     before = {path.name: path.read_bytes() for path in lost.parent.iterdir()}
     lost.unlink()
     assert [each.part for each in look(begun) if each.part == "keys" and not each.ok] == ["keys"]

@@ -10,6 +10,7 @@
 A process opens only the purposes it needs; public token keys are always read.
 """
 
+import contextlib
 import hmac
 import threading
 import time
@@ -136,7 +137,9 @@ class KeyRing:
             signer = drafts.get(purpose)
             made = _make(purpose, sealer, at, generation=1, signer=signer)
             keyfiles.write_private(path / made.name, made, replace=False)
-        return cls.open(path, passphrase=passphrase, now=now)
+        opened = cls.open(path, passphrase=passphrase, now=now)
+        opened.make_next_year()
+        return opened
 
     @classmethod
     def open(
@@ -312,8 +315,8 @@ class KeyRing:
         """The year's pseudonym keys, newest first; the first is made where there is none yet.
 
         Raises:
-            GatewayError: `unavailable` where the ring has none of any year: it was lost, and a new one would call
-                persons otherwise than records do.
+            GatewayError: `unavailable` where it was lost, and a new one would call persons otherwise than records do:
+                the ring has none of any year, or the next year's was made within this one, beside this one's.
         """
         found = self._pseudonym_keys(year)
         if not found:
@@ -321,9 +324,40 @@ class KeyRing:
             found = self._pseudonym_keys(year)
         if not found:
             self._active("pseudonym")
+            if year in self.lost_years():
+                raise GatewayError(
+                    "unavailable",
+                    f"the key ring has lost its pseudonym key of {year}: restore the ring from its backup",
+                )
             self._write_new(_make("pseudonym", self._sealer, int(self._now()), generation=1, year=year))
             found = self._pseudonym_keys(year)
+        with contextlib.suppress(OSError, GatewayError):
+            # A folder that cannot be written now costs nobody the key that is there.
+            self.make_next_year()
         return found
+
+    def make_next_year(self) -> None:
+        """Make next year's pseudonym key, where this year's stands: by it a loss of this year's is known.
+
+        Durability: it is on disk on return. A ring that is read only is left as it is.
+        """
+        year = symmetric.beijing_year(self._now())
+        if self._folder is not None and self._pseudonym_keys(year) and not self._pseudonym_keys(year + 1):
+            self._write_new(_make("pseudonym", self._sealer, int(self._now()), generation=1, year=year + 1))
+
+    def lost_years(self) -> tuple[int, ...]:
+        """Years of which there was a pseudonym key that is gone: the next one's was made within them.
+
+        Of a year that a stepped clock has left out nothing was made, and so nothing is missed.
+        """
+        self.poll(eager=True)
+        with self._lock:
+            years = {file.id.partition("-")[0] for file in self._files["pseudonym"]}
+            made = {
+                (file.id.partition("-")[0], symmetric.beijing_year(file.created_unix))
+                for file in self._files["pseudonym"]
+            }
+        return tuple(sorted(year for ahead, year in made if int(ahead) == year + 1 and str(year) not in years))
 
     def pseudonym_years(self) -> tuple[int, ...]:
         """Every year that has a pseudonym key, the newest first: records may stand for longer than three years."""

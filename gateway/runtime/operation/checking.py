@@ -81,6 +81,7 @@ def _keys(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
         return
     usable = {each.purpose for each in ring.list() if each.state == "active"}
     lost = [purpose for purpose in PURPOSES if purpose not in usable and purpose not in settings.identity.signers]
+    lost += [f"pseudonym of {year}" for year in ring.lost_years()]
     if lost:
         said = f"the key ring has no key to use for: {', '.join(lost)}"
         yield Looked("keys", False, said, "put back what was lost: `gateway restore BACKUP --missing`")

@@ -13,7 +13,7 @@ import pytest
 from gateway.domain.errors import GatewayError
 from gateway.identity.keys import keyfiles
 from gateway.identity.keys.keyring import PURPOSES, KeyRing, Rotation
-from gateway.identity.keys.symmetric import Pseudonymiser
+from gateway.identity.keys.symmetric import Pseudonymiser, beijing_year
 from gateway.identity.signer import SoftwareSigner
 from gateway.identity.tokens.verify import OwnIssuer
 from tests.unit.identity.identity_kit import Clock
@@ -33,7 +33,7 @@ def test_files_are_private(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     files = list((tmp_path / "keys").iterdir())
-    assert len(files) == len(PURPOSES) + 2
+    assert len(files) == len(PURPOSES) + 3
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert stat.S_IMODE((tmp_path / "keys").stat().st_mode) == 0o700
 
@@ -227,6 +227,35 @@ def test_a_ring_that_lost_its_pseudonym_keys_makes_none_in_silence(tmp_path: Pat
     with pytest.raises(GatewayError, match="no pseudonym key: restore"):
         Pseudonymiser(KeyRing.open(tmp_path, now=Clock()), Clock())(b"11010519491231002X")
     assert not list(tmp_path.glob("pseudonym-*.json"))
+
+
+@pytest.mark.parametrize("years_on", [0, 1, 2])
+def test_the_one_pseudonym_key_of_the_year_that_was_lost_is_missed(tmp_path: Path, years_on: int) -> None:
+    """In the first year, and after the year has turned; next year's key, made beside it, tells that it was there."""
+    now = Clock()
+    KeyRing.create(tmp_path, now=now)
+    for _ in range(years_on):
+        now.at += 365 * 86400
+        Pseudonymiser(KeyRing.open(tmp_path, now=now), now)(b"1")
+    year = beijing_year(now.at)
+    (tmp_path / f"pseudonym-{year}-1.json").unlink()
+    with pytest.raises(GatewayError, match=f"lost its pseudonym key of {year}: restore"):
+        Pseudonymiser(KeyRing.open(tmp_path, now=now), now)(b"1")
+    assert not (tmp_path / f"pseudonym-{year}-1.json").exists()
+
+
+def test_a_clock_that_ran_ahead_leaves_no_year_without_a_key(tmp_path: Path) -> None:
+    """Keys of years to come say nothing of a year between, in which none was made; an older ring gets its next one."""
+    now = Clock()
+    KeyRing.create(tmp_path, now=now)
+    year = beijing_year(now.at)
+    (tmp_path / f"pseudonym-{year + 1}-1.json").unlink()
+    ring = KeyRing.open(tmp_path, now=now)
+    now.at += 30 * 365 * 86400
+    Pseudonymiser(ring, now)(b"1")
+    now.at -= 29 * 365 * 86400
+    assert Pseudonymiser(ring, now)(b"1").startswith(f"{year + 1}.")
+    assert (tmp_path / f"pseudonym-{year + 2}-1.json").exists()
 
 
 def test_rotated_pseudonym_key_finds_both(tmp_path: Path) -> None:

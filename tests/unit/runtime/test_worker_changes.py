@@ -13,6 +13,7 @@ from gateway.domain.directory import System
 from gateway.domain.errors import GatewayError
 from gateway.runtime.worker.book import StateBook
 from gateway.runtime.worker.checks import ChecksListener
+from gateway.runtime.worker.words import KeptWords
 from gateway.runtime.worker.worker import Worker
 from gateway.store import Store
 
@@ -33,16 +34,22 @@ def test_barrier_every_change_forgets_what_repeated_requests_mean_first(withdraw
     """INVARIANT: BARRIER. Also a change that withdraws nothing leaves no remembered permit behind."""
     order: list[str] = []
     worker = object.__new__(Worker)
+    # What was said is dropped, by a truth that is none: nothing was erased.
+    worker._words = cast(
+        "KeptWords",
+        SimpleNamespace(drop=lambda _: order.append("_words.drop"), drop_all=lambda: order.append("_words.drop_all")),
+    )
     for part in ("_plane", "_policies", "_engine", "_identifier", "_resolver"):
         setattr(worker, part, Told(part, order))
     worker._checks = cast("ChecksListener", SimpleNamespace(book=Told("book", order)))
     worker._apply(Change(sequence=1, kind=ChangeKind.GRANT, subject="g-1", withdraws=withdraws))
     assert order[0] == "_plane.forget"
-    assert {"_engine.drop", "_identifier.forget", "_resolver.drop", "book.drop"} <= set(order)
+    assert {"_engine.drop", "_identifier.forget", "_resolver.drop", "_words.drop", "book.drop"} <= set(order)
     assert ("_plane.cut" in order) == withdraws
     order.clear()
     worker._drop_everything(2)
     assert order[0] == "_plane.forget"
+    assert "_words.drop_all" in order
 
 
 def test_barrier_a_system_that_was_read_before_a_change_is_read_again() -> None:
