@@ -384,9 +384,11 @@ def test_call_that_names_its_people_in_a_package_in_soap_is_found_by_each_of_the
         assert wait_for(lambda person=person: record in found(person)), "the record is not found by its person"
     assert found(operator) == []
     with gateway.officer("auditor-he") as api:
-        (opened, *_) = api.get(f"/v1/records/{record}")["entries"]
+        shown = api.get(f"/v1/records/{record}")
+    opened = shown["entries"][0]
     assert len(opened["subjects"]) == 2
-    assert re.fullmatch(r"李经办 \d{4}\.[\w-]{22}", opened["use"]["operator"])
+    assert opened["use"]["operator"].startswith("sealed:")
+    assert re.fullmatch(r"李经办 \d{4}\.[\w-]{22}", shown["texts"]["operator"]["text"])
     for file in gateway.home.root.rglob("*"):
         content = file.read_bytes() if file.is_file() else b""
         assert [number for number in (*people, operator) if number.encode() in content] == [], file

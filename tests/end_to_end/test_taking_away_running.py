@@ -7,7 +7,7 @@ Octets are counted that reach the caller after the act has returned; what its ke
 
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from gateway.domain.hosts import Host, HostState
 from gateway.runtime.demo.stage import bearer_token
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.operation.setup import initialise
-from gateway.store import Store
+from gateway.store import Store, StoreTransaction
 from tests.support.barrier import arrived_bytes, read_within
 from tests.support.certificates import Authority
 from tests.support.control import DEPARTMENTS, OFFICERS
@@ -69,7 +69,15 @@ class RunningGround:
 
     def ask(self, officer: str, method: str, path: str, body: Any) -> Any:
         with self.gateway.officer(officer) as api:
-            return {"POST": api.post, "PUT": api.put}[method](path, body) if method != "DELETE" else api.delete(path)
+            if method in ("DELETE", "GET"):
+                return {"DELETE": api.delete, "GET": api.get}[method](path)
+            return {"POST": api.post, "PUT": api.put}[method](path, body)
+
+    def write(self, change: Callable[[StoreTransaction], None]) -> None:
+        store = Store.open(self.gateway.home.state_url(self.gateway.home.settings()), migrate_forward=False)
+        with store.transaction() as tx:
+            change(tx)
+        store.close()
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,10 @@
 """
 
 from collections.abc import Callable
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, NamedTuple, Protocol
+
+import msgspec
 
 from gateway.client import new_private_key, public_jwk
 from gateway.control.act.examples import (
@@ -24,9 +26,10 @@ from gateway.control.act.examples import (
 from gateway.domain.directory import Department, Level
 from gateway.domain.hosts import Host
 from gateway.domain.officers import Officer, Role
+from gateway.domain.policies import PolicyEvent, PolicySet, PolicyStep, Proposed
 from gateway.domain.processes.register import PROCESSES
 from gateway.policy import default_policies_root
-from gateway.policy.law.layers import read_set
+from gateway.policy.law.layers import parse_layers, read_set
 from gateway.store import StoreTransaction
 from tests.policies.layering import note
 
@@ -54,6 +57,9 @@ class Ground(Protocol):
 
     def ask(self, officer: str, method: str, path: str, body: Any) -> Any:
         """The answer, as JSON, of what has to succeed."""
+
+    def write(self, change: Callable[[StoreTransaction], None]) -> None:
+        """Change the state beside the control plane."""
 
 
 def settle(tx: StoreTransaction, number: int, host: Host) -> None:
@@ -140,6 +146,42 @@ def activate(standing: Standing, rule: str) -> None:
     files = {**found.files, "city/city.cedar": note("city-rule") + rule}
     body = {"layers": ["national", "city"], "files": files, "reason": "a trial", "revives": True}
     standing.ground.ask("province", "POST", "/v1/policies/activation", body)
+
+
+def propose_forbid(standing: Standing) -> None:
+    """What stands before an approval: policies with a forbid, which another person has proposed."""
+    found = read_set(default_policies_root(), ("national",))
+    rule = 'forbid (principal, action in Action::"use", resource);'
+    policies = PolicySet(("national", "city"), {**found.files, "city/city.cedar": note("city-rule") + rule})
+    layers = parse_layers(policies.files, policies.layers)
+
+    def propose(tx: StoreTransaction) -> None:
+        first, present, newest = tx.officer("province"), tx.policies_in_force(), tx.policy_events(limit=1)
+        assert first is not None
+        tx.put_officer(msgspec.structs.replace(first, id="province-second"))
+        tx.put_policy_set(policies)
+        event = PolicyEvent(
+            newest[0].number + 1 if newest else 1,
+            PolicyStep.PROPOSE,
+            policies.id,
+            layers.digest,
+            layers.names,
+            "province-second",
+            datetime.now(UTC),
+            "a trial",
+            proposed=Proposed(PolicyStep.ACTIVATE, 0 if present is None else present.number, revives=True),
+        )
+        tx.add_policy_event(event, withdraws=False)
+        standing.given = str(event.number)
+
+    standing.ground.write(propose)
+
+
+def approve(standing: Standing) -> None:
+    """The other person's proposal is put in force."""
+    number = int(standing.given)
+    proposed = standing.ask("province", "GET", f"/v1/policies/activations/{number}/set")["step"]["set"]
+    standing.post("province", "/v1/policies/approval", {"number": number, "set": proposed})
 
 
 def roll_back(standing: Standing) -> None:
@@ -311,6 +353,7 @@ TAKES_AWAY: dict[str, dict[str, Act]] = {
         "a supplier": order("supplier", "police"),
     },
     "POST /v1/policies/activation": {"what policies permit": forbid_everything},
+    "POST /v1/policies/approval": {"what policies permit": approve},
     "POST /v1/policies/rollback": {"what policies permitted": roll_back},
     "DELETE /v1/systems/{id}/keys/{name}": {
         "a system's key": lambda s: s.ask("registrar", "DELETE", f"/v1/systems/s-{s.number}/keys/{s.key['kid']}")
@@ -335,12 +378,14 @@ TAKES_AWAY: dict[str, dict[str, Act]] = {
 
 BEFORE: dict[str, Act] = {
     "POST /v1/hosts/{supplier}/{id}/confirmation": move_host,
+    "POST /v1/policies/approval": propose_forbid,
     "POST /v1/policies/rollback": forbid_and_return,
 }
 """What is done before there are calls under way, so that the act has something to take."""
 
 AFTER: dict[str, Act] = {
     "POST /v1/policies/activation": forbid_no_more,
+    "POST /v1/policies/approval": forbid_no_more,
     "POST /v1/policies/rollback": forbid_no_more,
     "POST /v1/orders": lambda s: s.post("registrar", f"/v1/orders/{s.given}/lift", {"reason": "the next row"}),
 }
@@ -384,6 +429,7 @@ TAKES_NOTHING = {
     "POST /v1/records": "a record",
     "POST /v1/records/export": "a question",
     "POST /v1/records/search": "a question",
+    "POST /v1/records/{id}/erasure": "what was said goes, and nothing that is obtained",
     "POST /v1/retention": "of records",
     "POST /v1/systems": "a system of its own",
     "POST /v1/systems/{id}/keys": "gives a key",

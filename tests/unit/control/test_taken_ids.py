@@ -132,6 +132,7 @@ NAMES_NOTHING = {
     "/v1/policies/explain": "a question",
     "/v1/policies/activation": "policies of the whole gateway",
     "/v1/policies/rollback": "policies of the whole gateway",
+    "/v1/policies/approval": "policies of the whole gateway",
     "/v1/policies/shadow": "policies of the whole gateway",
     "/v1/policies/shadow/end": "policies of the whole gateway",
     **{f"/v1/{name}": "cases bear random ids" for name in PROCESSES},

@@ -7,7 +7,7 @@ leaves counted, are `tests/end_to_end/test_taking_away_running.py`.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +21,7 @@ from gateway.control.sign_in.credentials import credentials_router
 from gateway.domain.changes import Change
 from gateway.domain.hosts import Host, HostState
 from gateway.runtime.worker.resolver import is_decided, is_touched
+from gateway.store import StoreTransaction
 from tests.support.control import ISSUER, World, done
 from tests.support.withdrawals import (
     AFTER,
@@ -54,6 +55,10 @@ class House(World):
                 return await client.request(method, path, json=body, headers=headers, **options)
 
         return done(asyncio.run(run()))
+
+    def write(self, change: Callable[[StoreTransaction], None]) -> None:
+        with self.store.transaction() as tx:
+            change(tx)
 
     def place(self, number: int) -> Place:
         address = f"host-{number}.example"

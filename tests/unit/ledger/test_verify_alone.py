@@ -52,7 +52,8 @@ def test_the_verifier_loads_readers_alone(tmp_path):
     rooms = {name.removeprefix("gateway.ledger.") for name in loaded if name.startswith("gateway.ledger.")}
     assert rooms - {"index", "journal", "log", "verify"} == READERS
     assert {name for name in loaded if name.startswith("gateway.")} - {f"gateway.ledger.{name}" for name in rooms} == {
-        "gateway.domain", "gateway.domain.calendar", "gateway.domain.errors", "gateway.ledger",
+        "gateway.domain", "gateway.domain.calendar", "gateway.domain.errors", "gateway.domain.free_text",
+        "gateway.domain.texts", "gateway.ledger",
     }  # fmt: skip
     foreign = {"duckdb", "fastapi", "httpx", "sqlalchemy", "uvloop", "pydantic", "cedarpy", "chinese_calendar"}
     assert foreign & set(loaded) <= {"chinese_calendar"}

@@ -11,6 +11,7 @@ import pytest
 from gateway.domain.callers import Assurance, Caller
 from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
+from gateway.domain.texts import Said
 from gateway.proxy.exchange import lanes
 from gateway.proxy.ports import Peer
 from tests.support.proxy_ports import CallerSide, House, Supplier, deny, interface_for, permit, request, serving
@@ -142,7 +143,7 @@ def test_a_lane_ends_with_what_it_rests_on(expires: int, valid_until: int, later
         call: Any = type("C", (), {"mode": SharingMode.QUERY})()
         block, _, _, _ = plane.blocks.read(b"Host: gateway\r\n\r\n")
         plan: Any = type("P", (), {"fields_for": lambda _self, _block: b""})()
-        known.keep((1, b"GET", b"/"), block, Peer("a"), caller, route, call, verdict, plan, now_ns)
+        known.keep((1, b"GET", b"/"), block, Peer("a"), caller, route, call, verdict, Said("p"), plan, now_ns)
         lane = known.get((1, b"GET", b"/"))
         assert lane is not None
         assert lane.sight.until_ns == now_ns + SIGHT_NS
