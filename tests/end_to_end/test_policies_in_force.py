@@ -112,14 +112,33 @@ def test_what_streams_is_cut_only_where_access_can_be_taken_away(gateway: Runnin
     furnish_endless(gateway, supplier)
     with gateway.officer("police-chen") as api:
         api.post("/v1/grants", grant_document("G-STREAM"))
-    caller = SlowCaller(gateway)
-    assert caller.status == 200
-    # It reads on meanwhile: on a busy machine what is examined takes longer than a caller may take nothing.
+    for _ in range(3):
+        lapsed = lapses(gateway)
+        caller = SlowCaller(gateway)
+        assert caller.status == 200
+        streams_on = activated_while_it_reads(gateway, caller)
+        # A worker that a busy machine has held up for two seconds cuts all that streams (STALE-DENIES): once more.
+        if streams_on or lapses(gateway) == lapsed:
+            break
+        caller.close()
+        activate(gateway, SHIPPED)
+    assert streams_on
+    activate(gateway, CITY)
+    read_to_end(caller.socket)
+    supplier.close()
+
+
+def activated_while_it_reads(gateway: RunningGateway, caller: SlowCaller) -> bool:
+    """Put permits more in force; whether the answer goes on afterwards.
+
+    The caller reads meanwhile: on a busy machine what is examined takes longer than a caller may take nothing.
+    """
     over = threading.Event()
 
     def read() -> None:
-        while not over.wait(0.05):
-            assert caller.socket.recv(65536)
+        with suppress(ConnectionError):
+            while not over.wait(0.05) and caller.socket.recv(65536):
+                pass
 
     with ThreadPoolExecutor(1) as thread:
         reading = thread.submit(read)
@@ -129,10 +148,12 @@ def test_what_streams_is_cut_only_where_access_can_be_taken_away(gateway: Runnin
             over.set()
         reading.result()
     assert said["barrier"]["confirmed"] == ["worker-0", "worker-1"]
-    assert wait_for(lambda: arrived_bytes(caller.socket) > 0)
-    activate(gateway, CITY)
-    read_to_end(caller.socket)
-    supplier.close()
+    return bool(wait_for(lambda: arrived_bytes(caller.socket) > 0, 20))
+
+
+def lapses(gateway: RunningGateway) -> int:
+    """How often a worker's lease has run out so far."""
+    return gateway.log.read_text("utf-8", "replace").count("has lost touch")
 
 
 @pytest.mark.deep
