@@ -9,12 +9,13 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from gateway.cli.policies.activation import EXAMINE_SECONDS, told
 from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, open_api, out, print_json
 from gateway.domain.errors import GatewayError
-from gateway.domain.policies import PolicySet
+from gateway.domain.policies import IN_FORCE_STEPS, PolicySet
 from gateway.policy.offline.activating import set_faults
 
 FORMAT = "sharing-gateway policies 1"
@@ -65,9 +66,11 @@ def export(
                 )
             number = int(since["number"])
         found = api.get(f"/v1/policies/activations/{number}/set")
-        record = found["step"].get("record")
+        step, record = found["step"]["step"], found["step"].get("record")
         if not record:
             raise GatewayError("conflict", f"step {number} was no act: it has no record that proves anything")
+        if step not in IN_FORCE_STEPS:
+            raise GatewayError("conflict", f"step {number} is `{step}`: it put no policies in force")
         proof = api.text(f"/v1/records/{record}/proof")
     bundle = {"format": FORMAT, "layers": found["layers"], "files": found["files"], "record": record, "proof": proof}
     _write_new(file, json.dumps(bundle, ensure_ascii=False, indent=1).encode() + b"\n")
@@ -108,6 +111,7 @@ def import_(
         f"verified: {' + '.join(policies.layers)} ({said['digest'][:16]}), {len(policies.files)} files", markup=False
     )
     out.print(f"  record {said['id']}: {said['step']} by {said['officer']}: {said['reason'] or '-'}", markup=False)
+    out.print("  not shown: whether other policies were put in force since; ask that gateway's auditors", markup=False)
     if root is not None:
         layers = ",".join(policies.layers)
         out.print(f"  put it in force here: gateway policies activate {root} --layers {layers}", markup=False)
@@ -125,8 +129,14 @@ def read_bundle(file: Path, key: str) -> tuple[PolicySet, dict[str, Any]]:
 
     policies, record, proof = _parsed(file)
     verify_record(proof, parse_key(key).text(), record=record)
-    entry: dict[str, Any] = json.loads(parse_proof(proof).extra)
-    if entry.get("kind") != "policy" or entry.get("policy_set") != policies.id:
+    # By the parser that has verified it: no second meaning of the same octets.
+    entry: dict[str, Any] = msgspec.json.decode(parse_proof(proof).extra, type=dict[str, Any])
+    # One that was proposed, or tried in the shadow, has a record too, and was not put in force by it.
+    if (
+        entry.get("kind") != "policy"
+        or entry.get("step") not in IN_FORCE_STEPS
+        or entry.get("policy_set") != policies.id
+    ):
         raise VerificationFailed(str(file), "the record is not of an act that put this set of policies in force")
     return policies, entry
 

@@ -131,6 +131,8 @@ def test_policies_by_two_persons_and_as_a_bundle(
     assert "in force: national + city" in gateway("policies", "approve", 1, officer="province-second").stdout
     assert "it is `activate`" in gateway("policies", "approve", 3, officer="province-second", fails=True).stderr
     file, elsewhere = tmp_path / "set.json", tmp_path / "elsewhere"
+    told = gateway("policies", "export", file, "--number", 1, officer="auditor", fails=True).stderr
+    assert "step 1 is `propose`: it put no policies in force" in told
     gateway("policies", "export", file, officer="auditor")
     assert "is there already" in gateway("policies", "export", file, officer="auditor", fails=True).stderr
     taken = CliRunner().invoke(

@@ -182,11 +182,19 @@ def test_a_bundle_is_the_set_and_the_proof_of_who_put_it_in_force(make_world: An
         ({"format": "2"}, "invalid-input"),
         ({"proof": 1}, "invalid-input"),
         (of_another_act(world), "verification-failed"),
+        (of_a_set_in_the_shadow(world, bundle), "verification-failed"),
     ):
         file.write_text(json.dumps({**bundle, **change}), "utf-8")
         with pytest.raises(GatewayError) as refusal:
             read_bundle(file, key)
         assert refusal.value.code == code, change
+
+
+def of_a_set_in_the_shadow(world: World, bundle: dict[str, Any]) -> dict[str, Any]:
+    """The same set, and the proved record of an act that put it in the shadow, and not in force."""
+    body = {"layers": bundle["layers"], "files": bundle["files"], "reason": "a trial"}
+    record = done(world.post("province", "/v1/policies/shadow", body))["record"]
+    return {"record": record, "proof": world.get("auditor", f"/v1/records/{record}/proof").text}
 
 
 def of_another_act(world: World) -> dict[str, Any]:
