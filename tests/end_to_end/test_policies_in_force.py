@@ -114,17 +114,9 @@ def test_what_streams_is_cut_only_where_access_can_be_taken_away(gateway: Runnin
     furnish_endless(gateway, supplier)
     with gateway.officer("police-chen") as api:
         api.post("/v1/grants", grant_document("G-STREAM"))
-    for _ in range(3):
-        lapsed = lapses(gateway)
-        caller = SlowCaller(gateway)
-        assert caller.status == 200
-        streams_on = activated_while_it_reads(gateway, caller)
-        # A worker that a busy machine has held up for two seconds cuts all that streams (STALE-DENIES): once more.
-        if streams_on or lapses(gateway) == lapsed:
-            break
-        caller.close()
-        activate(gateway, SHIPPED)
-    assert streams_on
+    caller = SlowCaller(gateway)
+    assert caller.status == 200
+    assert activated_while_it_reads(gateway, caller)
     activate(gateway, CITY)
     read_to_end(caller.socket)
     supplier.close()
@@ -155,11 +147,6 @@ def activated_while_it_reads(gateway: RunningGateway, caller: SlowCaller) -> boo
         while left > 0 and (data := caller.socket.recv(65536)):
             left -= len(data)
     return left <= 0
-
-
-def lapses(gateway: RunningGateway) -> int:
-    """How often a worker's lease has run out so far."""
-    return gateway.log.read_text("utf-8", "replace").count("has lost touch")
 
 
 @pytest.mark.deep
