@@ -33,7 +33,6 @@ from gateway.ledger.journal.frames import MAX_PAYLOAD_BYTES
 FORMAT = 1
 USE_FORMAT = 2
 """Of `use.opened` and `use.refused`; under 1, purpose, scenario and operator stood there in callers' own words."""
-"""Days of records, quotas and retention are days of China Standard Time."""
 
 _is_plain = re.compile(r"[\w.:-]*", re.ASCII).fullmatch
 _ENCODER = msgspec.json.Encoder(order="sorted")
