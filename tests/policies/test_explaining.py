@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from gateway.domain.callers import Assurance
-from gateway.domain.directory import SharingMode
+from gateway.domain.directory import Recipients, SharingMode
 from gateway.domain.errors import PROBLEMS
 from gateway.domain.grants import Hours
 from gateway.domain.orders import Reach
@@ -92,6 +92,15 @@ def test_a_rule_that_forbids_what_is_granted_is_told_as_that_rule(tmp_path: Path
     assert "任何授权" in explanation.next_step_zh
     for near in explanation.near:
         assert set(near.detail) <= {"A policy of a test"}
+
+
+def test_an_entry_that_leaves_a_department_out_says_by_which_bound() -> None:
+    """The rule's own sentence, not that of all four bounds together."""
+    elsewhere = Recipients(regions=("990000",))
+    _, explanation = explained(state(dataset=dataset(recipients=elsewhere)))
+    title = NATIONAL.policies["national-art15-regions"].title
+    assert explanation.near[0].failed == ("scope",)
+    assert explanation.near[0].detail == (title,)
 
 
 @pytest.mark.parametrize(("more", "zh"), [("", "come tomorrow"), ('@advice_zh("明日再来")', "明日再来")])

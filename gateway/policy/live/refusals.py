@@ -267,13 +267,13 @@ class _Notes:
     def sentences(self, conditions: set[str], answer: "Answer") -> dict[str, tuple[str, str, str]]:
         """Articles, title and Chinese title of the static policies by which these conditions of a grant fail.
 
-        A condition that an order stands for is told in the words of the table.
+        A condition that an order on the grant stands for is told in the words of the table.
         """
         found: dict[str, tuple[str, str, str]] = {}
         for name in answer.forbids:
             static = self._layers.policies.get(name)
             if static is not None:
-                for condition in self.conditions((name,)) & conditions - _STOPPED.keys():
+                for condition in self.conditions((name,)) & conditions:
                     found.setdefault(condition, ("; ".join(static.articles), static.title, static.title_zh))
         return found
 
