@@ -522,6 +522,11 @@ def policies(teller: Teller) -> None:
         "police",
         options={"params": {"department": "civil-affairs", "dataset": REGISTER}},
     )
+    teller.tell(
+        "GET /v1/policies/possible",
+        "police",
+        options={"params": {"department": "market", "dataset": REGISTER, "item": "name"}},
+    )
     teller.tell("POST /v1/policies/explain", "civil", CALL, case="permitted")
     denied = {**CALL, "purpose": "social-assistance"}
     teller.tell("POST /v1/policies/explain", "civil", denied, case="denied")

@@ -2,14 +2,15 @@
 
 `reading` checks policies as files, shows the exact Cedar, explains a call and compares two sets; `layers` is for
 whoever writes one; `activation` puts policies in force through the control API, and candidates in the shadow;
-`bundles` takes them to another person or gateway; `proofs` proves theorems; `shared` is what these share. Here they
-become one group of commands.
+`bundles` takes them to another person or gateway; `proofs` proves theorems; `ever` asks whether a dataset can ever be
+obtained; `shared` is what these share. Here they become one group of commands.
 """
 
 import typer
 
 from gateway.cli.policies.activation import activate, history, roll_back, shadow
 from gateway.cli.policies.bundles import approve, export, import_
+from gateway.cli.policies.ever import can
 from gateway.cli.policies.layers import fmt, new, run_the_tables
 from gateway.cli.policies.proofs import prove_
 from gateway.cli.policies.reading import check_, compare_, explain, show
@@ -33,6 +34,7 @@ for name, function in (
     ("rollback", roll_back),
     ("history", history),
     ("prove", prove_),
+    ("can", can),
     ("export", export),
     ("import", import_),
 ):

@@ -2,6 +2,7 @@
 
     routes      what is in force, and why a call would be denied
     calls       a call that somebody asks about
+    possible    whether a dataset can ever be obtained
     activation  the routes of activation, rollback, approval by another person, shadows
     in_force    how policies come to be in force
     desk        keeps those in force, examines candidates

@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal, Protocol
 
 import msgspec
@@ -24,6 +25,9 @@ Examine = Callable[[PolicySet, PolicySet | None, int, Solve], Examined]
 
 ProofDemand = Literal["known", "possible", "required"]
 """Whether theorems are proved when policies are activated; see the setting `policies.proofs`."""
+
+QUESTION_SECONDS = 5.0
+"""How long a question waits for another, before who asks is told to ask again."""
 
 _reports = msgspec.msgpack.Decoder(ShadowReport)
 _counts = msgspec.json.Decoder(NodeCounts)
@@ -97,6 +101,7 @@ class PolicyDesk:
         self.proofs = proofs
         self.two_persons = two_persons
         self._stated: tuple[str, tuple[Theorem, ...]] = ("", ())
+        self._one_question = threading.Lock()
 
     def require_current(self, tx: StoreTransaction) -> None:
         """Within a transaction: decide it by the policies that are in force for it, whoever put them there when."""
@@ -130,6 +135,20 @@ class PolicyDesk:
         if self.proofs == "known" or current is None:
             return ()
         return {"compare"} if known is not None else {"prove", "compare"}
+
+    @contextmanager
+    def one_question(self) -> Iterator[None]:
+        """While one question is looked at that may take seconds: one at a time, so that no other work waits for them.
+
+        Raises:
+            GatewayError: `conflict` while another is.
+        """
+        if not self._one_question.acquire(timeout=QUESTION_SECONDS):
+            raise GatewayError("conflict", "another question of this kind is being looked at; try again")
+        try:
+            yield
+        finally:
+            self._one_question.release()
 
     def theorems(self) -> tuple[Theorem, ...]:
         """What is stated of the policies in force."""

@@ -1,5 +1,6 @@
 """/v1/policies: what is in force, the exact Cedar of one department and dataset, and why a call would be denied."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -8,14 +9,18 @@ from pydantic import Field
 
 from gateway.control.act.acting import Services, SignedIn, matter_between, require_permit
 from gateway.control.act.bodies import Body, EntryId, Slug, describes, model_of
-from gateway.control.act.paging import json_response
+from gateway.control.act.paging import every, json_response
 from gateway.control.policies.calls import CallBody, call_of, interface_of
 from gateway.control.policies.in_force import require_activation
+from gateway.control.policies.possible import NEEDED, Possible, told
+from gateway.domain.directory import Department, SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Matter
 from gateway.domain.policies import PolicySet
 from gateway.domain.verdicts import Call
 from gateway.policy.law.layers import read_set
+from gateway.policy.offline.possible import Asked
+from gateway.store import Store
 
 router = APIRouter(prefix="/v1/policies", tags=["policies"])
 
@@ -153,3 +158,63 @@ def explain(services: Services, officer: SignedIn, body: Annotated[CallBody, Dep
 def _said(call: Call) -> dict[str, Any]:
     """The call without its parameters' values."""
     return {"mode": call.mode.value, "dataset": call.dataset, "interface": call.interface, "items": call.items}
+
+
+@router.get("/possible", summary="Whether a dataset can ever be obtained, as things stand")
+def possible(
+    services: Services,
+    officer: SignedIn,
+    dataset: Annotated[EntryId, Query(description="the dataset")],
+    department: Annotated[
+        Slug | None, Query(description="by whom; without one, by each that may be asked about")
+    ] = None,
+    item: Annotated[str | None, Query(max_length=200, description="an item that is to be let out")] = None,
+    purpose: Annotated[str | None, Query(max_length=200, description="the declared purpose")] = None,
+    mode: Annotated[SharingMode | None, Query(description="the sharing mode")] = None,
+) -> Response:
+    """Never, with why and by what it is proved; or a call that the engine permits, with when and under which grant.
+
+    It is about what is in force and stands now: policies, grants, orders and the directory as they are, from now on.
+    `never` is proved of every request there can be, or follows from there being no permit at all. `not-found` is not
+    proved: every kind of call was looked at. `unknown`: not all were, in the time there is. Departments that are
+    decided alike are told together (`alike`).
+    """
+    store = services.store
+    entry = store.dataset(dataset)
+    supplier = None if entry is None else entry.supplier
+    matter = matter_between(store, supplier, department or officer.department, dataset)
+    if department is not None:
+        for act in NEEDED:
+            require_permit(services, officer, act, matter)
+    asked = Asked(item, purpose, tuple(SharingMode) if mode is None else (mode,))
+    question = Possible(services, officer, dataset, asked)
+    departments = _departments(store, department)
+    shown = question.shown(departments)
+    if not shown:
+        # Nothing of it is this officer's to ask: by the rule that would let the own department ask.
+        for act in NEEDED:
+            require_permit(services, officer, act, matter)
+    if entry is None or not departments:
+        raise GatewayError("not-found", f"there is no {'entry' if entry is None else 'such department'} here")
+    answer = question.of(shown)
+    return json_response(
+        {
+            "dataset": dataset,
+            "supplier": supplier,
+            "item": item,
+            "purpose": purpose,
+            "mode": mode,
+            "at": datetime.fromtimestamp(services.now(), UTC).isoformat(timespec="seconds"),
+            "digest": services.engine.layers.digest,
+            "found": [told(each, answer.tools) for each in answer.found],
+            "not_looked": answer.not_looked,
+            "not_shown": len(departments) - len(shown),
+        }
+    )
+
+
+def _departments(store: Store, named: str | None) -> list[Department]:
+    if named is None:
+        return list(every(lambda cursor: store.list_departments(cursor, 1000)))
+    found = store.department(named)
+    return [] if found is None else [found]

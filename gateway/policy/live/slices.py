@@ -184,11 +184,9 @@ class Slice:
         fault = self._fault(call)
         if fault is not None or self.entities is None:
             return refusals.plain_denial(fault or "not-granted", self.digest, until)
-        lately = None if drawn is None and not self.drawn_facts else drawn_context(drawn or {})
+        lately = self._lately(drawn)
         entities = self.entities.with_added_json_str(caller_entities(call))
-        answers = self._answers(self.grants, call, now_unix, lately, entities)
-        if not any(answer.is_permit for answer in answers):
-            answers += self._answers((None,), call, now_unix, lately, entities)
+        answers = self._all_answers(call, now_unix, lately, entities)
         # INVARIANT: ERROR-DENIES — Cedar skips a policy that errs, and a skipped `forbid` would let the call through;
         # so an error under any grant denies, whichever policy it stands in and whichever grant permits.
         if any(answer.errors for answer in answers):
@@ -203,6 +201,24 @@ class Slice:
         return refusals.denial(
             self.layers, self.state, self.built(), call, now_unix, answers, self.digest, until, is_open=is_open
         )
+
+    def may_permit(self, call: Call, now_unix: int, drawn: Drawn | None = None) -> bool:
+        """Whether `evaluate` could permit: False is a denial, that has cost no explanation."""
+        if self._fault(call) is not None or self.entities is None:
+            return False
+        entities = self.entities.with_added_json_str(caller_entities(call))
+        answers = self._all_answers(call, now_unix, self._lately(drawn), entities)
+        return any(answer.is_permit for answer in answers)
+
+    def _lately(self, drawn: Drawn | None) -> str | None:
+        return None if drawn is None and not self.drawn_facts else drawn_context(drawn or {})
+
+    def _all_answers(self, call: Call, now_unix: int, lately: str | None, entities: cedarpy.Entities) -> list[Answer]:
+        """The answers under each grant, and where none permits without one."""
+        answers = self._answers(self.grants, call, now_unix, lately, entities)
+        if not any(answer.is_permit for answer in answers):
+            answers += self._answers((None,), call, now_unix, lately, entities)
+        return answers
 
     def _answers(
         self, under: Sequence[Grant | None], call: Call, now_unix: int, lately: str | None, entities: cedarpy.Entities

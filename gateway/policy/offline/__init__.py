@@ -7,10 +7,12 @@
     probing       random calls and acts to try a policy on
     comparing     two sets over everything that stands
     sample_calls  the calls that a grant covers, by kind
+    possible      whether a dataset can be obtained: calls of every kind, until one is permitted
     aspects_read  what of a call policies look at
     normal_forms  all that decides in a state, with names replaced
     examining     a candidate's check, gains and losses
     activating    putting a set in force, and keeping an engine at what is
 
-Used from outside: `activating`, `checking`, `comparing`, `coverage`, `examining`, `probing`, `tables`, `writing`.
+Used from outside: `activating`, `checking`, `comparing`, `coverage`, `examining`, `normal_forms`, `possible`,
+`probing`, `sample_calls`, `tables`, `writing`.
 """

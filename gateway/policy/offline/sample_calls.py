@@ -297,10 +297,13 @@ def _together(parts: Iterable[Parameters]) -> Parameters:
     return tuple(pair for part in parts for pair in part)
 
 
-def _of_day(start: int, minutes: Iterable[int]) -> Iterator[int]:
-    """The first second of each of `minutes` from `start` on."""
+def of_day(start: int, minute: int) -> int:
+    """The first second from `start` on that begins a minute of the day."""
     midnight = start - (start + CHINA_OFFSET_SECONDS) % DAY_SECONDS
-    for minute in minutes:
-        if 0 <= minute < DAY_SECONDS // 60:
-            moment = midnight + minute * 60
-            yield moment if moment >= start else moment + DAY_SECONDS
+    moment = midnight + minute * 60
+    return moment if moment >= start else moment + DAY_SECONDS
+
+
+def _of_day(start: int, minutes: Iterable[int]) -> Iterator[int]:
+    """The same of each of `minutes` that a day has."""
+    return (of_day(start, minute) for minute in minutes if 0 <= minute < DAY_SECONDS // 60)

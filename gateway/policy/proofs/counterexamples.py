@@ -99,28 +99,29 @@ def _use_lines(found: Counterexample) -> Iterator[tuple[str, str]]:
     home, dataset = found.of(found.principal, "department"), found.of(found.resource, "dataset")
     supplier, context = found.of(dataset, "supplier"), found.context
     yield (
-        f"system {_id(found.principal)} of department {_id(home)} in region {_id(found.of(home, 'region'))}",
-        f"部门 {_id(home)}（区域 {_id(found.of(home, 'region'))}）的系统 {_id(found.principal)}",
+        f"system {id_of(found.principal)} of department {id_of(home)} in region {id_of(found.of(home, 'region'))}",
+        f"部门 {id_of(home)}（区域 {id_of(found.of(home, 'region'))}）的系统 {id_of(found.principal)}",
     )
     items = _listed(context.get("items"))
     yield (
         (
-            f"asks by `{found.action}` (the call says {_id(context.get('mode'))}) for the items {items}, for the "
+            f"asks by `{found.action}` (the call says {id_of(context.get('mode'))}) for the items {items}, for the "
             f"purpose `{context.get('purpose')}`, with a credential of assurance {context.get('assurance')}"
         ),
         (
-            f"以 `{found.action}` 方式（请求写明 {_id(context.get('mode'))}）请求数据项 {items}，目的 "
+            f"以 `{found.action}` 方式（请求写明 {id_of(context.get('mode'))}）请求数据项 {items}，目的 "
             f"`{context.get('purpose')}`，凭证等级 {context.get('assurance')}"
         ),
     )
-    of = {name: _id(found.of(dataset, name)) for name in ("attribute", "classification", "grade", "state")}
+    of = {name: id_of(found.of(dataset, name)) for name in ("attribute", "classification", "grade", "state")}
     yield (
         (
-            f"of dataset {_id(dataset)} of supplier {_id(supplier)} in region {_id(found.of(supplier, 'region'))}: "
+            f"of dataset {id_of(dataset)} of supplier {id_of(supplier)} in region "
+            f"{id_of(found.of(supplier, 'region'))}: "
             f"{of['attribute']}, class {of['classification']}, grade {of['grade']}, {of['state']}"
         ),
         (
-            f"数据集 {_id(dataset)}，提供部门 {_id(supplier)}（区域 {_id(found.of(supplier, 'region'))}）："
+            f"数据集 {id_of(dataset)}，提供部门 {id_of(supplier)}（区域 {id_of(found.of(supplier, 'region'))}）："
             f"{of['attribute']}，类别 {of['classification']}，等级 {of['grade']}，{of['state']}"
         ),
     )
@@ -128,15 +129,15 @@ def _use_lines(found: Counterexample) -> Iterator[tuple[str, str]]:
     if grant is None:
         yield "under no grant", "无授权"
         return
-    held = {name: _id(found.of(grant, name)) for name in ("state", "department", "dataset")}
+    held = {name: id_of(found.of(grant, name)) for name in ("state", "department", "dataset")}
     lists = {name: _listed(found.of(grant, name)) for name in ("items", "purposes", "modes")}
     yield (
         (
-            f"under grant {_id(grant)}, which is {held['state']}, for department {held['department']} and dataset "
+            f"under grant {id_of(grant)}, which is {held['state']}, for department {held['department']} and dataset "
             f"{held['dataset']}: items {lists['items']}, purposes {lists['purposes']}, modes {lists['modes']}"
         ),
         (
-            f"依据授权 {_id(grant)}（{held['state']}），部门 {held['department']}，数据集 {held['dataset']}："
+            f"依据授权 {id_of(grant)}（{held['state']}），部门 {held['department']}，数据集 {held['dataset']}："
             f"数据项 {lists['items']}，目的 {lists['purposes']}，方式 {lists['modes']}"
         ),
     )
@@ -144,18 +145,18 @@ def _use_lines(found: Counterexample) -> Iterator[tuple[str, str]]:
 
 def _act_lines(found: Counterexample) -> Iterator[tuple[str, str]]:
     home = found.of(found.principal, "department")
-    roles, region = _listed(found.of(found.principal, "roles")), _id(found.of(found.principal, "region"))
+    roles, region = _listed(found.of(found.principal, "roles")), id_of(found.of(found.principal, "region"))
     is_active, is_competent = found.of(found.principal, "active"), found.of(home, "competent")
     yield (
-        f"officer {_id(found.principal)} in the roles {roles}, region {region}, {'' if is_active else 'not '}active",
-        f"人员 {_id(found.principal)}，角色 {roles}，区域 {region}，{'在职' if is_active else '已停用'}",
+        f"officer {id_of(found.principal)} in the roles {roles}, region {region}, {'' if is_active else 'not '}active",
+        f"人员 {id_of(found.principal)}，角色 {roles}，区域 {region}，{'在职' if is_active else '已停用'}",
     )
     yield (
         (
-            f"of department {_id(home)} in region {_id(found.of(home, 'region'))}, "
+            f"of department {id_of(home)} in region {id_of(found.of(home, 'region'))}, "
             f"{'a' if is_competent else 'no'} competent department"
         ),
-        f"所属部门 {_id(home)}（区域 {_id(found.of(home, 'region'))}），{'是' if is_competent else '不是'}主管部门",
+        f"所属部门 {id_of(home)}（区域 {id_of(found.of(home, 'region'))}），{'是' if is_competent else '不是'}主管部门",
     )
     matter = found.entities.get(found.resource, {})
     about = ", ".join(f"{name} {_said(value)}" for name, value in sorted(matter.items()) if name != "in") or "-"
@@ -172,39 +173,39 @@ def table_row(found: Counterexample, name: str) -> dict[str, Any]:
 def _use_row(found: Counterexample) -> dict[str, Any]:
     home, dataset = found.of(found.principal, "department"), found.of(found.resource, "dataset")
     supplier, context, grant = found.of(dataset, "supplier"), found.context, found.context.get("grant")
-    grade = _id(found.of(dataset, "grade"))
+    grade = id_of(found.of(dataset, "grade"))
     items = [{"name": item} for item in dict.fromkeys([*_list(found, dataset, "items"), *_many(context, "items")])]
     row: dict[str, Any] = {
         "department": {
-            "id": _id(home),
-            "region": _id(found.of(home, "region")),
+            "id": id_of(home),
+            "region": id_of(found.of(home, "region")),
             "matters": _list(found, home, "matters"),
-            **({"level": _id(level)} if (level := found.of(home, "level")) is not None else {}),
+            **({"level": id_of(level)} if (level := found.of(home, "level")) is not None else {}),
             **({"succeeds": was} if (was := _list(found, home, "succeeds")) else {}),
         },
-        "supplier": {"id": _id(supplier), "region": _id(found.of(supplier, "region"))},
+        "supplier": {"id": id_of(supplier), "region": id_of(found.of(supplier, "region"))},
         "dataset": {
-            "id": _id(dataset),
-            "supplier": _id(supplier),
-            "sharing_attribute": _id(found.of(dataset, "attribute")),
-            "classification": _id(found.of(dataset, "classification")),
+            "id": id_of(dataset),
+            "supplier": id_of(supplier),
+            "sharing_attribute": id_of(found.of(dataset, "attribute")),
+            "classification": id_of(found.of(dataset, "classification")),
             "grade": int(grade) if grade.isdigit() else 9,
-            "state": _id(found.of(dataset, "state")),
+            "state": id_of(found.of(dataset, "state")),
             "items": items,
             **({"recipients": bounds} if (bounds := _bounds(found, dataset)) else {}),
         },
         "interface": {
             "id": "people",
-            "supplier": _id(supplier),
-            "dataset": _id(dataset),
+            "supplier": id_of(supplier),
+            "dataset": id_of(dataset),
             "modes": _list(found, found.resource, "modes"),
         },
         "call": {
-            "system": _id(found.principal),
-            "department": _id(home),
+            "system": id_of(found.principal),
+            "department": id_of(home),
             "assurance": ("legacy", "bearer", "dpop", "mtls")[min(3, max(0, int(context.get("assurance", 0))))],
-            "interface": f"{_id(supplier)}/people",
-            "dataset": _id(dataset),
+            "interface": f"{id_of(supplier)}/people",
+            "dataset": id_of(dataset),
             "mode": found.action,
             "purpose": context.get("purpose", ""),
             "items": _many(context, "items"),
@@ -218,13 +219,13 @@ def _use_row(found: Counterexample) -> dict[str, Any]:
         row["settled"] = {"decision": context["decision"]}
     if grant is not None:
         row["grant"] = {
-            "id": _id(grant),
-            "department": _id(found.of(grant, "department")),
-            "dataset": _id(found.of(grant, "dataset")),
+            "id": id_of(grant),
+            "department": id_of(found.of(grant, "department")),
+            "dataset": id_of(found.of(grant, "dataset")),
             "items": _list(found, grant, "items"),
             "purposes": _list(found, grant, "purposes"),
             "modes": _list(found, grant, "modes"),
-            "state": _id(found.of(grant, "state")),
+            "state": id_of(found.of(grant, "state")),
             "combination": _list(found, grant, "combination"),
             "return_flow": bool(found.of(grant, "returnFlow")),
         }
@@ -244,7 +245,7 @@ def _act_row(found: Counterexample) -> dict[str, Any]:
     officer, home = found.entities.get(found.principal, {}), found.of(found.principal, "department")
     matter = found.entities.get(found.resource, {})
     about: dict[str, Any] = {
-        field: _id(matter[name]) if name in matter else None
+        field: id_of(matter[name]) if name in matter else None
         for name, field in (
             ("supplier", "supplier"),
             ("demand", "demand"),
@@ -258,41 +259,41 @@ def _act_row(found: Counterexample) -> dict[str, Any]:
         )
     }
     if "roles" in matter:
-        about["roles"] = [_id(role) for role in matter["roles"]]
+        about["roles"] = [id_of(role) for role in matter["roles"]]
     if "validDays" in matter:
         about["valid_days"] = matter["validDays"]
     return {
         "officer": {
-            "id": _id(found.principal),
-            "department": _id(home),
-            "region": _id(officer.get("region")),
-            "roles": [_id(role) for role in officer.get("roles", ())],
+            "id": id_of(found.principal),
+            "department": id_of(home),
+            "region": id_of(officer.get("region")),
+            "roles": [id_of(role) for role in officer.get("roles", ())],
             "active": bool(officer.get("active")),
         },
-        "office": {"region": _id(found.of(home, "region")), "competent": bool(found.of(home, "competent"))},
+        "office": {"region": id_of(found.of(home, "region")), "competent": bool(found.of(home, "competent"))},
         "act": found.action,
         "matter": about,
         **({"settled": {"longest_grant_days": most}} if (most := found.context.get("longestDays")) is not None else {}),
     }
 
 
-def _id(name: Any) -> str:
+def id_of(name: Any) -> str:
     """The id of an entity; the solver's own names are short words."""
     match = _UID.fullmatch(name) if isinstance(name, str) else None
     return match[2] if match else str(name)
 
 
 def _said(value: Any) -> str:
-    return _listed(value) if isinstance(value, list) else _id(value)
+    return _listed(value) if isinstance(value, list) else id_of(value)
 
 
 def _listed(values: Any) -> str:
-    return f"[{', '.join(_id(value) for value in values or ())}]"
+    return f"[{', '.join(id_of(value) for value in values or ())}]"
 
 
 def _many(of: dict[str, Any], name: str) -> list[Any]:
-    return [_id(value) for value in of.get(name) or ()]
+    return [id_of(value) for value in of.get(name) or ()]
 
 
 def _list(found: Counterexample, entity: Any, name: str) -> list[str]:
-    return [_id(value) for value in found.of(entity, name) or ()]
+    return [id_of(value) for value in found.of(entity, name) or ()]

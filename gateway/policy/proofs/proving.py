@@ -20,7 +20,7 @@ from gateway.policy.proofs.questions import (
     theorem_questions,
     void_questions,
 )
-from gateway.policy.proofs.solver import Answer, Question, Tools, ask
+from gateway.policy.proofs.solver import SECONDS, Answer, Question, Tools, ask
 from gateway.policy.proofs.theorems import Theorem, read_theorems
 
 Progress = Callable[[], None]
@@ -70,10 +70,14 @@ class Prover:
         tools: the programs.
         schema: the schema's text.
         progress: called after each question.
+
+    Attributes:
+        tools: as given.
+        asked: how many questions were put.
     """
 
     def __init__(self, tools: Tools, schema: str, progress: Progress = lambda: None) -> None:
-        self._tools = tools
+        self.tools = tools
         self._folder = tempfile.TemporaryDirectory(prefix="gateway-proofs-")
         self._root = Path(self._folder.name)
         self._root.joinpath(SCHEMA_FILE).write_text(schema, encoding="utf-8")
@@ -93,9 +97,9 @@ class Prover:
         """Do several works at a time, each of which asks with `one`."""
         return self._pool.map(work, of)
 
-    def one(self, question: Question) -> Answer:
-        """The answer to one question, in this thread."""
-        return self._put(self._written(question))
+    def one(self, question: Question, seconds: float = SECONDS) -> Answer:
+        """The answer to one question, in this thread; given up after so many seconds."""
+        return self._put(self._written(question), seconds)
 
     def _written(self, question: Question) -> Question:
         names = []
@@ -107,9 +111,9 @@ class Prover:
             names.append(name)
         return msgspec.structs.replace(question, policies=tuple(names))
 
-    def _put(self, question: Question) -> Answer:
+    def _put(self, question: Question, seconds: float) -> Answer:
         self.asked += 1
-        answer = ask(self._tools, question, self._root)
+        answer = ask(self.tools, question, self._root, min(seconds, SECONDS))
         self._progress()
         return answer
 

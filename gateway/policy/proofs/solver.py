@@ -6,6 +6,7 @@ Neither is needed to run the gateway. Where they are missing, `find_tools` says 
 import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Literal
@@ -79,13 +80,14 @@ def find_tools() -> Tools:
     return Tools(cedar, cvc5, versions)
 
 
-def ask(tools: Tools, question: Question, folder: Path) -> Answer:
+def ask(tools: Tools, question: Question, folder: Path, seconds: float = SECONDS) -> Answer:
     """Put one question.
 
     Args:
         tools: the programs.
         question: what is asked.
         folder: holds the schema (`schema.cedarschema`) and the files of policies that `question.policies` names.
+        seconds: until it is given up.
     """
     options = {
         "implies": ("--policies1", "--policies2"),
@@ -111,9 +113,10 @@ def ask(tools: Tools, question: Question, folder: Path) -> Answer:
         ],
         folder,
         {"CVC5": tools.cvc5},
+        seconds,
     )
     if done is None:
-        return Answer("unknown", f"no answer within {SECONDS} s")
+        return Answer("unknown", f"no answer within {seconds:.0f} s")
     if done.returncode == 0 and ": VERIFIED" in done.stdout:
         return Answer("proved")
     if done.returncode == 0 and ": DOES NOT HOLD" in done.stdout:
@@ -129,24 +132,37 @@ def _program(variable: str, name: str) -> str | None:
 
 
 def _run(
-    command: list[str], folder: Path | None = None, more: dict[str, str] | None = None
+    command: list[str], folder: Path | None = None, more: dict[str, str] | None = None, seconds: float = SECONDS
 ) -> subprocess.CompletedProcess[str] | None:
     """What came of a program; None where it gave no answer in time, or cannot be run."""
     # Nothing of the gateway's surroundings goes to it.
+    apart = seconds < SECONDS
     surroundings = {"PATH": os.environ.get("PATH", ""), "LC_ALL": "C.UTF-8", "NO_COLOR": "1", **(more or {})}
     try:
-        return subprocess.run(  # noqa: S603 - a program found above, and no shell
+        process = subprocess.Popen(  # noqa: S603 - a program found above, and no shell
             command,
             cwd=folder,
             env=surroundings,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=SECONDS,
-            check=False,
+            # At a terminal an interrupt reaches them all; what has its own bound is ended by it, whole.
+            start_new_session=apart,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:
         return None
+    with process:
+        try:
+            told, said = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            if apart:
+                # The solver is a child of `cedar`, and would go on without it.
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
+            return None
+        return subprocess.CompletedProcess(command, process.returncode, told, said)
 
 
 def _first_line(command: list[str]) -> str:
