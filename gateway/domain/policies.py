@@ -79,12 +79,14 @@ class Proposed(msgspec.Struct, frozen=True, omit_defaults=True):
             the proposal was compared with. Once others are in force it cannot be approved any more.
         no_loss: whether it is refused where anything that stands loses.
         revives: whether it was said that something flows which did not.
+        thorough: whether everything that stands is compared, however long it takes.
     """
 
     step: PolicyStep
     instead_of: int = 0
     no_loss: bool = False
     revives: bool = False
+    thorough: bool = False
 
 
 class PolicyEvent(msgspec.Struct, frozen=True, omit_defaults=True):

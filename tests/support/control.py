@@ -190,10 +190,12 @@ class World:
             tx.put_host(HOST)
             tx.put_purpose(Purpose("social-assistance", "社会救助"))
 
-    def _examine(self, candidate: PolicySet, current: PolicySet | None, now_unix: int, solve: Solve) -> Examined:
+    def _examine(
+        self, candidate: PolicySet, current: PolicySet | None, now_unix: int, solve: Solve, *, thorough: bool = False
+    ) -> Examined:
         """As in a process of its own, without the process; what only the set decides is found out once."""
         with patch("gateway.policy.offline.examining.check_set", _checked_once):
-            return examine(candidate, current, StandingState(self.store), now_unix, solve)
+            return examine(candidate, current, StandingState(self.store), now_unix, solve, thorough=thorough)
 
     def close(self) -> None:
         self._runner.run(self._client.aclose())

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from gateway.cli.policies.shared import print_strangers, proved_line
+from gateway.cli.policies.shared import NOT_WHOLE, print_strangers, proved_line
 from gateway.cli.shell import (
     DEFAULT_HOME,
     AsJson,
@@ -38,6 +38,10 @@ LayerNames = Annotated[str, typer.Option("--layers", help="Layers in order, sepa
 NoLoss = Annotated[
     bool, typer.Option("--no-loss", help="Refuse where anything that stands loses (Decree 809 Art. 15, 39(2)).")
 ]
+Thorough = Annotated[
+    bool,
+    typer.Option("--thorough", help="Compare everything that stands, however long it takes, and not a few seconds."),
+]
 Revives = Annotated[bool, typer.Option("--revives", help="What did not flow before shall flow: see `--dry-run`.")]
 Reason = Annotated[str | None, typer.Option(help="Why, in words; it stands in the act's record.")]
 
@@ -50,6 +54,7 @@ def activate(
     no_loss: NoLoss = False,
     revives: Revives = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and compare, and put nothing in force.")] = False,
+    thorough: Thorough = False,
     reason: Reason = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
@@ -61,10 +66,11 @@ def activate(
     """
     body = _set(root, layers)
     if dry_run:
-        found = _post(home, officer, "compare", body)
+        found = _post(home, officer, "compare", {**body, **_thorough(thorough)})
         answer = {"checked": found["checked"], "proving": found["proving"], "loss": found["comparison"]}
     else:
-        answer = _act(home, officer, "activation", {**body, **_said(no_loss, revives)}, reason, as_json=as_json)
+        said = {**_said(no_loss, revives), **_thorough(thorough)}
+        answer = _act(home, officer, "activation", {**body, **said}, reason, as_json=as_json)
     told(answer, as_json=as_json)
     if dry_run and no_loss and answer["loss"]["takes_away"]:
         raise typer.Exit(1)
@@ -78,13 +84,14 @@ def roll_back(
     ] = None,
     no_loss: NoLoss = False,
     revives: Revives = False,
+    thorough: Thorough = False,
     reason: Reason = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
     """Put policies in force that were in force before: the ones before the present, or those of a step."""
-    said = {**_said(no_loss, revives), **({} if to is None else {"to": to})}
+    said = {**_said(no_loss, revives), **_thorough(thorough), **({} if to is None else {"to": to})}
     told(_act(home, officer, "rollback", said, reason, as_json=as_json), as_json=as_json)
 
 
@@ -178,6 +185,10 @@ def _said(no_loss: bool, revives: bool) -> dict[str, bool]:
     return {"no_loss": no_loss, **({"revives": True} if revives else {})}
 
 
+def _thorough(thorough: bool) -> dict[str, bool]:
+    return {"thorough": True} if thorough else {}
+
+
 def _post(home: Path, officer: str | None, path: str, body: dict[str, Any]) -> Any:
     with open_api(home, officer) as api:
         return api.post(f"/v1/policies/{path}", body, timeout_seconds=EXAMINE_SECONDS)
@@ -246,6 +257,8 @@ def _print_loss(loss: dict[str, Any], *, err_too: bool = False) -> None:
         f"{loss['unsettled']} others may lose",
         markup=False,
     )
+    if not loss.get("is_whole", True):
+        console.print(NOT_WHOLE, markup=False)
     print_strangers(loss.get("strangers", ()), err_too=err_too)
     for one in loss["differences"]:
         under = f"under {one['grant']}" if one["grant"] else "without a grant"

@@ -9,7 +9,15 @@ import msgspec
 import typer
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from gateway.cli.policies.shared import NATIONAL, LayerNames, Root, layer_sets, print_strangers, proved_line
+from gateway.cli.policies.shared import (
+    NATIONAL,
+    NOT_WHOLE,
+    LayerNames,
+    Root,
+    layer_sets,
+    print_strangers,
+    proved_line,
+)
 from gateway.cli.shell import (
     DEFAULT_HOME,
     AsJson,
@@ -28,10 +36,13 @@ from gateway.domain.errors import GatewayError
 from gateway.policy.law.layers import default_policies_root, parse_layers, read_set
 from gateway.policy.offline.checking import Checked, check
 from gateway.policy.offline.comparing import Comparison, compare
-from gateway.policy.offline.examining import strangers
+from gateway.policy.offline.examining import strangers, until
 from gateway.policy.proofs.kept import proof_digest, read_proofs
 from gateway.policy.proofs.proving import Compared, compare_all
 from gateway.policy.proofs.solver import find_tools
+
+SECONDS = 8.0
+"""How long a comparison works that is not asked to be thorough."""
 
 
 @command
@@ -153,6 +164,10 @@ def compare_(
             "--no-loss", help="Fail where anything that stands loses, or may lose (Decree 809 Art. 15, 39(2))."
         ),
     ] = False,
+    thorough: Annotated[
+        bool,
+        typer.Option("--thorough", help="Compare everything that stands, however long it takes, and not ten seconds."),
+    ] = False,
     ever: Annotated[
         bool,
         typer.Option("--ever", help="Compare too what could ever be, over all requests: needs what `prove` needs."),
@@ -168,7 +183,8 @@ def compare_(
     over_all = compare_all(*sets, find_tools()) if ever else ()
     with open_standing(home) as standing, _progress(quiet=as_json) as progress:
         task = progress.add_task("compared", total=None)
-        found = compare(before, after, standing, int(time.time()), lambda: progress.advance(task))
+        may_go_on = until(float("inf") if thorough else SECONDS)
+        found = compare(before, after, standing, int(time.time()), lambda: progress.advance(task), may_go_on=may_go_on)
         unknown = strangers(after, standing)
     if as_json:
         print_json({**_compared(found), "differences": found.differences, "ever": over_all, "strangers": unknown})
@@ -258,6 +274,7 @@ def _compared(found: Comparison) -> dict[str, Any]:
         "losing": found.losing,
         "unsettled": found.unsettled,
         "takes_away": found.takes_away,
+        "is_whole": found.is_whole,
     }
 
 
@@ -267,8 +284,10 @@ def _print_comparison(found: Comparison) -> None:
         f"{len(found.gaining)} grants gain, {len(found.losing)} lose, {len(found.unsettled)} others may lose",
         markup=False,
     )
+    if not found.is_whole:
+        out.print(NOT_WHOLE, markup=False)
     if not found.differences:
-        out.print("nobody gains and nobody loses", markup=False)
+        out.print("nobody gains and nobody loses" + ("" if found.is_whole else " so far"), markup=False)
         return
     print_table(
         "differences",

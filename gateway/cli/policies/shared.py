@@ -11,6 +11,8 @@ from gateway.domain.policies import Proved
 
 NATIONAL = "national"
 
+NOT_WHOLE = "not whole: there was no time to compare everything that stands, so a loss is not ruled out; add --thorough"
+
 Root = Annotated[
     Path | None, typer.Option("--root", help="Folder with the schema and the layers; default: the shipped policies.")
 ]

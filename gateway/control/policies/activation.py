@@ -41,11 +41,13 @@ class PolicySetBody(Body):
 class ActivationBody(PolicySetBody):
     """The set to put in force; with `no_loss` it is refused where anything that stands loses (Art. 15, 39(2)).
 
-    What is lost needs a `reason`; that something flows which did not has to be said (`revives`).
+    What is lost needs a `reason`; that something flows which did not has to be said (`revives`). What cannot be
+    compared within a few seconds is put in force only where it shall be, however long that takes (`thorough`).
     """
 
     no_loss: bool = False
     revives: bool = False
+    thorough: bool = False
     reason: Statement | None = None
 
 
@@ -53,11 +55,13 @@ class RollbackBody(Body):
     """To which step of the history (`to`), else to the set before the present one, and why.
 
     With `no_loss` it is refused where anything that stands loses; that something flows which did not, has to be said.
+    `thorough` as with an activation.
     """
 
     to: int | None = Field(None, ge=1, le=1 << 53)
     no_loss: bool = False
     revives: bool = False
+    thorough: bool = False
     reason: Statement | None = None
 
 
@@ -167,7 +171,9 @@ def approve(
             "conflict", f"step {body.number} proposes another set than `{body.set[:16]}`: look at it again"
         )
     asked = proposal.proposed
-    said = ActivationBody.model_construct(no_loss=asked.no_loss, revives=asked.revives, reason=proposal.reason or None)
+    said = ActivationBody.model_construct(
+        no_loss=asked.no_loss, revives=asked.revives, thorough=asked.thorough, reason=proposal.reason or None
+    )
     choose = lambda: kept_set(services.store, proposal)  # noqa: E731
     return Activation(services, asked.step, choose, said, proposal).perform(request, officer, key, body)
 

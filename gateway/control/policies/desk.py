@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal, Protocol
 
@@ -20,8 +20,21 @@ from gateway.store import Store, StoreTransaction
 
 log = logging.getLogger(__name__)
 
-Examine = Callable[[PolicySet, PolicySet | None, int, Solve], Examined]
-"""(candidate, what to compare it with, now, what to ask the solver) -> what the examination found."""
+
+class Examine(Protocol):
+    """Examines a candidate; see `gateway.policy.offline.examining`."""
+
+    def __call__(
+        self,
+        candidate: PolicySet,
+        current: PolicySet | None,
+        now_unix: int,
+        solve: Solve = (),
+        *,
+        thorough: bool = False,
+    ) -> Examined:
+        """What the examination found."""
+
 
 ProofDemand = Literal["known", "possible", "required"]
 """Whether theorems are proved when policies are activated; see the setting `policies.proofs`."""
@@ -108,13 +121,16 @@ class PolicyDesk:
         if tx.policies_in_force() != self.keeper.now.event:
             self.keeper.refresh()
 
-    def examine(self, candidate: PolicySet, current: PolicySet | None, now_unix: int) -> Examined:
+    def examine(
+        self, candidate: PolicySet, current: PolicySet | None, now_unix: int, *, thorough: bool = False
+    ) -> Examined:
         """The candidate's examination; blocks, and where it compares may take as long as there are grants.
 
         Args:
             candidate: as an officer sent it.
             current: what to compare it with over everything that stands, or None.
             now_unix: the second from which it is looked at.
+            thorough: whether everything that stands is compared, and not only as much as a few seconds allow.
 
         Raises:
             GatewayError: `invalid-input` with every fault if it is no set or its check found anything; `conflict`
@@ -123,7 +139,7 @@ class PolicyDesk:
         faults = set_faults(candidate)
         if not faults:
             known = None if current is None else self.known(candidate)
-            found = self._examine(candidate, current, now_unix, self._asked(current, known))
+            found = self._examine(candidate, current, now_unix, self._asked(current, known), thorough=thorough)
             faults = [{"field": each.subject, "fault": f"{each.what} ({each.kind})"} for each in found.checked.findings]
             if not faults:
                 proved = found.proving.proved or known

@@ -42,6 +42,7 @@ class Said(Protocol):
 
     no_loss: bool
     revives: bool
+    thorough: bool
     reason: str | None
 
 
@@ -94,7 +95,9 @@ class Activation:
         if self._policies.id == self._now.policies.id:
             raise GatewayError("conflict", "these policies are in force already")
         self._sequence = services.store.sequence()
-        found = services.policies.examine(self._policies, self._now.policies, int(services.now()))
+        found = services.policies.examine(
+            self._policies, self._now.policies, int(services.now()), thorough=self._said.thorough
+        )
         assert found.loss is not None, "what is sound was compared"
         self._checked, self._loss, self._proving = found.checked, found.loss, found.proving
         self._require_proved()
@@ -151,6 +154,7 @@ class Activation:
             0 if self._now.event is None else self._now.event.number,
             no_loss=self._said.no_loss,
             revives=self._said.revives,
+            thorough=self._said.thorough,
         )
         event = take_step(
             deed,
@@ -211,6 +215,13 @@ class Activation:
     def _require_said(self, loss: Loss) -> None:
         """Nothing is lost without a reason, or where nothing may be; nothing begins to flow without a word."""
         words = f"{loss.losing} standing grants lose and {loss.unsettled} others may lose"
+        if not loss.is_whole:
+            raise GatewayError(
+                "conflict",
+                f"not everything that stands was compared, for it takes more than a few seconds; so far {words}: "
+                "say `thorough`, and wait",
+                loss=_told(loss),
+            )
         if self._said.no_loss and (loss.takes_away or self._takes_away_since()):
             raise GatewayError("conflict", f"{words}, and nothing may (Decree 809 Art. 15, 39(2))", loss=_told(loss))
         if loss.takes_away and self._said.reason is None:

@@ -94,10 +94,14 @@ def set_of(services: Services, officer: SignedIn, number: Annotated[int, Path(ge
 
 
 class ComparisonBody(Body):
-    """The layers to compare with those in force; without files, as they stand in the policies root of this node."""
+    """The layers to compare with those in force; without files, as they stand in the policies root of this node.
+
+    Unless it shall be `thorough`, what was found within a few seconds is told, and `is_whole` says whether that is all.
+    """
 
     layers: tuple[Slug, ...] = Field(min_length=1, max_length=16)
     files: dict[str, str] | None = None
+    thorough: bool = False
 
 
 @router.post(
@@ -112,7 +116,8 @@ def compare_layers(
     require_activation(services, officer)
     own = body.files is None
     coming = read_set(services.policies_root, body.layers) if own else PolicySet(body.layers, body.files or {})
-    found = services.policies.examine(coming, services.policies.keeper.now.policies, int(services.now()))
+    now = services.policies.keeper.now.policies
+    found = services.policies.examine(coming, now, int(services.now()), thorough=body.thorough)
     assert found.loss is not None, "what is sound was compared"
     return json_response(
         {

@@ -8,12 +8,16 @@ and not after, or one that lets out fewer items, or masks more.
 
 Where a policy looks at a call in a way that these kinds do not settle (`aspects_read`), or where there would be too
 many of them, whatever a differing policy could reach is told as `may-lose`: a loss is then not ruled out, and counts as
-one. What was lately drawn is not known to the comparison: convergence rules count as if nothing was.
+one; not without a grant, where no rule of the old set could permit the call whatever its form. What was lately drawn
+is not known to the comparison: convergence rules count as if nothing was.
+
+A comparison that has no more time tells what it found so far, and that it is not whole: then nothing is ruled out.
 
 Source: Decree 809 Art. 15, 39(2): nobody hinders sharing by adding conditions; so what a change of policy takes away
 is shown before it is put in force.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
@@ -27,10 +31,11 @@ from gateway.domain.orders import Reach
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call, Verdict
 from gateway.policy.law.layers import Layers, est_document
+from gateway.policy.law.settled import EXAMINED, Settled
 from gateway.policy.law.time_limits import unix_seconds
 from gateway.policy.law.world import FACTS, caller_entities, facts_of, parse_entities, slice_entities, use_request
 from gateway.policy.live.slices import Slice, asked_items, is_void
-from gateway.policy.offline.aspects_read import GRANT, Looks, loosened
+from gateway.policy.offline.aspects_read import GRANT, TIME, Looks, conjuncts, loosened
 from gateway.policy.offline.normal_forms import Shape, literals_of
 from gateway.policy.offline.sample_calls import REQUEST_FACTS, KindsOf, Named
 
@@ -101,9 +106,11 @@ class Comparison(msgspec.Struct, frozen=True):
         gaining: ids of grants that gain something.
         losing: ids of grants that lose something.
         unsettled: ids of further grants that may lose something: it is not ruled out.
-        takes_away: whether a standing grant, or a department without one, loses anything, or may.
-        gives: whether a standing grant, or a department without one, gains anything.
+        takes_away: whether a standing grant, or a department without one, loses anything, or may; also where it is not
+            known, for the comparison is not whole.
+        gives: whether a standing grant, or a department without one, gains anything, as far as was compared.
         differences: each kind of call that differs, once; at most `MAX_LISTED`.
+        is_whole: False where time was up before everything that stands was compared.
     """
 
     old: str
@@ -117,6 +124,11 @@ class Comparison(msgspec.Struct, frozen=True):
     takes_away: bool
     gives: bool
     differences: tuple[Difference, ...]
+    is_whole: bool = True
+
+
+def _always() -> bool:
+    return True
 
 
 def compare(
@@ -125,8 +137,11 @@ def compare(
     standing: Standing,
     now_unix: int,
     progress: Callable[[], None] = lambda: None,
+    *,
+    may_go_on: Callable[[], bool] = _always,
+    settled: Settled = EXAMINED,
 ) -> Comparison:
-    """Compare two sets of layers over everything that stands at `now_unix`.
+    """Compare two sets of layers over everything that stands at `now_unix`, or over as much as there is time for.
 
     Args:
         old: the layers in force.
@@ -134,17 +149,25 @@ def compare(
         standing: what stands.
         now_unix: the second from which it is looked at.
         progress: called after each pair of department and dataset.
+        may_go_on: asked every few calls; once it says no, what was found so far is told.
+        settled: what the settings say: what they keep shut today is not lost. It may be gained all the same, once they
+            say otherwise.
     """
     found: dict[tuple[str | None, ...], Difference] = {}
     changed: dict[str, set[str]] = {"gains": set(), "loses": set(), "may-lose": set()}
     grants = datasets = calls = 0
     takes_away = gives = False
-    comparing = _Comparing(old, new, standing, now_unix)
+    comparing = _Comparing(old, new, standing, now_unix, may_go_on, settled)
+    is_whole = True
     without = any(layers.permit_set is not None for layers in (old, new))
     named = comparing.literals.get("Department", frozenset()).union(comparing.homes.values())
     for state in _states(standing, named, without=without):
+        if not is_whole or not may_go_on():
+            is_whole = False
+            break
         progress()
         shape, outcome = comparing.of(state)
+        is_whole = outcome.is_whole
         grants += outcome.grants
         datasets += not state.grants
         calls += outcome.calls
@@ -172,9 +195,10 @@ def compare(
         tuple(sorted(changed["gains"])),
         tuple(sorted(changed["loses"])),
         tuple(sorted(changed["may-lose"] - changed["loses"])),
-        takes_away,
+        takes_away or not is_whole,
         gives,
         tuple(found.values()),
+        is_whole,
     )
 
 
@@ -189,11 +213,17 @@ class _Outcome(msgspec.Struct, frozen=True):
         grants: of them that stand.
         calls: put to both sets.
         differences: each kind of call that differs, once.
+        is_whole: False where time was up before all of them were put.
     """
 
     grants: int
     calls: int
     differences: tuple[Difference, ...]
+    is_whole: bool = True
+
+
+class _TimeIsUp(Exception):  # noqa: N818 - no error: what was found so far is told
+    """There is no time to compare more."""
 
 
 class _Comparing:
@@ -204,16 +234,31 @@ class _Comparing:
         new: the layers to come.
         standing: where named systems are at home.
         now_unix: the second from which it is looked at.
+        may_go_on: whether there is time to compare more.
+        settled: what the settings say.
     """
 
-    def __init__(self, old: Layers, new: Layers, standing: Standing, now_unix: int) -> None:
+    def __init__(
+        self,
+        old: Layers,
+        new: Layers,
+        standing: Standing,
+        now_unix: int,
+        may_go_on: Callable[[], bool],
+        settled: Settled,
+    ) -> None:
+        self._may_go_on = may_go_on
+        self._today = old
+        if settled != old.settled:
+            self._today = copy.copy(old)
+            self._today.settled = settled
         self._old = old
         self._new = new
         self._now_unix = now_unix
         self.literals = literals_of((old, new))
         systems = self.literals.get("System", frozenset())
         self.homes = {name: home for name in sorted(systems) if (home := standing.home_of(name)) is not None}
-        self._differing = _Differing(old, new)
+        self._differing = _Differing(old, new, settled)
         self._named = Named(
             looks=Looks.of(est for layers in (old, new) for est in _on_uses(layers).values()),
             systems=systems,
@@ -231,7 +276,7 @@ class _Comparing:
         outcome = self._known.get((shape.key, own))
         if outcome is None:
             outcome = self._compare(shape.state, own)
-            if len(self._known) < MAX_SHAPES:
+            if outcome.is_whole and len(self._known) < MAX_SHAPES:
                 self._known[shape.key, own] = outcome
         return shape, outcome
 
@@ -244,20 +289,54 @@ class _Comparing:
             kinds = kinds_of_state.under(grant)
             put += [(grant, call, moment) for call, moment in kinds.calls]
             left_out[_id_of(grant)] = kinds.left_out | self._named.looks.beyond
-        touched = self._differing.touched(state, put)
         found: dict[tuple[str | None, ...], Difference] = {}
-        if touched:
-            before, after = Slice(self._old, state), Slice(self._new, state)
-            for grant, call, moment in touched:
-                if self._differing.only_take and ("loses", _id_of(grant), call.mode) in found:
-                    continue
-                verdicts = (before.evaluate(call, moment), after.evaluate(call, moment))
-                change = _change(*verdicts)
-                if change is not None:
-                    named = _id_of(grant)
-                    found.setdefault((change, named, call.mode), _difference(change, call, named, *verdicts))
-        self._doubt(state, put, left_out, found)
+        done = [0]
+        try:
+            self._look(state, put, found, done)
+            self._doubt(state, put, left_out, found)
+        except _TimeIsUp:
+            return _Outcome(len(held), done[0], tuple(found.values()), is_whole=False)
         return _Outcome(len(held), len(put), tuple(found.values()))
+
+    def _require_time(self) -> None:
+        if not self._may_go_on():
+            raise _TimeIsUp
+
+    def _look(
+        self, state: SliceState, put: list[Put], found: dict[tuple[str | None, ...], Difference], done: list[int]
+    ) -> None:
+        """Add what differs to `found`, and say in `done` how many of the calls are."""
+        before, after = _Holding(self._old, state), _Holding(self._new, state)
+        takes = self._differing.only_take
+
+        def is_open(one: Put) -> bool:
+            """Whether there is anything to find: where nobody can gain, what is permitted and not known to lose."""
+            grant, call, moment = one
+            if ("loses", _id_of(grant), call.mode) in found:
+                return False
+            self._require_time()
+            return before.of(call, moment).is_permit
+
+        for start in range(0, len(put), AT_ONCE):
+            done[0] = start
+            self._require_time()
+            some = put[start : start + AT_ONCE]
+            for grant, call, moment in self._differing.touched(
+                state, [each for each in some if not takes or is_open(each)]
+            ):
+                named = _id_of(grant)
+                if takes and ("loses", named, call.mode) in found:
+                    continue
+                self._require_time()
+                verdicts = before.of(call, moment), after.of(call, moment)
+                change = _change(*verdicts)
+                if change == "loses" and grant is None and not self._flows_today(state, call, moment):
+                    continue
+                if change is not None:
+                    found.setdefault((change, named, call.mode), _difference(change, call, named, *verdicts))
+
+    def _flows_today(self, state: SliceState, call: Call, moment: int) -> bool:
+        return self._today is self._old or Slice(self._today, state).evaluate(call, moment).is_permit
 
     def _doubt(
         self,
@@ -268,11 +347,39 @@ class _Comparing:
     ) -> None:
         """Add the kinds of calls for which a loss is neither found nor ruled out."""
         for aspects in sorted({each for each in left_out.values() if each}, key=sorted):
-            there = [(grant, call, moment) for grant, call, moment in put if left_out[_id_of(grant)] == aspects]
+            there = [
+                (grant, call, moment)
+                for grant, call, moment in put
+                if left_out[_id_of(grant)] == aspects and ("loses", _id_of(grant), call.mode) not in found
+            ]
+            if TIME in aspects:
+                # What does not look at the time is one whenever the call is made.
+                there = list({(_id_of(grant), call): (grant, call, moment) for grant, call, moment in there}.values())
+            self._require_time()
+            there = self._differing.permitted(state, there, aspects)
             for (grant, call, _), policies in self._differing.may_take(state, there, aspects):
                 key = (_id_of(grant), call.mode)
                 if ("loses", *key) not in found:
                     found.setdefault(("may-lose", *key), _undecided(call, _id_of(grant), aspects, policies))
+
+
+class _Holding:
+    """Verdicts on one state, each kept for as long as it holds: a call is put at many moments, one after another."""
+
+    def __init__(self, layers: Layers, state: SliceState) -> None:
+        self._layers, self._state = layers, state
+        self._slice: Slice | None = None
+        self._last: tuple[Call, int, Verdict] | None = None
+
+    def of(self, call: Call, moment: int) -> Verdict:
+        """The verdict on `call` at `moment`."""
+        last = self._last
+        if last is not None and last[0] == call and last[1] <= moment < last[2].valid_until_unix:
+            return last[2]
+        self._slice = self._slice or Slice(self._layers, self._state)
+        verdict = self._slice.evaluate(call, moment)
+        self._last = call, moment, verdict
+        return verdict
 
 
 class _Differing:
@@ -283,7 +390,8 @@ class _Differing:
     asked first; most calls need no more.
     """
 
-    def __init__(self, old: Layers, new: Layers) -> None:
+    def __init__(self, old: Layers, new: Layers, settled: Settled) -> None:
+        self._decision = settled.decision
         rules = [_on_uses(layers) for layers in (old, new)]
         alone = [
             {name: est for name, est in mine.items() if theirs.get(name) != est}
@@ -294,6 +402,9 @@ class _Differing:
         """What of a request, besides what every call has, they look at."""
         self._by_grant = GRANT in Looks.of(est for policies in alone for est in policies.values()).aspects
         self._words = (old.knows_words, new.knows_words)
+        self._old_rules = rules[0]
+        self._before: dict[frozenset[str], tuple[cedarpy.PolicySet, cedarpy.PolicySet]] = {}
+        """Aspects -> the old set's permits without what looks at them, and its forbids that do not look at them."""
         self._sets = [
             (_parsed(policies), words) for policies, words in zip(alone, self._words, strict=True) if policies
         ]
@@ -313,6 +424,34 @@ class _Differing:
             for place, _ in _satisfied(rules, state, put, by_grant=self._by_grant, knows_words=words)
         }
         return [put[place] for place in sorted(touched)]
+
+    def permitted(self, state: SliceState, put: list[Put], aspects: frozenset[str]) -> list[Put]:
+        """The calls of `put` that the old set could permit if they had other `aspects`.
+
+        What is made without a grant needs a static permit, and none of the forbids that hold whatever the aspects.
+        """
+        alone = [place for place, (grant, _, _) in enumerate(put) if grant is None]
+        if not alone:
+            return put
+        if aspects not in self._before:
+            loose = {name: loosened(est, aspects) for name, est in self._old_rules.items()}
+            permits = {name: est for name, est in loose.items() if est["effect"] == "permit"}
+            forbids = {
+                name: est
+                for name, est in self._old_rules.items()
+                if est["effect"] == "forbid" and loose[name] == {**est, "conditions": list(conjuncts(est))}
+            }
+            self._before[aspects] = (_parsed(permits), _parsed(forbids))
+        permits_set, forbids_set = self._before[aspects]
+        calls, words = [put[place] for place in alone], self._words[0]
+        may, never = (
+            {
+                alone[at]
+                for at, _ in _satisfied(rules, state, calls, by_grant=False, knows_words=words, decision=self._decision)
+            }
+            for rules in (permits_set, forbids_set)
+        )
+        return [one for place, one in enumerate(put) if one[0] is not None or place in may - never]
 
     def may_take(
         self, state: SliceState, put: list[Put], aspects: frozenset[str]
@@ -339,7 +478,13 @@ def _parsed(policies: Mapping[str, dict[str, Any]]) -> cedarpy.PolicySet:
 
 
 def _satisfied(
-    rules: cedarpy.PolicySet, state: SliceState, put: list[Put], *, by_grant: bool, knows_words: bool
+    rules: cedarpy.PolicySet,
+    state: SliceState,
+    put: list[Put],
+    *,
+    by_grant: bool,
+    knows_words: bool,
+    decision: str = EXAMINED.decision,
 ) -> Iterator[tuple[int, list[str]]]:
     """Places in `put` of the calls that some of `rules` is satisfied by, or errs on, under some grant or none.
 
@@ -349,6 +494,7 @@ def _satisfied(
         put: the calls.
         by_grant: whether the rules look at the grant a call is made under; else it is all one.
         knows_words: whether their schema has the closed lists as types.
+        decision: by which a region's rules on uses without a grant are in force.
     """
     if not put:
         return
@@ -375,6 +521,7 @@ def _satisfied(
                     _id_of(one),
                     None,
                     knows_words=knows_words,
+                    decision=decision,
                 ),
             )
             for place, (grant, call, moment) in enumerate(put[start : start + AT_ONCE], start)

@@ -5,7 +5,8 @@ its own (`gateway.runtime.control.examining`), where neither a parser that fails
 anything.
 """
 
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from typing import Literal
 
 import msgspec
@@ -13,12 +14,17 @@ import msgspec
 from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicySet, Proved
 from gateway.policy.law.layers import SCHEMA_FILE, Layers, parse_layers
+from gateway.policy.law.settled import EXAMINED, Settled
 from gateway.policy.offline.checking import Checked, check_set
 from gateway.policy.offline.comparing import Comparison, Difference, Standing, compare
 from gateway.policy.offline.normal_forms import literals_of
 from gateway.policy.proofs.kept import proved_of
 from gateway.policy.proofs.proving import Compared, Proof, compare_all, prove
 from gateway.policy.proofs.solver import find_tools
+
+COMPARE_SECONDS = 5.0
+"""How long a comparison works at most that was not asked to be thorough. The check of a set before it takes three or
+four, so that whoever asks has an answer within ten."""
 
 MAX_NAMED = 1_000
 """Grants and differences named; all are counted."""
@@ -37,13 +43,15 @@ class Loss(msgspec.Struct, frozen=True):
         gaining: how many grants gain.
         losing: how many lose.
         unsettled: how many others may lose: it is not ruled out.
-        takes_away: whether a standing grant, or a department without one, loses anything, or may.
+        takes_away: whether a standing grant, or a department without one, loses anything, or may; also where that is
+            not known, for the comparison is not whole.
         gives: whether one gains anything: what did not flow will.
         grants_gaining: ids, at most `MAX_NAMED`.
         grants_losing: likewise.
         grants_unsettled: likewise.
         differences: kinds of calls that differ, losses first and gains last, at most `MAX_NAMED`.
         strangers: what the candidate names and the directory does not have (`strangers`), at most `MAX_NAMED`.
+        is_whole: False where time was up before everything that stands was compared: ask for a thorough one.
     """
 
     grants: int
@@ -59,6 +67,7 @@ class Loss(msgspec.Struct, frozen=True):
     grants_unsettled: tuple[str, ...]
     differences: tuple[Difference, ...]
     strangers: tuple[str, ...] = ()
+    is_whole: bool = True
 
 
 class Proving(msgspec.Struct, frozen=True):
@@ -86,9 +95,20 @@ class Examined(msgspec.Struct, frozen=True):
 
 
 def examine(
-    candidate: PolicySet, current: PolicySet | None, standing: Standing, now_unix: int, solve: Solve = ()
+    candidate: PolicySet,
+    current: PolicySet | None,
+    standing: Standing,
+    now_unix: int,
+    solve: Solve = (),
+    *,
+    thorough: bool = False,
+    settled: Settled = EXAMINED,
 ) -> Examined:
-    """Check the candidate and, if it is sound, compare it with `current` over what stands, and ask the solver."""
+    """Check the candidate and, if it is sound, compare it with `current` over what stands, and ask the solver.
+
+    Unless it shall be `thorough`, the comparison tells what it found within `COMPARE_SECONDS`. What the settings keep
+    shut (`settled`) is not lost.
+    """
     checked = check_set(candidate)
     if not checked.is_sound:
         return Examined(checked)
@@ -96,8 +116,19 @@ def examine(
     if current is None:
         return Examined(checked, None, proving)
     old, new = (parse_layers(each.files, each.layers) for each in (current, candidate))
-    loss = loss_of(compare(old, new, standing, now_unix), strangers(new, standing))
+    may_go_on = until(float("inf") if thorough else COMPARE_SECONDS)
+    found = compare(old, new, standing, now_unix, may_go_on=may_go_on, settled=settled)
+    loss = loss_of(found, strangers(new, standing))
     return Examined(checked, loss, proving)
+
+
+def until(seconds: float) -> Callable[[], bool]:
+    """Whether this process has worked for less than so many seconds from now on.
+
+    Its work and not the clock is counted: on a machine that does much else it takes longer, and finds no less.
+    """
+    last = time.process_time() + seconds
+    return lambda: time.process_time() < last
 
 
 def strangers(layers: Layers, standing: Standing) -> tuple[str, ...]:
@@ -154,4 +185,5 @@ def loss_of(found: Comparison, unknown: Sequence[str] = ()) -> Loss:
         found.unsettled[:MAX_NAMED],
         tuple(differences[:MAX_NAMED]),
         tuple(unknown[:MAX_NAMED]),
+        found.is_whole,
     )

@@ -267,7 +267,7 @@ def assemble(
         policies=PolicyDesk(
             store,
             keeper,
-            Examiner(home.state_url(settings)),
+            Examiner(home.state_url(settings), settled=settled_by(settings)),
             node=home.origin(settings),
             counters=hub,
             proofs=settings.policies.proofs,

@@ -20,6 +20,7 @@ import gateway
 from gateway.control.policies.standing import StandingState
 from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicySet
+from gateway.policy.law.settled import EXAMINED, Settled
 from gateway.policy.offline.checking import Checked, Finding
 from gateway.policy.offline.examining import Examined, Solve, examine
 from gateway.store import Store
@@ -43,6 +44,8 @@ class Question(msgspec.Struct, frozen=True):
         state: URL of the state to compare over.
         now_unix: the second from which it is looked at.
         solve: what the solver is asked, where there is one.
+        thorough: whether everything that stands is compared, however long it takes.
+        settled: what the settings say.
     """
 
     candidate: PolicySet
@@ -50,6 +53,8 @@ class Question(msgspec.Struct, frozen=True):
     state: str
     now_unix: int
     solve: tuple[Literal["prove", "compare"], ...] = ()
+    thorough: bool = False
+    settled: Settled = EXAMINED
 
 
 class Examiner:
@@ -58,21 +63,32 @@ class Examiner:
     Args:
         state: URL of the state.
         limit_seconds: the longest that one may take.
+        settled: what the settings say.
     """
 
-    def __init__(self, state: str, limit_seconds: float = LIMIT_SECONDS) -> None:
+    def __init__(self, state: str, limit_seconds: float = LIMIT_SECONDS, settled: Settled = EXAMINED) -> None:
+        self._settled = settled
         self._state = state
         self._limit_seconds = limit_seconds
         self._one = threading.Lock()
 
-    def __call__(self, candidate: PolicySet, current: PolicySet | None, now_unix: int, solve: Solve = ()) -> Examined:
+    def __call__(
+        self,
+        candidate: PolicySet,
+        current: PolicySet | None,
+        now_unix: int,
+        solve: Solve = (),
+        *,
+        thorough: bool = False,
+    ) -> Examined:
         """What the examination found; blocks.
 
         Raises:
             GatewayError: `conflict` while another runs; `unavailable` if the state could not be read or it took too
                 long.
         """
-        question = msgspec.msgpack.encode(Question(candidate, current, self._state, now_unix, tuple(solve)))
+        asked = Question(candidate, current, self._state, now_unix, tuple(solve), thorough, self._settled)
+        question = msgspec.msgpack.encode(asked)
         if not self._one.acquire(blocking=False):
             raise GatewayError("conflict", "another set of policies is being examined; try again")
         try:
@@ -114,7 +130,15 @@ def main() -> int:
     store = None
     try:
         store = Store.open(question.state, migrate_forward=False, read_only=True)
-        found = examine(question.candidate, question.current, StandingState(store), question.now_unix, question.solve)
+        found = examine(
+            question.candidate,
+            question.current,
+            StandingState(store),
+            question.now_unix,
+            question.solve,
+            thorough=question.thorough,
+            settled=question.settled,
+        )
     except GatewayError:
         return UNREADABLE
     finally:

@@ -191,8 +191,8 @@ def test_no_loss_counts_what_was_granted_while_it_was_compared(world: World) -> 
     """A grant that was issued after the comparison began, and before the activation, is not lost either."""
     examine = world.services.policies.examine
 
-    def meanwhile(*given: Any) -> Any:
-        found = examine(*given)
+    def meanwhile(*given: Any, **more: Any) -> Any:
+        found = examine(*given, **more)
         with world.store.transaction() as tx:
             tx.insert_grant(msgspec.convert(GRANT, Grant))
         return found
@@ -203,12 +203,28 @@ def test_no_loss_counts_what_was_granted_while_it_was_compared(world: World) -> 
     assert world.store.policies_in_force() is None
 
 
+def test_what_cannot_be_compared_in_time_is_put_in_force_only_where_it_is_asked_for(world: World) -> None:
+    """So far as it was compared it is told; a proposal and a rollback ask the same, `thorough` goes on to the end."""
+    world.grant()
+    body = with_city(NO_WEDDINGS)
+    with patch("gateway.policy.offline.examining.COMPARE_SECONDS", 0.0):
+        found = done(world.post("province", "/v1/policies/compare", body))
+        assert (found["comparison"]["is_whole"], found["takes_away"]) == (False, True)
+        refusal = refused(activate(world, {**body, "reason": "art. 25"}), "conflict")
+        assert "thorough" in refusal["detail"]
+        assert refusal["loss"]["is_whole"] is False
+        assert world.store.policies_in_force() is None
+        whole = done(world.post("province", "/v1/policies/compare", {**body, "thorough": True}))
+        assert whole["comparison"]["is_whole"] is True
+        done(activate(world, {**body, "reason": "art. 25", "thorough": True}))
+
+
 def test_an_activation_that_another_overtook_is_refused(world: World) -> None:
     """What was compared with policies that are no longer in force says nothing about those that are."""
     examine = world.services.policies.examine
 
-    def meanwhile(*given: Any) -> Any:
-        found = examine(*given)
+    def meanwhile(*given: Any, **more: Any) -> Any:
+        found = examine(*given, **more)
         put(world.store, with_city(NO_NEW_SYSTEMS), number=1)
         return found
 
