@@ -177,9 +177,11 @@ def _add_reading(made: typer.Typer, process: Process) -> None:
                 for row in body["items"]
             ),
         )
-        for name, clock in body["clocks"].items():
-            more = f", at most {clock['extension']} more" if clock["extension"] else ""
-            out.print(f"clock {name}: {clock['days']} working days{more} ({clock['article']})", markup=False)
+        for region, clocks in (("", body["clocks"]), *body["regional"].items()):
+            for name, clock in clocks.items():
+                where = f" in {region}" if region else ""
+                more = f", at most {clock['extension']} more" if clock["extension"] else ""
+                out.print(f"clock {name}{where}: {clock['days']} working days{more} ({clock['article']})", markup=False)
 
 
 def _step_command(process: Process, step: Step) -> Callable[..., None]:

@@ -131,6 +131,7 @@ class Judge:
             policies,
             of.clocks,
             of.schema,
+            regions=of.regions,
             knows_words=of.knows_words,
             knows_circles=of.knows_circles,
         )

@@ -163,9 +163,13 @@ def test_no_layers_are_refused() -> None:
 
 
 def test_a_regional_clock_replaces_the_national_one() -> None:
-    assert NATIONAL.clocks["reply-conditional"].days == 10
-    assert ZHONGSHAN.clocks["reply-conditional"].days == 5
-    assert ZHONGSHAN.clocks["reply-unconditional"] == NATIONAL.clocks["reply-unconditional"]
+    national = NATIONAL.clocks_in(None)
+    assert national["reply-conditional"].days == 10
+    for region in ("442000", "442001"):
+        assert ZHONGSHAN.clocks_in(region)["reply-conditional"].days == 5
+        assert ZHONGSHAN.clocks_in(region)["reply-unconditional"] == national["reply-unconditional"]
+    for region in (None, "440000", "440100", "000000", "no code"):
+        assert ZHONGSHAN.clocks_in(region) == national
 
 
 def test_faulty_clocks_are_refused(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ def found(root: Path, *layers: str) -> list[tuple[str, str, str]]:
 def test_every_article_that_a_policy_upholds_has_a_theorem() -> None:
     """In all layers; a theorem is named by each article that it states."""
     stated = {name: set(row.theorems) for name, row in read_articles(ROOT).items()}
-    theorems = read_theorems(read_set(ROOT, ["national", "convergence", "zhongshan"]))
+    every = read_theorems(read_set(ROOT, ["national", "convergence", "zhongshan"]))
+    theorems = [one for one in every if not one.comes_along]
     assert len(theorems) >= 70
     assert {one.id for one in theorems} == set().union(*stated.values())
     assert all(one.id in stated[article] for one in theorems for article in one.articles)

@@ -55,6 +55,19 @@ def test_a_new_layer_passes_its_check(root: Path) -> None:
     )
 
 
+def test_a_new_layer_of_a_region_acts_on_that_region_alone(root: Path) -> None:
+    """It says so in `layer.yaml`, and its table shows what is of another region."""
+    assert run("new", "hk", "--root", str(root), "--region", "820000")[0] == 0
+    assert (root / "hk/layer.yaml").read_text() == 'region: "820000"\n'
+    both = ("--layer", "national", "--layer", "hk")
+    status, said = run("check", "--root", str(root), *both)
+    assert (status, ": sound" in said) == (0, True)
+    assert run("test", "--root", str(root), *both)[0] == 0
+    for region in ("000000", "82", "hongkong"):
+        assert run("new", "other", "--root", str(root), "--region", region)[0] == 1
+    assert not (root / "other").exists()
+
+
 def test_a_second_layer_goes_beside_the_first(root: Path) -> None:
     """In a folder of layers nothing that stands there is touched."""
     before = {file: file.read_bytes() for file in root.rglob("*") if file.is_file()}

@@ -24,7 +24,7 @@ from gateway.policy.law.layers import (
     read_set,
 )
 from gateway.policy.law.positions import Lines, parse_faults
-from gateway.policy.offline.checking import NATIONAL
+from gateway.policy.law.scopes import NATIONAL
 from gateway.policy.offline.coverage import Coverage, covered
 from gateway.policy.offline.tables import Outcome, Table, read_tables, run_case
 from gateway.policy.offline.writing import first_layer, laid_out
@@ -77,10 +77,14 @@ def new(
         Path,
         typer.Option("--root", help="Folder of the layers; where there is none, the shipped national layer goes in."),
     ],
+    region: Annotated[
+        str | None,
+        typer.Option("--region", help="The division code of the region whose layer it is; it acts on that alone."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a layer to begin with: one rule with its table, which passes its check, in ROOT/NAME."""
-    files = first_layer(name)
+    files = first_layer(name, region)
     if (root / name).exists():
         raise GatewayError("conflict", f"`{root / name}` is there already: choose another name, or go on in it")
     if root.exists() and not ((root / SCHEMA_FILE).is_file() and (root / NATIONAL).is_dir()):

@@ -7,9 +7,12 @@ from typing import Any
 
 import msgspec
 
-from gateway.control.act.deeds import Deed
+from gateway.control.act.deeds import Deed, matter_between
+from gateway.control.act.services import ControlServices
+from gateway.domain.calendar import Clock
 from gateway.domain.processes.cases import Case, Event, advance
 from gateway.domain.processes.table import Process, Step
+from gateway.store import Store, StoreTransaction
 
 
 def new_case(today: date, process: Process, officer: str, at: datetime) -> Case:
@@ -23,6 +26,11 @@ def new_case(today: date, process: Process, officer: str, at: datetime) -> Case:
     """
     id_ = f"{process.prefix}-{today:%Y%m%d}-{secrets.token_hex(6)}"
     return Case(id_, process.name, "", officer, at)
+
+
+def clocks_of(services: ControlServices, state: Store | StoreTransaction, case: Case) -> dict[str, Clock]:
+    """The periods that run for a case: those of the region of the department whose authority oversees it."""
+    return services.engine.layers.clocks_in(matter_between(state, case.overseen, None).region)
 
 
 def move(
@@ -47,7 +55,7 @@ def move(
     Raises:
         GatewayError: as `gateway.domain.processes.cases.advance`.
     """
-    clocks = deed.services.engine.layers.clocks
+    clocks = clocks_of(deed.services, deed.tx, case)
     new, in_time = advance(step, case, facts, clocks, on or deed.today)
     number, officer = deed.tx.next_event_number(case.id), deed.officer
     stated: dict[str, Any] = msgspec.to_builtins(said)

@@ -12,6 +12,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from gateway.control.act.acting import Services, SignedIn, is_permitted, matter_between
+from gateway.control.act.cases import clocks_of
 from gateway.control.act.paging import json_response
 from gateway.control.act.scopes import region_prefix
 from gateway.control.act.services import ControlServices
@@ -108,7 +109,7 @@ def duties_of(services: ControlServices, officer: Officer) -> Iterator[Duty]:
 
 def _of_case(services: ControlServices, case: Case, party: Party, today: date) -> Duty:
     state = PROCESSES[case.process].state(case.state)
-    clock = services.engine.layers.clocks.get(case.clock)
+    clock = clocks_of(services, services.store, case).get(case.clock) if case.clock else None
     due = case.due
     return Duty(
         case.process,

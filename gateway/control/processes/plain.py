@@ -3,6 +3,7 @@
 from datetime import date
 
 from gateway.control.act.acting import Deed
+from gateway.control.act.cases import clocks_of
 from gateway.control.act.problems import invalid
 from gateway.control.processes.steps import Done
 from gateway.domain.processes.cases import Case, require_extension
@@ -33,5 +34,5 @@ def said_alone(_deed: Deed, _case: Case, _said: Told) -> Done:
 
 def request_extension(deed: Deed, case: Case, said: Extension) -> Done:
     """Ask that what is due be put off, within the days of the rule."""
-    require_extension(case, said.days, deed.services.engine.layers.clocks)
+    require_extension(case, said.days, clocks_of(deed.services, deed.tx, case))
     return Done(kept=("days",), facts={"extension_reasons": said.reasons}, told={"reasons": said.reasons})

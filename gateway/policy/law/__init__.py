@@ -1,6 +1,7 @@
 """The law as Cedar: static layers read whole, and what policies can see.
 
     layers       the law's files, one folder a layer
+    scopes       whose layer a layer is, and what of it follows
     positions    where in a Cedar file a fault lies
     documents    the YAML beside policies
     articles     what each article asks, and what answers it
@@ -12,6 +13,6 @@
     masks        what a policy lets out only in part
     time_limits  when a verdict can change by time alone
 
-Used from outside: `articles`, `documents`, `drawn`, `layers`, `masks`, `positions`, `settled`, `time_limits`,
+Used from outside: `articles`, `documents`, `drawn`, `layers`, `masks`, `positions`, `scopes`, `settled`, `time_limits`,
 `words`, `world`.
 """

@@ -21,11 +21,13 @@ from gateway.domain.directory import SharingMode
 from gateway.domain.errors import PROBLEMS, GatewayError
 from gateway.domain.officers import Act
 from gateway.domain.policies import PolicySet
+from gateway.domain.regions import region_chain
 from gateway.policy.law.documents import read_yaml
 from gateway.policy.law.drawn import facts_by_dataset, knows_circles, paths_read
 from gateway.policy.law.masks import Mask, parse_masks
 from gateway.policy.law.positions import Lines, names_in, parse_faults, statements
-from gateway.policy.law.settled import EXAMINED
+from gateway.policy.law.scopes import LAYER_FILE, lies_in, region_of, scoped
+from gateway.policy.law.settled import EXAMINED, Settled
 from gateway.policy.law.time_limits import TimeUse, time_use
 from gateway.policy.law.words import knows_words
 from gateway.policy.law.world import facts_looked_at
@@ -70,13 +72,14 @@ class StaticPolicy(msgspec.Struct, frozen=True):
         layer: the layer's name.
         file: path below the policies root.
         effect: `permit` or `forbid`.
+        region: that of its layer, if it has one.
         articles: the citations of `@article`, separated there by `; `.
         title: one sentence, in English.
         title_zh: the same in Chinese; as `title` where the layer has none.
         advice: what to do where this policy denies, in English and in Chinese; empty where the layer says nothing.
         refusal: the problem code of a denial that this policy determines.
         masks: what it masks where it is a determining permit.
-        est: Cedar's JSON form of it.
+        est: Cedar's JSON form of it; of a region's layer, with the region's condition first (`policy.law.scopes`).
         for_uses: whether its action can be a sharing mode.
         for_acts: whether its action can be an officer's act.
         time: which times it looks at.
@@ -87,6 +90,7 @@ class StaticPolicy(msgspec.Struct, frozen=True):
     layer: str
     file: str
     effect: str
+    region: str | None
     articles: tuple[str, ...]
     title: str
     title_zh: str
@@ -107,7 +111,8 @@ class Layers:
         names: the layers, in order.
         digest: SHA-256 (hex) over the schema and every file of the layers.
         policies: id -> policy.
-        clocks: name -> clock; a later layer replaces an earlier one's.
+        regions: layer -> region, of those that have one.
+        clocks: layer -> name -> clock, of each layer that states some; see `clocks_in`.
         schema: the parsed schema.
         knows_words: whether it has the closed lists as types (`policy.law.words`).
         use_set: the policies that can apply to a use, parsed.
@@ -127,9 +132,10 @@ class Layers:
         names: tuple[str, ...],
         digest: str,
         policies: Mapping[str, StaticPolicy],
-        clocks: Mapping[str, Clock],
+        clocks: Mapping[str, Mapping[str, Clock]],
         schema: cedarpy.Schema,
         *,
+        regions: Mapping[str, str],
         knows_words: bool,
         knows_circles: bool,
     ) -> None:
@@ -137,6 +143,7 @@ class Layers:
         self.names = names
         self.digest = digest
         self.policies = policies
+        self.regions = regions
         self.clocks = clocks
         self.schema = schema
         self.knows_words = knows_words
@@ -155,6 +162,42 @@ class Layers:
         uses = [policy for policy in policies.values() if policy.for_uses]
         self.convergence = facts_by_dataset(policy.est for policy in uses)
         self.convergence_rules = frozenset(policy.id for policy in uses if paths_read(policy.est["conditions"]))
+        self._within: dict[tuple[tuple[str, ...], Settled], Layers] = {}
+
+    def within(self, region: str | None) -> "Layers":
+        """Those of the layers that can say anything about a use of data of a region: what they look at costs no other.
+
+        The digest stays that of all. None is a region that is not known: all of them.
+        """
+        names = tuple(name for name in self.names if region is None or lies_in(region, self.regions.get(name)))
+        if names == self.names:
+            return self
+        key = (names, self.settled)
+        found = self._within.get(key)
+        if found is None:
+            found = Layers(
+                names,
+                self.digest,
+                {name: policy for name, policy in self.policies.items() if policy.layer in names},
+                self.clocks,
+                self.schema,
+                regions=self.regions,
+                knows_words=self.knows_words,
+                knows_circles=self.knows_circles,
+            )
+            found.settled = self.settled
+            self._within[key] = found
+        return found
+
+    def clocks_in(self, region: str | None) -> dict[str, Clock]:
+        """The periods that run in a region, by name: a later layer's replace an earlier one's, a narrower region's all.
+
+        None is no region: those of the layers that are of none.
+        """
+        holding = [one for one in self.clocks if one not in self.regions or lies_in(region or "", self.regions[one])]
+        # Wider regions' codes end in more zeros; sorting keeps the layers' order among equals.
+        holding.sort(key=lambda one: len(region_chain(self.regions[one])) if one in self.regions else 0)
+        return {name: clock for layer in holding for name, clock in self.clocks[layer].items()}
 
     def faults_of(self, built: Mapping[str, dict[str, Any]]) -> list[str]:
         """What of built policies does not fit the schema; empty if they are valid."""
@@ -198,7 +241,7 @@ def read_set(root: Path, layers: Sequence[str]) -> PolicySet:
         folder = root / layer
         if layer and folder.resolve().parent == root.resolve():
             files += sorted(folder.glob("*.cedar"))
-            files += [folder / name for name in (CLOCKS_FILE, THEOREMS_FILE, ARTICLES_FILE)]
+            files += [folder / name for name in (LAYER_FILE, CLOCKS_FILE, THEOREMS_FILE, ARTICLES_FILE)]
             files += sorted((folder / TABLES_FOLDER).glob("*.yaml"))
             seen += folder.rglob("*")
     unread = sorted(set(seen) - set(files) - {root / PROOFS_FILE})
@@ -223,25 +266,39 @@ def parse_layers(files: Mapping[str, str], layers: Sequence[str]) -> Layers:
     hasher = hashlib.sha256()
     schema = _read_schema(files, hasher, faults)
     policies: dict[str, StaticPolicy] = {}
-    clocks: dict[str, Clock] = {}
+    clocks: dict[str, dict[str, Clock]] = {}
+    regions: dict[str, str] = {}
     if not layers:
         faults.append({"field": "layers", "fault": "no layer is named; without `national` nothing is permitted"})
     for layer in layers:
         named = list(cedar_files(files, layer))
         if not named:
             faults.append({"field": layer, "fault": "is no folder with policies below the policies root"})
+            continue
+        declared, stated = f"{layer}/{LAYER_FILE}", f"{layer}/{CLOCKS_FILE}"
+        if declared in files:
+            _read(files, declared, hasher, faults)
+            _add_region(regions, layer, files, faults)
         for name in named:
-            _add_file(policies, layer, name, _read(files, name, hasher, faults), schema, faults)
-        if f"{layer}/{CLOCKS_FILE}" in files and named:
-            _add_clocks(
-                clocks, f"{layer}/{CLOCKS_FILE}", _read(files, f"{layer}/{CLOCKS_FILE}", hasher, faults), faults
-            )
+            text = _read(files, name, hasher, faults)
+            _add_file(policies, _Layer(layer, regions.get(layer)), name, text, schema, faults)
+        if stated in files:
+            clocks[layer] = _clocks(stated, _read(files, stated, hasher, faults), faults)
     if faults or schema is None:
         raise GatewayError("invalid-input", "the policies have faults; nothing was put in force", faults=faults)
     is_closed, in_circles = knows_words(files[SCHEMA_FILE]), knows_circles(files[SCHEMA_FILE])
     digest = hasher.hexdigest()
     try:
-        return Layers(tuple(layers), digest, policies, clocks, schema, knows_words=is_closed, knows_circles=in_circles)
+        return Layers(
+            tuple(layers),
+            digest,
+            policies,
+            clocks,
+            schema,
+            regions=regions,
+            knows_words=is_closed,
+            knows_circles=in_circles,
+        )
     except ValueError as error:
         faults += [
             {"field": _place_of(one, files[one.file]), "fault": _TOO_DEEP.format(one.id)}
@@ -255,8 +312,8 @@ def parse_layers(files: Mapping[str, str], layers: Sequence[str]) -> Layers:
 
 _LIKE_POLICIES = {".cedar", ".cedarschema", ".json", ".yaml", ".yml"}
 _UNREAD = (
-    f"is read by nothing: in a layer's own folder policies are `*.cedar`, beside `{CLOCKS_FILE}`, `{THEOREMS_FILE}` "
-    f"and `{ARTICLES_FILE}`, and tables are `{TABLES_FOLDER}/*.yaml`; `{SCHEMA_FILE}` stands above"
+    f"is read by nothing: in a layer's own folder policies are `*.cedar`, beside `{LAYER_FILE}`, `{CLOCKS_FILE}`, "
+    f"`{THEOREMS_FILE}` and `{ARTICLES_FILE}`, and tables are `{TABLES_FOLDER}/*.yaml`; `{SCHEMA_FILE}` stands above"
 )
 _TOO_DEEP = (
     "`{}` is nested too deeply, as by some fifty `||` in one clause: ask `[…].contains(…)`, or write two policies"
@@ -330,9 +387,26 @@ def _read_schema(files: Mapping[str, str], hasher: Any, faults: list[dict[str, A
         return None
 
 
+class _Layer(msgspec.Struct, frozen=True):
+    """A layer that is read, and the region whose it is, if it is one's."""
+
+    name: str
+    region: str | None
+
+
+def _add_region(regions: dict[str, str], layer: str, files: Mapping[str, str], faults: list[dict[str, Any]]) -> None:
+    try:
+        region = region_of(files, layer)
+    except ValueError as error:
+        faults.append({"field": f"{layer}/{LAYER_FILE}", "fault": str(error)})
+        return
+    if region is not None:
+        regions[layer] = region
+
+
 def _add_file(
     policies: dict[str, StaticPolicy],
-    layer: str,
+    layer: _Layer,
     file: str,
     text: str,
     schema: cedarpy.Schema | None,
@@ -371,7 +445,7 @@ def _add_file(
             faults.append({"field": lines.place(file, at), "fault": fault})
 
 
-def _static_policy(layer: str, file: str, est: dict[str, Any]) -> tuple[list[tuple[str, str]], StaticPolicy | None]:
+def _static_policy(layer: _Layer, file: str, est: dict[str, Any]) -> tuple[list[tuple[str, str]], StaticPolicy | None]:
     """A policy, if it can be told, and what is wrong with it: the annotation in which, and what."""
     notes: dict[str, str] = est.get("annotations", {})
     name = notes.get("id") or "a policy"
@@ -395,12 +469,17 @@ def _static_policy(layer: str, file: str, est: dict[str, Any]) -> tuple[list[tup
             wrong.append((note, f"`{name}` states a limit that is no whole number above 0"))
             del said[note]
     actions = _action_names(est["action"])
+    for_uses = actions is None or bool(actions & USE_ACTIONS)
+    for_acts = actions is None or bool(actions & ACT_ACTIONS)
+    if layer.region is not None:
+        est = scoped(est, layer.region, for_uses=for_uses, for_acts=for_acts)
     advice = notes.get("advice", "")
     return wrong, StaticPolicy(
         id=name,
-        layer=layer,
+        layer=layer.name,
         file=file,
         effect=est["effect"],
+        region=layer.region,
         articles=tuple(part.strip() for part in notes["article"].split(";")),
         title=notes["title"],
         title_zh=notes.get("title_zh", notes["title"]),
@@ -408,8 +487,8 @@ def _static_policy(layer: str, file: str, est: dict[str, Any]) -> tuple[list[tup
         refusal=refusal,
         masks=masks,
         est=est,
-        for_uses=actions is None or bool(actions & USE_ACTIONS),
-        for_acts=actions is None or bool(actions & ACT_ACTIONS),
+        for_uses=for_uses,
+        for_acts=for_acts,
         time=time_use(est),
         limits=Limits(**{note: int(number) for note, number in said.items()}),
     )
@@ -429,13 +508,13 @@ def clocks_of(files: Mapping[str, str], layer: str) -> dict[str, Clock]:
     return msgspec.convert(read_yaml(text) or {}, dict[str, Clock])
 
 
-def _add_clocks(clocks: dict[str, Clock], name: str, text: str, faults: list[dict[str, Any]]) -> None:
+def _clocks(name: str, text: str, faults: list[dict[str, Any]]) -> dict[str, Clock]:
     try:
         found = msgspec.convert(read_yaml(text) or {}, dict[str, Clock])
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         faults.append({"field": name, "fault": f"does not state clocks: {error}"})
-        return
+        return {}
     for each, clock in found.items():
         if not (1 <= clock.days <= MAX_WORKING_DAYS and 0 <= clock.extension <= MAX_WORKING_DAYS):
             faults.append({"field": name, "fault": f"clock `{each}` does not run 1 to {MAX_WORKING_DAYS} working days"})
-    clocks.update(found)
+    return found

@@ -12,6 +12,7 @@ from gateway.domain.calendar import Clock
 from gateway.domain.directory import Department, Level
 from gateway.domain.officers import Act, Matter, Officer, Role
 from gateway.domain.processes.table import Process, State, Step
+from gateway.domain.verdicts import Verdict
 from gateway.policy.law.layers import Layers
 from gateway.policy.live.acts import decide_act
 
@@ -59,25 +60,36 @@ def powers(layers: Layers, acts: Iterable[Act], now_unix: int) -> tuple[Power, .
     """Who may do at least one of `acts` about what is theirs: their data, their grants, their region."""
     found: list[Power] = []
     wanted = tuple(acts)
-    here = _region_of(layers)
+    places = _regions_of(layers)
     for who, role, about in _PROBES:
         if who == _BOTH and any(each.who.startswith("competent") for each in found):
             continue
-        regions = {name: here for name in ("region", "demand_region") if getattr(about, name) == _HERE}
-        matter = msgspec.structs.replace(about, **regions)
-        officer = Officer("probe", _OWN, here, (role,))
-        home = Department(_OWN, "", here, Level.PROVINCE, competent=role is Role.COMPETENT)
-        verdicts = (decide_act(layers, officer, act, matter, now_unix, home) for act in wanted)
-        permits = sorted({name for verdict in verdicts if verdict.is_permit for name in verdict.policies})
+        permits = {
+            name
+            for here in places
+            for verdict in _asked(layers, wanted, role, about, here, now_unix)
+            if verdict.is_permit
+            for name in verdict.policies
+        }
         if permits:
-            found.append(Power(who, tuple(permits)))
+            found.append(Power(who, tuple(sorted(permits))))
     return tuple(found)
 
 
-def _region_of(layers: Layers) -> str:
-    """A region that the policies on acts name, so that what is that region's alone is found; else any."""
+def _asked(
+    layers: Layers, acts: Iterable[Act], role: Role, about: Matter, here: str, now_unix: int
+) -> Iterator[Verdict]:
+    regions = {name: here for name in ("region", "demand_region") if getattr(about, name) == _HERE}
+    matter = msgspec.structs.replace(about, **regions)
+    officer = Officer("probe", _OWN, here, (role,))
+    home = Department(_OWN, "", here, Level.PROVINCE, competent=role is Role.COMPETENT)
+    return (decide_act(layers, officer, act, matter, now_unix, home) for act in acts)
+
+
+def _regions_of(layers: Layers) -> tuple[str, ...]:
+    """The regions that the policies on acts name, so that what is one region's alone is found; else any."""
     named = (found for policy in layers.policies.values() if policy.for_acts for found in _regions_in(policy.est))
-    return min(named, default=_HERE)
+    return tuple(sorted(set(named))) or (_HERE,)
 
 
 def _regions_in(node: Any) -> Iterator[str]:
@@ -108,12 +120,16 @@ class Row(msgspec.Struct, frozen=True):
 
 
 class Told(msgspec.Struct, frozen=True):
-    """The table of a process with who may take each step by the policies, and how long each clock runs."""
+    """The table of a process with who may take each step by the policies, and how long each clock runs.
+
+    `regional` are the periods that a region's layer gives in place of `clocks`: region -> name -> clock.
+    """
 
     title: str
     states: tuple[State, ...]
     items: tuple[Row, ...]
     clocks: Mapping[str, Clock]
+    regional: Mapping[str, Mapping[str, Clock]]
     next: None = None
 
 
@@ -121,8 +137,19 @@ def table_of(layers: Layers, process: Process, now_unix: int) -> Told:
     """The table of a process under these layers."""
     rows = tuple(_row(layers, each, now_unix) for each in process.steps)
     begun = tuple(each.clock.partition("{")[0] for each in process.steps if each.clock)
-    clocks = {name: clock for name, clock in layers.clocks.items() if name.startswith(begun)}
-    return Told(process.title, process.states, rows, clocks)
+    held = {region: layers.clocks_in(region) for region in (None, *sorted(set(layers.regions.values())))}
+    own = {
+        region: {name: clock for name, clock in clocks.items() if name.startswith(begun)}
+        for region, clocks in held.items()
+    }
+    clocks = own.pop(None)
+    shorter = {
+        region: {name: clock for name, clock in of.items() if clock != clocks.get(name)}
+        for region, of in own.items()
+        if region is not None
+    }
+    regional = {region: of for region, of in shorter.items() if of}
+    return Told(process.title, process.states, rows, clocks, regional)
 
 
 def _row(layers: Layers, step: Step, now_unix: int) -> Row:

@@ -144,6 +144,7 @@ class Slice:
     )
 
     def __init__(self, layers: Layers, state: SliceState) -> None:
+        layers = layers.within(None if state.supplier is None else state.supplier.region)
         self.standing = Standing.of(state)
         self.layers = layers
         self.state = state

@@ -1,6 +1,7 @@
 """Examining policies without traffic: check, tables, compare, put in force.
 
     checking      schema, decision tables, articles, policies that never matter
+    regional      what is checked of a region's layer
     tables        decision tables
     coverage      which policies and conditions the tables show
     writing       a new layer, and Cedar's own layout

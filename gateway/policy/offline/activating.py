@@ -25,6 +25,7 @@ from gateway.policy.law.layers import (
     Layers,
     parse_layers,
 )
+from gateway.policy.law.scopes import LAYER_FILE
 from gateway.policy.law.settled import Settled
 from gateway.policy.live.engine import Engine
 
@@ -41,7 +42,7 @@ RETRY_SECONDS = 0.25
 
 _LAYER = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
-_STATED = "|".join(map(re.escape, (CLOCKS_FILE, THEOREMS_FILE, ARTICLES_FILE)))
+_STATED = "|".join(map(re.escape, (LAYER_FILE, CLOCKS_FILE, THEOREMS_FILE, ARTICLES_FILE)))
 _FILE = re.compile(rf"(?P<layer>[^/]+)/(?:{_NAME}\.cedar|{_STATED}|{TABLES_FOLDER}/{_NAME}\.yaml)")
 
 

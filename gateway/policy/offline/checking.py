@@ -30,13 +30,12 @@ from gateway.policy.law.layers import (
     parse_layers,
     read_set,
 )
+from gateway.policy.law.scopes import NATIONAL
 from gateway.policy.offline.probing import Words, act_probe, built_of_every_shape, schema_faults, use_probe
+from gateway.policy.offline.regional import regional_faults, says_so
 from gateway.policy.offline.tables import Outcome, Table, read_tables, run_case, run_tables
 from gateway.policy.proofs.questions import theorem_faults
 from gateway.policy.proofs.theorems import Theorem, read_theorems
-
-NATIONAL = "national"
-"""The layer of Decree 809, which every other stands on."""
 
 PROBES = 300
 """Probes for each policy that no decision table shows, at about a millisecond each."""
@@ -53,8 +52,9 @@ class Finding(msgspec.Struct, frozen=True):
         kind: `fault` (does not load), `table` (a case came out otherwise), `article` (cites what the table of
             articles lacks), `theorem` (a sentence that is not stated, or badly), `clock` (a period that no process
             knows, or longer than the national one), `widened` (a layer permits what the national layer's tables
-            deny), `unreachable`, `overruled` (a permit that some forbid always overrules), `twin` (says the same as
-            another policy).
+            deny), `region` (a region's layer goes beyond what is its own), `taken` (a region's layer leaves nothing of
+            what the national layer's tables permit), `unreachable`, `overruled` (a permit that some forbid always
+            overrules), `twin` (says the same as another policy).
         subject: the file, case or policy.
         what: one sentence.
     """
@@ -123,6 +123,7 @@ def check_set(policies: PolicySet) -> Checked:
     findings += _stated(loaded, articles, theorems)
     findings += _timed(policies, articles)
     findings += _widened(loaded, tables)
+    findings += [Finding(*found) for found in regional_faults(policies, loaded, tables)]
     findings += [Finding("fault", SCHEMA_FILE, fault) for fault in schema_faults(loaded)]
     findings += _twins(loaded)
     findings += _tried(loaded, outcomes)
@@ -153,7 +154,7 @@ def _stated(layers: Layers, articles: Mapping[str, Article], theorems: Sequence[
         for article in theorem.articles:
             if article not in articles:
                 yield Finding("theorem", theorem.id, f"cites `{article}`, which `articles.yaml` does not have")
-            elif theorem.id not in articles[article].theorems:
+            elif theorem.id not in articles[article].theorems and not theorem.comes_along:
                 yield Finding("theorem", theorem.id, f"is not among the theorems of `{article}` in `articles.yaml`")
         yield from (Finding("theorem", theorem.id, fault) for fault in theorem_faults(layers, theorem))
 
@@ -188,16 +189,10 @@ def _widened(layers: Layers, tables: Sequence[Table]) -> Iterator[Finding]:
     for case in cases if len(layers.names) > 1 else ():
         if case.expected.deny is not None and "act" in case.facts:
             verdict = run_case(layers, case).verdict
-            if verdict is not None and verdict.is_permit and not _says_so(layers, verdict.policies, case.facts["act"]):
+            if verdict is not None and verdict.is_permit and not says_so(layers, verdict.policies, case.facts["act"]):
                 by = ", ".join(f"`{name}`" for name in verdict.policies)
                 what = f"is denied by the national layer, and permitted by {by}"
                 yield Finding("widened", f"{case.table}: {case.name}", what)
-
-
-def _says_so(layers: Layers, permits: Sequence[str], act: str) -> bool:
-    """Whether each of the policies names the act in its `@widens`, acts separated by `; `."""
-    said = (layers.policies[name].est.get("annotations", {}).get("widens", "") for name in permits)
-    return all(act in [part.strip() for part in names.split(";")] for names in said)
 
 
 def unread_facts(layers: Layers, schema: str) -> tuple[str, ...]:

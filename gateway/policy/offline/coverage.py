@@ -141,14 +141,18 @@ def _permitting(est: Est, conditions: Sequence[Est]) -> Est:
 
 
 def _conditions(policy: StaticPolicy) -> Iterator[_Condition]:
+    # The condition of a layer's region is not its author's: what comes along with the layer proves it.
+    written = policy.est["conditions"]
+    added = [] if policy.region is None else written[:1]
+    own = written[len(added) :]
     conditions = [
         {"kind": clause["kind"], "body": body}
-        for clause in policy.est["conditions"]
+        for clause in own
         for body in (_joined(clause["body"]) if clause["kind"] == "when" else [clause["body"]])
     ]
     for place, condition in enumerate(conditions):
         if "has" not in condition["body"]:
-            others = [*conditions[:place], *conditions[place + 1 :]]
+            others = [*added, *conditions[:place], *conditions[place + 1 :]]
             yield _Condition(policy.id, _text(condition), _permitting(policy.est, others))
 
 

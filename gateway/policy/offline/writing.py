@@ -9,7 +9,7 @@ import msgspec
 from gateway.domain.errors import GatewayError
 from gateway.policy.law.layers import TABLES_FOLDER
 from gateway.policy.law.positions import comments
-from gateway.policy.offline.checking import NATIONAL
+from gateway.policy.law.scopes import LAYER_FILE, NATIONAL, region_of
 
 WIDTH = 120
 """Columns of a line of Cedar."""
@@ -61,21 +61,40 @@ cases:
     expect: permit
 """
 
+_ELSEWHERE = """\
+  - case: what another region supplies is no matter of this layer
+    supplier: {region: "810000"}
+    call: {assurance: bearer}
+    expect: permit
+"""
 
-def first_layer(name: str) -> dict[str, str]:
+
+def first_layer(name: str, region: str | None = None) -> dict[str, str]:
     """The files of a new layer, by path below a policies root: one policy, and the table that shows it.
 
+    Args:
+        name: the layer's.
+        region: the region whose layer it is, if it is one's.
+
     Raises:
-        GatewayError: `invalid-input` where the name is none that a layer can have.
+        GatewayError: `invalid-input` where the name is none that a layer can have, or the region is none.
     """
     if not _NAME.fullmatch(name) or name in {NATIONAL, TABLES_FOLDER}:
         raise GatewayError(
             "invalid-input", f"`{name}` is no name for a new layer: lower-case letters, digits and `-`, as `zhongshan`"
         )
-    return {
-        f"{name}/art35-first-rule.cedar": _POLICY.format(name=name),
-        f"{name}/{TABLES_FOLDER}/first-rule.yaml": _TABLE.format(name=name),
-    }
+    table = _TABLE.format(name=name)
+    files = {f"{name}/art35-first-rule.cedar": _POLICY.format(name=name)}
+    if region is not None:
+        declared = {f"{name}/{LAYER_FILE}": f'region: "{region}"\n'}
+        try:
+            region_of(declared, name)
+        except ValueError as error:
+            raise GatewayError("invalid-input", str(error)) from error
+        files |= declared
+        table = table.replace("given:\n", f'given:\n  supplier: {{region: "{region}"}}\n')
+        table += _ELSEWHERE
+    return {**files, f"{name}/{TABLES_FOLDER}/first-rule.yaml": table}
 
 
 def laid_out(text: str) -> str:

@@ -6,17 +6,22 @@ A result is known by a digest of all that it rests on, so it holds for that text
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicySet, Proved
 from gateway.policy.law.layers import PROOFS_FILE, SCHEMA_FILE, THEOREMS_FILE, cedar_files, est_to_text
+from gateway.policy.law.scopes import regions_of, scoped
 from gateway.policy.offline.probing import built_of_every_shape
 from gateway.policy.proofs.proving import Proof
 from gateway.policy.proofs.solver import Tools
+from gateway.policy.proofs.theorems import theorems_of
 
 MAX_FAILED = 100
+
+_ANY: tuple[dict[str, Any], ...] = tuple({"effect": effect, "conditions": []} for effect in ("permit", "forbid"))
 
 _kept = msgspec.json.Decoder(tuple[Proved, ...])
 
@@ -27,7 +32,13 @@ def proof_digest(policies: PolicySet) -> str:
     hasher = hashlib.sha256()
     built = est_to_text(built_of_every_shape())
     texts = [(name, policies.files.get(name, "")) for name in (SCHEMA_FILE, *names)]
-    for part in (*policies.layers, *(part for text in texts for part in text), built):
+    # Of a region's layer: what its policies begin with, and what comes along to be proved of it.
+    own = [
+        msgspec.json.encode((layer, begun, theorems_of(layer, region))).decode()
+        for layer, region in regions_of(policies.files, policies.layers).items()
+        for begun in (scoped(each, region, for_uses=True, for_acts=True) for each in _ANY)
+    ]
+    for part in (*policies.layers, *(part for text in texts for part in text), built, *own):
         content = part.encode("utf-8", "surrogatepass")
         hasher.update(len(content).to_bytes(8, "big"))
         hasher.update(content)

@@ -11,11 +11,14 @@ from gateway.domain.officers import Act
 from gateway.policy.law.layers import Layers, StaticPolicy, est_to_text
 from gateway.policy.law.world import ACT_GROUPS, USE_GROUPS
 from gateway.policy.offline.probing import built_of_every_shape
-from gateway.policy.proofs.solver import Question
-from gateway.policy.proofs.theorems import PERMITTED, Theorem
+from gateway.policy.proofs.solver import Kind, Question
+from gateway.policy.proofs.theorems import ALIKE, NO_LESS, PERMITTED, Theorem
 
 EVERYTHING = '@id("every-grant")\npermit (principal is System, action in Action::"use", resource);\n'
 """In the place of all grants that there could be: what it is permitted with is permitted with any of them."""
+
+BESIDE = frozenset({ALIKE, NO_LESS})
+"""The claims by which the layers are laid beside those without one."""
 
 _USES = tuple(mode.value for mode in SharingMode)
 _ACTS = tuple(act.value for act in Act)
@@ -24,14 +27,43 @@ _ACTS = tuple(act.value for act in Act)
 def theorem_questions(layers: Layers, theorem: Theorem) -> Iterator[Question]:
     """What has to be answered `proved` for a theorem, of the policies of `layers`."""
     is_about_uses = theorem.about == "uses"
-    policies = {name: one.est for name, one in layers.policies.items() if _applies(one, is_use=is_about_uses)}
-    if theorem.rests_on == "built":
-        policies |= built_of_every_shape()
-    base = est_to_text(policies) + (EVERYTHING if is_about_uses and theorem.rests_on == "static" else "")
+    if theorem.claim in BESIDE:
+        yield from _beside(layers, theorem)
+        return
+    base = _base(layers, theorem)
     for action in theorem.asked_actions:
         claimed, given = _claimed(theorem, action)
         sets = (given, base) if theorem.claim == PERMITTED else (base + given, claimed)
         yield _question("implies", action, sets, is_use=is_about_uses)
+
+
+def _beside(layers: Layers, theorem: Theorem) -> Iterator[Question]:
+    """The layers beside those without the theorem's, of each action that its policies can mean.
+
+    Of uses twice, with everything granted and with nothing: what no grant permits, and what a forbid takes from any.
+    """
+    is_use = theorem.about == "uses"
+    meant = {action for one in layers.policies.values() if one.layer == theorem.layer for action, _ in reached(one)}
+    kind: Kind = "equivalent" if theorem.claim == ALIKE else "implies"
+    sets = [(_base(layers, theorem, without=theorem.layer), _base(layers, theorem))]
+    if is_use and theorem.rests_on == "static":
+        bare = msgspec.structs.replace(theorem, rests_on="built")
+        sets.append((_base(layers, bare, without=theorem.layer), _base(layers, bare)))
+    for action in theorem.asked_actions:
+        given = _claimed(theorem, action)[1]
+        for one, other in sets if action in meant else ():
+            yield _question(kind, action, (one + given, other + given), is_use=is_use)
+
+
+def _base(layers: Layers, theorem: Theorem, *, without: str | None = None) -> str:
+    """The policies that a theorem is asked of, as text, all or those of the other layers than one."""
+    is_use = theorem.about == "uses"
+    policies = {
+        name: one.est for name, one in layers.policies.items() if _applies(one, is_use=is_use) and one.layer != without
+    }
+    if theorem.rests_on == "built":
+        policies |= built_of_every_shape()
+    return est_to_text(policies) + (EVERYTHING if is_use and theorem.rests_on == "static" else "")
 
 
 def _claimed(theorem: Theorem, action: str) -> tuple[str, str]:
@@ -39,6 +71,8 @@ def _claimed(theorem: Theorem, action: str) -> tuple[str, str]:
     kinds = ("System", "Interface") if theorem.about == "uses" else ("Officer", "Matter")
     scope = f'(principal is {kinds[0]}, action == Action::"{action}", resource is {kinds[1]})'
     presumed = _presumed(theorem)
+    if theorem.claim in BESIDE:
+        return "", f'@id("given")\nforbid {scope} unless {{ {presumed} }};\n'
     if theorem.claim == PERMITTED:
         return "", f'@id("given")\npermit {scope} when {{ {presumed} }};\n'
     claim = f"if context has grant then ({theorem.claim}) else true" if _under_grant(theorem) else theorem.claim
@@ -167,7 +201,7 @@ def _applies(policy: StaticPolicy, *, is_use: bool) -> bool:
     return policy.for_uses if is_use else policy.for_acts
 
 
-def _question(kind: Any, action: str, policies: tuple[str, ...], *, is_use: bool) -> Question:
+def _question(kind: Kind, action: str, policies: tuple[str, ...], *, is_use: bool) -> Question:
     principal, resource = ("System", "Interface") if is_use else ("Officer", "Matter")
     return Question(kind, action, principal, resource, policies)
 

@@ -35,19 +35,22 @@ class Tools(msgspec.Struct, frozen=True):
     versions: tuple[str, str]
 
 
+Kind = Literal["implies", "equivalent", "always-denies", "never-errors", "never-matches"]
+
+
 class Question(msgspec.Struct, frozen=True):
     """One question to the solver, about one action.
 
     Args:
-        kind: `cedar symcc`'s command: `implies` of two sets, `always-denies` of one, `never-errors` and
-            `never-matches` of one policy.
+        kind: `cedar symcc`'s command: `implies` and `equivalent` of two sets, `always-denies` of one, `never-errors`
+            and `never-matches` of one policy.
         action: the action's name.
         principal: the principal's type.
         resource: the resource's type.
         policies: Cedar text of the one or two sets.
     """
 
-    kind: Literal["implies", "always-denies", "never-errors", "never-matches"]
+    kind: Kind
     action: str
     principal: str
     resource: str
@@ -91,6 +94,7 @@ def ask(tools: Tools, question: Question, folder: Path, seconds: float = SECONDS
     """
     options = {
         "implies": ("--policies1", "--policies2"),
+        "equivalent": ("--policies1", "--policies2"),
         "always-denies": ("--policies",),
         "never-errors": ("--policies",),
         "never-matches": ("--policies",),

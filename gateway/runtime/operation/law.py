@@ -83,7 +83,9 @@ def _sentences(
     articles: Iterable[Article], theorems: Mapping[str, Theorem], tables: Mapping[str, set[str]]
 ) -> Iterator[str]:
     for article in articles:
-        for name in article.theorems:
+        # What comes along with a region's layer stands in no file.
+        along = (name for name, one in theorems.items() if one.comes_along and article.article in one.articles)
+        for name in (*article.theorems, *along):
             theorem = theorems.get(name)
             if theorem is not None:
                 shown = ", ".join(f"`{file}`" for file in sorted(tables.get(article.article, ()))) or "-"

@@ -29,7 +29,7 @@ def test_a_table_is_sound(process: Process) -> None:
         told = table_of(layers, process, 0)
         assert {row.name for row in told.items if not row.who} <= nobodys
     named = {row.clock for row in told.items if row.clock and "{" not in row.clock}
-    assert named - {STATED} <= set(told.clocks)
+    assert named - {STATED} <= set(told.clocks).union(*told.regional.values())
 
 
 def test_a_doubt_is_answered_by_the_supplier_in_its_time(world: World) -> None:
