@@ -13,6 +13,7 @@ from rich.progress import Progress
 
 from gateway.cli.shell import (
     DEFAULT_HOME,
+    MOMENTS,
     AsJson,
     AsOfficer,
     Home,
@@ -40,7 +41,6 @@ records = typer.Typer(
 
 REPORTED = ("day", "code", "dataset", "grant", "department")
 FIGURES = ("uses", "refused", "rows", "bytes", "subjects", "median_us", "p95_us")
-MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 From = Annotated[datetime | None, typer.Option("--from", formats=MOMENTS, help="From, China Standard Time.")]
 Until = Annotated[datetime | None, typer.Option(formats=MOMENTS, help="Until before, China Standard Time.")]

@@ -58,6 +58,8 @@ IfMatch = Annotated[
     typer.Option("--if-match", help="Only if it still is as it was read: the `etag` that `show` printed."),
 ]
 DEFAULT_HOME = Path("var")
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+"""How a time is written on the command line, China Standard Time."""
 
 _url: ContextVar[str | None] = ContextVar("url", default=None)
 """What `--url` of the running command says: `open_api` alone reads it."""

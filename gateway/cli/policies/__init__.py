@@ -3,7 +3,7 @@
 `reading` checks policies as files, shows the exact Cedar, explains a call and compares two sets; `layers` is for
 whoever writes one; `activation` puts policies in force through the control API, and candidates in the shadow;
 `bundles` takes them to another person or gateway; `proofs` proves theorems; `ever` asks whether a dataset can ever be
-obtained; `shared` is what these share. Here they become one group of commands.
+obtained; `replaying` decides recorded uses again; `shared` is what these share. Here they become one group of commands.
 """
 
 import typer
@@ -14,6 +14,7 @@ from gateway.cli.policies.ever import can
 from gateway.cli.policies.layers import fmt, new, run_the_tables
 from gateway.cli.policies.proofs import prove_
 from gateway.cli.policies.reading import check_, compare_, explain, show
+from gateway.cli.policies.replaying import replay_
 
 policies = typer.Typer(
     name="policies",
@@ -33,6 +34,7 @@ for name, function in (
     ("approve", approve),
     ("rollback", roll_back),
     ("history", history),
+    ("replay", replay_),
     ("prove", prove_),
     ("can", can),
     ("export", export),

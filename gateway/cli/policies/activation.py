@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from gateway.cli.policies.shared import NOT_WHOLE, print_strangers, proved_line
+from gateway.cli.policies.shared import NOT_WHOLE, print_strangers, print_uncounted, proved_line
 from gateway.cli.shell import (
     DEFAULT_HOME,
     AsJson,
@@ -147,6 +147,7 @@ def start(
         return
     step = answer["shadow"]
     out.print(f"in the shadow: {' + '.join(step['layers'])} ({step['digest'][:16]})", markup=False)
+    print_uncounted(answer.get("uncounted", ()))
 
 
 @shadow.command("report")
@@ -260,6 +261,7 @@ def _print_loss(loss: dict[str, Any], *, err_too: bool = False) -> None:
     if not loss.get("is_whole", True):
         console.print(NOT_WHOLE, markup=False)
     print_strangers(loss.get("strangers", ()), err_too=err_too)
+    print_uncounted(loss.get("uncounted", ()), err_too=err_too)
     for one in loss["differences"]:
         under = f"under {one['grant']}" if one["grant"] else "without a grant"
         console.print(
@@ -281,6 +283,7 @@ def _reported(found: dict[str, Any], *, as_json: bool) -> None:
         f"{tally['changes']} would change, {tally['failures']} could not be made",
         markup=False,
     )
+    print_uncounted(found.get("uncounted", ()))
     for one in found["differences"]:
         out.print(
             f"  {one['change']}: {one['department']} {one['mode']} {one['dataset']} by {one['interface']}: "

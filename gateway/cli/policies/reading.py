@@ -16,6 +16,7 @@ from gateway.cli.policies.shared import (
     Root,
     layer_sets,
     print_strangers,
+    print_uncounted,
     proved_line,
 )
 from gateway.cli.shell import (
@@ -190,6 +191,7 @@ def compare_(
         print_json({**_compared(found), "differences": found.differences, "ever": over_all, "strangers": unknown})
     else:
         print_strangers(unknown)
+        print_uncounted(found.uncounted)
         _print_comparison(found)
         _print_ever(over_all)
     if no_loss and found.takes_away:
@@ -275,6 +277,7 @@ def _compared(found: Comparison) -> dict[str, Any]:
         "unsettled": found.unsettled,
         "takes_away": found.takes_away,
         "is_whole": found.is_whole,
+        "uncounted": found.uncounted,
     }
 
 

@@ -40,6 +40,16 @@ def proved_line(proved: Proved | None) -> str:
     return f"proved: {proved.theorems} theorems and {proved.statements} statements about policies, by {by}"
 
 
+def print_uncounted(names: Sequence[str], *, err_too: bool = False) -> None:
+    """Say which rules look at what was drawn, which neither a comparison nor the shadow counts from before."""
+    if names:
+        (err if err_too else out).print(
+            f"note: {', '.join(names)}: what was drawn before is not counted here, so whom this refuses is not seen: "
+            "`gateway policies replay ROOT --since DAY` counts it from the records",
+            markup=False,
+        )
+
+
 def print_strangers(names: Sequence[str], *, err_too: bool = False) -> None:
     """Say what policies name that the directory does not have."""
     for name in names:

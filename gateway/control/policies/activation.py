@@ -209,7 +209,7 @@ def put_in_shadow(
         deed.permit(Act.ACTIVATE_POLICIES, matter_of_gateway)
         deed.tx.put_policy_set(policies)
         event = take_step(deed, PolicyStep.SHADOW, policies.id, checked["digest"], policies.layers, body.reason)
-        return Answer({"shadow": event, "checked": checked}, 201)
+        return Answer({"shadow": event, "checked": checked, "uncounted": services.policies.uncounted(policies)}, 201)
 
     return perform(services, request, officer, key, body.model_dump(), work, prepare=prepare, everywhere=True)
 

@@ -10,9 +10,10 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicySet, Proved
-from gateway.policy.law.layers import default_policies_root
+from gateway.policy.law.layers import default_policies_root, parse_layers
 from gateway.policy.live.shadow import NodeCounts, ShadowDifference, ShadowReport, ShadowTally, listed
 from gateway.policy.offline.activating import PolicyKeeper, set_faults
+from gateway.policy.offline.comparing import uncounted
 from gateway.policy.offline.examining import Examined, Solve
 from gateway.policy.proofs.kept import proof_digest, read_proofs
 from gateway.policy.proofs.theorems import Theorem, read_theorems
@@ -66,6 +67,7 @@ class ShadowSummary(msgspec.Struct, frozen=True):
         tally: how many verdicts came out how.
         nodes: node -> workers that count now or have counted.
         differences: each kind of difference once, at most as many as one worker lists.
+        uncounted: its convergence rules for which what was drawn before is not counted.
     """
 
     running: bool
@@ -78,6 +80,7 @@ class ShadowSummary(msgspec.Struct, frozen=True):
     tally: ShadowTally
     nodes: Mapping[str, tuple[str, ...]]
     differences: tuple[ShadowDifference, ...]
+    uncounted: tuple[str, ...] = ()
 
 
 class PolicyDesk:
@@ -227,7 +230,14 @@ class PolicyDesk:
             sum((each.tally for each in counts.values()), ShadowTally()),
             {node: tuple(sorted(each.workers)) for node, each in counts.items()},
             listed(*(each.differences for each in counts.values())),
+            self.uncounted(self._store.policy_set(begun.set)),
         )
+
+    def uncounted(self, candidate: PolicySet | None) -> tuple[str, ...]:
+        """The convergence rules of a candidate that nothing counts for which was drawn before it is in force."""
+        if candidate is None:
+            return ()
+        return uncounted(self.keeper.now.layers, parse_layers(candidate.files, candidate.layers))
 
 
 def _report(content: bytes) -> ShadowReport | None:

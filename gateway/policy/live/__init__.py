@@ -13,6 +13,6 @@
     powers       who may do an act
     shadow       a candidate beside the active set, which only counts
 
-Used from outside: `acts`, `conditions`, `convergence`, `deciding`, `engine`, `expressions`, `powers`, `quotas`,
-`shadow`, `slices`.
+Used from outside: `acts`, `building`, `conditions`, `convergence`, `deciding`, `engine`, `expressions`, `powers`,
+`quotas`, `refusals`, `shadow`, `slices`.
 """

@@ -51,6 +51,9 @@ _WHATEVER = (
     "该规则所禁止的，任何授权都不能准许；请改为请求该规则不禁止的内容",
 )
 
+CODES = frozenset(_CODE_OF_CONDITION.values())
+"""Of a denial by what is built and by what grants lack; a static policy's own (`@refusal`) come to it."""
+
 _CONDITION_OF_CODE = {code: condition for condition, code in _CODE_OF_CONDITION.items() if code != "not-granted"}
 
 _ORDER = {condition: rank for rank, condition in enumerate(_TOLD)}

@@ -11,9 +11,10 @@
     possible      whether a dataset can be obtained: calls of every kind, until one is permitted
     aspects_read  what of a call policies look at
     normal_forms  all that decides in a state, with names replaced
+    replaying     recorded uses, decided again under a candidate
     examining     a candidate's check, gains and losses
     activating    putting a set in force, and keeping an engine at what is
 
 Used from outside: `activating`, `checking`, `comparing`, `coverage`, `examining`, `normal_forms`, `possible`,
-`probing`, `sample_calls`, `tables`, `writing`.
+`probing`, `replaying`, `sample_calls`, `tables`, `writing`.
 """

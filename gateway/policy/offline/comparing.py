@@ -111,6 +111,8 @@ class Comparison(msgspec.Struct, frozen=True):
         gives: whether a standing grant, or a department without one, gains anything, as far as was compared.
         differences: each kind of call that differs, once; at most `MAX_LISTED`.
         is_whole: False where time was up before everything that stands was compared.
+        uncounted: ids of the new set's convergence rules that are new or other than before: what they would refuse for
+            what was drawn is not compared; `offline.replaying` counts it.
     """
 
     old: str
@@ -125,10 +127,17 @@ class Comparison(msgspec.Struct, frozen=True):
     gives: bool
     differences: tuple[Difference, ...]
     is_whole: bool = True
+    uncounted: tuple[str, ...] = ()
 
 
 def _always() -> bool:
     return True
+
+
+def uncounted(old: Layers, new: Layers) -> tuple[str, ...]:
+    """Convergence rules of `new` that `old` does not have as they are: nothing drawn before counts for them."""
+    known = {name: old.policies[name].est for name in old.convergence_rules}
+    return tuple(sorted(name for name in new.convergence_rules if known.get(name) != new.policies[name].est))
 
 
 def compare(
@@ -199,6 +208,7 @@ def compare(
         gives,
         tuple(found.values()),
         is_whole,
+        uncounted(old, new),
     )
 
 

@@ -52,6 +52,7 @@ class Loss(msgspec.Struct, frozen=True):
         differences: kinds of calls that differ, losses first and gains last, at most `MAX_NAMED`.
         strangers: what the candidate names and the directory does not have (`strangers`), at most `MAX_NAMED`.
         is_whole: False where time was up before everything that stands was compared: ask for a thorough one.
+        uncounted: convergence rules for which what was drawn before is not counted here, at most `MAX_NAMED`.
     """
 
     grants: int
@@ -68,6 +69,7 @@ class Loss(msgspec.Struct, frozen=True):
     differences: tuple[Difference, ...]
     strangers: tuple[str, ...] = ()
     is_whole: bool = True
+    uncounted: tuple[str, ...] = ()
 
 
 class Proving(msgspec.Struct, frozen=True):
@@ -186,4 +188,5 @@ def loss_of(found: Comparison, unknown: Sequence[str] = ()) -> Loss:
         tuple(differences[:MAX_NAMED]),
         tuple(unknown[:MAX_NAMED]),
         found.is_whole,
+        found.uncounted[:MAX_NAMED],
     )

@@ -8,8 +8,9 @@
     unreachable     interfaces that cannot be called, for status
     formats         schemas and samples of what people hand in
     standing        everything that stands in a home's state
+    replay          a home's recorded uses, decided again under other policies
     pages           the pages of `docs/` that are made from the code
     law             the one of them that says which sentences of the law are proved
 
-Used from outside: `checking`, `formats`, `recovery`, `session`, `setup`, `standing`, `status`.
+Used from outside: `checking`, `formats`, `recovery`, `replay`, `session`, `setup`, `standing`, `status`.
 """

@@ -29,7 +29,7 @@ def open_standing(home_path: Path) -> Iterator[StandingState]:
     Raises:
         GatewayError: `not-found` where no gateway lives there.
     """
-    with _opened(home_path) as store:
+    with open_state(home_path) as store:
         yield StandingState(store)
 
 
@@ -52,14 +52,19 @@ def explain_under(home_path: Path, policies: PolicySet, asked: Mapping[str, Any]
         body = CallBody.model_validate_json(msgspec.json.encode(asked))
     except ValidationError as error:
         raise faults_of(error.errors(include_url=False, include_input=False, include_context=False)) from error
-    with _opened(home_path) as store:
+    with open_state(home_path) as store:
         call = call_of(store, interface_of(store, body), body)
         part = Slice(layers, store.slice_state(call.department, call.dataset))
     return part.evaluate(call, now_unix if body.at is None else int(body.at.timestamp()))
 
 
 @contextmanager
-def _opened(home_path: Path) -> Iterator[Store]:
+def open_state(home_path: Path) -> Iterator[Store]:
+    """The state of the home.
+
+    Raises:
+        GatewayError: `not-found` where no gateway lives there.
+    """
     home = GatewayHome(home_path)
     home.require()
     store = Store.open(home.state_url(home.settings()), memory=home.state_memory, migrate_forward=False)
