@@ -75,6 +75,37 @@ def national_workday(day: date) -> bool | None:
         return None
 
 
+class DayFacts(msgspec.Struct, frozen=True):
+    """What a calendar says of a day.
+
+    Args:
+        workday: whether work is done.
+        holiday: whether it is off for a holiday that the notice names, be it a weekend's day.
+        weekday: 1 is Monday, 7 is Sunday.
+    """
+
+    workday: bool
+    holiday: bool
+    weekday: int
+
+
+def day_facts(day: date) -> DayFacts | None:
+    """What the State Council's notice says of `day`; None where none has been made."""
+    works = national_workday(day)
+    if works is None:
+        return None
+    is_off, name = chinese_calendar.get_holiday_detail(day)
+    return DayFacts(works, bool(is_off and name), day.isoweekday())
+
+
+def last_known_day() -> date:
+    """The last day that the State Council's notices reach."""
+    year = 2026
+    while national_workday(date(year + 1, 12, 31)) is not None:
+        year += 1
+    return date(year, 12, 31)
+
+
 def working_days_after(start: date, days: int, workday: Callable[[date], bool | None] = national_workday) -> Due:
     """The day on which a period of `days` working days ends that begins the day after `start`.
 

@@ -39,6 +39,8 @@ class Call(msgspec.Struct, frozen=True, gc=False):
         guessable: in verify mode, the items compared with a value of which there are few (`matching.guessable`).
         unit: the code of the department that the request says it comes from, "" if it does not say.
         unread: `body` or `path`, where such a parameter may stand there and the gateway does not read it.
+        subjects: how many persons it asks about, by the places that the interface's entry tells; None where that is not
+            known, for the request holds more than the entry tells of.
     """
 
     system: str
@@ -54,6 +56,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     declared: tuple[str, ...] = ()
     guessable: tuple[str, ...] = ()
     unit: str = ""
+    subjects: int | None = None
 
     @property
     def room_bytes(self) -> int:

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from gateway.domain.calendar import china_day, day_facts
 from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicyEvent, PolicySet, PolicyStep
 from gateway.policy import default_policies_root
@@ -222,3 +224,19 @@ def test_a_set_that_does_not_load_closes_the_door(tmp_path: Path) -> None:
             tx.add_policy_event(event, withdraws=True)
         assert wait_for(lambda: code() != "served")
         assert {code() for _ in range(20)} <= {"/problems/state-stale", "no answer"}
+
+
+def test_rules_about_the_day_and_about_how_many_hold_each_way(gateway: RunningGateway) -> None:
+    """By the calendar of today as everybody has it; where no notice reaches today, either rule refuses."""
+    today = day_facts(china_day(time.time()))
+    works, rests = (200, 403) if today and today.workday else (403, 200 if today else 403)
+    for condition, status in (
+        ("context.calendar.workday", works),
+        ("!context.calendar.workday", rests),
+        ("context.subjects == 1 && context.itemsAsked >= 1", 200),
+        ("context.subjects > 1", 403),
+        ("context.itemsAsked > resource.dataset.itemsListed", 403),
+    ):
+        rule = f'{note("city-rule")} forbid (principal, action in Action::"use", resource) unless {{ {condition} }};'
+        activate(gateway, PolicySet(("national", "city"), {**SHIPPED.files, "city/c.cedar": rule}))
+        assert statuses(gateway) == {status}, condition

@@ -134,6 +134,7 @@ class Judge:
             regions=of.regions,
             knows_words=of.knows_words,
             knows_circles=of.knows_circles,
+            schema_facts=of.schema_facts,
         )
 
     def table_that_notices(self, mutant: Mutant) -> str:

@@ -153,7 +153,7 @@ def _call(asked: Asked, system: System, interface: Interface, mode: SharingMode)
     named = {
         "scenario": _word(context, "scenario"),
         "operator": _word(context, "operator"),
-        "subject": of_resource.get("person") is True,
+        "subject": bool(_subjects(of_resource)),
         # One that the entry does not tell of is one more that the call holds.
         "other": not set(parameters) <= set(interface.scope_parameters),
     }
@@ -170,7 +170,24 @@ def _call(asked: Asked, system: System, interface: Interface, mode: SharingMode)
         tuple(sorted((name, value) for name, value in parameters.items() if name in interface.scope_parameters)),
         declared=tuple(sorted(name for name, value in named.items() if value)),
         guessable=(asked_items or ()) if mode is SharingMode.VERIFY else (),
+        subjects=_subjects(of_resource),
     )
+
+
+def _subjects(of_resource: dict[str, Any]) -> int | None:
+    """How many persons are asked about: `persons`, or one where `person` says so; None where nothing is said.
+
+    Raises:
+        GatewayError: `malformed-request`.
+    """
+    said, person = of_resource.get("persons"), of_resource.get("person")
+    if said is None:
+        return int(person) if isinstance(person, bool) else None
+    if isinstance(said, bool) or not isinstance(said, int) or not 0 <= said < 1 << 53:
+        raise GatewayError("malformed-request", "`persons` is how many persons are asked about")
+    if isinstance(person, bool) and person is not bool(said):
+        raise GatewayError("malformed-request", "`persons` and `person` say different things")
+    return said
 
 
 def _word(context: dict[str, Any], name: str) -> str:

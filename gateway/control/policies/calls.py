@@ -24,6 +24,7 @@ class CallBody(Body):
     items: tuple[str, ...] | None = None
     parameters: dict[str, str] = Field(default_factory=dict)
     assurance: Assurance = Assurance.MTLS
+    subjects: int = Field(1, ge=0, le=1 << 53, description="how many persons it asks about")
     at: Moment | None = Field(None, ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(2200, 1, 1, tzinfo=UTC))
 
 
@@ -63,5 +64,6 @@ def call_of(store: Store, interface: Interface, body: CallBody) -> Call:
         purpose=body.purpose,
         items=tuple(sorted(set(body.items))) if body.items is not None else None,
         parameters=tuple(sorted(body.parameters.items())),
-        declared=("operator", "scenario", "subject"),
+        declared=("operator", "scenario", "subject") if body.subjects else ("operator", "scenario"),
+        subjects=body.subjects,
     )

@@ -22,6 +22,7 @@ from gateway.domain.errors import PROBLEMS, GatewayError
 from gateway.domain.officers import Act
 from gateway.domain.policies import PolicySet
 from gateway.domain.regions import region_chain
+from gateway.policy.law.calendar import doubted, reads_calendar
 from gateway.policy.law.documents import read_yaml
 from gateway.policy.law.drawn import facts_by_dataset, knows_circles, paths_read
 from gateway.policy.law.masks import Mask, parse_masks
@@ -61,6 +62,7 @@ class Limits(msgspec.Struct, frozen=True):
     guesses_a_day: int = 5
 
 
+SUBJECTS_READ = b'"attr":"subjects"'
 _WITHOUT_GRANT = {"kind": "unless", "body": {"has": {"left": {"Var": "context"}, "attr": "grant"}}}
 
 
@@ -121,9 +123,12 @@ class Layers:
         time: which times the policies on uses look at, together.
         facts: the facts of entities that the policies on uses look at, and built policies.
         without_grant: ids of the policies that are about uses without a grant alone.
+        schema_facts: kind of entity, or of context -> the facts of it that the schema has.
         knows_circles: whether its schema knows of what others than the calling department drew (`policy.law.drawn`).
         convergence: dataset id -> facts of `context.drawn` that the rules which name this dataset look at, by path.
         convergence_rules: ids of the policies that look at `context.drawn`.
+        counts_subjects: whether some policy on uses looks at how many persons a call is about.
+        calendar_rules: ids of the policies on uses that look at the calendar.
         settled: what the settings say; who decides live traffic sets it before anything is decided.
     """
 
@@ -138,6 +143,7 @@ class Layers:
         regions: Mapping[str, str],
         knows_words: bool,
         knows_circles: bool,
+        schema_facts: Mapping[str, frozenset[str]],
     ) -> None:
         self.settled = EXAMINED
         self.names = names
@@ -148,6 +154,7 @@ class Layers:
         self.schema = schema
         self.knows_words = knows_words
         self.knows_circles = knows_circles
+        self.schema_facts = schema_facts
         self.use_set = _parsed(policy for policy in policies.values() if policy.for_uses)
         permits = [policy for policy in policies.values() if policy.for_uses and policy.effect == "permit"]
         self.permit_set = _parsed(permits) if permits else None
@@ -161,6 +168,8 @@ class Layers:
         )
         uses = [policy for policy in policies.values() if policy.for_uses]
         self.convergence = facts_by_dataset(policy.est for policy in uses)
+        self.counts_subjects = any(SUBJECTS_READ in msgspec.json.encode(policy.est["conditions"]) for policy in uses)
+        self.calendar_rules = frozenset(policy.id for policy in uses if reads_calendar(policy.est["conditions"]))
         self.convergence_rules = frozenset(policy.id for policy in uses if paths_read(policy.est["conditions"]))
         self._within: dict[tuple[tuple[str, ...], Settled], Layers] = {}
 
@@ -184,6 +193,7 @@ class Layers:
                 regions=self.regions,
                 knows_words=self.knows_words,
                 knows_circles=self.knows_circles,
+                schema_facts=self.schema_facts,
             )
             found.settled = self.settled
             self._within[key] = found
@@ -298,6 +308,7 @@ def parse_layers(files: Mapping[str, str], layers: Sequence[str]) -> Layers:
             regions=regions,
             knows_words=is_closed,
             knows_circles=in_circles,
+            schema_facts=facts_of_schema(files[SCHEMA_FILE]),
         )
     except ValueError as error:
         faults += [
@@ -308,6 +319,14 @@ def parse_layers(files: Mapping[str, str], layers: Sequence[str]) -> Layers:
         raise GatewayError(
             "invalid-input", "the policies have faults; nothing was put in force", faults=faults
         ) from error
+
+
+def facts_of_schema(schema: str) -> dict[str, frozenset[str]]:
+    """Kind of entity, or of context -> the names of what the schema tells of it."""
+    return {
+        kind: frozenset(re.findall(r"^ +(\w+)\??:", body, re.MULTILINE))
+        for kind, body in re.findall(r"^(?:entity|type) (\w+)[^{;]*\{(.*?)^\};", schema, re.MULTILINE | re.DOTALL)
+    }
 
 
 _LIKE_POLICIES = {".cedar", ".cedarschema", ".json", ".yaml", ".yml"}
@@ -468,6 +487,10 @@ def _static_policy(layer: _Layer, file: str, est: dict[str, Any]) -> tuple[list[
         if not re.fullmatch(r"[1-9][0-9]{0,8}", number):
             wrong.append((note, f"`{name}` states a limit that is no whole number above 0"))
             del said[note]
+    wrong += [
+        ("", f"`{name}` asks by `has` for `context.{fact}`: it is always told, or the call is denied")
+        for fact in sorted(doubted(est["conditions"]))
+    ]
     actions = _action_names(est["action"])
     for_uses = actions is None or bool(actions & USE_ACTIONS)
     for_acts = actions is None or bool(actions & ACT_ACTIONS)

@@ -40,6 +40,8 @@ TIMELESS = frozenset(
         "decision",
         "grant",
         "drawn",
+        "subjects",
+        "itemsAsked",
     }
 )
 """What of the context does not change by time alone. Whatever else the schema may come to have counts as a clock whose
@@ -93,6 +95,10 @@ def _walk(node: Any, found: dict[str, set[int]]) -> bool:
         if operator in _TURNS and _note_comparison(operator, body, found):
             return False
         if operator in (".", "has") and isinstance(body, dict) and body.get("left") == _CONTEXT:
+            if operator == "." and body["attr"] == "calendar":
+                # Another day begins at midnight.
+                found["minutes"].add(0)
+                return False
             return operator == "." and body["attr"] not in TIMELESS
     return _walk_all(list(node.values()), found)
 

@@ -13,6 +13,7 @@ from gateway.domain.regions import region_chain
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call
 from gateway.policy.law.attributes import Attributes
+from gateway.policy.law.calendar import calendar_context
 from gateway.policy.law.settled import EXAMINED, FIVE_YEARS_DAYS
 from gateway.policy.law.time_limits import minute_of_day
 from gateway.policy.law.words import class_word, grade_word, in_strings, word, words
@@ -134,10 +135,12 @@ def use_request(
         decision: the decision by which a region's rules on uses without a grant are in force; "" is none.
     """
     names = [name for name, _ in call.parameters]
+    asked = list(items)
     context: dict[str, Any] = {
         "mode": word("Mode", call.mode) if knows_words else call.mode.value,
         "purpose": call.purpose,
-        "items": list(items),
+        "items": asked,
+        "itemsAsked": len(set(asked)),
         "assurance": call.assurance.rank,
         "now": now_unix,
         "minuteOfDay": minute_of_day(now_unix),
@@ -148,6 +151,12 @@ def use_request(
         "guessable": list(call.guessable),
         "decision": decision,
     }
+    # What is not known is left out, though the schema has it: a policy that asks for it is in error, which denies.
+    calendar = calendar_context(now_unix)
+    if calendar is not None:
+        context["calendar"] = calendar
+    if call.subjects is not None:
+        context["subjects"] = call.subjects
     if grant is not None:
         context["grant"] = {"__entity": _uid("Grant", grant)}
     if drawn is not None:
@@ -291,6 +300,7 @@ FACTS: Facts = {
         "classification": lambda one: class_word(one.classification),
         "grade": lambda one: grade_word(one.grade),
         "items": lambda one: [item.name for item in one.items],
+        "itemsListed": lambda one: len({item.name for item in one.items}),
         "sensitive": lambda one: [item.name for item in one.items if item.sensitive],
         "purposes": lambda one: one.purposes,
         "modes": lambda one: words("Mode", one.sharing_modes),
@@ -308,6 +318,7 @@ FACTS: Facts = {
         "department": lambda one: _reference("Department", one.department),
         "dataset": lambda one: _reference("Dataset", one.dataset),
         "items": lambda one: one.items,
+        "itemsGiven": lambda one: len(set(one.items)),
         "purposes": lambda one: one.purposes,
         "modes": lambda one: words("Mode", one.modes),
         "state": lambda one: word("GrantState", one.state),

@@ -14,6 +14,7 @@ from gateway.domain.errors import PROBLEMS
 from gateway.domain.grants import Grant, GrantState
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call, Decision, Explanation, NearMiss, Rule, Verdict
+from gateway.policy.law.calendar import calendar_context
 from gateway.policy.law.layers import Layers
 from gateway.policy.law.time_limits import unix_seconds
 from gateway.policy.live.conditions import UPHELD
@@ -66,11 +67,42 @@ def plain_denial(code: str, digest: str, until: int) -> Verdict:
     return Verdict(Decision.DENY, code, (), digest, until, explanation=explanation)
 
 
-def error_denial(digest: str, until: int) -> Verdict:
-    """The denial of a call on which Cedar reported an error."""
+NO_CALENDAR = (
+    (
+        "it asks whether this is a working day, and no State Council notice that the gateway knows reaches this day: "
+        "tell the operator"
+    ),
+    "该策略须判断是否工作日，而网关所知的国务院放假通知未及当日；请告知运维人员",
+)
+NO_COUNT = (
+    (
+        "it asks how many persons the call is about, and the interface's entry does not tell where they stand: name "
+        "them in the place that it tells of, or ask the supplier to complete the entry"
+    ),
+    "该策略须判断请求涉及的人数，而接口目录未说明人员位置；请在目录说明处列明，或者请提供部门补全目录",
+)
+
+
+def unknown_facts(layers: Layers, call: Call, now_unix: int) -> tuple[str, str] | None:
+    """What the policies on uses ask for and nobody knows of this call, in both languages."""
+    if layers.calendar_rules and calendar_context(now_unix) is None:
+        return NO_CALENDAR
+    return NO_COUNT if layers.counts_subjects and call.subjects is None else None
+
+
+def error_denial(digest: str, until: int, unknown: tuple[str, str] | None = None) -> Verdict:
+    """The denial of a call on which Cedar reported an error.
+
+    Args:
+        digest: of the policies.
+        until: until when it holds.
+        unknown: what the policies ask for and nobody knows, in both languages, if that is why.
+    """
+    said, said_zh = unknown or ("", "")
     explanation = Explanation(
-        next_step="a policy could not be evaluated, so the call is denied; tell the operator the time of the call",
-        next_step_zh="有策略无法求值，调用被拒绝；请将调用时间告知运维人员",
+        next_step="a policy could not be evaluated, so the call is denied; "
+        + (said or "tell the operator the time of the call"),
+        next_step_zh="有策略无法求值，调用被拒绝；" + (said_zh or "请将调用时间告知运维人员"),
     )
     return Verdict(Decision.DENY, "not-granted", (), digest, until, explanation=explanation)
 

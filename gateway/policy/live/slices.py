@@ -191,7 +191,7 @@ class Slice:
         # INVARIANT: ERROR-DENIES — Cedar skips a policy that errs, and a skipped `forbid` would let the call through;
         # so an error under any grant denies, whichever policy it stands in and whichever grant permits.
         if any(answer.errors for answer in answers):
-            return refusals.error_denial(self.digest, until)
+            return refusals.error_denial(self.digest, until, refusals.unknown_facts(self.layers, call, now_unix))
         permits = [answer for answer in answers if answer.is_permit]
         if permits and all(answer.is_metered and answer.grant is not None for answer in permits):
             alone = self._answers((None,), call, now_unix, lately, entities)

@@ -14,12 +14,16 @@ import msgspec
 from gateway.policy.law.time_limits import time_use
 
 ITEMS, PARAMETERS, TIME, SYSTEM, PURPOSE, GRANT = "items", "parameters", "time", "system", "purpose", "grant"
+SUBJECTS = "subjects"
 
 _OF_CONTEXT = {
     "items": ITEMS,
     "parameters": PARAMETERS,
     "now": TIME,
     "minuteOfDay": TIME,
+    "calendar": TIME,
+    "itemsAsked": ITEMS,
+    "subjects": SUBJECTS,
     "purpose": PURPOSE,
     "grant": GRANT,
 }
@@ -45,7 +49,7 @@ class Looks(msgspec.Struct, frozen=True):
     """What conditions look at.
 
     Args:
-        aspects: of a call: `items`, `parameters`, `time`, `system`, `purpose`, `grant`.
+        aspects: of a call: `items`, `parameters`, `time`, `system`, `purpose`, `grant`, `subjects`.
         beyond: those among them that are compared in a way which no choice of calls settles.
         items: names that the items asked for are compared with.
         parameters: (name, value) pairs that the parameters are compared with.
@@ -148,7 +152,7 @@ class _Finding:
         if node == _CONTEXT:
             # The record as a whole carries everything with it.
             self.aspects.update(_OF_CONTEXT.values())
-            self.beyond.update((ITEMS, PARAMETERS, TIME))
+            self.beyond.update((ITEMS, PARAMETERS, TIME, SUBJECTS))
             return
         if node == {"Var": "principal"}:
             self.aspects.add(SYSTEM)
@@ -171,7 +175,8 @@ class _Finding:
         if aspect is None or (is_asked_for and aspect != GRANT):
             return
         self.aspects.add(aspect)
-        if aspect in (ITEMS, PARAMETERS):
+        # A count, and which day it will be, no choice of calls settles.
+        if aspect in (ITEMS, PARAMETERS, SUBJECTS) or attribute == "calendar":
             self.beyond.add(aspect)
 
     def _compares(self, operator: str, left: Any, right: Any) -> bool:

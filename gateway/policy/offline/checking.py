@@ -7,7 +7,6 @@ what is reported as `twin`, and as sure as the probes for the rest.
 """
 
 import random
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from gateway.policy.law.layers import (
     StaticPolicy,
     clocks_of,
     est_document,
+    facts_of_schema,
     parse_layers,
     read_set,
 )
@@ -200,11 +200,7 @@ def unread_facts(layers: Layers, schema: str) -> tuple[str, ...]:
 
     An attribute by name counts as read wherever it stands; of what was drawn each fact is told by its path.
     """
-    told = {
-        f"{kind}.{name}": name
-        for kind, body in re.findall(r"^(?:entity|type) (\w+)[^{;]*\{(.*?)^\};", schema, re.MULTILINE | re.DOTALL)
-        for name in re.findall(r"^ +(\w+)\??:", body, re.MULTILINE)
-    }
+    told = {f"{kind}.{name}": name for kind, names in facts_of_schema(schema).items() for name in names}
     static = [policy.est for policy in layers.policies.values()]
     said = msgspec.json.encode([*static, *built_of_every_shape().values()]).decode()
     read = {path for paths in layers.convergence.values() for path in paths}

@@ -37,7 +37,7 @@ from gateway.policy.law.world import FACTS, caller_entities, facts_of, parse_ent
 from gateway.policy.live.slices import Slice, asked_items, is_void
 from gateway.policy.offline.aspects_read import GRANT, TIME, Looks, conjuncts, loosened
 from gateway.policy.offline.normal_forms import Shape, literals_of
-from gateway.policy.offline.sample_calls import REQUEST_FACTS, KindsOf, Named
+from gateway.policy.offline.sample_calls import REQUEST_FACTS, KindsOf, Named, days_of_each_kind
 
 MAX_LISTED = 10_000
 """Differences listed; all are counted."""
@@ -274,6 +274,7 @@ class _Comparing:
             systems=systems,
             instants=tuple(sorted(old.time.instants | new.time.instants)),
             minutes=tuple(sorted(old.time.minutes | new.time.minutes)),
+            days=days_of_each_kind(now_unix) if old.calendar_rules | new.calendar_rules else (),
             request_facts=self._differing.request_facts,
         )
         self._known: dict[tuple[bytes, tuple[str, ...]], _Outcome] = {}
@@ -281,7 +282,7 @@ class _Comparing:
     def of(self, state: SliceState) -> tuple[Shape, _Outcome]:
         """The shape of a state, and what is found for it."""
         assert state.department is not None
-        shape = Shape(state, self.literals, self._now_unix, self._named.instants)
+        shape = Shape(state, self.literals, self._now_unix, (*self._named.instants, *self._named.days))
         own = tuple(name for name, home in self.homes.items() if home == state.department.id)
         outcome = self._known.get((shape.key, own))
         if outcome is None:

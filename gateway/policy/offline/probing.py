@@ -161,6 +161,7 @@ def use_probe(chance: random.Random, words: Words, *, knows_words: bool = True) 
             "unread": words.words(chance, "body", "path"),
             "declared": words.words(chance, "operator", "scenario", "subject", "other", "keeper"),
             "guessable": chance.choice([[], items]),
+            "subjects": words.number(chance, 0, 1),
         },
     }
     named = sorted({name, *words.entities.get("Dataset", ())})
@@ -173,6 +174,12 @@ def use_probe(chance: random.Random, words: Words, *, knows_words: bool = True) 
     request = use_request(call, moment, asked, grant, drawn_context(drawn), knows_words=knows_words)
     context = msgspec.json.decode(request["context"])
     context["minuteOfDay"] = words.number(chance, context["minuteOfDay"])
+    context["itemsAsked"] = words.number(chance, context["itemsAsked"])
+    context["calendar"] = {
+        "workday": chance.random() < 0.5,
+        "holiday": chance.random() < 0.5,
+        "weekday": words.number(chance, 1, 7),
+    }
     context["decision"] = chance.choice([context["decision"], ""])
     request["context"] = msgspec.json.encode(context).decode()
     told = slice_entities(state, facts_of(FACTS, knows_words=knows_words))
@@ -296,6 +303,17 @@ def built_of_every_shape() -> dict[str, Json]:
     return build_policies(_every_shape()[0])[0]
 
 
+def _fitting(request: Json, entities: str, facts: Mapping[str, frozenset[str]]) -> tuple[Json, str]:
+    """Both without what the schema of an older gateway does not have: its policies ask for nothing of it."""
+    known = facts["Use" if request["resource"]["type"] == "Interface" else "Acting"]
+    context = {name: value for name, value in msgspec.json.decode(request["context"]).items() if name in known}
+    told = [
+        {**one, "attrs": {name: of for name, of in one["attrs"].items() if name in facts.get(one["uid"]["type"], ())}}
+        for one in msgspec.json.decode(entities)
+    ]
+    return {**request, "context": msgspec.json.encode(context).decode()}, msgspec.json.encode(told).decode()
+
+
 def schema_faults(layers: Layers) -> list[str]:
     """What of the policies, entities and requests that the gateway itself makes does not fit the layers' schema.
 
@@ -314,7 +332,8 @@ def schema_faults(layers: Layers) -> list[str]:
     faults = layers.faults_of(built)
     nothing = cedarpy.PolicySet.from_json_str(est_document({}))
     bare = use_request(call, now, ["name"], None, None, knows_words=knows)
-    for request, entities in ((asked, of_use), (bare, of_use), (acted, about)):
+    for each in ((asked, of_use), (bare, of_use), (acted, about)):
+        request, entities = _fitting(*each, layers.schema_facts)
         try:
             known = cedarpy.Entities.from_json_str(entities, layers.schema)
             faults += map(str, cedarpy.is_authorized(request, nothing, known, layers.schema).diagnostics.errors)

@@ -38,7 +38,7 @@ from gateway.policy.law.time_limits import china_day
 from gateway.policy.live.building import OBTAINING
 from gateway.policy.live.refusals import CODES as CODES_OF_REFUSALS
 from gateway.policy.live.slices import Slice, is_void
-from gateway.policy.offline.aspects_read import PARAMETERS, Looks
+from gateway.policy.offline.aspects_read import PARAMETERS, SUBJECTS, Looks
 from gateway.policy.offline.sample_calls import ANY_PURPOSE, ANY_VALUE, REQUEST_FACTS
 
 MAX_FORMS = 64
@@ -343,6 +343,9 @@ class Replaying:
             return "purpose"
         if PARAMETERS in looks.beyond and said.parameters:
             return "parameters"
+        if SUBJECTS in looks.aspects:
+            # The record names persons by pseudonyms, and not whether the request could have named more.
+            return "subjects"
         declared = {
             name
             for name, value in (("operator", said.operator), ("scenario", said.scenario), ("subject", use.about_person))

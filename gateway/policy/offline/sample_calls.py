@@ -8,12 +8,13 @@ within bounds; what was left out for being too much is told.
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from itertools import product
 from typing import Any, TypeVar
 
 import msgspec
 
-from gateway.domain.calendar import CHINA_OFFSET_SECONDS
+from gateway.domain.calendar import CHINA_OFFSET_SECONDS, DayFacts, china_day, day_facts, first_moment
 from gateway.domain.callers import Assurance
 from gateway.domain.conditions import MINUTES_OF_A_DAY, faults_of
 from gateway.domain.directory import Interface, SharingMode
@@ -61,6 +62,7 @@ class Named(msgspec.Struct, frozen=True):
         systems: ids of systems they name.
         instants: seconds at which they turn.
         minutes: minutes of the day at which they turn.
+        days: the first second of the next day of each kind, where they look at the calendar.
         request_facts: names among `REQUEST_FACTS` at which policies look that differ.
     """
 
@@ -68,6 +70,7 @@ class Named(msgspec.Struct, frozen=True):
     systems: frozenset[str]
     instants: tuple[int, ...]
     minutes: tuple[int, ...]
+    days: tuple[int, ...] = ()
     request_facts: frozenset[str] = frozenset()
 
 
@@ -160,6 +163,7 @@ class KindsOf:
                     unread=facts.get("unread", ()),
                     declared=facts.get("declared", ()),
                     guessable=facts.get("guessable", ()),
+                    subjects=int("subject" in facts.get("declared", ())),
                 ),
                 moment,
             )
@@ -250,7 +254,7 @@ class KindsOf:
         start, end = self._now_unix, FOREVER_UNIX
         if grant is not None:
             start, end = max(start, unix_seconds(grant.valid_from)), unix_seconds(grant.valid_until)
-        turns = [start, *(second for second in self._turns if start < second < end)]
+        turns = [start, *(second for second in (*self._turns, *self._named.days) if start < second < end)]
         found = dict.fromkeys((*turns, *(moment for turn in turns for moment in _of_day(turn, self._minutes))))
         return [moment for moment in found if moment < end and (grant is None or holds_in_time(grant, moment))]
 
@@ -291,6 +295,19 @@ def _one_of_each(values: Iterable[T], kind: Callable[[T], Hashable]) -> list[T]:
     for value in values:
         found.setdefault(kind(value), value)
     return list(found.values())
+
+
+def days_of_each_kind(now_unix: int) -> tuple[int, ...]:
+    """The first second of the next day of each kind that the calendar tells apart, as far as notices reach."""
+    day = china_day(now_unix)
+    found: dict[DayFacts, int] = {}
+    while (facts := day_facts(day)) is not None and len(found) < MAX_DAY_KINDS:
+        found.setdefault(facts, int(first_moment(day).timestamp()))
+        day += timedelta(days=1)
+    return tuple(sorted(found.values()))
+
+
+MAX_DAY_KINDS = 21
 
 
 def _together(parts: Iterable[Parameters]) -> Parameters:

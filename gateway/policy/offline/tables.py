@@ -161,6 +161,7 @@ PLAIN: Mapping[str, Any] = {
         "purpose": "marriage-registration",
         "items": ["name"],
         "declared": ["operator", "scenario", "subject"],
+        "subjects": 1,
     },
     "officer": {"id": "officer", "department": "police", "region": "442000", "roles": ["supplier"]},
     "office": {"name": "", "level": "city", "competent": False},

@@ -2,10 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from datetime import date, timedelta
 from typing import Any
 
 import cedarpy
 import msgspec
+
+from gateway.domain.calendar import day_facts
+from gateway.domain.conditions import MINUTES_OF_A_DAY
 
 _HEAD = re.compile(r"principal: (.*), action: (Action::\".*\"), resource: (.*)")
 _ENTITY = re.compile(r"  (\w+::\"(?:[^\"\\]|\\.)*\")(?: in \[(.*)\])?( \{|,)")
@@ -125,6 +129,13 @@ def _use_lines(found: Counterexample) -> Iterator[tuple[str, str]]:
             f"{of['attribute']}，类别 {of['classification']}，等级 {of['grade']}，{of['state']}"
         ),
     )
+    if isinstance(day := context.get("calendar"), dict):
+        known = [(en, zh) for name, en, zh in _DAYS if day.get(name) is True]
+        names = known or [("day of rest", "休息日")]
+        yield (
+            f"on a {', '.join(en for en, _ in names)}, day {day.get('weekday')} of the week",
+            f"{'、'.join(zh for _, zh in names)}，星期序号 {day.get('weekday')}",
+        )
     grant = context.get("grant")
     if grant is None:
         yield "under no grant", "无授权"
@@ -141,6 +152,9 @@ def _use_lines(found: Counterexample) -> Iterator[tuple[str, str]]:
             f"数据项 {lists['items']}，目的 {lists['purposes']}，方式 {lists['modes']}"
         ),
     )
+
+
+_DAYS = (("workday", "working day", "工作日"), ("holiday", "holiday", "节假日"))
 
 
 def _act_lines(found: Counterexample) -> Iterator[tuple[str, str]]:
@@ -212,9 +226,12 @@ def _use_row(found: Counterexample) -> dict[str, Any]:
             "unread": _many(context, "unread"),
             "declared": _many(context, "declared"),
             "guessable": _many(context, "guessable"),
+            **({"subjects": context["subjects"]} if "subjects" in context else {}),
         },
         "grant": None,
     }
+    if (day := day_like(context.get("calendar"))) is not None:
+        row["now"] = f"{day.isoformat()}T{_time(context)}+08:00"
     if "decision" in context:
         row["settled"] = {"decision": context["decision"]}
     if grant is not None:
@@ -230,6 +247,21 @@ def _use_row(found: Counterexample) -> dict[str, Any]:
             "return_flow": bool(found.of(grant, "returnFlow")),
         }
     return row
+
+
+def day_like(calendar: Any, first: date = date(2026, 3, 2)) -> date | None:
+    """The first day from `first` on of which the calendar says the same; None where it says that of none it knows."""
+    day = first
+    while isinstance(calendar, dict) and (facts := day_facts(day)) is not None:
+        if msgspec.structs.asdict(facts) == calendar:
+            return day
+        day += timedelta(days=1)
+    return None
+
+
+def _time(context: dict[str, Any]) -> str:
+    minute = context.get("minuteOfDay", 720) % MINUTES_OF_A_DAY
+    return f"{minute // 60:02}:{minute % 60:02}:00"
 
 
 def _bounds(found: Counterexample, dataset: Any) -> dict[str, list[str]]:

@@ -13,10 +13,11 @@ goes on. A grant that is yet to be given, or an order yet to be lifted, is no pa
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
+from gateway.domain.calendar import china_day, first_moment
 from gateway.domain.callers import Assurance
 from gateway.domain.conditions import faults_of
 from gateway.domain.directory import SharingMode
@@ -28,7 +29,7 @@ from gateway.policy.law.time_limits import FOREVER_UNIX, unix_seconds
 from gateway.policy.live.slices import Slice, build_policies, is_void
 from gateway.policy.offline.possible import FIRST_LOOK, Asked, Example, Look
 from gateway.policy.offline.sample_calls import of_day
-from gateway.policy.proofs.counterexamples import id_of, parse_counterexample
+from gateway.policy.proofs.counterexamples import day_like, id_of, parse_counterexample
 from gateway.policy.proofs.never import Uses
 from gateway.policy.proofs.proving import Prover
 from gateway.policy.proofs.solver import Answer, Question
@@ -264,12 +265,15 @@ def _refuting(answer: Answer, look: Look, state: SliceState, systems: Sequence[s
             unread=tuple(said.unread),
             declared=tuple(said.declared),
             guessable=tuple(said.guessable),
+            subjects=max(0, said.subjects),
         )
     except (ValueError, KeyError, StopIteration, msgspec.ValidationError):
         return None
     # Most often it is all one which system calls, and on which day.
     ours = [msgspec.structs.replace(call, system=name) for name in systems[:1]]
     moments = [of_day(moment, said.minute) for moment in (look.now_unix, said.now)]
+    if (day := day_like(said.calendar, china_day(look.now_unix))) is not None:
+        moments.append(of_day(int(first_moment(day).timestamp()), said.minute))
     tries = ((each, moment) for moment in moments if moment < FOREVER_UNIX for each in (*ours, call))
     return next((found for each, moment in tries if (found := look.confirmed(each, moment))), None)
 
@@ -286,6 +290,8 @@ class _Said(msgspec.Struct, rename={"minute": "minuteOfDay"}):
     unread: list[str]
     declared: list[str]
     guessable: list[str]
+    calendar: dict[str, Any] = {}
+    subjects: int = 0
 
 
 def _why(

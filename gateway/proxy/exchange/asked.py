@@ -48,6 +48,7 @@ class Asked(NamedTuple):
         scenario: what for, "" if it does not say.
         unit: the department's code, "" if it does not say.
         is_read: whether the body was read for every constrained parameter.
+        tells_subjects: whether the entry names the places of those it asks about.
     """
 
     subjects: tuple[str, ...] = ()
@@ -57,6 +58,7 @@ class Asked(NamedTuple):
     scenario: str = ""
     unit: str = ""
     is_read: bool = False
+    tells_subjects: bool = False
 
 
 NOTHING_ASKED = Asked()
@@ -70,7 +72,17 @@ class Asks:
         GatewayError: `supplier-unreachable` where the entry names a place that is none.
     """
 
-    __slots__ = ("_every_item", "_items", "_most", "_paths", "_reader", "_scopes", "is_complete", "needs_body")
+    __slots__ = (
+        "_every_item",
+        "_items",
+        "_most",
+        "_paths",
+        "_reader",
+        "_scopes",
+        "_tells_subjects",
+        "is_complete",
+        "needs_body",
+    )
 
     def __init__(self, interface: Interface) -> None:
         named = interface.request
@@ -89,6 +101,7 @@ class Asks:
         self._items = _names_of(interface)
         self._every_item = named.every_item
         self._most = named.subjects_a_call
+        self._tells_subjects = bool(named.subject)
         self._paths = tuple(tuple(path.split("/")) for path in interface.paths)
         # What stands in the query or the path by its own name was read there already (`constrained`).
         self._scopes = tuple(name for name, text in named.parameters.items() if text not in _own_places(name))
@@ -156,6 +169,7 @@ class Asks:
             _words("reason", (*found.get("matter", ()), *found.get("reason", ())), pseudonym),
             _one("unit", found),
             has_body and self.needs_body and self.is_complete,
+            self._tells_subjects,
         )
 
     def _items_of(self, values: tuple[str, ...] | None) -> tuple[str, ...] | None:

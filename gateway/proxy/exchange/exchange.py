@@ -200,11 +200,16 @@ class Exchange(Recording):
         if len(self._subjects) > 1:
             self.refuse(malformed("values are compared of one person at a time"))
             return
-        declared = self._call.declared
+        declared, subjects = self._call.declared, self._call.subjects
         if bytes(question.query):
             declared = tuple(sorted({*declared, "other"}))
+            subjects = subjects if self._asked.tells_subjects else None
         self._call = msgspec.structs.replace(
-            self._call, items=tuple(sorted(question.values)), declared=declared, guessable=guessable(question)
+            self._call,
+            items=tuple(sorted(question.values)),
+            declared=declared,
+            guessable=guessable(question),
+            subjects=subjects,
         )
         self._decide()
 

@@ -71,6 +71,7 @@ def make_call(
     purpose = block.purpose or caller.purpose
     if not purpose:
         raise GatewayError("purpose-missing")
+    declared = _declared(route, caller, target, block, mode, subjects, unread)
     call = Call(
         caller.system,
         caller.department,
@@ -82,7 +83,9 @@ def make_call(
         block.items,
         parameters,
         unread,
-        _declared(route, caller, target, block, mode, subjects, unread),
+        declared,
+        # What the entry does not tell of may name more.
+        subjects=None if "other" in declared else len(subjects),
     )
     return call, subjects
 
@@ -182,6 +185,7 @@ def with_asked(call: Call, caller: Caller, asked: Asked, block: Block, subjects:
         unread=unread,
         declared=tuple(sorted(declared)),
         unit=asked.unit,
+        subjects=len(subjects) if asked.tells_subjects or call.subjects is not None else None,
     )
 
 

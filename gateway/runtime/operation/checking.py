@@ -5,6 +5,7 @@ Nothing is changed: no schema is moved on, no key made, no port kept. Suppliers'
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from gateway.domain.calendar import china_day
 from gateway.domain.errors import GatewayError
 from gateway.domain.hosts import Networks, how_to_name
 from gateway.identity.keys.keyring import PURPOSES
@@ -25,6 +27,7 @@ from gateway.runtime.control.provider import provider_of
 from gateway.runtime.control.scraping import ScrapeCredential
 from gateway.runtime.home import GatewayHome
 from gateway.runtime.listeners.tls import Listener, listener_context, tls_fault
+from gateway.runtime.operation.calendar import ADVICE, calendar_reach
 from gateway.runtime.policies import initial_policies, settled_by
 from gateway.runtime.ring import open_ring
 from gateway.runtime.settings import Settings
@@ -210,8 +213,17 @@ def _state(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
         said = "those that were activated" if store.policies_in_force() else f"those of the settings: {layers}"
         keep = partial(PolicyKeeper, store, initial_policies(settings), settled_by(settings))
         yield _tried("policies", keep, f"they load, {said}")
+        yield from _calendar(home, settings)
         yield _networks(store, settings)
         yield from _suppliers(store)
+
+
+def _calendar(home: GatewayHome, settings: Settings) -> Iterator[Looked]:
+    try:
+        reach = calendar_reach(home, settings, china_day(time.time()))
+    except GatewayError:
+        return  # the policies do not load: said before
+    yield Looked("calendar", not reach.is_short, reach.told(), ADVICE if reach.is_short else "")
 
 
 def _networks(store: Store, settings: Settings) -> Looked:

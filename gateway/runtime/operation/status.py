@@ -6,11 +6,13 @@ import shutil
 import time
 from typing import Any
 
+from gateway.domain.calendar import china_day
 from gateway.domain.errors import GatewayError
 from gateway.ledger.log.notes import COSIGNATURE, ED25519, VerifierKey
 from gateway.ledger.process.client import LedgerClient
 from gateway.proxy.troubles import TROUBLES
 from gateway.runtime.home import CLOSED, GatewayHome
+from gateway.runtime.operation.calendar import ADVICE, calendar_reach
 from gateway.runtime.operation.recovery.differences import list_differences
 from gateway.runtime.operation.unreachable import find_unreachable, named
 from gateway.runtime.probe import ask
@@ -56,6 +58,7 @@ def examine(home: GatewayHome) -> dict[str, Any]:
     _state(home, settings, seen)
     _differences(home, seen)
     _hosts(home, settings, seen)
+    _calendar(home, settings, seen)
     for each in findings(home, settings):
         seen.fault(each.part, "exposed", each.what, each.advice)
     _disk(home, settings, seen)
@@ -191,6 +194,18 @@ def _state(home: GatewayHome, settings: Settings, seen: _Seen) -> None:
     if not home.is_shared(settings) and settings.state.url is None and not (home.root / "state.db").exists():
         advice = "stop the gateway and put `state.db` back, or a backup of it in its place"
         seen.fault("state", "gone", f"`{home.root / 'state.db'}` is not there", advice)
+
+
+def _calendar(home: GatewayHome, settings: Settings, seen: _Seen) -> None:
+    """Working days that are not known deny what a policy asks of them, and make periods provisional."""
+    try:
+        reach = calendar_reach(home, settings, china_day(time.time()))
+    except GatewayError:
+        return  # the state cannot be read, or is being migrated: said by others
+    if reach.is_short:
+        seen.fault("calendar", "too short", reach.told(), ADVICE)
+    elif reach.ends_soon:
+        seen.notice("calendar", "ends soon", reach.told(), ADVICE)
 
 
 def _differences(home: GatewayHome, seen: _Seen) -> None:

@@ -195,11 +195,13 @@ def test_persons_in_several_places_are_all_on_record_and_too_many_are_refused() 
     assert status == 200
     use = recorded(house)
     assert {use.subject, *use.besides} == {"p.1", "p.2"}
+    assert use.call.subjects == 2
     listed = RequestPlaces(subject=("body~json/ids~each",), subjects_a_call=2)
     refused(ask(listed, b'{"ids":["1","2","3"]}'), "more than 2 persons")
     status, _, house, _ = ask(listed, b'{"ids":["1","1","1"]}')
     assert status == 200
     assert recorded(house).besides == ()
+    assert recorded(house).call.subjects == 1
 
 
 def test_own_fields_of_the_gateway_and_the_body_must_not_differ() -> None:

@@ -44,21 +44,27 @@ def asked(*questions: tuple[str, str, Any], answer: bytes = ONE, **changes: Any)
 
 
 @pytest.mark.parametrize(
-    ("target", "fields", "body", "declared"),
+    ("target", "fields", "body", "declared", "subjects"),
     [
-        ("?id=7", WHO, None, ("operator", "scenario", "subject")),
-        ("?id=7", "", None, ("subject",)),
-        ("", WHO, None, ("operator", "scenario")),
-        ("?id=7&income_from=5000", WHO, None, ("operator", "other", "scenario", "subject")),
-        ("/rich?id=7", WHO, None, ("operator", "other", "scenario", "subject")),
-        ("?id=7", WHO + VERIFY, {"values": {"xm": "张三"}}, ("operator", "scenario", "subject")),
-        ("?id=7", VERIFY, {"values": {"xm": "张三"}, "query": {"income": 5000}}, ("other", "subject")),
+        ("?id=7", WHO, None, ("operator", "scenario", "subject"), 1),
+        ("?id=7", "", None, ("subject",), 1),
+        ("", WHO, None, ("operator", "scenario"), 0),
+        ("?id=7&income_from=5000", WHO, None, ("operator", "other", "scenario", "subject"), None),
+        ("/rich?id=7", WHO, None, ("operator", "other", "scenario", "subject"), None),
+        ("?id=7", "", {"ids": [8, 9]}, ("other", "subject"), None),
+        ("?id=7", WHO + VERIFY, {"values": {"xm": "张三"}}, ("operator", "scenario", "subject"), 1),
+        ("?id=7", VERIFY, {"values": {"xm": "张三"}, "query": {"income": 5000}}, ("other", "subject"), None),
     ],
 )
-def test_policies_are_told_what_a_use_declares(target: str, fields: str, body: Any, declared: Any) -> None:
-    """Scenario, operator, the person asked about; and whether it asks by anything that the entry does not tell of."""
+def test_policies_are_told_what_a_use_declares(
+    target: str, fields: str, body: Any, declared: Any, subjects: int | None
+) -> None:
+    """Scenario, operator, how many are asked about; and whether it asks by what the entry does not tell of.
+
+    There more may be named, and how many is not known.
+    """
     _, house, _ = asked((target, fields, body))
-    assert house.calls[-1].declared == declared
+    assert (house.calls[-1].declared, house.calls[-1].subjects) == (declared, subjects)
 
 
 @pytest.mark.parametrize(
