@@ -240,3 +240,15 @@ def test_rules_about_the_day_and_about_how_many_hold_each_way(gateway: RunningGa
         rule = f'{note("city-rule")} forbid (principal, action in Action::"use", resource) unless {{ {condition} }};'
         activate(gateway, PolicySet(("national", "city"), {**SHIPPED.files, "city/c.cedar": rule}))
         assert statuses(gateway) == {status}, condition
+
+
+def test_a_constant_of_a_layer_decides_and_is_shown(gateway: RunningGateway) -> None:
+    rule = f'{note("city-rule")} forbid (principal, action in Action::"use", resource)'
+    rule += ' when { context.purpose == Constant::"closed" };'
+    files = {**SHIPPED.files, "city/c.cedar": rule}
+    for closed, status in (("another", 200), (PURPOSE, 403)):
+        activate(gateway, PolicySet(("national", "city"), {**files, "city/constants.yaml": f"closed: {closed}"}))
+        assert statuses(gateway) == {status}
+    with gateway.officer() as api, pytest.raises(GatewayError) as refused:
+        api.post("/v1/policies/activation", {**body_of(PolicySet(("national", "city"), files)), **SAID})
+    assert "`city/constants.yaml`" in str(refused.value.members["faults"])

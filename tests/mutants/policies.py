@@ -135,6 +135,7 @@ class Judge:
             knows_words=of.knows_words,
             knows_circles=of.knows_circles,
             schema_facts=of.schema_facts,
+            constants=of.constants,
         )
 
     def table_that_notices(self, mutant: Mutant) -> str:

@@ -23,6 +23,7 @@ from gateway.domain.officers import Act
 from gateway.domain.policies import PolicySet
 from gateway.domain.regions import region_chain
 from gateway.policy.law.calendar import doubted, reads_calendar
+from gateway.policy.law.constants import CONSTANTS_FILE, Constants, read_constants, with_constants
 from gateway.policy.law.documents import read_yaml
 from gateway.policy.law.drawn import facts_by_dataset, knows_circles, paths_read
 from gateway.policy.law.masks import Mask, parse_masks
@@ -38,6 +39,8 @@ ARTICLES_FILE = "articles.yaml"
 CLOCKS_FILE = "clocks.yaml"
 THEOREMS_FILE = "theorems.yaml"
 PROOFS_FILE = "proofs.json"
+STATED_FILES = (CONSTANTS_FILE, CLOCKS_FILE, THEOREMS_FILE, ARTICLES_FILE)
+"""What a layer's folder may hold beside its policies, and beside what it says of itself."""
 TABLES_FOLDER = "tests"
 REQUIRED_ANNOTATIONS = ("id", "article", "title")
 USE_ACTIONS = frozenset({"use", "obtain", *(mode.value for mode in SharingMode)})
@@ -123,6 +126,7 @@ class Layers:
         time: which times the policies on uses look at, together.
         facts: the facts of entities that the policies on uses look at, and built policies.
         without_grant: ids of the policies that are about uses without a grant alone.
+        constants: layer -> its constants, which stand in its policies already.
         schema_facts: kind of entity, or of context -> the facts of it that the schema has.
         knows_circles: whether its schema knows of what others than the calling department drew (`policy.law.drawn`).
         convergence: dataset id -> facts of `context.drawn` that the rules which name this dataset look at, by path.
@@ -144,6 +148,7 @@ class Layers:
         knows_words: bool,
         knows_circles: bool,
         schema_facts: Mapping[str, frozenset[str]],
+        constants: Mapping[str, Constants],
     ) -> None:
         self.settled = EXAMINED
         self.names = names
@@ -155,6 +160,7 @@ class Layers:
         self.knows_words = knows_words
         self.knows_circles = knows_circles
         self.schema_facts = schema_facts
+        self.constants = constants
         self.use_set = _parsed(policy for policy in policies.values() if policy.for_uses)
         permits = [policy for policy in policies.values() if policy.for_uses and policy.effect == "permit"]
         self.permit_set = _parsed(permits) if permits else None
@@ -194,6 +200,7 @@ class Layers:
                 knows_words=self.knows_words,
                 knows_circles=self.knows_circles,
                 schema_facts=self.schema_facts,
+                constants=self.constants,
             )
             found.settled = self.settled
             self._within[key] = found
@@ -213,6 +220,14 @@ class Layers:
         """What of built policies does not fit the schema; empty if they are valid."""
         checked = cedarpy.validate_policies(est_to_text(built), self.schema) if built else None
         return [] if checked is None else [str(fault.error) for fault in checked.errors]
+
+    def constants_text(self) -> str:
+        """The constants of the layers, as comments of Cedar; "" where there are none."""
+        return "".join(
+            f"// {layer}: {name} = {value}\n"
+            for layer in self.names
+            for name, value in self.constants.get(layer, {}).items()
+        )
 
     def uses_text(self) -> str:
         """The static policies on uses, as Cedar prints them."""
@@ -251,7 +266,7 @@ def read_set(root: Path, layers: Sequence[str]) -> PolicySet:
         folder = root / layer
         if layer and folder.resolve().parent == root.resolve():
             files += sorted(folder.glob("*.cedar"))
-            files += [folder / name for name in (LAYER_FILE, CLOCKS_FILE, THEOREMS_FILE, ARTICLES_FILE)]
+            files += [folder / name for name in (LAYER_FILE, *STATED_FILES)]
             files += sorted((folder / TABLES_FOLDER).glob("*.yaml"))
             seen += folder.rglob("*")
     unread = sorted(set(seen) - set(files) - {root / PROOFS_FILE})
@@ -275,6 +290,7 @@ def parse_layers(files: Mapping[str, str], layers: Sequence[str]) -> Layers:
     faults: list[dict[str, Any]] = []
     hasher = hashlib.sha256()
     schema = _read_schema(files, hasher, faults)
+    constants: dict[str, Constants] = {}
     policies: dict[str, StaticPolicy] = {}
     clocks: dict[str, dict[str, Clock]] = {}
     regions: dict[str, str] = {}
@@ -289,8 +305,12 @@ def parse_layers(files: Mapping[str, str], layers: Sequence[str]) -> Layers:
         if declared in files:
             _read(files, declared, hasher, faults)
             _add_region(regions, layer, files, faults)
+        constants[layer] = {}
+        if f"{layer}/{CONSTANTS_FILE}" in files:
+            constants[layer] = _constants(f"{layer}/{CONSTANTS_FILE}", files, hasher, faults)
         for name in named:
             text = _read(files, name, hasher, faults)
+            text = _replaced(name, text, constants[layer], faults)
             _add_file(policies, _Layer(layer, regions.get(layer)), name, text, schema, faults)
         if stated in files:
             clocks[layer] = _clocks(stated, _read(files, stated, hasher, faults), faults)
@@ -309,6 +329,7 @@ def parse_layers(files: Mapping[str, str], layers: Sequence[str]) -> Layers:
             knows_words=is_closed,
             knows_circles=in_circles,
             schema_facts=facts_of_schema(files[SCHEMA_FILE]),
+            constants=constants,
         )
     except ValueError as error:
         faults += [
@@ -321,6 +342,33 @@ def parse_layers(files: Mapping[str, str], layers: Sequence[str]) -> Layers:
         ) from error
 
 
+def _constants(name: str, files: Mapping[str, str], hasher: Any, faults: list[dict[str, Any]]) -> Constants:
+    try:
+        return read_constants(_read(files, name, hasher, faults))
+    except ValueError as error:
+        faults.append({"field": name, "fault": str(error)})
+        return {}
+
+
+def _replaced(name: str, text: str, constants: Constants, faults: list[dict[str, Any]]) -> str:
+    """A file's policies with the constants of its layer in their places."""
+    replaced, unknown = with_constants(text, constants)
+    if unknown:
+        lines = Lines(text)
+        known = ", ".join(f"`{one}`" for one in constants) or "none"
+        folder = name.partition("/")[0]
+        faults += [
+            {
+                "field": lines.place(name, at),
+                "fault": f'`Constant::"{one}"` is no constant of `{folder}/{CONSTANTS_FILE}`, which has {known}',
+            }
+            for at, one in unknown
+        ]
+        # So that nothing else is said of what is not known.
+        return "\n" * text.count("\n")
+    return replaced
+
+
 def facts_of_schema(schema: str) -> dict[str, frozenset[str]]:
     """Kind of entity, or of context -> the names of what the schema tells of it."""
     return {
@@ -331,8 +379,9 @@ def facts_of_schema(schema: str) -> dict[str, frozenset[str]]:
 
 _LIKE_POLICIES = {".cedar", ".cedarschema", ".json", ".yaml", ".yml"}
 _UNREAD = (
-    f"is read by nothing: in a layer's own folder policies are `*.cedar`, beside `{LAYER_FILE}`, `{CLOCKS_FILE}`, "
-    f"`{THEOREMS_FILE}` and `{ARTICLES_FILE}`, and tables are `{TABLES_FOLDER}/*.yaml`; `{SCHEMA_FILE}` stands above"
+    f"is read by nothing: in a layer's own folder policies are `*.cedar`, beside `{LAYER_FILE}`, `{CONSTANTS_FILE}`, "
+    f"`{CLOCKS_FILE}`, `{THEOREMS_FILE}` and `{ARTICLES_FILE}`, and tables are `{TABLES_FOLDER}/*.yaml`; "
+    f"`{SCHEMA_FILE}` stands above"
 )
 _TOO_DEEP = (
     "`{}` is nested too deeply, as by some fifty `||` in one clause: ask `[…].contains(…)`, or write two policies"

@@ -199,7 +199,7 @@ class Engine:
         """The exact Cedar that governs the uses of `dataset` by `department`: static layers, then built policies."""
         part = Slice(self._layers, self._read(department, dataset))
         parts = (self._layers.uses_text(), part.cedar_text())
-        return str(cedarpy.format_policies("\n\n".join(parts), line_width=110))
+        return self._layers.constants_text() + str(cedarpy.format_policies("\n\n".join(parts), line_width=110))
 
     def drop(self, change: Change) -> None:
         """Drop every slice and verdict that `change` touches, before returning. Quick; may be called on a loop."""

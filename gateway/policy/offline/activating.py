@@ -18,10 +18,9 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicyEvent, PolicySet
 from gateway.policy.law.layers import (
     ARTICLES_FILE,
-    CLOCKS_FILE,
     SCHEMA_FILE,
+    STATED_FILES,
     TABLES_FOLDER,
-    THEOREMS_FILE,
     Layers,
     parse_layers,
 )
@@ -42,7 +41,7 @@ RETRY_SECONDS = 0.25
 
 _LAYER = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
-_STATED = "|".join(map(re.escape, (LAYER_FILE, CLOCKS_FILE, THEOREMS_FILE, ARTICLES_FILE)))
+_STATED = "|".join(map(re.escape, (LAYER_FILE, *STATED_FILES)))
 _FILE = re.compile(rf"(?P<layer>[^/]+)/(?:{_NAME}\.cedar|{_STATED}|{TABLES_FOLDER}/{_NAME}\.yaml)")
 
 

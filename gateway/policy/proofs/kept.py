@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicySet, Proved
+from gateway.policy.law.constants import CONSTANTS_FILE
 from gateway.policy.law.layers import PROOFS_FILE, SCHEMA_FILE, THEOREMS_FILE, cedar_files, est_to_text
 from gateway.policy.law.scopes import regions_of, scoped
 from gateway.policy.offline.probing import built_of_every_shape
@@ -29,6 +30,8 @@ _kept = msgspec.json.Decoder(tuple[Proved, ...])
 def proof_digest(policies: PolicySet) -> str:
     """SHA-256 (hex) over what the proofs of a set rest on: schema, policies, theorems, and the shapes of built ones."""
     names = [name for layer in policies.layers for name in (*cedar_files(policies.files, layer), _theorems(layer))]
+    # What a set does not have was not there either when its proofs were kept.
+    names += [name for layer in policies.layers if (name := f"{layer}/{CONSTANTS_FILE}") in policies.files]
     hasher = hashlib.sha256()
     built = est_to_text(built_of_every_shape())
     texts = [(name, policies.files.get(name, "")) for name in (SCHEMA_FILE, *names)]

@@ -10,6 +10,7 @@ from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act
 from gateway.domain.policies import PolicySet
+from gateway.policy.law.constants import CONSTANTS_FILE, Constants, read_constants, with_constants
 from gateway.policy.law.documents import read_yaml
 from gateway.policy.law.layers import THEOREMS_FILE
 from gateway.policy.law.scopes import LAYER_FILE, PLATFORM, region_of
@@ -92,7 +93,9 @@ def read_theorems(policies: PolicySet) -> tuple[Theorem, ...]:
             region = None
         if region is not None:
             found |= {theorem.id: theorem for theorem in theorems_of(layer, region)}
-        for theorem in _rows(name, policies.files.get(name), faults):
+        constants = _constants(policies, layer, faults)
+        for row in _rows(name, policies.files.get(name), faults):
+            theorem = _with_constants(row, constants, name, faults)
             if theorem.id in found:
                 faults.append({"field": name, "fault": f"`{theorem.id}` stands twice"})
             strange = sorted(set(theorem.actions) - set(_ACTIONS[theorem.about]))
@@ -106,6 +109,25 @@ def read_theorems(policies: PolicySet) -> tuple[Theorem, ...]:
     if faults:
         raise GatewayError("invalid-input", "the theorems have faults", faults=faults)
     return tuple(found.values())
+
+
+def _constants(policies: PolicySet, layer: str, faults: list[dict[str, str]]) -> Constants:
+    file = f"{layer}/{CONSTANTS_FILE}"
+    try:
+        return read_constants(policies.files.get(file, ""))
+    except ValueError as error:
+        faults.append({"field": file, "fault": str(error)})
+        return {}
+
+
+def _with_constants(theorem: Theorem, constants: Constants, name: str, faults: list[dict[str, str]]) -> Theorem:
+    """The theorem with its layer's constants in their places."""
+    (given, unknown), (claim, more) = (with_constants(text, constants) for text in (theorem.given, theorem.claim))
+    faults += [
+        {"field": name, "fault": f"`{theorem.id}` names `{each}`, which is no constant of the layer"}
+        for _, each in (*unknown, *more)
+    ]
+    return msgspec.structs.replace(theorem, given=given, claim=claim)
 
 
 def theorems_of(layer: str, region: str) -> tuple[Theorem, ...]:
