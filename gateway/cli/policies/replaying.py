@@ -100,6 +100,12 @@ def replay_lines(answer: dict[str, Any]) -> list[str]:
         lines.append(f"{answer['gone']} entries are pruned: those uses, and what they drew, are not known")
     if answer["unnamed"]:
         lines.append(f"{answer['unnamed']} were refused before it was known what they asked for")
+    if answer["unread"]:
+        lines.append(f"{answer['unread']} are on record in words that this version does not know")
+    if not answer["is_alone"]:
+        lines.append(
+            "the state is shared with other nodes: what is on their logs is not looked at, nor counted as drawn"
+        )
     if not found["is_whole"]:
         lines.append("the limit was reached: later uses were not looked at")
     return lines

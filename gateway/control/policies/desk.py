@@ -40,8 +40,9 @@ class Examine(Protocol):
 ProofDemand = Literal["known", "possible", "required"]
 """Whether theorems are proved when policies are activated; see the setting `policies.proofs`."""
 
-QUESTION_SECONDS = 5.0
-"""How long a question waits for another, before who asks is told to ask again."""
+QUESTION_SECONDS = 0.5
+"""How long a question waits for another, before who asks is told to ask again: who waits holds one of the threads that
+all requests share."""
 
 _reports = msgspec.msgpack.Decoder(ShadowReport)
 _counts = msgspec.json.Decoder(NodeCounts)
@@ -157,7 +158,7 @@ class PolicyDesk:
 
     @contextmanager
     def one_question(self) -> Iterator[None]:
-        """While one question is looked at that may take seconds: one at a time, so that no other work waits for them.
+        """While one question is looked at that may take seconds: one at a time, so that others' requests go on.
 
         Raises:
             GatewayError: `conflict` while another is.

@@ -34,7 +34,7 @@ from gateway.domain.texts import UNKEPT, WITHHELD, digest_in
 from gateway.domain.verdicts import Call, Verdict
 from gateway.policy.law.drawn import DAYS_OF_PERIOD, FACTS_BY_PATH
 from gateway.policy.law.layers import Layers
-from gateway.policy.law.time_limits import china_day
+from gateway.policy.law.time_limits import china_day, next_change
 from gateway.policy.live.building import OBTAINING
 from gateway.policy.live.refusals import CODES as CODES_OF_REFUSALS
 from gateway.policy.live.slices import Slice, is_void
@@ -47,6 +47,9 @@ MAX_FORMS = 64
 MAX_SLICES = 256
 MAX_VERDICTS = 16_384
 """Kept in memory: a slice takes some 50 KiB, a verdict one or two."""
+
+MAX_OUTCOMES = 65_536
+"""Outcomes kept in memory, each of one kind of use and as long as no time limit changes it."""
 
 MAX_KINDS = 500
 """Kinds of change told apart; those beyond are counted together."""
@@ -229,8 +232,9 @@ class Replaying:
         self._parents = {one.id: one.parent for one in standing.departments()}
         self._books = (_Book(self._parents), _Book(self._parents))
         self._states: OrderedDict[tuple[str, str], SliceState] = OrderedDict()
-        self._slices: OrderedDict[tuple[str, str, str, str], Slice] = OrderedDict()
-        self._verdicts: OrderedDict[tuple[Any, ...], tuple[int, Verdict]] = OrderedDict()
+        self._slices: OrderedDict[tuple[Any, ...], Slice] = OrderedDict()
+        self._verdicts: OrderedDict[tuple[Any, ...], tuple[int, int, Verdict]] = OrderedDict()
+        self._outcomes: OrderedDict[tuple[Any, ...], _Outcome] = OrderedDict()
         self._kinds: dict[tuple[Any, ...], Kind] = {}
         self._left: dict[str, LeftOver] = {}
         self._otherwise: Counter[str] = Counter()
@@ -253,13 +257,15 @@ class Replaying:
             self._otherwise[use.said.code] += 1
             return
         found = self._decided(use)
-        if isinstance(found, str):
-            self._leave(use, found)
+        if found.verdicts is None:
+            self._leave(use, found.why)
             # What it drew then is drawn, whatever the candidate would have said.
             if use.is_permit:
                 self._note(use)
             return
-        before, after = found
+        result.as_of_then += found.is_then
+        result.exact += found.is_exact
+        before, after = found.verdicts
         self._note(use, then=use.is_permit, candidate=after.is_permit)
         change = _change(use, before, after)
         if change is None:
@@ -280,33 +286,50 @@ class Replaying:
         own = () if layers is None else (policy.refusal for policy in layers.policies.values())
         return (CODES_OF_REFUSALS | {code for code in own if code}) - {"quota-exhausted"}
 
-    def _decided(self, use: Recorded) -> tuple[Verdict, Verdict] | str:
-        """The verdict of then and the candidate's, or why there is none."""
+    def _decided(self, use: Recorded) -> "_Outcome":
+        """What comes of a use; kept, as long as it holds, for others of its kind."""
         layers = self._then(use.at_unix)
         if layers is None:
-            return "policies"
+            return _Outcome("policies")
+        # That there is a scenario and an operator decides, and not which.
+        said = msgspec.structs.replace(use.said, scenario=use.said.scenario[:1], operator=use.said.operator[:1])
+        key = (layers.digest, said, use.about_person)
+        known = self._outcomes.get(key)
+        if known is not None and known.since_unix <= use.at_unix < known.until_unix:
+            return known
+        found = self._decide(use, layers)
+        if found.until_unix > use.at_unix:
+            self._outcomes[key] = msgspec.structs.replace(found, since_unix=use.at_unix)
+            if len(self._outcomes) > MAX_OUTCOMES:
+                self._outcomes.popitem(last=False)
+        return found
+
+    def _decide(self, use: Recorded, layers: Layers) -> "_Outcome":
         state = self._state(use.said.department, use.said.dataset)
         if is_void(state):
-            return "gone"
+            return _Outcome("gone")
+        of_dataset = use.said.dataset
         for of, is_then in ((state, False), (_as_of_then(state, use), True)):
             if of is None:
                 continue
             forms = self._forms(use, of, layers)
             if isinstance(forms, str):
-                return forms
-            fits = [
-                (call, verdict)
-                for call in forms
-                if _is_recorded(use, verdict := self._verdict(layers, of, call, use, 0, is_then=is_then))
-            ]
+                return _Outcome(forms)
+            told = [(call, self._verdict(layers, of, call, use, 0, is_then=is_then)) for call in forms]
+            fits = [(call, verdict) for call, verdict in told if _is_recorded(use, verdict)]
             if fits:
                 verdicts = [self._verdict(self._candidate, of, call, use, 1, is_then=is_then) for call, _ in fits]
+                # What was drawn, and what had not been ordered yet, is another matter at the next use.
+                until = min(one.valid_until_unix for one in (*(verdict for _, verdict in told), *verdicts))
+                drawn = any(each.convergence.keys() & {of_dataset, ""} for each in (layers, self._candidate))
+                if is_then or drawn:
+                    until = 0
                 if len({_gives(verdict) for verdict in verdicts}) > 1:
-                    return "+".join(_telling([call for call, _ in fits], verdicts))
-                self.result.as_of_then += is_then
-                self.result.exact += fits[0][1].policy_digest == use.said.policy_digest
-                return fits[0][1], _common(verdicts)
-        return "state"
+                    why = "+".join(_telling([call for call, _ in fits], verdicts))
+                    return _Outcome(why, until_unix=until)
+                is_exact = fits[0][1].policy_digest == use.said.policy_digest
+                return _Outcome("", (fits[0][1], _common(verdicts)), is_then, is_exact, until_unix=until)
+        return _Outcome("state")
 
     def _state(self, department: str, dataset: str) -> SliceState:
         pair = (department, dataset)
@@ -315,18 +338,20 @@ class Replaying:
     def _verdict(
         self, layers: Layers, state: SliceState, call: Call, use: Recorded, book: int, *, is_then: bool
     ) -> Verdict:
-        own = use.id if is_then else ""
+        own = (use.said.grant, tuple(order.id for order in state.orders)) if is_then else ()
         key = (layers.digest, call.department, call.dataset, own)
-        part = Slice(layers, state) if is_then else _kept(self._slices, key, MAX_SLICES, lambda: Slice(layers, state))
-        if part.drawn_facts:
-            return part.evaluate(call, use.at_unix, self._books[book].lately(part, call, use.at_unix))
-        if is_then:
-            return part.evaluate(call, use.at_unix)
-        known = self._verdicts.get((layers.digest, call))
-        if known is not None and known[0] <= use.at_unix < known[1].valid_until_unix:
-            return known[1]
-        verdict = part.evaluate(call, use.at_unix)
-        self._verdicts[layers.digest, call] = (use.at_unix, verdict)
+        part = _kept(self._slices, key, MAX_SLICES, lambda: Slice(layers, state))
+        lately = self._books[book].lately(part, call, use.at_unix) if part.drawn_facts else None
+        asked = (layers.digest, call, own, None if lately is None else tuple(sorted(lately.items())))
+        known = self._verdicts.get(asked)
+        if known is not None and known[0] <= use.at_unix < known[1]:
+            return known[2]
+        verdict = part.evaluate(call, use.at_unix, lately)
+        until = verdict.valid_until_unix
+        if lately is not None:
+            # It holds for what was drawn now; for the same, it holds until the next time limit like any other.
+            until = next_change(use.at_unix, part.instants, part.minutes, unknown=part.turns_any_time)
+        self._verdicts[asked] = (use.at_unix, until, verdict)
         if len(self._verdicts) > MAX_VERDICTS:
             self._verdicts.popitem(last=False)
         return verdict
@@ -442,6 +467,26 @@ class Replaying:
         left.count += 1
         if len(left.examples) < EXAMPLES:
             left.examples.append(use.id)
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    """What comes of a use.
+
+    Args:
+        why: why it is left over; "" where it is not.
+        verdicts: that of then, and the candidate's.
+        is_then: whether it was decided as its record says that things stood.
+        is_exact: whether the verdict of then is by the very policies on record.
+        since_unix: the second of the use.
+        until_unix: until when it comes to the same for every use of its kind; not at all where that is past.
+    """
+
+    why: str
+    verdicts: tuple[Verdict, Verdict] | None = None
+    is_then: bool = False
+    is_exact: bool = False
+    since_unix: int = 0
+    until_unix: int = 0
 
 
 class _Book:

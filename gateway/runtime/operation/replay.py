@@ -30,6 +30,9 @@ from gateway.store import Store
 SLACK_SECONDS = 86_400
 """How far entries may stand from the order of their times: what a writer held while nobody integrated."""
 
+MAX_SETS = 16
+"""Sets of policies held at a time, of all that were in force."""
+
 USES = (RecordKind.USE_OPENED, RecordKind.USE_REFUSED)
 
 Progress = Callable[[int, int], None]
@@ -44,6 +47,8 @@ class Replayed(msgspec.Struct):
         leaves: of the log that were read.
         gone: of them, entries that were pruned: nothing is known of those uses.
         unnamed: uses that were refused before it was known what they asked for; no policy was asked.
+        unread: uses whose record says it in words that this version does not know; nothing is said of them.
+        is_alone: whether this node has the state for itself; else others have uses on record, which are not looked at.
         read_from: the time from which records were read, for what was drawn.
     """
 
@@ -51,6 +56,8 @@ class Replayed(msgspec.Struct):
     leaves: int
     gone: int
     unnamed: int
+    unread: int
+    is_alone: bool
     read_from: str
 
 
@@ -82,7 +89,7 @@ def replay(
     new.settled = settled_by(settings)
     with open_state(home_path) as store:
         then = _Then(store, initial_policies(settings), new.settled)
-        days = max(drawn_days(new, *then.all_layers(since.timestamp())), 1)
+        days = max(drawn_days(new), *(drawn_days(layers) for layers in then.since(since.timestamp())), 1)
         begin = since - timedelta(days=days - 1) if days > 1 else since
         deciding = Replaying(new, then, StandingState(store), (one.id for one in store.purposes()))
         deciding.result.drawn_days = days if days > 1 or new.convergence else 0
@@ -98,7 +105,15 @@ def replay(
                 break
             else:
                 deciding.again(use)
-        return Replayed(deciding.finish(), log.leaves, log.gone, log.unnamed, begin.isoformat())
+        return Replayed(
+            deciding.finish(),
+            log.leaves,
+            log.gone,
+            log.unnamed,
+            log.unread,
+            not home.is_shared(settings),
+            begin.isoformat(),
+        )
 
 
 class _Then:
@@ -126,11 +141,14 @@ class _Then:
         place = bisect_right(self._times, at_unix) - 1
         return self._of(None if place < 0 else self._events[place].set)
 
-    def all_layers(self, since_unix: float) -> list[Layers]:
-        """Those that were in force at some time since."""
+    def since(self, since_unix: float) -> Iterator[Layers]:
+        """Those that were in force at some time since, as far as they are kept."""
         first = max(bisect_right(self._times, since_unix) - 1, 0)
-        found = [self._of(event.set) for event in self._events[first:]] or [self._of(None)]
-        return [layers for layers in found if layers is not None]
+        names: list[str | None] = [event.set for event in self._events[first:]]
+        for name in names or [None]:
+            layers = self._of(name)
+            if layers is not None:
+                yield layers
 
     def _of(self, name: str | None) -> Layers | None:
         key = name or ""
@@ -143,6 +161,8 @@ class _Then:
                 layers = None
             if layers is not None:
                 layers.settled = self._settled
+            if len(self._layers) >= MAX_SETS:
+                self._layers.pop(next(iter(self._layers)))
             self._layers[key] = layers
         return self._layers[key]
 
@@ -172,6 +192,7 @@ class _Log:
         self.leaves = 0
         self.gone = 0
         self.unnamed = 0
+        self.unread = 0
 
     def uses(self, start_unix: int, end_unix: int | None) -> Iterator[Recorded]:
         """The uses from a second on, and before another; what was pruned is counted in `gone`."""
@@ -184,15 +205,17 @@ class _Log:
                 if not content:
                     self.gone += 1
                     continue
-                entry = _entries.decode(content)
+                entry = _parse(content, n)
                 latest = max(latest, entry.time // 1_000_000_000)
                 at_unix = entry.time // 1_000_000_000
                 if entry.kind in USES and start_unix <= at_unix and (end_unix is None or at_unix < end_unix):
                     use = _use(entry)
                     if use is not None:
                         yield use
-                    else:
+                    elif entry.kind == RecordKind.USE_REFUSED and b'"dataset"' not in bytes(entry.use):
                         self.unnamed += 1
+                    else:
+                        self.unread += 1
             self._progress((n + 1 - first) * WIDTH, max(1, (bundles - first) * WIDTH))
             if end_unix is not None and latest > end_unix + SLACK_SECONDS:
                 return
@@ -202,7 +225,7 @@ class _Log:
         low, high = 0, bundles
         while low < high:
             middle = (low + high) // 2
-            latest = max((_entries.decode(each).time for each in self._bundle(middle) if each), default=0)
+            latest = max((_parse(each, middle).time for each in self._bundle(middle) if each), default=0)
             if latest // 1_000_000_000 < start_unix:
                 low = middle + 1
             else:
@@ -219,11 +242,17 @@ class _Log:
             return [b""] * width
 
 
+def _parse(content: bytes, bundle: int) -> _Entry:
+    try:
+        return _entries.decode(content)
+    except msgspec.MsgspecError as error:
+        raise GatewayError("conflict", f"bundle {bundle} of the log holds what is no entry: {error}") from error
+
+
 def _use(entry: _Entry) -> Recorded | None:
-    """The use of an entry, as far as it is one that was decided about a dataset."""
+    """The use of an entry; None where it does not say what was decided, or in words that are not known."""
     try:
         said = _said.decode(entry.use)
-    except msgspec.ValidationError:
-        # It was refused before it was known what it asked for.
+    except msgspec.MsgspecError:
         return None
     return Recorded(entry.id, entry.time // 1_000_000_000, said, entry.subject is not None)
