@@ -9,6 +9,7 @@ tell, an answer without a sign-in where it asks for one, or an acceptance of wha
 import copy
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from schemathesis.engine import Status, events, from_schema
 from schemathesis.hooks import unregister
 
 from gateway.control.act.examples import STANDS_AT
+from gateway.control.app.app import create_app
+from gateway.identity.callers.security_log import FailureBudget
 from tests.answers.world import Clock, FullWorld, quick_ledger
 
 ROLES = {
@@ -68,8 +71,10 @@ def test_no_walk_of_a_role_meets_what_the_document_does_not_tell(
 ) -> None:
     """Every operation, then walks, with all checks; and some of each role's acts were done, others refused."""
     officer = ROLES[role]
-    document = world.app.openapi()
-    schema = schemathesis.openapi.from_asgi("/openapi.json", world.app, config=schemathesis.Config.from_str(SETTINGS))
+    # One address sends them all: how many complaints of one are taken in is not what a walk is about.
+    app = create_app(replace(world.services, intake=FailureBudget(lambda: 0.0, per_second=0, burst=1e6)))
+    document = app.openapi()
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app, config=schemathesis.Config.from_str(SETTINGS))
     seen: Counter[int] = Counter()
 
     if officer is not None:
