@@ -146,7 +146,7 @@ def find(
 @records.command("show")
 @command
 def show(record_id: RecordId, home: Home = DEFAULT_HOME, officer: AsOfficer = None, as_json: AsJson = False) -> None:
-    """Show one record, whole, as it stands in the log, and what its caller said beside it."""
+    """Show one record, whole, as it stands in the log, and what was said in it beside it."""
     with open_api(home, officer) as api:
         shown = api.get(f"/v1/records/{record_id}")
     if as_json:
@@ -156,7 +156,7 @@ def show(record_id: RecordId, home: Home = DEFAULT_HOME, officer: AsOfficer = No
         print_table(f"{entry['kind']} {shown['record']}", ("", ""), ((k, _said(v)) for k, v in sorted(entry.items())))
     if texts := shown.get("texts"):
         told = ((field, each["text"], each.get("salt", "")) for field, each in sorted(texts.items()))
-        print_table(f"what the caller said {shown['record']}", ("", "text", "salt"), told)
+        print_table(f"what was said {shown['record']}", ("", "text", "salt"), told)
     if shown["last"] is None:
         out.print(f"the use is open, as far as the log is known: below leaf {shown['knows']['until']}", markup=False)
 
@@ -202,15 +202,17 @@ def erase(
     record_id: RecordId,
     reason: Annotated[str, typer.Option(help="Why; it stands in the record of the act, so do not repeat the words.")],
     field: Annotated[
-        list[str] | None, typer.Option(help="purpose, scenario or operator; again for more. Default: all of them.")
+        list[str] | None, typer.Option(help="operator, reason, statement, …; again for more. Default: all fields.")
     ] = None,
     *,
-    everywhere: Annotated[bool, typer.Option(help="Also where other systems have said just the same.")] = False,
+    everywhere: Annotated[
+        bool, typer.Option(help="Also where others have said just the same.")
+    ] = False,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Erase for good what a record's caller said in its own words; the record stays (Art. 37; PIPL Art. 47)."""
+    """Erase for good what a caller or an officer said in its own words; the record stays (Art. 37; PIPL Art. 47)."""
     body = {"reason": reason, "everywhere": everywhere, **({"fields": field} if field else {})}
     with open_api(home, officer) as api:
         done, _ = api.post_once(f"/v1/records/{record_id}/erasure", body)

@@ -158,7 +158,7 @@ async def shown(desk: Desk) -> Response:
         departments=await desk.names("department", department, told.get("supplier"), told.get("officer_department")),
         purposes=await desk.names("purpose", told.get("purpose")),
         policies=await _policies(desk, told) if isinstance(use, dict) else [],
-        shown_fields=_others(first) if not isinstance(use, dict) else [],
+        shown_fields=_others(first, record.get("texts", {})) if not isinstance(use, dict) else [],
     )
 
 
@@ -192,11 +192,17 @@ async def _policies(desk: Desk, use: Mapping[str, Any]) -> list[dict[str, Any]]:
     return told
 
 
-def _others(first: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The fields of an act's record, as they stand in the log."""
+def _others(first: Mapping[str, Any], texts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The fields of an act's record as they stand in the log, with what was said where it still stands beside it."""
     left_out = {"id", "salt", "v", "kind", "time"}
+
+    def told(field: str, value: Any) -> str:
+        return str(texts[field]["text"] if field in texts else value)
+
     return [
-        (name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+        (name, ", ".join(told(f"{name}/{at}", each) for at, each in enumerate(value)))
+        if isinstance(value, list)
+        else (name, told(name, value))
         for name, value in sorted(first.items())
         if name not in left_out and value not in ("", None, [])
     ]

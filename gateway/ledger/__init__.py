@@ -58,8 +58,9 @@ An entry is canonical JSON (`journal.entries`). All have `v`, `kind`, `id`, `tim
     prune         first, end (leaves), officer, and step: begun (rule, plan: digest, kept: digest of what stays, and
                   kept_entries, gone_entries), in the log before anything goes; done (intent: the id of the begun one,
                   kept, freed_bytes) or failed (intent, code, reason) after it
-    others        an act's own fields (`journal.acts`); effect, storage, destruction, order, grant, directory, policy,
-                  key, export, consultation (a reading, or an officer's sign-in: act `signIn`, method)
+    others        an act's own fields (`journal.acts`), and of what an officer says in it `sealed:` and a digest (in
+                  entries of before the words themselves); effect, storage, destruction, order, grant, directory,
+                  policy, key, export, consultation (a reading, or an officer's sign-in: act `signIn`, method)
 
 A list of names (items, policies) that does not fit is replaced by two words: `(N items)`, and `sha256:` with the digest
 of the list as JSON.

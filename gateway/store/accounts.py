@@ -75,8 +75,8 @@ class AccountWrites(Transaction):
     def note_account(self, officer: str, what: str, by: str) -> None:
         """Note what `by` does about an officer's account, to be told to the owner at the next sign-in."""
         event = AccountEvent(self._now_unix, what, by)
-        self._connection.execute(
-            insert(schema.account_events).values(officer=officer, at=self._now_unix, told=0, body=encode(event))
+        self._insert(
+            schema.account_events, {"officer": officer, "at": self._now_unix, "told": 0, "body": encode(event)}
         )
 
     def tell_account(self, officer: str) -> tuple[AccountEvent, ...]:

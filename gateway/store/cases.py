@@ -201,8 +201,7 @@ class CaseWrites(WriteBase, Cases):
         """Store what was done in a case and leaves it as it is; raises as `put_case`."""
         if event.number > MAX_EVENTS:
             raise GatewayError("conflict", f"{MAX_EVENTS} things were done in `{event.case}`: open another one")
-        values = {"case_id": event.case, "number": event.number, "body": encode(event)}
-        self._connection.execute(insert(schema.case_events).values(**values))
+        self._insert(schema.case_events, {"case_id": event.case, "number": event.number, "body": encode(event)})
 
     def put_case_file(self, id: str, attachment: Attachment, content: bytes) -> None:
         """Store an attachment of a case."""

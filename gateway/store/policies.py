@@ -117,11 +117,8 @@ class PolicyTransaction(PolicyReadings, WriteBase):
             event: its set is kept; its number is the next one.
             withdraws: whether it can take access away, so that what streams is cut (INVARIANT: BARRIER).
         """
-        self._connection.execute(
-            insert(schema.policy_events).values(
-                number=event.number, step=event.step.value, body=msgspec.json.encode(event).decode()
-            )
-        )
+        body = msgspec.json.encode(event).decode()
+        self._insert(schema.policy_events, {"number": event.number, "step": event.step.value, "body": body})
         if event.step is PolicyStep.SHADOW:
             self._connection.execute(delete(schema.shadow_counts).where(schema.shadow_counts.c.shadow < event.number))
         if event.step not in (PolicyStep.INITIAL, PolicyStep.PROPOSE):

@@ -48,7 +48,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0016"
+HEAD = "0017"
 """The newest migration: a database at another revision is migrated, or refused if it is newer."""
 
 metadata = MetaData()
@@ -491,12 +491,14 @@ texts = Table(
     Column("named_until", String(10), nullable=False),
     Column("years", Integer, nullable=False),
     Column("sealed", Text, nullable=False),
+    Column("places", Text),
     Index("texts_mark", "mark", unique=True),
     Index("texts_word", "word"),
     Index("texts_day", "system", "day"),
     Index("texts_until", "named_until"),
 )
-"""`day` is when it came, `named_until` the last day on which a record may name it, which stays for `years`."""
+"""`day` is when it came, `named_until` the last day on which a record may name it, which stays for `years`.
+`places` names the rows of `WORDED` in which an officer's text stands besides."""
 
 erased_texts = Table(
     "erased_texts",
@@ -570,3 +572,18 @@ homes = Table(
     Column("incarnation", String(64), nullable=False),
     Column("restored", Integer, nullable=False),
 )
+
+WORDED = {
+    table.name: column
+    for table, column in (
+        (account_events, "officer"),
+        (case_events, "case_id"),
+        (cases, "id"),
+        (disposals, "grant_id"),
+        (enrolments, "officer"),
+        (orders, "id"),
+        (policy_events, "number"),
+        (proposals, "id"),
+    )
+}
+"""Tables in which what an officer says stands for those it concerns, and the column by which such rows are found."""

@@ -1,8 +1,9 @@
-"""Callers' words in the state: sealed, by the digest that records name (`gateway.domain.texts`).
+"""People's words in the state: sealed, by the digest that records name (`gateway.domain.texts`).
 
-A row is written before a record names it, once for all records of one system that say the same; several workers and
-nodes may write one at once, and all of them go on with the one that came to stand. What one system may add in a day is
-bounded: its rows of the day are counted in the transaction that adds to them.
+What an officer says is written in the act's own transaction, a row for each act. A caller's row is written before a
+record names it, once for all records of one system that say the same; several workers and nodes may write one at once,
+and all of them go on with the one that came to stand. What one system may add in a day is bounded: its rows of the day
+are counted in the transaction that adds to them.
 """
 
 import logging
@@ -12,11 +13,12 @@ from datetime import date, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, select, text, update
+from sqlalchemy import Connection, Select, Table, delete, func, select, text, update
 
 from gateway.domain.calendar import has_ended, years_after
 from gateway.domain.changes import ChangeKind
 from gateway.domain.errors import GatewayError
+from gateway.domain.texts import erased_note
 from gateway.store import schema
 from gateway.store.database import Database
 from gateway.store.readings import Readings
@@ -26,8 +28,8 @@ log = logging.getLogger(__name__)
 
 _ADD = text(
     """
-    INSERT INTO texts (digest, mark, word, system, department, day, named_until, years, sealed)
-    VALUES (:digest, :mark, :word, :system, :department, :day, :named_until, :years, :sealed)
+    INSERT INTO texts (digest, mark, word, system, department, day, named_until, years, sealed, places)
+    VALUES (:digest, :mark, :word, :system, :department, :day, :named_until, :years, :sealed, :places)
     ON CONFLICT (mark) DO NOTHING
     """
 )
@@ -64,8 +66,29 @@ class NewText(msgspec.Struct, frozen=True):
     seal: Callable[[], tuple[str, str]]
 
 
+class OfficersText(msgspec.Struct, frozen=True):
+    """What an officer says in an act, on its way into the state.
+
+    Args:
+        text: the text; it finds the rows of this transaction in which it stands besides, and goes no further.
+        digest: what records name it by.
+        word: what tells it again, whoever says it.
+        department: the officer's.
+        sealed: the text, with the salt that proves it.
+    """
+
+    text: str
+    digest: str
+    word: str
+    department: str
+    sealed: str
+
+
 class StoredText(msgspec.Struct, frozen=True):
-    """A text of the state: whose, and sealed; of one that was erased `erased` is the record of that, and no more."""
+    """A text of the state: whose, and sealed; of one that was erased `erased` is the record of that, and no more.
+
+    An officer's text has no system: its department is that of who said it.
+    """
 
     digest: str
     system: str = ""
@@ -99,8 +122,13 @@ class TextReadings(Readings):
 class TextWrites(TextReadings, WriteBase):
     """A transaction that can also erase texts."""
 
-    def erase_texts(self, digests: Iterable[str], record: str) -> None:
-        """Take texts away for good, with their salts; `record` is that of the act.
+    def erase_texts(self, digests: Iterable[str], record: str, word_of: Callable[[str], str]) -> None:
+        """Take texts away for good, with their salts, and where else they stand in the state.
+
+        Args:
+            digests: of the texts; those of which nothing is known stay erased should they come back.
+            record: of the act; what showed the text says `(erased: record …)`.
+            word_of: a text to what tells it again in the state.
 
         Each worker lets go of them as it hears of the change. In SQLite the octets are overwritten, and `Store.scrub`
         clears its log; PostgreSQL lets go of the row, and of its octets when it vacuums.
@@ -108,11 +136,56 @@ class TextWrites(TextReadings, WriteBase):
         wanted = sorted(set(digests))
         if self._connection.dialect.name == "sqlite":
             self._connection.exec_driver_sql("PRAGMA secure_delete=ON")
+        table, note, words = schema.texts, erased_note(record), set[str]()
+        places: set[tuple[str, str]] = set()
         for chunk in _chunks(wanted):
-            self._connection.execute(delete(schema.texts).where(schema.texts.c.digest.in_(chunk)))
+            for row in self._rows(select(table.c.word, table.c.places).where(table.c.digest.in_(chunk)), {}):
+                words.add(row.word)
+                places |= {(name, key) for name, key in msgspec.json.decode(row.places or "[]")}
+            self._connection.execute(delete(table).where(table.c.digest.in_(chunk)))
+
+        def is_one(text: str) -> bool:
+            return word_of(text) in words
+
+        for name, key in sorted(places):
+            there = schema.metadata.tables[name]
+            column = there.c[schema.WORDED[name]]
+            self._erase_in(there, select(there).where(column == column.type.python_type(key)), is_one, note)
+        if words:
+            # What is answered to whoever asks again may tell of any earlier act.
+            self._erase_in(schema.answers, select(schema.answers), is_one, note)
         for digest in wanted:
             self._connection.execute(_ERASED, {"digest": digest, "record": record})
         self.change(ChangeKind.KEY, ERASURE)
+
+    def _erase_in(self, table: Table, found: Select[Any], is_it: Callable[[str], bool], note: str) -> None:
+        """Put a note in place of a text in rows, whichever of their fields it stands in."""
+        for row in self._connection.execute(found).mappings().all():
+            held = {name: row[name] for name in _WORDED_COLUMNS if name in row}
+            changed = {name: new for name, old in held.items() if (new := _without(name, old, is_it, note)) != old}
+            if changed:
+                same = [column == row[column.name] for column in table.primary_key]
+                self._connection.execute(update(table).where(*same).values(**changed))
+
+    def add_texts(self, texts: Iterable[OfficersText], day: date, years: int) -> None:
+        """Keep what an officer says in this act; its records may name it on `day` and the next, and stay for `years`.
+
+        Each act has rows of its own, so that no two acts wait for each other, and the log does not tell that two of
+        them gave the same reason. They are written last: a row names the others of the act in which its text stands.
+        """
+        said = tuple(texts)
+
+        def write() -> None:
+            days = {"day": day.isoformat(), "named_until": (day + timedelta(days=1)).isoformat(), "years": years}
+            rows = []
+            for each in said:
+                row = {"digest": each.digest, "mark": each.digest, "word": each.word, "sealed": each.sealed, **days}
+                places = msgspec.json.encode(self._places_of(each.text)).decode()
+                rows.append({**row, "system": "", "department": each.department, "places": places})
+            self._connection.execute(_ADD, rows)
+
+        if said:
+            self._at_end.append(write)
 
     def forget_texts(self, today: date, held: Iterable[str]) -> int:
         """Let go of texts once the time of every record that may name them is over; how many went.
@@ -210,12 +283,43 @@ class Texts(TextReadings):
                         "department": each.department,
                     }
                     row |= {"day": day.isoformat(), "named_until": last, "sealed": sealed}
-                    connection.execute(_ADD, {**row, "years": each.years})
+                    connection.execute(_ADD, {**row, "years": each.years, "places": None})
                 elif not is_good(mark, found):
                     years = max(each.years, found[mark][2])
                     changed = {"named_until": max(last, found[mark][1]), "years": years}
                     connection.execute(update(schema.texts).where(schema.texts.c.mark == mark).values(**changed))
             return {mark: row[0] for mark, row in standing(connection).items()}
+
+
+_WORDED_COLUMNS = ("body", "content", "reason")
+"""Of the tables of `WORDED`: JSON as text, JSON as bytes, and a text."""
+_LEAD = ": "
+"""Parts what the gateway says of a text from the text, where both stand in one sentence."""
+
+
+def _without(column: str, held: Any, is_it: Callable[[str], bool], note: str) -> Any:
+    """What a column holds, without a text."""
+    if column == "reason":
+        return _replaced(held, is_it, note)
+    document = msgspec.json.decode(held)
+    changed = _replaced(document, is_it, note)
+    if changed == document:
+        return held
+    encoded = msgspec.json.encode(changed)
+    return encoded if isinstance(held, bytes) else encoded.decode()
+
+
+def _replaced(value: Any, is_it: Callable[[str], bool], note: str) -> Any:
+    if isinstance(value, dict):
+        return {name: _replaced(each, is_it, note) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_replaced(each, is_it, note) for each in value]
+    if not isinstance(value, str):
+        return value
+    if is_it(value):
+        return note
+    lead, part, rest = value.partition(_LEAD)
+    return f"{lead}{part}{note}" if rest and is_it(rest) else value
 
 
 def _stored(row: Any) -> StoredText:

@@ -7,7 +7,7 @@ the order of the commits, and a rolled-back transaction leaves no gap.
 
 # ruff: noqa: A002 - `id` and `filter` are the domain's names for them
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from typing import Any, TypeVar
 
@@ -70,6 +70,8 @@ class WriteBase(Readings, Proposals):
         """The feed's position before this transaction: the same as after another one if nobody wrote in between."""
         self.changes: list[Change] = []
         """The changes of this transaction, in order; committed once the `with` block has ended."""
+        self._worded: list[tuple[str, str, str]] = []
+        self._at_end: list[Callable[[], None]] = []
 
     def _rows(self, statement: Executable, parameters: Mapping[str, Any]) -> Rows:
         return self._connection.execute(statement, parameters).all()
@@ -105,7 +107,9 @@ class WriteBase(Readings, Proposals):
         return change
 
     def seal(self) -> None:
-        """Write the changes: the last thing before the commit."""
+        """Write what could not be written before, and the changes: the last thing before the commit."""
+        for each in self._at_end:
+            each()
         if not self.changes:
             return
         self._connection.execute(
@@ -127,6 +131,23 @@ class WriteBase(Readings, Proposals):
         condition = [table.c[name] == value for name, value in key.items()]
         if not self._connection.execute(update(table).where(*condition).values(**values)).rowcount:
             self._connection.execute(insert(table).values(**key, **values))
+        self._note_words(table, {**key, **values})
+
+    def _insert(self, table: Table, values: Mapping[str, Any]) -> None:
+        self._connection.execute(insert(table).values(**values))
+        self._note_words(table, values)
+
+    def _note_words(self, table: Table, values: Mapping[str, Any]) -> None:
+        """Remember what a row of `schema.WORDED` holds, until it is known what was said in this transaction."""
+        column = schema.WORDED.get(table.name)
+        if column is not None:
+            held = "\n".join(value for value in values.values() if isinstance(value, str))
+            self._worded.append((f"{table.name}", str(values[column]), held))
+
+    def _places_of(self, text: str) -> list[tuple[str, str]]:
+        """Table and key of the rows that this transaction has written a text into."""
+        forms = (text, msgspec.json.encode(text).decode()[1:-1])
+        return sorted({(table, key) for table, key, held in self._worded if any(each in held for each in forms)})
 
 
 class Transaction(WriteBase):
@@ -239,7 +260,7 @@ class Transaction(WriteBase):
         """
         if self.order(order.id) is not None:
             raise GatewayError("conflict", f"there already is an order `{order.id}`")
-        self._connection.execute(insert(schema.orders).values(id=order.id, **_order_columns(order)))
+        self._insert(schema.orders, {"id": order.id, **_order_columns(order)})
         return self._order_changed(order, withdraws=True)[0]
 
     def lift_order(self, id: str, by: str, at: datetime, reason: str, *, if_match: str | None = None) -> Order:
@@ -342,16 +363,8 @@ class Transaction(WriteBase):
         """Remember what an act answered under its `Idempotency-Key`, for a day, in the act's own transaction."""
         table = schema.answers
         self._connection.execute(delete(table).where(table.c.officer == officer, table.c.key == key))
-        self._connection.execute(
-            insert(table).values(
-                key=key,
-                officer=officer,
-                digest=digest,
-                status=status,
-                content=body,
-                expires=self._now_unix + ANSWER_SECONDS,
-            )
-        )
+        values = {"key": key, "officer": officer, "digest": digest, "status": status, "content": body}
+        self._connection.execute(insert(table).values(**values, expires=self._now_unix + ANSWER_SECONDS))
 
 
 _ENDED = frozenset({GrantState.TERMINATED, GrantState.CLOSED, GrantState.DISPOSED})

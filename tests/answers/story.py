@@ -55,6 +55,7 @@ from tests.answers.cases import BESIDE_SHARING, case_of, make_late, talk
 from tests.answers.matters import Matters, matters_of
 from tests.answers.provider import URL as PROVIDER
 from tests.answers.teller import Teller
+from tests.answers.words import Heard, Words
 from tests.answers.world import WITNESSED, WITNESSED_KEY, Clock, FullWorld, quick_ledger, record_long_ago
 from tests.support.control import ISSUER, done
 from tests.support.ledger import TestSigner
@@ -83,6 +84,7 @@ class Told(NamedTuple):
     answers: dict[str, dict[str, Any]]
     document: dict[str, Any]
     matters: Matters
+    words: Words
 
 
 def walk() -> Told:
@@ -93,6 +95,7 @@ def walk() -> Told:
         clock.at = STANDS_AT.timestamp()
         world = FullWorld(Path(folder), clock)
         try:
+            heard = Heard(world, Path(folder))
             teller = Teller(world, clock)
             for chapter in (
                 the_directory,
@@ -115,9 +118,10 @@ def walk() -> Told:
             ):
                 chapter(teller)
             matters = matters_of(teller)
+            words = heard.words()
         finally:
             world.close()
-    return Told(dict(sorted(teller.kept.items())), world.app.openapi(), matters)
+    return Told(dict(sorted(teller.kept.items())), world.app.openapi(), matters, words)
 
 
 def the_log(teller: Teller) -> None:
@@ -408,7 +412,7 @@ def applications(teller: Teller) -> None:
     step("complete", "civil", {"digest": amended["digest"]}, second)
     extension = {"days": 5, "reasons": "the register is being moved"}
     step("request-extension", "police", extension, second)
-    step("approve-extension", "registrar", {"reference": "政数〔2026〕3号"}, second)
+    step("approve-extension", "registrar", {"reference": "政数〔2026〕21号"}, second)
     step("refuse", "police", {"reasons": "the items are more than the registration needs"}, second)
     third, _ = drafted(submitted, ("police", "request-extension", extension))
     step("deny-extension", "registrar", {"reasons": "no special reason is stated"}, third)

@@ -211,7 +211,7 @@ def test_record_without_its_act_is_voided_at_the_next_start(
                 return "x-1"
 
         for _ in range(2):
-            found = reconcile(store, Acts(), home.ledger, home.origin(home.settings()), put_back=False)  # type: ignore[arg-type]
+            found = reconcile(store, Acts(), home.ledger, home.origin(home.settings()), str, put_back=False)  # type: ignore[arg-type]
         assert found.voided == ()
     assert [fields["act"] for _, fields in told] == ["void"]
 

@@ -168,6 +168,7 @@ class World:
             trials=Trials(self._no_reach),
             unseal=lambda sealed, context: self.ring.field_cipher().unseal(sealed, context),
             open_text=self.texts.open,
+            seal_text=self.texts.seal,
             word_of=partial(self.texts.mark, ""),
             seal=lambda secret, context: self.ring.field_cipher().seal(secret, context),
             secret_mark=lambda secret: f"mark of {len(secret)} characters",

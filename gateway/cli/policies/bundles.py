@@ -16,6 +16,7 @@ from gateway.cli.policies.activation import EXAMINE_SECONDS, told
 from gateway.cli.shell import DEFAULT_HOME, AsJson, AsOfficer, Home, command, open_api, out, print_json
 from gateway.domain.errors import GatewayError
 from gateway.domain.policies import IN_FORCE_STEPS, PolicySet
+from gateway.domain.texts import digest_in
 from gateway.policy.offline.activating import set_faults
 
 FORMAT = "sharing-gateway policies 1"
@@ -110,8 +111,10 @@ def import_(
     out.print(
         f"verified: {' + '.join(policies.layers)} ({said['digest'][:16]}), {len(policies.files)} files", markup=False
     )
-    out.print(f"  record {said['id']}: {said['step']} by {said['officer']}: {said['reason'] or '-'}", markup=False)
-    out.print("  not shown: whether other policies were put in force since; ask that gateway's auditors", markup=False)
+    # Why is told by that gateway alone, where it can be erased; a record of before has it in words.
+    why = said["reason"] if said["reason"] and digest_in(said["reason"]) is None else "-"
+    out.print(f"  record {said['id']}: {said['step']} by {said['officer']}: {why}", markup=False)
+    out.print("  not shown: why, and whether other policies were put in force since; ask its auditors", markup=False)
     if root is not None:
         layers = ",".join(policies.layers)
         out.print(f"  put it in force here: gateway policies activate {root} --layers {layers}", markup=False)

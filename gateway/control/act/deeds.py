@@ -16,6 +16,7 @@ import msgspec
 from gateway.control.act.problems import invalid
 from gateway.control.act.recorded import Written
 from gateway.control.act.services import ControlServices
+from gateway.control.act.words import without_words
 from gateway.domain.calendar import CHINA, Due, working_days_after
 from gateway.domain.directory import Department, System, namespace_of
 from gateway.domain.errors import GatewayError, another_names
@@ -245,8 +246,9 @@ class Deed:
         self, kind: RecordKind, rows: Sequence[tuple[Mapping[str, Any], list[dict[str, str]]]]
     ) -> tuple[str, ...]:
         assert not self.records, "an act is recorded once"
-        self.told = tuple(self._told(fields, withdrawn) for fields, withdrawn in rows)
         assert self._written is not None, "nothing is recorded here"
+        told = [self._told(fields, withdrawn) for fields, withdrawn in rows]
+        self.told = without_words(self.services, self._tx, self.officer.department, told, self.today)
         self.records = self.services.acts.append_all(kind, self.told)
         self._written.note(self.records, self.told)
         return self.records

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gateway.domain.errors import GatewayError, InDoubtError
+from gateway.domain.texts import Phrase
 from gateway.domain.uses import RecordKind
 from gateway.ledger.journal.acts import ActJournal, void_of
 from gateway.store import Store
@@ -111,6 +112,7 @@ def recorded(unsettled: Unsettled, acts: ActJournal) -> Iterator[Written]:
 def _void(acts: ActJournal, written: Written) -> None:
     """Say that what records tell did not come to stand, to whom they are told."""
     rows = [
-        void_of(record, fields, "not committed") for record, fields in zip(written.records, written.told, strict=True)
+        void_of(record, fields, Phrase("not committed"))
+        for record, fields in zip(written.records, written.told, strict=True)
     ]
     acts.append_all(RecordKind.CONSULTATION, rows)

@@ -18,7 +18,7 @@ from gateway.control.suppliers.checks import HostChecks
 from gateway.control.suppliers.tried import Trials
 from gateway.domain.errors import GatewayError
 from gateway.identity.callers.security_log import FailureBudget
-from gateway.identity.keys.texts import OpenText
+from gateway.identity.keys.texts import OpenText, SealedText
 from gateway.ledger.journal.acts import ActJournal
 from gateway.ledger.process.client import LedgerClient
 from gateway.ledger.witness.witness import Witness
@@ -35,6 +35,10 @@ def _no_unseal(_sealed: str, _context: str) -> bytes:
 
 def _no_text(_digest: str, _sealed: str) -> OpenText:
     raise GatewayError("unavailable", "no key ring opens texts here")
+
+
+def _no_sealing(_text: str) -> SealedText:
+    raise GatewayError("unavailable", "no key ring seals texts here")
 
 
 def _no_mark(_secret: str) -> str:
@@ -73,6 +77,7 @@ class ControlServices:
         seal: seals a secret for storage, bound to a context.
         unseal: what `seal` sealed in that context; raises `GatewayError`.
         open_text: digest and sealed text of the state to the text; raises `GatewayError`.
+        seal_text: a text to its digest and what the state holds of it.
         word_of: a text to what tells it again in the state, whoever said it.
         secret_mark: a secret to what tells it again and does not tell it, for keys of idempotency.
         unsettled: acts on record of which it is not known yet whether they stand.
@@ -105,6 +110,7 @@ class ControlServices:
     seal: Callable[[bytes, str], str] = _no_seal
     unseal: Callable[[str, str], bytes] = _no_unseal
     open_text: Callable[[str, str], OpenText] = _no_text
+    seal_text: Callable[[str], SealedText] = _no_sealing
     word_of: Callable[[str], str] = _no_mark
     secret_mark: Callable[[str], str] = _no_mark
     unsettled: Unsettled = field(default_factory=Unsettled)

@@ -28,6 +28,7 @@ from gateway.control.act.scopes import require_departments, scope_of
 from gateway.domain.directory import Department, System
 from gateway.domain.errors import TAKEN, GatewayError
 from gateway.domain.officers import Act, Matter, Officer
+from gateway.domain.texts import Phrase
 from gateway.domain.uses import RecordKind
 from gateway.identity.keys.jwk import check_public_jwk, thumbprint
 from gateway.identity.tokens.verify import is_thumbprint
@@ -164,7 +165,7 @@ def add_key(
             certificates = (*certificates, body.certificate)
         return msgspec.structs.replace(system, keys=keys, certificates=certificates)
 
-    return _change_system(request, services, officer, id, if_match, key, body.model_dump(), change, "key added")
+    return _change_system(request, services, officer, id, if_match, key, body.model_dump(), change, Phrase("key added"))
 
 
 @router.delete("/systems/{id}/keys/{name}", summary="Withdraw a key or certificate")
@@ -189,7 +190,7 @@ def withdraw_key(
             raise GatewayError("not-found", f"system `{id}` has no key `{name}`")
         return left
 
-    return _change_system(request, services, officer, id, if_match, key, name, change, "key withdrawn")
+    return _change_system(request, services, officer, id, if_match, key, name, change, Phrase("key withdrawn"))
 
 
 @router.post("/systems/{id}/revocation", summary="Revoke a system", openapi_extra=describes(RevocationBody))

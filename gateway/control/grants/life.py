@@ -60,6 +60,7 @@ from gateway.domain.orders import Order, OrderKind, Reach
 from gateway.domain.processes.disposals import Destruction
 from gateway.domain.processes.disputes import DISPUTES
 from gateway.domain.processes.rectifications import Failure
+from gateway.domain.texts import Phrase
 from gateway.domain.uses import RecordKind
 from gateway.store import StoreTransaction
 
@@ -219,7 +220,7 @@ def close(
             grant,
             new,
             matter,
-            outcome=body.outcome.value,
+            outcome=Phrase(body.outcome.value),
             reason=body.reason,
             dispose_by=duty.due_on.isoformat(),
         )

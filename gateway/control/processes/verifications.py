@@ -9,6 +9,7 @@ from gateway.domain.free_text import require_no_identity_number
 from gateway.domain.officers import Matter
 from gateway.domain.processes.cases import Case
 from gateway.domain.processes.verifications import Doubt, Outcome
+from gateway.domain.texts import Phrase
 from gateway.store import StoreTransaction
 
 
@@ -34,7 +35,7 @@ def _request(deed: Deed, _case: Case, said: Doubt) -> Done:
 
 
 def _answer(_deed: Deed, _case: Case, said: Outcome) -> Done:
-    return Done(kept=("outcome",), told={"outcome": said.outcome.value})
+    return Done(kept=("outcome",), told={"outcome": Phrase(said.outcome.value)})
 
 
 EFFECTS = Effects(_opens, {"request": _request, "answer": _answer})

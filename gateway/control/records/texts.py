@@ -1,30 +1,34 @@
-"""What callers said, for whoever may read the records that name it (`gateway.domain.texts`).
+"""What callers and officers said, for whoever may read the records that name it (`gateway.domain.texts`).
 
 A record of the log names a text by its digest; an answer of the API holds the text while it stands, and says plainly
-when it was erased. A digest is read as its own system's alone, so that no record shows another's words.
+when it was erased. A digest is read as its own system's or department's alone, so that no record shows another's words.
 """
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from gateway.control.act.services import ControlServices
 from gateway.domain.errors import GatewayError
-from gateway.domain.texts import digest_in, sealed
+from gateway.domain.texts import ACT_WORDS, USE_WORDS, digest_in, erased_note, sealed
 from gateway.ledger.index.queries import RecordQuery, RecordRow
 from gateway.store.texts import StoredText
-
-FIELDS = ("purpose", "scenario", "operator")
-"""Of a record of a use: what a caller says in its own words."""
 
 _AT_ONCE = 500
 """Texts that are opened together."""
 
 GONE = "(the text is no longer in the state)"
 UNREADABLE = "(sealed under a key that this node does not have)"
+
+
+class Owner(NamedTuple):
+    """Who said a text: a caller by its system, an officer by department alone."""
+
+    system: str = ""
+    department: str = ""
 
 
 class ToldText(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -34,19 +38,19 @@ class ToldText(msgspec.Struct, frozen=True, omit_defaults=True):
         text: the text; "" of one that does not stand.
         salt: proves it: SHA-256 over `sharing-gateway/text/v1`, a line feed, the salt and the text is the digest.
         erased: the record of the act that erased it.
-        system: whose it is.
+        owner: whose it is; None where that is not known.
     """
 
     text: str = ""
     salt: str = ""
     erased: str = ""
-    system: str = ""
+    owner: "Owner | None" = None
 
     @property
     def shown(self) -> str:
         """What stands in the record's field."""
         if self.erased:
-            return f"(erased: record {self.erased})"
+            return erased_note(self.erased)
         return self.text if self.salt else GONE
 
 
@@ -65,38 +69,71 @@ def _told(services: ControlServices, stored: StoredText | None) -> ToldText:
     try:
         opened = services.open_text(stored.digest, stored.sealed)
     except GatewayError:
-        return ToldText(UNREADABLE, "-", system=stored.system)
-    return ToldText(opened.text, opened.salt, system=stored.system)
+        return ToldText(UNREADABLE, "-", owner=_owner(stored))
+    return ToldText(opened.text, opened.salt, owner=_owner(stored))
+
+
+def _owner(stored: StoredText) -> Owner:
+    return Owner(stored.system) if stored.system else Owner(department=stored.department)
+
+
+class Words(NamedTuple):
+    """What an entry of the log holds of somebody's words.
+
+    Args:
+        owner: who said them.
+        said: field to what it names; one of several in a field has its number beside it, as `purposes/0`.
+    """
+
+    owner: Owner
+    said: dict[str, object]
+
+
+def words_in(entry: Mapping[str, Any]) -> Words:
+    """The fields of an entry in which a digest may stand for a text."""
+    use = entry.get("use")
+    if isinstance(use, dict):
+        return Words(Owner(str(use.get("system"))), {name: use.get(name) for name in USE_WORDS})
+    said: dict[str, object] = {}
+    for name in sorted(ACT_WORDS & entry.keys()):
+        value = entry[name]
+        said |= {f"{name}/{at}": each for at, each in enumerate(value)} if isinstance(value, list) else {name: value}
+    if isinstance(question := entry.get("question"), dict):
+        said["question/purpose"] = question.get("purpose")
+    return Words(Owner(department=str(entry.get("officer_department"))), said)
 
 
 def shown_rows(services: ControlServices, rows: Sequence[RecordRow]) -> list[RecordRow]:
     """Rows with the texts that they name. Blocks."""
-    told = told_texts(services, (getattr(row, field) for row in rows for field in FIELDS))
+    told = told_texts(services, (getattr(row, field) for row in rows for field in USE_WORDS))
     if not told:
         return list(rows)
-    return [msgspec.structs.replace(row, **_shown(told, row.system, msgspec.structs.asdict(row))) for row in rows]
+    return [
+        msgspec.structs.replace(row, **_shown(told, Owner(row.system or ""), msgspec.structs.asdict(row)))
+        for row in rows
+    ]
 
 
-def _shown(told: Mapping[str, ToldText], system: object, said: Mapping[str, Any]) -> dict[str, str]:
+def _shown(told: Mapping[str, ToldText], owner: Owner, said: Mapping[str, Any]) -> dict[str, str]:
     found = {}
-    for field in FIELDS:
+    for field in USE_WORDS:
         text = told.get(said.get(field) or "")
         if text is not None:
-            # Another system's digest can only stand in a record from before there were any.
-            found[field] = GONE if text.system and text.system != system else text.shown
+            # Another's digest can only stand in a record from before there were any.
+            found[field] = GONE if text.owner not in (None, owner) else text.shown
     return found
 
 
 def texts_of(services: ControlServices, entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     """Field to text, salt or the record of its erasure, of the texts that a record's entries name. Blocks."""
-    use = entries[0].get("use") if entries else None
-    if not isinstance(use, dict):
+    if not entries:
         return {}
-    told = told_texts(services, (use.get(field) for field in FIELDS))
-    named = {field: told[use[field]] for field in FIELDS if use.get(field) in told}
+    owner, said = words_in(entries[0])
+    told = told_texts(services, said.values())
+    named = {field: told[value] for field, value in said.items() if isinstance(value, str) and value in told}
     shown = {}
     for field, text in named.items():
-        own = text if not text.system or text.system == use.get("system") else ToldText()
+        own = text if text.owner in (None, owner) else ToldText()
         body: dict[str, str] = {"text": own.shown}
         if own.erased:
             body["erased"] = own.erased
@@ -109,33 +146,31 @@ def texts_of(services: ControlServices, entries: Sequence[Mapping[str, Any]]) ->
 def texts_beside(services: ControlServices, export: Path) -> Iterator[bytes]:
     """The texts that an export's records name: a line each, with its digest and salt. Blocks.
 
-    A digest that stands in the record of another system than its own is left out.
+    A digest that stands in the record of another than its own is left out.
     """
-    named: dict[str, set[str]] = {}
-    for system, values in _said_in(export):
-        for digest in filter(None, map(digest_in, values)):
-            named.setdefault(digest, set()).add(system)
+    named: dict[str, set[Owner]] = {}
+    for owner, said in _said_in(export):
+        for digest in filter(None, map(digest_in, said.values())):
+            named.setdefault(digest, set()).add(owner)
     digests = sorted(named)
     for at in range(0, len(digests), _AT_ONCE):
         for digest, stored in sorted(services.store.texts(digests[at : at + _AT_ONCE]).items()):
             told = _told(services, stored)
-            if told.salt and told.text != UNREADABLE and told.system in named[digest]:
+            if told.salt and told.text != UNREADABLE and told.owner in named[digest]:
                 said = {"digest": digest, "salt": told.salt, "text": told.text}
                 yield msgspec.json.encode(said) + b"\n"
 
 
-def _said_in(export: Path) -> Iterator[tuple[str, tuple[object, ...]]]:
-    """System and words of each use in an export, as its records name them."""
+def _said_in(export: Path) -> Iterator[Words]:
+    """What each record in an export holds of somebody's words; a table has columns for those of uses alone."""
     if export.suffix == ".csv":
         with export.open(encoding="utf-8-sig", newline="") as file:
             for row in csv.DictReader(file):
-                yield row["system"], tuple(row[field] for field in FIELDS)
+                yield Words(Owner(row["system"]), {field: row[field] for field in USE_WORDS})
         return
     with export.open("rb") as file:
         for line in file:
-            use = msgspec.json.decode(line)["entries"][0].get("use")
-            if isinstance(use, dict):
-                yield str(use.get("system")), tuple(use.get(field) for field in FIELDS)
+            yield words_in(msgspec.json.decode(line)["entries"][0])
 
 
 def shown_keys(services: ControlServices, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from gateway.control.sign_in.by_provider import kept_with, sealed_with
 from gateway.control.sign_in.sign_in import SignInServices, begin_session, bound_of, session_of, shown_session
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act
+from gateway.domain.texts import Phrase
 from gateway.domain.uses import RecordKind
 from gateway.identity.officers.accounts import LocalAccounts
 from gateway.identity.officers.oidc import OpenIdSignIn, Person
@@ -97,7 +98,9 @@ def _add_sessions(router: APIRouter, sign_in: SignInServices) -> None:
                 raise GatewayError("not-found", "nobody has asked for a recovery of this account")
             deed.tx.end_enrolment(officer.id)
             deed.tx.note_account(officer.id, "the recovery of this account was refused", officer.id)
-            deed.record(RecordKind.DIRECTORY, department=officer.department, of=officer.id, reason="recovery refused")
+            deed.record(
+                RecordKind.DIRECTORY, department=officer.department, of=officer.id, reason=Phrase("recovery refused")
+            )
             return Answer({"officer": officer.id})
 
         return perform(services, request, officer, None, None, work)
@@ -114,7 +117,7 @@ def _end(
         ended = deed.tx.end_sessions("sign-out", officer=officer.id, session=only)
         if not ended:
             raise GatewayError("not-found", "there is no such session of yours")
-        deed.record(RecordKind.CONSULTATION, department=officer.department, reason="signed out", sessions=ended)
+        deed.record(RecordKind.CONSULTATION, department=officer.department, reason=Phrase("signed out"), sessions=ended)
         there = {"provider_sign_out": provider.sign_out_url()} if provider is not None and found is not None else {}
         return Answer({"ended": ended, **there})
 
@@ -154,7 +157,7 @@ def _add_renewal(router: APIRouter, sign_in: SignInServices, provider: OpenIdSig
             deed.permit(Act.KEEP_ACCOUNT, matter_of_person(deed.officer))
             deed.tx.renew_session(session, now + seconds)
             deed.tx.note_provider_session(sealed_with(sign_in, session, person, found.expires_unix))
-            deed.record(RecordKind.CONSULTATION, department=officer.department, reason="session renewed")
+            deed.record(RecordKind.CONSULTATION, department=officer.department, reason=Phrase("session renewed"))
             return Answer({"expires_unix": now + seconds})
 
         renewed = await run_in_threadpool(perform, services, request, officer, None, None, work)
@@ -168,7 +171,9 @@ def _disowned(services: Services, request: Request, officer: SignedIn) -> None:
     def work(deed: Deed) -> Answer:
         deed.permit(Act.KEEP_ACCOUNT, matter_of_person(deed.officer))
         ended = deed.tx.end_sessions("not renewed by the provider", session=session_of(request))
-        deed.record(RecordKind.CONSULTATION, department=officer.department, reason="not renewed", sessions=ended)
+        deed.record(
+            RecordKind.CONSULTATION, department=officer.department, reason=Phrase("not renewed"), sessions=ended
+        )
         return Answer({"ended": ended})
 
     perform(services, request, officer, None, None, work)
@@ -208,7 +213,9 @@ def _add_password(router: APIRouter, sign_in: SignInServices, accounts: LocalAcc
                 raise GatewayError("precondition-failed", "the password was changed meanwhile")
             deed.tx.put_officer(deed.officer, secret_hash=hashed)
             deed.tx.note_account(officer.id, "the password was changed", officer.id)
-            deed.record(RecordKind.DIRECTORY, department=officer.department, of=officer.id, reason="password changed")
+            deed.record(
+                RecordKind.DIRECTORY, department=officer.department, of=officer.id, reason=Phrase("password changed")
+            )
             return Answer({"officer": officer.id})
 
         changed = perform(services, request, officer, None, None, work)

@@ -15,6 +15,7 @@ from gateway.control.act.bodies import Body, describes, model_of
 from gateway.control.sign_in.sign_in import SecondFactor, SignInServices, session_of
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act
+from gateway.domain.texts import Phrase
 from gateway.domain.uses import RecordKind
 from gateway.identity.officers.accounts import LocalAccounts
 from gateway.identity.officers.one_time_codes import new_secret, text_of, uri_of
@@ -46,7 +47,7 @@ def authenticator_router(sign_in: SignInServices, accounts: LocalAccounts) -> AP
                 raise GatewayError("conflict", "this account has an authenticator: withdraw that one first")
             deed.tx.put_authenticator(officer.id, factor.seal(officer.id, secret), confirmed=False)
             deed.record(
-                RecordKind.DIRECTORY, department=officer.department, of=officer.id, reason="second factor begun"
+                RecordKind.DIRECTORY, department=officer.department, of=officer.id, reason=Phrase("second factor begun")
             )
             uri = uri_of(secret, officer.id, sign_in.issuer.issuer)
             return Answer({"officer": officer.id}, 201, once={"secret": text_of(secret), "uri": uri})
@@ -112,5 +113,5 @@ def _require_code(
 
 def _noted(deed: Deed, what: str) -> Answer:
     deed.tx.note_account(deed.officer.id, what, deed.officer.id)
-    deed.record(RecordKind.DIRECTORY, department=deed.officer.department, of=deed.officer.id, reason=what)
+    deed.record(RecordKind.DIRECTORY, department=deed.officer.department, of=deed.officer.id, reason=Phrase(what))
     return Answer({"officer": deed.officer.id})

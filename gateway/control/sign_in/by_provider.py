@@ -28,6 +28,7 @@ from gateway.control.sign_in.sign_in import (
 )
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Officer, ProviderSession
+from gateway.domain.texts import Phrase
 from gateway.domain.uses import RecordKind
 from gateway.identity.officers.oidc import OpenIdSignIn, Pending, Person, SignedOut
 from gateway.ledger.journal.acts import ActJournal
@@ -261,7 +262,7 @@ def ender(store: Store, acts: ActJournal) -> Callable[[SignedOut], None]:
                 for session in (named or (None,))
             )
             if ended:
-                said = {"act": "signOut", "method": "provider", "officer": person.id, "sessions": ended}
+                said = {"act": "signOut", "method": Phrase("provider"), "officer": person.id, "sessions": ended}
                 department = {"officer_department": person.department, "department": person.department}
                 acts.append(RecordKind.CONSULTATION, {**said, **department})
 

@@ -30,6 +30,7 @@ from gateway.domain.changes import ChangeKind
 from gateway.domain.directory import Department, System
 from gateway.domain.errors import TAKEN, GatewayError
 from gateway.domain.officers import Act, Matter
+from gateway.domain.texts import Phrase
 from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.identity.callers.legacy import CONTRACTS, seal_secret
 from gateway.identity.keys.keyring import TOKEN_OVERLAP_SECONDS, KeyRing, Rotation
@@ -180,7 +181,7 @@ def _store(deed: Deed, department: Department, stored: LegacyKey, reason: str) -
         purpose=stored.purpose,
         contract=stored.contract,
         key=stored.id,
-        reason=f"key {reason}",
+        reason=Phrase(f"key {reason}"),
     )
     return Answer({"key": _shown(stored)})
 

@@ -38,6 +38,7 @@ from gateway.control.sign_in.command_line import command_line_routers
 from gateway.control.sign_in.sign_in import SignInServices, begin_session, session_of, sign_in_router
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act, Enrolment, Officer
+from gateway.domain.texts import Phrase
 from gateway.domain.uses import RecordKind
 from gateway.identity.officers.accounts import LocalAccounts
 from gateway.identity.officers.passwords import require_strong
@@ -120,7 +121,7 @@ def enrolment_router() -> APIRouter:
             at = int(deed.now.timestamp())
             asked = Enrolment(id, True, officer.id, at, body.reason, at + RECOVERY_SECONDS)
             deed.tx.put_enrolment(asked)
-            _note(deed, person, f"another password was asked for: {body.reason}")
+            _note(deed, person, "another password was asked for", body.reason)
             return Answer({"officer": id, "asked_by": officer.id, "expires_unix": asked.expires_unix}, 202)
 
         return perform(services, request, officer, key, body.model_dump(), work)
@@ -182,9 +183,10 @@ def _give(deed: Deed, person: Officer, asked: Enrolment, what: str) -> Answer:
     return Answer(body, 201, once={"code": code})
 
 
-def _note(deed: Deed, person: Officer, what: str) -> None:
-    deed.tx.note_account(person.id, what, deed.officer.id)
-    deed.record(RecordKind.DIRECTORY, department=person.department, of=person.id, reason=what)
+def _note(deed: Deed, person: Officer, what: str, why: str = "") -> None:
+    deed.tx.note_account(person.id, f"{what}: {why}" if why else what, deed.officer.id)
+    said = {"step": what, "reason": why} if why else {"reason": Phrase(what)}
+    deed.record(RecordKind.DIRECTORY, department=person.department, of=person.id, **said)
 
 
 def digest_of(code: str) -> str:
@@ -240,7 +242,7 @@ def _set(services: ControlServices, officer: str, digest: str, hashed: str) -> O
             "of": officer,
             "asked_by": found.asked_by,
             **({"approved_by": found.approved_by} if found.approved_by else {}),
-            "reason": "password set by its owner",
+            "reason": Phrase("password set by its owner"),
             "position": tx.began_at,
         }
         records = (services.acts.append(RecordKind.DIRECTORY, told),)

@@ -29,6 +29,7 @@ from gateway.control.act.bodies import MAX_NAME_LENGTH
 from gateway.control.sign_in.possession import CHALLENGE, Possession
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import AccountEvent, Authenticator, Officer, ProviderSession, Session
+from gateway.domain.texts import Phrase
 from gateway.domain.uses import RecordKind
 from gateway.identity.callers.security_log import SecurityLog
 from gateway.identity.keys.symmetric import FieldCipher
@@ -280,7 +281,7 @@ def recorder(acts: ActJournal) -> Callable[[Officer, str], None]:
             RecordKind.CONSULTATION,
             {
                 "act": "signIn",
-                "method": method,
+                "method": Phrase(method),
                 "officer": officer.id,
                 "officer_department": officer.department,
                 # Who may consult the officer's department's records finds it.

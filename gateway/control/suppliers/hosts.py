@@ -41,6 +41,7 @@ from gateway.domain.hosts import (
     parse_prefix,
 )
 from gateway.domain.officers import Act, Officer
+from gateway.domain.texts import Phrase
 from gateway.domain.uses import RecordKind
 from gateway.store import Store, StoreTransaction
 
@@ -149,7 +150,7 @@ def prove_host(
     def note_failure(failure: GatewayError) -> None:
         def note(deed: Deed) -> Answer:
             deed.permit(Act.MANAGE_INTERFACES, deed.between(supplier, None))
-            deed.record(RecordKind.DIRECTORY, step="host not proved", reason=failure.detail, **_told(claim))
+            deed.record(RecordKind.DIRECTORY, step="host not proved", reason=Phrase(failure.detail), **_told(claim))
             return Answer({})
 
         perform(services, request, officer, None, {}, note)

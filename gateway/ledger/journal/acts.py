@@ -9,23 +9,19 @@ from typing import Any
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.free_text import require_no_identity_number
+from gateway.domain.texts import CITED, Phrase, may_stand, words_of
 from gateway.domain.uses import RecordKind
 from gateway.ledger.journal.entries import act_entry
 from gateway.ledger.journal.writer import LOW_WATER_BYTES, JournalWriter
 
 ACT_SEGMENT_BYTES = 4 << 20
-WORDS = frozenset({
-    "carried_out_by", "consultation", "document", "filing", "legal_basis", "method", "outcome", "place", "purpose",
-    "purposes", "reason", "reasons", "rectification", "statement",
-})  # fmt: skip
-"""Fields of acts' records that hold people's own words; all others are names, digests, days and numbers."""
 _USE_KINDS = {RecordKind.USE_OPENED, RecordKind.USE_CLOSED, RecordKind.USE_REFUSED, RecordKind.RECOVERED}
 
 
 _PLACES = ("officer", "officer_department", "department", "supplier", "dataset", "grant")
 
 
-def void_of(record: str, told: Mapping[str, Any], reason: str) -> dict[str, Any]:
+def void_of(record: str, told: Mapping[str, Any], reason: Phrase) -> dict[str, Any]:
     """The fields of a record that another did not come to stand: who finds that one finds this one too.
 
     Args:
@@ -89,9 +85,8 @@ class ActJournal:
     ) -> tuple[str, ...]:
         """Write records of one act and return their ids in order, consecutive. Durability: all are synced on return.
 
-        A text in them that holds a number as identity numbers are refuses all of them, whichever field it is in.
-
-        `rows` are the record's own: names, counts, references, no values (INVARIANT: NO-VALUES). The keys
+        `rows` are the record's own: names, counts, references, no values (INVARIANT: NO-VALUES). Of what somebody said
+        they hold digests (`gateway.domain.texts`): a text refuses all of them. The keys
         `department`, `system`, `supplier`, `dataset`, `interface`, `grant`, `purpose`, `officer`, `act` and `code`
         can be asked for in questions when they hold text.
 
@@ -105,12 +100,10 @@ class ActJournal:
         """
         if kind in _USE_KINDS:
             raise GatewayError("invalid-input", f"`{kind.value}` is written by the data plane alone")
-        # INVARIANT: NO-VALUES: what officers say in their own words stands in the log, which is never altered.
         for fields in rows:
-            for name in WORDS & fields.keys():
-                require_no_identity_number(fields[name], name)
+            _require_no_words(fields)
             if isinstance(question := fields.get("question"), Mapping):
-                require_no_identity_number(question.get("purpose"), "purpose")
+                _require_no_words(question)
         if not self._journal.accepts:
             raise GatewayError("records-unavailable", "the act cannot be recorded, so it is not done")
         waiting = []
@@ -119,7 +112,7 @@ class ActJournal:
         for number, fields in zip(numbers, rows, strict=True):
             record = f"{self._journal.run}-{number}"
             salt = self._journal.salts.next()
-            content = act_entry(kind, record, dict(fields), salt, self._clock_ns(), years=retention_years)
+            content = act_entry(kind, record, _bare(fields), salt, self._clock_ns(), years=retention_years)
             durable: Future[None] = Future()
             waiting.append((content, durable, record, 0))
         # Only now: a row that is no record refuses all of them.
@@ -143,3 +136,16 @@ class ActJournal:
                 durable.set_result(None)
             else:
                 durable.set_exception(error)
+
+
+def _require_no_words(fields: Mapping[str, Any]) -> None:
+    """INVARIANT: NO-VALUES: the log is never altered, so nothing enters it that somebody may want erased by law."""
+    for name, value in fields.items():
+        if name in CITED:
+            require_no_identity_number(value, name)
+        if any(not may_stand(text) for text in words_of(name, value)):
+            raise GatewayError("invalid-input", f"`{name}` is a text: a record holds its digest")
+
+
+def _bare(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: str(value) if isinstance(value, Phrase) else value for name, value in fields.items()}

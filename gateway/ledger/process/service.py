@@ -12,6 +12,7 @@ import httpx
 import msgspec
 
 from gateway.domain.errors import GatewayError
+from gateway.domain.texts import Phrase
 from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.ledger.archive.archiving import ArchiveState, Archiving
 from gateway.ledger.archive.target import Target
@@ -336,7 +337,13 @@ class LedgerService:
         except GatewayError as error:
             # What was begun is carried through at the next start, and that writes its outcome.
             if pruning_under_way(self.log.files) is None:
-                failed = {**said, "step": "failed", "intent": record, "code": error.code, "reason": error.detail}
+                failed = {
+                    **said,
+                    "step": "failed",
+                    "intent": record,
+                    "code": error.code,
+                    "reason": Phrase(error.detail),
+                }
                 self._acts.append(RecordKind.PRUNE, failed)
             raise
         return Pruned(record, plan.first, plan.end, freed, plan.entries, plan.kept)

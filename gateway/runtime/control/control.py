@@ -210,6 +210,8 @@ def assemble(
     # One log, one origin, one node: three gateways on one host have three names.
     node = home.origin(settings) if many else None
     position = Position(home)
+    texts = TextSealer(ring)
+    word_of = partial(texts.mark, "")
     if with_hub:
         hub = Hub(
             home.control_socket,
@@ -224,7 +226,7 @@ def assemble(
             book=store if many else None,
             now=time.time if many else None,
             on_policies=keeper.refresh,
-            on_history=lambda: after_failover(store, acts, home.ledger, home.origin(settings), position),
+            on_history=lambda: after_failover(store, acts, home.ledger, home.origin(settings), position, word_of),
         )
 
     def tell(changes: Sequence[Change]) -> None:
@@ -252,7 +254,6 @@ def assemble(
     spool = home.run / "spool"
     shutil.rmtree(spool, ignore_errors=True)
     spool.mkdir(mode=0o700)
-    texts = TextSealer(ring)
     services = ControlServices(
         store=store,
         engine=engine,
@@ -285,7 +286,8 @@ def assemble(
         unseal=lambda sealed, context: ring.field_cipher().unseal(sealed, context),
         seal=lambda secret, context: ring.field_cipher().seal(secret, context),
         open_text=texts.open,
-        word_of=partial(texts.mark, ""),
+        seal_text=texts.seal,
+        word_of=word_of,
         secret_mark=lambda secret: hmac.digest(ring.derived_secret("idempotency"), secret.encode(), "sha256").hex(),
         pseudonyms=lambda identifier: tuple(pseudonymiser.every(identifier, ring.pseudonym_years())),
         address=address,
@@ -497,7 +499,7 @@ class Control:
     def _reconcile(self, parts: Parts) -> None:
         home, store = self._home, parts.store
         origin = home.origin(self._settings)
-        reconcile(store, parts.acts, home.ledger, origin, put_back=is_put_back(home, store))
+        reconcile(store, parts.acts, home.ledger, origin, parts.services.word_of, put_back=is_put_back(home, store))
         if self._is_first:
             begin_life(home, store)
 

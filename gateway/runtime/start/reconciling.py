@@ -11,7 +11,7 @@ No caller is served meanwhile: the control process grants no lease before this i
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.grants import GrantState
 from gateway.domain.officers import Role
 from gateway.domain.orders import Order, OrderKind, Reach
+from gateway.domain.texts import Phrase
 from gateway.domain.uses import RecordKind
 from gateway.ledger.journal.acts import ActJournal, void_of
 from gateway.ledger.witness.adopting import ToldAct, told_acts
@@ -48,7 +49,9 @@ class Reconciled(msgspec.Struct, frozen=True):
         return tuple(each for each in self.differences if each.outcome == "held")
 
 
-def reconcile(store: Store, acts: ActJournal, ledger: Path, origin: str, *, put_back: bool) -> Reconciled:
+def reconcile(
+    store: Store, acts: ActJournal, ledger: Path, origin: str, word_of: Callable[[str], str], *, put_back: bool
+) -> Reconciled:
     """Compare the records since the last comparison with the state; see this module.
 
     Args:
@@ -56,6 +59,7 @@ def reconcile(store: Store, acts: ActJournal, ledger: Path, origin: str, *, put_
         acts: the journal of officers' acts, open: nothing else writes acts of this node.
         ledger: the ledger's folder.
         origin: the log's name.
+        word_of: a text to what tells it again in the state: what was erased is found wherever it stands.
         put_back: whether the state is known to be older than the log.
 
     Durability: records and state are synced on return.
@@ -80,13 +84,15 @@ def reconcile(store: Store, acts: ActJournal, ledger: Path, origin: str, *, put_
     # An act's record bears the feed's position before it: one beyond the present end says that the state went back.
     at = store.sequence()
     put_back = put_back or any((act.position or 0) > at for act in told.values())
-    found = _hold(store, acts, open_acts) if put_back else Reconciled(_void(store, acts, open_acts))
+    found = _hold(store, acts, open_acts, word_of) if put_back else Reconciled(_void(store, acts, open_acts))
     if newest is not None:
         settle(store, ledger, origin, leaf=newest.size)
     return found
 
 
-def after_failover(store: Store, acts: ActJournal, ledger: Path, origin: str, position: Position) -> None:
+def after_failover(
+    store: Store, acts: ActJournal, ledger: Path, origin: str, position: Position, word_of: Callable[[str], str]
+) -> None:
     """Another server's history of the state was met: hold again what it lacks of this node's acts.
 
     A standby that was behind its primary has lost what was committed last, also stops. Where the feed ends before what
@@ -96,7 +102,7 @@ def after_failover(store: Store, acts: ActJournal, ledger: Path, origin: str, po
         GatewayError: as `reconcile`; until it succeeds, no lease is granted.
     """
     if position.known() > store.sequence():
-        found = reconcile(store, acts, ledger, origin, put_back=True)
+        found = reconcile(store, acts, ledger, origin, word_of, put_back=True)
         log.error("the server that took over lacks the last acts: %d of this node's are held", len(found.held))
         position.begin(store.sequence())
 
@@ -133,14 +139,14 @@ def _void(store: Store, acts: ActJournal, missing: list[ToldAct]) -> tuple[str, 
         log.warning("record `%s` tells of an act that did not come to stand: it is voided", act.id)
         acts.append(
             RecordKind.CONSULTATION,
-            void_of(act.id, msgspec.structs.asdict(act), "not committed: found at start"),
+            void_of(act.id, msgspec.structs.asdict(act), Phrase("not committed: found at start")),
         )
         with store.transaction() as tx:
             tx.note_acts([act.id], "void")
     return tuple(act.id for act in missing)
 
 
-def _hold(store: Store, acts: ActJournal, missing: list[ToldAct]) -> Reconciled:
+def _hold(store: Store, acts: ActJournal, missing: list[ToldAct], word_of: Callable[[str], str]) -> Reconciled:
     found = []
     for act in missing:
         with store.transaction() as tx:
@@ -148,7 +154,7 @@ def _hold(store: Store, acts: ActJournal, missing: list[ToldAct]) -> Reconciled:
             _dismiss_again(tx, act)
             if act.erases:
                 # What was erased stays erased: a backup from before is no way back to it.
-                tx.erase_texts(act.erases, act.id)
+                tx.erase_texts(act.erases, act.id, word_of)
             outcome = "held" if orders or act.erases else "lost"
             difference = Difference(
                 act.id, outcome, act.act, act.officer, act.time, act.kind, act.withdraws, tuple(o.id for o in orders)
@@ -173,7 +179,7 @@ def _told(tx: StoreTransaction, act: ToldAct, order: Order) -> dict[str, Any]:
         "order": order.id,
         "reach": order.reach.value,
         "target": order.target,
-        "reason": order.reason,
+        "reason": Phrase(order.reason),
         "tells_again": act.id,
         "position": tx.began_at,
         "withdraws": list(act.withdraws),

@@ -15,6 +15,7 @@ from gateway.control.act.examples import standing_on
 from gateway.control.app.answers import kept_answers, problem_of, responses_of
 from gateway.domain.errors import PROBLEMS
 from gateway.domain.processes.register import PROCESSES
+from gateway.store import schema
 from tests.answers.stand_ins import StandIns
 from tests.answers.story import PASSWORD, SECRET, Told, walk
 from tests.support.control import World, done
@@ -66,6 +67,23 @@ def test_the_api_still_answers_as_the_examples_say(told: Told) -> None:
     """The story told again gives the same answers: keys, types, and values but for what stands in for what varies."""
     found = sorted(differences(kept_answers(), told.answers))
     assert found == [], f"{REMEDY}\n" + "\n".join(found[:40])
+
+
+def test_what_anybody_says_stands_in_no_log(told: Told) -> None:
+    """Of what the bodies of a whole story say, the log holds what a grant rests on, and names of departments."""
+    cited = {
+        "Regulations on Marriage Registration Art. 7", "公函〔2025〕77号", "公函〔2026〕19号", "民函〔2025〕31号",
+        "民函〔2026〕6号",
+    }  # fmt: skip
+    assert told.words.in_log == {*cited, "住房保障", "市住房保障局"}
+
+
+def test_what_officers_said_is_nowhere_in_the_state_once_erased(told: Told) -> None:
+    """It stands in orders, cases and more, and in what is answered to whoever asks again; all of it goes."""
+    assert told.words.kept > 50
+    # A code that was asked for has been given by now.
+    assert {table for table, _, _ in told.words.standing} == {*schema.WORDED, "answers"} - {"enrolments"}
+    assert told.words.left == set()
 
 
 def test_each_problem_shown_is_one_of_its_status(told: Told) -> None:

@@ -80,9 +80,13 @@ def test_each_reading_is_itself_recorded(recorded: World) -> None:
 def test_a_grants_record_names_the_act_its_article_and_its_policies(recorded: World) -> None:
     """Who, when, why, by which article and which policies: whole, as it stands in the log."""
     row = until_found(recorded, kind="order")[0]
-    entry = done(recorded.get("police", f"/v1/records/{row['record']}"))["entries"][0]
+    shown = done(recorded.get("police", f"/v1/records/{row['record']}"))
+    entry = shown["entries"][0]
     assert entry["act"] == "suspend"
-    assert (entry["reason"], entry["rectify_by"]) == (SUSPENSION["violation"], SUSPENSION["rectify_by"])
+    assert (shown["texts"]["reason"]["text"], entry["rectify_by"]) == (
+        SUSPENSION["violation"],
+        SUSPENSION["rectify_by"],
+    )
     assert (entry["before"], entry["after"], entry["article"]) == ("issued", "suspended", "Decree 809 Art. 27 ¶2")
     assert entry["policies"] == ["national-art27-supplier-stops"]
     assert len(entry["policy_digest"]) == 64

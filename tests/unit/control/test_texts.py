@@ -190,7 +190,7 @@ def test_everywhere_reaches_other_systems_that_the_officer_may_reach(world: Worl
     said = {**REASON, "everywhere": True}
     refused(world.post("registrar", f"/v1/records/{id_}/erasure", said), "act-not-permitted")
     with world.store.transaction() as tx:
-        tx.erase_texts([digest_in(far) or ""], "r-0")
+        tx.erase_texts([digest_in(far) or ""], "r-0", world.services.word_of)
     assert done(world.post("registrar", f"/v1/records/{id_}/erasure", said))["erased"] == 2
     assert all(each.erased for each in world.store.texts([digest_in(mine) or "", digest_in(theirs) or ""]).values())
     refused(world.post("registrar", "/v1/records/none-1/erasure", said), "not-found")

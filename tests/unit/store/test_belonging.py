@@ -64,7 +64,7 @@ def test_what_a_lost_act_withdrew_is_held_until_it_is_lifted(store: Store, tmp_p
     logged(tmp_path, (RECORD, {"act": "suspend", "officer": "lin", "withdraws": [scope]}))
     acts = ActJournal(tmp_path, "control", clock_ns=time.time_ns)
     try:
-        found = reconcile(store, acts, tmp_path, ORIGIN, put_back=True)
+        found = reconcile(store, acts, tmp_path, ORIGIN, str, put_back=True)
         assert [each.record for each in found.differences] == [RECORD]
         orders = [store.order(id_) for id_ in found.differences[0].orders]
         assert [(o.reach.value, o.target) for o in orders if o] == ([expected] if expected else [])
@@ -73,7 +73,7 @@ def test_what_a_lost_act_withdrew_is_held_until_it_is_lifted(store: Store, tmp_p
             held = store.grant("g-1")
             assert held is not None
             assert held.state is GrantState.SUSPENDED
-        assert reconcile(store, acts, tmp_path, ORIGIN, put_back=True).differences == ()
+        assert reconcile(store, acts, tmp_path, ORIGIN, str, put_back=True).differences == ()
         assert len(store.differences()) == 1
     finally:
         acts.close()
@@ -86,10 +86,10 @@ def test_what_a_lost_act_erased_is_erased_again(store: Store, tmp_path: Path) ->
     logged(tmp_path, (RECORD, {"act": "eraseTexts", "kind": "erasure", "officer": "lin", "erases": ["d" * 64]}))
     acts = ActJournal(tmp_path, "control", clock_ns=time.time_ns)
     try:
-        found = reconcile(store, acts, tmp_path, ORIGIN, put_back=True)
+        found = reconcile(store, acts, tmp_path, ORIGIN, str, put_back=True)
         assert [(each.record, each.outcome, each.orders) for each in found.differences] == [(RECORD, "held", ())]
         assert store.texts(["d" * 64]) == {"d" * 64: StoredText("d" * 64, erased=RECORD)}
-        assert reconcile(store, acts, tmp_path, ORIGIN, put_back=True).differences == ()
+        assert reconcile(store, acts, tmp_path, ORIGIN, str, put_back=True).differences == ()
     finally:
         acts.close()
 
@@ -102,8 +102,8 @@ def test_record_of_an_act_that_never_stood_is_voided_once(store: Store, tmp_path
         tx.know_log(KnownLog(ORIGIN, 0, bytes(32), 0))
     acts = ActJournal(tmp_path, "control", clock_ns=time.time_ns)
     try:
-        assert reconcile(store, acts, tmp_path, ORIGIN, put_back=False).voided == (RECORD,)
-        assert reconcile(store, acts, tmp_path, ORIGIN, put_back=False).voided == ()
+        assert reconcile(store, acts, tmp_path, ORIGIN, str, put_back=False).voided == (RECORD,)
+        assert reconcile(store, acts, tmp_path, ORIGIN, str, put_back=False).voided == ()
     finally:
         acts.close()
 
@@ -116,7 +116,7 @@ def test_officer_dismissed_since_is_dismissed_again(store: Store, tmp_path: Path
     logged(tmp_path, (RECORD, fields))
     acts = ActJournal(tmp_path, "control", clock_ns=time.time_ns)
     try:
-        reconcile(store, acts, tmp_path, ORIGIN, put_back=True)
+        reconcile(store, acts, tmp_path, ORIGIN, str, put_back=True)
     finally:
         acts.close()
     found = store.officer("gone")

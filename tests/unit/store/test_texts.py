@@ -58,8 +58,8 @@ def test_erased_is_gone_by_every_way(store: Store) -> None:
     digest = store.keep_texts([new("t")], DAY, 9)["desk/t"]
     assert [each.digest for each in store.texts_of_word("t")] == [digest]
     with store.transaction() as tx:
-        tx.erase_texts([digest, "never"], "r-1")
-        tx.erase_texts([digest], "r-2")
+        tx.erase_texts([digest, "never"], "r-1", str)
+        tx.erase_texts([digest], "r-2", str)
     assert store.texts([digest]) == {digest: StoredText(digest, erased="r-1")}
     assert store.texts_of_word("t") == ()
     assert {(change.kind, change.subject, change.withdraws) for change in tx.changes} == {
@@ -97,7 +97,7 @@ def test_what_keeps_the_log_from_being_cleared_takes_nothing_back(
         reading.exec_driver_sql("BEGIN")
         reading.exec_driver_sql("SELECT count(*) FROM texts").fetchall()
         with store.transaction() as tx:
-            tx.erase_texts([digest], "r-1")
+            tx.erase_texts([digest], "r-1", str)
         assert not store.scrub()
         reading.exec_driver_sql("ROLLBACK")
     assert store.scrub()

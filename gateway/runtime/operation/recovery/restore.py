@@ -23,6 +23,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.domain.errors import GatewayError
+from gateway.domain.texts import Phrase
 from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.ledger.durable import make_directory, replace_file, sync_directory
 from gateway.ledger.log.checkpoints import Checkpoint
@@ -333,14 +334,14 @@ def _finish(home: GatewayHome, folder: Path, manifest: Manifest, plan: _Moves, r
                 {
                     "act": "restore",
                     "department": EVERY_DEPARTMENT,
-                    "reason": "the log goes on from a copy",
+                    "reason": Phrase("the log goes on from a copy"),
                     "former": plan.origin,
                     "size": newest.size,
                 },
             )
         say("comparing the records with the state")
         put_back = is_put_back(home, parts.store)
-        found = reconcile(parts.store, parts.acts, home.ledger, origin, put_back=put_back)
+        found = reconcile(parts.store, parts.acts, home.ledger, origin, parts.services.word_of, put_back=put_back)
         begin_life(home, parts.store)
         signer = open_keys(home.keys(settings), settings).log_signer(origin)
     finally:
