@@ -205,9 +205,7 @@ def erase(
         list[str] | None, typer.Option(help="operator, reason, statement, …; again for more. Default: all fields.")
     ] = None,
     *,
-    everywhere: Annotated[
-        bool, typer.Option(help="Also where others have said just the same.")
-    ] = False,
+    everywhere: Annotated[bool, typer.Option(help="Also where others have said just the same.")] = False,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
