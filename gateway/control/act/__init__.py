@@ -2,6 +2,7 @@
 
     acting         authorize, transact, record, commit, hold, answer
     deeds          one act while it is done: found, decided, and only then read or written
+    words          what an officer says, sealed into the state so that the record names it by digest
     recorded       an act's record: it stands, was voided, or the state has still to say
     cases          a case while an act moves it
     lanes          one for stops, one for the rest

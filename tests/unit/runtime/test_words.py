@@ -12,7 +12,7 @@
 | an erasure while a text is on its way | it is asked for again | here |
 | guessing an operator from the log and all public data | every guess fails without the salt | here |
 | reading the state file | nothing of a text in it | here |
-| killed at any moment | records read as before, it stays one text | `tests/end_to_end/test_callers_words.py` |
+| killed at any moment | records read as before, it stays one text | `tests/end_to_end/test_own_words.py` |
 | two nodes at once, on PostgreSQL too | one row, one digest | `tests/unit/store/test_texts.py` |
 | a backup that still has an erased text is put back | erased again | `tests/unit/store/test_belonging.py` |
 | an operator, or the department itself, erases | refused | `tests/unit/control/test_texts.py` |

@@ -1,4 +1,4 @@
-"""What callers say, on a running gateway: kept before it is recorded, told to readers, erased for good."""
+"""What callers and officers say, on a running gateway: kept beside the log, told to readers, erased for good."""
 
 import os
 import signal
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from gateway.runtime.operation.session.api import REGISTRAR
 from tests.end_to_end.test_no_values import KNOWN, PERSONS
 from tests.support.gateways import RunningGateway, running_gateway, wait_for
 
@@ -34,6 +35,19 @@ def octets(root: Path) -> bytes:
     return b"".join(path.read_bytes() for path in root.rglob("*") if path.is_file())
 
 
+def command(gateway: RunningGateway, *said: str) -> str:
+    """What a command says on the gateway's own machine."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", *said],
+        env={**os.environ, "GATEWAY_HOME": str(gateway.home.root), "COLUMNS": "300"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_callers_words_live_beside_the_log_and_go_for_good(tmp_path: Path) -> None:
     """Said by two workers and after a kill it is one text; erased it is nowhere, and said again it is another."""
     with running_gateway(tmp_path / "var", GATEWAY_DATA_PLANE__WORKERS="2") as gateway:
@@ -51,14 +65,7 @@ def test_callers_words_live_beside_the_log_and_go_for_good(tmp_path: Path) -> No
         say(gateway, scenario=COUNTER, operator=CLERK)
         rows = wait_for(lambda: len(found := said_in(gateway)) == 9 and found)
         assert {digests(gateway, row["record"]) for row in rows} == named
-        shown = subprocess.run(
-            [sys.executable, "-m", "gateway", "records", "show", rows[0]["record"], "--as", "auditor-he"],
-            env={**os.environ, "GATEWAY_HOME": str(gateway.home.root), "COLUMNS": "300"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert CLERK in shown.stdout
+        assert CLERK in command(gateway, "records", "show", rows[0]["record"], "--as", "auditor-he")
         with gateway.officer() as api:
             done, _ = api.post_once(
                 f"/v1/records/{rows[0]['record']}/erasure",
@@ -78,3 +85,44 @@ def test_callers_words_live_beside_the_log_and_go_for_good(tmp_path: Path) -> No
         assert next(iter(after))[1] != next(iter(named))[1]
         gateway.stop()
         assert CLERK.encode() not in octets(gateway.home.root)
+
+
+def test_officers_words_live_beside_the_log_and_go_for_good(tmp_path: Path) -> None:
+    """A stop says why: on record by digest, in its order in words; killed it reads the same, and erased it is nowhere."""
+    with running_gateway(tmp_path / "var") as gateway:
+        with gateway.officer("police-chen") as api:
+            grant = api.get("/v1/grants")["items"][0]["id"]
+            said = {"emergency": True, "incident": f"{CLERK} was seen to sell what was asked for"}
+            done, _ = api.post_once(f"/v1/grants/{grant}/suspension", said)
+        record = done["record"]
+        wait_for(lambda: read(gateway, record))
+        assert CLERK in read(gateway, record)["texts"]["reason"]["text"]
+        assert CLERK.encode() not in octets(gateway.home.root / "ledger")
+        gateway.stop(signal.SIGKILL)
+        gateway.home.addresses_file.unlink()
+        gateway.start()
+        assert CLERK in command(gateway, "records", "show", record, "--as", "auditor-he")
+        assert CLERK in command(gateway, "orders", "list", "--as", "police-chen")
+        erased = command(
+            gateway, "records", "erase", record, "--field", "reason", "--reason", "asked for", "--as", REGISTRAR
+        )
+        assert "erased 1 texts" in erased
+        for told in (
+            command(gateway, "records", "show", record, "--as", "auditor-he"),
+            command(gateway, "orders", "list", "--as", "police-chen"),
+            command(gateway, "grants", "show", grant, "--as", "police-chen"),
+        ):
+            assert CLERK not in told
+            assert "(erased: record" in told
+        with gateway.client() as client:
+            assert client.get(PERSONS, params=KNOWN).status_code == 403, "the stop stands"
+        gateway.stop()
+        assert CLERK.encode() not in octets(gateway.home.root)
+
+
+def read(gateway: RunningGateway, record: str) -> dict[str, Any]:
+    """A record, once the log has it; empty until then."""
+    with gateway.officer("auditor-he") as api:
+        found = [row["record"] for row in api.get("/v1/records", kind="order", limit=100)["items"]]
+        shown: dict[str, Any] = api.get(f"/v1/records/{record}") if record in found else {}
+    return shown
