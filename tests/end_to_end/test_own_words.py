@@ -88,7 +88,7 @@ def test_callers_words_live_beside_the_log_and_go_for_good(tmp_path: Path) -> No
 
 
 def test_officers_words_live_beside_the_log_and_go_for_good(tmp_path: Path) -> None:
-    """A stop says why: on record by digest, in its order in words; killed it reads the same, and erased it is nowhere."""
+    """A stop says why: on record by digest, in its order in words; after a kill too, and erased it is nowhere."""
     with running_gateway(tmp_path / "var") as gateway:
         with gateway.officer("police-chen") as api:
             grant = api.get("/v1/grants")["items"][0]["id"]
