@@ -89,6 +89,7 @@ def create_console(
         *page("/catalogue/{id}", catalogue.shown),
         *page("/policies", policies.listed),
         *page("/policies/explain", policies.explain, post=policies.explained),
+        *page("/policies/possible", policies.possible),
         *page("/operation", operation.shown),
         Route("/{rest:path}", served(console, _unknown, is_open=True)),
     ]

@@ -1,4 +1,4 @@
-"""The law beside its Cedar, what governs one department's use of one dataset, and why a call would be refused.
+"""The law beside its Cedar, what governs a pair of department and dataset, and why a call would be refused, or ever.
 
 The last is the developer's dry run, too: it calls nobody.
 """
@@ -30,6 +30,20 @@ async def listed(desk: Desk) -> Response:
         cedar=cedar,
         choices=await desk.console.names.departments(desk.api),
     )
+
+
+async def possible(desk: Desk) -> Response:
+    """Whether a dataset can ever be obtained, by one department or by each that may be asked about."""
+    typed = desk.query("dataset", "department", "item", "mode")
+    choices = await desk.console.names.departments(desk.api)
+    context: dict[str, Any] = {"typed": typed, "choices": choices, "names": {one["id"]: one["name"] for one in choices}}
+    if "dataset" not in typed:
+        return desk.page("possible.html", answer=None, problem=None, **context)
+    try:
+        answer = (await desk.api.get("/v1/policies/possible", **typed)).json
+    except RefusedError as refusal:
+        return desk.page("possible.html", refusal.status, answer=None, problem=refusal.problem, **context)
+    return desk.page("possible.html", answer=answer, problem=None, **context)
 
 
 async def explain(desk: Desk) -> Response:

@@ -64,6 +64,21 @@ KINDS: Mapping[str, str] = {
 }
 VERDICTS: Mapping[str, str] = {"permit": N_("permitted"), "deny": N_("refused")}
 EFFECTS: Mapping[str, str] = {"permit": N_("permits"), "forbid": N_("forbids")}
+POSSIBLE: Mapping[str, str] = {
+    "possible": N_("It can, for example:"),
+    "never": N_("Never."),
+    "not-found": N_("No permit was found for any kind of call; this is not proved."),
+    "unknown": N_("Not known: no permit was found, and not every kind of call was looked at."),
+}
+POSSIBLE_BY: Mapping[str, str] = {
+    "gateway": N_("No policy is asked."),
+    "no-permit": N_("There is no permit at all."),
+    "solver": N_("Proved of every request there can be."),
+}
+UNPROVED: Mapping[str, str] = {
+    "no-solver": N_("The programs that prove are missing here."),
+    "not-proved": N_("The solver proved nothing of it."),
+}
 PROVED: Mapping[str, str] = {"proved": N_("all proved"), "refuted": N_("refuted"), "unknown": N_("not all proved")}
 ENDINGS: Mapping[str, str] = {
     "complete": N_("complete"),

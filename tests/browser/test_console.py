@@ -179,6 +179,7 @@ PAGES = (
     "catalogue/household",
     "policies?department=housing-fund&dataset=household",
     "policies/explain",
+    "policies/possible?dataset=household",
     "operation",
     "nowhere",
 )

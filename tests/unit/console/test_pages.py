@@ -21,6 +21,8 @@ PAGES = (
     f"/console/catalogue/{ENTRY}",
     "/console/policies",
     "/console/policies/explain",
+    "/console/policies/possible",
+    f"/console/policies/possible?dataset={ENTRY}",
     "/console/operation",
 )
 
@@ -125,6 +127,25 @@ def test_a_call_is_decided_without_calling(office: Office, grant: Callable[..., 
     assert "《政务数据共享条例》第二十五条第一款" in refused.text
     lacking = browser.submit(form, "/explain", department="civil-affairs")
     assert (lacking.status, "System is missing" in lacking.text) == (422, True)
+
+
+def test_whether_it_can_ever_be_obtained(office: Office, grant: Callable[..., str]) -> None:
+    """An example with its grant, never with why, and what is not the officer's to ask; in both languages."""
+    grant()
+    browser, chinese = office.signed_in("police"), office.signed_in("police", "zh")
+    asked = f"/console/policies/possible?dataset={ENTRY}"
+    page = browser.open(asked).text
+    assert "It can, for example:" in page
+    assert "/console/grants/g-" in browser.open(asked).source
+    assert "There is no permit at all." in page
+    assert "没有任何许可" in chinese.open(asked).text
+    never = browser.open(f"{asked}&department=civil-affairs&item=no-such-item").text
+    assert "the entry has no item" in never
+    other = office.signed_in("market-both")
+    assert "/console/grants/g-" not in other.open(asked).source
+    assert "not yours to ask about: 5" in other.open(asked).text
+    assert other.open(f"{asked}&department=civil-affairs").status == 403
+    assert office.signed_in("auditor").open("/console/policies/possible?dataset=no-such").status == 404
 
 
 def test_what_the_api_hides_the_console_hides(office: Office, grant: Callable[..., str]) -> None:
