@@ -104,6 +104,31 @@ def list_systems(
     )
 
 
+@systems.command("certify")
+@command
+def certify(
+    system_id: Annotated[str, typer.Argument(help="The system's id.")],
+    number: Annotated[str | None, typer.Option(help="Number of the certificate or report.")] = None,
+    since: Annotated[str | None, typer.Option(help="Its first day, such as 2026-03-01.")] = None,
+    until: Annotated[str | None, typer.Option(help="Its last day.")] = None,
+    withdraw: Annotated[str | None, typer.Option(help="Withdraw it instead, and why.")] = None,
+    home: Home = DEFAULT_HOME,
+    officer: AsOfficer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Enter that a system is certified, or withdraw that; the competent department's act. Policies may ask for it."""
+    with open_api(home, officer) as api:
+        if withdraw is not None:
+            answer = api.post(f"/v1/systems/{system_id}/certification/withdrawal", {"reason": withdraw})
+            tell_act(answer, f"the certification of system `{system_id}` is withdrawn", as_json=as_json)
+            return
+        said = {"number": number, "since": since, "until": until}
+        if missing := [f"--{name}" for name, value in said.items() if value is None]:
+            raise GatewayError("invalid-input", f"say {', '.join(missing)}, or `--withdraw` with the reason")
+        answer = api.post(f"/v1/systems/{system_id}/certification", said)
+    tell_act(answer, f"system `{system_id}` is certified from {since} to {until}", as_json=as_json)
+
+
 @systems.command("revoke")
 @command
 def revoke(

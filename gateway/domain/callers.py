@@ -4,6 +4,8 @@ from enum import StrEnum
 
 import msgspec
 
+from gateway.domain.directory import SystemDates
+
 
 class Assurance(StrEnum):
     """How strongly a credential is bound to its sender, weakest first."""
@@ -33,6 +35,7 @@ class Caller(msgspec.Struct, frozen=True):
         expires_unix: the second after which the credential no longer holds.
         purpose: the one purpose a legacy key is bound to, else None.
         keepers: ids of the officers who keep the system's keys.
+        dates: when the system was registered and until when it is certified; None where that is not known.
     """
 
     system: str
@@ -42,6 +45,7 @@ class Caller(msgspec.Struct, frozen=True):
     expires_unix: int
     purpose: str | None = None
     keepers: tuple[str, ...] = ()
+    dates: SystemDates | None = None
 
     def is_keeper(self, operator: str) -> bool:
         """Whether who operates, by the name that the call gives, is one who keeps the system's keys."""

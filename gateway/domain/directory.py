@@ -4,11 +4,13 @@ Source: Decree 809 Art. 12 to 17; the field names of the 2017 guide to the direc
 resources. An entry here is a *version*: only a released version is enforced (Art. 16, 17).
 """
 
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any
 
 import msgspec
+
+from gateway.domain.calendar import first_moment
 
 
 class Level(StrEnum):
@@ -103,6 +105,34 @@ class Department(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         )
 
 
+class Certification(msgspec.Struct, frozen=True):
+    """That a system was found fit for what it does: graded protection (GB/T 22239), say, or its use of cryptography.
+
+    Args:
+        number: of the certificate or report.
+        since: its first day, China Standard Time.
+        until: its last day.
+    """
+
+    number: str
+    since: date
+    until: date
+
+
+class SystemDates(msgspec.Struct, frozen=True, gc=False):
+    """What policies compare of a system, in seconds since 1970-01-01T00:00:00Z; 0 is that there is none.
+
+    Args:
+        registered: when it was registered.
+        certified: when its certification begins.
+        certified_until: the first second at which it is over.
+    """
+
+    registered: int = 0
+    certified: int = 0
+    certified_until: int = 0
+
+
 class System(msgspec.Struct, frozen=True, omit_defaults=True):
     """A demand department's information system: what calls.
 
@@ -115,6 +145,8 @@ class System(msgspec.Struct, frozen=True, omit_defaults=True):
         active: False once revoked.
         kept_by: what it proves itself by (a key's or certificate's thumbprint, `contract:key` of an older contract) ->
             the officer who entered that; written by those acts alone.
+        registered_unix: the second at which it was registered, 0 for one of before that was noted; written by that act.
+        certification: as the competent department entered it; written by that act alone.
     """
 
     id: str
@@ -124,6 +156,17 @@ class System(msgspec.Struct, frozen=True, omit_defaults=True):
     certificates: tuple[str, ...] = ()
     active: bool = True
     kept_by: dict[str, str] = {}
+    registered_unix: int = 0
+    certification: Certification | None = None
+
+    @property
+    def dates(self) -> SystemDates:
+        """Its dates, as policies compare them."""
+        held = self.certification
+        if held is None:
+            return SystemDates(self.registered_unix)
+        begins, ends = (int(first_moment(day).timestamp()) for day in (held.since, held.until + timedelta(days=1)))
+        return SystemDates(self.registered_unix, begins, ends)
 
     @property
     def keepers(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import NoReturn
 import msgspec
 
 from gateway.domain.callers import Assurance
-from gateway.domain.directory import SharingMode
+from gateway.domain.directory import SharingMode, SystemDates
 
 
 class Decision(StrEnum):
@@ -41,6 +41,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
         unread: `body` or `path`, where such a parameter may stand there and the gateway does not read it.
         subjects: how many persons it asks about, by the places that the interface's entry tells; None where that is not
             known, for the request holds more than the entry tells of.
+        dates: of the calling system; None where they are not known.
     """
 
     system: str
@@ -57,6 +58,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     guessable: tuple[str, ...] = ()
     unit: str = ""
     subjects: int | None = None
+    dates: SystemDates | None = None
 
     @property
     def room_bytes(self) -> int:

@@ -47,7 +47,7 @@ def interface_withdraws(old: Interface | None, new: Interface) -> bool:
 
 
 def system_withdraws(old: System | None, new: System) -> bool:
-    """Whether a change of a system takes access away: revoked, moved, or a key or certificate withdrawn."""
+    """Whether a change of a system takes access away: revoked, moved, a key withdrawn, or another certification."""
     if old is None or not old.active:
         return False
     return (
@@ -55,6 +55,7 @@ def system_withdraws(old: System | None, new: System) -> bool:
         or new.department != old.department
         or not set(new.certificates) >= set(old.certificates)
         or any(key not in new.keys for key in old.keys)
+        or new.dates != old.dates
     )
 
 

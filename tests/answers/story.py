@@ -223,6 +223,11 @@ def systems_and_officers(teller: Teller) -> None:
     teller.tell("POST /v1/systems", "civil", registered, again=True)
     teller.tell("GET /v1/systems", "civil")
     teller.tell("GET /v1/systems/{id}", "civil", id=SYSTEM["id"])
+    certified = {"number": "等保测评〔2026〕114号", "since": "2026-03-01", "until": "2027-02-28"}
+    of = {"id": SYSTEM["id"]}
+    teller.tell("POST /v1/systems/{id}/certification", "registrar", certified, **of)
+    withdrawal = "POST /v1/systems/{id}/certification/withdrawal"
+    teller.tell(withdrawal, "registrar", EXAMPLES["RevocationBody"], again=True, **of)
     second = ClientKey(new_private_key(), "2027-01").registration()
     teller.tell("POST /v1/systems/{id}/keys", "civil", {"key": second}, id=SYSTEM["id"])
     teller.tell("DELETE /v1/systems/{id}/keys/{name}", "civil", again=True, id=SYSTEM["id"], name="2027-01")
@@ -534,12 +539,13 @@ def policies(teller: Teller) -> None:
     teller.tell("POST /v1/policies/explain", "civil", CALL, case="permitted")
     denied = {**CALL, "purpose": "social-assistance"}
     teller.tell("POST /v1/policies/explain", "civil", denied, case="denied")
-    teller.tell("POST /v1/policies/compare", "province", {"layers": list(found.layers)})
+    teller.tell("POST /v1/policies/compare", "province", {"layers": list(found.layers), "thorough": True})
     teller.refused("GET /v1/policies/shadow", teller.world.get("province", "/v1/policies/shadow"))
     teller.tell("POST /v1/policies/shadow", "province", candidate)
     teller.tell("GET /v1/policies/shadow", "province")
     teller.tell("POST /v1/policies/shadow/end", "province", {"reason": "seen enough"}, again=True)
-    said = {"reason": "a trial", "revives": True}
+    # However busy the machine is: what is told must not hang on it.
+    said = {"reason": "a trial", "revives": True, "thorough": True}
     teller.tell("POST /v1/policies/activation", "province", {**candidate, **said}, again=True)
     _no_reply(teller)
     teller.tell("POST /v1/policies/rollback", "province", said)
@@ -560,7 +566,11 @@ def _by_two_persons(teller: Teller, candidate: dict[str, Any]) -> None:
     teller.tell("GET /v1/policies/activations/{number}/set", "auditor", number=proposal["number"])
     approved = {"number": proposal["number"], "set": proposal["set"]}
     teller.tell("POST /v1/policies/approval", "province-second", approved)
-    done(teller.world.post("province", "/v1/policies/rollback", {"reason": "seen enough", "revives": True}))
+    done(
+        teller.world.post(
+            "province", "/v1/policies/rollback", {"reason": "seen enough", "revives": True, "thorough": True}
+        )
+    )
 
 
 def records(teller: Teller) -> None:

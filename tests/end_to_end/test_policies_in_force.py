@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +252,36 @@ def test_a_constant_of_a_layer_decides_and_is_shown(gateway: RunningGateway) -> 
     with gateway.officer() as api, pytest.raises(GatewayError) as refused:
         api.post("/v1/policies/activation", {**body_of(PolicySet(("national", "city"), files)), **SAID})
     assert "`city/constants.yaml`" in str(refused.value.members["faults"])
+
+
+def test_a_system_is_served_while_it_is_certified(gateway: RunningGateway) -> None:
+    """The very next call after the certification is entered, or withdrawn; and one whose last day is over is none."""
+    system = "housing-fund-approval"
+    condition = "context.now >= principal.certified && context.now < principal.certifiedUntil"
+    rule = f'{note("city-rule")} forbid (principal, action in Action::"use", resource) unless {{ {condition} }};'
+    activate(gateway, PolicySet(("national", "city"), {**SHIPPED.files, "city/c.cedar": rule}))
+    today, path = china_day(time.time()), f"/v1/systems/{system}/certification"
+    day = timedelta(days=1)
+    assert statuses(gateway) == {403}
+    with gateway.officer() as api:
+        held = ((today - day, today, 200), (today - 9 * day, today - day, 403), (today, today, 200))
+        for since, until, status in held:
+            api.post(path, {"number": "114", "since": since.isoformat(), "until": until.isoformat()})
+            assert statuses(gateway) == {status}
+        api.post(f"{path}/withdrawal", {"reason": "found unfit"})
+        assert statuses(gateway) == {403}
+
+
+def test_an_order_on_one_system_is_a_fact_for_its_sisters(gateway: RunningGateway) -> None:
+    """A rule that refuses a department with a stop in force, and from the lift on no more."""
+    rule = f'{note("city-rule")} forbid (principal, action in Action::"use", resource)'
+    rule += " when { principal.department.stops > 0 };"
+    activate(gateway, PolicySet(("national", "city"), {**SHIPPED.files, "city/c.cedar": rule}))
+    order = {"kind": "emergency", "reach": "system", "target": "housing-sister", "reason": "a leak"}
+    with gateway.officer() as api:
+        api.post("/v1/systems", {"id": "housing-sister", "department": "housing-fund", "name": "sister"})
+        assert statuses(gateway) == {200}
+        stop = api.post("/v1/orders", order)["order"]["id"]
+        assert statuses(gateway) == {403}
+        api.post(f"/v1/orders/{stop}/lift", {"reason": "over"})
+        assert statuses(gateway) == {200}

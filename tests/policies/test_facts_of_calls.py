@@ -7,15 +7,18 @@ import msgspec
 import pytest
 
 from gateway.domain.calendar import CHINA, DayFacts, day_facts, last_known_day
+from gateway.domain.directory import Certification, System, SystemDates
 from gateway.domain.errors import GatewayError
+from gateway.domain.orders import Reach
 from gateway.policy.law.layers import Layers, parse_layers, read_set
 from gateway.policy.law.settled import EXAMINED
+from gateway.policy.law.world import slice_entities
 from gateway.policy.live.engine import Engine
 from gateway.policy.live.slices import Slice
 from gateway.policy.offline.comparing import compare
 from gateway.policy.offline.probing import schema_faults
 from gateway.policy.offline.tables import read_case, run_case
-from tests.policies.cases import NATIONAL, NOW, ROOT, call, grant, state
+from tests.policies.cases import NATIONAL, NOW, ROOT, call, department, grant, order, state
 from tests.policies.layering import note
 from tests.policies.test_comparing import Directory
 
@@ -86,14 +89,24 @@ def test_a_day_that_no_notice_reaches_denies_what_asks_for_it() -> None:
     assert code(rule(f'context.purpose != "other" || {WORKDAYS}'), beyond) == ""
 
 
-@pytest.mark.parametrize("fact", ["calendar", "subjects", "itemsAsked"])
-def test_whether_it_is_known_is_no_question(fact: str) -> None:
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "context has calendar",
+        "context has subjects",
+        "context has itemsAsked",
+        "context.calendar has workday",
+        "principal has certified",
+        "principal.department has stops",
+        "context has grant && context.grant has stops",
+    ],
+)
+def test_whether_it_is_known_is_no_question(asked: str) -> None:
     """A forbid behind such a question would be silent on the day that nobody knows."""
-    for asked in (f"!(context has {fact})", "!(context.calendar has workday)"):
-        with pytest.raises(GatewayError) as refused:
-            rule(asked)
-        faults = [each["fault"] for each in refused.value.members["faults"]]
-        assert any("always told" in fault for fault in faults)
+    with pytest.raises(GatewayError) as refused:
+        rule(asked)
+    faults = [each["fault"] for each in refused.value.members["faults"]]
+    assert any("always told" in fault for fault in faults)
 
 
 def test_how_many_are_asked_about_is_counted() -> None:
@@ -119,6 +132,85 @@ def test_how_many_items_are_counted() -> None:
         for asked in (items, None):
             part = Slice(layers, granted(items=items))
             assert part.evaluate(call(items=asked), NOW).code == said, condition
+
+
+DAY = 86_400
+SYSTEM = System("marriage-desk", "civil-affairs", "desk", registered_unix=NOW - 10 * DAY)
+CERTIFIED = msgspec.structs.replace(SYSTEM, certification=Certification("114", date(2026, 2, 1), date(2026, 3, 31)))
+
+
+def test_dates_of_a_system_are_compared() -> None:
+    """To the second: the last day of a certification counts whole, and what is not known denies."""
+    certified = rule("context.now >= principal.certified && context.now < principal.certifiedUntil")
+    for moment, said in (
+        ("2026-01-31T23:59:59", "not-granted"),
+        ("2026-02-01T00:00:00", ""),
+        ("2026-03-31T23:59:59", ""),
+        ("2026-04-01T00:00:00", "not-granted"),
+    ):
+        assert code(certified, moment, dates=CERTIFIED.dates) == said
+    assert code(certified, "2026-03-02T12:00:00", dates=SYSTEM.dates) == "not-granted"
+    assert code(certified, "2026-03-02T12:00:00", dates=None) == "not-granted"
+    old = rule(f"context.now > principal.registered + {30 * DAY}")
+    assert code(old, "2026-03-02T12:00:00", dates=SYSTEM.dates) == "not-granted"
+    assert code(old, "2026-03-02T12:00:00", dates=SystemDates()) == ""
+
+
+def test_a_verdict_holds_until_the_certification_ends_and_no_longer() -> None:
+    part = Slice(rule("context.now >= principal.certified && context.now < principal.certifiedUntil"), granted())
+    ends = at("2026-04-01T00:00:00")
+    for moment, until in ((at("2026-01-05T12:00:00"), at("2026-02-01T00:00:00")), (at("2026-03-05T12:00:00"), ends)):
+        assert part.evaluate(call(dates=CERTIFIED.dates), moment).valid_until_unix == until
+    summed = Slice(rule("context.now > principal.registered + 5"), granted())
+    assert summed.evaluate(call(dates=CERTIFIED.dates), NOW).valid_until_unix == NOW + 1
+    for condition, until in (("context.now <= principal.certifiedUntil", ends + 1), ("principal.certified != 0", None)):
+        verdict = Slice(rule(condition), granted()).evaluate(call(dates=CERTIFIED.dates), ends)
+        assert until is None or (verdict.code, verdict.valid_until_unix) == ("", until)
+
+
+def test_orders_in_force_are_counted_on_whom_they_are() -> None:
+    """Of a department on it, above it, and on any system of it; of a supplier on what it supplies; of a grant on it."""
+    free = rule("principal.department.stops == 0")
+    elsewhere = [
+        order("a", reach=Reach.SYSTEM, target="another-desk"),
+        order("b", reach=Reach.SUPPLIER, target="police"),
+    ]
+    for orders, stops in (((), 0), (elsewhere[:1], 1), (elsewhere, 1)):
+        standing = msgspec.structs.replace(granted(), orders=tuple(orders))
+        told = {
+            (entity["uid"]["type"], entity["uid"]["id"]): entity["attrs"]["stops"]
+            for entity in slice_entities(standing)
+            if "stops" in entity["attrs"]
+        }
+        assert told["Department", "civil-affairs"] == stops
+        assert told["Department", standing.supplier.id] == (len(orders) == 2)
+        asked = Slice(free, standing).evaluate(call(dates=SYSTEM.dates), NOW)
+        assert asked.is_permit == (stops == 0)
+    above = department("bureau")
+    for subordinates in (False, True):
+        stop = order("c", reach=Reach.DEPARTMENT, target="bureau", subordinates=subordinates)
+        standing = msgspec.structs.replace(granted(), ancestors=(above,), orders=(stop,))
+        told = {each["uid"]["id"]: each["attrs"].get("stops") for each in slice_entities(standing)}
+        assert (told["civil-affairs"], told["bureau"]) == (int(subordinates), 1)
+    lifted = msgspec.structs.replace(elsewhere[0], lifted_at=datetime(2026, 3, 1, tzinfo=UTC))
+    standing = msgspec.structs.replace(granted(), orders=(lifted,))
+    assert Slice(free, standing).evaluate(call(), NOW).code == ""
+
+
+def test_what_a_rule_about_dates_gives_and_takes_is_seen_by_a_comparison() -> None:
+    """What it gives to a system that is certified is found; what it takes from others is not ruled out."""
+    certified = rule("principal.certified != 0")
+    found = compare(NATIONAL, certified, Directory([grant()]), NOW)
+    assert (found.losing + found.unsettled, found.takes_away) == (("g1",), True)
+    back = compare(certified, NATIONAL, Directory([grant()]), NOW)
+    assert not back.losing
+
+
+def test_a_table_says_when_a_system_is_certified() -> None:
+    layers = rule("principal.certified != 0 && context.now < principal.certifiedUntil")
+    held = {"number": "1", "since": "2026-01-01", "until": "2026-12-31"}
+    for line, expect in (({"system": {"certification": held}}, "permit"), ({}, "not-granted")):
+        assert run_case(layers, read_case("t", {}, {"case": "c", "expect": expect, **line})).fault == ""
 
 
 def test_a_node_that_does_not_know_the_fact_denies(monkeypatch: pytest.MonkeyPatch) -> None:

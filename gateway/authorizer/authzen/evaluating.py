@@ -171,6 +171,7 @@ def _call(asked: Asked, system: System, interface: Interface, mode: SharingMode)
         declared=tuple(sorted(name for name, value in named.items() if value)),
         guessable=(asked_items or ()) if mode is SharingMode.VERIFY else (),
         subjects=_subjects(of_resource),
+        dates=system.dates,
     )
 
 

@@ -169,7 +169,7 @@ class Deed:
         grant = self.about(lambda tx: tx.grant(id_), choices, seen, f"there is no grant `{id_}`")
         return grant, found[0]
 
-    def about_system(self, id_: str) -> tuple[System, Department]:
+    def about_system(self, id_: str, act: Act = Act.MANAGE_SYSTEMS) -> tuple[System, Department]:
         """The system that an act on it or its keys is about, with its department.
 
         Raises:
@@ -183,7 +183,7 @@ class Deed:
 
         return self.about(
             find,
-            lambda _tx, found: [(Act.MANAGE_SYSTEMS, matter_of_department(found[1]))],
+            lambda _tx, found: [(act, matter_of_department(found[1]))],
             lambda _tx, found: (Act.CONSULT_GRANTS, matter_of_department(found[1])),
             f"there is no system `{id_}`",
         )

@@ -1,5 +1,6 @@
 """/v1/systems and /v1/officers: who calls, and who acts. A demand department answers for its own (Art. 34, 35)."""
 
+from datetime import date
 from typing import Annotated, Any
 
 import msgspec
@@ -25,7 +26,7 @@ from gateway.control.act.paging import json_response
 from gateway.control.act.preconditions import IfMatch, entity_tag, require_match
 from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import require_departments, scope_of
-from gateway.domain.directory import Department, System
+from gateway.domain.directory import Certification, Department, System
 from gateway.domain.errors import TAKEN, GatewayError
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.texts import Phrase
@@ -39,7 +40,11 @@ router = APIRouter(prefix="/v1", tags=["systems and officers"])
 MAX_KEYS = 8
 """Keys a system may have at once: one in use, one to come, and room for several machines."""
 
-SystemBody = body_model(System, without=frozenset({"active", "kept_by"}), forms={"id": Name, "department": Slug})
+WRITTEN_BY_ACTS = frozenset({"active", "kept_by", "registered_unix", "certification"})
+MAX_CERTIFIED_DAYS = 3_660
+"""Ten years and a little: graded protection is assessed anew each year or two; what is longer is a slip of the pen."""
+
+SystemBody = body_model(System, without=WRITTEN_BY_ACTS, forms={"id": Name, "department": Slug})
 OfficerBody = body_model(Officer, forms={"id": Name, "department": Slug, "region": Region})
 SystemPath = Annotated[Name, Path(description="the system's id, which is its `client_id`")]
 
@@ -49,6 +54,14 @@ class KeyBody(Body):
 
     key: dict[str, Any] | None = None
     certificate: str | None = None
+
+
+class SystemCertificationBody(Body):
+    """That a system was certified: by which certificate or report, from which day to which, both included."""
+
+    number: Statement
+    since: date
+    until: date
 
 
 class RevocationBody(Body):
@@ -120,7 +133,9 @@ def add_system(
         if faults:
             raise invalid(faults)
         deed.tx.claim_keys(system.id, _thumbprints(system))
-        kept = _kept(system, None, deed.officer)
+        kept = msgspec.structs.replace(
+            _kept(system, None, deed.officer), registered_unix=int(deed.now.timestamp()), certification=None
+        )
         deed.tx.put_system(kept)
         anew = {"step": "registered anew", "replaces": old.id} if old is not None else {}
         deed.record(RecordKind.DIRECTORY, department=department.id, system=system.id, **anew, **_key_names(system))
@@ -193,6 +208,65 @@ def withdraw_key(
     return _change_system(request, services, officer, id, if_match, key, name, change, Phrase("key withdrawn"))
 
 
+@router.post(
+    "/systems/{id}/certification",
+    summary="Enter that a system is certified",
+    openapi_extra=describes(
+        SystemCertificationBody, {"number": "等保测评〔2026〕114号", "since": "2026-03-01", "until": "2027-02-28"}
+    ),
+)
+def certify_system(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    id: SystemPath,  # noqa: A002 - the domain's name
+    body: Annotated[SystemCertificationBody, Depends(model_of(SystemCertificationBody))],
+    if_match: IfMatch = None,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Enter a certification, in place of one before; the competent department's act, which policies may ask for."""
+
+    def change(system: System) -> System:
+        if not system.active:
+            raise GatewayError("conflict", f"system `{id}` is revoked")
+        if not 0 <= (body.until - body.since).days <= MAX_CERTIFIED_DAYS:
+            raise invalid([{"field": "until", "fault": f"is 0 to {MAX_CERTIFIED_DAYS} days after `since`"}])
+        if not body.number.strip():
+            raise invalid([{"field": "number", "fault": "is missing"}])
+        return msgspec.structs.replace(system, certification=Certification(body.number, body.since, body.until))
+
+    said = body.model_dump(mode="json")
+    why = f"certified by {body.number} from {body.since} to {body.until}"
+    return _change_system(request, services, officer, id, if_match, key, said, change, why, act=Act.MANAGE_DEPARTMENTS)
+
+
+@router.post(
+    "/systems/{id}/certification/withdrawal",
+    summary="Withdraw a system's certification",
+    openapi_extra=describes(RevocationBody),
+)
+def withdraw_certification(
+    request: Request,
+    services: Services,
+    officer: SignedIn,
+    id: SystemPath,  # noqa: A002 - the domain's name
+    body: Annotated[RevocationBody, Depends(model_of(RevocationBody))],
+    if_match: IfMatch = None,
+    key: IdempotencyKey = None,
+) -> Response:
+    """Withdraw it: what policies let out for it alone ends when this call returns."""
+
+    def change(system: System) -> System:
+        if system.certification is None:
+            raise GatewayError("conflict", f"system `{id}` has no certification")
+        return msgspec.structs.replace(system, certification=None)
+
+    said = body.model_dump()
+    return _change_system(
+        request, services, officer, id, if_match, key, said, change, body.reason, act=Act.MANAGE_DEPARTMENTS
+    )
+
+
 @router.post("/systems/{id}/revocation", summary="Revoke a system", openapi_extra=describes(RevocationBody))
 def revoke_system(
     request: Request,
@@ -221,9 +295,11 @@ def _change_system(
     body: Any,
     change: Any,
     reason: str,
+    *,
+    act: Act = Act.MANAGE_SYSTEMS,
 ) -> Response:
     def work(deed: Deed) -> Answer:
-        old, department = deed.about_system(id)
+        old, department = deed.about_system(id, act)
         require_match(old, if_match)
         new = _kept(change(old), old, deed.officer)
         faults = _key_faults(new)

@@ -66,4 +66,5 @@ def call_of(store: Store, interface: Interface, body: CallBody) -> Call:
         parameters=tuple(sorted(body.parameters.items())),
         declared=("operator", "scenario", "subject") if body.subjects else ("operator", "scenario"),
         subjects=body.subjects,
+        dates=system.dates,
     )

@@ -342,7 +342,15 @@ def _caller(claims: Claims, system: System | None) -> Caller | None:
         assurance = Assurance.MTLS
     elif claims.proof_key is not None:
         assurance = Assurance.DPOP
-    return Caller(system.id, system.department, assurance, claims.token_id, claims.expires_unix, keepers=system.keepers)
+    return Caller(
+        system.id,
+        system.department,
+        assurance,
+        claims.token_id,
+        claims.expires_unix,
+        keepers=system.keepers,
+        dates=system.dates,
+    )
 
 
 def _is_registered(claims: Claims, system: System) -> bool:

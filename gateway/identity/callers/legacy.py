@@ -252,7 +252,16 @@ class LegacyIdentifier:
         context = f"legacy/{contract}/{key_id}"
         secret = self._ring.field_cipher().unseal(stored.secret.decode("ascii"), context)
         name = f"{contract}:{key_id}"
-        caller = Caller(system.id, system.department, Assurance.LEGACY, name, 0, stored.purpose, system.keepers)
+        caller = Caller(
+            system.id,
+            system.department,
+            Assurance.LEGACY,
+            name,
+            0,
+            stored.purpose,
+            system.keepers,
+            system.dates,
+        )
         return _Known(secret, caller)
 
     def _verify(self, read: Signed, known: _Known) -> Caller | Awaitable[Caller]:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from gateway.domain.calendar import china_day, day_facts
+from gateway.policy.law.time_limits import SYSTEM_DATES
 
 ALWAYS_TOLD = frozenset({"calendar", "subjects", "itemsAsked"})
 """Facts of the context whose absence (a day that no notice reaches, a request that is not read, a node of an older
@@ -49,6 +50,10 @@ def _doubted(node: Any) -> Iterator[str]:
             yield asked["attr"]
         if asked["left"] == {".": {"left": _CONTEXT, "attr": "calendar"}}:
             yield "calendar"
+        if asked["left"] == {"Var": "principal"} and asked["attr"] in SYSTEM_DATES:
+            yield asked["attr"]
+        if asked["attr"] == "stops":
+            yield "stops"
     yield from _doubted(list(node.values()))
 
 

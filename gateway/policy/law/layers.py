@@ -537,7 +537,7 @@ def _static_policy(layer: _Layer, file: str, est: dict[str, Any]) -> tuple[list[
             wrong.append((note, f"`{name}` states a limit that is no whole number above 0"))
             del said[note]
     wrong += [
-        ("", f"`{name}` asks by `has` for `context.{fact}`: it is always told, or the call is denied")
+        ("", f"`{name}` asks by `has` for `{fact}`: it is always told, or the call is denied")
         for fact in sorted(doubted(est["conditions"]))
     ]
     actions = _action_names(est["action"])

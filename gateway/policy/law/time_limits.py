@@ -23,6 +23,9 @@ FOREVER_UNIX = 253_402_300_799
 _TURNS = {"<": (0,), ">=": (0,), "<=": (1,), ">": (1,), "==": (0, 1), "!=": (0, 1)}
 """Where a comparison of a clock with a number, the clock on the left, turns: at the number, after it, or both."""
 
+SYSTEM_DATES = frozenset({"registered", "certified", "certifiedUntil"})
+"""Facts of the calling system that are seconds, as `context.now` is."""
+
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 _CONTEXT = {"Var": "context"}
 _CLOCKS = {"now": "instants", "minuteOfDay": "minutes"}
@@ -55,11 +58,13 @@ class TimeUse(msgspec.Struct, frozen=True):
         instants: seconds at which a comparison with `context.now` can turn.
         minutes: minutes of the day at which a comparison with `context.minuteOfDay` can turn.
         unknown: whether time is used in a way whose next change is not known.
+        dates: whether `context.now` is compared with a date of the calling system: it turns there.
     """
 
     instants: frozenset[int] = frozenset()
     minutes: frozenset[int] = frozenset()
     unknown: bool = False
+    dates: bool = False
 
     @classmethod
     def together(cls, uses: Iterable["TimeUse"]) -> "TimeUse":
@@ -69,14 +74,15 @@ class TimeUse(msgspec.Struct, frozen=True):
             instants=frozenset().union(*(use.instants for use in listed)),
             minutes=frozenset().union(*(use.minutes for use in listed)),
             unknown=any(use.unknown for use in listed),
+            dates=any(use.dates for use in listed),
         )
 
 
 def time_use(est: dict[str, Any]) -> TimeUse:
     """Which times the conditions of one policy, in Cedar's JSON form, look at."""
-    found: dict[str, set[int]] = {"instants": set(), "minutes": set()}
+    found: dict[str, set[int]] = {"instants": set(), "minutes": set(), "dates": set()}
     unknown = _walk(est.get("conditions", []), found)
-    return TimeUse(frozenset(found["instants"]), frozenset(found["minutes"]), unknown)
+    return TimeUse(frozenset(found["instants"]), frozenset(found["minutes"]), unknown, bool(found["dates"]))
 
 
 def _walk(node: Any, found: dict[str, set[int]]) -> bool:
@@ -122,6 +128,16 @@ def _note_comparison(operator: str, body: dict[str, Any], found: dict[str, set[i
             and not isinstance(number, bool)
         ):
             found[_CLOCKS[access["attr"]]].update(number + after for after in _TURNS[read])
+            return True
+        of = body[number_side].get(".")
+        if (
+            isinstance(access, dict)
+            and access == {"left": _CONTEXT, "attr": "now"}
+            and isinstance(of, dict)
+            and of.get("left") == {"Var": "principal"}
+            and of["attr"] in SYSTEM_DATES
+        ):
+            found["dates"].add(0)
             return True
     return False
 

@@ -1,13 +1,14 @@
 """What the policies can see: directory, grants, regions and officers as Cedar entities, a call as a Cedar request."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import cedarpy
 import msgspec
 
-from gateway.domain.directory import Department, Level, SharingMode
+from gateway.domain.directory import Department, Level, SharingMode, SystemDates
 from gateway.domain.officers import Matter, Officer, Role
+from gateway.domain.orders import Order, Reach
 from gateway.domain.recipients import bounds_of
 from gateway.domain.regions import region_chain
 from gateway.domain.state import SliceState
@@ -75,7 +76,7 @@ def slice_entities(state: SliceState, facts: Facts | None = None) -> list[Entity
     assert state.dataset is not None
     departments = {department.id: department for department in (state.supplier, *state.ancestors, state.department)}
     told = FACTS if facts is None else facts
-    return [
+    entities = [
         *(
             _told(told, "Department", one.id, one, [] if one.parent is None else [_uid("Department", one.parent)])
             for one in departments.values()
@@ -85,19 +86,53 @@ def slice_entities(state: SliceState, facts: Facts | None = None) -> list[Entity
         *(_told(told, "Grant", one.id, one) for one in state.grants),
         *region_entities(department.region for department in departments.values()),
     ]
+    return _with_stops(entities, state)
+
+
+def _reaches(order: Order, department: str, lineage: Collection[str]) -> bool:
+    return order.target == department or (order.subordinates and order.target in lineage)
 
 
 def caller_entities(call: Call) -> str:
     """The calling system and the call's action, as a JSON document to add to the entities of its slice."""
     groups = [_uid("Action", group) for group in USE_GROUPS[call.mode]]
     action = _entity("Action", call.mode.value, {}, groups)
-    return _json([system_entity(call.system, call.department), action])
+    return _json([system_entity(call.system, call.department, call.dates), action])
 
 
-def system_entity(system: str, department: str) -> Entity:
-    """A demand department's system."""
+def system_entity(system: str, department: str, dates: SystemDates | None = None) -> Entity:
+    """A demand department's system. Dates that are not known are left out: a policy that asks for them is in error."""
     home = _uid("Department", department)
-    return _entity("System", system, {"department": {"__entity": home}}, [home])
+    told: Entity = {"department": {"__entity": home}}
+    if dates is not None:
+        told |= {
+            "registered": dates.registered,
+            "certified": dates.certified,
+            "certifiedUntil": dates.certified_until,
+        }
+    return _entity("System", system, told, [home])
+
+
+def _with_stops(entities: list[Entity], state: SliceState) -> list[Entity]:
+    """The entities, each with how many of the orders in force are on it, where it tells that."""
+    lineage = {one.id for one in (state.department, *state.ancestors) if one is not None}
+    home = None if state.department is None else state.department.id
+    on = [order for order in state.orders if order.is_in_force]
+    for entity in entities:
+        kind, name = entity["uid"]["type"], entity["uid"]["id"]
+        if "stops" not in entity["attrs"]:
+            continue
+        if kind == "Grant":
+            entity["attrs"]["stops"] = sum(order.reach is Reach.GRANT and order.target == name for order in on)
+            continue
+        # An order on a department above stops it too, where the order says so; of those above nothing else is read.
+        entity["attrs"]["stops"] = sum(
+            (order.reach is Reach.DEPARTMENT and _reaches(order, name, lineage if name == home else frozenset()))
+            or (order.reach is Reach.SYSTEM and name == home)
+            or (order.reach is Reach.SUPPLIER and order.target == name)
+            for order in on
+        )
+    return entities
 
 
 def department_entity(department: Department, *, knows_words: bool = True) -> Entity:
@@ -293,6 +328,7 @@ FACTS: Facts = {
         "matters": lambda one: one.matters,
         "ended": lambda one: one.succeeded_by is not None,
         "succeeds": lambda one: [_reference("Department", name) for name in one.succeeds],
+        "stops": lambda _one: 0,
     },
     "Dataset": {
         "supplier": lambda one: _reference("Department", one.supplier),
@@ -324,6 +360,7 @@ FACTS: Facts = {
         "state": lambda one: word("GrantState", one.state),
         "combination": lambda one: [_reference("Dataset", name) for name in one.combination],
         "returnFlow": lambda one: one.return_flow,
+        "stops": lambda _one: 0,
         "constrained": lambda one: bool(one.parameters),
     },
 }

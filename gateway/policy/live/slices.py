@@ -179,7 +179,9 @@ class Slice:
             now_unix: the second it is decided at.
             drawn: what was lately drawn, by path; needed where `drawn_facts` are set.
         """
-        until = next_change(now_unix, self.instants, self.minutes, unknown=self.turns_any_time)
+        until = next_change(
+            now_unix, (*self.instants, *self._turns_of(call)), self.minutes, unknown=self.turns_any_time
+        )
         if self.drawn_facts:
             until = now_unix + 1
         fault = self._fault(call)
@@ -220,6 +222,14 @@ class Slice:
         if not any(answer.is_permit for answer in answers):
             answers += self._answers((None,), call, now_unix, lately, entities)
         return answers
+
+    def _turns_of(self, call: Call) -> tuple[int, ...]:
+        """Seconds at which a comparison with the system's dates can turn: at each, or after it."""
+        dates = call.dates
+        if dates is None or not self.layers.time.dates:
+            return ()
+        named = (dates.registered, dates.certified, dates.certified_until)
+        return tuple(each + after for each in named for after in (0, 1))
 
     def _answers(
         self, under: Sequence[Grant | None], call: Call, now_unix: int, lately: str | None, entities: cedarpy.Entities

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.policy.law.time_limits import time_use
+from gateway.policy.law.time_limits import SYSTEM_DATES, time_use
 
 ITEMS, PARAMETERS, TIME, SYSTEM, PURPOSE, GRANT = "items", "parameters", "time", "system", "purpose", "grant"
 SUBJECTS = "subjects"
@@ -158,6 +158,11 @@ class _Finding:
             self.aspects.add(SYSTEM)
             return
         for operator, body in node.items():
+            if operator == "." and body["left"] == {"Var": "principal"} and body["attr"] in SYSTEM_DATES:
+                # Which dates systems have, and will have, no choice of systems settles.
+                self.aspects.add(SYSTEM)
+                self.beyond.add(SYSTEM)
+                return
             if operator in (".", "has") and body["left"] == _CONTEXT:
                 self._note(body["attr"], is_asked_for=operator == "has")
                 return

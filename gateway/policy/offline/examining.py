@@ -125,12 +125,12 @@ def examine(
 
 
 def until(seconds: float) -> Callable[[], bool]:
-    """Whether this process has worked for less than so many seconds from now on.
+    """Whether this thread has worked for less than so many seconds from now on.
 
-    Its work and not the clock is counted: on a machine that does much else it takes longer, and finds no less.
+    Its work and not the clock is counted: beside much else it takes longer, and finds no less.
     """
-    last = time.process_time() + seconds
-    return lambda: time.process_time() < last
+    last = time.thread_time() + seconds
+    return lambda: time.thread_time() < last
 
 
 def strangers(layers: Layers, standing: Standing) -> tuple[str, ...]:

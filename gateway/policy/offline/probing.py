@@ -7,7 +7,7 @@ from typing import Any
 import cedarpy
 import msgspec
 
-from gateway.domain.directory import Department, Level
+from gateway.domain.directory import Department, Level, SystemDates
 from gateway.domain.officers import Act, Matter, Officer, Role
 from gateway.domain.orders import Reach
 from gateway.domain.state import SliceState
@@ -162,6 +162,7 @@ def use_probe(chance: random.Random, words: Words, *, knows_words: bool = True) 
             "declared": words.words(chance, "operator", "scenario", "subject", "other", "keeper"),
             "guessable": chance.choice([[], items]),
             "subjects": words.number(chance, 0, 1),
+            "dates": {name: words.number(chance, 0, 1_700_000_000, 1_900_000_000) for name in _DATES},
         },
     }
     named = sorted({name, *words.entities.get("Dataset", ())})
@@ -183,6 +184,9 @@ def use_probe(chance: random.Random, words: Words, *, knows_words: bool = True) 
     context["decision"] = chance.choice([context["decision"], ""])
     request["context"] = msgspec.json.encode(context).decode()
     told = slice_entities(state, facts_of(FACTS, knows_words=knows_words))
+    for entity in told:
+        if "stops" in entity["attrs"]:
+            entity["attrs"]["stops"] = words.number(chance, 0, 1)
     entities = cedarpy.Entities.from_json_str(msgspec.json.encode(told).decode())
     return request, entities.with_added_json_str(caller_entities(call))
 
@@ -273,6 +277,7 @@ def _roles(names: Iterable[str]) -> list[Any]:
     return told_words("Role", names)
 
 
+_DATES = SystemDates.__struct_fields__
 _MODES = [str(action) for action in USE_GROUPS if action not in ("use", "obtain")]
 _ACTS = [act.value for act in Act]
 

@@ -17,7 +17,7 @@ import msgspec
 from gateway.domain.calendar import CHINA_OFFSET_SECONDS, DayFacts, china_day, day_facts, first_moment
 from gateway.domain.callers import Assurance
 from gateway.domain.conditions import MINUTES_OF_A_DAY, faults_of
-from gateway.domain.directory import Interface, SharingMode
+from gateway.domain.directory import Interface, SharingMode, SystemDates
 from gateway.domain.grants import Grant, GrantState
 from gateway.domain.orders import Reach
 from gateway.domain.state import SliceState
@@ -47,6 +47,9 @@ REQUEST_FACTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "guessable": ((), ("any-item",)),
 }
 """What else of a request policies may look at, by field of `Call`: the plain form first."""
+
+CERTIFIED = SystemDates(1, 1, FOREVER_UNIX)
+"""A system that was registered and certified long ago, for ever: it can have all that a rule about dates gives."""
 
 Parameters = tuple[tuple[str, str], ...]
 """(name, value) pairs, as a call has them."""
@@ -164,6 +167,7 @@ class KindsOf:
                     declared=facts.get("declared", ()),
                     guessable=facts.get("guessable", ()),
                     subjects=int("subject" in facts.get("declared", ())),
+                    dates=CERTIFIED,
                 ),
                 moment,
             )

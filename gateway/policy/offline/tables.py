@@ -28,7 +28,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from gateway.domain.directory import Dataset, Department, Interface
+from gateway.domain.directory import Dataset, Department, Interface, System
 from gateway.domain.errors import GatewayError
 from gateway.domain.grants import Grant
 from gateway.domain.officers import Act, Matter, Officer
@@ -163,6 +163,7 @@ PLAIN: Mapping[str, Any] = {
         "declared": ["operator", "scenario", "subject"],
         "subjects": 1,
     },
+    "system": {"registered_unix": 1_577_836_800},
     "officer": {"id": "officer", "department": "police", "region": "442000", "roles": ["supplier"]},
     "office": {"name": "", "level": "city", "competent": False},
     "matter": {
@@ -189,6 +190,7 @@ _FIELDS: Mapping[str, frozenset[str]] = {
         "grant": Grant,
         "order": Order,
         "call": Call,
+        "system": System,
         "officer": Officer,
         "matter": Matter,
         "settled": Settled,
@@ -256,7 +258,11 @@ def case_call(facts: Mapping[str, Any]) -> tuple[SliceState, Call, int]:
         grants=msgspec.convert(facts["grants"], tuple[Grant, ...]),
         orders=msgspec.convert(facts.get("orders", []), tuple[Order, ...]),
     )
-    return state, msgspec.convert(facts["call"], Call), unix_seconds(now)
+    call = msgspec.convert(facts["call"], Call)
+    system = {"id": call.system, "department": call.department, "name": "", **facts.get("system", {})}
+    if call.dates is None:
+        call = msgspec.structs.replace(call, dates=msgspec.convert(system, System).dates)
+    return state, call, unix_seconds(now)
 
 
 def case_drawn(facts: Mapping[str, Any], call: Call) -> Drawn:

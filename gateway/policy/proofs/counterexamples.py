@@ -227,6 +227,7 @@ def _use_row(found: Counterexample) -> dict[str, Any]:
             "declared": _many(context, "declared"),
             "guessable": _many(context, "guessable"),
             **({"subjects": context["subjects"]} if "subjects" in context else {}),
+            **({"dates": dates} if (dates := _dates(found)) else {}),
         },
         "grant": None,
     }
@@ -257,6 +258,12 @@ def day_like(calendar: Any, first: date = date(2026, 3, 2)) -> date | None:
             return day
         day += timedelta(days=1)
     return None
+
+
+def _dates(found: Counterexample) -> dict[str, Any]:
+    """The system's dates, where the case has them."""
+    names = (("registered", "registered"), ("certified", "certified"), ("certifiedUntil", "certified_until"))
+    return {field: value for name, field in names if (value := found.of(found.principal, name)) is not None}
 
 
 def _time(context: dict[str, Any]) -> str:

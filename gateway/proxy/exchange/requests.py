@@ -86,6 +86,7 @@ def make_call(
         declared,
         # What the entry does not tell of may name more.
         subjects=None if "other" in declared else len(subjects),
+        dates=caller.dates,
     )
     return call, subjects
 
