@@ -98,10 +98,13 @@ def test_what_may_only_be_compared_is_not_told_as_obtained(prover: Prover) -> No
 
 
 def test_no_grant_and_no_rule_is_never_without_a_solver() -> None:
-    """Cedar denies what nothing permits."""
+    """Cedar denies what nothing permits; a grant's permit is of its modes alone."""
     found = asking(NATIONAL, state(grants=()))
     assert (found.outcome, found.by) == ("never", "no-permit")
     assert kinds(found) == {("grant", ""), ("no-rule", "")}
+    found = asking(NATIONAL, state(), Asked(modes=(SharingMode.BATCH,)))
+    assert (found.outcome, found.by) == ("never", "no-permit")
+    assert kinds(found) == {("grant", "g1"), ("no-rule", "")}
 
 
 @pytest.mark.parametrize(
@@ -124,7 +127,6 @@ def test_what_no_policy_is_asked_about_is_never(of: SliceState, asked: Asked) ->
 NEVER: tuple[tuple[str, SliceState, Asked, set[tuple[str, str]]], ...] = (
     ("item", state(), Asked(item="address"), {("grant", "g1"), ("no-rule", "")}),
     ("purpose", state(), Asked(purpose="other"), {("grant", "g1"), ("no-rule", "")}),
-    ("mode", state(), Asked(modes=(SharingMode.BATCH,)), {("grant", "g1"), ("no-rule", "")}),
     ("suspended by order", state(orders=(order(),)), Asked(), {("forbid", "order:o1"), ("no-rule", "")}),
     (
         "secret",
@@ -160,7 +162,7 @@ def test_never_is_proved_and_says_why(
 
 def test_without_a_solver_nothing_is_called_never_that_a_permit_could_speak_of() -> None:
     """A look at every kind of call is a look, and what is left out of it is told."""
-    assert asking(NATIONAL, state(), Asked(modes=(SharingMode.BATCH,))).outcome == "not-found"
+    assert asking(NATIONAL, state(), Asked(item="address")).outcome == "not-found"
     assert asking(NATIONAL, state(orders=(order(),)), seconds=0).outcome == "unknown"
 
 
@@ -307,7 +309,8 @@ def test_what_is_given_holds_of_every_call(seed: int) -> None:
         entities = parse_entities(slice_entities(of, layers.facts))
         for _ in range(12):
             made, at = random_call(chance)
-            for under in (*of.grants, None):
+            for case in ((made.mode, each.id if each else None) for each in (*of.grants, None)):
+                under = next((each for each in of.grants if each.id == case[1]), None)
                 items = asked_items(made, under, of.dataset.item_names if of.dataset else frozenset())
                 if not items:
                     continue
@@ -315,9 +318,9 @@ def test_what_is_given_holds_of_every_call(seed: int) -> None:
                     made, at, items, None if under is None else under.id, None, decision=layers.settled.decision
                 )
                 known = entities.with_added_json_str(caller_entities(made))
-                facts = cedarpy.PolicySet.from_str(uses.facts(made.mode) + "permit (principal, action, resource);")
+                facts = cedarpy.PolicySet.from_str(uses.facts(case) + "permit (principal, action, resource);")
                 answer = cedarpy.is_authorized(request, facts, known)
-                assert answer.allowed, (answer.diagnostics, uses.facts(made.mode))
+                assert answer.allowed, (answer.diagnostics, uses.facts(case))
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.deep) for seed in range(1, 12))])

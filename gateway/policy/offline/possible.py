@@ -107,13 +107,13 @@ class Look:
         """Put on at most `most` further calls; the first that is permitted, or None.
 
         Args:
-            most: None is all that there are.
-            is_over: whether the time for it is over; what is not put then leaves `is_whole` False.
+            most: None is all that there are; what of them is not put then leaves `is_whole` False.
+            is_over: whether the time for it is over.
         """
         for put, (call, at_unix) in enumerate(self._rest):
             if (most is not None and put >= most) or is_over():
                 self._rest = _before((call, at_unix), self._rest)
-                self.is_whole &= not is_over()
+                self.is_whole &= most is not None
                 return None
             self.calls += 1
             found = self.confirmed(call, at_unix)

@@ -1,16 +1,19 @@
 """Whether one department can ever obtain one dataset: an example that the engine permits, or a proof that none is.
 
     1. What no policy is asked about: an entry that there is not, or that no interface serves.
-    2. No permit at all: no grant stands, and no rule in force permits a use. Cedar then denies every request.
+    2. No permit at all: no grant has one of these sharing modes, and no rule in force permits a use. Cedar then denies
+       every request.
     3. A first look at the likeliest calls (`offline.possible`). What is permitted is an example.
-    4. The solver, where it is: that no request there can be is permitted, for each sharing mode (`proofs.never`). What
-       it refutes that by is a request like any other, and an example if the engine permits it.
+    4. The solver, where it is: that no request there can be is permitted, by each sharing mode, under each grant that
+       has it and under none (`proofs.never`). What it refutes that by is a request like any other, and an example if
+       the engine permits it.
     5. The rest of the look. What is then left is not proved.
 
 Only 1, 2 and 4 say never. What stands now is looked at: grants, orders, entry, directory and policies as they are; time
 goes on. A grant that is yet to be given, or an order yet to be lifted, is no part of it.
 """
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
@@ -37,6 +40,13 @@ from gateway.policy.proofs.theorems import Theorem
 
 MAX_CAUSES = 6
 """Forbids of which it is asked whether one alone is enough, and theorems of which it is asked whether they say it."""
+
+
+FIRST_SHARE = 0.1
+"""Of the time, for the first look: under many grants a call takes long, and the solver is to have its time."""
+
+MAX_CASES = 24
+"""Modes and grants, for which it is asked which forbid alone is enough."""
 
 
 class Cause(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -102,6 +112,10 @@ class Limits(msgspec.Struct, frozen=True):
         """How long there is still; none where the time is over."""
         return max(0.0, self.until - self.clock())
 
+    def part(self, share: float) -> "Limits":
+        """The first share of what is left."""
+        return Limits(self.clock() + share * self.left_seconds, self.clock)
+
     def is_over(self) -> bool:
         """Whether the time is over."""
         return self.left_seconds <= 0
@@ -153,14 +167,14 @@ def _can_ever(
     if outside is not None:
         return Possibility("never", "gateway", causes=(outside,))
     causes = list(_no_permit(layers, state, asked, now_unix))
-    if _has_no_permit(layers, state):
+    uses = Uses(layers, state, asked, now_unix)
+    if not uses.cases:
         return Possibility("never", "no-permit", causes=tuple(causes))
     part = Slice(layers, state)
     look = Look(part, asked, systems, now_unix)
-    example = look.on(FIRST_LOOK, limits.is_over)
+    example = look.on(FIRST_LOOK, limits.part(FIRST_SHARE).is_over)
     if example is None and prover is not None and not limits.is_over():
-        uses = Uses(layers, state, asked, now_unix)
-        answers = _answers(prover, limits, [uses.never(mode) for mode in uses.modes])
+        answers = _answers(prover, limits, [uses.never(case) for case in uses.cases])
         if all(answer.result == "proved" for answer in answers):
             why = _why(prover, limits, uses, layers, state, look, theorems)
             return Possibility("never", "solver", causes=(*why, *causes), calls=look.calls)
@@ -187,11 +201,6 @@ def _outside(state: SliceState, asked: Asked) -> Cause | None:
             f"目录条目中没有数据项 {asked.item}；所列数据项为 {'、'.join(sorted(state.dataset.item_names))}",
         )
     return None
-
-
-def _has_no_permit(layers: Layers, state: SliceState) -> bool:
-    """Whether neither a grant nor a rule could permit anything: what no permit speaks of, Cedar denies."""
-    return not state.grants and layers.permit_set is None
 
 
 def _no_permit(layers: Layers, state: SliceState, asked: Asked, now_unix: int) -> Iterator[Cause]:
@@ -230,9 +239,16 @@ def _lacking(grant: Grant, asked: Asked, now_unix: int) -> Iterator[tuple[str, s
 
 def _answers(prover: Prover, limits: Limits, questions: Sequence[Question]) -> list[Answer]:
     """The solver's answers; `unknown` to what there is no time for."""
+    is_open = threading.Event()
 
     def answer(question: Question) -> Answer:
-        return Answer("unknown") if limits.is_over() else prover.one(question, limits.left_seconds)
+        if limits.is_over() or is_open.is_set():
+            return Answer("unknown")
+        found = prover.one(question, limits.left_seconds)
+        if found.result != "proved":
+            # One is enough, and the rest would be asked for nothing.
+            is_open.set()
+        return found
 
     return list(prover.map(answer, questions))
 
@@ -304,24 +320,26 @@ def _why(
     theorems: Sequence[Theorem],
 ) -> Iterator[Cause]:
     """What each proof rests on: no permit of it, or the policies that forbid it, and the sentences that say so."""
-    if _is_proved(prover, limits, [uses.never(mode, ()) for mode in uses.modes]):
+    if _is_proved(prover, limits, [uses.never(case, ()) for case in uses.cases]):
         if layers.permit_set is not None:
             yield Cause(
                 "no-rule", "no rule in force permits such a use without a grant", "现行规则均不允许此种无授权使用"
             )
         return
     met = [name for name in look.met if name in uses.forbids] or list(uses.forbids)
+    # Each is asked of every case; of many grants what was met is told, and not whether it alone would be enough.
+    asked = met if len(uses.cases) <= MAX_CASES else []
     alone = [
         name
-        for name in met[:MAX_CAUSES]
-        if _is_proved(prover, limits, [uses.never(mode, (name,)) for mode in uses.modes])
+        for name in asked[:MAX_CAUSES]
+        if _is_proved(prover, limits, [uses.never(case, (name,)) for case in uses.cases])
     ]
     for name in alone or met[:MAX_CAUSES]:
         yield _forbid(layers, state, name, "forbid" if alone else "met")
     articles = {article for name in alone for article in _articles(layers, name)}
     near = [one for one in theorems if one.about == "uses" and not articles.isdisjoint(one.articles)]
     for theorem in near[:MAX_CAUSES]:
-        if _is_proved(prover, limits, [uses.contradicted(mode, theorem) for mode in uses.modes]):
+        if _is_proved(prover, limits, [uses.contradicted(case, theorem) for case in uses.cases]):
             yield Cause("theorem", theorem.sentence, theorem.sentence_zh, theorem.id, theorem.articles)
 
 

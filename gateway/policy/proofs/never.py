@@ -20,6 +20,7 @@ from gateway.policy.law.layers import Layers, est_to_text
 from gateway.policy.law.time_limits import DAY_SECONDS, FOREVER_UNIX
 from gateway.policy.law.words import word
 from gateway.policy.law.world import slice_entities
+from gateway.policy.live.building import grant_policy_id
 from gateway.policy.live.expressions import Est, attribute, contains, context, entity, equal, has, strings
 from gateway.policy.live.slices import build_policies
 from gateway.policy.offline.normal_forms import literals_of
@@ -37,6 +38,9 @@ _WITHOUT_GRANT = {"kind": "unless", "body": has("grant")}
 
 Policies = Mapping[str, Est]
 
+Case = tuple[SharingMode, str | None]
+"""By which sharing mode, and under which grant, or under none."""
+
 
 class Uses:
     """The policies on the uses of one pair, and what is given of them.
@@ -48,26 +52,41 @@ class Uses:
         now_unix: the second from which.
 
     Attributes:
-        permits: the permits by id.
+        cases: for each sharing mode, the grants whose permit is of that mode, and None where some rule permits without
+            a grant. Of a mode and grant that is none of them there is no permit, and Cedar denies it.
         forbids: the forbids by id.
     """
 
     def __init__(self, layers: Layers, state: SliceState, asked: Asked, now_unix: int) -> None:
         built, _ = build_policies(state)
         policies = {policy.id: _alone(policy.est) for policy in layers.policies.values() if policy.for_uses} | built
-        self.permits: Policies = {name: est for name, est in policies.items() if est["effect"] == "permit"}
         self.forbids: Policies = {name: est for name, est in policies.items() if est["effect"] == "forbid"}
-        self.modes = asked.modes
+        self._grants = {one.id: one for one in state.grants}
+        self._permits: dict[str | None, Policies] = {
+            one.id: {name: built[name]} for one in state.grants if (name := grant_policy_id(one)) in built
+        }
+        self._permits[None] = {
+            name: est for name, est in policies.items() if est["effect"] == "permit" and name not in built
+        }
+        self.cases: tuple[Case, ...] = tuple(
+            (mode, grant)
+            for mode in asked.modes
+            for grant, permits in self._permits.items()
+            if permits and (grant is None or mode in self._grants[grant].modes)
+        )
         self._layers = layers
+        self._state = state
         self._given = list(_given(layers, state, asked, now_unix, policies.values()))
 
-    def never(self, mode: SharingMode, forbids: Iterable[str] | None = None) -> Question:
+    def never(self, case: "Case", forbids: Iterable[str] | None = None) -> Question:
         """Proved where no such use is permitted by all that forbids, or by these policies alone."""
         names = self.forbids if forbids is None else forbids
-        return self._denied(mode, {**self.permits, **{name: self.forbids[name] for name in names}})
+        policies = {**self._permits[case[1]], **{name: self.forbids[name] for name in names}}
+        return _question(case[0], est_to_text(policies) + self.facts(case))
 
-    def contradicted(self, mode: SharingMode, theorem: Theorem) -> Question | None:
+    def contradicted(self, case: "Case", theorem: Theorem) -> Question | None:
         """Proved where no use for which there is a permit satisfies what a theorem claims; None where it is silent."""
+        mode, grant = case
         if theorem.about != "uses" or theorem.claim == PERMITTED or mode.value not in theorem.asked_actions:
             return None
         under = {"grant": "context has grant", "none": "!(context has grant)", "any": "true"}[theorem.under]
@@ -78,15 +97,25 @@ class Uses:
             f'@id("claim")\nforbid (principal is System, action == Action::"{mode.value}", resource is Interface)\n'
             f"unless {{ {claimed} }};\n"
         )
-        return _question(mode, text + est_to_text(self.permits) + self.facts(mode))
+        return _question(mode, text + est_to_text(self._permits[grant]) + self.facts(case))
 
-    def _denied(self, mode: SharingMode, policies: Policies) -> Question:
-        return _question(mode, est_to_text(policies) + self.facts(mode))
-
-    def facts(self, mode: SharingMode) -> str:
+    def facts(self, case: "Case") -> str:
+        """What is given of a case, as forbids of whatever contradicts it."""
+        mode, grant = case
         said = word("Mode", mode) if self._layers.knows_words else mode.value
-        facts = [*self._given, equal(context("mode"), _literal(said))]
+        facts = [*self._given, equal(context("mode"), _literal(said)), *self._under(grant)]
         return est_to_text({f"given-{number}": _forbid_unless(fact) for number, fact in enumerate(facts)})
+
+    def _under(self, grant: str | None) -> Iterator[Est]:
+        """That the use is made under this grant, and what is told of it; or that it is made under none."""
+        if grant is None:
+            yield _not(has("grant"))
+            return
+        yield has("grant")
+        told = slice_entities(msgspec.structs.replace(self._state, grants=(self._grants[grant],)), self._layers.facts)
+        attrs = next(one["attrs"] for one in told if one["uid"] == {"type": "Grant", "id": grant})
+        for fact in (equal(context("grant"), entity("Grant", grant)), *_told(context("grant"), attrs)):
+            yield _if(has("grant"), fact, _value(True))
 
 
 def _question(mode: SharingMode, text: str) -> Question:
@@ -116,10 +145,6 @@ def _given(layers: Layers, state: SliceState, asked: Asked, now_unix: int, polic
     yield from _told(_DATASET, attrs["Dataset", dataset])
     yield from _told(attribute(_DATASET, "supplier"), attrs["Department", supplier])
     yield from _one_of(_RESOURCE, "Interface", {one.key: attrs["Interface", one.key] for one in state.interfaces})
-    if not state.grants:
-        yield _not(has("grant"))
-    for fact in _one_of(context("grant"), "Grant", {one.id: attrs["Grant", one.id] for one in state.grants}):
-        yield _if(has("grant"), fact, _value(True))
     yield from _lineage(layers, state, entities, policies)
     yield from _call(layers, asked, now_unix)
     names = sorted(state.dataset.item_names)
