@@ -20,6 +20,7 @@ from gateway.control.act.words import without_words
 from gateway.domain.calendar import CHINA, Due, working_days_after
 from gateway.domain.directory import Department, System, namespace_of
 from gateway.domain.errors import GatewayError, another_names
+from gateway.domain.free_text import require_no_identity_number
 from gateway.domain.grants import Grant
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.regions import NATION, region_chain
@@ -204,9 +205,12 @@ class Deed:
     def require_own_name(self, id_: str, department: str) -> None:
         """Hold that a thing to be made has no id in the namespace of another department than the one it is of.
 
+        Nor one that may be a person's number: it would stand in every record (INVARIANT: NO-VALUES).
+
         Raises:
             GatewayError: `invalid-input`, taken or free.
         """
+        require_no_identity_number(id_, "id")
         space = namespace_of(id_)
         if space is not None and space != department and self.tx.department(space) is not None:
             raise invalid([{"field": "id", "fault": another_names(space)}])

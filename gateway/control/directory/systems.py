@@ -28,6 +28,7 @@ from gateway.control.act.problems import invalid
 from gateway.control.act.scopes import require_departments, scope_of
 from gateway.domain.directory import Certification, Department, System
 from gateway.domain.errors import TAKEN, GatewayError
+from gateway.domain.free_text import HINT, holds_identity_number
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.texts import Phrase
 from gateway.domain.uses import RecordKind
@@ -125,7 +126,7 @@ def add_system(
             raise GatewayError("conflict", f"there already is a system `{system.id}`, which {how}")
         elif old is not None:
             raise GatewayError("conflict", TAKEN)
-        faults = _key_faults(system)
+        faults = _key_faults(system, old)
         if old is not None and set(_thumbprints(system)) & set(_thumbprints(old)):
             faults.append({"field": "keys", "fault": "holds a key of the revoked registration: make a new one"})
         if not system.name.strip():
@@ -302,7 +303,7 @@ def _change_system(
         old, department = deed.about_system(id, act)
         require_match(old, if_match)
         new = _kept(change(old), old, deed.officer)
-        faults = _key_faults(new)
+        faults = _key_faults(new, old)
         if faults:
             raise invalid(faults)
         deed.tx.claim_keys(id, _thumbprints(new))
@@ -400,14 +401,17 @@ def _department(tx: StoreTransaction, id: str) -> Department:  # noqa: A002 - th
     return found
 
 
-def _key_faults(system: System) -> list[dict[str, Any]]:
-    """Every fault of a system's keys and certificates."""
+def _key_faults(system: System, old: System | None) -> list[dict[str, Any]]:
+    """Every fault of a system's keys and certificates; a name that an earlier version took stands."""
+    before = set() if old is None else {each.get("kid") for each in old.keys}
     faults: list[dict[str, Any]] = []
     if len(system.keys) + len(system.certificates) > MAX_KEYS:
         faults.append({"field": "keys", "fault": f"a system has at most {MAX_KEYS} keys and certificates"})
     for place, jwk in enumerate(system.keys):
         if not isinstance(jwk.get("kid"), str):
             faults.append({"field": f"keys.{place}", "fault": "has no `kid`"})
+        elif holds_identity_number(jwk["kid"]) and jwk["kid"] not in before:
+            faults.append({"field": f"keys.{place}", "fault": f"its `kid` {HINT}"})
         try:
             check_public_jwk(jwk)
         except GatewayError as error:

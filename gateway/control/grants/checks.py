@@ -8,6 +8,7 @@ from typing import Any
 from gateway.domain.conditions import faults_of
 from gateway.domain.directory import AnswerFormat, Dataset, Department, SharingAttribute, namespace_of
 from gateway.domain.errors import TAKEN, another_names
+from gateway.domain.free_text import HINT, holds_identity_number
 from gateway.domain.grants import Grant, GrantState
 from gateway.domain.recipients import bounds_missed, bounds_of, told
 from gateway.store import Store, StoreTransaction
@@ -43,6 +44,8 @@ class GrantChecks:
         space = namespace_of(grant.id)
         if space is not None and space != own and self._department(space) is not None:
             faults.append(_fault("id", another_names(space)))
+        elif holds_identity_number(grant.id):
+            faults.append(_fault("id", HINT))
         elif grant.id in self._ids:
             faults.append(_fault("id", f"grant `{grant.id}` stands twice"))
         elif self._grant(grant.id) is not None:

@@ -19,8 +19,9 @@ from gateway.control.records.readings import watching_of
 from gateway.control.records.texts import with_words
 from gateway.domain.calendar import CHINA, CHINA_OFFSET_SECONDS, china_day
 from gateway.domain.errors import GatewayError
+from gateway.domain.free_text import require_no_identity_number
 from gateway.domain.officers import Act, Officer
-from gateway.domain.uses import EVERY_DEPARTMENT
+from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.ledger.index.queries import RecordQuery
 from gateway.ledger.index.unnamed import Unnamed
 from gateway.ledger.log.record_ids import check_second
@@ -29,6 +30,9 @@ from gateway.store import Store
 _COARSE_GROUPS = {"day", "code", "reason", "kind"}
 _COARSE_FIELDS = {"from_", "until", "department", "supplier", "verdict", "code", "status", "kind"}
 _is_moment = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII).fullmatch
+
+
+_KINDS = "|".join(sorted({"use", *(kind.value for kind in RecordKind)}))
 
 
 class Within(NamedTuple):
@@ -96,7 +100,10 @@ Moment = Annotated[AwareDatetime | None, BeforeValidator(_rfc3339)]
 
 
 class RecordFilter(Body):
-    """Which records: one model, whether it comes as query parameters or as a body."""
+    """Which records: one model, whether it comes as query parameters or as a body.
+
+    A question stands in the log, so each field has the form of a name (INVARIANT: NO-VALUES).
+    """
 
     from_: Moment = Field(None, alias="from", description="RFC 3339, with its zone")
     until: Moment = Field(None, description="RFC 3339, with its zone")
@@ -104,14 +111,16 @@ class RecordFilter(Body):
     system: Name | None = None
     supplier: Slug | None = Field(None, description="supply department")
     dataset: EntryId | None = None
-    interface: str | None = Field(None, max_length=130, description="`supplier/id`")
+    interface: str | None = Field(
+        None, pattern=r"^[a-z0-9][a-z0-9-]{0,62}/[a-z0-9][a-z0-9-]{0,62}$", description="`supplier/id`"
+    )
     grant: Identifier | None = None
     purpose: Slug | None = None
     verdict: str | None = Field(None, pattern="^(permit|deny)$", description="`permit` or `deny`")
-    code: str | None = Field(None, max_length=64, description="a refusal's problem code")
-    policy: str | None = Field(None, max_length=128, description="a determining policy")
+    code: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="a refusal's problem code")
+    policy: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="a determining policy")
     status: int | None = Field(None, ge=0, le=599)
-    kind: str | None = Field(None, max_length=32, description="`use`, `use.refused`, `order`, `grant`, …")
+    kind: str | None = Field(None, pattern=f"^({_KINDS})$", description="`use`, `use.refused`, `order`, `grant`, …")
     officer: Name | None = Field(None, description="who acted")
     allow_partial: bool | None = Field(None, description="answer with what is known, and say that it is a part")
 
@@ -149,9 +158,11 @@ def narrowed(services: ControlServices, officer: Officer, act: Act, asked: Quest
     """The question as the ledger is asked it, and the scope it is in: within what the officer may read.
 
     Raises:
-        GatewayError: `act-not-permitted`; `invalid-input` where the officer has to say as what.
+        GatewayError: `act-not-permitted`; `invalid-input` where the officer has to say as what, or where a person is
+            named by number outside `subject`.
     """
     scope = scope_of(services, officer, act, asked.supplier, asked.department)
+    _require_names(services.store, asked)
     asks_own = scope.region is None and asked.supplier is None and asked.department is None
     narrow = Scope() if asks_own else scope
     within = _within_own(scope) if asks_own else _within(services, scope)
@@ -160,6 +171,27 @@ def narrowed(services: ControlServices, officer: Officer, act: Act, asked: Quest
     # Readings of auditors are found where records are read; in figures, which more may see, they are not counted.
     watching = () if act is Act.CONSULT_FIGURES or asks_own else watching_of(services, officer)
     return scope, msgspec.structs.replace(query, watching=watching)
+
+
+def _require_names(store: Store, asked: Question) -> None:
+    """INVARIANT: NO-VALUES: a number that may be a person's goes by `subject`; else only what is registered has one.
+
+    Raises:
+        GatewayError: `invalid-input`, with the field and without the number.
+    """
+    known: dict[str, Callable[[str], object]] = {
+        "department": store.department,
+        "supplier": store.department,
+        "system": store.system,
+        "dataset": store.dataset_versions,
+        "grant": store.grant,
+        "officer": store.officer,
+        "purpose": lambda id_: any(each.id == id_ for each in store.purposes()),
+    }
+    for field in (*known, "interface", "code", "policy"):
+        value = getattr(asked, field)
+        if value is not None and not (field in known and known[field](value)):
+            require_no_identity_number(value, field)
 
 
 def _with_history(store: Store, asked: Question, scope: Scope, query: RecordQuery) -> RecordQuery:

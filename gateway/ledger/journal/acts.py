@@ -1,6 +1,7 @@
 """Records that wait: officers' acts, lifecycle records, prunes and consultations, written before the act returns."""
 
 import itertools
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -15,6 +16,7 @@ from gateway.ledger.journal.entries import act_entry
 from gateway.ledger.journal.writer import LOW_WATER_BYTES, JournalWriter
 
 ACT_SEGMENT_BYTES = 4 << 20
+_is_bare = re.compile(r"[!-~]*", re.ASCII).fullmatch
 _USE_KINDS = {RecordKind.USE_OPENED, RecordKind.USE_CLOSED, RecordKind.USE_REFUSED, RecordKind.RECOVERED}
 
 
@@ -104,6 +106,7 @@ class ActJournal:
             _require_no_words(fields)
             if isinstance(question := fields.get("question"), Mapping):
                 _require_no_words(question)
+                _require_names(question)
         if not self._journal.accepts:
             raise GatewayError("records-unavailable", "the act cannot be recorded, so it is not done")
         waiting = []
@@ -145,6 +148,14 @@ def _require_no_words(fields: Mapping[str, Any]) -> None:
             require_no_identity_number(value, name)
         if any(not may_stand(text) for text in words_of(name, value)):
             raise GatewayError("invalid-input", f"`{name}` is a text: a record holds its digest")
+
+
+def _require_names(question: Mapping[str, Any]) -> None:
+    """INVARIANT: NO-VALUES: a question is asked in names; what has blanks or is no ASCII is a text."""
+    for name, value in question.items():
+        each = value if isinstance(value, list | tuple) else (value,)
+        if any(isinstance(text, str) and not _is_bare(text) for text in each):
+            raise GatewayError("invalid-input", f"`{name}` of a question is a text: a record holds names")
 
 
 def _bare(fields: Mapping[str, Any]) -> dict[str, Any]:
