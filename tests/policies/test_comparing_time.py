@@ -40,7 +40,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Layers:
 def test_a_comparison_ends_when_its_time_is_up_and_says_so(many: Layers) -> None:
     """118 spans of time over some grants are minutes of work: what was found by then is told, and rules nothing out."""
     standing = Directory([grant(f"g{each}", items=("name", "id_number")[: each % 2 + 1]) for each in range(6)])
-    left = iter(range(40))
+    left = iter(range(6))
     found = compare(NATIONAL, many, standing, NOW, may_go_on=lambda: next(left, None) is not None)
     assert not found.is_whole
     assert found.takes_away
@@ -78,7 +78,7 @@ def test_what_was_found_before_the_end_is_told(tmp_path: Path) -> None:
     assert seen == {(), ("a",), ("a", "b")}
 
 
-@pytest.mark.parametrize("condition", ["context.now - 5 > 4102444800", "context.items.contains(context.purpose)"])
+@pytest.mark.parametrize("condition", ["context.now - 5 > 4102444800", "context.subjects > 2"])
 def test_what_nothing_permits_without_a_grant_is_not_lost_there(tmp_path: Path, condition: str) -> None:
     """Only an entry that is shared unconditionally flows without a grant, by Zhongshan Art. 22; only it may lose."""
     conditional = dataset("closed", sharing_attribute=SharingAttribute.CONDITIONAL, purposes=("marriage-registration",))

@@ -35,7 +35,7 @@ from gateway.policy.law.settled import EXAMINED, Settled
 from gateway.policy.law.time_limits import unix_seconds
 from gateway.policy.law.world import FACTS, caller_entities, facts_of, parse_entities, slice_entities, use_request
 from gateway.policy.live.slices import Slice, asked_items, is_void
-from gateway.policy.offline.aspects_read import GRANT, TIME, Looks, conjuncts, loosened
+from gateway.policy.offline.aspects_read import GRANT, ITEMS, PARAMETERS, TIME, Looks, conjuncts, loosened
 from gateway.policy.offline.normal_forms import Shape, literals_of
 from gateway.policy.offline.sample_calls import REQUEST_FACTS, KindsOf, Named, days_of_each_kind
 
@@ -320,31 +320,27 @@ class _Comparing:
         before, after = _Holding(self._old, state), _Holding(self._new, state)
         takes = self._differing.only_take
 
-        def is_open(one: Put) -> bool:
-            """Whether there is anything to find: where nobody can gain, what is permitted and not known to lose."""
-            grant, call, moment = one
-            if ("loses", _id_of(grant), call.mode) in found:
-                return False
-            self._require_time()
-            return before.of(call, moment).is_permit
-
         for start in range(0, len(put), AT_ONCE):
             done[0] = start
             self._require_time()
             some = put[start : start + AT_ONCE]
-            for grant, call, moment in self._differing.touched(
-                state, [each for each in some if not takes or is_open(each)]
-            ):
+            if takes:
+                # Where nobody can gain, one loss of a kind of call is all there is to find of it.
+                some = [one for one in some if ("loses", _id_of(one[0]), one[1].mode) not in found]
+            for grant, call, moment in self._differing.touched(state, some):
                 named = _id_of(grant)
                 if takes and ("loses", named, call.mode) in found:
                     continue
                 self._require_time()
-                verdicts = before.of(call, moment), after.of(call, moment)
-                change = _change(*verdicts)
+                then = before.of(call, moment)
+                if takes and not then.is_permit:
+                    continue
+                now = after.of(call, moment)
+                change = _change(then, now)
                 if change == "loses" and grant is None and not self._flows_today(state, call, moment):
                     continue
                 if change is not None:
-                    found.setdefault((change, named, call.mode), _difference(change, call, named, *verdicts))
+                    found.setdefault((change, named, call.mode), _difference(change, call, named, then, now))
 
     def _flows_today(self, state: SliceState, call: Call, moment: int) -> bool:
         return self._today is self._old or Slice(self._today, state).evaluate(call, moment).is_permit
@@ -363,15 +359,23 @@ class _Comparing:
                 for grant, call, moment in put
                 if left_out[_id_of(grant)] == aspects and ("loses", _id_of(grant), call.mode) not in found
             ]
-            if TIME in aspects:
-                # What does not look at the time is one whenever the call is made.
-                there = list({(_id_of(grant), call): (grant, call, moment) for grant, call, moment in there}.values())
+            # What does not look at these aspects is one for all calls that differ in them alone.
+            blank = {name: value for aspect, name, value in _BLANK if aspect in aspects}
+            alike: dict[tuple[str | None, Call, int], Put] = {}
+            for grant, call, moment in there:
+                plain = msgspec.structs.replace(call, **blank) if blank else call
+                alike.setdefault((_id_of(grant), plain, 0 if TIME in aspects else moment), (grant, call, moment))
+            there = list(alike.values())
             self._require_time()
             there = self._differing.permitted(state, there, aspects)
             for (grant, call, _), policies in self._differing.may_take(state, there, aspects):
                 key = (_id_of(grant), call.mode)
                 if ("loses", *key) not in found:
                     found.setdefault(("may-lose", *key), _undecided(call, _id_of(grant), aspects, policies))
+
+
+_BLANK: tuple[tuple[str, str, Any], ...] = ((ITEMS, "items", ()), (PARAMETERS, "parameters", ()))
+"""Aspect -> the field of a call that holds it, and what stands for any."""
 
 
 class _Holding:
