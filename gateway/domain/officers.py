@@ -215,6 +215,9 @@ class Matter(msgspec.Struct, frozen=True, omit_defaults=True):
         approved_by: the officer who approved it on the demand side, while that approval stands.
         supplied_by: the officer who approved it for the supplier, while that approval stands.
         valid_days: for how many days a grant is to hold, if the act is about one to be.
+        layer: the layer of a region that is changed, if the act is about policies; `region` is its region.
+        widens: whether that layer opens more than before.
+        whole: the region that holds all departments of the gateway, if the act is about policies.
     """
 
     supplier: str | None = None
@@ -230,3 +233,6 @@ class Matter(msgspec.Struct, frozen=True, omit_defaults=True):
     supplied_by: str | None = None
     valid_days: int | None = None
     levels: tuple[Level, ...] = ()
+    layer: str | None = None
+    widens: bool = False
+    whole: str | None = None

@@ -105,6 +105,8 @@ class PolicyEvent(msgspec.Struct, frozen=True, omit_defaults=True):
         proved: what was known of its theorems when it was done; None where they were not proved.
         proposed: of a proposal, what for.
         approves: the number of the proposal that this step carried out, if it was proposed first.
+        changed: what it changed of what was in force (`policy.offline.authority`): layers, files that all share; None
+            where that was not noted yet.
     """
 
     number: int
@@ -119,3 +121,4 @@ class PolicyEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     proved: Proved | None = None
     proposed: Proposed | None = None
     approves: int | None = None
+    changed: tuple[str, ...] | None = None

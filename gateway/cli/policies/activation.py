@@ -12,9 +12,11 @@ from gateway.cli.shell import (
     AsJson,
     AsOfficer,
     Home,
+    IfMatch,
     command,
     err,
     fail,
+    matching,
     open_api,
     out,
     print_json,
@@ -51,6 +53,11 @@ def activate(
     *,
     root: Root,
     layers: LayerNames = "national",
+    layer: Annotated[
+        str | None,
+        typer.Option("--layer", help="One layer of ROOT, such as a region's own; all else stays as it is in force."),
+    ] = None,
+    if_match: IfMatch = None,
     no_loss: NoLoss = False,
     revives: Revives = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and compare, and put nothing in force.")] = False,
@@ -64,13 +71,13 @@ def activate(
 
     Where the gateway asks for two persons (`policies.two_persons`), propose them to another one.
     """
-    body = _set(root, layers)
+    body = _set(root, layers) if layer is None else {**_set(root, layer), "only": layer}
     if dry_run:
         found = _post(home, officer, "compare", {**body, **_thorough(thorough)})
         answer = {"checked": found["checked"], "proving": found["proving"], "loss": found["comparison"]}
     else:
         said = {**_said(no_loss, revives), **_thorough(thorough)}
-        answer = _act(home, officer, "activation", {**body, **said}, reason, as_json=as_json)
+        answer = _act(home, officer, "activation", {**body, **said}, reason, if_match, as_json=as_json)
     told(answer, as_json=as_json)
     if dry_run and no_loss and answer["loss"]["takes_away"]:
         raise typer.Exit(1)
@@ -82,6 +89,10 @@ def roll_back(
     to: Annotated[
         int | None, typer.Option("--to", min=1, help="The number of a step of the history; default: the set before.")
     ] = None,
+    layer: Annotated[
+        str | None, typer.Option("--layer", help="Go back in this layer alone; all else stays as it is in force.")
+    ] = None,
+    if_match: IfMatch = None,
     no_loss: NoLoss = False,
     revives: Revives = False,
     thorough: Thorough = False,
@@ -90,21 +101,26 @@ def roll_back(
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
-    """Put policies in force that were in force before: the ones before the present, or those of a step."""
-    said = {**_said(no_loss, revives), **_thorough(thorough), **({} if to is None else {"to": to})}
-    told(_act(home, officer, "rollback", said, reason, as_json=as_json), as_json=as_json)
+    """Put policies in force that were in force before: the ones before the present, or those of a step.
+
+    Who is competent for a region goes back in that region's layers alone.
+    """
+    chosen = {name: value for name, value in (("to", to), ("layer", layer)) if value is not None}
+    said = {**_said(no_loss, revives), **_thorough(thorough), **chosen}
+    told(_act(home, officer, "rollback", said, reason, if_match, as_json=as_json), as_json=as_json)
 
 
 @command
 def history(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many steps, newest first.")] = 50,
+    layer: Annotated[str | None, typer.Option("--layer", help="The steps that changed this layer.")] = None,
     home: Home = DEFAULT_HOME,
     officer: AsOfficer = None,
     as_json: AsJson = False,
 ) -> None:
     """List what was put in force and in the shadow, by whom and when, newest first."""
     with open_api(home, officer) as api:
-        found = api.get("/v1/policies/activations", limit=limit)
+        found = api.get("/v1/policies/activations", limit=limit, layer=layer)
     if as_json:
         print_json(found)
         return
@@ -113,12 +129,13 @@ def history(
         return
     print_table(
         "policies, newest first",
-        ("number", "step", "layers", "digest", "by", "at", "record", "reason"),
+        ("number", "step", "layers", "changed", "digest", "by", "at", "record", "reason"),
         (
             (
                 one["number"],
                 one["step"],
                 " + ".join(one["layers"]),
+                ", ".join(one.get("changed") or ()) or "-",
                 one["digest"][:16],
                 one["by"] or "(settings)",
                 one["at"],
@@ -190,14 +207,23 @@ def _thorough(thorough: bool) -> dict[str, bool]:
     return {"thorough": True} if thorough else {}
 
 
-def _post(home: Path, officer: str | None, path: str, body: dict[str, Any]) -> Any:
+def _post(home: Path, officer: str | None, path: str, body: dict[str, Any], if_match: str | None = None) -> Any:
     with open_api(home, officer) as api:
-        return api.post(f"/v1/policies/{path}", body, timeout_seconds=EXAMINE_SECONDS)
+        return api.post(f"/v1/policies/{path}", body, headers=matching(if_match), timeout_seconds=EXAMINE_SECONDS)
 
 
-def _act(home: Path, officer: str | None, path: str, body: dict[str, Any], reason: str | None, *, as_json: bool) -> Any:
+def _act(
+    home: Path,
+    officer: str | None,
+    path: str,
+    body: dict[str, Any],
+    reason: str | None,
+    if_match: str | None = None,
+    *,
+    as_json: bool,
+) -> Any:
     try:
-        return _post(home, officer, path, {**body, **({"reason": reason} if reason else {})})
+        return _post(home, officer, path, {**body, **({"reason": reason} if reason else {})}, if_match)
     except GatewayError as error:
         loss, proving = error.members.get("loss"), error.members.get("proving")
         if isinstance(loss, dict) and not as_json:

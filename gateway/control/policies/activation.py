@@ -17,16 +17,20 @@ from gateway.control.act.acting import (
     IdempotencyKey,
     Services,
     SignedIn,
-    matter_of_gateway,
     perform,
     require_permit,
 )
 from gateway.control.act.bodies import Body, Slug, Statement, describes, model_of
+from gateway.control.act.deeds import State
 from gateway.control.act.paging import Limit, json_response
-from gateway.control.policies.in_force import Activation, kept_set, require_activation, set_before, take_step
+from gateway.control.act.preconditions import IfMatch
+from gateway.control.policies.authority import permitted_changes, require_changes, require_some_activation
+from gateway.control.policies.in_force import Activation, kept_set, set_before, take_step
 from gateway.domain.errors import GatewayError
-from gateway.domain.officers import Act, Matter
-from gateway.domain.policies import PolicySet, PolicyStep
+from gateway.domain.officers import Act, Matter, Officer
+from gateway.domain.policies import PolicyEvent, PolicySet, PolicyStep
+from gateway.policy.offline.authority import changes_between, with_layers_of
+from gateway.store import StoreTransaction
 
 router = APIRouter(prefix="/v1/policies", tags=["policies"])
 
@@ -42,9 +46,11 @@ class ActivationBody(PolicySetBody):
     """The set to put in force; with `no_loss` it is refused where anything that stands loses (Art. 15, 39(2)).
 
     What is lost needs a `reason`; that something flows which did not has to be said (`revives`). What cannot be
-    compared within a few seconds is put in force only where it shall be, however long that takes (`thorough`).
+    compared within a few seconds is put in force only where it shall be, however long that takes (`thorough`). With
+    `only` that one layer is taken of the set, and all else stays as it is in force.
     """
 
+    only: Slug | None = None
     no_loss: bool = False
     revives: bool = False
     thorough: bool = False
@@ -54,11 +60,13 @@ class ActivationBody(PolicySetBody):
 class RollbackBody(Body):
     """To which step of the history (`to`), else to the set before the present one, and why.
 
+    In one `layer` alone, or in all; an officer who is competent for a region goes back in that region's layers alone.
     With `no_loss` it is refused where anything that stands loses; that something flows which did not, has to be said.
     `thorough` as with an activation.
     """
 
     to: int | None = Field(None, ge=1, le=1 << 53)
+    layer: Slug | None = None
     no_loss: bool = False
     revives: bool = False
     thorough: bool = False
@@ -95,9 +103,13 @@ def history(
     services: Services,
     officer: SignedIn,
     before: Annotated[int | None, Query(ge=1, description="`next` of the page before")] = None,
+    layer: Annotated[Slug | None, Query(description="steps that changed this layer alone")] = None,
     limit: Limit = 100,
 ) -> Response:
-    """Every activation, rollback and shadow, with who did it, when, and the act's record."""
+    """Every activation, rollback and shadow, with who did it, when, and the act's record.
+
+    Of one `layer` those that changed it; a step of before this was noted is told if the layer was in its set.
+    """
     require_permit(
         services,
         officer,
@@ -105,7 +117,8 @@ def history(
         Matter(supplier=officer.department, demand=officer.department, region=officer.region),
     )
     found = services.store.policy_events(before, limit)
-    return json_response({"items": found, "next": found[-1].number if len(found) == limit else None})
+    told = [one for one in found if layer is None or layer in (one.layers if one.changed is None else one.changed)]
+    return json_response({"items": told, "next": found[-1].number if len(found) == limit else None})
 
 
 @router.post(
@@ -119,10 +132,23 @@ def activate(
     officer: SignedIn,
     body: Annotated[ActivationBody, Depends(model_of(ActivationBody))],
     key: IdempotencyKey = None,
+    if_match: IfMatch = None,
 ) -> Response:
-    """Check the set, say who gains and who loses, and put it in force at once on every worker of every node."""
+    """Check the set, say who gains and who loses, and put it in force at once on every worker of every node.
+
+    Whoever is competent for a region changes that region's layers alone; what else differs is named and refused.
+    """
     policies = PolicySet(body.layers, body.files)
-    act = Activation(services, PolicyStep.ACTIVATE, lambda: policies, body)
+
+    def choose(present: PolicySet) -> PolicySet:
+        if body.only is None:
+            return policies
+        if body.only not in (*body.layers, *present.layers):
+            fault = {"field": "only", "fault": f"`{body.only}` is no layer of the set"}
+            raise GatewayError("invalid-input", "there is no such layer", faults=[fault])
+        return with_layers_of(present, policies, [body.only])
+
+    act = Activation(services, PolicyStep.ACTIVATE, choose, body, if_match=if_match)
     return act.perform(request, officer, key, body)
 
 
@@ -137,10 +163,14 @@ def roll_back(
     officer: SignedIn,
     body: Annotated[RollbackBody, Depends(model_of(RollbackBody))],
     key: IdempotencyKey = None,
+    if_match: IfMatch = None,
 ) -> Response:
-    """Put a set in force that was before: the one before the present, or that of a step; checked like any other."""
-    choose = lambda: set_before(services.store, body.to)  # noqa: E731
-    act = Activation(services, PolicyStep.ROLL_BACK, choose, body)
+    """Put a set in force that was before: the one before the present, or that of a step; checked like any other.
+
+    Who is competent for a region goes back in its layers alone: what others put in force since stays in force.
+    """
+    choose = lambda present: set_before(services, officer, present, body.to, body.layer)  # noqa: E731
+    act = Activation(services, PolicyStep.ROLL_BACK, choose, body, if_match=if_match)
     return act.perform(request, officer, key, body)
 
 
@@ -160,7 +190,7 @@ def approve(
 
     Where `policies.two_persons` is set, an activation or rollback only proposes (202).
     """
-    require_activation(services, officer)
+    require_some_activation(services, officer)
     proposal = services.store.policy_event(body.number)
     if proposal is None or proposal.proposed is None:
         raise GatewayError(
@@ -174,17 +204,19 @@ def approve(
     said = ActivationBody.model_construct(
         no_loss=asked.no_loss, revives=asked.revives, thorough=asked.thorough, reason=proposal.reason or None
     )
-    choose = lambda: kept_set(services.store, proposal)  # noqa: E731
+    choose = lambda _present: kept_set(services.store, proposal)  # noqa: E731
     return Activation(services, asked.step, choose, said, proposal).perform(request, officer, key, body)
 
 
 @router.get("/shadow", summary="What the candidate in the shadow has counted")
 def shadow_report(services: Services, officer: SignedIn) -> Response:
     """Verdicts that agree and that differ, over every worker of every node, since the last candidate was put there."""
-    require_activation(services, officer)
-    found = services.policies.shadow()
-    if found is None:
+    require_some_activation(services, officer)
+    begun, _ = services.store.last_shadow()
+    found = None if begun is None else services.policies.shadow()
+    if begun is None or found is None:
         raise GatewayError("not-found", "no candidate was ever in the shadow")
+    _permitted_in_shadow(services, officer, begun, services.store)
     return json_response(found)
 
 
@@ -197,16 +229,24 @@ def put_in_shadow(
     key: IdempotencyKey = None,
 ) -> Response:
     """Let the candidate decide beside the policies in force, on live traffic, and only count; one before it goes."""
-    require_activation(services, officer)
+    require_some_activation(services, officer)
     policies = PolicySet(body.layers, body.files)
     checked: dict[str, Any] = {}
 
     def prepare() -> None:
+        services.policies.keeper.refresh()
+        require_changes(services, officer, services.policies.keeper.now.policies, policies)
         found = services.policies.examine(policies, None, int(services.now())).checked
         checked.update(digest=found.digest, policies=found.policies, cases=found.cases)
 
     def work(deed: Deed) -> Answer:
-        deed.permit(Act.ACTIVATE_POLICIES, matter_of_gateway)
+        def asked(tx: StoreTransaction) -> list[Matter]:
+            # One before it goes, so that who puts another there may end it.
+            running = tx.policies_in_shadow()
+            before = () if running is None else _permitted_in_shadow(services, deed.officer, running, tx)
+            return [*_changed(services, deed.officer, policies, tx), *before]
+
+        deed.permit_all(Act.ACTIVATE_POLICIES, asked)
         deed.tx.put_policy_set(policies)
         event = take_step(deed, PolicyStep.SHADOW, policies.id, checked["digest"], policies.layers, body.reason)
         return Answer({"shadow": event, "checked": checked, "uncounted": services.policies.uncounted(policies)}, 201)
@@ -227,14 +267,29 @@ def end_shadow(
     key: IdempotencyKey = None,
 ) -> Response:
     """End shadow mode; what was counted stays to be read until the next candidate."""
-    require_activation(services, officer)
+    require_some_activation(services, officer)
 
     def work(deed: Deed) -> Answer:
-        deed.permit(Act.ACTIVATE_POLICIES, matter_of_gateway)
+        def asked(tx: StoreTransaction) -> list[Matter]:
+            running = tx.policies_in_shadow()
+            if running is None:
+                raise GatewayError("conflict", "no candidate is in the shadow")
+            return _permitted_in_shadow(services, deed.officer, running, tx)
+
+        deed.permit_all(Act.ACTIVATE_POLICIES, asked)
         running = deed.tx.policies_in_shadow()
-        if running is None:
-            raise GatewayError("conflict", "no candidate is in the shadow")
+        assert running is not None, "it was looked at in this transaction"
         event = take_step(deed, PolicyStep.SHADOW_END, running.set, running.digest, running.layers, body.reason)
         return Answer({"shadow": event})
 
     return perform(services, request, officer, key, body.model_dump(), work, prepare=services.policies.gather)
+
+
+def _changed(services: Services, officer: Officer, policies: PolicySet, state: State) -> list[Matter]:
+    """What a candidate changes of what is in force, all of it permitted to the officer."""
+    present = services.policies.keeper.now.policies
+    return permitted_changes(services, officer, present, changes_between(present, policies), state)
+
+
+def _permitted_in_shadow(services: Services, officer: Officer, step: PolicyEvent, state: State) -> list[Matter]:
+    return _changed(services, officer, kept_set(state, step), state)

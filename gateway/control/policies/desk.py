@@ -2,14 +2,14 @@
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal, Protocol
 
 import msgspec
 
 from gateway.domain.errors import GatewayError
-from gateway.domain.policies import PolicySet, Proved
+from gateway.domain.policies import IN_FORCE_STEPS, PolicyEvent, PolicySet, Proved
 from gateway.policy.law.layers import default_policies_root, parse_layers
 from gateway.policy.live.shadow import NodeCounts, ShadowDifference, ShadowReport, ShadowTally, listed
 from gateway.policy.offline.activating import PolicyKeeper, set_faults
@@ -84,6 +84,20 @@ class ShadowSummary(msgspec.Struct, frozen=True):
     uncounted: tuple[str, ...] = ()
 
 
+class LayerStanding(msgspec.Struct, frozen=True):
+    """A layer in force.
+
+    Args:
+        layer: its name.
+        region: the region whose it is; None where it holds for all.
+        since: the step that last changed it; None where the settings put it in force.
+    """
+
+    layer: str
+    region: str | None
+    since: PolicyEvent | None
+
+
 class PolicyDesk:
     """The policies of one control process.
 
@@ -117,6 +131,7 @@ class PolicyDesk:
         self.keeper = keeper
         self.proofs = proofs
         self.two_persons = two_persons
+        self._layers_since: tuple[tuple[int, str], tuple[LayerStanding, ...]] = ((-1, ""), ())
         self._stated: tuple[str, tuple[Theorem, ...]] = ("", ())
         self._one_question = threading.Lock()
 
@@ -169,6 +184,33 @@ class PolicyDesk:
             yield
         finally:
             self._one_question.release()
+
+    def standing(self) -> tuple[LayerStanding, ...]:
+        """Each layer in force, in order, with the step that last changed it."""
+        now = self.keeper.now
+        number = 0 if now.event is None else now.event.number
+        if self._layers_since[0] != (number, now.policies.id):
+            since = self._last_changed(now.layers.names)
+            found = tuple(
+                LayerStanding(name, now.layers.regions.get(name), since.get(name)) for name in now.layers.names
+            )
+            self._layers_since = ((number, now.policies.id), found)
+        return self._layers_since[1]
+
+    def _last_changed(self, layers: Sequence[str]) -> dict[str, PolicyEvent]:
+        """The newest step that changed each layer; of a layer that none did, the oldest that put it in force."""
+        found: dict[str, PolicyEvent] = {}
+        oldest: dict[str, PolicyEvent] = {}
+        before = None
+        while len(found) < len(layers) and (page := self._store.policy_events(before)):
+            for event in page:
+                for layer in layers if event.step in IN_FORCE_STEPS else ():
+                    if event.changed is not None and layer in event.changed:
+                        found.setdefault(layer, event)
+                    elif layer in event.layers:
+                        oldest[layer] = event
+            before = page[-1].number
+        return {**oldest, **found}
 
     def theorems(self) -> tuple[Theorem, ...]:
         """What is stated of the policies in force."""

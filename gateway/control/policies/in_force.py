@@ -5,16 +5,24 @@ examined anew: what stands has changed since.
 """
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import msgspec
 from fastapi import Request
 from fastapi.responses import Response
 
-from gateway.control.act.acting import Answer, Deed, is_permitted, matter_of_gateway, perform, require_permit
+from gateway.control.act.acting import Answer, Deed, is_permitted, matter_of_gateway, perform
 from gateway.control.act.bodies import Body
+from gateway.control.act.deeds import State
+from gateway.control.act.preconditions import require_tag
 from gateway.control.act.services import ControlServices
+from gateway.control.policies.authority import (
+    permitted_changes,
+    require_changes,
+    require_own_data,
+    require_some_activation,
+)
 from gateway.control.policies.standing import PairsOf, StandingState
 from gateway.domain.changes import Change, ChangeKind
 from gateway.domain.errors import GatewayError
@@ -22,7 +30,9 @@ from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.policies import IN_FORCE_STEPS, PolicyEvent, PolicySet, PolicyStep, Proposed, Proved
 from gateway.domain.uses import EVERY_DEPARTMENT, RecordKind
 from gateway.policy.law.layers import parse_layers
+from gateway.policy.law.scopes import regions_of
 from gateway.policy.offline.activating import can_withdraw
+from gateway.policy.offline.authority import widening, with_layers_of
 from gateway.policy.offline.comparing import compare
 from gateway.policy.offline.examining import Loss
 from gateway.store import Store, StoreTransaction
@@ -46,23 +56,29 @@ class Said(Protocol):
     reason: str | None
 
 
-def require_activation(services: ControlServices, officer: Officer) -> None:
-    """Raises `act-not-permitted` unless the officer may put policies in force."""
-    require_permit(services, officer, Act.ACTIVATE_POLICIES, matter_of_gateway(services.store))
-
-
 class Activation:
-    """One activation or rollback: its examination before the transaction, and its step within."""
+    """One activation or rollback: its examination before the transaction, and its step within.
+
+    Args:
+        services: the rooms.
+        step: what is done.
+        choose: the set to put in force, of what is in force now.
+        said: what the officer says of it.
+        proposal: the step that proposed it, if another did.
+        if_match: `If-Match`: the id of the set that it is to replace.
+    """
 
     def __init__(
         self,
         services: ControlServices,
         step: PolicyStep,
-        choose: Callable[[], PolicySet],
+        choose: Callable[[PolicySet], PolicySet],
         said: Said,
         proposal: PolicyEvent | None = None,
+        if_match: str | None = None,
     ) -> None:
         self._proposal = proposal
+        self._if_match = if_match
         self._services = services
         self._step = step
         self._choose = choose
@@ -70,7 +86,8 @@ class Activation:
 
     def perform(self, request: Request, officer: Officer, key: str | None, body: Body) -> Response:
         """Do it; see `gateway.control.act.acting`."""
-        require_activation(self._services, officer)
+        require_some_activation(self._services, officer)
+        self._officer = officer
         answer = perform(
             self._services,
             request,
@@ -91,9 +108,11 @@ class Activation:
         services = self._services
         services.policies.keeper.refresh()
         self._now = services.policies.keeper.now
-        self._policies = self._choose()
+        require_tag(self._if_match, lambda: self._now.policies.id)
+        self._policies = self._choose(self._now.policies)
         if self._policies.id == self._now.policies.id:
             raise GatewayError("conflict", "these policies are in force already")
+        self._changes = require_changes(services, self._officer, self._now.policies, self._policies)
         self._sequence = services.store.sequence()
         found = services.policies.examine(
             self._policies, self._now.policies, int(services.now()), thorough=self._said.thorough
@@ -103,10 +122,18 @@ class Activation:
         self._require_proved()
         # What the examination has parsed is parsed here without harm.
         self._layers = parse_layers(self._policies.files, self._policies.layers)
+        require_own_data(services.store, self._layers, self._changes)
 
     def _work(self, deed: Deed) -> Answer:
-        deed.permit(Act.ACTIVATE_POLICIES, lambda tx: _matter(tx, self._proposal))
         now, loss = self._now, self._loss
+        widened = widening(now.layers, self._layers)
+
+        def asked(tx: StoreTransaction) -> Sequence[Matter]:
+            return permitted_changes(
+                self._services, deed.officer, now.policies, self._changes, tx, widened, self._proposal
+            )
+
+        deed.permit_all(Act.ACTIVATE_POLICIES, asked)
         if deed.tx.policies_in_force() != now.event:
             raise GatewayError("conflict", "other policies were put in force meanwhile; try again")
         self._require_said(loss)
@@ -143,6 +170,7 @@ class Activation:
             proved=self._proving.proved,
             ever={one.action: one.change for one in self._proving.ever},
             approves=None if self._proposal is None else self._proposal.number,
+            changed=tuple(one.what for one in self._changes),
         )
         return Answer({"activation": event, **self._found()})
 
@@ -164,6 +192,7 @@ class Activation:
             self._layers.names,
             self._said.reason,
             proposed=asked,
+            changed=tuple(one.what for one in self._changes),
             previous_digest=self._now.layers.digest,
             gaining=self._loss.gaining,
             losing=self._loss.losing,
@@ -177,11 +206,14 @@ class Activation:
         if proposal.proposed is None or proposal.proposed.instead_of != present:
             raise GatewayError("conflict", "other policies are in force than when this was proposed: propose it anew")
         person = deed.tx.officer(proposal.by)
-        may = person is not None and is_permitted(
-            self._services, person, Act.ACTIVATE_POLICIES, matter_of_gateway(deed.tx), deed.tx
-        )
-        if not may:
-            raise GatewayError("conflict", "who proposed these policies may not any more: propose them anew")
+        lapsed = GatewayError("conflict", "who proposed these policies may not any more: propose them anew")
+        if person is None:
+            raise lapsed
+        widened = widening(self._now.layers, self._layers)
+        try:
+            permitted_changes(self._services, person, self._now.policies, self._changes, deed.tx, widened)
+        except GatewayError as error:
+            raise lapsed from error
 
     def _found(self) -> dict[str, Any]:
         """What the examination found, as it is answered."""
@@ -252,36 +284,72 @@ def _pair(change: Change) -> tuple[str, str] | None:
     return change.department, change.dataset
 
 
-def set_before(store: Store, number: int | None) -> PolicySet:
-    """The set that the step of that number put in force, or the one that was in force before the present one."""
-    if number is None:
-        present = store.policies_in_force()
-        before = None if present is None else store.policies_before(present)
-        missing = GatewayError("conflict", "no other policies were in force before")
-    else:
+def set_before(
+    services: ControlServices, officer: Officer, present: PolicySet, number: int | None, layer: str | None
+) -> PolicySet:
+    """The set to go back to: that of a step, or the one before the present.
+
+    Of a layer that is named, and of the layers that are the officer's own where the officer does not put in force what
+    holds for all, it goes back in those alone: what others put in force since stays in force.
+
+    Raises:
+        GatewayError: `invalid-input` where the step put none in force; `conflict` where nothing was before.
+    """
+    store = services.store
+    present_event = services.policies.keeper.now.event
+    chosen = _layers_gone_back_in(services, officer, layer)
+    if number is not None:
         before = store.policy_event(number)
-        if before is not None and before.step not in IN_FORCE_STEPS:
-            before = None
-        missing = GatewayError(
-            "invalid-input", f"step {number} put no policies in force: `gateway policies history` has those that did"
-        )
-    if before is None:
-        raise missing
-    return kept_set(store, before)
+        if before is None or before.step not in IN_FORCE_STEPS:
+            what = f"step {number} put no policies in force: `gateway policies history` has those that did"
+            raise GatewayError("invalid-input", what)
+        found = kept_set(store, before)
+        return found if chosen is None else with_layers_of(present, found, chosen(present, found))
+    number = None if present_event is None else present_event.number
+    for event in _put_in_force(store, number):
+        found = kept_set(store, event)
+        back = found if chosen is None else with_layers_of(present, found, chosen(present, found))
+        if back.id != present.id:
+            return back
+    raise GatewayError("conflict", "no other policies were in force before")
 
 
-def kept_set(store: Store, event: PolicyEvent) -> PolicySet:
+def _put_in_force(store: Store, before: int | None) -> Iterator[PolicyEvent]:
+    """The steps before that one that put policies in force, newest first; none where there is none before."""
+    while before is not None and (page := store.policy_events(before)):
+        yield from (event for event in page if event.step in IN_FORCE_STEPS)
+        before = page[-1].number
+
+
+def _layers_gone_back_in(
+    services: ControlServices, officer: Officer, layer: str | None
+) -> Callable[[PolicySet, PolicySet], list[str]] | None:
+    """Which layers of the present set and of the one to go back to; None is all there is in them."""
+    if layer is not None:
+        return lambda _present, _before: [layer]
+    whole = matter_of_gateway(services.store)
+    if is_permitted(services, officer, Act.ACTIVATE_POLICIES, msgspec.structs.replace(whole, whole=whole.region)):
+        return None
+
+    def own(present: PolicySet, before: PolicySet) -> list[str]:
+        regions = {**regions_of(before.files, before.layers), **regions_of(present.files, present.layers)}
+        return [
+            name
+            for name, region in regions.items()
+            if is_permitted(
+                services, officer, Act.ACTIVATE_POLICIES, Matter(region=region, layer=name, whole=whole.region)
+            )
+        ]
+
+    return own
+
+
+def kept_set(store: State, event: PolicyEvent) -> PolicySet:
     """The set of a step."""
     found = store.policy_set(event.set)
     if found is None:
         raise GatewayError("conflict", f"the policies of step {event.number} are not kept")
     return found
-
-
-def _matter(tx: StoreTransaction, proposal: PolicyEvent | None) -> Matter:
-    """What putting policies in force is about, and who proposed it if that was another act."""
-    about = matter_of_gateway(tx)
-    return about if proposal is None else msgspec.structs.replace(about, proposed_by=proposal.by)
 
 
 def take_step(
@@ -296,6 +364,7 @@ def take_step(
     proved: Proved | None = None,
     proposed: Proposed | None = None,
     approves: int | None = None,
+    changed: tuple[str, ...] | None = None,
     **recorded: Any,
 ) -> PolicyEvent:
     """Record the step and take it; the record says what is proved of the set."""
@@ -306,6 +375,8 @@ def take_step(
         more["proposes"] = proposed.step.value
     if approves is not None:
         more["approves"] = approves
+    if changed is not None:
+        more["changed"] = list(changed)
     record = deed.record(
         RecordKind.POLICY,
         department=EVERY_DEPARTMENT,
@@ -330,6 +401,7 @@ def take_step(
         proved,
         proposed,
         approves,
+        changed,
     )
     deed.tx.add_policy_event(event, withdraws=withdraws)
     return event

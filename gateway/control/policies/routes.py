@@ -10,8 +10,8 @@ from pydantic import Field
 from gateway.control.act.acting import Services, SignedIn, matter_between, require_permit
 from gateway.control.act.bodies import Body, EntryId, Slug, describes, model_of
 from gateway.control.act.paging import every, json_response
+from gateway.control.policies.authority import require_changes, require_some_activation
 from gateway.control.policies.calls import CallBody, call_of, interface_of
-from gateway.control.policies.in_force import require_activation
 from gateway.control.policies.possible import NEEDED, Possible, told
 from gateway.domain.directory import Department, SharingMode
 from gateway.domain.errors import GatewayError
@@ -19,6 +19,7 @@ from gateway.domain.officers import Act, Matter
 from gateway.domain.policies import PolicySet
 from gateway.domain.verdicts import Call
 from gateway.policy.law.layers import read_set
+from gateway.policy.offline.authority import with_layers_of
 from gateway.policy.offline.possible import Asked
 from gateway.store import Store
 
@@ -39,7 +40,8 @@ CALL = {
 def active(services: Services, officer: SignedIn) -> Response:
     """The layers in force, their digest, who put them in force when (null: the settings), each policy and theorem.
 
-    `proved` is what is known of the theorems; null where they were not proved.
+    `standing` says of each layer whose region it is, and which step last changed it. The `ETag` is the set's id, which
+    an activation may name in `If-Match`. `proved` is what is known of the theorems; null where they were not proved.
     """
     require_permit(
         services,
@@ -68,12 +70,14 @@ def active(services: Services, officer: SignedIn) -> Response:
     return json_response(
         {
             "layers": layers.names,
+            "standing": services.policies.standing(),
             "digest": layers.digest,
             "since": event,
             "proved": services.policies.known(services.policies.keeper.now.policies),
             "theorems": theorems,
             "policies": policies,
-        }
+        },
+        headers={"ETag": f'"{services.policies.keeper.now.policies.id}"'},
     )
 
 
@@ -94,13 +98,16 @@ def set_of(services: Services, officer: SignedIn, number: Annotated[int, Path(ge
 
 
 class ComparisonBody(Body):
-    """The layers to compare with those in force; without files, as they stand in the policies root of this node.
+    """The layers to compare with those in force, or `only` one of them.
+
+    Without files they are taken as they stand in the policies root of this node.
 
     Unless it shall be `thorough`, what was found within a few seconds is told, and `is_whole` says whether that is all.
     """
 
     layers: tuple[Slug, ...] = Field(min_length=1, max_length=16)
     files: dict[str, str] | None = None
+    only: Slug | None = None
     thorough: bool = False
 
 
@@ -113,9 +120,13 @@ def compare_layers(
     services: Services, officer: SignedIn, body: Annotated[ComparisonBody, Depends(model_of(ComparisonBody))]
 ) -> Response:
     """The check of a set, and both sets put to every standing grant: what takes away is shown first (Art. 15)."""
-    require_activation(services, officer)
+    require_some_activation(services, officer)
     own = body.files is None
     coming = read_set(services.policies_root, body.layers) if own else PolicySet(body.layers, body.files or {})
+    present = services.policies.keeper.now.policies
+    if body.only is not None:
+        coming = with_layers_of(present, coming, [body.only])
+    require_changes(services, officer, present, coming)
     now = services.policies.keeper.now.policies
     found = services.policies.examine(coming, now, int(services.now()), thorough=body.thorough)
     assert found.loss is not None, "what is sound was compared"

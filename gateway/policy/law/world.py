@@ -230,7 +230,7 @@ def act_request(
     regions = [
         officer.region,
         home.region,
-        *(code for code in (matter.region, matter.demand_region) if code is not None),
+        *(code for code in (matter.region, matter.demand_region, matter.whole) if code is not None),
     ]
     about: dict[str, Any] = {
         name: _reference(kind, value)
@@ -239,6 +239,7 @@ def act_request(
             ("demand", "Department", matter.demand),
             ("region", "Region", matter.region),
             ("demandRegion", "Region", matter.demand_region),
+            ("whole", "Region", matter.whole),
             ("dataset", "Dataset", matter.dataset),
             ("orderedBy", "Department", matter.ordered_by),
             ("person", "Officer", matter.person),
@@ -253,6 +254,10 @@ def act_request(
         about["levels"] = levels if knows_words else in_strings(levels)
     if matter.valid_days is not None:
         about["validDays"] = matter.valid_days
+    if matter.whole is not None:
+        about["widens"] = matter.widens
+    if matter.layer is not None:
+        about["layer"] = matter.layer
     if matter.person is not None:
         about["roles"] = _roles(matter.roles, knows_words=knows_words)
     person = {

@@ -13,8 +13,9 @@
     normal_forms  all that decides in a state, with names replaced
     replaying     recorded uses, decided again under a candidate
     examining     a candidate's check, gains and losses
+    authority     whose policies a set changes
     activating    putting a set in force, and keeping an engine at what is
 
-Used from outside: `activating`, `checking`, `comparing`, `coverage`, `examining`, `normal_forms`, `possible`,
-`probing`, `replaying`, `sample_calls`, `tables`, `writing`.
+Used from outside: `activating`, `authority`, `checking`, `comparing`, `coverage`, `examining`, `normal_forms`,
+`possible`, `probing`, `replaying`, `sample_calls`, `tables`, `writing`.
 """

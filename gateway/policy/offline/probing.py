@@ -243,6 +243,11 @@ def act_probe(chance: random.Random, words: Words, *, knows_words: bool = True) 
         if chance.random() < 0.5:
             about[name] = {"__entity": {"type": "Officer", "id": chance.choice(["officer", "another"])}}
     if chance.random() < 0.5:
+        about["whole"] = {"__entity": {"type": "Region", "id": chance.choice(regions)}}
+        about["widens"] = chance.random() < 0.5
+    if chance.random() < 0.5:
+        about["layer"] = words.word(chance, "layer")
+    if chance.random() < 0.5:
         about["validDays"] = words.number(chance, 365, 36_500)
     if chance.random() < 0.5:
         about["person"] = {"__entity": {"type": "Officer", "id": chance.choice(["officer", "another", "another"])}}

@@ -280,7 +280,11 @@ def _drawn_paths(said: Mapping[str, Any], before: str = "") -> Iterator[tuple[st
     for name, of in said.items():
         if isinstance(of, dict):
             yield from _drawn_paths(of, f"{before}{name}.")
-        elif f"{before}{name}" not in FACTS_BY_PATH or not isinstance(of, list):
+        elif (
+            f"{before}{name}" not in FACTS_BY_PATH
+            or not isinstance(of, list)
+            or not all(isinstance(each, str) for each in of)
+        ):
             raise ValueError(f"`drawn: {before}{name}`")
         else:
             yield f"{before}{name}", of

@@ -299,8 +299,11 @@ def _act_row(found: Counterexample) -> dict[str, Any]:
     }
     if "roles" in matter:
         about["roles"] = [id_of(role) for role in matter["roles"]]
-    if "validDays" in matter:
-        about["valid_days"] = matter["validDays"]
+    for name, field in (("validDays", "valid_days"), ("layer", "layer"), ("widens", "widens")):
+        if name in matter:
+            about[field] = matter[name]
+    if "whole" in matter:
+        about["whole"] = id_of(matter["whole"])
     return {
         "officer": {
             "id": id_of(found.principal),
