@@ -15,8 +15,8 @@ that did not come to stand, and is voided by a second record: at once, when the 
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 from fastapi import Depends, Header, Request
@@ -42,6 +42,7 @@ from gateway.control.act.deeds import (
 )
 from gateway.control.act.lanes import in_lane, is_stop
 from gateway.control.act.paging import whole
+from gateway.control.act.problems import invalid
 from gateway.control.act.recorded import recorded
 from gateway.control.act.services import ControlServices
 from gateway.control.barrier.barrier import BarrierReport
@@ -104,6 +105,8 @@ async def signed_in(request: Request) -> Officer:
     """
     sign_in = _services(request).sign_in.officer_of
     officer = await in_lane(request, sign_in, request)
+    if not is_stop(request):
+        _require_known_parameters(request)
     if request.method in _WITHOUT_BODY:
         return officer
     await request.body()
@@ -113,6 +116,37 @@ async def signed_in(request: Request) -> Officer:
 
 
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def _require_known_parameters(request: Request) -> None:
+    """A misspelt filter would be answered with more than was asked for, and of one that comes twice the last would do.
+
+    Raises:
+        GatewayError: `invalid-input`, as for a field of a body that is not known.
+    """
+    sent = [name for name, _ in request.query_params.multi_items()]
+    if not sent:
+        return
+    known = dict(_parameters(request.scope["route"].dependant))
+    faults: list[dict[str, Any]] = [
+        {"field": name, "fault": "is no parameter here"} for name in set(sent) - known.keys()
+    ]
+    faults += [
+        {"field": name, "fault": "comes more than once"}
+        for name, may_repeat in known.items()
+        if not may_repeat and sent.count(name) > 1
+    ]
+    if faults:
+        raise invalid(faults)
+
+
+def _parameters(dependant: Any) -> Iterator[tuple[str, bool]]:
+    """Each query parameter of a route, and whether it may come more than once."""
+    for field in dependant.query_params:
+        told = field.field_info.annotation
+        yield field.alias, any(get_origin(each) in {list, tuple, set} for each in (told, *get_args(told)))
+    for each in dependant.dependencies:
+        yield from _parameters(each)
 
 
 Services = Annotated[ControlServices, Depends(services_of)]

@@ -16,6 +16,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.domain.errors import GatewayError, prefers_chinese, problem_document
@@ -36,6 +37,7 @@ LARGE_BODY_BYTES: Mapping[str, int] = {
 """Routes that take files: a batch of grants, a directory of a city (1,392 interfaces are some 3 MiB), policies."""
 ATTACHMENT_BYTES = 8 << 20
 """The largest attachment of a case."""
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 _ATTACHMENTS = re.compile(r"/v1/[a-z]+/[^/]+/attachments")
 
 
@@ -82,7 +84,7 @@ def install_problems(app: FastAPI) -> None:
         code = {405: "method-not-allowed", 404: "not-found", 413: "body-too-large"}.get(error.status_code)
         if code is None:
             code = "malformed-request" if error.status_code < 500 else "internal"
-        allowed = tuple((error.headers or {}).items()) if code == "method-not-allowed" else ()
+        allowed = (("Allow", ", ".join(_methods_of(app, request))),) if code == "method-not-allowed" else ()
         return answer(request, GatewayError(code, headers=allowed))
 
     app.add_middleware(Shield)
@@ -116,6 +118,16 @@ def _sentence(error: Mapping[str, Any]) -> str:
         return "has a form that is not allowed here"
     message = str(error["msg"])
     return message[:1].lower() + message[1:]
+
+
+def _methods_of(app: FastAPI, request: Request) -> list[str]:
+    """Every method of a path: what a route by itself names are those of that route alone (RFC 9110 §10.2.1)."""
+    found: set[str] = set()
+    for method in _METHODS:
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in app.router.routes):
+            found.add(method)
+    return sorted(found)
 
 
 def _route(request: Request) -> str:

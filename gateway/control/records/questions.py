@@ -99,6 +99,19 @@ def _rfc3339(value: Any) -> Any:
 Moment = Annotated[AwareDatetime | None, BeforeValidator(_rfc3339)]
 
 
+_is_json = re.compile(r"true|false|0|-?[1-9]\d*", re.ASCII).fullmatch
+
+
+def _as_json(value: Any) -> Any:
+    """A number or truth in a query, written as a body would hold it: `200`, and not `200.0`, `2_0_0` or `yes`."""
+    if isinstance(value, str) and not _is_json(value):
+        raise ValueError("a number, or true or false, as JSON has it")
+    return value
+
+
+AsJson = BeforeValidator(_as_json)
+
+
 class RecordFilter(Body):
     """Which records: one model, whether it comes as query parameters or as a body.
 
@@ -119,10 +132,12 @@ class RecordFilter(Body):
     verdict: str | None = Field(None, pattern="^(permit|deny)$", description="`permit` or `deny`")
     code: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="a refusal's problem code")
     policy: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="a determining policy")
-    status: int | None = Field(None, ge=0, le=599)
+    status: Annotated[int | None, AsJson] = Field(None, ge=0, le=599)
     kind: str | None = Field(None, pattern=f"^({_KINDS})$", description="`use`, `use.refused`, `order`, `grant`, …")
     officer: Name | None = Field(None, description="who acted")
-    allow_partial: bool | None = Field(None, description="answer with what is known, and say that it is a part")
+    allow_partial: Annotated[bool | None, AsJson] = Field(
+        None, description="answer with what is known, and say that it is a part"
+    )
 
 
 def question_of(said: RecordFilter, subject: str | None = None) -> "Question":

@@ -7,19 +7,49 @@ from typing import Any
 import pytest
 
 from gateway.control.act.bodies import DESCRIBED
+from gateway.control.act.examples import GRANT
 from gateway.control.act.problems import BODY_BYTES
 from gateway.control.app import health as routes_health
 from gateway.domain.errors import PROBLEMS
 from gateway.domain.processes.register import PROCESSES
-from tests.support.control import World, refused
+from tests.support.control import World, done, refused
 
 
 def test_unknown_paths_and_methods_are_problems(world: World) -> None:
     """404 and 405 are the house's own problems; 405 says what is allowed."""
     refused(world.get("civil", "/v1/nowhere"), "not-found")
-    answer = world.ask("civil", "PUT", "/v1/grants")
-    refused(answer, "method-not-allowed")
-    assert "GET" in answer.headers["allow"] or "POST" in answer.headers["allow"]
+    for path, allowed in {
+        "/v1/grants": "GET, POST",
+        "/v1/records": "GET, POST",
+        "/v1/officers": "GET, POST",
+        "/v1/systems/a": "GET",
+        "/v1/systems/a/keys/b": "DELETE",
+    }.items():
+        answer = world.ask("civil", "PUT", path)
+        refused(answer, "method-not-allowed")
+        assert answer.headers["allow"] == allowed, path
+
+
+@pytest.mark.parametrize("path", ["/v1/grants", "/v1/orders", "/v1/officers"])
+def test_a_parameter_that_is_none_is_refused(world: World, path: str) -> None:
+    """Left out in silence, a misspelt filter is answered with more than was asked for; and of two, one would do."""
+    for asked in ("departmnt=civil-affairs", "subject=440000199001010010", "limit=1&limit=2", "limit=1&Limit=1"):
+        told = refused(world.ask("registrar", "GET", f"{path}?{asked}"), "invalid-input")
+        assert len(told["faults"]) == 1
+        assert "4400" not in str(told)
+    refused(world.ask(None, "GET", f"{path}?departmnt=x"), "credential-missing")
+    assert world.ask("registrar", "GET", f"{path}?limit=1").is_success
+
+
+def test_a_parameter_of_several_values_comes_several_times(world: World) -> None:
+    assert done(world.ask("civil", "GET", "/v1/grants?state=issued&state=suspended"))["items"] == []
+
+
+def test_a_stop_is_not_held_up_by_a_parameter(world: World) -> None:
+    """Whatever its address bears besides, it takes away."""
+    world.grant()
+    path = f"/v1/grants/{GRANT['id']}/suspension?departmnt=x"
+    assert world.post("police", path, {"emergency": True, "incident": "it leaks"}).is_success
 
 
 def test_problems_speak_chinese_on_request(world: World) -> None:
