@@ -53,7 +53,7 @@ def check_(root: Root = None, layer: LayerNames = None, as_json: AsJson = False)
     working(f"checking the policies in {folder}", quiet=as_json)
     results = [check(folder, names) for names in layer_sets(folder, layer)]
     faults = [
-        {"field": finding.subject, "fault": f"{finding.what} ({finding.kind})"}
+        {"field": finding.where, "fault": f"{finding.what} ({finding.kind})"}
         for checked in results
         for finding in checked.findings
     ]

@@ -159,7 +159,7 @@ class PolicyDesk:
         if not faults:
             known = None if current is None else self.known(candidate)
             found = self._examine(candidate, current, now_unix, self._asked(current, known), thorough=thorough)
-            faults = [{"field": each.subject, "fault": f"{each.what} ({each.kind})"} for each in found.checked.findings]
+            faults = [{"field": each.where, "fault": f"{each.what} ({each.kind})"} for each in found.checked.findings]
             if not faults:
                 proved = found.proving.proved or known
                 return msgspec.structs.replace(found, proving=msgspec.structs.replace(found.proving, proved=proved))

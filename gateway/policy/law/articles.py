@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-import yaml
 
 from gateway.domain.errors import GatewayError
-from gateway.policy.law.documents import read_yaml
+from gateway.policy.law.documents import Document, DocumentError
 from gateway.policy.law.layers import ARTICLES_FILE
 
 _LAWS = r"(Decree 809|Zhongshan)"
@@ -64,19 +63,23 @@ def parse_articles(files: Mapping[str, str]) -> Mapping[str, Article]:
     where: dict[str, str] = {}
     for name in (ARTICLES_FILE, *sorted(name for name in files if name.endswith(f"/{ARTICLES_FILE}"))):
         try:
-            rows = msgspec.convert(read_yaml(files[name]), list[Article])
-        except (KeyError, yaml.YAMLError, msgspec.ValidationError) as error:
+            document = Document(files[name])
+            rows = document.convert(list[Article])
+        except KeyError as error:
             raise _no_table(name) from error
-        for row in rows:
+        except DocumentError as error:
+            raise _no_table(error.place(name), str(error)) from error
+        for number, row in enumerate(rows):
             if row.article in found:
                 what = f"has a row for `{row.article}`, as `{where[row.article]}` has: an article has one row"
-                raise GatewayError("invalid-input", f"`{name}` {what}", faults=[{"field": name, "fault": what}])
+                faults = [{"field": document.place(name, number), "fault": what}]
+                raise GatewayError("invalid-input", f"`{name}` {what}", faults=faults)
             found[row.article], where[row.article] = row, name
     return found
 
 
-def _no_table(name: str) -> GatewayError:
-    what = "is no table of articles"
+def _no_table(name: str, why: str = "") -> GatewayError:
+    what = f"is no table of articles{': ' if why else ''}{why}"
     return GatewayError("invalid-input", f"`{name}` {what}", faults=[{"field": name, "fault": what}])
 
 

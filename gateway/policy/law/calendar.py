@@ -20,10 +20,14 @@ ALWAYS_TOLD = frozenset({"calendar", "subjects", "itemsAsked"})
 version) denies what asks for them."""
 
 _CONTEXT = {"Var": "context"}
+_END_OF_DAYS = 253_000_000_000
+"""In the year 9987: later ones have no days here."""
 
 
 def calendar_context(now_unix: int) -> msgspec.Raw | None:
     """`context.calendar` as JSON; None where no notice reaches the day."""
+    if not 0 <= now_unix < _END_OF_DAYS:
+        return None  # a moment that a policy was tried with
     return _of_day(china_day(now_unix).toordinal())
 
 
@@ -63,7 +67,7 @@ def reads_calendar(node: Any) -> bool:
         return any(map(reads_calendar, node))
     if not isinstance(node, dict):
         return False
-    access = node.get(".")
+    access = node.get(".") or node.get("has")
     if isinstance(access, dict) and access.get("left") == _CONTEXT:
         return bool(access["attr"] == "calendar")
     return node == _CONTEXT or any(map(reads_calendar, node.values()))

@@ -14,7 +14,6 @@ from typing import Any
 
 import cedarpy
 import msgspec
-import yaml
 
 from gateway.domain.calendar import MAX_WORKING_DAYS, Clock
 from gateway.domain.directory import SharingMode
@@ -24,7 +23,7 @@ from gateway.domain.policies import PolicySet
 from gateway.domain.regions import region_chain
 from gateway.policy.law.calendar import doubted, reads_calendar
 from gateway.policy.law.constants import CONSTANTS_FILE, Constants, read_constants, with_constants
-from gateway.policy.law.documents import read_yaml
+from gateway.policy.law.documents import Document, DocumentError, read_yaml
 from gateway.policy.law.drawn import facts_by_dataset, knows_circles, paths_read
 from gateway.policy.law.masks import Mask, parse_masks
 from gateway.policy.law.positions import Lines, names_in, parse_faults, statements
@@ -333,7 +332,7 @@ def parse_layers(files: Mapping[str, str], layers: Sequence[str]) -> Layers:
         )
     except ValueError as error:
         faults += [
-            {"field": _place_of(one, files[one.file]), "fault": _TOO_DEEP.format(one.id)}
+            {"field": place_of_policy(one, files[one.file]), "fault": _TOO_DEEP.format(one.id)}
             for one in policies.values()
             if _is_deep(one)
         ]
@@ -396,8 +395,8 @@ def _is_deep(policy: StaticPolicy) -> bool:
     return False
 
 
-def _place_of(policy: StaticPolicy, text: str) -> str:
-    """Where a policy stands in its file."""
+def place_of_policy(policy: StaticPolicy, text: str) -> str:
+    """Where a policy stands in its file: `file:line:column`."""
     at = next((each.at for each in statements(text) if each.bears_id(policy.id)), 0)
     return Lines(text).place(policy.file, at)
 
@@ -465,8 +464,8 @@ class _Layer(msgspec.Struct, frozen=True):
 def _add_region(regions: dict[str, str], layer: str, files: Mapping[str, str], faults: list[dict[str, Any]]) -> None:
     try:
         region = region_of(files, layer)
-    except ValueError as error:
-        faults.append({"field": f"{layer}/{LAYER_FILE}", "fault": str(error)})
+    except DocumentError as error:
+        faults.append({"field": error.place(f"{layer}/{LAYER_FILE}"), "fault": str(error)})
         return
     if region is not None:
         regions[layer] = region
@@ -531,6 +530,10 @@ def _static_policy(layer: _Layer, file: str, est: dict[str, Any]) -> tuple[list[
         masks = ()
     if masks and est["effect"] != "permit":
         wrong.append(("mask", f"`{name}` masks, but only a permit lets out what can be masked"))
+    wrong += [
+        (note, f"`{name}` has `@{note}`, which nothing reads; there are {', '.join(f'`@{one}`' for one in _NOTES)}")
+        for note in sorted(notes.keys() - set(_NOTES))
+    ]
     said = {note: notes[note] for note in Limits.__struct_fields__ if note in notes}
     for note, number in list(said.items()):
         if not re.fullmatch(r"[1-9][0-9]{0,8}", number):
@@ -566,6 +569,12 @@ def _static_policy(layer: _Layer, file: str, est: dict[str, Any]) -> tuple[list[
     )
 
 
+_NOTES = (
+    *REQUIRED_ANNOTATIONS, "title_zh", "refusal", "advice", "advice_zh", "mask", "widens", *Limits.__struct_fields__,
+)  # fmt: skip
+"""Every annotation that something reads: one that is misspelt would be silent."""
+
+
 def _action_names(scope: dict[str, Any]) -> frozenset[str] | None:
     """The actions a scope names, or None where it names none and so means all."""
     if scope["op"] == "All":
@@ -581,12 +590,14 @@ def clocks_of(files: Mapping[str, str], layer: str) -> dict[str, Clock]:
 
 
 def _clocks(name: str, text: str, faults: list[dict[str, Any]]) -> dict[str, Clock]:
+    found: dict[str, Clock] = {}
     try:
-        found = msgspec.convert(read_yaml(text) or {}, dict[str, Clock])
-    except (yaml.YAMLError, msgspec.ValidationError) as error:
-        faults.append({"field": name, "fault": f"does not state clocks: {error}"})
+        document = Document(text)
+        for each in document.convert(dict[str, Any], empty={}):
+            clock = found[each] = document.convert(Clock, each)
+            if not (1 <= clock.days <= MAX_WORKING_DAYS and 0 <= clock.extension <= MAX_WORKING_DAYS):
+                raise document.fault(f"`{each}` does not run 1 to {MAX_WORKING_DAYS} working days", each)
+    except DocumentError as error:
+        faults.append({"field": error.place(name), "fault": f"does not state clocks: {error}"})
         return {}
-    for each, clock in found.items():
-        if not (1 <= clock.days <= MAX_WORKING_DAYS and 0 <= clock.extension <= MAX_WORKING_DAYS):
-            faults.append({"field": name, "fault": f"clock `{each}` does not run 1 to {MAX_WORKING_DAYS} working days"})
     return found

@@ -19,10 +19,9 @@ from functools import reduce
 from typing import Any
 
 import msgspec
-import yaml
 
 from gateway.domain.regions import NATION, region_chain
-from gateway.policy.law.documents import read_yaml
+from gateway.policy.law.documents import Document, DocumentError
 
 LAYER_FILE = "layer.yaml"
 NATIONAL = "national"
@@ -50,21 +49,22 @@ def region_of(files: Mapping[str, str], layer: str) -> str | None:
     """The region of a layer of a set; None where it is of none, and holds for all.
 
     Raises:
-        ValueError: where the file says something else, with what is wrong.
+        DocumentError: where the file says something else, with what is wrong.
     """
     text = files.get(f"{layer}/{LAYER_FILE}")
     if text is None:
         return None
     try:
-        region = msgspec.convert(read_yaml(text), Declared).region
-    except (yaml.YAMLError, msgspec.ValidationError, RecursionError) as error:
-        raise ValueError(f"does not say whose layer it is: {error}") from error
+        document = Document(text)
+        region = document.convert(Declared).region
+    except DocumentError as error:
+        raise DocumentError(f"does not say whose layer it is: {error}", error.line, error.column) from error
     if not _CODE.fullmatch(region):
-        raise ValueError(f"`{region}` is no region: six digits (GB/T 2260), in quotes")
+        raise document.fault(f"`{region}` is no region: six digits (GB/T 2260), in quotes", "region")
     if region == NATION:
-        raise ValueError(f"a layer of the whole nation has no `{LAYER_FILE}`")
+        raise document.fault(f"a layer of the whole nation has no `{LAYER_FILE}`", "region")
     if layer == NATIONAL:
-        raise ValueError(f"`{NATIONAL}` is of no region: it holds for all")
+        raise document.fault(f"`{NATIONAL}` is of no region: it holds for all", "region")
     return region
 
 

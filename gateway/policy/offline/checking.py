@@ -18,6 +18,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.policies import PolicySet
 from gateway.domain.processes.register import clock_names
 from gateway.policy.law.articles import Article, parse_articles
+from gateway.policy.law.documents import Document
 from gateway.policy.law.drawn import FACTS_BY_PATH
 from gateway.policy.law.layers import (
     CLOCKS_FILE,
@@ -28,14 +29,15 @@ from gateway.policy.law.layers import (
     est_document,
     facts_of_schema,
     parse_layers,
+    place_of_policy,
     read_set,
 )
 from gateway.policy.law.scopes import NATIONAL
 from gateway.policy.offline.probing import Words, act_probe, built_of_every_shape, schema_faults, use_probe
 from gateway.policy.offline.regional import regional_faults, says_so
-from gateway.policy.offline.tables import Outcome, Table, read_tables, run_case, run_tables
+from gateway.policy.offline.tables import Outcome, Table, place_of, read_tables, run_case, run_tables
 from gateway.policy.proofs.questions import theorem_faults
-from gateway.policy.proofs.theorems import Theorem, read_theorems
+from gateway.policy.proofs.theorems import Theorem, place_of_theorem, read_theorems
 
 PROBES = 300
 """Probes for each policy that no decision table shows, at about a millisecond each."""
@@ -57,11 +59,18 @@ class Finding(msgspec.Struct, frozen=True):
             overrules), `twin` (says the same as another policy).
         subject: the file, case or policy.
         what: one sentence.
+        place: of a policy or a theorem, `file:line:column`; "" where the subject says where.
     """
 
     kind: str
     subject: str
     what: str
+    place: str = ""
+
+    @property
+    def where(self) -> str:
+        """What a reader looks for: the place, and the name of what stands there."""
+        return f"{self.place}: {self.subject}" if self.place else self.subject
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -110,7 +119,7 @@ def check_set(policies: PolicySet) -> Checked:
     except GatewayError as error:
         return Checked(policies.layers, "", 0, 0, _faults_of(error))
     findings = [
-        Finding("table", f"{outcome.case.table}: {outcome.case.name}", outcome.fault)
+        Finding("table", f"{place_of(policies, outcome.case)}: {outcome.case.name}", outcome.fault)
         for outcome in outcomes
         if outcome.fault
     ]
@@ -122,15 +131,26 @@ def check_set(policies: PolicySet) -> Checked:
     ]
     findings += _stated(loaded, articles, theorems)
     findings += _timed(policies, articles)
-    findings += _widened(loaded, tables)
+    findings += _widened(policies, loaded, tables)
     findings += [Finding(*found) for found in regional_faults(policies, loaded, tables)]
     findings += [Finding("fault", SCHEMA_FILE, fault) for fault in schema_faults(loaded)]
     findings += _twins(loaded)
     findings += _tried(loaded, outcomes)
     unread = unread_facts(loaded, policies.files[SCHEMA_FILE])
-    return Checked(
-        policies.layers, loaded.digest, len(loaded.policies), len(outcomes), tuple(findings), unread, len(theorems)
-    )
+    placed = tuple(_placed(policies, loaded, theorems, finding) for finding in findings)
+    return Checked(policies.layers, loaded.digest, len(loaded.policies), len(outcomes), placed, unread, len(theorems))
+
+
+def _placed(policies: PolicySet, layers: Layers, theorems: Sequence[Theorem], finding: Finding) -> Finding:
+    """A finding about a policy or a theorem, with where that stands."""
+    policy = layers.policies.get(finding.subject)
+    if policy is not None:
+        place = place_of_policy(policy, policies.files[policy.file])
+    elif any(theorem.id == finding.subject and not theorem.comes_along for theorem in theorems):
+        place = place_of_theorem(policies, finding.subject)
+    else:
+        return finding
+    return msgspec.structs.replace(finding, place=place)
 
 
 def _faults_of(error: GatewayError) -> tuple[Finding, ...]:
@@ -164,7 +184,7 @@ def _timed(policies: PolicySet, articles: Mapping[str, Article]) -> Iterator[Fin
     known, national = clock_names(), clocks_of(policies.files, NATIONAL)
     for layer in policies.layers:
         for name, clock in clocks_of(policies.files, layer).items():
-            place = f"{layer}/{CLOCKS_FILE}: {name}"
+            place = f"{_clock_place(policies, layer, name)}: {name}"
             if name not in known:
                 yield Finding("clock", place, f"is begun by no process; there are {', '.join(sorted(known))}")
             if clock.article not in articles:
@@ -179,7 +199,12 @@ def _days(clock: Clock) -> str:
     return f"{clock.days} working days" + (f" and {clock.extension} more" if clock.extension else "")
 
 
-def _widened(layers: Layers, tables: Sequence[Table]) -> Iterator[Finding]:
+def _clock_place(policies: PolicySet, layer: str, name: str) -> str:
+    file = f"{layer}/{CLOCKS_FILE}"
+    return Document(policies.files[file]).place(file, name)
+
+
+def _widened(policies: PolicySet, layers: Layers, tables: Sequence[Table]) -> Iterator[Finding]:
     """Acts that the tables of the national layer deny, and that another layer on top of it permits.
 
     A region's layer may permit a use for which nothing but a grant is missing, and says so by what it permits; it
@@ -192,7 +217,7 @@ def _widened(layers: Layers, tables: Sequence[Table]) -> Iterator[Finding]:
             if verdict is not None and verdict.is_permit and not says_so(layers, verdict.policies, case.facts["act"]):
                 by = ", ".join(f"`{name}`" for name in verdict.policies)
                 what = f"is denied by the national layer, and permitted by {by}"
-                yield Finding("widened", f"{case.table}: {case.name}", what)
+                yield Finding("widened", f"{place_of(policies, case)}: {case.name}", what)
 
 
 def unread_facts(layers: Layers, schema: str) -> tuple[str, ...]:

@@ -26,17 +26,16 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-import yaml
 
 from gateway.domain.directory import Dataset, Department, Interface, System
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import PROBLEMS, GatewayError
 from gateway.domain.grants import Grant
 from gateway.domain.officers import Act, Matter, Officer
 from gateway.domain.orders import Order
 from gateway.domain.policies import PolicySet
 from gateway.domain.state import SliceState
 from gateway.domain.verdicts import Call, Verdict
-from gateway.policy.law.documents import read_yaml
+from gateway.policy.law.documents import Document, DocumentError
 from gateway.policy.law.drawn import FACTS_BY_PATH, Drawn, completed
 from gateway.policy.law.layers import TABLES_FOLDER, Layers, parse_layers
 from gateway.policy.law.settled import EXAMINED, Settled
@@ -71,12 +70,14 @@ class Case(msgspec.Struct, frozen=True):
         name: what the line says.
         expected: what it expects.
         facts: everything given, merged: domain fields by thing.
+        number: which of the table's it is, from 0.
     """
 
     table: str
     name: str
     expected: Expected
     facts: dict[str, Any]
+    number: int = 0
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -311,7 +312,8 @@ def _decide(layers: Layers, facts: Mapping[str, Any]) -> Verdict:
 def _difference(expected: Expected, verdict: Verdict) -> str:
     """What of `verdict` is not as expected, "" if nothing."""
     if verdict.code != (expected.deny or ""):
-        return f"expected {_said(expected.deny)}, got {_said(verdict.code or None)} by {list(verdict.policies)}"
+        by = list(verdict.policies) or "no policy: none permits it, or one is in error"
+        return f"expected {_said(expected.deny)}, got {_said(verdict.code or None)} by {by}"
     missing = set(expected.by) - set(verdict.policies)
     if missing:
         return f"expected {sorted(missing)} among the determining policies, which are {list(verdict.policies)}"
@@ -328,23 +330,51 @@ def _said(code: str | None) -> str:
     return "a permit" if code is None else f"the denial `{code}`"
 
 
+def place_of(policies: PolicySet, case: Case) -> str:
+    """Where a case of one of the set's tables stands: `file:line:column`."""
+    return Document(policies.files[case.table]).place(case.table, "cases", case.number)
+
+
 def _read_table(name: str, text: str) -> Table:
     try:
         text.encode()
-        document = read_yaml(text)
-        given = document.get("given", {})
-        cases = tuple(read_case(name, given, line) for line in document["cases"])
-        return Table(name, str(document.get("about", "")), tuple(document["layers"]), cases)
-    except (
-        yaml.YAMLError,
-        msgspec.ValidationError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ValueError,
-        RecursionError,
-    ) as error:
-        raise GatewayError("invalid-input", f"`{name}` is no decision table: {error}") from error
+        document = Document(text)
+        said = document.convert(_Said)
+        cases = tuple(_case_of(document, name, said.given, number, line) for number, line in enumerate(said.cases))
+        return Table(name, str(said.about), said.layers, cases)
+    except (DocumentError, UnicodeEncodeError) as error:
+        what = f"is no decision table: {error}"
+        place = error.place(name) if isinstance(error, DocumentError) else name
+        faults = [{"field": place, "fault": what}]
+        raise GatewayError("invalid-input", f"`{place}` {what}", faults=faults) from error
+
+
+class _Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a table says, before its cases are read."""
+
+    layers: tuple[str, ...]
+    cases: tuple[dict[str, Any], ...]
+    given: dict[str, Any] = {}
+    about: Any = ""
+
+
+def _case_of(document: Document, name: str, given: dict[str, Any], number: int, line: dict[str, Any]) -> Case:
+    try:
+        return msgspec.structs.replace(read_case(name, given, line), number=number)
+    except _StrangeNameError as error:
+        top = ("given",) if error.is_given else ("cases", number)
+        raise document.fault(str(error), *top, *error.path) from error
+    except (msgspec.ValidationError, KeyError, TypeError, AttributeError, ValueError) as error:
+        what = f"has no {error}" if isinstance(error, KeyError) else str(error)
+        raise document.fault(f"`{line.get('case')}` {what}", "cases", number) from error
+
+
+class _StrangeNameError(ValueError):
+    """A name that no case has; where it stands."""
+
+    def __init__(self, said: str, *path: str, is_given: bool = False) -> None:
+        super().__init__(said)
+        self.path, self.is_given = path, is_given
 
 
 def read_case(table: str, given: Mapping[str, Any], line: Mapping[str, Any]) -> Case:
@@ -353,26 +383,24 @@ def read_case(table: str, given: Mapping[str, Any], line: Mapping[str, Any]) -> 
     Raises:
         ValueError, KeyError, msgspec.ValidationError: if it is no case.
     """
-    unknown = set(line) - _THINGS - _OTHERS
-    if unknown:
-        raise ValueError(f"`{line.get('case')}` names {sorted(unknown)}, which no case has")
-    strange = [
-        f"`{thing}: {name}`"
-        for layer in (given, line)
-        for thing, fields in _FIELDS.items()
-        if isinstance(layer.get(thing), dict)
-        for name in layer[thing]
-        if name not in fields
-    ]
-    for layer in (given, line):
+    name = f"`{line.get('case')}`"
+    for said in (given, line):
+        for thing in sorted(set(said) - _THINGS - _OTHERS, key=str):
+            raise _StrangeNameError(f"{name} names `{thing}`, which no case has", thing, is_given=said is given)
+        for thing, fields in _FIELDS.items():
+            held = said.get(thing)
+            for field in held if isinstance(held, dict) else ():
+                if field not in fields:
+                    what = f"{name} names `{thing}: {field}`, which there is not"
+                    raise _StrangeNameError(what, thing, field, is_given=said is given)
         try:
-            list(_drawn_paths(layer.get("drawn") or {}))
+            list(_drawn_paths(said.get("drawn") or {}))
         except ValueError as error:
-            strange.append(str(error))
-    if strange:
-        raise ValueError(f"`{line.get('case')}` names {', '.join(strange)}, which there is not")
+            raise _StrangeNameError(
+                f"{name} names {error}, which there is not", "drawn", is_given=said is given
+            ) from error
     if "act" in line and line["act"] not in set(Act):
-        raise ValueError(f"`{line.get('case')}` names the act `{line['act']}`, which there is not")
+        raise _StrangeNameError(f"{name} names the act `{line['act']}`, which there is not", "act")
     facts: dict[str, Any] = {thing: copy.deepcopy(PLAIN[thing]) for thing in PLAIN if thing != "order"}
     for layer in (given, line):
         for thing, changes in layer.items():
@@ -391,5 +419,9 @@ def _expected(value: Any) -> Expected:
     if value == "permit":
         return Expected()
     if isinstance(value, str):
-        return Expected(deny=value)
-    return msgspec.convert({key: entry for key, entry in value.items() if key != "permit"}, Expected)
+        found = Expected(deny=value)
+    else:
+        found = msgspec.convert({key: entry for key, entry in value.items() if key != "permit"}, Expected)
+    if found.deny is not None and found.deny not in PROBLEMS:
+        raise _StrangeNameError(f"`{found.deny}` is no problem code", "expect")
+    return found

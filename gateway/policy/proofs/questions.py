@@ -1,5 +1,6 @@
 """What a theorem, and what every policy, asks the solver; one question an action, for Cedar's compiler takes one."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -101,7 +102,8 @@ def theorem_faults(layers: Layers, theorem: Theorem) -> list[str]:
 
 
 def _misfits(layers: Layers, text: str) -> list[str]:
-    return [fault.error for fault in cedarpy.validate_policies(text, layers.schema).errors]
+    found = cedarpy.validate_policies(text, layers.schema).errors
+    return [re.sub(r"^for policy `policy\d+`[,:] ", "", fault.error) for fault in found]
 
 
 def _under_grant(theorem: Theorem) -> bool:

@@ -4,14 +4,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
-import yaml
 
 from gateway.domain.directory import SharingMode
 from gateway.domain.errors import GatewayError
 from gateway.domain.officers import Act
 from gateway.domain.policies import PolicySet
 from gateway.policy.law.constants import CONSTANTS_FILE, Constants, read_constants, with_constants
-from gateway.policy.law.documents import read_yaml
+from gateway.policy.law.documents import Document, DocumentError
 from gateway.policy.law.layers import THEOREMS_FILE
 from gateway.policy.law.scopes import LAYER_FILE, PLATFORM, region_of
 from gateway.policy.law.world import ACT_GROUPS
@@ -179,13 +178,24 @@ def theorems_of(layer: str, region: str) -> tuple[Theorem, ...]:
     )
 
 
+def place_of_theorem(policies: PolicySet, name: str) -> str:
+    """Where a theorem of a set that can be read stands: `file:line:column`."""
+    for layer in policies.layers:
+        file = f"{layer}/{THEOREMS_FILE}"
+        document = Document(policies.files.get(file, ""))
+        for number, row in enumerate(document.value or ()):
+            if row.get("id") == name:
+                return document.place(file, number)
+    return ""
+
+
 def _rows(name: str, text: str | None, faults: list[dict[str, str]]) -> Iterator[Theorem]:
     if text is None:
         return
     try:
-        rows = msgspec.convert(read_yaml(text) or [], list[Theorem])
-    except (yaml.YAMLError, msgspec.ValidationError, RecursionError) as error:
-        faults.append({"field": name, "fault": f"is no table of theorems: {error}"})
+        rows = Document(text).convert(list[Theorem], empty=[])
+    except DocumentError as error:
+        faults.append({"field": error.place(name), "fault": f"is no table of theorems: {error}"})
         return
     if len(rows) > MAX_THEOREMS:
         faults.append({"field": name, "fault": f"has more than {MAX_THEOREMS} theorems"})
