@@ -256,3 +256,17 @@ def test_a_table_says_the_day_by_its_time_and_how_many_by_the_call() -> None:
 def test_what_is_told_fits_the_schema_and_an_older_one() -> None:
     assert schema_faults(NATIONAL) == []
     assert {"calendar", "subjects", "itemsAsked"} <= NATIONAL.schema_facts["Use"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "reads"),
+    [
+        ("context.calendar.workday", True),
+        ("context has grant && !context.calendar.holiday", True),
+        ("context has grant", False),
+        ('context.purpose == "relief" && context.itemsAsked < 2', False),
+    ],
+)
+def test_a_comparison_tries_days_only_for_rules_that_ask_for_them(condition: str, *, reads: bool) -> None:
+    """Each kind of day is another call of every kind; the shipped layers ask for none."""
+    assert rule(condition).calendar_rules == (frozenset({"extra"}) if reads else frozenset())
