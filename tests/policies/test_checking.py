@@ -124,7 +124,7 @@ def test_a_layer_brings_the_articles_of_its_own_law(tmp_path: Path) -> None:
     ):
         (root / "own/articles.yaml").write_text(text, encoding="utf-8")
         (finding,) = check(root, ["national", "own"]).findings
-        assert (finding.kind, finding.subject, what in finding.what) == ("fault", "own/articles.yaml", True)
+        assert (finding.kind, finding.subject, what in finding.what) == ("fault", "own/articles.yaml:1:3", True)
 
 
 CLOCKS = """
@@ -142,19 +142,23 @@ def test_a_period_that_means_nothing_or_is_longer_than_the_law_gives_is_found(tm
     rule = note("x") + f'forbid (principal, {USE}, resource) when {{ context.purpose == "nothing" }};'
     root = root_with(tmp_path, extra={"a.cedar": rule, "clocks.yaml": CLOCKS})
     found = {
-        (one.subject.removeprefix("extra/clocks.yaml: "), one.kind, one.what)
+        (one.subject.removeprefix("extra/clocks.yaml:"), one.kind, one.what)
         for one in check(root, ["national", "extra"]).findings
     }
     shorter = "a layer may only shorten a period"
     assert found == {
-        ("reply-conditional", "clock", f"runs 11 working days, and nationally 10 working days and 10 more: {shorter}"),
         (
-            "directory-update",
+            "3:1: reply-conditional",
+            "clock",
+            f"runs 11 working days, and nationally 10 working days and 10 more: {shorter}",
+        ),
+        (
+            "4:1: directory-update",
             "clock",
             f"runs 10 working days and 6 more, and nationally 10 working days and 5 more: {shorter}",
         ),
-        ("replies-conditional", "clock", f"is begun by no process; there are {', '.join(sorted(clock_names()))}"),
-        ("sharing", "article", "cites `Decree 809 Art. 99`, which `articles.yaml` does not have"),
+        ("5:1: replies-conditional", "clock", f"is begun by no process; there are {', '.join(sorted(clock_names()))}"),
+        ("6:1: sharing", "article", "cites `Decree 809 Art. 99`, which `articles.yaml` does not have"),
     }
 
 

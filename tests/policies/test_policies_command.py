@@ -59,7 +59,7 @@ def test_check_fails_with_every_fault(tmp_path: Path) -> None:
     root = root_with(tmp_path, extra=BROKEN)
     status, said = run("check", "--root", str(root), "--layer", "national", "--layer", "extra", "--json")
     assert status == 1
-    assert [fault["field"] for fault in json.loads(said)["faults"]] == ["idle"]
+    assert [fault["field"] for fault in json.loads(said)["faults"]] == ["extra/extra.cedar:2:1: idle"]
 
 
 def test_the_tables_are_run(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@
     checking        all that a start needs, without starting
     unreachable     interfaces that cannot be called, for status
     formats         schemas and samples of what people hand in
+    calendar        how far the notices of working days reach, for status and check
     standing        everything that stands in a home's state
     replay          a home's recorded uses, decided again under other policies
     pages           the pages of `docs/` that are made from the code
