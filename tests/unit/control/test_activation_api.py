@@ -121,8 +121,8 @@ def test_there_is_nothing_to_roll_back_to_at_first(world: World) -> None:
 def test_only_the_competent_department_of_all_regions_may(world: World, officer: str) -> None:
     """Policies decide for every department, so a competence that leaves one out is not enough (Decree 809 Art. 8).
 
-    Who is competent for a city tries and compares that city's layer, and puts in force no permit by it. What it could go
-    back in, or end, is not there.
+    Who is competent for a city tries and compares that city's layer, and puts no permit of it in force. What it could
+    go back in, or end, is not there.
     """
     before = digest_now(world)
     in_its_city = officer == "registrar"
@@ -141,7 +141,8 @@ def test_only_the_competent_department_of_all_regions_may(world: World, officer:
         else:
             done(answer)
     if not in_its_city:
-        refused(world.get(officer, "/v1/policies/shadow"), "act-not-permitted")
+        shadow = world.get(officer, "/v1/policies/shadow")
+        refused(shadow, "not-found" if of_a_city == "conflict" else "act-not-permitted")
     assert digest_now(world) == before
     assert [event.step for event in world.store.policy_events()] == [PolicyStep.SHADOW] * in_its_city
 
