@@ -35,6 +35,8 @@ LARGE_BODY_BYTES: Mapping[str, int] = {
     **dict.fromkeys(("/v1/policies/activation", "/v1/policies/shadow", "/v1/policies/compare"), 8 << 20),
 }
 """Routes that take files: a batch of grants, a directory of a city (1,392 interfaces are some 3 MiB), policies."""
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::([0-9]{0,5}))?")
+MAX_PORT = 65_535
 ATTACHMENT_BYTES = 8 << 20
 """The largest attachment of a case."""
 _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
@@ -209,6 +211,15 @@ class Shield:
             await send(message)
 
         language = ""
+        if not str(scope["http_version"]).startswith("1."):
+            await problem_response(GatewayError("version-unsupported"), language)(scope, receive, watched)
+            return
+        if not _has_one_host(scope):
+            refusal = GatewayError(
+                "malformed-request", "a request names one `Host`: a name or address, and a port up to 65535"
+            )
+            await problem_response(refusal, language)(scope, receive, watched)
+            return
         for name, value in scope["headers"]:
             if name == b"content-length" and (not value.isdigit() or int(value) > limit):
                 refusal = GatewayError("body-too-large", f"a body here holds at most {limit} bytes")
@@ -224,6 +235,13 @@ class Shield:
                 raise
             known = error if isinstance(error, GatewayError) else GatewayError("internal")
             await problem_response(known, language)(scope, receive, watched)
+
+
+def _has_one_host(scope: Scope) -> bool:
+    """RFC 9112 §3.2: one `Host` and a valid one; what is asked within the process needs none."""
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    found = _HOST.fullmatch(hosts[0]) if hosts else None
+    return not hosts or (len(hosts) == 1 and found is not None and int(found[1] or 0) <= MAX_PORT)
 
 
 def _limit_of(path: str) -> int:

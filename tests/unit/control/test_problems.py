@@ -30,6 +30,17 @@ def test_unknown_paths_and_methods_are_problems(world: World) -> None:
         assert answer.headers["allow"] == allowed, path
 
 
+@pytest.mark.parametrize("hosts", [["a", "b"], ["a", "a"], ["a:99999"], ["a:-1"], ["u@a"], ["a/b"], ["a b"], ["[::1"]])
+def test_a_request_names_one_host(world: World, hosts: list[str]) -> None:
+    """As on the data plane: what two readers could take for two hosts is refused before anything is read."""
+    headers = [("Host", each) for each in hosts]
+    told = world._runner.run(world._client.get("/v1/grants", headers=headers))
+    refused(told, "malformed-request")
+    for host in ("a", "a:443", "a:", "127.0.0.1:8081", "[::1]:8081", ""):
+        told = world._runner.run(world._client.get("/v1/grants", headers={"Host": host}))
+        refused(told, "credential-missing")
+
+
 @pytest.mark.parametrize("path", ["/v1/grants", "/v1/orders", "/v1/officers"])
 def test_a_parameter_that_is_none_is_refused(world: World, path: str) -> None:
     """Left out in silence, a misspelt filter is answered with more than was asked for; and of two, one would do."""
