@@ -55,7 +55,11 @@ def test_whatever_of_the_context_is_not_known_to_be_timeless_counts_as_a_clock()
     use = re.search(r"^type Use = \{(.*?)^\};", schema, re.MULTILINE | re.DOTALL)
     assert use is not None
     attributes = set(re.findall(r"^    (\w+)\??:", use[1], re.MULTILINE))
-    assert attributes == TIMELESS | set(time_limits._CLOCKS)
+    assert attributes == TIMELESS | set(time_limits._CLOCKS) | time_limits._DAYS
+    of_a_day = {"==": {"left": {".": {"left": context("calendar"), "attr": "workday"}}, "right": {"Value": True}}}
+    found = time_limits.time_use({"conditions": [{"kind": "when", "body": of_a_day}]})
+    assert not found.unknown
+    assert 0 in found.minutes
     unheard_of = {"==": {"left": context("dayOfWeek"), "right": {"Value": 6}}}
     assert time_limits.time_use({"conditions": [{"kind": "when", "body": unheard_of}]}).unknown
 

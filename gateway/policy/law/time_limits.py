@@ -29,6 +29,8 @@ SYSTEM_DATES = frozenset({"registered", "certified", "certifiedUntil"})
 _MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
 _CONTEXT = {"Var": "context"}
 _CLOCKS = {"now": "instants", "minuteOfDay": "minutes"}
+_DAYS = frozenset({"calendar"})
+"""What of the context is of a day, and another at midnight."""
 
 TIMELESS = frozenset(
     {
@@ -48,7 +50,7 @@ TIMELESS = frozenset(
     }
 )
 """What of the context does not change by time alone. Whatever else the schema may come to have counts as a clock whose
-next change is not known, until it is named here or in `_CLOCKS`."""
+next change is not known, until it is named here, in `_CLOCKS` or in `_DAYS`."""
 
 
 class TimeUse(msgspec.Struct, frozen=True):
@@ -101,8 +103,7 @@ def _walk(node: Any, found: dict[str, set[int]]) -> bool:
         if operator in _TURNS and _note_comparison(operator, body, found):
             return False
         if operator in (".", "has") and isinstance(body, dict) and body.get("left") == _CONTEXT:
-            if operator == "." and body["attr"] == "calendar":
-                # Another day begins at midnight.
+            if operator == "." and body["attr"] in _DAYS:
                 found["minutes"].add(0)
                 return False
             return operator == "." and body["attr"] not in TIMELESS
