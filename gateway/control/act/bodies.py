@@ -4,6 +4,7 @@ The domain's structs say what there is and mean; pydantic names all faults of a 
 missing materials are named in one go), msgspec then builds the value. A body that holds an unknown field is refused.
 """
 
+import json
 import re
 import types
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,6 +24,7 @@ from pydantic import (
     create_model,
 )
 from pydantic_core import PydanticCustomError
+from starlette.concurrency import run_in_threadpool
 
 from gateway.control.act.problems import faults_of
 from gateway.domain.errors import GatewayError
@@ -184,11 +186,41 @@ def model_of(model: type[B]) -> Callable[[Request], Awaitable[B]]:
 
 
 async def read_json(request: Request) -> bytes:
-    """The body of a request that says it is JSON; bounded by `Shield`."""
+    """The body of a request that says it is JSON; bounded by `Shield`.
+
+    Raises:
+        GatewayError: `malformed-request` where it says so of something else, or where a name stands twice in an object:
+            readers differ on which of the two holds (RFC 8259 Section 4).
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in {"application/json", "application/x-ndjson", "application/jsonl"}:
         raise GatewayError("malformed-request", "send `Content-Type: application/json`")
-    return await request.body()
+    raw = await request.body()
+    texts = [raw] if kind == "application/json" else raw.splitlines()
+    if len(raw) <= _BRIEF_BYTES:
+        _require_single_names(texts)
+    else:
+        await run_in_threadpool(_require_single_names, texts)
+    return raw
+
+
+_BRIEF_BYTES = 1 << 16
+"""Of a body that is looked through on the loop: about a millisecond."""
+
+
+def _require_single_names(texts: list[bytes]) -> None:
+    try:
+        for text in filter(None, texts):
+            json.loads(text, object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        return  # it is no JSON, which is said where it is read
+
+
+def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) != len(members):
+        raise GatewayError("malformed-request", "a name stands twice in one object of the body: send it once")
+    return found
 
 
 def describes(model: type[BaseModel], example: Any = None) -> dict[str, Any]:

@@ -85,6 +85,24 @@ def test_deep_json_is_malformed_on_every_route(world: World) -> None:
                     assert answer.json()["type"] == "/problems/malformed-request"
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/grants/g-2026-0001/suspension", b'{"emergency": true, "incident": "a", "incident": "b"}'),
+        ("/v1/orders", b'{"kind": "emergency", "reach": "dataset", "kind": "suspension"}'),
+        ("/v1/systems", b'{"id": "a", "keys": [{"kid": "a", "kid": "b"}]}'),
+        ("/v1/directory", b'{"departments": [], "departments": []}'),
+        ("/v1/records/search", b'{"grant": "a", "subject": "x", "subject": "y"}'),
+        ("/v1/systems", b'{"id": "a", "\\u0069d": "b"}'),
+        ("/v1/systems", b'{"' + b"a" * 70_000 + b'": 1, "id": "a", "id": "b"}'),
+    ],
+)
+def test_a_name_that_stands_twice_in_a_body_is_malformed(world: World, path: str, body: bytes) -> None:
+    """Readers differ on which of the two holds: whoever looked at it first may have seen the other."""
+    answer = world.ask("registrar", "POST", path, content=body, headers={"Content-Type": "application/json"})
+    assert "stands twice" in refused(answer, "malformed-request")["detail"]
+
+
 def test_who_is_not_signed_in_sends_little_and_is_told_little(world: World) -> None:
     """Reading a body costs before anybody answers for it; of very many faults a thousand are named."""
     many = json.dumps({f"field-{number}": 1 for number in range(3000)})
