@@ -33,7 +33,9 @@ DENIED = {"parameters-not-granted", "items-not-granted"}
 CITY = PolicySet(
     ("national", "zhongshan"),
     {
-        name: _of_the_province(text) if name.startswith("zhongshan/") and name.endswith(".cedar") else text
+        name: _of_the_province(text)
+        if name.startswith("zhongshan/") and name.endswith((".cedar", "layer.yaml"))
+        else text
         for name, text in SHIPPED.files.items()
         if not name.startswith("zhongshan/tests/")
     }
@@ -250,7 +252,7 @@ def test_what_may_not_be_drawn_together_is_not_for_another_purpose_either(gatewa
     """A rule of the region's counts what the department has drawn, whatever it declared."""
     pair = '[Dataset::"household", Dataset::"marriage"]'
     rule = f"""
-        @id("city-convergence") @article("Decree 809 Art. 25 ¶2") @title("Not together within a month")
+        @id("zhongshan-convergence") @article("Decree 809 Art. 25 ¶2") @title("Not together within a month")
         forbid (principal, action in Action::"obtain", resource)
         when {{ {pair}.contains(resource.dataset) }}
         when {{ context has drawn && context.drawn.month.containsAll({pair}) }};"""

@@ -248,6 +248,7 @@ def test_a_role_is_worth_what_its_holders_department_is(nation: Nation) -> None:
     person = {"id": "friend", "department": "ordinary", "region": REGION, "roles": ["competent"]}
     stop = {"violation": "v", "rectify_by": "2099-01-31"}
     files = dict(read_set(default_policies_root(), ("national",)).files)
+    files["national/art03-secrets.cedar"] += "// of another mind\n"
     for officer in ("ordinary-wei", "south-wei"):
         for path, body in (
             ("/v1/grants", own),

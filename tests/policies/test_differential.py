@@ -209,6 +209,7 @@ CALLS = st.builds(
     purpose=st.sampled_from([*PURPOSES, ""]),
     items=st.one_of(st.none(), some(ITEMS).map(lambda names: tuple(sorted(names)))),
     parameters=st.sampled_from([(), (("region", "442000"),), (("region", "110000"),)]),
+    subjects=st.integers(0, 2),
 )
 
 

@@ -113,6 +113,19 @@ class Standing:
         return self.post(officer, f"/v1/grants/g-{self.number}/{act}", body)
 
 
+def certify(standing: Standing, since: str, until: str) -> None:
+    """Enter a certification of the system."""
+    said = {"number": "等保测评〔2026〕114号", "since": since, "until": until}
+    standing.post("registrar", f"/v1/systems/s-{standing.number}/certification", said)
+
+
+def certified_no_more(standing: Standing) -> None:
+    """Enter a certification of the system and withdraw it."""
+    certify(standing, "2026-01-01", "2035-01-01")
+    path = f"/v1/systems/s-{standing.number}/certification/withdrawal"
+    standing.post("registrar", path, {"reason": "lapsed"})
+
+
 def changed_entry(standing: Standing) -> None:
     """The entry names another purpose, released with the case of its change."""
     entry = standing.dataset["id"]
@@ -358,6 +371,10 @@ TAKES_AWAY: dict[str, dict[str, Act]] = {
     "DELETE /v1/systems/{id}/keys/{name}": {
         "a system's key": lambda s: s.ask("registrar", "DELETE", f"/v1/systems/s-{s.number}/keys/{s.key['kid']}")
     },
+    "POST /v1/systems/{id}/certification": {
+        "a system's certification, by another that ends": lambda s: certify(s, "2026-01-02", "2027-01-01")
+    },
+    "POST /v1/systems/{id}/certification/withdrawal": {"a system's certification": certified_no_more},
     "POST /v1/systems/{id}/revocation": {
         "the system": lambda s: s.post("registrar", f"/v1/systems/s-{s.number}/revocation", {"reason": "replaced"})
     },

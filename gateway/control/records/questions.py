@@ -131,7 +131,7 @@ class RecordFilter(Body):
     purpose: Slug | None = None
     verdict: str | None = Field(None, pattern="^(permit|deny)$", description="`permit` or `deny`")
     code: str | None = Field(None, pattern=r"^[a-z0-9][a-z0-9-]{0,63}$", description="a refusal's problem code")
-    policy: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$", description="a determining policy")
+    policy: str | None = Field(None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$", description="a determining policy")
     status: Annotated[int | None, AsJson] = Field(None, ge=0, le=599)
     kind: str | None = Field(None, pattern=f"^({_KINDS})$", description="`use`, `use.refused`, `order`, `grant`, …")
     officer: Name | None = Field(None, description="who acted")

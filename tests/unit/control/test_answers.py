@@ -215,6 +215,9 @@ AS_ONESELF = {
     "GET /v1/policies",
     "GET /v1/policies/activations",
     "GET /v1/policies/activations/{number}/set",
+    # Whether one may put in force anything is asked before a set is looked at; then for what it changes.
+    "GET /v1/policies/shadow",
+    *(f"POST /v1/policies/{act}" for act in ("activation", "approval", "compare", "rollback", "shadow", "shadow/end")),
     "GET /v1/grants",
     "GET /v1/proposals",
     *(f"GET /v1/{name}" for name in PROCESSES),
