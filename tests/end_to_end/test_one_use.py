@@ -204,6 +204,8 @@ def test_one_scrape_has_every_figure_and_they_move(gateway: RunningGateway) -> N
     absent = {"gateway_certificate_expiry", "gateway_key_expiry", "gateway_traced_calls"}
     absent |= {"gateway_interface_trouble", "gateway_stray_answers", "gateway_open_uses", "gateway_evaluations"}
     absent |= {"gateway_archive_lag_seconds", "gateway_archive_faults"}
+    # Records that come together on a busy machine are one batch: too few of a worker's for the step that is shown.
+    absent |= {"gateway_journal_batch_records"}
     names = " ".join(seen)
     missing = [family for family in FAMILIES if family not in names]
     assert [family for family in missing if not family.startswith(tuple(absent))] == []
