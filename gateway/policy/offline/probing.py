@@ -52,7 +52,7 @@ class Words(msgspec.Struct, frozen=True):
             _collect(policy.est[scope], strings, numbers, entities)
         return cls(
             tuple(sorted(strings)),
-            tuple(sorted({near for number in numbers for near in (number - 1, number, number + 1)})),
+            tuple(sorted({near for number in numbers for near in (number - 1, number, number + 1) if near in _LONG})),
             {kind: tuple(sorted(names)) for kind, names in entities.items()},
         )
 
@@ -73,6 +73,10 @@ class Words(msgspec.Struct, frozen=True):
     def number(self, chance: random.Random, *plain: int) -> int:
         """A number at, just below or just above one that the policy names, or a plain one."""
         return chance.choice((*plain, *self.numbers))
+
+
+_LONG = range(-(1 << 63), 1 << 63)
+"""What Cedar has numbers for."""
 
 
 def _collect(node: Any, strings: set[str], numbers: set[int], entities: dict[str, set[str]]) -> None:

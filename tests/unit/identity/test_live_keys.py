@@ -62,7 +62,8 @@ def test_rotation_by_the_command_line_overlaps(gateway: RunningGateway) -> None:
     assert (states[old], states[made["new"]]) == ("retiring", "active")
     with gateway.officer() as api:
         (entry,) = wait_for(lambda: _entries(api, answer["record"]))
-    assert (entry["replaced"], entry["new"], entry["reason"]) == (old, made["new"], "yearly")
+        told = api.get(f"/v1/records/{answer['record']}")["texts"]["reason"]["text"]
+    assert (entry["replaced"], entry["new"], told) == (old, made["new"], "yearly")
     last = _command(gateway, "rotate", "token", "--reason", "leaked", "--overlap", "0", "--json")["rotation"]["new"]
     for ended in (headers, fresh):
         assert {answer.status_code for answer in _everywhere(gateway, ended)} == {401}
