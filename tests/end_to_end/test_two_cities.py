@@ -78,6 +78,7 @@ def refusal(gateway: RunningGateway, officer: str, path: str, body: dict[str, An
     return caught.value
 
 
+@pytest.mark.timeout(400)  # many activations, each examined and proved, on a machine that may be busy
 def test_each_city_decides_what_is_its_own_and_nothing_else(gateway: RunningGateway, tmp_path: Path) -> None:
     """Its own data at once on every worker, another's never: put in force, attacked, gone back from, moved."""
     assert (statuses(gateway, PERSONS), statuses(gateway, MARRIAGES)) == ({200}, {200})

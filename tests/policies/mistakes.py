@@ -92,6 +92,7 @@ def page() -> str:
     for mistake, status, said in all_told():
         assert status == 1, f"{mistake.what}: {said}"
         faults = [line.strip().removeprefix("field ") for line in said.splitlines() if line.startswith("  field ")]
+        faults = sorted(dict.fromkeys(faults))
         shown = [fault.replace("|", "\\|") for fault in faults[:MOST_SHOWN]]
         shown += [f"and {len(faults) - MOST_SHOWN} more"] if len(faults) > MOST_SHOWN else []
         rows.append(f"| {mistake.what} | {'<br>'.join(shown)} |\n")
