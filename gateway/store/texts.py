@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Select, Table, delete, func, select, text, up
 from gateway.domain.calendar import has_ended, years_after
 from gateway.domain.changes import ChangeKind
 from gateway.domain.errors import GatewayError
-from gateway.domain.texts import erased_note
+from gateway.domain.texts import ACT_WORDS, erased_note
 from gateway.store import schema
 from gateway.store.database import Database
 from gateway.store.readings import Readings
@@ -293,6 +293,8 @@ class Texts(TextReadings):
 
 _WORDED_COLUMNS = ("body", "content", "reason")
 """Of the tables of `WORDED`: JSON as text, JSON as bytes, and a text."""
+_WORDED_FIELDS = ACT_WORDS - {"purpose", "purposes"} | {"extension_reasons", "lift_reason", "report", "what"}
+"""Under these names alone a document holds somebody's words: a state, an id or a day that reads the same is a fact."""
 _LEAD = ": "
 """Parts what the gateway says of a text from the text, where both stand in one sentence."""
 
@@ -300,21 +302,21 @@ _LEAD = ": "
 def _without(column: str, held: Any, is_it: Callable[[str], bool], note: str) -> Any:
     """What a column holds, without a text."""
     if column == "reason":
-        return _replaced(held, is_it, note)
+        return _replaced(held, is_it, note, is_worded=True)
     document = msgspec.json.decode(held)
-    changed = _replaced(document, is_it, note)
+    changed = _replaced(document, is_it, note, is_worded=False)
     if changed == document:
         return held
     encoded = msgspec.json.encode(changed)
     return encoded if isinstance(held, bytes) else encoded.decode()
 
 
-def _replaced(value: Any, is_it: Callable[[str], bool], note: str) -> Any:
+def _replaced(value: Any, is_it: Callable[[str], bool], note: str, *, is_worded: bool) -> Any:
     if isinstance(value, dict):
-        return {name: _replaced(each, is_it, note) for name, each in value.items()}
+        return {name: _replaced(each, is_it, note, is_worded=name in _WORDED_FIELDS) for name, each in value.items()}
     if isinstance(value, list):
-        return [_replaced(each, is_it, note) for each in value]
-    if not isinstance(value, str):
+        return [_replaced(each, is_it, note, is_worded=is_worded) for each in value]
+    if not is_worded or not isinstance(value, str):
         return value
     if is_it(value):
         return note

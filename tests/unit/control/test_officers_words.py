@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from gateway.control.act.examples import GRANT, LIFT, SUSPENSION
@@ -100,6 +101,21 @@ def test_what_is_erased_is_gone_wherever_it_stood(world: World) -> None:
     assert not held(world, VIOLATION)
     refused(world.post("registrar", f"/v1/records/{record}/erasure", WHY), "conflict")
     done(world.post("police", f"{PATH}/lift", {**LIFT, "order": order["id"]}))
+
+
+@pytest.mark.parametrize("said", ["suspension", "grant", GRANT["id"], "police", "true", "2026-12-31", "notified"])
+def test_an_erasure_takes_words_and_no_fact_that_reads_the_same(world: World, said: str) -> None:
+    """Whoever says a word of the state's own as a reason and has it erased would damage the order that stops."""
+    key = {"headers": {"Idempotency-Key": "said-once-1"}}
+    record = suspended(world, said, **key)
+    (order,) = [each for each in world.store.list_orders().items if each.target == GRANT["id"]]
+    case = done(world.get("police", f"/v1/rectifications/r{order.id.removeprefix('o')}"))["rectification"]
+    erased = done(world.post("registrar", f"/v1/records/{record}/erasure", WHY))["record"]
+    (left,) = [each for each in world.store.list_orders().items if each.target == GRANT["id"]]
+    assert left == msgspec.structs.replace(order, reason=f"(erased: record {erased})")
+    assert done(world.get("police", f"/v1/rectifications/{case['id']}"))["rectification"] == case
+    assert done(world.post("police", PATH, {**SUSPENSION, "violation": said}, **key))["order"]["id"] == order.id
+    done(world.post("police", f"{PATH}/lift", {**LIFT, "order": order.id}))
 
 
 def test_all_that_a_department_s_officers_said_alike_goes_and_another_s_stays(world: World) -> None:
