@@ -44,6 +44,8 @@ MAX_KEYS = 8
 WRITTEN_BY_ACTS = frozenset({"active", "kept_by", "registered_unix", "certification"})
 MAX_CERTIFIED_DAYS = 3_660
 """Ten years and a little: graded protection is assessed anew each year or two; what is longer is a slip of the pen."""
+FIRST_CERTIFIED_DAY, LAST_CERTIFIED_DAY = date(1970, 1, 1), date(2999, 12, 31)
+"""Days that policies can compare in seconds since 1970, the day after the last one too."""
 
 SystemBody = body_model(System, without=WRITTEN_BY_ACTS, forms={"id": Name, "department": Slug})
 OfficerBody = body_model(Officer, forms={"id": Name, "department": Slug, "region": Region})
@@ -232,8 +234,9 @@ def certify_system(
             raise GatewayError("conflict", f"system `{id}` is revoked")
         if not 0 <= (body.until - body.since).days <= MAX_CERTIFIED_DAYS:
             raise invalid([{"field": "until", "fault": f"is 0 to {MAX_CERTIFIED_DAYS} days after `since`"}])
-        if not body.number.strip():
-            raise invalid([{"field": "number", "fault": "is missing"}])
+        if body.until > LAST_CERTIFIED_DAY or body.since < FIRST_CERTIFIED_DAY:
+            what = f"is no day from {FIRST_CERTIFIED_DAY} to {LAST_CERTIFIED_DAY}"
+            raise invalid([{"field": "until" if body.until > LAST_CERTIFIED_DAY else "since", "fault": what}])
         return msgspec.structs.replace(system, certification=Certification(body.number, body.since, body.until))
 
     said = body.model_dump(mode="json")

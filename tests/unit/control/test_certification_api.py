@@ -56,6 +56,8 @@ def test_nobody_certifies_the_own_system(world: World) -> None:
     [
         {"until": "2026-02-28"},
         {"until": "2037-03-01"},
+        {"since": "9995-01-01", "until": "9999-12-31"},
+        {"since": "0001-01-01", "until": "0001-01-02"},
         {"number": " "},
         {"number": ""},
         {"since": "2026-02-30"},
